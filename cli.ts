@@ -1,0 +1,69 @@
+import type { Command, Output } from "./src/commands/command.ts"
+
+/** Every subcommand, loaded only when it is the one to run. */
+const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = {
+  run: () => import("./src/commands/run.ts"),
+  init: () => import("./src/commands/init.ts"),
+  logs: () => import("./src/commands/logs.ts"),
+  rm: () => import("./src/commands/rm.ts"),
+}
+
+process.exitCode = await main(process.argv.slice(2))
+
+async function main(words: readonly string[]): Promise<number> {
+  const [first] = words
+  if (first === "--version" || first === "-V" || first === "version") return printVersion()
+  const cut = words.indexOf("--")
+  const own = cut === -1 ? words : words.slice(0, cut)
+  const { createOutput } = await import("./src/commands/output.ts")
+  const output = createOutput(own.includes("--verbose"), own.includes("--quiet"))
+  try {
+    return await dispatch(first, words.slice(1), output)
+  } catch (error) {
+    const { isFailure } = await import("./src/terms/failure.ts")
+    const { showFailure } = await import("./src/commands/showFailure.ts")
+    showFailure(error, output.log)
+    return isFailure(error) ? error.exit : 1
+  }
+}
+
+async function printVersion(): Promise<number> {
+  const { versionText } = await import("./src/commands/version.ts")
+  process.stdout.write(`${versionText()}\n`)
+  return 0
+}
+
+async function dispatch(name: string | undefined, words: readonly string[], output: Output): Promise<number> {
+  const { help, commandHelp } = await import("./src/commands/help.ts")
+  if (name === undefined || name === "help" || name === "--help" || name === "-h") {
+    const asked = name === "help" ? words[0] : undefined
+    output.print(asked === undefined ? help(await all()) : await commandHelp(await load(asked)))
+    return name === undefined ? 2 : 0
+  }
+  const command = await load(name)
+  const { parseWords } = await import("./src/commands/parse.ts")
+  const { globalArgs } = await import("./src/commands/globalArgs.ts")
+  const { values, rest } = parseWords(words, { ...command.args, ...globalArgs })
+  if (values.help === true) {
+    output.print(await commandHelp(command))
+    return 0
+  }
+  if (rest.length > 0 && !command.takesRest) {
+    const { usage } = await import("./src/terms/failure.ts")
+    throw usage(`banger ${name} takes nothing after --`)
+  }
+  return command.run({ values, rest, output })
+}
+
+async function load(name: string): Promise<Command> {
+  const loader = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (loader !== undefined) return (await loader()).default
+  const { usage } = await import("./src/terms/failure.ts")
+  const { nearest } = await import("./src/terms/nearest.ts")
+  const near = nearest(name, [...Object.keys(COMMANDS), "version", "help"])
+  throw usage(`there is no command ${name}`, near === undefined ? "banger --help lists them" : `did you mean ${near}?`)
+}
+
+async function all(): Promise<readonly Command[]> {
+  return Promise.all(Object.keys(COMMANDS).map(load))
+}

@@ -1,0 +1,37 @@
+import type { ArgsDef } from "citty"
+
+/** What a command's `run` is given. */
+export interface Invocation {
+  /** Values of flags and positionals by name: strings, booleans, or undefined when not given. */
+  readonly values: Readonly<Record<string, string | boolean | undefined>>
+  /** What stood after `--`. */
+  readonly rest: readonly string[]
+  readonly output: Output
+}
+
+/** Where a command's data and messages go. */
+export interface Output {
+  /** Data, to standard output: a line, or bytes as they are. */
+  print(data: string | Uint8Array): void
+  readonly log: {
+    debug(message: string): void
+    info(message: string): void
+    warn(message: string): void
+    error(message: string): void
+  }
+}
+
+/** One subcommand: what it takes, and what it does. `run` returns the exit code. */
+export interface Command {
+  readonly meta: { readonly name: string; readonly description: string }
+  readonly args: ArgsDef
+  /** Whether words after `--` mean something to it. */
+  readonly takesRest?: boolean
+  run(invocation: Invocation): number | Promise<number>
+}
+
+/** The value of a string flag or positional. */
+export function text(values: Invocation["values"], name: string): string | undefined {
+  const value = values[name]
+  return typeof value === "string" ? value : undefined
+}

@@ -1,0 +1,15 @@
+import { writeStarter } from "../plugin/starter.ts"
+import { EXIT } from "../terms/failure.ts"
+import { type Command, text } from "./command.ts"
+
+const command: Command = {
+  meta: { name: "init", description: "Write a starter plugin and the types it needs" },
+  args: {
+    file: { type: "positional", required: false, default: "plugin.ts", description: "The plugin to write (plugin.ts)" },
+  },
+  run({ values, output }) {
+    for (const path of writeStarter(text(values, "file") ?? "plugin.ts")) output.print(path)
+    return EXIT.ok
+  },
+}
+export default command

@@ -1,0 +1,68 @@
+import { exitText } from "../lifecycle/exit.ts"
+import { type Plan, type RunResult, runPlugin } from "../lifecycle/run.ts"
+import { EXIT, usage } from "../terms/failure.ts"
+import { parseDuration } from "../terms/quantity.ts"
+import { type Command, type Output, text } from "./command.ts"
+import { showFailure } from "./showFailure.ts"
+
+const command: Command = {
+  meta: { name: "run", description: "Boot the VM that a plugin describes, run its hooks, clean up after it" },
+  args: {
+    plugin: { type: "positional", required: true, description: "The plugin file; words after -- are its ctx.args" },
+    name: { type: "string", valueHint: "NAME", description: "The VM's name, instead of the plugin's" },
+    vmm: { type: "string", valueHint: "auto|qemu", description: "The VMM, instead of the plugin's" },
+    timeout: {
+      type: "string",
+      valueHint: "TIME",
+      description: "Stop the VM, as a failure, if it runs longer (90s, 10m)",
+    },
+    plan: { type: "boolean", description: "Print every step, path and command without doing any" },
+    "keep-on-failure": { type: "boolean", description: "Leave a failed start as it is, for inspection" },
+    trace: { type: "string", valueHint: "FILE", description: "Write the run's phases and hooks as a Chrome trace" },
+    json: { type: "boolean", description: "Print the result as JSON instead of the guest's console" },
+  },
+  takesRest: true,
+  async run({ values, rest, output }) {
+    const json = values.json === true
+    const timeout = text(values, "timeout")
+    const limit = timeout === undefined ? undefined : parseDuration(timeout)
+    if (timeout !== undefined && !limit)
+      throw usage(`--timeout ${timeout} is no time`, "give a unit: 500ms, 90s, 10m, 2h")
+    const result = await runPlugin({
+      plugin: text(values, "plugin") ?? "",
+      name: text(values, "name"),
+      vmm: text(values, "vmm"),
+      args: rest,
+      plan: values.plan === true,
+      keepOnFailure: values["keep-on-failure"] === true,
+      timeout: limit,
+      trace: text(values, "trace"),
+      report: output.log,
+      onConsole: json ? undefined : (chunk) => output.print(chunk),
+    })
+    return "steps" in result ? showPlan(result, json, output) : showResult(result, json, output)
+  },
+}
+export default command
+
+// --- internal ---
+
+function showPlan(plan: Plan, json: boolean, output: Output): number {
+  output.print(
+    json ? JSON.stringify(plan, null, 2) : plan.steps.map((step, index) => `${index + 1}. ${step}`).join("\n"),
+  )
+  return EXIT.ok
+}
+
+function showResult(result: RunResult, json: boolean, output: Output): number {
+  const { id, name, exit, failure, kept, dir, interrupted } = result
+  if (json) {
+    const state = failure === undefined ? "stopped" : "failed"
+    const error = failure === undefined ? undefined : { message: failure.message, hint: failure.hint }
+    output.print(JSON.stringify({ id, name, state, exit, kept, dir, error }, null, 2))
+  }
+  if (failure === undefined) output.log.info(`${name}: ${exitText(exit)}`)
+  else if (interrupted === undefined) showFailure(failure, output.log)
+  if (kept) output.log.info(`${id} is left as it is: ${dir} has its logs; to remove it: banger rm -f ${id}`)
+  return interrupted ?? failure?.exit ?? EXIT.ok
+}

@@ -1,0 +1,48 @@
+import { errorCode } from "../linux/errors.ts"
+import { cloneInto, copyRange, seek, setLength, statDescriptor } from "../linux/files.ts"
+
+const SEEK_SET = 0
+const SEEK_DATA = 3
+const SEEK_HOLE = 4
+
+/** One call copies at most this much, so that a large image does not hold the thread for long. */
+const CHUNK = 64 * 1024 * 1024
+
+/**
+ * Fills an empty file with another's content: shared blocks where the file system can, else copied with its holes.
+ * The event loop turns between chunks; an aborted signal ends the copy by throwing its reason.
+ */
+export async function copyContent(source: number, target: number, signal: AbortSignal): Promise<void> {
+  try {
+    cloneInto(source, target)
+    return
+  } catch (error) {
+    // These say "not this way, not between these two"; anything else is a real failure.
+    if (!["EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS"].includes(errorCode(error) ?? "")) throw error
+  }
+  const { size } = statDescriptor(source)
+  for (let at = nextData(source, 0); at < size; at = nextData(source, at)) {
+    const end = Math.min(size, seek(source, at, SEEK_HOLE))
+    seek(source, at, SEEK_SET)
+    seek(target, at, SEEK_SET)
+    while (at < end) {
+      signal.throwIfAborted()
+      const count = copyRange(source, target, Math.min(CHUNK, end - at))
+      if (count === 0) break
+      at += count
+      await new Promise(setImmediate)
+    }
+    if (at < end) break
+  }
+  setLength(target, size)
+}
+
+/** Where the next data begins, or past the end when there is none. */
+function nextData(fd: number, from: number): number {
+  try {
+    return seek(fd, from, SEEK_DATA)
+  } catch (error) {
+    if (errorCode(error) === "ENXIO") return Number.POSITIVE_INFINITY
+    throw error
+  }
+}

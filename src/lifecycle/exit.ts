@@ -1,0 +1,45 @@
+import type { Exit } from "banger"
+import type { VmLayout } from "../state/places.ts"
+import { findPanic, tailOf } from "../vmm/console.ts"
+import type { Vmm } from "../vmm/vmm.ts"
+import type { Machine } from "./machine.ts"
+
+/** How far back in the console a panic is looked for, in bytes. */
+const CONSOLE_TAIL = 64 * 1024
+
+/** How a VM ended whose VMM has gone. */
+export async function describeExit(vmm: Vmm, machine: Machine, layout: VmLayout, requested: boolean): Promise<Exit> {
+  const { code, signal } = await machine.child.exited
+  return {
+    reason: vmm.reason({ code, signal, announced: machine.control.announced() }),
+    requested,
+    code,
+    signal,
+    panic: findPanic(tailOf(layout.consoleLog, CONSOLE_TAIL)),
+    detail: tailOf(layout.vmmLog, 2000).trim() || undefined,
+  }
+}
+
+/** The exit of a VM whose VMM never ran. */
+export function neverStarted(detail: string): Exit {
+  return { reason: "failed to start", requested: false, code: null, signal: null, panic: undefined, detail }
+}
+
+/** Whether a VM ended as a VM should: by its guest, or because we asked. */
+export function endedWell(exit: Exit): boolean {
+  if (exit.panic !== undefined) return false
+  return exit.reason === "guest reset" || exit.reason === "guest powered off" || exit.requested
+}
+
+/** One line about how a VM ended. */
+export function exitText(exit: Exit): string {
+  const by =
+    exit.code !== null && exit.code !== 0
+      ? ` (exit code ${exit.code})`
+      : exit.signal === null
+        ? ""
+        : ` (${exit.signal})`
+  const panic = exit.panic === undefined ? "" : `; the guest's kernel panicked: ${exit.panic}`
+  const words = exit.reason === "crashed" && exit.detail !== undefined ? `: ${exit.detail}` : ""
+  return `${exit.reason}${by}${exit.requested ? ", as asked" : ""}${panic}${words}`
+}

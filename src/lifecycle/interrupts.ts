@@ -1,0 +1,48 @@
+/** The signals that ask a foreground run to end, and their numbers for the exit code. */
+const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
+type Interrupt = keyof typeof NUMBERS
+
+/** How the user asks a run to end. */
+export interface Interrupts {
+  /** Aborted by the first signal: stop gracefully. */
+  readonly stop: AbortSignal
+  /** Aborted by the second: stop at once. */
+  readonly force: AbortSignal
+  /** A signal of its own for one wait, aborted by the next signal from now on. */
+  next(): AbortSignal
+  /** As if a signal had come; for a Ctrl-C read from a raw terminal. */
+  press(name: Interrupt): void
+  /** 128 + the number of the first signal; undefined when none came. */
+  exitCode(): number | undefined
+  dispose(): void
+}
+
+/** Takes over SIGINT, SIGTERM and SIGHUP until disposed of. `onPress` hears how many there were. */
+export function watchInterrupts(onPress: (count: number) => void): Interrupts {
+  const stop = new AbortController()
+  const force = new AbortController()
+  let next = new AbortController()
+  let first: Interrupt | undefined
+  let count = 0
+  const press = (name: Interrupt) => {
+    first ??= name
+    count++
+    ;(count === 1 ? stop : force).abort()
+    const current = next
+    next = new AbortController()
+    current.abort()
+    onPress(count)
+  }
+  const handlers = (Object.keys(NUMBERS) as Interrupt[]).map((name) => [name, () => press(name)] as const)
+  for (const [name, handler] of handlers) process.on(name, handler)
+  return {
+    stop: stop.signal,
+    force: force.signal,
+    next: () => next.signal,
+    press,
+    exitCode: () => (first === undefined ? undefined : 128 + NUMBERS[first]),
+    dispose() {
+      for (const [name, handler] of handlers) process.off(name, handler)
+    },
+  }
+}

@@ -1,0 +1,33 @@
+import type { Database } from "bun:sqlite"
+import { type Resource, writeHandles } from "../state/handles.ts"
+import { mirrorJournal } from "../state/records.ts"
+
+/** A VM's journal: what the host must get back, written down before it is acquired. */
+export interface Journal {
+  readonly resources: readonly Resource[]
+  /** Writes resources down, in the order they are about to be acquired. */
+  acquire(...resources: readonly Resource[]): void
+  /** Replaces the entry of the same kind with what is now known of it. */
+  refine(resource: Resource): void
+  /** Strikes a resource that is proven gone. */
+  strike(resource: Resource): void
+}
+
+/** Opens the journal of a VM, with what it holds already. Each change is in handles.json and on the record. */
+export function openJournal(db: Database, id: string, path: string, initial: readonly Resource[] = []): Journal {
+  let resources = initial
+  let generation = 0
+  const change = (next: readonly Resource[]) => {
+    writeHandles(path, ++generation, next)
+    mirrorJournal(db, id, next)
+    resources = next
+  }
+  return {
+    get resources() {
+      return resources
+    },
+    acquire: (...added) => change([...resources, ...added]),
+    refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
+    strike: (resource) => change(resources.filter((old) => old !== resource)),
+  }
+}

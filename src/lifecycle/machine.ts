@@ -1,0 +1,121 @@
+import { writeFileSync } from "node:fs"
+import { mkfifoAt } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
+import { listenUnix } from "../linux/sockets.ts"
+import { type Child, SIGKILL, spawn } from "../process/spawn.ts"
+import { Failure, reason } from "../terms/failure.ts"
+import { formatDuration } from "../terms/quantity.ts"
+import { type Follower, follow, tailOf } from "../vmm/console.ts"
+import type { Boot, Control, Vmm } from "../vmm/vmm.ts"
+import type { Session } from "./session.ts"
+
+/** A VMM that was started. */
+export interface Machine {
+  readonly child: Child
+  readonly control: Control
+  /** Resolves when it has gone and all it wrote was taken in. */
+  readonly gone: Promise<void>
+}
+
+/** What the VMM says on standard error is kept to this many bytes. */
+const VMM_LOG_LIMIT = 1024 * 1024
+
+/** How a machine is started. */
+export interface StartOptions {
+  readonly consoleLimit: number
+  /** Milliseconds for the VMM to answer. */
+  readonly limit: number
+  /** Aborted when the start is not wanted any more. */
+  readonly interrupt: AbortSignal
+  readonly onConsole: (chunk: Uint8Array) => void
+}
+
+/**
+ * Starts the VMM with its console, log and control socket. The socket is made and listening before the VMM is, with
+ * mode 0600 from birth, so that the connection to it neither waits nor polls. The process is on the journal before it
+ * is there. Throws, with the process gone again, when it does not come up.
+ */
+export async function startMachine(
+  session: Session,
+  vmm: Vmm,
+  executable: string,
+  boot: Boot,
+  options: StartOptions,
+): Promise<Machine> {
+  const { layout, journal } = session
+  journal.acquire({ kind: "process", identity: null })
+  for (const log of [layout.consoleLog, layout.vmmLog]) writeFileSync(log, "", { mode: 0o600, flag: "wx" })
+  mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
+  const listener = listenPrivately(layout.control)
+  const child = startChild(session, vmm.argv(executable, boot), listener)
+  try {
+    journal.refine({ kind: "process", identity: child.identity })
+    const console = follow(layout.consoleLog, options.consoleLimit, options.onConsole)
+    const log = follow(layout.vmmLog, VMM_LOG_LIMIT, () => {})
+    const control = await within(options, child, connected(vmm, layout.control))
+    return { child, control, gone: gone(child, control, [console, log]) }
+  } catch (error) {
+    // A VMM that dies drops its connection first; its own words say more than that.
+    const died = await Promise.race([child.exited.then(() => true), Bun.sleep(200).then(() => false)])
+    child.signal(SIGKILL)
+    await child.exited
+    throw died ? new Failure(`the VMM ended at once: ${lastWords(session)}`, { cause: error }) : error
+  }
+}
+
+// --- internal ---
+
+function listenPrivately(path: string): number {
+  const umask = process.umask(0o177)
+  try {
+    return listenUnix(path, 4)
+  } finally {
+    process.umask(umask)
+  }
+}
+
+function startChild(session: Session, argv: readonly string[], listener: number): Child {
+  const { consoleInput, consoleLog, vmmLog } = session.layout
+  try {
+    return spawn({ argv, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog, passed: [listener] })
+  } catch (error) {
+    throw new Failure(`${argv[0]} cannot be started: ${reason(error)}`, { cause: error })
+  }
+}
+
+async function gone(child: Child, control: Control, followers: readonly Follower[]): Promise<void> {
+  await child.exited
+  // What QEMU said last may still be on its way to us.
+  await control.closed
+  for (const follower of followers) {
+    follower.drain()
+    follower.close()
+  }
+}
+
+async function connected(vmm: Vmm, path: string): Promise<Control> {
+  const control = await vmm.connect(path)
+  await control.ready
+  return control
+}
+
+/** Waits for `work` until the VMM ends, the time is up, or the start is interrupted. */
+async function within<T>(options: StartOptions, child: Child, work: Promise<T>): Promise<T> {
+  const { promise: cut, reject } = Promise.withResolvers<never>()
+  const late = () => reject(new Failure(`the VMM did not answer in ${formatDuration(options.limit)}`))
+  const interrupted = () => reject(new Failure("the start was interrupted"))
+  const timer = setTimeout(late, options.limit)
+  options.interrupt.addEventListener("abort", interrupted, { once: true })
+  if (options.interrupt.aborted) interrupted()
+  try {
+    const ended = child.exited.then(() => Promise.reject(new Failure("the VMM ended")))
+    return await Promise.race([work, ended, cut])
+  } finally {
+    clearTimeout(timer)
+    options.interrupt.removeEventListener("abort", interrupted)
+  }
+}
+
+function lastWords(session: Session): string {
+  return tailOf(session.layout.vmmLog, 2000).trim() || `it said nothing (see ${session.layout.vmmLog})`
+}

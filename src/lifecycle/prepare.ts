@@ -1,0 +1,130 @@
+import { statSync } from "node:fs"
+import { basename, dirname, resolve } from "node:path"
+import type { ConfigureContext, SpecChanges } from "banger"
+import { errorCode } from "../linux/errors.ts"
+import { parseSpec } from "../plugin/definition.ts"
+import { inOrder, runHook } from "../plugin/hooks.ts"
+import { type Loaded, loadPlugin } from "../plugin/load.ts"
+import type { Spec } from "../plugin/spec.ts"
+import { trustOf } from "../plugin/trust.ts"
+import { usage } from "../terms/failure.ts"
+import type { Interrupts } from "./interrupts.ts"
+import type { Trace } from "./trace.ts"
+
+/** What the command line changes of a spec. */
+export interface Overrides {
+  readonly name: string | undefined
+  readonly vmm: string | undefined
+}
+
+/** A VM that is fully described; nothing is acquired yet. */
+export interface Prepared {
+  readonly loaded: Loaded
+  /** With a name, and every path absolute. */
+  readonly spec: Spec & { readonly name: string }
+}
+
+/** What `configure` hooks are given besides the signal. */
+export type Surroundings = Omit<ConfigureContext, "signal">
+
+/**
+ * Loads a plugin, runs its `configure` hooks, and checks what they made of the spec and the files it names. Throws a
+ * failure; nothing needs to be undone.
+ */
+export async function prepare(
+  file: string,
+  overrides: Overrides,
+  surroundings: Surroundings,
+  interrupts: Interrupts,
+  trace: Trace,
+): Promise<Prepared> {
+  const trust = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
+  const loaded = await trace.span("load", () => loadPlugin(file, trust))
+  const given = { ...loaded.spec, ...defined(overrides) }
+  const configured = await configure(loaded, given, surroundings, interrupts, trace)
+  const spec = absolutePaths(parseSpec({ ...configured, ...defined(overrides) }, loaded.source), loaded.source.path)
+  checkFiles(spec)
+  return { loaded, spec }
+}
+
+/** The name of a VM whose plugin gives none: the file's, with what a DNS label cannot have made `-`. */
+export function nameFromFile(path: string): string {
+  const stem = basename(path)
+    .replace(/\.[^.]*$/, "")
+    .toLowerCase()
+  return (
+    stem
+      .replace(/[^a-z0-9]+/g, "-")
+      .slice(0, 63)
+      .replace(/^-+|-+$/g, "") || "vm"
+  )
+}
+
+// --- internal ---
+
+async function configure(
+  loaded: Loaded,
+  given: Readonly<Record<string, unknown>>,
+  surroundings: Surroundings,
+  interrupts: Interrupts,
+  trace: Trace,
+): Promise<Readonly<Record<string, unknown>>> {
+  let spec = given
+  for (const hooks of inOrder(loaded, "configure")) {
+    const { timeouts, ...checked } = parseSpec(spec, loaded.source)
+    const limits = { limit: timeouts.configure ?? timeouts.hook, interrupt: interrupts.next() }
+    const changes = await trace.span("hook:configure", () =>
+      runHook("configure", limits, (signal) =>
+        hooks.configure?.(written(spec, checked.kernel), { ...surroundings, signal }),
+      ),
+    )
+    spec = { ...spec, ...plainChanges(changes) }
+  }
+  return spec
+}
+
+/** The spec as it is written, as a copy that the hook may do with as it likes. */
+function written(spec: Readonly<Record<string, unknown>>, kernel: string): { kernel: string } {
+  return { ...structuredClone(spec), kernel }
+}
+
+function plainChanges(changes: SpecChanges | undefined): Readonly<Record<string, unknown>> {
+  if (changes === undefined || changes === null) return {}
+  if (typeof changes === "object" && !Array.isArray(changes)) return { ...changes }
+  throw usage(`configure returned ${Bun.inspect(changes)}`, "return an object with the fields to change, or nothing")
+}
+
+function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } {
+  const from = dirname(pluginPath)
+  return {
+    ...spec,
+    name: spec.name ?? nameFromFile(pluginPath),
+    kernel: resolve(from, spec.kernel),
+    initrd: spec.initrd === undefined ? undefined : resolve(from, spec.initrd),
+    drives: spec.drives.map((drive) => ({ ...drive, path: resolve(from, drive.path) })),
+  }
+}
+
+function checkFiles(spec: Spec): void {
+  checkFile("kernel", spec.kernel)
+  if (spec.initrd !== undefined) checkFile("initrd", spec.initrd)
+  for (const [index, drive] of spec.drives.entries()) checkFile(`drives[${index}].path`, drive.path, true)
+}
+
+function checkFile(role: string, path: string, deviceAllowed = false): void {
+  try {
+    const stat = statSync(path)
+    if (stat.isDirectory()) throw usage(`${role}: ${path} is a directory, not a file`)
+    if (deviceAllowed && stat.isBlockDevice()) return
+    if (!stat.isFile()) throw usage(`${role}: ${path} is not a regular file`)
+    if (stat.size === 0) throw usage(`${role}: ${path} is empty`)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT" || code === "ENOTDIR") throw usage(`${role}: there is no file ${path}`)
+    throw error
+  }
+}
+
+function defined({ name, vmm }: Overrides): Partial<Overrides> {
+  return { ...(name === undefined ? {} : { name }), ...(vmm === undefined ? {} : { vmm }) }
+}

@@ -1,0 +1,52 @@
+import { basename, dirname } from "node:path"
+import { removeTree } from "../jail/removeTree.ts"
+import { O, O_DIRECTORY } from "../linux/constants.ts"
+import { close, openAt, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
+import { truthOf } from "../process/identity.ts"
+import { type Resource, readHandles } from "../state/handles.ts"
+import { vmLayout } from "../state/places.ts"
+import { deleteRecord, findRecord, mirroredJournal, type VmRecord } from "../state/records.ts"
+import { Failure } from "../terms/failure.ts"
+import { openJournal } from "./journal.ts"
+import { releaseAll } from "./release.ts"
+import type { State } from "./session.ts"
+
+/**
+ * Removes a VM that has ended: releases what its journal still names, then its logs, then its record. One that still
+ * runs is refused unless `force` is given, which kills it. Throws when anything could not be proven gone; then the
+ * record stays.
+ */
+export function removeVm(state: State, reference: string, force: boolean): VmRecord {
+  const record = findRecord(state.db, reference)
+  const layout = vmLayout(state.where, record.id)
+  const resources = readHandles(layout.handles) ?? mirroredJournal(record)
+  if (resources === undefined) {
+    const hint = `look at ${layout.dir} and at what still runs, then remove it by hand`
+    throw new Failure(`neither handles.json nor the record of ${record.id} can be read; nothing was removed`, { hint })
+  }
+  if (!force) requireEnded(record, resources)
+  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, resources), layout)
+  if (failures.length > 0) throw new Failure(`${record.id}: ${failures.map((failure) => failure.message).join("; ")}`)
+  removeLogs(layout.dir)
+  deleteRecord(state.db, record.id)
+  return record
+}
+
+/** Removes a VM's directory with its logs. */
+export function removeLogs(dir: string): void {
+  withDescriptor(openAt(AT_FDCWD, dirname(dir), O.PATH | O_DIRECTORY), (parent) => removeTree(parent, basename(dir)))
+}
+
+// --- internal ---
+
+function requireEnded(record: VmRecord, resources: readonly Resource[]): void {
+  for (const resource of resources) {
+    if (resource.kind !== "process" || resource.identity === null) continue
+    const truth = truthOf(resource.identity)
+    if (truth.is !== "alive") continue
+    close(truth.pidfd)
+    const hint = `to kill and remove it: banger rm -f ${record.id}`
+    throw new Failure(`${record.name} (${record.id}) still runs as process ${resource.identity.pid}`, { hint })
+  }
+}

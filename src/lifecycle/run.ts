@@ -1,0 +1,114 @@
+import type { Exit } from "banger"
+import type { Failure } from "../terms/failure.ts"
+import { qemu } from "../vmm/qemu.ts"
+import { forgetOldest } from "./history.ts"
+import { watchInterrupts } from "./interrupts.ts"
+import { planBoot, planSteps } from "./plan.ts"
+import { type Overrides, type Prepared, prepare } from "./prepare.ts"
+import { prefixed, type Report } from "./report.ts"
+import { createSession, layoutFor, openState } from "./session.ts"
+import { supervise } from "./supervise.ts"
+import { connectTerminal } from "./terminal.ts"
+import { startTrace, type Trace } from "./trace.ts"
+
+/** What the user asked `banger run` for. */
+export interface RunRequest extends Overrides {
+  readonly plugin: string
+  readonly args: readonly string[]
+  readonly plan: boolean
+  readonly keepOnFailure: boolean
+  /** Limit for the whole run in milliseconds, over the plugin's own. */
+  readonly timeout: number | undefined
+  /** Where to write a Chrome trace. */
+  readonly trace: string | undefined
+  readonly report: Report
+  /** Gets the serial console; undefined keeps it in console.log only. */
+  readonly onConsole: ((chunk: Uint8Array) => void) | undefined
+}
+
+/** What `--plan` prints. */
+export interface Plan {
+  readonly id: string
+  readonly name: string
+  readonly vmm: string
+  readonly argv: readonly string[]
+  readonly steps: readonly string[]
+}
+
+/** How `banger run` ended. */
+export interface RunResult {
+  readonly id: string
+  readonly name: string
+  readonly exit: Exit
+  readonly failure: Failure | undefined
+  readonly kept: boolean
+  /** The directory with the VM's logs. */
+  readonly dir: string
+  /** 128 + the signal's number when the user interrupted the run. */
+  readonly interrupted: number | undefined
+}
+
+/** Runs a plugin's VM in the foreground from start to end. Throws a failure when nothing was started. */
+export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> {
+  const trace = startTrace()
+  const interrupts = watchInterrupts((count) => {
+    if (count === 2) request.report.warn("stopping at once")
+  })
+  try {
+    const { args, report } = request
+    const prepared = await prepare(request.plugin, request, { args, log: report }, interrupts, trace)
+    interrupts.stop.throwIfAborted()
+    if (request.plan) return plan(prepared)
+    return await boot(limited(prepared, request.timeout), request, interrupts, trace)
+  } finally {
+    interrupts.dispose()
+    if (request.trace !== undefined) trace.write(request.trace)
+  }
+}
+
+// --- internal ---
+
+function limited(prepared: Prepared, timeout: number | undefined): Prepared {
+  if (timeout === undefined) return prepared
+  return { ...prepared, spec: { ...prepared.spec, timeouts: { ...prepared.spec.timeouts, run: timeout } } }
+}
+
+function plan(prepared: Prepared): Plan {
+  const { id, layout } = layoutFor(prepared.spec.name)
+  const executable = qemu.find()
+  const boot = planBoot(prepared.spec, id, prepared.spec.drives)
+  const argv = qemu.argv(executable, boot)
+  return { id, name: prepared.spec.name, vmm: qemu.name, argv, steps: planSteps(layout, qemu, executable, boot) }
+}
+
+async function boot(
+  prepared: Prepared,
+  request: RunRequest,
+  interrupts: ReturnType<typeof watchInterrupts>,
+  trace: Trace,
+): Promise<RunResult> {
+  const executable = qemu.find()
+  const { id } = layoutFor(prepared.spec.name)
+  const state = openState()
+  const session = createSession(prepared, qemu.name, id, state)
+  const outcome = await supervise({
+    prepared,
+    session,
+    interrupts,
+    trace,
+    vmm: qemu,
+    executable,
+    report: prefixed(request.report, prepared.spec.name),
+    args: request.args,
+    keepOnFailure: request.keepOnFailure,
+    onConsole: request.onConsole ?? (() => {}),
+    onRunning: () =>
+      request.onConsole === undefined
+        ? () => {}
+        : connectTerminal(session.layout.consoleInput, () => interrupts.press("SIGINT")),
+  })
+  forgetOldest(state)
+  state.db.close()
+  const { name } = prepared.spec
+  return { id, name, dir: session.layout.dir, interrupted: interrupts.exitCode(), ...outcome }
+}

@@ -1,0 +1,50 @@
+import type { Hooks } from "banger"
+import type { HookName } from "../plugin/definition.ts"
+import { inOrder, runHook } from "../plugin/hooks.ts"
+import { reason } from "../terms/failure.ts"
+import type { Interrupts } from "./interrupts.ts"
+import type { Prepared } from "./prepare.ts"
+import type { Session } from "./session.ts"
+import type { Trace } from "./trace.ts"
+
+/** What running a VM's hooks needs. */
+export interface HookRunner {
+  readonly prepared: Prepared
+  readonly session: Session
+  readonly interrupts: Interrupts
+  readonly trace: Trace
+}
+
+/** What may change how hooks of one kind are run. */
+export interface HookOptions {
+  /** Gets each failure instead of its being thrown; the rest of the hooks still run. */
+  readonly onFailure?: (failure: unknown) => void
+  /** Interrupts the hooks when aborted, as a signal from the user does. */
+  readonly until?: AbortSignal
+}
+
+/** Runs one kind of hook of every plugin, in the order of its kind, each noted in events.jsonl with its time. */
+export async function runHooks(
+  { prepared, session, interrupts, trace }: HookRunner,
+  name: Exclude<HookName, "configure">,
+  call: (hooks: Hooks, signal: AbortSignal) => unknown,
+  { onFailure, until }: HookOptions = {},
+): Promise<void> {
+  const { timeouts } = prepared.spec
+  for (const hooks of inOrder(prepared.loaded, name)) {
+    const next = interrupts.next()
+    const interrupt = until === undefined ? next : AbortSignal.any([next, until])
+    const limit = timeouts[name] ?? timeouts.hook
+    const start = performance.now()
+    const note = (error?: string) =>
+      session.note({ event: "hook", hook: name, ms: Math.round(performance.now() - start), error })
+    try {
+      await trace.span(`hook:${name}`, () => runHook(name, { limit, interrupt }, (signal) => call(hooks, signal)))
+      note()
+    } catch (error) {
+      note(reason(error))
+      if (onFailure === undefined) throw error
+      onFailure(error)
+    }
+  }
+}

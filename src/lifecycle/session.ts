@@ -1,0 +1,100 @@
+import type { Database } from "bun:sqlite"
+import { mkdirSync } from "node:fs"
+import { replaceFile } from "../state/atomic.ts"
+import { bootId } from "../state/bootId.ts"
+import { openDatabase } from "../state/database.ts"
+import { ensurePrivateDirectory } from "../state/directory.ts"
+import { appendEvent, type VmEvent } from "../state/events.ts"
+import { type Places, places, type VmLayout, vmLayout } from "../state/places.ts"
+import { changeState, insertRecord } from "../state/records.ts"
+import { newVmId } from "../state/vmId.ts"
+import type { VmState } from "../state/vmState.ts"
+import { type Journal, openJournal } from "./journal.ts"
+import { checkSocketPath } from "./plan.ts"
+import type { Prepared } from "./prepare.ts"
+
+/** A VM that has a record, a directory and a journal. */
+export interface Session {
+  readonly id: string
+  readonly layout: VmLayout
+  readonly db: Database
+  readonly journal: Journal
+  /** The state the record is in. */
+  readonly state: VmState
+  /** Moves the record and notes it in events.jsonl. */
+  enter(state: VmState, exit?: unknown): void
+  note(event: VmEvent): void
+}
+
+/** Where this user's VMs live. Nothing is made. */
+export function ownPlaces(): Places {
+  return places(process.env, process.geteuid?.() ?? 0)
+}
+
+/** A fresh id and its layout; throws a failure when a path in it would be too long. Nothing is made. */
+export function layoutFor(name: string): { id: string; layout: VmLayout } {
+  const id = newVmId(name)
+  const layout = vmLayout(ownPlaces(), id)
+  checkSocketPath(layout.control, "BANGER_RUNTIME_DIR")
+  return { id, layout }
+}
+
+/** This user's state database and where everything is, the directories made on first use. */
+export interface State {
+  readonly db: Database
+  readonly where: Places
+}
+
+/** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. */
+export function openState(): State {
+  const { env } = process
+  const named = ownPlaces()
+  const state = ensurePrivateDirectory(named.state, 0o1700, !env.BANGER_STATE_DIR)
+  const runtimeMode = process.geteuid?.() === 0 ? 0o1711 : 0o1700
+  const runtime = ensurePrivateDirectory(named.runtime, runtimeMode, !env.BANGER_RUNTIME_DIR)
+  return { db: openDatabase(state), where: { state, runtime } }
+}
+
+/**
+ * Gives a prepared VM its record and its directory. From here on every end of the run must bring the record to a
+ * final state. Throws a failure, with nothing made, when the name is taken.
+ */
+export function createSession(prepared: Prepared, vmm: string, id: string, { db, where }: State): Session {
+  const layout = vmLayout(where, id)
+  const { loaded, spec } = prepared
+  insertRecord(db, {
+    id,
+    name: spec.name,
+    vmm,
+    boot_id: bootId(),
+    plugin_path: loaded.source.path,
+    plugin_sha256: loaded.sha256,
+    spec: JSON.stringify(spec),
+  })
+  mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
+  replaceFile(layout.plugin, `${JSON.stringify({ path: loaded.source.path, sha256: loaded.sha256 })}\n`)
+  return openSession(db, id, layout)
+}
+
+// --- internal ---
+
+function openSession(db: Database, id: string, layout: VmLayout): Session {
+  let state: VmState = "creating"
+  const note = (event: VmEvent) => appendEvent(layout.events, event)
+  note({ event: "state", state })
+  return {
+    id,
+    layout,
+    db,
+    journal: openJournal(db, id, layout.handles),
+    get state() {
+      return state
+    },
+    enter(next, exit) {
+      changeState(db, id, next, exit)
+      state = next
+      note(exit === undefined ? { event: "state", state } : { event: "state", state, exit })
+    },
+    note,
+  }
+}

@@ -1,0 +1,35 @@
+import { SIGKILL } from "../process/spawn.ts"
+import { reason } from "../terms/failure.ts"
+import { formatDuration } from "../terms/quantity.ts"
+import type { Machine } from "./machine.ts"
+import type { Report } from "./report.ts"
+
+/**
+ * Ends a running VM: Ctrl-Alt-Del, up to `limit` milliseconds for the guest, then SIGKILL. An aborted `force` kills at
+ * once. Resolves when the VMM has gone; never throws because of the guest.
+ */
+export async function stopMachine(machine: Machine, limit: number, force: AbortSignal, report: Report): Promise<void> {
+  if (!force.aborted && (await stoppedItself(machine, limit, force, report))) return
+  machine.child.signal(SIGKILL)
+  await machine.gone
+}
+
+// --- internal ---
+
+async function stoppedItself(machine: Machine, limit: number, force: AbortSignal, report: Report): Promise<boolean> {
+  const { promise: cut, resolve } = Promise.withResolvers<false>()
+  const timer = setTimeout(() => {
+    report.warn(`the guest did not stop in ${formatDuration(limit)} after Ctrl-Alt-Del: killing it`)
+    resolve(false)
+  }, limit)
+  const onForce = () => resolve(false)
+  force.addEventListener("abort", onForce, { once: true })
+  try {
+    // A refusal is no reason to wait less: the guest may be ending by itself.
+    machine.control.pressCtrlAltDel().catch((error: unknown) => report.debug(`Ctrl-Alt-Del: ${reason(error)}`))
+    return await Promise.race([machine.gone.then(() => true), cut])
+  } finally {
+    clearTimeout(timer)
+    force.removeEventListener("abort", onForce)
+  }
+}

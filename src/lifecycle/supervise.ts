@@ -1,0 +1,133 @@
+import { mkdirSync } from "node:fs"
+import type { Exit } from "banger"
+import { closeStage, makeStage } from "../jail/stage.ts"
+import { Failure, isFailure, reason } from "../terms/failure.ts"
+import type { Boot, Vmm } from "../vmm/vmm.ts"
+import { postStopContext, preBootContext, type VmSurroundings } from "./contexts.ts"
+import { describeExit, endedWell, exitText, neverStarted } from "./exit.ts"
+import { type Machine, startMachine } from "./machine.ts"
+import { planBoot } from "./plan.ts"
+import { releaseAll } from "./release.ts"
+import type { Report } from "./report.ts"
+import { type HookRunner, runHooks } from "./runHooks.ts"
+import { type Live, untilEnd } from "./untilEnd.ts"
+
+/** What one supervised run is given. */
+export interface Supervision extends HookRunner {
+  readonly vmm: Vmm
+  readonly executable: string
+  readonly report: Report
+  readonly args: readonly string[]
+  readonly keepOnFailure: boolean
+  readonly onConsole: (chunk: Uint8Array) => void
+  /** The VM is running; what this returns is called when it no longer is. */
+  readonly onRunning: () => () => void
+}
+
+/** How a supervised run went. */
+export interface Outcome {
+  readonly exit: Exit
+  /** Why the run failed although it may have an exit; undefined when it did not. */
+  readonly failure: Failure | undefined
+  /** Whether everything was left in place for inspection. */
+  readonly kept: boolean
+}
+
+/**
+ * Takes a VM from `creating` to its final state: stage, boot, wait, stop, clean up. However it goes, the postStop
+ * hooks run once and everything acquired is released, unless a failed start is to be kept. Never throws because of a
+ * hook, the guest or the VMM.
+ */
+export async function supervise(run: Supervision): Promise<Outcome> {
+  const live: Live = { machine: undefined, requested: false }
+  const around = surroundings(run, live)
+  let failure: Failure | undefined
+  try {
+    const boot = await run.trace.span("stage", () => stage(run, around))
+    live.machine = await run.trace.span("boot", () => start(run, boot))
+    run.session.enter("running")
+    await run.trace.span("run", () => untilEnd(run, around, live))
+  } catch (error) {
+    failure = isFailure(error) ? error : new Failure(reason(error), { cause: error })
+  }
+  const startFailed = failure !== undefined && run.session.state !== "stopping" && !run.interrupts.stop.aborted
+  if (startFailed && run.keepOnFailure) return keep(run, failure)
+  return run.trace.span("clean up", () => finish(run, around, live, failure))
+}
+
+// --- internal ---
+
+function surroundings(run: Supervision, live: Live): VmSurroundings {
+  const { prepared, session, vmm, report, args } = run
+  const { name, vcpus, memory } = prepared.spec
+  const vm = {
+    id: session.id,
+    name,
+    vmm: vmm.name,
+    vcpus,
+    memoryMiB: memory,
+    consoleLog: session.layout.consoleLog,
+    get pid() {
+      return live.machine?.child.identity.pid
+    },
+  }
+  return { vm, args, log: report, dir: session.layout.stage }
+}
+
+/** Makes the VM's directories and runs preBoot hooks. */
+async function stage(run: Supervision, around: VmSurroundings): Promise<Boot> {
+  const { session, prepared } = run
+  const { layout, journal } = session
+  session.enter("staging")
+  journal.acquire({ kind: "runtime", path: layout.runtime }, { kind: "stage", path: layout.stage })
+  mkdirSync(layout.runtime, { mode: 0o700 })
+  const root = makeStage(layout.stage)
+  try {
+    const drives = [...prepared.spec.drives]
+    const context = (signal: AbortSignal) => preBootContext(around, signal, prepared, root, drives)
+    await runHooks(run, "preBoot", (hooks, signal) => hooks.preBoot?.(context(signal)))
+    run.interrupts.stop.throwIfAborted()
+    return planBoot(prepared.spec, session.id, drives)
+  } finally {
+    closeStage(root)
+  }
+}
+
+function start(run: Supervision, boot: Boot): Promise<Machine> {
+  const { session, vmm, executable, interrupts, onConsole } = run
+  const { timeouts, console } = run.prepared.spec
+  session.enter("booting")
+  const options = { consoleLimit: console.limit, limit: timeouts.start, interrupt: interrupts.stop, onConsole }
+  return startMachine(session, vmm, executable, boot, options)
+}
+
+/** Leaves a failed start as it is. The record is final, and its journal still names what there is. */
+function keep(run: Supervision, failure: Failure | undefined): Outcome {
+  const exit = neverStarted(reason(failure))
+  run.session.enter("failed", exit)
+  return { exit, failure, kept: true }
+}
+
+/** The VMM is gone or never was: postStop hooks, release, final state. */
+async function finish(
+  run: Supervision,
+  around: VmSurroundings,
+  live: Live,
+  failed: Failure | undefined,
+): Promise<Outcome> {
+  const { session, report } = run
+  const exit = live.machine
+    ? await describeExit(run.vmm, live.machine, session.layout, live.requested)
+    : neverStarted(reason(failed))
+  const context = (signal: AbortSignal) => postStopContext(around, signal, exit)
+  const onFailure = (error: unknown) => report.error(reason(error))
+  await runHooks(run, "postStop", (hooks, signal) => hooks.postStop?.(context(signal)), { onFailure })
+  const leftovers = releaseAll(session.journal, session.layout)
+  for (const leftover of leftovers) report.error(`not released: ${leftover.message}`)
+  const notReleased = leftovers.length === 0 ? undefined : new Failure(`not everything of ${session.id} was released`)
+  const badEnd = endedWell(exit) ? undefined : new Failure(`the VM ended badly: ${exitText(exit)}`)
+  const failure = failed ?? notReleased ?? badEnd
+  if (session.state === "running") session.enter("stopping")
+  session.enter(failure !== undefined || session.state !== "stopping" ? "failed" : "stopped", exit)
+  return { exit, failure, kept: false }
+}

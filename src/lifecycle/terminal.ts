@@ -1,0 +1,38 @@
+import { closeSync, openSync, writeSync } from "node:fs"
+import { O } from "../linux/constants.ts"
+import { errorCode } from "../linux/errors.ts"
+
+const CTRL_C = 3
+
+/**
+ * Connects the user's terminal to a guest's serial console: keys go to the FIFO as they are typed, except Ctrl-C. Does
+ * nothing where standard input is no terminal. Returns what gives the terminal back.
+ */
+export function connectTerminal(fifo: string, onInterrupt: () => void): () => void {
+  const { stdin } = process
+  if (!stdin.isTTY) return () => {}
+  const fd = openSync(fifo, O.RDWR | O.NONBLOCK)
+  const onKeys = (keys: Uint8Array) => {
+    if (keys.includes(CTRL_C)) onInterrupt()
+    const rest = keys.filter((key) => key !== CTRL_C)
+    if (rest.length > 0) writeKeys(fd, rest)
+  }
+  stdin.setRawMode(true)
+  stdin.on("data", onKeys)
+  stdin.resume()
+  return () => {
+    stdin.off("data", onKeys)
+    stdin.pause()
+    stdin.setRawMode(false)
+    closeSync(fd)
+  }
+}
+
+function writeKeys(fd: number, keys: Uint8Array): void {
+  try {
+    writeSync(fd, keys)
+  } catch (error) {
+    // The guest has not read 64 KiB of keys: like a serial line without flow control, the rest is lost.
+    if (errorCode(error) !== "EAGAIN") throw error
+  }
+}

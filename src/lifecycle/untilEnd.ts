@@ -1,0 +1,88 @@
+import { Failure, isFailure, reason } from "../terms/failure.ts"
+import { formatDuration } from "../terms/quantity.ts"
+import { hookContext, type VmSurroundings } from "./contexts.ts"
+import type { Machine } from "./machine.ts"
+import { runHooks } from "./runHooks.ts"
+import { stopMachine } from "./stop.ts"
+import type { Supervision } from "./supervise.ts"
+
+/** What is alive of a run. */
+export interface Live {
+  machine: Machine | undefined
+  /** Whether banger asked the VM to end. */
+  requested: boolean
+}
+
+/**
+ * From running to the VMM's end: postBoot hooks, then the wait, then a stop when one is asked for. Throws, with the
+ * VMM gone, when the run has failed: a postBoot hook threw or its time was up. Where a failed start is to be kept, a
+ * failed postBoot hook leaves the VM running.
+ */
+export async function untilEnd(run: Supervision, around: VmSurroundings, live: Live): Promise<void> {
+  const { machine } = live
+  if (machine === undefined) return
+  const stopShowing = run.onRunning()
+  try {
+    const failure = await whileRunning(run, around, machine)
+    if (failure === "ended") return run.session.enter("stopping")
+    if (failure?.stage === "postBoot" && run.keepOnFailure && !run.interrupts.stop.aborted) throw failure.error
+    await stop(run, around, live, machine)
+    if (failure !== undefined) throw failure.error
+  } finally {
+    stopShowing()
+  }
+}
+
+// --- internal ---
+
+type RunFailure = { stage: "postBoot" | "run"; error: Failure }
+
+/** `"ended"`: the VM ended by itself; undefined: the user asked it to. */
+async function whileRunning(
+  run: Supervision,
+  around: VmSurroundings,
+  machine: Machine,
+): Promise<"ended" | RunFailure | undefined> {
+  const { interrupts } = run
+  const ended = new AbortController()
+  machine.gone.then(() => ended.abort())
+  try {
+    await runHooks(run, "postBoot", (hooks, signal) => hooks.postBoot?.(hookContext(around, signal)), {
+      until: ended.signal,
+    })
+  } catch (error) {
+    if (ended.signal.aborted) return "ended"
+    if (interrupts.stop.aborted) return undefined
+    return { stage: "postBoot", error: isFailure(error) ? error : new Failure(reason(error), { cause: error }) }
+  }
+  return Promise.race([
+    machine.gone.then(() => "ended" as const),
+    aborted(interrupts.stop),
+    timeUp(run.prepared.spec.timeouts.run, machine.gone),
+  ])
+}
+
+async function stop(run: Supervision, around: VmSurroundings, live: Live, machine: Machine): Promise<void> {
+  run.session.enter("stopping")
+  const onFailure = (error: unknown) => run.report.error(reason(error))
+  await runHooks(run, "preStop", (hooks, signal) => hooks.preStop?.(hookContext(around, signal)), { onFailure })
+  live.requested = true
+  await run.trace.span("stop", () =>
+    stopMachine(machine, run.prepared.spec.timeouts.stop, run.interrupts.force, run.report),
+  )
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  if (signal.aborted) return Promise.resolve(undefined)
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(undefined), { once: true }))
+}
+
+/** Never resolves when there is no limit. */
+function timeUp(limit: number | undefined, gone: Promise<void>): Promise<RunFailure> {
+  return new Promise((resolve) => {
+    if (limit === undefined) return
+    const error = new Failure(`the VM still ran after ${formatDuration(limit)} (timeouts.run)`)
+    const timer = setTimeout(() => resolve({ stage: "run", error }), limit)
+    gone.then(() => clearTimeout(timer))
+  })
+}

@@ -1,0 +1,35 @@
+import { constants } from "node:os"
+
+const CODES = new Map(Object.entries(constants.errno).map(([code, number]) => [number, code]))
+
+/**
+ * A failed system call: which call, on what, and why. Has the fields of Node's own system errors
+ * (`code`, `errno`, `syscall`, `path`), so that one check serves both.
+ */
+export class SyscallError extends Error {
+  readonly code: string
+  readonly errno: number
+  readonly syscall: string
+  readonly path: string | undefined
+
+  constructor(syscall: string, errno: number, text: string, path?: string) {
+    const code = errnoName(errno)
+    super(`${syscall}${path === undefined ? "" : ` ${path}`}: ${code}: ${text}`)
+    this.name = "SyscallError"
+    this.code = code
+    this.errno = errno
+    this.syscall = syscall
+    this.path = path
+  }
+}
+
+/** `2` as `ENOENT`; a number this system has no name for as `E2`. */
+export function errnoName(errno: number): string {
+  return CODES.get(errno) ?? `E${errno}`
+}
+
+/** The errno name (`ENOENT`) of a thrown system error, ours or Node's; undefined for any other value. */
+export function errorCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("code" in error)) return undefined
+  return typeof error.code === "string" ? error.code : undefined
+}

@@ -1,0 +1,89 @@
+import { dlopen, FFIType, ptr, read } from "bun:ffi"
+import { existsSync, readFileSync } from "node:fs"
+import { SyscallError } from "./errors.ts"
+
+const { i32, u32, i64, u64, i64_fast, ptr: pointer } = FFIType
+
+/** Every libc function this program calls, with its C signature. `FILE`s and varargs beyond `...long` are not used. */
+const SYMBOLS = {
+  __errno_location: { args: [], returns: pointer },
+  close: { args: [i32], returns: i32 },
+  faccessat: { args: [i32, pointer, i32, i32], returns: i32 },
+  fchmod: { args: [i32, u32], returns: i32 },
+  fchownat: { args: [i32, pointer, u32, u32, i32], returns: i32 },
+  flock: { args: [i32, i32], returns: i32 },
+  fsync: { args: [i32], returns: i32 },
+  ftruncate: { args: [i32, i64], returns: i32 },
+  geteuid: { args: [], returns: u32 },
+  getxattr: { args: [pointer, pointer, pointer, u64], returns: i64_fast },
+  ioctl: { args: [i32, u64, u64], returns: i32 },
+  linkat: { args: [i32, pointer, i32, pointer, i32], returns: i32 },
+  lseek: { args: [i32, i64, i32], returns: i64_fast },
+  mkdirat: { args: [i32, pointer, u32], returns: i32 },
+  mknodat: { args: [i32, pointer, u32, u64], returns: i32 },
+  openat: { args: [i32, pointer, i32, u32], returns: i32 },
+  poll: { args: [pointer, u64, i32], returns: i32 },
+  read: { args: [i32, pointer, u64], returns: i64_fast },
+  strerror: { args: [i32], returns: FFIType.cstring },
+  bind: { args: [i32, pointer, u32], returns: i32 },
+  listen: { args: [i32, i32], returns: i32 },
+  socket: { args: [i32, i32, i32], returns: i32 },
+  syscall: { args: [i64, i64, i64, i64, i64, i64, i64], returns: i64_fast },
+  unlinkat: { args: [i32, pointer, i32], returns: i32 },
+  write: { args: [i32, pointer, u64], returns: i64_fast },
+} as const
+
+const library = dlopen(libraryPath(), SYMBOLS).symbols
+const errnoAt = library.__errno_location()
+
+/** libc's functions as they are: arguments are NOT checked here, see guards.ts. */
+export const libc = library
+
+/**
+ * The result of a libc call that reports failure by -1, or a thrown `SyscallError` naming the call and its subject.
+ * Must be given the result directly: any other call in between would overwrite errno.
+ */
+export function checked(call: string, result: number | bigint, subject?: string): number {
+  if (Number(result) !== -1) return Number(result)
+  const errno = errnoAt === null ? 0 : read.i32(errnoAt, 0)
+  throw new SyscallError(call, errno, String(library.strerror(errno)), subject)
+}
+
+/** As `checked`, and runs the call again while a signal interrupts it (EINTR). Never for close(2). */
+export function retried(call: string, run: () => number | bigint, subject?: string): number {
+  for (;;) {
+    const result = Number(run())
+    if (result !== -1) return result
+    const errno = errnoAt === null ? 0 : read.i32(errnoAt, 0)
+    if (errno !== EINTR) throw new SyscallError(call, errno, String(library.strerror(errno)), subject)
+  }
+}
+
+/**
+ * A system call libc may have no wrapper for. Views are passed by address and stay alive for the call;
+ * addresses stored INSIDE them are the caller's to keep alive.
+ */
+export function rawSyscall(
+  call: string,
+  number: number,
+  args: readonly (number | Uint8Array)[],
+  subject?: string,
+): number {
+  const words = args.map((arg) => (typeof arg === "number" ? arg : ptr(arg)))
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = words
+  return retried(call, () => library.syscall(number, a, b, c, d, e, f), subject)
+}
+
+// --- internal ---
+
+const EINTR = 4
+
+/**
+ * glibc is mapped already, so its bare name is found without a search; a bare name the loader does not know would be
+ * looked for in the working directory, hence the absolute path for musl, whose loader IS the C library.
+ */
+function libraryPath(): string {
+  const musl = `/lib/ld-musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`
+  if (!existsSync(musl)) return "libc.so.6"
+  return readFileSync("/proc/self/maps", "latin1").includes("/ld-musl-") ? musl : "libc.so.6"
+}

@@ -1,0 +1,17 @@
+/** System calls that older C libraries have no wrapper for; from asm/unistd_64.h and asm-generic/unistd.h. */
+const NUMBERS = {
+  x64: { copy_file_range: 326, renameat2: 316, statx: 332 },
+  arm64: { copy_file_range: 285, renameat2: 276, statx: 291 },
+}
+
+/** From 424 on, calls have one number on every architecture. */
+const COMMON = { openat2: 437, pidfd_open: 434, pidfd_send_signal: 424 }
+
+export type SyscallName = keyof (typeof NUMBERS)["x64"] | keyof typeof COMMON
+
+/** The number of a system call on an architecture this program is built for. Throws for any other. */
+export function syscallNumber(name: SyscallName, arch: string = process.arch): number {
+  if (arch !== "x64" && arch !== "arm64")
+    throw new Error(`no system call numbers for ${arch}: x64 and arm64 are supported`)
+  return { ...COMMON, ...NUMBERS[arch] }[name]
+}

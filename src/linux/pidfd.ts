@@ -1,0 +1,39 @@
+import { POLLIN } from "./constants.ts"
+import { descriptor, word } from "./guards.ts"
+import { checked, libc, rawSyscall } from "./libc.ts"
+import { syscallNumber } from "./numbers.ts"
+import { packPollFd, unpackRevents } from "./structs.ts"
+
+/** pidfd_open(2), Linux 5.3. ESRCH when no process has this pid. The caller closes the descriptor. */
+export function pidfdOpen(pid: number): number {
+  return rawSyscall("pidfd_open", syscallNumber("pidfd_open"), [word("pid", pid), 0], `pid ${pid}`)
+}
+
+/** pidfd_send_signal(2), Linux 5.1. ESRCH when the process is gone and reaped; signal 0 only asks. */
+export function pidfdSignal(pidfd: number, signal: number): void {
+  rawSyscall(
+    "pidfd_send_signal",
+    syscallNumber("pidfd_send_signal"),
+    [descriptor(pidfd), signal, 0, 0],
+    `pidfd ${pidfd}`,
+  )
+}
+
+/**
+ * Whether the process of a pidfd has exited (poll(2), Linux 5.3), waiting up to `timeoutMs`; 0 only looks.
+ * Blocks this thread: for a process that is no child of ours and about to end.
+ */
+export function pidfdExited(pidfd: number, timeoutMs = 0): boolean {
+  const deadline = performance.now() + timeoutMs
+  for (;;) {
+    const pollFd = packPollFd(descriptor(pidfd), POLLIN)
+    const left = Math.max(0, Math.ceil(deadline - performance.now()))
+    try {
+      checked("poll", libc.poll(pollFd, 1, left), `pidfd ${pidfd}`)
+      return (unpackRevents(pollFd) & POLLIN) !== 0
+    } catch (error) {
+      // An interrupted wait goes on with what is left of its time.
+      if (!(error instanceof Error && "code" in error && error.code === "EINTR")) throw error
+    }
+  }
+}

@@ -1,0 +1,163 @@
+// The types of a plugin. `banger init` puts this file beside your plugin as banger.d.ts.
+
+declare module "banger" {
+  /** Describes a VM and what to do around its life. Returns its argument; it is here for the types. */
+  export function definePlugin(plugin: Plugin): Plugin
+
+  /** The default export of a plugin file. */
+  export interface Plugin extends Spec, Hooks {
+    /** Hooks of other modules. Their `pre…` hooks run before this plugin's own, their `post…` hooks after. */
+    use?: readonly Hooks[] | undefined
+  }
+
+  /** What to boot. Relative paths start from the plugin file's directory. */
+  export interface Spec {
+    /** A DNS label, unique among live VMs. Default: the plugin file's name. */
+    name?: string | undefined
+    /** The kernel: bzImage or ELF vmlinux. */
+    kernel: string
+    initrd?: string | undefined
+    /** The kernel command line. Default: `console=ttyS0 reboot=k panic=1`. */
+    bootArgs?: string | undefined
+    /** 1 to 32. Default: 1. */
+    vcpus?: number | undefined
+    /** With its unit, in whole MiB: `"256M"`, `"2G"`. Default: `"256M"`. */
+    memory?: string | undefined
+    /** Disks in the order the guest sees them (/dev/vda, /dev/vdb, …); at most 16. */
+    drives?: Drive[] | undefined
+    /** `"user"`: QEMU's user-mode network. Default: none. */
+    network?: false | "user" | undefined
+    /** Default: `"auto"`. */
+    vmm?: "auto" | "qemu" | undefined
+    jail?: false | undefined
+    timeouts?: Timeouts | undefined
+    console?: ConsoleOptions | undefined
+  }
+
+  /** Fields that replace those of the spec, each as a whole. */
+  export type SpecChanges = Partial<Spec>
+
+  /** A raw disk image, used where it is. */
+  export interface Drive {
+    /** The disk's serial number in the guest: a-z, 0-9 and _, at most 20 long. */
+    id?: string | undefined
+    path: string
+    /** Default: false. */
+    readonly?: boolean | undefined
+    /** Adds `root=/dev/vdX` and `ro` or `rw` to the command line. One drive at most. Default: false. */
+    root?: boolean | undefined
+  }
+
+  /** Times with their unit: `"500ms"`, `"30s"`, `"5m"`. */
+  export interface Timeouts {
+    /** For the VMM to answer. Default: 30s. */
+    start?: string | undefined
+    /** For the guest to stop after Ctrl-Alt-Del; then it is killed. Default: 30s. */
+    stop?: string | undefined
+    /** For the whole run; then the VM is stopped and the run has failed. Default: no limit. */
+    run?: string | undefined
+    /** For each hook without a limit of its own. Default: 60s. */
+    hook?: string | undefined
+    configure?: string | undefined
+    preBoot?: string | undefined
+    postBoot?: string | undefined
+    preStop?: string | undefined
+    postStop?: string | undefined
+  }
+
+  export interface ConsoleOptions {
+    /** Most that console.log and its older half take together. Default: `"16M"`. */
+    limit?: string | undefined
+  }
+
+  /**
+   * Code around a VM's life. Every hook may be async and has a time limit, after which `ctx.signal` is aborted.
+   * A hook may abort a start, never a stop.
+   */
+  export interface Hooks {
+    /** Nothing is acquired yet. May return changes to the spec. Throwing aborts. */
+    configure?(spec: Readonly<Spec>, ctx: ConfigureContext): SpecChanges | undefined | Promise<SpecChanges | undefined>
+    /** Before the VMM starts: stage files, add drives. Throwing aborts, and all is released. */
+    preBoot?(ctx: PreBootContext): void | Promise<void>
+    /** The VM is running. Throwing stops it, and the run has failed. */
+    postBoot?(ctx: HookContext): void | Promise<void>
+    /** Before a stop that banger asks for. Throwing is reported; the stop goes on. */
+    preStop?(ctx: HookContext): void | Promise<void>
+    /** The VMM is gone, its files are still there. Runs once, however the VM ended. Throwing is reported. */
+    postStop?(ctx: PostStopContext): void | Promise<void>
+  }
+
+  export interface ConfigureContext {
+    /** What stood after `--` on the command line. */
+    readonly args: readonly string[]
+    readonly log: Log
+    /** Aborted when the hook's time is up, or the run is interrupted. */
+    readonly signal: AbortSignal
+  }
+
+  export interface HookContext extends ConfigureContext {
+    readonly vm: Vm
+    /** The directory on the host that staged files are in. It goes when the VM has gone. */
+    readonly dir: string
+  }
+
+  export interface PreBootContext extends HookContext {
+    readonly stage: Stage
+    readonly drives: {
+      /** Adds a disk after those of the spec. */
+      add(drive: Drive): void
+    }
+  }
+
+  export interface PostStopContext extends HookContext {
+    readonly exit: Exit
+  }
+
+  export interface Vm {
+    readonly id: string
+    readonly name: string
+    readonly vmm: "qemu"
+    readonly vcpus: number
+    readonly memoryMiB: number
+    /** The file the serial console is written to. */
+    readonly consoleLog: string
+    /** The VMM's process, while there is one. */
+    readonly pid: number | undefined
+  }
+
+  /** Messages on standard error, with the VM's name. */
+  export interface Log {
+    debug(message: string): void
+    info(message: string): void
+    warn(message: string): void
+    error(message: string): void
+  }
+
+  /**
+   * Puts files where the VMM finds them, under a relative name without `..`. A name that is taken is an error. Each
+   * returns the path that the VMM sees, for `drives.add`.
+   */
+  export interface Stage {
+    /** A new file with this content. */
+    write(name: string, content: string | Uint8Array): Promise<string>
+    /** A copy of a file: its blocks are shared where the file system can, its holes kept where it cannot. */
+    copy(name: string, source: string): Promise<string>
+    /** A second name for a file of your own on the same file system. */
+    link(name: string, source: string): Promise<string>
+  }
+
+  /** How a VM ended. */
+  export interface Exit {
+    readonly reason: "guest reset" | "guest powered off" | "stopped" | "killed" | "crashed" | "failed to start"
+    /** Whether banger asked the VM to end. */
+    readonly requested: boolean
+    /** The VMM's exit code, when it exited. */
+    readonly code: number | null
+    /** The signal that ended the VMM, when one did. */
+    readonly signal: string | null
+    /** The kernel's own words, when the guest's kernel panicked. */
+    readonly panic: string | undefined
+    /** The VMM's last words on standard error. */
+    readonly detail: string | undefined
+  }
+}

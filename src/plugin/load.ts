@@ -1,0 +1,101 @@
+import { realpathSync } from "node:fs"
+import { extname, resolve } from "node:path"
+import { pathToFileURL } from "node:url"
+import { errorCode } from "../linux/errors.ts"
+import { Failure, isFailure, reason, usage } from "../terms/failure.ts"
+import { formatDuration } from "../terms/quantity.ts"
+import { type Definition, readDefinition } from "./definition.ts"
+import { readTrusted, type Trust } from "./trust.ts"
+
+/** A loaded plugin. */
+export interface Loaded extends Definition {
+  /** Of the plugin file's bytes, in hex. */
+  readonly sha256: string
+}
+
+/** Top-level code of a plugin has this long, in milliseconds. */
+const LOAD_LIMIT = 10_000
+
+/**
+ * Loads a plugin file and checks its default export. `import … from "banger"` is answered by this program; every file
+ * it imports is read through `readTrusted`, so that what was checked is what runs. Throws a failure that says what is
+ * wrong and where. Loads one plugin per process.
+ */
+export async function loadPlugin(file: string, trust: Trust): Promise<Loaded> {
+  const path = realPath(file)
+  if (LOADERS[extname(path)] === undefined) throw usage(`${file} is not a plugin: its name must end in .ts or .js`)
+  const bytes = readTrusted(path, trust)
+  serveImports(trust)
+  const exported = await runModule(path)
+  const sha256 = new Bun.CryptoHasher("sha256").update(bytes).digest("hex")
+  return { ...readDefinition(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
+}
+
+// --- internal ---
+
+const LOADERS: Readonly<Record<string, Bun.Loader>> = {
+  ".ts": "ts",
+  ".mts": "ts",
+  ".cts": "ts",
+  ".tsx": "tsx",
+  ".js": "js",
+  ".mjs": "js",
+  ".cjs": "js",
+  ".jsx": "jsx",
+  ".json": "json",
+  ".toml": "toml",
+  ".txt": "text",
+}
+
+function realPath(file: string): string {
+  try {
+    return realpathSync(resolve(file))
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT") throw usage(`there is no plugin file ${file}`, `to write one: banger init ${file}`)
+    throw usage(`the plugin file ${file} cannot be reached: ${reason(error)}`)
+  }
+}
+
+function serveImports(trust: Trust): void {
+  const definePlugin = (plugin: unknown) => plugin
+  Bun.plugin({
+    name: "banger",
+    setup(build) {
+      build.module("banger", () => ({ exports: { definePlugin }, loader: "object" }))
+      build.onLoad({ filter: /\.(?:[cm]?[jt]sx?|json|toml|txt)$/ }, ({ path }) => {
+        return { contents: readTrusted(path, trust), loader: LOADERS[extname(path)] ?? "js" }
+      })
+      if (trust.uids === undefined) return
+      build.onLoad({ filter: /.*/ }, ({ path }) => {
+        throw new Failure(`${path}: a plugin run as root may import only TypeScript, JavaScript, JSON, TOML and text`)
+      })
+    },
+  })
+}
+
+async function runModule(path: string): Promise<unknown> {
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const message = `${path}: its top-level code did not finish in ${formatDuration(LOAD_LIMIT)}`
+  const timer = setTimeout(() => reject(usage(message, "move slow work into a hook")), LOAD_LIMIT)
+  try {
+    const module: unknown = await Promise.race([import(pathToFileURL(path).href), late])
+    return typeof module === "object" && module !== null && "default" in module ? module.default : undefined
+  } catch (error) {
+    throw explain(error, path)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Turns what an import can throw into one failure with its place. */
+function explain(error: unknown, path: string): Failure {
+  if (isFailure(error)) return error
+  const cause = error instanceof AggregateError ? error.errors[0] : error
+  if (cause instanceof BuildMessage && cause.position) {
+    const { file, line, column } = cause.position
+    return usage(`${file}:${line}:${column}: ${cause.message}`, undefined, error)
+  }
+  if (cause instanceof ResolveMessage) return usage(`${path}: ${cause.message}`, undefined, error)
+  return usage(`${path} failed while loading: ${reason(error)}`, "run with --verbose for the stack", error)
+}

@@ -1,0 +1,117 @@
+import * as v from "valibot"
+import { NAME_PATTERN } from "../state/vmId.ts"
+import { parseDuration, parseSize } from "../terms/quantity.ts"
+
+const MIB = 1024 * 1024
+
+/** Guests see at most /dev/vda to /dev/vdp: what both VMMs have interrupt lines for. */
+const DRIVES_MAX = 16
+
+const NAME_WORDS = "a DNS label: a-z, 0-9 and -, at most 63 long, not beginning or ending with -"
+const MEMORY_WORDS = 'a size in whole MiB from 16M to 16T: "256M", "2G"'
+const VCPUS_WORDS = "a whole number from 1 to 32"
+
+const path = v.pipe(
+  v.string("a path"),
+  v.nonEmpty("a path, not an empty string"),
+  v.check((text) => !text.includes("\0"), "a path without NUL characters"),
+)
+
+const name = v.pipe(v.string(NAME_WORDS), v.regex(NAME_PATTERN, NAME_WORDS))
+
+const memory = v.pipe(
+  v.string(MEMORY_WORDS),
+  v.transform((text) => parseSize(text) ?? Number.NaN),
+  v.check((bytes) => bytes >= 16 * MIB && bytes <= 16 * 1024 * 1024 * MIB && bytes % MIB === 0, MEMORY_WORDS),
+  v.transform((bytes) => bytes / MIB),
+)
+
+const DURATION_WORDS = 'a time with its unit: "500ms", "30s", "5m"'
+const duration = v.pipe(
+  v.string(DURATION_WORDS),
+  v.transform((text) => parseDuration(text) ?? Number.NaN),
+  v.check((ms) => ms > 0 && ms <= 24 * 3_600_000, `${DURATION_WORDS}, above 0 and at most 24h`),
+)
+
+const drive = v.strictObject({
+  id: v.optional(v.pipe(v.string("a name"), v.regex(/^[a-z0-9_]{1,20}$/, "a name of a-z, 0-9 and _, at most 20 long"))),
+  path,
+  readonly: v.optional(v.boolean("true or false"), false),
+  root: v.optional(v.boolean("true or false"), false),
+})
+
+const timeouts = v.strictObject({
+  start: v.optional(duration, "30s"),
+  stop: v.optional(duration, "30s"),
+  run: v.optional(duration),
+  hook: v.optional(duration, "60s"),
+  configure: v.optional(duration),
+  preBoot: v.optional(duration),
+  postBoot: v.optional(duration),
+  preStop: v.optional(duration),
+  postStop: v.optional(duration),
+})
+
+const CONSOLE_WORDS = 'a size of at least 64K with its unit: "16M"'
+const consoleOptions = v.strictObject({
+  limit: v.optional(
+    v.pipe(
+      v.string(CONSOLE_WORDS),
+      v.transform((text) => parseSize(text) ?? Number.NaN),
+      v.check((bytes) => bytes >= 64 * 1024, CONSOLE_WORDS),
+    ),
+    "16M",
+  ),
+})
+
+/**
+ * What a plugin says about its VM. Input is what plugin files write (banger.d.ts has the words for users); output has
+ * every default filled in, sizes in MiB or bytes as named, times in milliseconds.
+ */
+export const specSchema = v.strictObject({
+  name: v.optional(name),
+  kernel: path,
+  initrd: v.optional(path),
+  bootArgs: v.optional(
+    v.pipe(
+      v.string("a kernel command line"),
+      v.maxLength(2048, "a kernel command line of at most 2048 characters"),
+      v.check((text) => !/[\0\n]/.test(text), "a kernel command line without newlines"),
+    ),
+    "console=ttyS0 reboot=k panic=1",
+  ),
+  vcpus: v.optional(
+    v.pipe(
+      v.number(VCPUS_WORDS),
+      v.check((n) => Number.isInteger(n) && n >= 1 && n <= 32, VCPUS_WORDS),
+    ),
+    1,
+  ),
+  memory: v.optional(memory, "256M"),
+  drives: v.optional(
+    v.pipe(
+      v.array(drive, "a list of drives"),
+      v.maxLength(DRIVES_MAX, `at most ${DRIVES_MAX} drives`),
+      v.check((drives) => drives.filter((d) => d.root).length <= 1, "one root drive at most"),
+      v.check((drives) => repeated(drives.map((d) => d.id)) === undefined, "a different id for each drive"),
+    ),
+    [],
+  ),
+  network: v.optional(v.union([v.literal(false), v.literal("user")], 'false or "user"'), false),
+  vmm: v.optional(v.picklist(["auto", "qemu"], '"auto" or "qemu" (this version launches no other)'), "auto"),
+  jail: v.optional(v.literal(false, "false (this version has no jail yet)"), false),
+  timeouts: v.optional(timeouts, {}),
+  console: v.optional(consoleOptions, {}),
+})
+
+/** A spec as plugin files write it. */
+export type SpecInput = v.InferInput<typeof specSchema>
+
+/** A spec with every default filled in. */
+export type Spec = v.InferOutput<typeof specSchema>
+
+// --- internal ---
+
+function repeated(ids: readonly (string | undefined)[]): string | undefined {
+  return ids.find((id, index) => id !== undefined && ids.indexOf(id) !== index)
+}

@@ -1,0 +1,38 @@
+import { readdirSync, statSync } from "node:fs"
+import { errorCode } from "../linux/errors.ts"
+
+/**
+ * The pids of processes whose standard output is this very file (same device and inode): for a file in a directory
+ * of our own, those we started. Throws when /proc cannot be read; a process that another user hides is none of ours.
+ */
+export function processesWritingTo(path: string): readonly number[] {
+  let target: string
+  try {
+    target = inodeOf(path)
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return []
+    throw error
+  }
+  const pids = readdirSync("/proc")
+    .filter((name) => /^[1-9]\d*$/.test(name))
+    .map(Number)
+  return pids.filter((pid) => pid !== process.pid && writesTo(pid, target))
+}
+
+// --- internal ---
+
+function inodeOf(path: string): string {
+  const stat = statSync(path, { bigint: true })
+  return `${stat.dev}:${stat.ino}`
+}
+
+function writesTo(pid: number, target: string): boolean {
+  try {
+    return inodeOf(`/proc/${pid}/fd/1`) === target
+  } catch (error) {
+    const code = errorCode(error)
+    // Gone meanwhile, without a standard output, or of a user whose files this directory never held.
+    if (code === "ENOENT" || code === "ESRCH" || code === "EACCES" || code === "EPERM") return false
+    throw error
+  }
+}

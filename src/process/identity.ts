@@ -1,0 +1,60 @@
+import { readFileSync, statSync } from "node:fs"
+import { errorCode } from "../linux/errors.ts"
+import { close } from "../linux/files.ts"
+import { pidfdExited, pidfdOpen } from "../linux/pidfd.ts"
+import { bootId } from "../state/bootId.ts"
+import type { ProcessIdentity } from "../state/handles.ts"
+import { reason } from "../terms/failure.ts"
+import { parseStartTime, readProcess } from "./procfs.ts"
+
+/** What is known of a process: proven alive (with a pidfd, the caller's to close), proven dead, or neither. */
+export type Truth = { is: "alive"; pidfd: number } | { is: "dead"; why: string } | { is: "unknown"; why: string }
+
+/**
+ * The identity of a child of ours that was not waited for yet, so that its pid is surely its own. It has our uid and
+ * our root directory: those are not read from /proc, which no longer tells them of a child that died at once.
+ */
+export function identifyChild(pid: number): ProcessIdentity {
+  const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
+  if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
+  const root = statSync("/", { bigint: true })
+  return { pid, startTime, uid: process.geteuid?.() ?? 0, root: `${root.dev}:${root.ino}`, bootId: bootId() }
+}
+
+/**
+ * Whether the very process of an identity still runs. The facts are read while its pidfd is held and the pidfd is
+ * looked at again afterwards, so they cannot be another process's. An answer that /proc refuses is "unknown".
+ */
+export function truthOf(identity: ProcessIdentity): Truth {
+  if (identity.bootId !== bootId()) return { is: "dead", why: "the host was rebooted since" }
+  let pidfd: number
+  try {
+    pidfd = pidfdOpen(identity.pid)
+  } catch (error) {
+    if (errorCode(error) === "ESRCH") return { is: "dead", why: `no process ${identity.pid}` }
+    return { is: "unknown", why: reason(error) }
+  }
+  const truth = compare(identity, pidfd)
+  if (truth.is !== "alive") close(pidfd)
+  return truth
+}
+
+// --- internal ---
+
+function compare(identity: ProcessIdentity, pidfd: number): Truth {
+  const { pid } = identity
+  try {
+    if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
+    const facts = readProcess(pid)
+    if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
+    if (facts.startTime === undefined) return { is: "unknown", why: `/proc/${pid}/stat cannot be read` }
+    if (facts.startTime !== identity.startTime) return { is: "dead", why: `pid ${pid} is another process now` }
+    if (facts.uid !== identity.uid)
+      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${identity.uid}` }
+    if (facts.root !== identity.root) return { is: "unknown", why: `process ${pid} has another root directory` }
+    return { is: "alive", pidfd }
+  } catch (error) {
+    // Under hidepid a live process looks absent here, so ENOENT proves nothing while its pidfd has not exited.
+    return { is: "unknown", why: reason(error) }
+  }
+}

@@ -1,0 +1,27 @@
+import { readFileSync, statSync } from "node:fs"
+
+/** Start time of a process in clock ticks after boot: field 22 of the text of /proc/PID/stat (proc(5)). */
+export function parseStartTime(stat: string): number | undefined {
+  // comm is the process's own choice and may hold spaces and brackets: fields are counted after the LAST bracket.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+  const ticks = Number(fields[19])
+  return fields.length > 19 && Number.isSafeInteger(ticks) ? ticks : undefined
+}
+
+/** The uid of a process from the text of /proc/PID/status when real, effective, saved and fs uid are all one. */
+export function parseSingleUid(status: string): number | undefined {
+  const uids = /^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$/m.exec(status)?.slice(1).map(Number)
+  const [first] = uids ?? []
+  return first !== undefined && uids?.every((uid) => uid === first) ? first : undefined
+}
+
+/** What /proc says of a process right now. Throws Node's system errors (ENOENT, ESRCH, EACCES). */
+export function readProcess(pid: number): { startTime: number | undefined; uid: number | undefined; root: string } {
+  const base = `/proc/${pid}`
+  const root = statSync(`${base}/root`, { bigint: true })
+  return {
+    startTime: parseStartTime(readFileSync(`${base}/stat`, "latin1")),
+    uid: parseSingleUid(readFileSync(`${base}/status`, "latin1")),
+    root: `${root.dev}:${root.ino}`,
+  }
+}

@@ -1,0 +1,65 @@
+import { Database } from "bun:sqlite"
+import { chmodSync, existsSync } from "node:fs"
+import { join } from "node:path"
+import { Failure, reason } from "../terms/failure.ts"
+
+/** Each entry takes the schema one version on; entries are only ever added. The version is SQLite's user_version. */
+const MIGRATIONS = [
+  `create table vms (
+     id text primary key,
+     name text not null,
+     state text not null,
+     vmm text not null,
+     boot_id text not null,
+     plugin_path text not null,
+     plugin_sha256 text not null,
+     spec text not null,
+     handles text not null,
+     exit text,
+     created_at integer not null,
+     updated_at integer not null
+   ) strict;
+   create unique index vms_live_name on vms (name) where state not in ('stopped', 'failed');`,
+]
+
+/** How long a write waits for another banger's, in milliseconds. */
+const BUSY_TIMEOUT = 10_000
+
+/**
+ * Opens (and on first use makes) `state.db` in the state directory: WAL, 0600, migrated to this version's schema.
+ * Throws a failure when the file is newer than this banger, or is no database; it is never deleted or remade.
+ */
+export function openDatabase(stateDirectory: string): Database {
+  const path = join(stateDirectory, "state.db")
+  try {
+    const fresh = !existsSync(path)
+    const db = new Database(path, { create: true, strict: true })
+    if (fresh) chmodSync(path, 0o600)
+    db.exec(`pragma busy_timeout = ${BUSY_TIMEOUT}`)
+    db.exec("pragma journal_mode = wal")
+    db.exec("pragma synchronous = normal")
+    migrate(db, path)
+    return db
+  } catch (error) {
+    if (error instanceof Failure) throw error
+    const hint = "nothing was changed; check the file, the space left on its disk and its owner"
+    throw new Failure(`${path}: cannot be used: ${reason(error)}`, { hint, cause: error })
+  }
+}
+
+// --- internal ---
+
+function migrate(db: Database, path: string): void {
+  const version = () => db.query<{ user_version: number }, []>("pragma user_version").get()?.user_version ?? 0
+  if (version() === MIGRATIONS.length) return
+  const run = db.transaction(() => {
+    const from = version()
+    if (from > MIGRATIONS.length) {
+      const message = `${path} was written by a newer banger (schema ${from}, this one knows ${MIGRATIONS.length})`
+      throw new Failure(message, { hint: "install the newer version again" })
+    }
+    for (const step of MIGRATIONS.slice(from)) db.exec(step)
+    db.exec(`pragma user_version = ${MIGRATIONS.length}`)
+  })
+  run.immediate()
+}

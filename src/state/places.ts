@@ -1,0 +1,69 @@
+import { join } from "node:path"
+import { usage } from "../terms/failure.ts"
+
+/** Where everything of this user lives. Absolute paths; nothing is created by naming them. */
+export interface Places {
+  /** state.db and vms/. */
+  readonly state: string
+  /** Sockets and FIFOs; gone after a reboot. */
+  readonly runtime: string
+}
+
+/** The environment variables that move the places. */
+export type PlacesEnv = Readonly<Record<string, string | undefined>>
+
+/** The places of the user with this uid. Throws a usage failure when a variable that is set is not an absolute path. */
+export function places(env: PlacesEnv, uid: number): Places {
+  const root = uid === 0
+  const home = absolute(env, "HOME") ?? "/"
+  const stateHome = absolute(env, "XDG_STATE_HOME") ?? join(home, ".local/state")
+  const runtimeHome = absolute(env, "XDG_RUNTIME_DIR")
+  const userRuntime = runtimeHome === undefined ? `/tmp/banger-runtime-${uid}` : join(runtimeHome, "banger")
+  return {
+    state: absolute(env, "BANGER_STATE_DIR") ?? (root ? "/var/lib/banger" : join(stateHome, "banger")),
+    runtime: absolute(env, "BANGER_RUNTIME_DIR") ?? (root ? "/run/banger" : userRuntime),
+  }
+}
+
+/** The files of one VM, all beneath the places. */
+export interface VmLayout {
+  readonly dir: string
+  readonly handles: string
+  readonly consoleLog: string
+  readonly vmmLog: string
+  readonly events: string
+  readonly plugin: string
+  /** What preBoot stages; removed with the VM. */
+  readonly stage: string
+  /** Sockets and FIFOs of this VM; removed with it. */
+  readonly runtime: string
+  readonly consoleInput: string
+  readonly control: string
+}
+
+/** The layout of the VM with this id. */
+export function vmLayout(where: Places, id: string): VmLayout {
+  const dir = join(where.state, "vms", id)
+  const runtime = join(where.runtime, id)
+  return {
+    dir,
+    handles: join(dir, "handles.json"),
+    consoleLog: join(dir, "console.log"),
+    vmmLog: join(dir, "vmm.log"),
+    events: join(dir, "events.jsonl"),
+    plugin: join(dir, "plugin.json"),
+    stage: join(dir, "stage"),
+    runtime,
+    consoleInput: join(runtime, "console.in"),
+    control: join(runtime, "qmp.sock"),
+  }
+}
+
+// --- internal ---
+
+function absolute(env: PlacesEnv, name: string): string | undefined {
+  const value = env[name]
+  if (value === undefined || value === "") return undefined
+  if (!value.startsWith("/")) throw usage(`${name} must be an absolute path, not ${JSON.stringify(value)}`)
+  return value
+}

@@ -1,0 +1,59 @@
+import { Failure, reason } from "../terms/failure.ts"
+import { qemuArgv } from "./qemuArgv.ts"
+import { connectQmp, type Qmp } from "./qmp.ts"
+import type { Control, Ending, ExitReason, Vmm } from "./vmm.ts"
+
+/** QEMU, as the VMM of hosts without KVM or Firecracker. x86-64 only: its microvm machine has no other. */
+export const qemu: Vmm = { name: "qemu", find: findQemu, argv: qemuArgv, connect, reason: exitReason }
+
+/** Why QEMU ended, from its exit status and the reason of its SHUTDOWN event (QMP reference, ShutdownCause). */
+export function exitReason({ code, signal, announced }: Ending): ExitReason {
+  if (signal === "SIGKILL") return "killed"
+  if (signal !== null || code !== 0) return "crashed"
+  if (announced === "guest-shutdown") return "guest powered off"
+  if (announced === "guest-reset" || announced === "guest-panic") return "guest reset"
+  return "stopped"
+}
+
+// --- internal ---
+
+const PROGRAM = "qemu-system-x86_64"
+
+function findQemu(): string {
+  if (process.arch !== "x64") {
+    throw new Failure(`QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
+  }
+  const found = Bun.which(PROGRAM)
+  if (found !== null) return found
+  const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
+  throw new Failure(`${PROGRAM} is not in PATH`, { hint })
+}
+
+async function connect(controlPath: string): Promise<Control> {
+  let announced: string | undefined
+  const qmp = await connectQmp(controlPath, ({ event, data }) => {
+    if (event === "SHUTDOWN" && typeof data.reason === "string") announced = data.reason
+  })
+  const ready = qmp.ready.then((version) => check(qmp, version))
+  // Whoever awaits it sees the failure; nobody may be waiting when QEMU ends early.
+  ready.catch(() => {})
+  const keys = ["ctrl", "alt", "delete"].map((key) => ({ type: "qcode", data: key }))
+  return {
+    ready,
+    pressCtrlAltDel: async () => void (await qmp.command("send-key", { keys })),
+    announced: () => announced,
+    closed: qmp.closed,
+  }
+}
+
+async function check(qmp: Qmp, version: readonly [number, number]): Promise<void> {
+  const [major, minor] = version
+  if (major < 7 || (major === 7 && minor < 2)) {
+    throw new Failure(`QEMU ${major}.${minor} is too old: 7.2 or newer is needed`)
+  }
+  try {
+    await qmp.command("query-status")
+  } catch (error) {
+    throw new Failure(`QEMU does not run: ${reason(error)}`, { cause: error })
+  }
+}
