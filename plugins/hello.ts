@@ -2,9 +2,9 @@ import { definePlugin } from "banger"
 
 // Boots a small guest that says hello and prints the message that preBoot staged for it.
 export default definePlugin({
-  kernel: "../dist/guest/vmlinux",
+  kernel: "../dist/guest/vmlinuz",
   initrd: "../dist/guest/initrd.img",
-  bootArgs: "console=ttyS0 reboot=k panic=1 quiet",
+  bootArgs: "console=ttyS0 reboot=k panic=1 quiet cryptomgr.notests pci=off",
 
   async preBoot(ctx) {
     const script = [

@@ -20,17 +20,19 @@ need_bun() {
 
 # Pairs: a command (or a file, if it has a slash) that must be there, and the Debian package that has it.
 need_packages() {
-  missing=
+  missing='' announcement=''
   while [ $# -gt 0 ]; do
     if ! is_there "$1"; then
       missing="$missing $2"
-      echo "installing $2 ($1 is missing) with apt" >&2
+      announcement="${announcement}installing $2 ($1 is missing) with apt
+"
     fi
     shift 2
   done
   [ -n "$missing" ] || return 0
   as_root=$(root_prefix) || refuse_packages "this needs root"
   command -v apt-get > /dev/null || refuse_packages "this system has no apt-get; its own packages may have other names"
+  printf %s "$announcement" >&2
   apt_log=$(mktemp)
   # shellcheck disable=SC2086  # both are lists of words
   if ! { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive \
@@ -93,7 +95,7 @@ root_prefix() {
 }
 
 refuse_packages() {
-  echo "$1, so these packages are still missing:$missing" >&2
+  echo "$1, so these packages are missing still:$missing" >&2
   echo "run this, then the script again: sudo apt-get install --no-install-recommends$missing" >&2
   exit 1
 }

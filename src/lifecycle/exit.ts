@@ -5,7 +5,7 @@ import type { Vmm } from "../vmm/vmm.ts"
 import type { Machine } from "./machine.ts"
 
 /** How far back in the console a panic is looked for, in bytes. */
-const CONSOLE_TAIL = 64 * 1024
+const CONSOLE_TAIL = 8 * 1024
 
 /** How a VM ended whose VMM has gone. */
 export async function describeExit(vmm: Vmm, machine: Machine, layout: VmLayout, requested: boolean): Promise<Exit> {
@@ -27,7 +27,8 @@ export function neverStarted(detail: string): Exit {
 
 /** Whether a VM ended as a VM should: by its guest, or because we asked. */
 export function endedWell(exit: Exit): boolean {
-  if (exit.panic !== undefined) return false
+  // A guest without a pvpanic driver says it only on its console, and then resets.
+  if (exit.reason === "guest panicked" || exit.panic !== undefined) return false
   return exit.reason === "guest reset" || exit.reason === "guest powered off" || exit.requested
 }
 
@@ -39,7 +40,7 @@ export function exitText(exit: Exit): string {
       : exit.signal === null
         ? ""
         : ` (${exit.signal})`
-  const panic = exit.panic === undefined ? "" : `; the guest's kernel panicked: ${exit.panic}`
+  const panic = exit.panic === undefined ? "" : `: kernel panic: ${exit.panic}`
   const words = exit.reason === "crashed" && exit.detail !== undefined ? `: ${exit.detail}` : ""
   return `${exit.reason}${by}${exit.requested ? ", as asked" : ""}${panic}${words}`
 }

@@ -6,13 +6,16 @@ import type { Boot, Vmm } from "../vmm/vmm.ts"
 
 type Drive = Spec["drives"][number]
 
-/** The boot of a spec with these drives: its own, and those that hooks added. Pure. */
-export function planBoot(spec: Spec, vmName: string, drives: readonly Drive[]): Boot {
+/**
+ * The boot of a spec with these drives (its own, and those that hooks added) and the words that the VMM adds to the
+ * command line. Pure.
+ */
+export function planBoot(spec: Spec, vmName: string, drives: readonly Drive[], vmmArgs: readonly string[]): Boot {
   return {
     name: vmName,
     kernel: spec.kernel,
     initrd: spec.initrd,
-    bootArgs: [spec.bootArgs, ...rootArgs(drives)].join(" "),
+    bootArgs: [spec.bootArgs, ...rootArgs(drives), ...vmmArgs].join(" "),
     vcpus: spec.vcpus,
     memoryMiB: spec.memory,
     disks: drives.map(({ id, path, readonly }, index) => ({ id: id ?? `disk${index}`, path, readonly })),

@@ -76,7 +76,7 @@ function limited(prepared: Prepared, timeout: number | undefined): Prepared {
 function plan(prepared: Prepared): Plan {
   const { id, layout } = layoutFor(prepared.spec.name)
   const executable = qemu.find()
-  const boot = planBoot(prepared.spec, id, prepared.spec.drives)
+  const boot = planBoot(prepared.spec, id, prepared.spec.drives, qemu.bootArgs(prepared.spec.bootArgs))
   const argv = qemu.argv(executable, boot)
   return { id, name: prepared.spec.name, vmm: qemu.name, argv, steps: planSteps(layout, qemu, executable, boot) }
 }

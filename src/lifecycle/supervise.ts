@@ -87,7 +87,7 @@ async function stage(run: Supervision, around: VmSurroundings): Promise<Boot> {
     const context = (signal: AbortSignal) => preBootContext(around, signal, prepared, root, drives)
     await runHooks(run, "preBoot", (hooks, signal) => hooks.preBoot?.(context(signal)))
     run.interrupts.stop.throwIfAborted()
-    return planBoot(prepared.spec, session.id, drives)
+    return planBoot(prepared.spec, session.id, drives, run.vmm.bootArgs(prepared.spec.bootArgs))
   } finally {
     closeStage(root)
   }

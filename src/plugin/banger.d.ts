@@ -148,7 +148,14 @@ declare module "banger" {
 
   /** How a VM ended. */
   export interface Exit {
-    readonly reason: "guest reset" | "guest powered off" | "stopped" | "killed" | "crashed" | "failed to start"
+    readonly reason:
+      | "guest reset"
+      | "guest powered off"
+      | "guest panicked"
+      | "stopped"
+      | "killed"
+      | "crashed"
+      | "failed to start"
     /** Whether banger asked the VM to end. */
     readonly requested: boolean
     /** The VMM's exit code, when it exited. */

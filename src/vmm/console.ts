@@ -68,7 +68,7 @@ export function follow(path: string, limit: number, sink: (chunk: Uint8Array) =>
 
 /** The kernel's own words in a console's last bytes, when it panicked there. */
 export function findPanic(consoleTail: string): string | undefined {
-  return /Kernel panic - not syncing: ([^\r\n]*)/.exec(consoleTail)?.[1]?.trim()
+  return /^(?:\[ *\d+\.\d+\] )?Kernel panic - not syncing: ([^\r\n]*)/m.exec(consoleTail)?.[1]?.trim()
 }
 
 /** The last bytes of a file as text; empty when there is none. */

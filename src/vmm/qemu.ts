@@ -1,23 +1,30 @@
+import { readFileSync } from "node:fs"
 import { Failure, reason } from "../terms/failure.ts"
 import { qemuArgv } from "./qemuArgv.ts"
 import { connectQmp, type Qmp } from "./qmp.ts"
+import { tscArgs } from "./tscArgs.ts"
 import type { Control, Ending, ExitReason, Vmm } from "./vmm.ts"
 
 /** QEMU, as the VMM of hosts without KVM or Firecracker. x86-64 only: its microvm machine has no other. */
-export const qemu: Vmm = { name: "qemu", find: findQemu, argv: qemuArgv, connect, reason: exitReason }
+export const qemu: Vmm = { name: "qemu", find: findQemu, bootArgs, argv: qemuArgv, connect, reason: exitReason }
 
 /** Why QEMU ended, from its exit status and the reason of its SHUTDOWN event (QMP reference, ShutdownCause). */
 export function exitReason({ code, signal, announced }: Ending): ExitReason {
   if (signal === "SIGKILL") return "killed"
   if (signal !== null || code !== 0) return "crashed"
   if (announced === "guest-shutdown") return "guest powered off"
-  if (announced === "guest-reset" || announced === "guest-panic") return "guest reset"
+  if (announced === "guest-reset") return "guest reset"
+  if (announced === "guest-panic") return "guest panicked"
   return "stopped"
 }
 
 // --- internal ---
 
 const PROGRAM = "qemu-system-x86_64"
+
+function bootArgs(given: string): readonly string[] {
+  return tscArgs(given, readFileSync("/proc/cpuinfo", "latin1"))
+}
 
 function findQemu(): string {
   if (process.arch !== "x64") {

@@ -13,6 +13,8 @@ export function qemuArgv(executable: string, boot: Boot): readonly string[] {
     ...["-sandbox", "on,obsolete=deny,resourcecontrol=deny"],
     // A PIT, PIC and RTC because stock kernels want them; an i8042 because Ctrl-Alt-Del comes through it.
     ...["-M", "microvm,rtc=on,pic=on,pit=on", "-accel", "tcg", "-cpu", "max", "-device", "i8042"],
+    // A guest with a driver for it tells of its kernel's panic at once.
+    ...["-device", "pvpanic"],
     ...["-smp", String(boot.vcpus), "-m", `${boot.memoryMiB}M`],
     // A guest's reboot ends the VM; a new boot would be a new VM.
     "-no-reboot",

@@ -20,7 +20,14 @@ export interface Boot {
 }
 
 /** How a VM can end; the words users see. */
-export type ExitReason = "guest reset" | "guest powered off" | "stopped" | "killed" | "crashed" | "failed to start"
+export type ExitReason =
+  | "guest reset"
+  | "guest powered off"
+  | "guest panicked"
+  | "stopped"
+  | "killed"
+  | "crashed"
+  | "failed to start"
 
 /** What is known when a VMM that ran has gone. */
 export interface Ending {
@@ -47,6 +54,8 @@ export interface Vmm {
   readonly name: "qemu"
   /** The executable's path. Throws a failure that says how to get it. */
   find(): string
+  /** Words that this VMM's guests need on their command line on this host, besides those given. */
+  bootArgs(given: string): readonly string[]
   /** The command line; pure. Descriptor 3 is the listening control socket. */
   argv(executable: string, boot: Boot): readonly string[]
   connect(controlPath: string): Promise<Control>
