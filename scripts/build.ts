@@ -34,9 +34,12 @@ for (const name of asked.includes("all") ? Object.keys(TARGETS) : asked)
 async function build(outfile: string, target: Bun.Build.CompileTarget | undefined): Promise<void> {
   const started = performance.now()
   await Bun.build({
-    entrypoints: [join(root, "cli.ts")],
+    // The second is a thread of its own, which no import leads to.
+    entrypoints: [join(root, "cli.ts"), join(root, "src/lifecycle/watchdogWorker.ts")],
     root,
     bytecode: true,
+    // What a command does not import is not loaded, built-in modules included.
+    splitting: true,
     format: "esm",
     minify: { syntax: true, whitespace: true, identifiers: false },
     define: { BANGER_COMMIT: JSON.stringify(commit()) },

@@ -4,12 +4,13 @@ import type { ConfigureContext, SpecChanges } from "banger"
 import { errorCode } from "../linux/errors.ts"
 import { parseSpec } from "../plugin/definition.ts"
 import { inOrder, runHook } from "../plugin/hooks.ts"
-import { type Loaded, loadPlugin } from "../plugin/load.ts"
+import { LOAD_LIMIT, type Loaded, loadPlugin } from "../plugin/load.ts"
 import type { Spec } from "../plugin/spec.ts"
 import { trustOf } from "../plugin/trust.ts"
 import { usage } from "../terms/failure.ts"
 import type { Interrupts } from "./interrupts.ts"
 import type { Trace } from "./trace.ts"
+import type { Watchdog } from "./watchdog.ts"
 
 /** What the command line changes of a spec. */
 export interface Overrides {
@@ -27,21 +28,26 @@ export interface Prepared {
 /** What `configure` hooks are given besides the signal. */
 export type Surroundings = Omit<ConfigureContext, "signal">
 
+/** What running plugin code before there is a VM needs. */
+export interface Preparation {
+  readonly surroundings: Surroundings
+  readonly interrupts: Interrupts
+  readonly trace: Trace
+  readonly watchdog: Watchdog
+}
+
 /**
  * Loads a plugin, runs its `configure` hooks, and checks what they made of the spec and the files it names. Throws a
  * failure; nothing needs to be undone.
  */
-export async function prepare(
-  file: string,
-  overrides: Overrides,
-  surroundings: Surroundings,
-  interrupts: Interrupts,
-  trace: Trace,
-): Promise<Prepared> {
+export async function prepare(file: string, overrides: Overrides, preparation: Preparation): Promise<Prepared> {
+  const { trace, watchdog } = preparation
   const trust = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
-  const loaded = await trace.span("load", () => loadPlugin(file, trust))
+  const loaded = await trace.span("load", () => {
+    return watchdog.guard("the plugin's top-level code", LOAD_LIMIT, () => loadPlugin(file, trust))
+  })
   const given = { ...loaded.spec, ...defined(overrides) }
-  const configured = await configure(loaded, given, surroundings, interrupts, trace)
+  const configured = await configure(loaded, given, preparation)
   const spec = absolutePaths(parseSpec({ ...configured, ...defined(overrides) }, loaded.source), loaded.source.path)
   checkFiles(spec)
   return { loaded, spec }
@@ -65,19 +71,15 @@ export function nameFromFile(path: string): string {
 async function configure(
   loaded: Loaded,
   given: Readonly<Record<string, unknown>>,
-  surroundings: Surroundings,
-  interrupts: Interrupts,
-  trace: Trace,
+  { surroundings, interrupts, trace, watchdog }: Preparation,
 ): Promise<Readonly<Record<string, unknown>>> {
   let spec = given
   for (const hooks of inOrder(loaded, "configure")) {
     const { timeouts, ...checked } = parseSpec(spec, loaded.source)
-    const limits = { limit: timeouts.configure ?? timeouts.hook, interrupt: interrupts.next() }
-    const changes = await trace.span("hook:configure", () =>
-      runHook("configure", limits, (signal) =>
-        hooks.configure?.(written(spec, checked.kernel), { ...surroundings, signal }),
-      ),
-    )
+    const limit = timeouts.configure ?? timeouts.hook
+    const call = (signal: AbortSignal) => hooks.configure?.(written(spec, checked.kernel), { ...surroundings, signal })
+    const run = () => runHook("configure", { limit, interrupt: interrupts.next() }, call)
+    const changes = await trace.span("hook:configure", () => watchdog.guard("configure", limit, run))
     spec = { ...spec, ...plainChanges(changes) }
   }
   return spec

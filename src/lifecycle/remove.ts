@@ -1,11 +1,13 @@
 import { basename, dirname } from "node:path"
 import { removeTree } from "../jail/removeTree.ts"
 import { O, O_DIRECTORY } from "../linux/constants.ts"
+import { errorCode } from "../linux/errors.ts"
 import { close, openAt, withDescriptor } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { truthOf } from "../process/identity.ts"
 import { type Resource, readHandles } from "../state/handles.ts"
-import { vmLayout } from "../state/places.ts"
+import { takeLock } from "../state/lock.ts"
+import { type VmLayout, vmLayout } from "../state/places.ts"
 import { deleteRecord, findRecord, mirroredJournal, type VmRecord } from "../state/records.ts"
 import { Failure } from "../terms/failure.ts"
 import { openJournal } from "./journal.ts"
@@ -14,22 +16,20 @@ import type { State } from "./session.ts"
 
 /**
  * Removes a VM that has ended: releases what its journal still names, then its logs, then its record. One that still
- * runs is refused unless `force` is given, which kills it. Throws when anything could not be proven gone; then the
- * record stays.
+ * runs is refused unless `force` is given, which kills it; one that another banger watches is always refused. Throws
+ * when anything could not be proven gone; then the record stays.
  */
 export function removeVm(state: State, reference: string, force: boolean): VmRecord {
   const record = findRecord(state.db, reference)
   const layout = vmLayout(state.where, record.id)
-  const resources = readHandles(layout.handles) ?? mirroredJournal(record)
-  if (resources === undefined) {
-    const hint = `look at ${layout.dir} and at what still runs, then remove it by hand`
-    throw new Failure(`neither handles.json nor the record of ${record.id} can be read; nothing was removed`, { hint })
+  const lock = lockVm(record, layout)
+  try {
+    release(state, record, layout, force)
+    removeLogs(layout.dir)
+    deleteRecord(state.db, record.id)
+  } finally {
+    if (lock !== undefined) close(lock)
   }
-  if (!force) requireEnded(record, resources)
-  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, resources), layout)
-  if (failures.length > 0) throw new Failure(`${record.id}: ${failures.map((failure) => failure.message).join("; ")}`)
-  removeLogs(layout.dir)
-  deleteRecord(state.db, record.id)
   return record
 }
 
@@ -39,6 +39,30 @@ export function removeLogs(dir: string): void {
 }
 
 // --- internal ---
+
+/** Undefined when the VM's directory is gone already. Throws a failure when another banger holds the lock. */
+function lockVm(record: VmRecord, layout: VmLayout): number | undefined {
+  try {
+    const lock = takeLock(layout.lock)
+    if (lock !== undefined) return lock
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined
+    throw error
+  }
+  const hint = "stop that first: Ctrl-C in its terminal, or a SIGINT to its process"
+  throw new Failure(`${record.name} (${record.id}) is in the hands of another banger`, { hint })
+}
+
+function release(state: State, record: VmRecord, layout: VmLayout, force: boolean): void {
+  const resources = readHandles(layout.handles) ?? mirroredJournal(record)
+  if (resources === undefined) {
+    const hint = `look at ${layout.dir} and at what still runs, then remove it by hand`
+    throw new Failure(`neither handles.json nor the record of ${record.id} can be read; nothing was removed`, { hint })
+  }
+  if (!force) requireEnded(record, resources)
+  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, resources), layout)
+  if (failures.length > 0) throw new Failure(`${record.id}: ${failures.map((failure) => failure.message).join("; ")}`)
+}
 
 function requireEnded(record: VmRecord, resources: readonly Resource[]): void {
   for (const resource of resources) {

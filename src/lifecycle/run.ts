@@ -6,10 +6,12 @@ import { watchInterrupts } from "./interrupts.ts"
 import { planBoot, planSteps } from "./plan.ts"
 import { type Overrides, type Prepared, prepare } from "./prepare.ts"
 import { prefixed, type Report } from "./report.ts"
+import type { HookRunner } from "./runHooks.ts"
 import { createSession, layoutFor, openState } from "./session.ts"
 import { supervise } from "./supervise.ts"
 import { connectTerminal } from "./terminal.ts"
-import { startTrace, type Trace } from "./trace.ts"
+import { startTrace } from "./trace.ts"
+import { startWatchdog } from "./watchdog.ts"
 
 /** What the user asked `banger run` for. */
 export interface RunRequest extends Overrides {
@@ -54,13 +56,15 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
   const interrupts = watchInterrupts((count) => {
     if (count === 2) request.report.warn("stopping at once")
   })
+  const watchdog = startWatchdog()
   try {
-    const { args, report } = request
-    const prepared = await prepare(request.plugin, request, { args, log: report }, interrupts, trace)
+    const surroundings = { args: request.args, log: request.report }
+    const prepared = await prepare(request.plugin, request, { surroundings, interrupts, trace, watchdog })
     interrupts.stop.throwIfAborted()
     if (request.plan) return plan(prepared)
-    return await boot(limited(prepared, request.timeout), request, interrupts, trace)
+    return await boot(request, { prepared: limited(prepared, request.timeout), interrupts, trace, watchdog })
   } finally {
+    watchdog.dispose()
     interrupts.dispose()
     if (request.trace !== undefined) trace.write(request.trace)
   }
@@ -81,21 +85,16 @@ function plan(prepared: Prepared): Plan {
   return { id, name: prepared.spec.name, vmm: qemu.name, argv, steps: planSteps(layout, qemu, executable, boot) }
 }
 
-async function boot(
-  prepared: Prepared,
-  request: RunRequest,
-  interrupts: ReturnType<typeof watchInterrupts>,
-  trace: Trace,
-): Promise<RunResult> {
+async function boot(request: RunRequest, runner: Omit<HookRunner, "session">): Promise<RunResult> {
+  const { prepared, interrupts, watchdog } = runner
   const executable = qemu.find()
   const { id } = layoutFor(prepared.spec.name)
   const state = openState()
   const session = createSession(prepared, qemu.name, id, state)
+  watchdog.protect(id)
   const outcome = await supervise({
-    prepared,
+    ...runner,
     session,
-    interrupts,
-    trace,
     vmm: qemu,
     executable,
     report: prefixed(request.report, prepared.spec.name),

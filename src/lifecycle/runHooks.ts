@@ -6,6 +6,7 @@ import type { Interrupts } from "./interrupts.ts"
 import type { Prepared } from "./prepare.ts"
 import type { Session } from "./session.ts"
 import type { Trace } from "./trace.ts"
+import type { Watchdog } from "./watchdog.ts"
 
 /** What running a VM's hooks needs. */
 export interface HookRunner {
@@ -13,6 +14,7 @@ export interface HookRunner {
   readonly session: Session
   readonly interrupts: Interrupts
   readonly trace: Trace
+  readonly watchdog: Watchdog
 }
 
 /** What may change how hooks of one kind are run. */
@@ -25,7 +27,7 @@ export interface HookOptions {
 
 /** Runs one kind of hook of every plugin, in the order of its kind, each noted in events.jsonl with its time. */
 export async function runHooks(
-  { prepared, session, interrupts, trace }: HookRunner,
+  { prepared, session, interrupts, trace, watchdog }: HookRunner,
   name: Exclude<HookName, "configure">,
   call: (hooks: Hooks, signal: AbortSignal) => unknown,
   { onFailure, until }: HookOptions = {},
@@ -39,7 +41,8 @@ export async function runHooks(
     const note = (error?: string) =>
       session.note({ event: "hook", hook: name, ms: Math.round(performance.now() - start), error })
     try {
-      await trace.span(`hook:${name}`, () => runHook(name, { limit, interrupt }, (signal) => call(hooks, signal)))
+      const run = () => runHook(name, { limit, interrupt }, (signal) => call(hooks, signal))
+      await trace.span(`hook:${name}`, () => watchdog.guard(name, limit, run))
       note()
     } catch (error) {
       note(reason(error))

@@ -5,6 +5,7 @@ import { bootId } from "../state/bootId.ts"
 import { openDatabase } from "../state/database.ts"
 import { ensurePrivateDirectory } from "../state/directory.ts"
 import { appendEvent, type VmEvent } from "../state/events.ts"
+import { takeLock } from "../state/lock.ts"
 import { type Places, places, type VmLayout, vmLayout } from "../state/places.ts"
 import { changeState, insertRecord } from "../state/records.ts"
 import { newVmId } from "../state/vmId.ts"
@@ -56,7 +57,7 @@ export function openState(): State {
 }
 
 /**
- * Gives a prepared VM its record and its directory. From here on every end of the run must bring the record to a
+ * Gives a prepared VM its record, its directory and its lock, which this process then holds to its end. From here on every end of the run must bring the record to a
  * final state. Throws a failure, with nothing made, when the name is taken.
  */
 export function createSession(prepared: Prepared, vmm: string, id: string, { db, where }: State): Session {
@@ -72,6 +73,7 @@ export function createSession(prepared: Prepared, vmm: string, id: string, { db,
     spec: JSON.stringify(spec),
   })
   mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
+  takeLock(layout.lock)
   replaceFile(layout.plugin, `${JSON.stringify({ path: loaded.source.path, sha256: loaded.sha256 })}\n`)
   return openSession(db, id, layout)
 }

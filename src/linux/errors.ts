@@ -1,6 +1,13 @@
 import { constants } from "node:os"
 
-const CODES = new Map(Object.entries(constants.errno).map(([code, number]) => [number, code]))
+/** Second names of a number that has a usual one: EAGAIN, EOPNOTSUPP. */
+const ALIASES = ["EWOULDBLOCK", "ENOTSUP"]
+
+const CODES = new Map(
+  Object.entries(constants.errno)
+    .filter(([code]) => !ALIASES.includes(code))
+    .map(([code, number]) => [number, code]),
+)
 
 /**
  * A failed system call: which call, on what, and why. Has the fields of Node's own system errors

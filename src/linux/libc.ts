@@ -25,10 +25,13 @@ const SYMBOLS = {
   poll: { args: [pointer, u64, i32], returns: i32 },
   read: { args: [i32, pointer, u64], returns: i64_fast },
   strerror: { args: [i32], returns: FFIType.cstring },
+  _exit: { args: [i32], returns: FFIType.void },
   bind: { args: [i32, pointer, u32], returns: i32 },
   listen: { args: [i32, i32], returns: i32 },
   socket: { args: [i32, i32, i32], returns: i32 },
   syscall: { args: [i64, i64, i64, i64, i64, i64, i64], returns: i64_fast },
+  tcgetattr: { args: [i32, pointer], returns: i32 },
+  tcsetattr: { args: [i32, i32, pointer], returns: i32 },
   unlinkat: { args: [i32, pointer, i32], returns: i32 },
   write: { args: [i32, pointer, u64], returns: i64_fast },
 } as const

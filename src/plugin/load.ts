@@ -14,7 +14,7 @@ export interface Loaded extends Definition {
 }
 
 /** Top-level code of a plugin has this long, in milliseconds. */
-const LOAD_LIMIT = 10_000
+export const LOAD_LIMIT = 10_000
 
 /**
  * Loads a plugin file and checks its default export. `import … from "banger"` is answered by this program; every file

@@ -29,6 +29,8 @@ export function places(env: PlacesEnv, uid: number): Places {
 export interface VmLayout {
   readonly dir: string
   readonly handles: string
+  /** Held by the process that acts on this VM. */
+  readonly lock: string
   readonly consoleLog: string
   readonly vmmLog: string
   readonly events: string
@@ -48,6 +50,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
   return {
     dir,
     handles: join(dir, "handles.json"),
+    lock: join(dir, "lock"),
     consoleLog: join(dir, "console.log"),
     vmmLog: join(dir, "vmm.log"),
     events: join(dir, "events.jsonl"),

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs"
-import { Failure, reason } from "../terms/failure.ts"
+import { Failure } from "../terms/failure.ts"
 import { qemuArgv } from "./qemuArgv.ts"
 import { connectQmp, type Qmp } from "./qmp.ts"
 import { tscArgs } from "./tscArgs.ts"
@@ -41,7 +41,7 @@ async function connect(controlPath: string): Promise<Control> {
   const qmp = await connectQmp(controlPath, ({ event, data }) => {
     if (event === "SHUTDOWN" && typeof data.reason === "string") announced = data.reason
   })
-  const ready = qmp.ready.then((version) => check(qmp, version))
+  const ready = qmp.ready.then((version) => letRun(qmp, version))
   // Whoever awaits it sees the failure; nobody may be waiting when QEMU ends early.
   ready.catch(() => {})
   const keys = ["ctrl", "alt", "delete"].map((key) => ({ type: "qcode", data: key }))
@@ -53,14 +53,10 @@ async function connect(controlPath: string): Promise<Control> {
   }
 }
 
-async function check(qmp: Qmp, version: readonly [number, number]): Promise<void> {
-  const [major, minor] = version
+/** Lets the guest run, once QEMU is known to be new enough. */
+async function letRun(qmp: Qmp, [major, minor]: readonly [number, number]): Promise<void> {
   if (major < 7 || (major === 7 && minor < 2)) {
     throw new Failure(`QEMU ${major}.${minor} is too old: 7.2 or newer is needed`)
   }
-  try {
-    await qmp.command("query-status")
-  } catch (error) {
-    throw new Failure(`QEMU does not run: ${reason(error)}`, { cause: error })
-  }
+  await qmp.command("cont")
 }

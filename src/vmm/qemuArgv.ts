@@ -18,6 +18,8 @@ export function qemuArgv(executable: string, boot: Boot): readonly string[] {
     ...["-smp", String(boot.vcpus), "-m", `${boot.memoryMiB}M`],
     // A guest's reboot ends the VM; a new boot would be a new VM.
     "-no-reboot",
+    // The guest's first instruction waits until the control connection is up, so that no event is missed.
+    "-S",
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
     ...["-chardev", "socket,id=control,fd=3,server=on,wait=off", "-mon", "chardev=control,mode=control"],
     ...["-kernel", boot.kernel],

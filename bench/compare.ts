@@ -1,0 +1,81 @@
+/** One thing to time: a name for the table, and the work. */
+export interface Contender {
+  readonly label: string
+  run(): Promise<void>
+}
+
+/** Two contenders for one job. Which of the two is ours is known by the field. */
+export interface Benchmark {
+  readonly name: string
+  /** What is compared and which way is better; printed with the table. */
+  readonly about: string
+  readonly rounds: number
+  readonly ours: Contender
+  readonly reference: Contender
+  readonly dispose?: () => void
+}
+
+/** What `--json` prints of a benchmark: medians in milliseconds; ratio = reference / ours, above 1 is faster than it. */
+export interface Result {
+  readonly name: string
+  readonly ours_ms: number
+  readonly reference_ms: number
+  readonly ratio: number
+  readonly reference: string
+}
+
+/** Times the two in turn (A B A B …), after one round of each that does not count. */
+export async function compare({ name, rounds, ours, reference }: Benchmark): Promise<Result> {
+  const times = { ours: [] as number[], reference: [] as number[] }
+  for (let round = 0; round <= rounds; round++) {
+    const a = await timed(ours)
+    const b = await timed(reference)
+    if (round === 0) continue
+    times.ours.push(a)
+    times.reference.push(b)
+  }
+  const oursMs = median(times.ours)
+  const referenceMs = median(times.reference)
+  return {
+    name,
+    ours_ms: round2(oursMs),
+    reference_ms: round2(referenceMs),
+    ratio: round2(referenceMs / oursMs),
+    reference: reference.label,
+  }
+}
+
+/** The middle value, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = sorted.length / 2
+  const upper = sorted[Math.floor(middle)] ?? Number.NaN
+  return Number.isInteger(middle) ? ((sorted[middle - 1] ?? Number.NaN) + upper) / 2 : upper
+}
+
+/** A contender that runs a command to its end; a command that fails ends the benchmark. */
+export function command(
+  label: string,
+  argv: readonly string[],
+  env: Record<string, string | undefined> = process.env,
+): Contender {
+  return {
+    label,
+    async run() {
+      const child = Bun.spawn([...argv], { stdin: "ignore", stdout: "ignore", stderr: "pipe", env })
+      if ((await child.exited) !== 0) throw new Error(`${argv.join(" ")} failed: ${await child.stderr.text()}`)
+    },
+  }
+}
+
+// --- internal ---
+
+async function timed(contender: Contender): Promise<number> {
+  const start = performance.now()
+  await contender.run()
+  return performance.now() - start
+}
+
+function round2(value: number): number {
+  return Math.round(value * 100) / 100
+}

@@ -1,0 +1,33 @@
+import { type Benchmark, compare, type Result } from "./compare.ts"
+import run from "./run.ts"
+import version from "./version.ts"
+
+const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = { version, run }
+
+const words = process.argv.slice(2)
+const json = words.includes("--json")
+const names = words.filter((word) => word !== "--json")
+const unknown = names.find((name) => BENCHMARKS[name] === undefined)
+if (unknown !== undefined) {
+  console.error(`no benchmark ${unknown}; there are: ${Object.keys(BENCHMARKS).join(", ")}`)
+  process.exit(2)
+}
+
+const results: Result[] = []
+for (const [name, make] of Object.entries(BENCHMARKS)) {
+  if (names.length > 0 && !names.includes(name)) continue
+  const benchmark = make()
+  try {
+    const result = await compare(benchmark)
+    results.push(result)
+    if (!json) console.log(`${row(result)}\n  ${benchmark.about}`)
+  } finally {
+    benchmark.dispose?.()
+  }
+}
+if (json) console.log(JSON.stringify(results, null, 2))
+
+function row({ name, ours_ms, reference_ms, ratio, reference }: Result): string {
+  const difference = (ours_ms - reference_ms).toFixed(1)
+  return `${name}: ${ours_ms} ms, ${reference} ${reference_ms} ms, difference ${difference} ms, ratio ${ratio}`
+}

@@ -1,0 +1,38 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import type { Plan } from "../src/lifecycle/run.ts"
+import { type Benchmark, command } from "./compare.ts"
+import { resetGuest } from "./resetGuest.ts"
+
+const banger = join(import.meta.dir, "../dist/banger")
+
+/** What a whole `banger run` adds to the same QEMU command line typed by hand; the guest resets at once. */
+export default function run(): Benchmark {
+  const dir = mkdtempSync(join(tmpdir(), "banger-bench-"))
+  const plugin = join(dir, "reset.ts")
+  writeFileSync(join(dir, "guest"), resetGuest())
+  const hooks = "preBoot() {}, postBoot() {}, postStop() {}"
+  writeFileSync(
+    plugin,
+    `import { definePlugin } from "banger"\nexport default definePlugin({ kernel: "guest", ${hooks} })\n`,
+  )
+  const env = { ...process.env, BANGER_STATE_DIR: join(dir, "state"), BANGER_RUNTIME_DIR: join(dir, "run") }
+  return {
+    name: "run",
+    about: "banger run against the same QEMU command line; at most 60 ms more is the aim",
+    rounds: 10,
+    ours: command("banger run", [banger, "run", plugin, "--json", "--quiet"], env),
+    reference: command("qemu-system-x86_64", bareQemu(plugin, join(dir, "qmp.sock"), env), env),
+    dispose: () => rmSync(dir, { recursive: true }),
+  }
+}
+
+// --- internal ---
+
+/** The planned command line with a control socket of QEMU's own making, which starts the guest by itself. */
+function bareQemu(plugin: string, socket: string, env: Record<string, string | undefined>): readonly string[] {
+  const planned = Bun.spawnSync([banger, "run", plugin, "--plan", "--json"], { env, stderr: "inherit" })
+  const { argv } = JSON.parse(planned.stdout.toString()) as Plan
+  return argv.filter((word) => word !== "-S").map((word) => word.replace("fd=3", `path=${socket}`))
+}

@@ -1,0 +1,43 @@
+import type { FromWatchdog, ToWatchdog } from "./watchdogWorker.ts"
+
+/**
+ * Watches plugin code that could hold this thread for ever (`while (true) {}`), which no timer of this thread's own
+ * could notice. Its thread cleans up and ends the process when this thread does not answer.
+ */
+export interface Watchdog {
+  /** Runs plugin code that has `limit` milliseconds; `what` names it in the message. */
+  guard<T>(what: string, limit: number, work: () => Promise<T>): Promise<T>
+  /** From now on there is a VM to clean up. */
+  protect(id: string): void
+  dispose(): void
+}
+
+/** Starts the watching thread; it takes no time of this one. */
+export function startWatchdog(): Watchdog {
+  const worker = new Worker(workerUrl())
+  const send = (message: ToWatchdog) => worker.postMessage(message)
+  worker.onmessage = ({ data }: MessageEvent<FromWatchdog>) => {
+    if (data === "are you there?") send({ kind: "here" })
+  }
+  worker.unref()
+  return {
+    async guard(what, limit, work) {
+      send({ kind: "watch", what, limit })
+      try {
+        return await work()
+      } finally {
+        send({ kind: "done" })
+      }
+    },
+    protect: (id) => send({ kind: "protect", id }),
+    dispose: () => worker.terminate(),
+  }
+}
+
+// --- internal ---
+
+/** In the binary, every module but the extra entry points is one file at its root. */
+function workerUrl(): string {
+  const compiled = import.meta.url.startsWith("file:///$bunfs/")
+  return new URL(compiled ? "./src/lifecycle/watchdogWorker.ts" : "./watchdogWorker.ts", import.meta.url).href
+}
