@@ -4,7 +4,7 @@ import { definePlugin } from "banger"
 export default definePlugin({
   kernel: "../dist/guest/vmlinuz",
   initrd: "../dist/guest/initrd.img",
-  bootArgs: "console=ttyS0 reboot=k panic=1 quiet cryptomgr.notests pci=off",
+  bootArgs: "console=ttyS0 reboot=k panic=1 loglevel=3 cryptomgr.notests pci=off",
 
   async preBoot(ctx) {
     const script = [

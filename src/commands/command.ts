@@ -13,6 +13,8 @@ export interface Invocation {
 export interface Output {
   /** Data, to standard output: a line, or bytes as they are. */
   print(data: string | Uint8Array): void
+  /** Prints what standard output takes without waiting, and tells how many bytes that was. */
+  printSome(data: Uint8Array): number
   readonly log: {
     debug(message: string): void
     info(message: string): void

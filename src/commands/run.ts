@@ -38,7 +38,7 @@ const command: Command = {
       timeout: limit,
       trace: text(values, "trace"),
       report: output.log,
-      onConsole: json ? undefined : (chunk) => output.print(chunk),
+      onConsole: json ? undefined : output.printSome,
     })
     return "steps" in result ? showPlan(result, json, output) : showResult(result, json, output)
   },

@@ -5,7 +5,7 @@ import { listenUnix } from "../linux/sockets.ts"
 import { type Child, SIGKILL, spawn } from "../process/spawn.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
-import { type Follower, follow, tailOf } from "../vmm/console.ts"
+import { type Follower, follow, type Sink, tailOf } from "../vmm/console.ts"
 import type { Boot, Control, Vmm } from "../vmm/vmm.ts"
 import type { Session } from "./session.ts"
 
@@ -20,6 +20,9 @@ export interface Machine {
 /** What the VMM says on standard error is kept to this many bytes. */
 const VMM_LOG_LIMIT = 1024 * 1024
 
+/** How long to wait, in milliseconds, before offering the console's last bytes again to a reader that is behind. */
+const SLOW_READER_WAIT = 20
+
 /** How a machine is started. */
 export interface StartOptions {
   readonly consoleLimit: number
@@ -27,7 +30,9 @@ export interface StartOptions {
   readonly limit: number
   /** Aborted when the start is not wanted any more. */
   readonly interrupt: AbortSignal
-  readonly onConsole: (chunk: Uint8Array) => void
+  readonly onConsole: Sink
+  /** Aborted when what is left of the console need not be shown any more. */
+  readonly force: AbortSignal
 }
 
 /**
@@ -51,9 +56,9 @@ export async function startMachine(
   try {
     journal.refine({ kind: "process", identity: child.identity })
     const console = follow(layout.consoleLog, options.consoleLimit, options.onConsole)
-    const log = follow(layout.vmmLog, VMM_LOG_LIMIT, () => {})
+    const log = follow(layout.vmmLog, VMM_LOG_LIMIT, (chunk) => chunk.length)
     const control = await within(options, child, connected(vmm, layout.control))
-    return { child, control, gone: gone(child, control, [console, log]) }
+    return { child, control, gone: gone(child, control, [console, log], options.force) }
   } catch (error) {
     // A VMM that dies drops its connection first; its own words say more than that.
     const died = await Promise.race([child.exited.then(() => true), Bun.sleep(200).then(() => false)])
@@ -83,12 +88,12 @@ function startChild(session: Session, argv: readonly string[], listener: number)
   }
 }
 
-async function gone(child: Child, control: Control, followers: readonly Follower[]): Promise<void> {
+async function gone(child: Child, control: Control, followers: readonly Follower[], force: AbortSignal): Promise<void> {
   await child.exited
   // What QEMU said last may still be on its way to us.
   await control.closed
   for (const follower of followers) {
-    follower.drain()
+    while (!follower.drain() && !force.aborted) await Bun.sleep(SLOW_READER_WAIT)
     follower.close()
   }
 }

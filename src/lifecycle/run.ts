@@ -1,5 +1,6 @@
 import type { Exit } from "banger"
 import type { Failure } from "../terms/failure.ts"
+import type { Sink } from "../vmm/console.ts"
 import { qemu } from "../vmm/qemu.ts"
 import { forgetOldest } from "./history.ts"
 import { watchInterrupts } from "./interrupts.ts"
@@ -25,7 +26,7 @@ export interface RunRequest extends Overrides {
   readonly trace: string | undefined
   readonly report: Report
   /** Gets the serial console; undefined keeps it in console.log only. */
-  readonly onConsole: ((chunk: Uint8Array) => void) | undefined
+  readonly onConsole: Sink | undefined
 }
 
 /** What `--plan` prints. */
@@ -100,7 +101,7 @@ async function boot(request: RunRequest, runner: Omit<HookRunner, "session">): P
     report: prefixed(request.report, prepared.spec.name),
     args: request.args,
     keepOnFailure: request.keepOnFailure,
-    onConsole: request.onConsole ?? (() => {}),
+    onConsole: request.onConsole ?? ((chunk) => chunk.length),
     onRunning: () =>
       request.onConsole === undefined
         ? () => {}

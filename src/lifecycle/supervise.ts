@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs"
 import type { Exit } from "banger"
 import { closeStage, makeStage } from "../jail/stage.ts"
 import { Failure, isFailure, reason } from "../terms/failure.ts"
+import type { Sink } from "../vmm/console.ts"
 import type { Boot, Vmm } from "../vmm/vmm.ts"
 import { postStopContext, preBootContext, type VmSurroundings } from "./contexts.ts"
 import { describeExit, endedWell, exitText, neverStarted } from "./exit.ts"
@@ -19,7 +20,7 @@ export interface Supervision extends HookRunner {
   readonly report: Report
   readonly args: readonly string[]
   readonly keepOnFailure: boolean
-  readonly onConsole: (chunk: Uint8Array) => void
+  readonly onConsole: Sink
   /** The VM is running; what this returns is called when it no longer is. */
   readonly onRunning: () => () => void
 }
@@ -97,7 +98,8 @@ function start(run: Supervision, boot: Boot): Promise<Machine> {
   const { session, vmm, executable, interrupts, onConsole } = run
   const { timeouts, console } = run.prepared.spec
   session.enter("booting")
-  const options = { consoleLimit: console.limit, limit: timeouts.start, interrupt: interrupts.stop, onConsole }
+  const signals = { interrupt: interrupts.stop, force: interrupts.force }
+  const options = { consoleLimit: console.limit, limit: timeouts.start, ...signals, onConsole }
   return startMachine(session, vmm, executable, boot, options)
 }
 

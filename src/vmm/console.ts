@@ -10,12 +10,15 @@ import {
   writeSync,
 } from "node:fs"
 
-/** A growing file that is kept below its limit and, when asked, shown as it grows. */
+/** A growing file that is kept below its limit and shown as it grows. */
 export interface Follower {
-  /** Takes in what is there now; call it once more when the writer has gone. */
-  drain(): void
+  /** Shows what is there now; false when the sink did not take it all. Call it until true when the writer has gone. */
+  drain(): boolean
   close(): void
 }
+
+/** Shows bytes and tells how many it took; fewer than it was given when it would have to wait. */
+export type Sink = (chunk: Uint8Array) => number
 
 /** A burst of writes is looked at once, after this many milliseconds. */
 const BURST = 15
@@ -28,32 +31,32 @@ const CHUNK = 64 * 1024
 /**
  * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. When the file has
  * half of `limit` bytes it becomes the older half, `<path>.old`, by copy and truncate: the VMM holds the file itself,
- * so it cannot be renamed away. Bytes written between the last read and the truncation (microseconds) are lost.
+ * so it cannot be renamed away. Bytes written between the last read and the truncation (microseconds) are lost, and
+ * what a slow sink has not taken by then is not shown.
  */
-export function follow(path: string, limit: number, sink: (chunk: Uint8Array) => void): Follower {
+export function follow(path: string, limit: number, sink: Sink): Follower {
   const fd = openSync(path, "r+")
   const buffer = new Uint8Array(CHUNK)
-  let position = 0
+  let shown = 0
 
-  const drain = () => {
+  const show = (): boolean => {
     for (;;) {
-      const count = readSync(fd, buffer, 0, CHUNK, position)
-      if (count === 0) break
-      position += count
-      sink(buffer.slice(0, count))
-      if (position >= limit / 2) rotate()
+      const count = readSync(fd, buffer, 0, CHUNK, shown)
+      if (count === 0) return true
+      const taken = sink(buffer.subarray(0, count))
+      shown += taken
+      if (taken < count) return false
+      if (shown >= limit / 2) return true
     }
   }
-  const rotate = () => {
-    copyTo(fd, `${path}.old`, position)
-    // Nothing of what came meanwhile is skipped: it is read before the cut, as long as there is any.
-    for (let count = readSync(fd, buffer, 0, CHUNK, position); count > 0; ) {
-      position += count
-      sink(buffer.slice(0, count))
-      count = readSync(fd, buffer, 0, CHUNK, position)
+  const drain = (): boolean => {
+    for (;;) {
+      const all = show()
+      if (fstatSync(fd).size < limit / 2) return all
+      keepOlderHalf(fd, `${path}.old`)
+      ftruncateSync(fd, 0)
+      shown = 0
     }
-    ftruncateSync(fd, 0)
-    position = 0
   }
 
   const watcher = watchFile(path, drain)
@@ -92,29 +95,31 @@ export function tailOf(path: string, bytes: number): string {
 
 // --- internal ---
 
-function copyTo(fd: number, path: string, length: number): void {
+/** Copies all that a file has, up to its end at that moment. */
+function keepOlderHalf(fd: number, path: string): void {
   const temporary = `${path}.tmp`
   const to = openSync(temporary, "w", 0o600)
   try {
     const buffer = new Uint8Array(CHUNK)
-    for (let at = 0; at < length; ) {
-      const count = readSync(fd, buffer, 0, Math.min(CHUNK, length - at), at)
+    for (let at = 0; ; ) {
+      const count = readSync(fd, buffer, 0, CHUNK, at)
       if (count === 0) break
       for (let done = 0; done < count; ) done += writeSync(to, buffer, done, count - done)
       at += count
     }
+    renameSync(temporary, path)
   } finally {
     closeSync(to)
   }
-  renameSync(temporary, path)
 }
 
-function watchFile(path: string, onChange: () => void): { close(): void } {
+function watchFile(path: string, drain: () => boolean): { close(): void } {
   let timer: Timer | undefined
   const soon = () => {
     timer ??= setTimeout(() => {
       timer = undefined
-      onChange()
+      // What a slow sink left over is offered again without a new write having to come.
+      if (!drain()) soon()
     }, BURST)
   }
   let watcher: FSWatcher | undefined
@@ -124,7 +129,7 @@ function watchFile(path: string, onChange: () => void): { close(): void } {
     watcher.on("error", () => watcher?.close())
   } catch {
     // No inotify watch to be had (a limit of the host): look from time to time instead.
-    interval = setInterval(onChange, FALLBACK_INTERVAL)
+    interval = setInterval(soon, FALLBACK_INTERVAL)
     interval.unref()
   }
   return {

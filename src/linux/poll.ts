@@ -1,0 +1,10 @@
+import { POLLOUT } from "./constants.ts"
+import { descriptor } from "./guards.ts"
+import { libc, retried } from "./libc.ts"
+import { packPollFd } from "./structs.ts"
+
+/** Whether a write(2) of up to PIPE_BUF bytes would not wait now (poll(2)); true also where it would fail at once. */
+export function canWrite(fd: number): boolean {
+  const pollFd = packPollFd(descriptor(fd), POLLOUT)
+  return retried("poll", () => libc.poll(pollFd, 1, 0)) > 0
+}
