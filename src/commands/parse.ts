@@ -33,6 +33,8 @@ export function parseWords(words: readonly string[], args: ArgsDef): Parsed {
     if (def.type === "boolean") values[name] = value ?? true
     else values[name] = typeof value === "string" ? value : own[++index]
     if (def.type !== "boolean" && !values[name]) throw usage(`${word} needs a value`)
+    const options = def.type === "enum" ? (def.options ?? []) : undefined
+    if (options && !options.includes(String(values[name]))) throw usage(`${word} takes one of: ${options.join(", ")}`)
   }
   const missing = positionals.find(([, def]) => def.required)
   if (missing !== undefined && values.help !== true) throw usage(`${missing[0].toUpperCase()} is missing`)

@@ -1,5 +1,6 @@
 import { exitText } from "../lifecycle/exit.ts"
 import { type Plan, type RunResult, runPlugin } from "../lifecycle/run.ts"
+import { NAME_PATTERN, NAME_WORDS } from "../state/vmId.ts"
 import { EXIT, usage } from "../terms/failure.ts"
 import { parseDuration } from "../terms/quantity.ts"
 import { type Command, type Output, text } from "./command.ts"
@@ -10,7 +11,7 @@ const command: Command = {
   args: {
     plugin: { type: "positional", required: true, description: "The plugin file; words after -- are its ctx.args" },
     name: { type: "string", valueHint: "NAME", description: "The VM's name, instead of the plugin's" },
-    vmm: { type: "string", valueHint: "auto|qemu", description: "The VMM, instead of the plugin's" },
+    vmm: { type: "enum", options: ["auto", "qemu"], description: "The VMM, instead of the plugin's" },
     timeout: {
       type: "string",
       valueHint: "TIME",
@@ -28,9 +29,11 @@ const command: Command = {
     const limit = timeout === undefined ? undefined : parseDuration(timeout)
     if (timeout !== undefined && !limit)
       throw usage(`--timeout ${timeout} is no time`, "give a unit: 500ms, 90s, 10m, 2h")
+    const name = text(values, "name")
+    if (name !== undefined && !NAME_PATTERN.test(name)) throw usage(`--name ${name} is no name for a VM`, NAME_WORDS)
     const result = await runPlugin({
       plugin: text(values, "plugin") ?? "",
-      name: text(values, "name"),
+      name,
       vmm: text(values, "vmm"),
       args: rest,
       plan: values.plan === true,

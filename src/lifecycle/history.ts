@@ -1,7 +1,7 @@
 import { vmLayout } from "../state/places.ts"
 import { deleteRecord, listRecords, mirroredJournal } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
-import { removeLogs } from "./remove.ts"
+import { removeDirectory } from "./removeDirectory.ts"
 import type { State } from "./session.ts"
 
 /** So many VMs that have ended are remembered, with their logs. */
@@ -11,7 +11,7 @@ const REMEMBERED = 50
 export function forgetOldest(state: State, remembered: number = REMEMBERED): void {
   const ended = listRecords(state.db).filter((record) => isFinal(record.state) && mirroredJournal(record)?.length === 0)
   for (const record of ended.slice(remembered)) {
-    removeLogs(vmLayout(state.where, record.id).dir)
+    removeDirectory(vmLayout(state.where, record.id).dir)
     deleteRecord(state.db, record.id)
   }
 }

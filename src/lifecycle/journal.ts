@@ -9,8 +9,8 @@ export interface Journal {
   acquire(...resources: readonly Resource[]): void
   /** Replaces the entry of the same kind with what is now known of it. */
   refine(resource: Resource): void
-  /** Strikes a resource that is proven gone. */
-  strike(resource: Resource): void
+  /** Keeps only these: the others are proven gone. */
+  keepOnly(resources: readonly Resource[]): void
 }
 
 /** Opens the journal of a VM, with what it holds already. Each change is in handles.json and on the record. */
@@ -28,6 +28,6 @@ export function openJournal(db: Database, id: string, path: string, initial: rea
     },
     acquire: (...added) => change([...resources, ...added]),
     refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
-    strike: (resource) => change(resources.filter((old) => old !== resource)),
+    keepOnly: change,
   }
 }

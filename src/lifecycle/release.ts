@@ -1,9 +1,4 @@
-import { basename, dirname } from "node:path"
-import { removeTree } from "../jail/removeTree.ts"
-import { O, O_DIRECTORY } from "../linux/constants.ts"
-import { errorCode } from "../linux/errors.ts"
-import { close, openAt, statAt, withDescriptor } from "../linux/files.ts"
-import { AT_FDCWD } from "../linux/guards.ts"
+import { close } from "../linux/files.ts"
 import { pidfdExited, pidfdSignal } from "../linux/pidfd.ts"
 import { processesWritingTo } from "../process/holders.ts"
 import { truthOf } from "../process/identity.ts"
@@ -12,26 +7,39 @@ import type { ProcessIdentity, Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import type { Journal } from "./journal.ts"
+import { removeDirectory } from "./removeDirectory.ts"
 
 /** A killed process has this long to be gone, in milliseconds. */
 const KILL_WAIT = 10_000
 
 /**
- * Gives back everything a journal names, newest first, and proves each gone before it is struck. One failure does not
- * stop the others; what failed stays in the journal and is returned.
+ * Gives back everything a journal names, newest first, and proves each gone. One failure does not stop the others,
+ * except that the files of a process stay while it may live. What failed stays in the journal and is returned.
  */
 export function releaseAll(journal: Journal, layout: VmLayout): readonly Failure[] {
   const failures: Failure[] = []
-  for (const resource of journal.resources.toReversed()) {
+  const kept: Resource[] = []
+  const attempt = (work: () => void, onFailure: () => void) => {
     try {
-      // Files a live process may still use are not taken away under it.
-      if (resource.kind !== "process" && failures.length > 0) throw new Failure(`${resource.path} is kept`)
-      release(resource, layout)
-      journal.strike(resource)
+      work()
     } catch (error) {
       failures.push(error instanceof Failure ? error : new Failure(reason(error), { cause: error }))
+      onFailure()
     }
   }
+  for (const resource of journal.resources.toReversed()) {
+    if (kept.some(({ kind }) => kind === "process")) kept.unshift(resource)
+    else
+      attempt(
+        () => release(resource, layout),
+        () => kept.unshift(resource),
+      )
+  }
+  // Struck at the end, in one write: a full disk must not keep anything from being released.
+  attempt(
+    () => journal.keepOnly(kept),
+    () => {},
+  )
   return failures
 }
 
@@ -41,27 +49,6 @@ function release(resource: Resource, layout: VmLayout): void {
   if (resource.kind !== "process") removeDirectory(resource.path)
   else if (resource.identity === null) requireNobody(layout)
   else endProcess(resource.identity)
-}
-
-function removeDirectory(path: string): void {
-  let parent: number
-  try {
-    parent = openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY)
-  } catch (error) {
-    // The directory above it is gone (a reboot empties /run), and what was in it with it.
-    if (errorCode(error) === "ENOENT") return
-    throw error
-  }
-  withDescriptor(parent, (dir) => {
-    removeTree(dir, basename(path))
-    try {
-      statAt(dir, basename(path))
-    } catch (error) {
-      if (errorCode(error) === "ENOENT") return
-      throw error
-    }
-    throw new Failure(`${path} is still there after its removal`)
-  })
 }
 
 /** Kills the VMM if it still runs. Throws on "cannot tell": then nothing was signalled. */

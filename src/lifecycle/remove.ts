@@ -1,9 +1,5 @@
-import { basename, dirname } from "node:path"
-import { removeTree } from "../jail/removeTree.ts"
-import { O, O_DIRECTORY } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
-import { close, openAt, withDescriptor } from "../linux/files.ts"
-import { AT_FDCWD } from "../linux/guards.ts"
+import { close } from "../linux/files.ts"
 import { truthOf } from "../process/identity.ts"
 import { type Resource, readHandles } from "../state/handles.ts"
 import { takeLock } from "../state/lock.ts"
@@ -12,6 +8,7 @@ import { deleteRecord, findRecord, mirroredJournal, type VmRecord } from "../sta
 import { Failure } from "../terms/failure.ts"
 import { openJournal } from "./journal.ts"
 import { releaseAll } from "./release.ts"
+import { removeDirectory } from "./removeDirectory.ts"
 import type { State } from "./session.ts"
 
 /**
@@ -25,17 +22,12 @@ export function removeVm(state: State, reference: string, force: boolean): VmRec
   const lock = lockVm(record, layout)
   try {
     release(state, record, layout, force)
-    removeLogs(layout.dir)
+    removeDirectory(layout.dir)
     deleteRecord(state.db, record.id)
   } finally {
     if (lock !== undefined) close(lock)
   }
   return record
-}
-
-/** Removes a VM's directory with its logs. */
-export function removeLogs(dir: string): void {
-  withDescriptor(openAt(AT_FDCWD, dirname(dir), O.PATH | O_DIRECTORY), (parent) => removeTree(parent, basename(dir)))
 }
 
 // --- internal ---

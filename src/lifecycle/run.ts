@@ -1,5 +1,5 @@
 import type { Exit } from "banger"
-import type { Failure } from "../terms/failure.ts"
+import { Failure } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import { qemu } from "../vmm/qemu.ts"
 import { forgetOldest } from "./history.ts"
@@ -64,6 +64,10 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
     interrupts.stop.throwIfAborted()
     if (request.plan) return plan(prepared)
     return await boot(request, { prepared: limited(prepared, request.timeout), interrupts, trace, watchdog })
+  } catch (error) {
+    const exit = interrupts.exitCode()
+    // What an interrupt made fail is not worth a message of its own.
+    throw exit === undefined ? error : new Failure("interrupted", { exit, cause: error })
   } finally {
     watchdog.dispose()
     interrupts.dispose()

@@ -7,12 +7,13 @@ import { ensurePrivateDirectory } from "../state/directory.ts"
 import { appendEvent, type VmEvent } from "../state/events.ts"
 import { takeLock } from "../state/lock.ts"
 import { type Places, places, type VmLayout, vmLayout } from "../state/places.ts"
-import { changeState, insertRecord } from "../state/records.ts"
+import { changeState, deleteRecord, insertRecord } from "../state/records.ts"
 import { newVmId } from "../state/vmId.ts"
 import type { VmState } from "../state/vmState.ts"
 import { type Journal, openJournal } from "./journal.ts"
 import { checkSocketPath } from "./plan.ts"
 import type { Prepared } from "./prepare.ts"
+import { removeDirectory } from "./removeDirectory.ts"
 
 /** A VM that has a record, a directory and a journal. */
 export interface Session {
@@ -72,17 +73,29 @@ export function createSession(prepared: Prepared, vmm: string, id: string, { db,
     plugin_sha256: loaded.sha256,
     spec: JSON.stringify(spec),
   })
-  mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
-  takeLock(layout.lock)
-  replaceFile(layout.plugin, `${JSON.stringify({ path: loaded.source.path, sha256: loaded.sha256 })}\n`)
-  return openSession(db, id, layout)
+  try {
+    mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
+    takeLock(layout.lock)
+    replaceFile(layout.plugin, `${JSON.stringify({ path: loaded.source.path, sha256: loaded.sha256 })}\n`)
+    return openSession(db, id, layout)
+  } catch (error) {
+    removeDirectory(layout.dir)
+    deleteRecord(db, id)
+    throw error
+  }
 }
 
 // --- internal ---
 
 function openSession(db: Database, id: string, layout: VmLayout): Session {
   let state: VmState = "creating"
-  const note = (event: VmEvent) => appendEvent(layout.events, event)
+  const note = (event: VmEvent) => {
+    try {
+      appendEvent(layout.events, event)
+    } catch {
+      // A full disk must not keep a VM from being cleaned up; the record has the states, and it is checked.
+    }
+  }
   note({ event: "state", state })
   return {
     id,

@@ -1,5 +1,5 @@
 import * as v from "valibot"
-import { NAME_PATTERN } from "../state/vmId.ts"
+import { NAME_PATTERN, NAME_WORDS } from "../state/vmId.ts"
 import { parseDuration, parseSize } from "../terms/quantity.ts"
 
 const MIB = 1024 * 1024
@@ -7,7 +7,6 @@ const MIB = 1024 * 1024
 /** Guests see at most /dev/vda to /dev/vdp: what both VMMs have interrupt lines for. */
 const DRIVES_MAX = 16
 
-const NAME_WORDS = "a DNS label: a-z, 0-9 and -, at most 63 long, not beginning or ending with -"
 const MEMORY_WORDS = 'a size in whole MiB from 16M to 16T: "256M", "2G"'
 const VCPUS_WORDS = "a whole number from 1 to 32"
 
