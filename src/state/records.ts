@@ -1,4 +1,4 @@
-import type { Database } from "bun:sqlite"
+import { type Database, SQLiteError } from "bun:sqlite"
 import * as v from "valibot"
 import { Failure, usage } from "../terms/failure.ts"
 import { nearest } from "../terms/nearest.ts"
@@ -44,7 +44,7 @@ export function insertRecord(db: Database, record: NewRecord): void {
        values ($id, $name, 'creating', $vmm, $boot_id, $plugin_path, $plugin_sha256, $spec, '[]', $now, $now)`,
     ).run({ ...record, now })
   })
-  insert.immediate()
+  write(db, insert.immediate)
 }
 
 /** Moves a VM to another state in one transaction. Throws when the table of transitions does not have the move. */
@@ -60,12 +60,13 @@ export function changeState(db: Database, id: string, to: VmState, exit?: unknow
       id,
     )
   })
-  change.immediate()
+  write(db, change.immediate)
 }
 
 /** Mirrors the journal on the record. */
 export function mirrorJournal(db: Database, id: string, journal: readonly Resource[]): void {
-  db.query("update vms set handles = ?, updated_at = ? where id = ?").run(JSON.stringify(journal), Date.now(), id)
+  const update = db.query("update vms set handles = ?, updated_at = ? where id = ?")
+  write(db, () => update.run(JSON.stringify(journal), Date.now(), id))
 }
 
 /** The journal mirrored on a record, or undefined when it cannot be read. */
@@ -109,5 +110,18 @@ export function findRecord(db: Database, reference: string): VmRecord {
 
 /** Forgets a VM: the last step of removing it. */
 export function deleteRecord(db: Database, id: string): void {
-  db.query("delete from vms where id = ?").run(id)
+  write(db, () => db.query("delete from vms where id = ?").run(id))
+}
+
+// --- internal ---
+
+/** Runs a write; what SQLite says of a failed one does not name the file. */
+function write(db: Database, work: () => unknown): void {
+  try {
+    work()
+  } catch (error) {
+    if (!(error instanceof SQLiteError)) throw error
+    const hint = "check the space left on its disk, and its owner"
+    throw new Failure(`${db.filename} cannot be written: ${error.message}`, { hint, cause: error })
+  }
 }

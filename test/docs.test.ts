@@ -1,0 +1,65 @@
+import { afterAll, beforeAll, expect, test } from "bun:test"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+
+const root = join(import.meta.dir, "..")
+const files = ["README.md", ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`)]
+let dir = ""
+
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), "banger-docs-"))
+  // The examples name these beside themselves; a plan only looks whether they are there.
+  for (const name of ["vmlinuz", "initrd.img"]) writeFileSync(join(dir, name), "x")
+})
+afterAll(() => rmSync(dir, { recursive: true }))
+
+const examples = files.flatMap((file) => {
+  const blocks = readFileSync(join(root, file), "utf8").matchAll(/^```ts\n(.*?)^```$/gms)
+  return [...blocks].map(([, code = ""], index) => ({ file, index, code }))
+})
+
+test("there are examples to try", () => {
+  expect(examples.length).toBeGreaterThan(3)
+})
+
+test.each(examples)("example $index of $file is a plugin that banger takes", ({ code, index, file }) => {
+  const plugin = join(dir, `${file.replace(/\W/g, "-")}-${index}.ts`)
+  writeFileSync(plugin, code)
+  const env = { ...process.env, PATH: `${fakeQemu()}:${process.env.PATH}`, BANGER_STATE_DIR: join(dir, "state") }
+  const run = Bun.spawnSync([process.execPath, join(root, "cli.ts"), "run", "--plan", plugin], { env })
+  expect({ stderr: run.stderr.toString(), exit: run.exitCode }).toEqual({ stderr: "", exit: 0 })
+  expect(run.stdout.toString()).toContain("start qemu: ")
+})
+
+test("every example type-checks with the types that banger init writes", () => {
+  const started = Bun.spawnSync([process.execPath, join(root, "cli.ts"), "init", join(dir, "starter.ts")])
+  expect(started.exitCode).toBe(0)
+  // `node:` and Bun's own modules are typed by bun-types, which a lone directory does not have.
+  writeFileSync(
+    join(dir, "node.d.ts"),
+    'declare module "node:path" { export function join(...parts: string[]): string }\n',
+  )
+  writeFileSync(join(dir, "meta.d.ts"), DECLARATIONS)
+  const checked = Bun.spawnSync([join(root, "node_modules/.bin/tsc"), "-p", dir])
+  expect({ out: checked.stdout.toString(), exit: checked.exitCode }).toEqual({ out: "", exit: 0 })
+})
+
+test("every file a document links to is there", () => {
+  for (const file of files) {
+    const text = readFileSync(join(root, file), "utf8")
+    for (const [, target = ""] of text.matchAll(/\]\((?!https?:)([^)#]+)\)/g)) {
+      expect(Bun.file(join(root, file, "..", target)).size, `${target} in ${file}`).toBeGreaterThan(0)
+    }
+  }
+})
+
+const DECLARATIONS = `interface ImportMeta { readonly dir: string }
+declare function fetch(url: string, init: { signal: AbortSignal }): Promise<{ bytes(): Promise<Uint8Array> }>
+`
+
+/** A plan names QEMU's path and starts nothing; a machine without QEMU can make one all the same. */
+function fakeQemu(): string {
+  writeFileSync(join(dir, "qemu-system-x86_64"), "#!/bin/sh\nexit 1\n", { mode: 0o755 })
+  return dir
+}
