@@ -25,6 +25,8 @@ const command: Command = {
   takesRest: true,
   async run({ values, rest, output }) {
     const json = values.json === true
+    // Standard output is for the result: what a plugin prints goes where messages go.
+    if (json) Object.assign(console, { log: console.error, info: console.error, debug: console.error })
     const timeout = text(values, "timeout")
     const limit = timeout === undefined ? undefined : parseDuration(timeout)
     if (timeout !== undefined && !limit)
@@ -65,7 +67,7 @@ function showResult(result: RunResult, json: boolean, output: Output): number {
     output.print(JSON.stringify({ id, name, state, exit, kept, dir, error }, null, 2))
   }
   if (failure === undefined) output.log.info(`${name}: ${exitText(exit)}`)
-  else if (interrupted === undefined) showFailure(failure, output.log)
+  else if (interrupted === undefined || interrupted === failure.exit) showFailure(failure, output.log)
   if (kept) output.log.info(`${id} is left as it is: ${dir} has its logs; to remove it: banger rm -f ${id}`)
   return interrupted ?? failure?.exit ?? EXIT.ok
 }

@@ -1,3 +1,5 @@
+import type { Failure } from "../terms/failure.ts"
+
 /** The signals that ask a foreground run to end, and their numbers for the exit code. */
 const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
 type Interrupt = keyof typeof NUMBERS
@@ -12,7 +14,11 @@ export interface Interrupts {
   next(): AbortSignal
   /** As if a signal had come; for a Ctrl-C read from a raw terminal. */
   press(name: Interrupt): void
-  /** 128 + the number of the first signal; undefined when none came. */
+  /** As a first signal, but because something failed that nobody waits for. */
+  fail(failure: Failure): void
+  /** The first such failure. */
+  failure(): Failure | undefined
+  /** 128 + the number of the first signal, a failure's own; undefined when none came. */
   exitCode(): number | undefined
   dispose(): void
 }
@@ -22,10 +28,12 @@ export function watchInterrupts(onPress: (count: number) => void): Interrupts {
   const stop = new AbortController()
   const force = new AbortController()
   let next = new AbortController()
-  let first: Interrupt | undefined
+  let exitCode: number | undefined
+  let failure: Failure | undefined
   let count = 0
-  const press = (name: Interrupt) => {
-    first ??= name
+  const press = (name: Interrupt) => interrupt(128 + NUMBERS[name])
+  const interrupt = (code: number) => {
+    exitCode ??= code
     count++
     ;(count === 1 ? stop : force).abort()
     const current = next
@@ -40,7 +48,12 @@ export function watchInterrupts(onPress: (count: number) => void): Interrupts {
     force: force.signal,
     next: () => next.signal,
     press,
-    exitCode: () => (first === undefined ? undefined : 128 + NUMBERS[first]),
+    fail: (cause) => {
+      failure ??= cause
+      if (count === 0) interrupt(cause.exit)
+    },
+    failure: () => failure,
+    exitCode: () => exitCode,
     dispose() {
       for (const [name, handler] of handlers) process.off(name, handler)
     },

@@ -53,13 +53,15 @@ export async function startMachine(
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
   const listener = listenPrivately(layout.control)
   const child = startChild(session, vmm.argv(executable, boot), listener)
+  const followers: Follower[] = []
   try {
     journal.refine({ kind: "process", identity: child.identity })
-    const console = follow(layout.consoleLog, options.consoleLimit, options.onConsole)
-    const log = follow(layout.vmmLog, VMM_LOG_LIMIT, (chunk) => chunk.length)
+    followers.push(follow(layout.consoleLog, options.consoleLimit, options.onConsole))
+    followers.push(follow(layout.vmmLog, VMM_LOG_LIMIT, (chunk) => chunk.length))
     const control = await within(options, child, connected(vmm, layout.control))
-    return { child, control, gone: gone(child, control, [console, log], options.force) }
+    return { child, control, gone: gone(child, control, followers, options.force) }
   } catch (error) {
+    for (const follower of followers) follower.close()
     // A VMM that dies drops its connection first; its own words say more than that.
     const died = await Promise.race([child.exited.then(() => true), Bun.sleep(200).then(() => false)])
     child.signal(SIGKILL)

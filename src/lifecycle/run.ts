@@ -2,6 +2,7 @@ import type { Exit } from "banger"
 import { Failure } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import { qemu } from "../vmm/qemu.ts"
+import { containPlugin } from "./containment.ts"
 import { forgetOldest } from "./history.ts"
 import { watchInterrupts } from "./interrupts.ts"
 import { planBoot, planSteps } from "./plan.ts"
@@ -58,6 +59,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
     if (count === 2) request.report.warn("stopping at once")
   })
   const watchdog = startWatchdog()
+  const release = containPlugin(interrupts)
   try {
     const surroundings = { args: request.args, log: request.report }
     const prepared = await prepare(request.plugin, request, { surroundings, interrupts, trace, watchdog })
@@ -67,8 +69,9 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
   } catch (error) {
     const exit = interrupts.exitCode()
     // What an interrupt made fail is not worth a message of its own.
-    throw exit === undefined ? error : new Failure("interrupted", { exit, cause: error })
+    throw exit === undefined ? error : (interrupts.failure() ?? new Failure("interrupted", { exit, cause: error }))
   } finally {
+    release()
     watchdog.dispose()
     interrupts.dispose()
     if (request.trace !== undefined) trace.write(request.trace)
@@ -94,6 +97,7 @@ async function boot(request: RunRequest, runner: Omit<HookRunner, "session">): P
   const { prepared, interrupts, watchdog } = runner
   const executable = qemu.find()
   const { id } = layoutFor(prepared.spec.name)
+  if (process.geteuid?.() === 0) request.report.warn("QEMU runs as root and without a jail: run only guests you trust")
   const state = openState()
   const session = createSession(prepared, qemu.name, id, state)
   watchdog.protect(id)

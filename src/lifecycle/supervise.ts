@@ -6,11 +6,12 @@ import type { Sink } from "../vmm/console.ts"
 import type { Boot, Vmm } from "../vmm/vmm.ts"
 import { postStopContext, preBootContext, type VmSurroundings } from "./contexts.ts"
 import { describeExit, endedWell, exitText, neverStarted } from "./exit.ts"
-import { type Machine, startMachine } from "./machine.ts"
+import { startMachine } from "./machine.ts"
 import { planBoot } from "./plan.ts"
 import { releaseAll } from "./release.ts"
 import type { Report } from "./report.ts"
 import { type HookRunner, runHooks } from "./runHooks.ts"
+import { stopMachine } from "./stop.ts"
 import { type Live, untilEnd } from "./untilEnd.ts"
 
 /** What one supervised run is given. */
@@ -40,12 +41,12 @@ export interface Outcome {
  * hook, the guest or the VMM.
  */
 export async function supervise(run: Supervision): Promise<Outcome> {
-  const live: Live = { machine: undefined, requested: false }
+  const live: Live = { machine: undefined, gone: false, requested: false }
   const around = surroundings(run, live)
   let failure: Failure | undefined
   try {
     const boot = await run.trace.span("stage", () => stage(run, around))
-    live.machine = await run.trace.span("boot", () => start(run, boot))
+    await run.trace.span("boot", () => start(run, boot, live))
     run.session.enter("running")
     await run.trace.span("run", () => untilEnd(run, around, live))
   } catch (error) {
@@ -94,13 +95,17 @@ async function stage(run: Supervision, around: VmSurroundings): Promise<Boot> {
   }
 }
 
-function start(run: Supervision, boot: Boot): Promise<Machine> {
+async function start(run: Supervision, boot: Boot, live: Live): Promise<void> {
   const { session, vmm, executable, interrupts, onConsole } = run
   const { timeouts, console } = run.prepared.spec
   session.enter("booting")
   const signals = { interrupt: interrupts.stop, force: interrupts.force }
   const options = { consoleLimit: console.limit, limit: timeouts.start, ...signals, onConsole }
-  return startMachine(session, vmm, executable, boot, options)
+  const machine = await startMachine(session, vmm, executable, boot, options)
+  live.machine = machine
+  machine.gone.then(() => {
+    live.gone = true
+  })
 }
 
 /** Leaves a failed start as it is. The record is final, and its journal still names what there is. */
@@ -110,14 +115,19 @@ function keep(run: Supervision, failure: Failure | undefined): Outcome {
   return { exit, failure, kept: true }
 }
 
-/** The VMM is gone or never was: postStop hooks, release, final state. */
+/** Makes sure that the VMM is gone, then: postStop hooks, release, final state. */
 async function finish(
   run: Supervision,
   around: VmSurroundings,
   live: Live,
   failed: Failure | undefined,
 ): Promise<Outcome> {
-  const { session, report } = run
+  const { session, report, interrupts } = run
+  if (live.machine && !live.gone) {
+    // Only a fault of ours (a full disk, say) comes here with a VM that runs.
+    live.requested = true
+    await stopMachine(live.machine, run.prepared.spec.timeouts.stop, interrupts.force, report)
+  }
   const exit = live.machine
     ? await describeExit(run.vmm, live.machine, session.layout, live.requested)
     : neverStarted(reason(failed))
@@ -128,7 +138,7 @@ async function finish(
   for (const leftover of leftovers) report.error(`not released: ${leftover.message}`)
   const notReleased = leftovers.length === 0 ? undefined : new Failure(`not everything of ${session.id} was released`)
   const badEnd = endedWell(exit) ? undefined : new Failure(`the VM ended badly: ${exitText(exit)}`)
-  const failure = failed ?? notReleased ?? badEnd
+  const failure = interrupts.failure() ?? failed ?? notReleased ?? badEnd
   if (session.state === "running") session.enter("stopping")
   session.enter(failure !== undefined || session.state !== "stopping" ? "failed" : "stopped", exit)
   return { exit, failure, kept: false }

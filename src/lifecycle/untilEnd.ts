@@ -9,6 +9,8 @@ import type { Supervision } from "./supervise.ts"
 /** What is alive of a run. */
 export interface Live {
   machine: Machine | undefined
+  /** Whether its VMM has gone. */
+  gone: boolean
   /** Whether banger asked the VM to end. */
   requested: boolean
 }
@@ -44,6 +46,7 @@ async function whileRunning(
   machine: Machine,
 ): Promise<"ended" | RunFailure | undefined> {
   const { interrupts } = run
+  const timeout = timeUp(run.prepared.spec.timeouts.run, machine.gone)
   const ended = new AbortController()
   machine.gone.then(() => ended.abort())
   try {
@@ -55,18 +58,14 @@ async function whileRunning(
     if (interrupts.stop.aborted) return undefined
     return { stage: "postBoot", error: isFailure(error) ? error : new Failure(reason(error), { cause: error }) }
   }
-  return Promise.race([
-    machine.gone.then(() => "ended" as const),
-    aborted(interrupts.stop),
-    timeUp(run.prepared.spec.timeouts.run, machine.gone),
-  ])
+  return Promise.race([machine.gone.then(() => "ended" as const), aborted(interrupts.stop), timeout])
 }
 
 async function stop(run: Supervision, around: VmSurroundings, live: Live, machine: Machine): Promise<void> {
   run.session.enter("stopping")
   const onFailure = (error: unknown) => run.report.error(reason(error))
   await runHooks(run, "preStop", (hooks, signal) => hooks.preStop?.(hookContext(around, signal)), { onFailure })
-  live.requested = true
+  live.requested = !live.gone
   await run.trace.span("stop", () =>
     stopMachine(machine, run.prepared.spec.timeouts.stop, run.interrupts.force, run.report),
   )

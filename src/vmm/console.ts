@@ -39,21 +39,22 @@ export function follow(path: string, limit: number, sink: Sink): Follower {
   const buffer = new Uint8Array(CHUNK)
   let shown = 0
 
-  const show = (): boolean => {
-    for (;;) {
-      const count = readSync(fd, buffer, 0, CHUNK, shown)
-      if (count === 0) return true
-      const taken = sink(buffer.subarray(0, count))
+  /** Shows up to `end`; false when the sink would have to wait. */
+  const show = (end: number): boolean => {
+    while (shown < end) {
+      const count = readSync(fd, buffer, 0, Math.min(CHUNK, end - shown), shown)
+      const taken = count === 0 ? 0 : sink(buffer.subarray(0, count))
       shown += taken
-      if (taken < count) return false
-      if (shown >= limit / 2) return true
+      if (taken < count || count === 0) return false
     }
+    return true
   }
   const drain = (): boolean => {
     for (;;) {
-      const all = show()
-      if (fstatSync(fd).size < limit / 2) return all
-      keepOlderHalf(fd, `${path}.old`)
+      const { size } = fstatSync(fd)
+      const all = show(size)
+      if (size < limit / 2) return all
+      show(keepOlderHalf(fd, `${path}.old`))
       ftruncateSync(fd, 0)
       shown = 0
     }
@@ -95,19 +96,19 @@ export function tailOf(path: string, bytes: number): string {
 
 // --- internal ---
 
-/** Copies all that a file has, up to its end at that moment. */
-function keepOlderHalf(fd: number, path: string): void {
+/** Copies all that a file has up to its end at that moment, which it returns. */
+function keepOlderHalf(fd: number, path: string): number {
   const temporary = `${path}.tmp`
   const to = openSync(temporary, "w", 0o600)
   try {
     const buffer = new Uint8Array(CHUNK)
-    for (let at = 0; ; ) {
-      const count = readSync(fd, buffer, 0, CHUNK, at)
-      if (count === 0) break
+    let at = 0
+    for (let count = -1; count !== 0; at += count) {
+      count = readSync(fd, buffer, 0, CHUNK, at)
       for (let done = 0; done < count; ) done += writeSync(to, buffer, done, count - done)
-      at += count
     }
     renameSync(temporary, path)
+    return at
   } finally {
     closeSync(to)
   }
@@ -122,15 +123,18 @@ function watchFile(path: string, drain: () => boolean): { close(): void } {
       if (!drain()) soon()
     }, BURST)
   }
-  let watcher: FSWatcher | undefined
   let interval: Timer | undefined
+  const lookFromTimeToTime = () => {
+    interval ??= setInterval(soon, FALLBACK_INTERVAL)
+    interval.unref()
+  }
+  let watcher: FSWatcher | undefined
   try {
     watcher = watch(path, { persistent: false }, soon)
-    watcher.on("error", () => watcher?.close())
+    watcher.on("error", lookFromTimeToTime)
   } catch {
-    // No inotify watch to be had (a limit of the host): look from time to time instead.
-    interval = setInterval(soon, FALLBACK_INTERVAL)
-    interval.unref()
+    // No inotify watch to be had: a limit of the host.
+    lookFromTimeToTime()
   }
   return {
     close() {
