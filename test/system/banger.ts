@@ -1,0 +1,72 @@
+import { join } from "node:path"
+import type { Place } from "./place.ts"
+
+const root = join(import.meta.dir, "../..")
+
+/** A fixture plugin's path. */
+export function fixture(name: string): string {
+  return join(root, "test/fixtures/plugins", `${name}.ts`)
+}
+
+/** A running banger. */
+export interface Running {
+  readonly pid: number
+  /** Resolves when its standard output or error has shown this text; rejects when it ends without. */
+  shows(text: string): Promise<void>
+  signal(name: NodeJS.Signals): void
+  readonly ended: Promise<Ended>
+}
+
+/** All that a banger said and how it ended. */
+export interface Ended {
+  readonly stdout: string
+  readonly stderr: string
+  readonly exit: number | null
+}
+
+/** Starts the compiled binary in a place. */
+export function start(place: Place, args: readonly string[], env: Record<string, string> = {}): Running {
+  const child = Bun.spawn([join(root, "dist/banger"), ...args], {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    cwd: place.dir,
+    env: { PATH: process.env.PATH, BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime, ...env },
+  })
+  const seen = { stdout: "", stderr: "" }
+  const watchers = new Set<() => void>()
+  const collect = async (stream: ReadableStream<Uint8Array>, name: "stdout" | "stderr") => {
+    const decoder = new TextDecoder()
+    for await (const chunk of stream) {
+      seen[name] += decoder.decode(chunk, { stream: true })
+      for (const look of watchers) look()
+    }
+  }
+  const read = Promise.all([collect(child.stdout, "stdout"), collect(child.stderr, "stderr")])
+  const ended = Promise.all([child.exited, read]).then(() => ({ ...seen, exit: child.exitCode }))
+  return {
+    pid: child.pid,
+    signal: (name) => child.kill(name),
+    ended,
+    shows(text) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      const look = () => {
+        if (seen.stdout.includes(text) || seen.stderr.includes(text)) resolve()
+      }
+      watchers.add(look)
+      look()
+      ended.then(() => reject(new Error(`ended without showing ${text}:\n${seen.stdout}${seen.stderr}`)))
+      return promise.finally(() => watchers.delete(look))
+    },
+  }
+}
+
+/** Runs the compiled binary in a place to its end. */
+export function banger(place: Place, args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  return start(place, args, env).ended
+}
+
+/** Starts the guest fixture: a script for the guest, and fields of the spec. */
+export function startGuest(place: Place, script: string, spec: object = {}, flags: readonly string[] = []): Running {
+  return start(place, ["run", fixture("guest"), ...flags, "--", script, JSON.stringify(spec)])
+}

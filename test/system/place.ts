@@ -1,0 +1,86 @@
+import { Database } from "bun:sqlite"
+import { afterEach, beforeEach, expect } from "bun:test"
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs"
+import { join } from "node:path"
+import { requireOwnNamespaces } from "./namespace.ts"
+
+/** State and runtime directories of one test, and what the machine looked like when it began. */
+export interface Place {
+  readonly dir: string
+  readonly state: string
+  readonly runtime: string
+  readonly before: Traces
+}
+
+interface Traces {
+  readonly mounts: string
+  readonly links: readonly string[]
+}
+
+/** Gives each test of a file a fresh place, and asserts after each that its VMs left nothing in it. */
+export function eachInItsPlace(): Place {
+  const place = { dir: "", state: "", runtime: "", before: { mounts: "", links: [] } as Traces }
+  beforeEach(() => {
+    requireOwnNamespaces()
+    const dir = mkdtempSync("/run/banger-test-")
+    Object.assign(place, { dir, state: join(dir, "state"), runtime: join(dir, "run"), before: traces() })
+  })
+  afterEach(() => {
+    try {
+      expectNothingLeft(place)
+    } finally {
+      clearPlace(place)
+    }
+  })
+  return place
+}
+
+/** The VMs on record, newest first. */
+export function records(place: Place): readonly { id: string; name: string; state: string; handles: string }[] {
+  const path = join(place.state, "state.db")
+  if (!existsSync(path)) return []
+  const db = new Database(path, { readonly: true })
+  const rows = db.query("select id, name, state, handles from vms order by created_at desc, rowid desc").all()
+  db.close()
+  return rows as { id: string; name: string; state: string; handles: string }[]
+}
+
+/** Asserts that a test's VMs left nothing: no process, file, socket, mount or link, and only final records. */
+export function expectNothingLeft(place: Place): void {
+  expect(processesOf(place)).toEqual([])
+  expect(existsSync(place.runtime) ? readdirSync(place.runtime) : []).toEqual([])
+  const files = existsSync(place.state) ? readdirSync(place.state, { recursive: true, encoding: "utf8" }) : []
+  expect(files.filter((path) => /\.tmp$|\/stage$/.test(path))).toEqual([])
+  for (const { state, handles } of records(place)) {
+    expect(["stopped", "failed"]).toContain(state)
+    expect(handles).toBe("[]")
+  }
+  expect(traces()).toEqual(place.before)
+}
+
+/** Takes a place away, and any VM that a failed test left in it. */
+function clearPlace(place: Place): void {
+  for (const pid of processesOf(place)) process.kill(pid, "SIGKILL")
+  rmSync(place.dir, { recursive: true, force: true })
+}
+
+/** The processes whose standard output is a file of this place: its VMMs. */
+export function processesOf(place: Place): readonly number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name))
+  return pids.filter((pid) => outputOf(pid).startsWith(`${place.state}/`)).map(Number)
+}
+
+// --- internal ---
+
+function outputOf(pid: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/1`)
+  } catch {
+    // It ended between the listing and the look.
+    return ""
+  }
+}
+
+function traces(): Traces {
+  return { mounts: readFileSync("/proc/self/mountinfo", "utf8"), links: readdirSync("/sys/class/net").sort() }
+}

@@ -1,0 +1,95 @@
+import { expect, test } from "bun:test"
+import { fixture, start, startGuest } from "./banger.ts"
+import { eachInItsPlace, processesOf, records } from "./place.ts"
+
+const place = eachInItsPlace()
+
+// The keyboard's Ctrl-Alt-Del reaches the kernel, which tells nobody: cad_pid is told only where C_A_D allows it.
+const DEAF = "trap '' TERM; kill -STOP 1; echo deaf; while :; do sleep 1; done"
+
+test("SIGINT stops the guest by Ctrl-Alt-Del well before the limit", async () => {
+  const run = startGuest(place, "echo up; sleep 600", { timeouts: { stop: "10m" } }, ["--json"])
+  await until(() => processesOf(place).length === 1)
+  await consoleShows("up")
+  run.signal("SIGINT")
+  const { stdout, exit } = await run.ended
+  expect(JSON.parse(stdout).exit).toMatchObject({ reason: "guest reset", requested: true, signal: null })
+  expect(exit).toBe(130)
+})
+
+test.each([
+  ["SIGTERM", 143],
+  ["SIGHUP", 129],
+] as const)("%s stops it too", async (signal, code) => {
+  const run = startGuest(place, "echo up; sleep 600")
+  await run.shows("up")
+  run.signal(signal)
+  const { stderr, exit } = await run.ended
+  expect(stderr).toContain("guest reset, as asked")
+  expect(exit).toBe(code)
+})
+
+test("a guest that ignores Ctrl-Alt-Del is killed after the limit", async () => {
+  const run = startGuest(place, DEAF, { timeouts: { stop: "2s" } })
+  await run.shows("deaf")
+  run.signal("SIGINT")
+  const { stderr, exit } = await run.ended
+  expect(stderr).toContain("the guest did not stop in 2s after Ctrl-Alt-Del: killing it")
+  expect(stderr).toContain("postStop: killed")
+  expect(exit).toBe(130)
+})
+
+test("a second SIGINT kills at once", async () => {
+  const run = startGuest(place, DEAF, { timeouts: { stop: "10m" } })
+  await run.shows("deaf")
+  run.signal("SIGINT")
+  await until(() => records(place)[0]?.state === "stopping")
+  run.signal("SIGINT")
+  const { stderr, exit } = await run.ended
+  expect(stderr).toContain("stopping at once")
+  expect(stderr).toContain("postStop: killed")
+  expect(exit).toBe(130)
+})
+
+test("SIGINT during preBoot starts nothing and releases all", async () => {
+  const run = start(place, ["run", fixture("hooks")], { BANGER_TEST_HOOK: "preBoot:wait" })
+  await run.shows("preBoot waits")
+  run.signal("SIGINT")
+  expect((await run.ended).exit).toBe(130)
+  expect(records(place)[0]?.state).toBe("failed")
+})
+
+test("SIGINT during postBoot stops the VM", async () => {
+  const run = start(place, ["run", fixture("hooks"), "--", "sleep 600"], { BANGER_TEST_HOOK: "postBoot:wait" })
+  await run.shows("guest is up")
+  run.signal("SIGINT")
+  const { stderr, exit } = await run.ended
+  expect(stderr).toContain("guest reset, as asked")
+  expect(exit).toBe(130)
+})
+
+test("SIGINT during postStop abandons the hook, not the cleaning up", async () => {
+  const run = start(place, ["run", fixture("hooks")], { BANGER_TEST_HOOK: "postStop:wait" })
+  await run.shows("postStop waits")
+  run.signal("SIGINT")
+  const { stderr, exit } = await run.ended
+  expect(stderr).toContain("postStop was interrupted")
+  expect(exit).toBe(130)
+})
+
+test("--timeout stops a VM that runs too long, as a failure", async () => {
+  const run = startGuest(place, "sleep 600", {}, ["--timeout", "4s"])
+  const { stderr, exit } = await run.ended
+  expect(stderr).toContain("the VM still ran after 4s")
+  expect(exit).toBe(1)
+})
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await Bun.sleep(20)
+}
+
+async function consoleShows(text: string): Promise<void> {
+  const [record] = records(place)
+  const log = Bun.file(`${place.state}/vms/${record?.id}/console.log`)
+  while (!(await log.text()).includes(text)) await Bun.sleep(20)
+}
