@@ -52,11 +52,11 @@ export function parseSpec(spec: unknown, source: Source): Spec {
 function check<S extends v.GenericSchema>(schema: S, input: unknown, source: Source): v.InferOutput<S> {
   const result = v.safeParse(schema, input)
   if (result.success) return result.output
-  throw usage(result.issues.map((issue) => describe(issue, source)).join("\n"))
+  throw usage(result.issues.map((issue) => describe(issue, input, source)).join("\n"))
 }
 
 /** `plugin.ts:7: vcpus is 0; allowed: a whole number from 1 to 32`. */
-function describe(issue: v.BaseIssue<unknown>, source: Source): string {
+function describe(issue: v.BaseIssue<unknown>, input: unknown, source: Source): string {
   const keys = (issue.path ?? []).map((item) => item.key as string | number)
   const line = lineOf(source.text, keys)
   const where = line === undefined ? source.path : `${source.path}:${line}`
@@ -71,8 +71,14 @@ function describe(issue: v.BaseIssue<unknown>, source: Source): string {
   }
   if (keys.length === 0)
     return `${where}: the default export is ${issue.received}, not a plugin; use definePlugin({ … })`
-  if (issue.input === undefined) return `${where}: ${field} is missing`
-  return `${where}: ${field} is ${brief(issue.input)}; allowed: ${issue.message}`
+  const value = valueAt(input, keys)
+  if (value === undefined) return `${where}: ${field} is missing`
+  return `${where}: ${field} is ${brief(value)}; allowed: ${issue.message}`
+}
+
+/** What was written at a path: an issue itself may only know what became of it. */
+function valueAt(input: unknown, keys: readonly (string | number)[]): unknown {
+  return keys.reduce<unknown>((value, key) => (value as Readonly<Record<string | number, unknown>>)[key], input)
 }
 
 function brief(value: unknown): string {

@@ -12,7 +12,11 @@ const ALL = ["configure", "preBoot", "postBoot", "preStop", "postStop"]
 async function misbehaving(hook: string, behaviour: string): Promise<Ended & { hooks: readonly string[] }> {
   const notes = join(place.dir, "notes")
   const env = { BANGER_TEST_HOOK: `${hook}:${behaviour}`, BANGER_TEST_NOTES: notes, BANGER_TEST_LIMIT: "1s" }
-  const run = start(place, ["run", fixture("hooks"), "--", hook === "preStop" || hook === "postBoot" ? "sleep 600" : "true"], env)
+  const run = start(
+    place,
+    ["run", fixture("hooks"), "--", hook === "preStop" || hook === "postBoot" ? "sleep 600" : "true"],
+    env,
+  )
   if (hook === "preStop")
     run.shows("guest is up").then(
       () => run.signal("SIGINT"),
