@@ -1,0 +1,89 @@
+import { expect, test } from "bun:test"
+import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { close, mkfifoAt } from "../../src/linux/files.ts"
+import { AT_FDCWD } from "../../src/linux/guards.ts"
+import { processesWritingTo } from "../../src/process/holders.ts"
+import { truthOf } from "../../src/process/identity.ts"
+import { parseSingleUid, parseStartTime } from "../../src/process/procfs.ts"
+import { type Child, SIGKILL, spawn } from "../../src/process/spawn.ts"
+import { eachInItsDirectory } from "../temporary.ts"
+
+const directory = eachInItsDirectory()
+
+function start(...argv: string[]): Child {
+  const at = (name: string) => join(directory.path, name)
+  mkfifoAt(AT_FDCWD, at("in"), 0o600)
+  return spawn({ argv, stdin: at("in"), stdout: at("out"), stderr: at("err"), passed: [] })
+}
+
+const FIELDS = Array.from({ length: 50 }, (_, index) => String(index + 3))
+test.each(["sleep", "two words", ") R 1 1 1", "((", ")"])(
+  "the start time is found behind the command name %p",
+  (comm) => {
+    expect(parseStartTime(`4321 (${comm}) S ${FIELDS.slice(1).join(" ")}\n`)).toBe(22)
+  },
+)
+
+test("a stat line that is cut off has no start time", () => {
+  for (const text of ["", "1 (x) S 1 2", "1 (x"]) expect(parseStartTime(text)).toBeUndefined()
+})
+
+test("a process has one uid only when all four are the same", () => {
+  expect(parseSingleUid("Name:\tx\nUid:\t5\t5\t5\t5\nGid:\t1\t1\t1\t1\n")).toBe(5)
+  expect(parseSingleUid("Uid:\t5\t0\t5\t5\n")).toBeUndefined()
+  expect(parseSingleUid("")).toBeUndefined()
+})
+
+test("a child is proven alive, and proven dead when it has ended", async () => {
+  const child = start("sleep", "600")
+  const truth = truthOf(child.identity)
+  expect(truth.is).toBe("alive")
+  if (truth.is === "alive") close(truth.pidfd)
+  child.signal(SIGKILL)
+  expect(await child.exited).toEqual({ code: null, signal: "SIGKILL" })
+  expect(truthOf(child.identity).is).toBe("dead")
+  child.signal(SIGKILL)
+})
+
+test("what does not agree is never taken for alive", async () => {
+  const child = start("sleep", "600")
+  const { identity } = child
+  expect(truthOf({ ...identity, bootId: "another" })).toEqual({ is: "dead", why: "the host was rebooted since" })
+  expect(truthOf({ ...identity, startTime: identity.startTime + 1 }).is).toBe("dead")
+  expect(truthOf({ ...identity, uid: identity.uid + 1 }).is).toBe("unknown")
+  expect(truthOf({ ...identity, root: "1:1" }).is).toBe("unknown")
+  expect(truthOf({ ...identity, pid: 2 ** 30 }).is).toBe("dead")
+  child.signal(SIGKILL)
+  await child.exited
+})
+
+test("a VMM gets a session, a private umask, no environment and no descriptor but its own", async () => {
+  const child = start("sleep", "600")
+  const { pid } = child.identity
+  const proc = (name: string) => readFileSync(`/proc/${pid}/${name}`, "latin1")
+  expect(readdirSync(`/proc/${pid}/fd`)).toEqual(["0", "1", "2"])
+  expect(proc("environ")).toBe("")
+  expect(proc("status")).toContain("Umask:\t0077")
+  expect(readlinkSync(`/proc/${pid}/cwd`)).toBe("/")
+  expect(proc("stat").split(") ")[1]?.split(" ")[3]).toBe(String(pid))
+  expect(statSync(join(directory.path, "out")).mode & 0o777).toBe(0o600)
+  child.signal(SIGKILL)
+  await child.exited
+})
+
+test("a program that is not there is an error, and leaves no child", () => {
+  expect(() => start("/nonexistent/qemu")).toThrow("ENOENT")
+})
+
+test("a VMM nobody wrote down is found by the console it writes to", async () => {
+  const child = start("sleep", "600")
+  const out = join(directory.path, "out")
+  expect(processesWritingTo(out)).toEqual([child.identity.pid])
+  child.signal(SIGKILL)
+  await child.exited
+  expect(processesWritingTo(out)).toEqual([])
+  expect(processesWritingTo(join(directory.path, "none"))).toEqual([])
+  writeFileSync(join(directory.path, "other"), "")
+  expect(processesWritingTo(join(directory.path, "other"))).toEqual([])
+})

@@ -1,0 +1,72 @@
+import { expect, test } from "bun:test"
+import { exitReason } from "../../src/vmm/qemu.ts"
+import { qemuArgv } from "../../src/vmm/qemuArgv.ts"
+import { tscArgs } from "../../src/vmm/tscArgs.ts"
+import type { Boot } from "../../src/vmm/vmm.ts"
+
+const BOOT: Boot = {
+  name: "vm-1",
+  kernel: "/k",
+  initrd: undefined,
+  bootArgs: "console=ttyS0",
+  vcpus: 2,
+  memoryMiB: 512,
+  disks: [],
+  network: false,
+}
+const line = (boot: Partial<Boot>) => qemuArgv("/bin/qemu", { ...BOOT, ...boot }).join(" ")
+
+test.each([
+  ["the machine", {}, "-M microvm,rtc=on,pic=on,pit=on -accel tcg -cpu max -device i8042"],
+  ["its size", {}, "-smp 2 -m 512M"],
+  ["a halted guest and no second boot", {}, "-no-reboot -S"],
+  ["the control socket, as a descriptor", {}, "-chardev socket,id=control,fd=3,server=on,wait=off"],
+  ["the kernel", {}, "-kernel /k -append console=ttyS0"],
+  ["an initrd", { initrd: "/i" }, "-kernel /k -initrd /i -append"],
+  ["the user network", { network: "user" }, "-netdev user,id=net0 -device virtio-net-device,netdev=net0"],
+] as const)("the command line has %s", (_, boot, part) => expect(line(boot)).toContain(part))
+
+test("nothing is there that was not asked for", () => {
+  expect(line({})).toStartWith("/bin/qemu -name vm-1 -nodefaults -no-user-config -display none -sandbox on")
+  expect(line({})).not.toContain("-netdev")
+  expect(line({})).not.toContain("-initrd")
+})
+
+test.each(["/a,b.img", '/a"b.img', "/a b.img", "/a=b,readonly=off.img", "/ä.img"])(
+  "the disk path %p reaches QEMU as it is",
+  (path) => {
+    const argv = qemuArgv("/q", { ...BOOT, disks: [{ id: "d", path, readonly: true }] })
+    const blockdev = JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "")
+    expect(blockdev).toMatchObject({ driver: "raw", "read-only": true, file: { filename: path, "read-only": true } })
+  },
+)
+
+test("disks keep their order and their names", () => {
+  const disks = ["one", "two", "three"].map((id) => ({ id, path: `/${id}`, readonly: false }))
+  expect(line({ disks }).match(/serial=\w+/g)).toEqual(["serial=one", "serial=two", "serial=three"])
+})
+
+test.each([
+  [0, null, "guest-reset", "guest reset"],
+  [0, null, "guest-shutdown", "guest powered off"],
+  [0, null, "guest-panic", "guest panicked"],
+  [0, null, "host-signal", "stopped"],
+  [0, null, "host-qmp-quit", "stopped"],
+  [0, null, undefined, "stopped"],
+  [1, null, undefined, "crashed"],
+  [null, "SIGKILL", "guest-reset", "killed"],
+  [null, "SIGSEGV", undefined, "crashed"],
+] as const)("exit code %p, signal %p and %p mean: %s", (code, signal, announced, reason) => {
+  expect(exitReason({ code, signal, announced })).toBe(reason)
+})
+
+const CPU = "processor\t: 0\nflags\t\t: fpu tsc constant_tsc nopl\nbogomips\t: 5192.27\n"
+test.each([
+  ["console=ttyS0", CPU, ["tsc_early_khz=2596135"]],
+  ["tsc_early_khz=1", CPU, []],
+  ["notsc_early_khz=1", CPU, ["tsc_early_khz=2596135"]],
+  ["", CPU.replace("constant_tsc", "x"), []],
+  ["", "", []],
+] as const)("on the command line %p banger adds what this host's counter needs", (given, cpuinfo, added) => {
+  expect(tscArgs(given, cpuinfo)).toEqual([...added])
+})
