@@ -24,6 +24,7 @@ export function help(commands: readonly Command[]): string {
 /** The help of one command. */
 export async function commandHelp(command: Command): Promise<string> {
   const meta = { ...command.meta, name: `banger ${command.meta.name}` }
-  const usage = await renderUsage({ meta, args: { ...command.args, ...globalArgs } })
+  const text = await renderUsage({ meta, args: { ...command.args, ...globalArgs } })
+  const usage = text.replace(/ +$/gm, "").trimEnd()
   return process.stdout.isTTY && !process.env.NO_COLOR ? usage : Bun.stripANSI(usage)
 }

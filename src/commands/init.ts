@@ -5,7 +5,7 @@ import { type Command, text } from "./command.ts"
 const command: Command = {
   meta: { name: "init", description: "Write a starter plugin and the types it needs" },
   args: {
-    file: { type: "positional", required: false, default: "plugin.ts", description: "The plugin to write (plugin.ts)" },
+    file: { type: "positional", required: false, default: "plugin.ts", description: "The plugin to write" },
   },
   run({ values, output }) {
     for (const path of writeStarter(text(values, "file") ?? "plugin.ts")) output.print(path)

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import { errorCode } from "../linux/errors.ts"
 import { Failure, usage } from "../terms/failure.ts"
@@ -28,12 +28,12 @@ const TSCONFIG = `{
 export function writeStarter(file: string): readonly string[] {
   const plugin = resolve(file)
   if (!/\.(?:ts|mts)$/.test(plugin)) throw usage(`${file} is not a name for a plugin: it must end in .ts`)
-  mkdirSync(dirname(plugin), { recursive: true })
-  if (!writeNew(plugin, starter)) throw new Failure(`${file} is there already`, { hint: "choose another name" })
-  const written = [plugin]
   const declarations = join(dirname(plugin), "banger.d.ts")
-  if (!writeNew(declarations, types)) updateTypes(declarations)
-  written.push(declarations)
+  mkdirSync(dirname(plugin), { recursive: true })
+  requireOurs(declarations)
+  if (!writeNew(plugin, starter)) throw new Failure(`${file} is there already`, { hint: "choose another name" })
+  writeFileSync(declarations, types)
+  const written = [plugin, declarations]
   const tsconfig = join(dirname(plugin), "tsconfig.json")
   if (writeNew(tsconfig, TSCONFIG)) written.push(tsconfig)
   return written
@@ -53,10 +53,9 @@ function writeNew(path: string, content: string): boolean {
 }
 
 /** The types of an older banger are replaced; any other file of that name is the user's. */
-function updateTypes(path: string): void {
+function requireOurs(path: string): void {
   const [first = ""] = types.split("\n")
-  if (!readFileSync(path, "utf8").startsWith(first)) {
+  if (existsSync(path) && !readFileSync(path, "utf8").startsWith(first)) {
     throw new Failure(`${path} is not the file banger writes`, { hint: "move it away" })
   }
-  writeFileSync(path, types)
 }

@@ -1,0 +1,148 @@
+import { expect, test } from "bun:test"
+import { join } from "node:path"
+import pkg from "../../package.json" with { type: "json" }
+import { eachInItsDirectory } from "../temporary.ts"
+
+const directory = eachInItsDirectory()
+
+function cli(...args: string[]) {
+  const env = {
+    PATH: process.env.PATH,
+    BANGER_STATE_DIR: join(directory.path, "state"),
+    BANGER_RUNTIME_DIR: join(directory.path, "run"),
+  }
+  const run = Bun.spawnSync([process.execPath, join(import.meta.dir, "../../cli.ts"), ...args], {
+    env,
+    cwd: directory.path,
+  })
+  return { stdout: run.stdout.toString(), stderr: run.stderr.toString(), exit: run.exitCode }
+}
+
+test.each(["--version", "-V", "version"])("%s prints version and commit", (word) => {
+  expect(cli(word)).toEqual({ stdout: `banger ${pkg.version} (from source)\n`, stderr: "", exit: 0 })
+})
+
+test("help is data when it is asked for, and not success when nothing was", () => {
+  expect(cli("--help").stdout).toMatchInlineSnapshot(`
+    "banger 0.1.0 (from source)
+
+    Runs microVMs from a TypeScript file and leaves nothing behind.
+
+      banger run ./plugin.ts
+
+      run      Boot the VM that a plugin describes, run its hooks, clean up after it
+      init     Write a starter plugin and the types it needs
+      logs     Print what a VM's serial console said
+      rm       Remove a VM that has ended, with its logs
+      version  Print the version
+
+    banger COMMAND --help tells more.
+    "
+  `)
+  expect(cli("help")).toMatchObject({ stderr: "", exit: 0 })
+  expect(cli()).toMatchObject({ stderr: "", exit: 2 })
+})
+
+test("each command has its help", () => {
+  expect(cli("run", "--help").stdout).toMatchInlineSnapshot(`
+    "Boot the VM that a plugin describes, run its hooks, clean up after it (banger run)
+
+    USAGE banger run [OPTIONS] <PLUGIN>
+
+    ARGUMENTS
+
+      PLUGIN    The plugin file; words after -- are its ctx.args (Required)
+
+    OPTIONS
+
+          --name=<NAME>    The VM's name, instead of the plugin's
+      --vmm=<auto|qemu>    The VMM, instead of the plugin's
+       --timeout=<TIME>    Stop the VM, as a failure, if it runs longer (90s, 10m)
+                 --plan    Print every step, path and command without doing any
+      --keep-on-failure    Leave a failed start as it is, for inspection
+         --trace=<FILE>    Write the run's phases and hooks as a Chrome trace
+                 --json    Print the result as JSON instead of the guest's console
+              --verbose    Tell more, and show the stack of an error
+                --quiet    Print only warnings and errors
+             -h, --help    Show this help
+    "
+  `)
+  expect(cli("init", "-h").stdout).toMatchInlineSnapshot(`
+    "Write a starter plugin and the types it needs (banger init)
+
+    USAGE banger init [OPTIONS] [FILE]
+
+    ARGUMENTS
+
+      FILE    The plugin to write (Default: plugin.ts)
+
+    OPTIONS
+
+       --verbose    Tell more, and show the stack of an error
+         --quiet    Print only warnings and errors
+      -h, --help    Show this help
+    "
+  `)
+  expect(cli("logs", "--help").stdout).toMatchInlineSnapshot(`
+    "Print what a VM's serial console said (banger logs)
+
+    USAGE banger logs [OPTIONS] <VM>
+
+    ARGUMENTS
+
+      VM    Name, id, or the beginning of an id (Required)
+
+    OPTIONS
+
+           --vmm    Print the VMM's own messages instead
+        --events    Print the VM's events instead, as JSON lines
+       --verbose    Tell more, and show the stack of an error
+         --quiet    Print only warnings and errors
+      -h, --help    Show this help
+    "
+  `)
+  expect(cli("rm", "--help").stdout).toMatchInlineSnapshot(`
+    "Remove a VM that has ended, with its logs (banger rm)
+
+    USAGE banger rm [OPTIONS] <VM>
+
+    ARGUMENTS
+
+      VM    Name, id, or the beginning of an id (Required)
+
+    OPTIONS
+
+      -f, --force    Kill it first if it still runs
+        --verbose    Tell more, and show the stack of an error
+          --quiet    Print only warnings and errors
+       -h, --help    Show this help
+    "
+  `)
+  expect(cli("help", "rm").stdout).toBe(cli("rm", "--help").stdout)
+})
+
+test.each([
+  [["rnu"], "there is no command rnu\ndid you mean run?"],
+  [["constructor"], "there is no command constructor"],
+  [["run"], "PLUGIN is missing"],
+  [["run", "x.ts", "--paln"], "unknown option --paln\ndid you mean --plan?"],
+  [["run", "none.ts"], "there is no plugin file none.ts\nto write one: banger init none.ts"],
+  [["run", "/etc/hostname"], "its name must end in .ts or .js"],
+  [["run", "x.ts", "--timeout", "soon"], "--timeout soon is no time"],
+  [["run", "x.ts", "--name", "A_b"], "--name A_b is no name for a VM"],
+  [["logs", "nobody"], 'no VM "nobody"'],
+  [["rm", "nobody", "--", "x"], "banger rm takes nothing after --"],
+] as const)("%p is wrong usage, said on standard error", (words, message) => {
+  const { stdout, stderr, exit } = cli(...words)
+  expect(stderr).toContain(message)
+  expect({ stdout, exit }).toEqual({ stdout: "", exit: 2 })
+})
+
+test("--help after -- is the plugin's own", () => {
+  expect(cli("run", "none.ts", "--", "--help")).toMatchObject({ exit: 2, stdout: "" })
+})
+
+test("a stack is shown only when it is asked for", () => {
+  expect(cli("rnu").stderr).not.toContain("    at ")
+  expect(cli("rnu", "--verbose").stderr).toContain("at load")
+})

@@ -1,0 +1,84 @@
+import { expect, test } from "bun:test"
+import type { Exit } from "banger"
+import { endedWell, exitText, neverStarted } from "../../src/lifecycle/exit.ts"
+import { checkSocketPath, planBoot, planSteps, shellWords } from "../../src/lifecycle/plan.ts"
+import { nameFromFile } from "../../src/lifecycle/prepare.ts"
+import { traceEvents } from "../../src/lifecycle/trace.ts"
+import { parseSpec } from "../../src/plugin/definition.ts"
+import { vmLayout } from "../../src/state/places.ts"
+import { qemu } from "../../src/vmm/qemu.ts"
+
+const spec = (fields: object = {}) => parseSpec({ kernel: "/k", bootArgs: "quiet", ...fields }, { path: "", text: "" })
+const argsOf = (drives: object[]) => planBoot(spec(), "vm", spec({ drives }).drives, ["tsc=1"]).bootArgs
+
+test.each([
+  ["no drive", [], "quiet tsc=1"],
+  ["a drive that is not root", [{ path: "/a" }], "quiet tsc=1"],
+  ["a root drive", [{ path: "/a", root: true }], "quiet root=/dev/vda rw tsc=1"],
+  [
+    "a read-only second one",
+    [{ path: "/a" }, { path: "/b", root: true, readonly: true }],
+    "quiet root=/dev/vdb ro tsc=1",
+  ],
+])("with %s the command line is right", (_, drives, line) => expect(argsOf(drives)).toBe(line))
+
+test("disks without an id are numbered", () => {
+  const { drives } = spec({ drives: [{ path: "/a", id: "one" }, { path: "/b" }] })
+  expect(planBoot(spec(), "vm", drives, []).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
+})
+
+test("a plan names every path and the whole command", () => {
+  const layout = vmLayout({ state: "/s", runtime: "/r" }, "vm-1")
+  const text = planSteps(layout, qemu, "/bin/qemu", planBoot(spec(), "vm-1", [], [])).join("\n")
+  for (const part of ["/s/vms/vm-1", "/r/vm-1/qmp.sock", "/s/vms/vm-1/stage", "/bin/qemu -name vm-1", "-append quiet"])
+    expect(text).toContain(part)
+})
+
+test("a command line is shown as a shell would take it", () => {
+  const argv = ["/bin/x", "plain-1,a=b", "two words", "it's", "", "$HOME"]
+  const shown = shellWords(argv)
+  expect(Bun.spawnSync(["sh", "-c", `printf '%s\\n' ${shown}`]).stdout.toString()).toBe(`${argv.join("\n")}\n`)
+})
+
+test("a socket path has at most 107 bytes", () => {
+  checkSocketPath("x".repeat(107), "V")
+  expect(() => checkSocketPath("x".repeat(108), "V")).toThrow("has 108 bytes; 107 is the most")
+})
+
+test.each([
+  ["/p/hello.ts", "hello"],
+  ["/p/My Plugin_2.ts", "my-plugin-2"],
+  ["/p/-x-.ts", "x"],
+  ["/p/é.ts", "vm"],
+  [`/p/${"a".repeat(80)}.ts`, "a".repeat(63)],
+])("a plugin without a name takes that of its file: %s is %s", (path, name) => expect(nameFromFile(path)).toBe(name))
+
+const exit = (fields: Partial<Exit>): Exit => ({
+  reason: "guest reset",
+  requested: false,
+  code: 0,
+  signal: null,
+  panic: undefined,
+  detail: undefined,
+  ...fields,
+})
+test.each([
+  [exit({}), true, "guest reset"],
+  [exit({ requested: true }), true, "guest reset, as asked"],
+  [exit({ reason: "guest powered off" }), true, "guest powered off"],
+  [exit({ panic: "no init" }), false, "guest reset: kernel panic: no init"],
+  [exit({ reason: "guest panicked" }), false, "guest panicked"],
+  [exit({ reason: "killed", code: null, signal: "SIGKILL", requested: true }), true, "killed (SIGKILL), as asked"],
+  [exit({ reason: "killed", code: null, signal: "SIGKILL" }), false, "killed (SIGKILL)"],
+  [exit({ reason: "crashed", code: 1, detail: "out of memory" }), false, "crashed (exit code 1): out of memory"],
+  [exit({ reason: "stopped" }), false, "stopped"],
+  [neverStarted("no luck"), false, "failed to start"],
+] as const)("an end is judged and told %#", (ended, well, text) => {
+  expect([endedWell(ended), exitText(ended)]).toEqual([well, text])
+})
+
+test("a trace opens in Perfetto: complete events in microseconds", () => {
+  expect(traceEvents([{ name: "hook:preBoot", start: 10, duration: 5 }], 7)).toEqual({
+    traceEvents: [{ name: "hook:preBoot", ph: "X", ts: 10, dur: 5, pid: 7, tid: 1, cat: "hook" }],
+  })
+})
