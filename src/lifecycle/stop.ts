@@ -4,6 +4,9 @@ import { formatDuration } from "../terms/quantity.ts"
 import type { Machine } from "./machine.ts"
 import type { Report } from "./report.ts"
 
+/** Ctrl-Alt-Del is pressed again after this many milliseconds: a guest that still boots loses what comes too early. */
+const PRESS_AGAIN = 2000
+
 /**
  * Ends a running VM: Ctrl-Alt-Del, up to `limit` milliseconds for the guest, then SIGKILL. An aborted `force` kills at
  * once. Resolves when the VMM has gone; never throws because of the guest.
@@ -24,12 +27,18 @@ async function stoppedItself(machine: Machine, limit: number, force: AbortSignal
   }, limit)
   const onForce = () => resolve(false)
   force.addEventListener("abort", onForce, { once: true })
+  const again = setInterval(() => press(machine, report), PRESS_AGAIN)
   try {
-    // A refusal is no reason to wait less: the guest may be ending by itself.
-    machine.control.pressCtrlAltDel().catch((error: unknown) => report.debug(`Ctrl-Alt-Del: ${reason(error)}`))
+    press(machine, report)
     return await Promise.race([machine.gone.then(() => true), cut])
   } finally {
     clearTimeout(timer)
+    clearInterval(again)
     force.removeEventListener("abort", onForce)
   }
+}
+
+/** A refusal is no reason to wait less: the guest may be ending by itself. */
+function press(machine: Machine, report: Report): void {
+  machine.control.pressCtrlAltDel().catch((error: unknown) => report.debug(`Ctrl-Alt-Del: ${reason(error)}`))
 }

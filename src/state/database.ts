@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite"
 import { chmodSync, existsSync } from "node:fs"
 import { join } from "node:path"
 import { Failure, reason } from "../terms/failure.ts"
+import { withLock } from "./lock.ts"
 
 /** Each entry takes the schema one version on; entries are only ever added. The version is SQLite's user_version. */
 const MIGRATIONS = [
@@ -32,14 +33,8 @@ const BUSY_TIMEOUT = 10_000
 export function openDatabase(stateDirectory: string): Database {
   const path = join(stateDirectory, "state.db")
   try {
-    const fresh = !existsSync(path)
-    const db = new Database(path, { create: true, strict: true })
-    if (fresh) chmodSync(path, 0o600)
-    db.exec(`pragma busy_timeout = ${BUSY_TIMEOUT}`)
-    db.exec("pragma journal_mode = wal")
-    db.exec("pragma synchronous = normal")
-    migrate(db, path)
-    return db
+    // One at a time: SQLite answers "locked" at once, without waiting, to some of those who make a database together.
+    return withLock(join(stateDirectory, "state.lock"), () => open(path))
   } catch (error) {
     if (error instanceof Failure) throw error
     const hint = "nothing was changed; check the file, the space left on its disk and its owner"
@@ -48,6 +43,17 @@ export function openDatabase(stateDirectory: string): Database {
 }
 
 // --- internal ---
+
+function open(path: string): Database {
+  const fresh = !existsSync(path)
+  const db = new Database(path, { create: true, strict: true })
+  if (fresh) chmodSync(path, 0o600)
+  db.exec(`pragma busy_timeout = ${BUSY_TIMEOUT}`)
+  db.exec("pragma journal_mode = wal")
+  db.exec("pragma synchronous = normal")
+  migrate(db, path)
+  return db
+}
 
 function migrate(db: Database, path: string): void {
   const version = () => db.query<{ user_version: number }, []>("pragma user_version").get()?.user_version ?? 0

@@ -74,7 +74,6 @@ test("a live VM's name is taken; that of one that has ended is free", () => {
 })
 
 test("of many processes that want one name at once, exactly one gets it", async () => {
-  openDatabase(directory.path).close()
   const code = `
     import { openDatabase } from "${join(import.meta.dir, "../../src/state/database.ts")}"
     import { insertRecord } from "${join(import.meta.dir, "../../src/state/records.ts")}"
