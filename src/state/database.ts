@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite"
-import { chmodSync, existsSync } from "node:fs"
+import { chmodSync } from "node:fs"
 import { join } from "node:path"
 import { Failure, reason } from "../terms/failure.ts"
 import { withLock } from "./lock.ts"
@@ -45,9 +45,8 @@ export function openDatabase(stateDirectory: string): Database {
 // --- internal ---
 
 function open(path: string): Database {
-  const fresh = !existsSync(path)
   const db = new Database(path, { create: true, strict: true })
-  if (fresh) chmodSync(path, 0o600)
+  chmodSync(path, 0o600)
   db.exec(`pragma busy_timeout = ${BUSY_TIMEOUT}`)
   db.exec("pragma journal_mode = wal")
   db.exec("pragma synchronous = normal")

@@ -40,7 +40,10 @@ export function records(place: Place): readonly { id: string; name: string; stat
   const path = join(place.state, "state.db")
   if (!existsSync(path)) return []
   const db = new Database(path, { readonly: true })
-  const rows = db.query("select id, name, state, handles from vms order by created_at desc, rowid desc").all()
+  // A banger killed while it made the database leaves one without tables.
+  const made = db.query("select 1 from sqlite_master where name = 'vms'").get() !== null
+  const select = "select id, name, state, handles from vms order by created_at desc, rowid desc"
+  const rows = made ? db.query(select).all() : []
   db.close()
   return rows as { id: string; name: string; state: string; handles: string }[]
 }
