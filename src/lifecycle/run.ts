@@ -1,5 +1,7 @@
+import { accessSync, constants } from "node:fs"
+import { dirname } from "node:path"
 import type { Exit } from "banger"
-import { Failure } from "../terms/failure.ts"
+import { Failure, reason, usage } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import { qemu } from "../vmm/qemu.ts"
 import { containPlugin } from "./containment.ts"
@@ -55,6 +57,7 @@ export interface RunResult {
 /** Runs a plugin's VM in the foreground from start to end. Throws a failure when nothing was started. */
 export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> {
   const trace = startTrace()
+  if (request.trace !== undefined) requireDirectoryOf(request.trace)
   const interrupts = watchInterrupts((count) => {
     if (count === 2) request.report.warn("stopping at once")
   })
@@ -79,6 +82,15 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
 }
 
 // --- internal ---
+
+/** A trace that could not be written would be noticed only when the VM has run. */
+function requireDirectoryOf(path: string): void {
+  try {
+    accessSync(dirname(path), constants.W_OK)
+  } catch (error) {
+    throw usage(`--trace ${path} cannot be written: ${reason(error)}`, undefined, error)
+  }
+}
 
 function limited(prepared: Prepared, timeout: number | undefined): Prepared {
   if (timeout === undefined) return prepared
@@ -115,7 +127,12 @@ async function boot(request: RunRequest, runner: Omit<HookRunner, "session">): P
         ? () => {}
         : connectTerminal(session.layout.consoleInput, () => interrupts.press("SIGINT")),
   })
-  forgetOldest(state)
+  try {
+    forgetOldest(state)
+  } catch (error) {
+    // The run itself is over and done; the next one tries again.
+    request.report.warn(`old VMs could not be forgotten: ${reason(error)}`)
+  }
   state.db.close()
   const { name } = prepared.spec
   return { id, name, dir: session.layout.dir, interrupted: interrupts.exitCode(), ...outcome }

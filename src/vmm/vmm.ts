@@ -1,3 +1,5 @@
+import type { Exit } from "banger"
+
 /** A disk of a VM, as the VMM sees it. */
 export interface Disk {
   readonly id: string
@@ -20,14 +22,7 @@ export interface Boot {
 }
 
 /** How a VM can end; the words users see. */
-export type ExitReason =
-  | "guest reset"
-  | "guest powered off"
-  | "guest panicked"
-  | "stopped"
-  | "killed"
-  | "crashed"
-  | "failed to start"
+export type ExitReason = Exit["reason"]
 
 /** What is known when a VMM that ran has gone. */
 export interface Ending {

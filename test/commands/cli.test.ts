@@ -129,6 +129,7 @@ test.each([
   [["run", "none.ts"], "there is no plugin file none.ts\nto write one: banger init none.ts"],
   [["run", "/etc/hostname"], "its name must end in .ts or .js"],
   [["run", "x.ts", "--timeout", "soon"], "--timeout soon is no time"],
+  [["run", "x.ts", "--trace", "/nonexistent/t.json"], "--trace /nonexistent/t.json cannot be written: ENOENT"],
   [["run", "x.ts", "--name", "A_b"], "--name A_b is no name for a VM"],
   [["logs", "nobody"], 'no VM "nobody"'],
   [["rm", "nobody", "--", "x"], "banger rm takes nothing after --"],
