@@ -12,7 +12,7 @@ const command: Command = {
   run({ values, output }) {
     const state = openState()
     try {
-      const { id, name } = removeVm(state, text(values, "vm") ?? "", values.force === true)
+      const { id, name } = removeVm(state, text(values, "vm") ?? "", values.force === true, output.log.warn)
       output.log.info(`${name} (${id}) is removed`)
     } finally {
       state.db.close()

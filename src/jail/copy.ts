@@ -1,5 +1,6 @@
+import { cloneInto, copyRange, seek, setLength } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
-import { cloneInto, copyRange, seek, setLength, statDescriptor } from "../linux/files.ts"
+import { statDescriptor } from "../linux/files.ts"
 
 const SEEK_SET = 0
 const SEEK_DATA = 3
@@ -9,17 +10,17 @@ const SEEK_HOLE = 4
 const CHUNK = 64 * 1024 * 1024
 
 /**
- * Fills an empty file with another's content: shared blocks where the file system can, else copied with its holes.
- * The event loop turns between chunks; an aborted signal ends the copy by throwing its reason.
+ * Fills an empty file with another's content: shared blocks where the file system can, else copied with its holes;
+ * `clone` can insist on either. The event loop turns between chunks; an aborted signal ends the copy by throwing its
+ * reason.
  */
-export async function copyContent(source: number, target: number, signal: AbortSignal): Promise<void> {
-  try {
-    cloneInto(source, target)
-    return
-  } catch (error) {
-    // These say "not this way, not between these two"; anything else is a real failure.
-    if (!["EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS"].includes(errorCode(error) ?? "")) throw error
-  }
+export async function copyContent(
+  source: number,
+  target: number,
+  signal: AbortSignal,
+  clone: "try" | "never" | "only",
+): Promise<void> {
+  if (clone !== "never" && cloned(source, target, clone === "only")) return
   const { size } = statDescriptor(source)
   for (let at = nextData(source, 0); at < size; at = nextData(source, at)) {
     const end = Math.min(size, seek(source, at, SEEK_HOLE))
@@ -30,11 +31,25 @@ export async function copyContent(source: number, target: number, signal: AbortS
       const count = copyRange(source, target, Math.min(CHUNK, end - at))
       if (count === 0) break
       at += count
-      await new Promise(setImmediate)
+      // A small file is done in one call, and need not wait for other work.
+      if (at < size) await new Promise(setImmediate)
     }
     if (at < end) break
   }
   setLength(target, size)
+}
+
+// --- internal ---
+
+function cloned(source: number, target: number, only: boolean): boolean {
+  try {
+    cloneInto(source, target)
+    return true
+  } catch (error) {
+    // These say "not this way, not between these two"; anything else is a real failure.
+    if (only || !["EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS"].includes(errorCode(error) ?? "")) throw error
+    return false
+  }
 }
 
 /** Where the next data begins, or past the end when there is none. */

@@ -1,83 +1,131 @@
-import { readdirSync } from "node:fs"
-import { O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../linux/constants.ts"
+import { seek } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
-import { close, openBeneath, renameNoReplace, rmdirAt, unlinkAt } from "../linux/files.ts"
-import { shown } from "../linux/guards.ts"
+import { openBeneath, renameNoReplace, rmdirAt, unlinkAt, withDescriptor } from "../linux/files.ts"
+import { type Path, shown } from "../linux/guards.ts"
+import { type Entry, nextEntries } from "../linux/listing.ts"
 import { Failure, reason } from "../terms/failure.ts"
+import { makeMutableAt } from "./mutable.ts"
+
+/** Where directories found inside are moved to before they are emptied, and what their names there begin with. */
+export interface Flat {
+  readonly dir: number
+  readonly prefix: string
+}
+
+/** A directory is looked through at most so often before whoever keeps filling it is given up on. */
+const PASSES = 64
 
 /**
  * Removes the directory `name` of `parent` with all that is in it: never follows a symlink, never enters another
- * mount, and holds three descriptors at any depth (a directory inside is moved up before it is emptied). "Already
- * gone" is success. Throws, leaving the rest, when a mount is in the way.
+ * mount, and holds few descriptors at any depth (a directory inside is moved to `flat`, by default up to the tree's
+ * top, before it is emptied). "Already gone" is success, so two processes may do it together. Throws, leaving the
+ * rest, when a mount is in the way or something goes on making files.
  */
-export function removeTree(parent: number, name: string): void {
-  const top = enter(parent, name)
-  if (top === undefined) return
-  try {
-    const waiting: string[] = []
-    let moved = 0
-    const keep = (dir: number, entry: Uint8Array) => {
-      const flat = `.removing-${process.pid}-${moved++}`
-      moveUp(dir, entry, top, flat)
-      waiting.push(flat)
-    }
-    empty(top, (entry) => keep(top, entry))
-    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-      const dir = enter(top, next)
-      if (dir === undefined) continue
-      try {
-        empty(dir, (entry) => keep(dir, entry))
-      } finally {
-        close(dir)
-      }
-      ignoringGone(() => rmdirAt(top, next))
-    }
-  } finally {
-    close(top)
+export function removeTree(parent: number, name: Path, flat?: Flat): void {
+  for (let pass = 0; pass < PASSES; pass++) {
+    const top = enter(parent, name)
+    if (top === undefined) return
+    withDescriptor(top, () => emptyTree(top, flat ?? { dir: top, prefix: ".removing-" }))
+    if (removeEmpty(parent, name)) return
   }
-  ignoringGone(() => rmdirAt(parent, name))
+  throw new Failure(`${shown(name)} keeps being filled`, { hint: "end the process that does it" })
 }
 
 // --- internal ---
 
-function enter(parent: number, name: string): number | undefined {
+function emptyTree(top: number, flat: Flat): void {
+  const moved: string[] = []
+  let count = 0
+  const onDirectory = (dir: number, entry: Uint8Array) => {
+    const next = `${flat.prefix}${process.pid}-${count++}`
+    if (moveTo(dir, entry, flat.dir, next)) moved.push(next)
+  }
+  const removeMoved = () => {
+    for (let next = moved.pop(); next !== undefined; next = moved.pop()) removeOne(flat.dir, next, onDirectory)
+  }
+  empty(top, onDirectory, removeMoved)
+}
+
+type OnDirectory = (dir: number, entry: Uint8Array) => void
+
+function removeOne(parent: number, name: string, onDirectory: OnDirectory): void {
+  const dir = enter(parent, name)
+  if (dir === undefined) return
+  withDescriptor(dir, () => empty(dir, onDirectory))
+  if (!removeEmpty(parent, name)) throw new Failure(`${name} was filled again while it was removed`)
+}
+
+function enter(parent: number, name: Path): number | undefined {
   try {
     return openBeneath(parent, name, O.RDONLY | O_DIRECTORY | O_NOFOLLOW)
   } catch (error) {
     if (errorCode(error) === "ENOENT") return undefined
-    throw new Failure(`${name} cannot be removed: ${reason(error)}`, {
-      hint: "unmount what is mounted in it",
-      cause: error,
-    })
+    throw inTheWay(name, error)
   }
 }
 
-/** Unlinks every file of a directory and hands over every directory. Names are bytes: they need not be UTF-8. */
-function empty(dir: number, onDirectory: (entry: Uint8Array) => void): void {
-  for (const entry of readdirSync(`/proc/self/fd/${dir}`, { encoding: "buffer" })) {
-    try {
-      unlinkAt(dir, entry)
-    } catch (error) {
-      const code = errorCode(error)
-      if (code === "EISDIR" || code === "EPERM") onDirectory(entry)
-      else if (code !== "ENOENT") throw error
+/** Unlinks every file of a directory and hands over every directory, until a look at it finds nothing. */
+function empty(dir: number, onDirectory: OnDirectory, afterPass = () => {}): void {
+  for (let pass = 0; pass < PASSES; pass++) {
+    let found = 0
+    seek(dir, 0, 0)
+    for (let entries = nextEntries(dir); entries !== undefined; entries = nextEntries(dir)) {
+      found += entries.length
+      for (const entry of entries) removeEntry(dir, entry, onDirectory)
     }
+    afterPass()
+    if (found === 0) return
+  }
+  throw new Failure("a directory that is being removed keeps being filled", { hint: "end the process that does it" })
+}
+
+function removeEntry(dir: number, { name, type }: Entry, onDirectory: OnDirectory): void {
+  if (type === S.IFDIR) {
+    onDirectory(dir, name)
+    return
+  }
+  try {
+    unlinkAt(dir, name)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT") return
+    // The file system did not tell the type, or the name is a directory's by now.
+    if (code === "EISDIR") onDirectory(dir, name)
+    else if (code !== "EPERM" || !makeMutableAt(dir, name)) throw inTheWay(name, error)
+    else unlinkAt(dir, name)
   }
 }
 
-function moveUp(dir: number, entry: Uint8Array, top: number, flat: string): void {
+/** False when it is gone already. */
+function moveTo(dir: number, entry: Uint8Array, to: number, name: string): boolean {
   try {
-    renameNoReplace(dir, entry, top, flat)
+    renameNoReplace(dir, entry, to, name)
   } catch (error) {
-    if (errorCode(error) === "ENOENT") return
-    throw new Failure(`${shown(entry)} cannot be removed: ${reason(error)}`, { cause: error })
+    const code = errorCode(error)
+    if (code === "ENOENT") return false
+    if (code !== "EPERM" || !makeMutableAt(dir, entry)) throw inTheWay(entry, error)
+    renameNoReplace(dir, entry, to, name)
   }
+  return true
 }
 
-function ignoringGone(remove: () => void): void {
+/** False when there is something in it again. */
+function removeEmpty(parent: number, name: Path): boolean {
   try {
-    remove()
+    rmdirAt(parent, name)
   } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
+    const code = errorCode(error)
+    if (code === "ENOENT") return true
+    if (code === "ENOTEMPTY") return false
+    if (code !== "EPERM" || !makeMutableAt(parent, name)) throw inTheWay(name, error)
+    rmdirAt(parent, name)
   }
+  return true
+}
+
+function inTheWay(name: Path, error: unknown): Failure {
+  const mounted = ["EBUSY", "EXDEV"].includes(errorCode(error) ?? "")
+  const hint = mounted ? "unmount what is mounted there" : undefined
+  return new Failure(`${shown(name)} cannot be removed: ${reason(error)}`, { cause: error, ...(hint ? { hint } : {}) })
 }

@@ -1,5 +1,6 @@
-import { mkdirSync } from "node:fs"
+import { chmodDescriptor, chownDescriptor } from "../linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../linux/constants.ts"
+import { writeAll } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
 import {
   close,
@@ -8,24 +9,34 @@ import {
   mkdirAt,
   openAt,
   openBeneath,
+  openNamed,
   statDescriptor,
   withDescriptor,
-  writeAll,
 } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { Failure, usage } from "../terms/failure.ts"
+import type { Owner } from "./base.ts"
 import { copyContent } from "./copy.ts"
 
 /** A directory that files are staged into, pinned by descriptor: names are resolved below it and nowhere else. */
 export interface StageRoot {
+  /** Where it is while the VM runs. */
   readonly path: string
+  /** Where it is now. */
+  readonly now: string
+  /** Opened through the mount that the VMM will see. */
   readonly fd: number
+  /** The same directory below that mount: hard links cannot cross from one mount to another. */
+  readonly plain: number
+  /** Who gets what is staged; undefined: this user. */
+  readonly owner: Owner | undefined
 }
 
-/** Makes the directory (0700) and pins it. The caller closes it with `closeStage`. EEXIST when it is there already. */
+/** Makes a plain directory (0700) to stage into and pins it. The caller closes it with `closeStage`. */
 export function makeStage(path: string): StageRoot {
-  mkdirSync(path, { mode: 0o700 })
-  return { path, fd: openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW) }
+  mkdirAt(AT_FDCWD, path, 0o700)
+  const fd = openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW)
+  return { path, now: path, fd, plain: fd, owner: undefined }
 }
 
 /** Lets go of a stage; what is in it stays. */
@@ -35,7 +46,10 @@ export function closeStage(root: StageRoot): void {
 
 /** Stages a new file (0600). Throws when the name is taken or leads out of the stage. */
 export function stageWrite(root: StageRoot, name: string, content: Uint8Array): void {
-  withDescriptor(createFile(root, name), (fd) => writeAll(fd, content))
+  withDescriptor(createFile(root, name), (fd) => {
+    writeAll(fd, content)
+    giveAway(root, fd)
+  })
 }
 
 /**
@@ -45,56 +59,79 @@ export function stageWrite(root: StageRoot, name: string, content: Uint8Array): 
 export async function stageCopy(root: StageRoot, name: string, source: string, signal: AbortSignal): Promise<void> {
   const from = openSource(source)
   try {
-    const to = createFile(root, name)
-    try {
-      await copyContent(from, to, signal)
-    } finally {
-      close(to)
-    }
+    await stageContent(root, name, from, signal)
   } finally {
     close(from)
   }
 }
 
-/** Stages a second name for a regular file of this user's own. Throws where a link is not possible. */
+/** Stages a second name for a regular file that is the stage owner's alone. Throws where a link is not possible. */
 export function stageLink(root: StageRoot, name: string, source: string): void {
   withDescriptor(openSource(source), (from) => {
-    const uid = process.geteuid?.() ?? 0
-    const owner = statDescriptor(from).uid
-    if (owner !== uid)
-      throw new Failure(`${source} belongs to uid ${owner}, not to you`, { hint: "stage a copy instead" })
-    withParent(root, name, (dir, base) => {
-      try {
-        linkDescriptor(from, dir, base)
-      } catch (error) {
-        if (errorCode(error) !== "EXDEV") throw error
-        throw new Failure(`${source} is on another file system than ${root.path}`, { hint: "stage a copy instead" })
-      }
-    })
+    const { uid, nlink } = statDescriptor(from)
+    const wanted = root.owner?.uid ?? process.geteuid?.() ?? 0
+    const hint = "stage a copy instead"
+    if (uid !== wanted) throw new Failure(`${source} belongs to uid ${uid}, not to uid ${wanted}`, { hint })
+    // What else has a name for the file would share what the VM writes to it.
+    if (root.owner !== undefined && nlink !== 1) throw new Failure(`${source} has ${nlink} names`, { hint })
+    linkSource(root, name, source, from)
   })
 }
 
-// --- internal ---
-
-function openSource(path: string): number {
-  const fd = openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK)
+/** A regular file that the user named, opened for reading: symlinks are resolved now, once. */
+export function openSource(path: string): number {
+  const fd = openNamed(path, O.RDONLY | O.NONBLOCK)
   if (isType(statDescriptor(fd), S.IFREG)) return fd
   close(fd)
   throw usage(`${path} is not a regular file`)
 }
 
-function createFile(root: StageRoot, name: string): number {
-  return withParent(root, name, (dir, base) => openBeneath(dir, base, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o600))
+/** Stages a private copy of an open file. `clone` says whether sharing its blocks is tried, refused, or all there is. */
+export async function stageContent(
+  root: StageRoot,
+  name: string,
+  source: number,
+  signal: AbortSignal,
+  clone: "try" | "never" | "only" = "try",
+): Promise<void> {
+  const to = createFile(root, name)
+  try {
+    await copyContent(source, to, signal, clone)
+    giveAway(root, to)
+  } finally {
+    close(to)
+  }
 }
 
-/** Opens the directory a name is in, making what is missing, each component beneath the one before. */
-function withParent<T>(root: StageRoot, name: string, use: (dir: number, base: string) => T): T {
+/** Gives an open file a second name in the stage. */
+export function linkSource(root: StageRoot, name: string, source: string, from: number): void {
+  withParent(root, root.plain, name, (dir, base) => {
+    try {
+      linkDescriptor(from, dir, base)
+    } catch (error) {
+      if (errorCode(error) !== "EXDEV") throw error
+      throw new Failure(`${source} is on another file system or mount than ${root.path}`, {
+        hint: "stage a copy instead",
+      })
+    }
+  })
+}
+
+/** Makes a new empty file (0600, still this user's) and opens it for writing. The caller closes it. */
+export function createFile(root: StageRoot, name: string): number {
+  return withParent(root, root.fd, name, (dir, base) =>
+    openBeneath(dir, base, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o600),
+  )
+}
+
+/** Opens (O_PATH) the directory that `name` is in, with the last component, making what is missing. */
+export function withParent<T>(root: StageRoot, from: number, name: string, use: (dir: number, base: string) => T): T {
   const parts = components(name)
   const base = parts.pop() ?? ""
-  let dir = openBeneath(root.fd, ".", O.PATH | O_DIRECTORY)
+  let dir = openBeneath(from, ".", O.PATH | O_DIRECTORY)
   try {
     for (const part of parts) {
-      const next = enter(dir, part)
+      const next = enter(root, dir, part)
       close(dir)
       dir = next
     }
@@ -106,13 +143,24 @@ function withParent<T>(root: StageRoot, name: string, use: (dir: number, base: s
   }
 }
 
-function enter(dir: number, name: string): number {
+// --- internal ---
+
+function giveAway({ owner }: StageRoot, fd: number): void {
+  if (owner !== undefined) chownDescriptor(fd, owner.uid, owner.gid)
+}
+
+function enter(root: StageRoot, dir: number, name: string): number {
+  let made = true
   try {
     mkdirAt(dir, name, 0o700)
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
+    made = false
   }
-  return openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
+  const fd = openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
+  if (made) chmodDescriptor(fd, 0o700)
+  if (made) giveAway(root, fd)
+  return fd
 }
 
 /** The components of a staged name. Throws unless it is relative and made of plain names. */

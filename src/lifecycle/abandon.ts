@@ -16,11 +16,12 @@ export function abandon(id: string, what: string): readonly string[] {
   const layout = vmLayout(state.where, id)
   const resources = readHandles(layout.handles) ?? mirroredJournal(getRecord(state.db, id))
   if (resources === undefined) return [`the journal of ${id} cannot be read; nothing was released`]
-  const failures = releaseAll(openJournal(state.db, id, layout.handles, resources), layout)
+  const said: string[] = []
+  const failures = releaseAll(openJournal(state.db, id, layout.handles, resources), layout, (text) => said.push(text))
   const exit = neverStarted(`${what} blocked banger`)
   changeState(state.db, id, "failed", exit)
   appendEvent(layout.events, { event: "state", state: "failed", exit })
   state.db.close()
   const kept = failures.map((failure) => `not released: ${failure.message}`)
-  return [...kept, "the VM was killed and cleaned up; its postStop hooks did not run"]
+  return [...said, ...kept, "the VM was killed and cleaned up; its postStop hooks did not run"]
 }

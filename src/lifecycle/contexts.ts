@@ -4,6 +4,7 @@ import { type StageRoot, stageCopy, stageLink, stageWrite } from "../jail/stage.
 import { parseSpec } from "../plugin/definition.ts"
 import { usage } from "../terms/failure.ts"
 import type { Prepared, Surroundings } from "./prepare.ts"
+import type { VmStage } from "./stageVm.ts"
 
 /** What all hooks of one VM share. */
 export interface VmSurroundings extends Surroundings {
@@ -26,7 +27,7 @@ export function preBootContext(
   around: VmSurroundings,
   signal: AbortSignal,
   prepared: Prepared,
-  root: StageRoot,
+  stage: VmStage,
   drives: Prepared["spec"]["drives"],
 ): PreBootContext {
   const add = (drive: Drive) => {
@@ -40,7 +41,7 @@ export function preBootContext(
     ).drives
     drives.splice(0, drives.length, ...all)
   }
-  return { ...around, signal, stage: stageApi(root, signal), drives: { add } }
+  return { ...around, signal, stage: stageApi(stage.root, signal), drives: { add } }
 }
 
 // --- internal ---

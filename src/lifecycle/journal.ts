@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite"
 import { type Resource, writeHandles } from "../state/handles.ts"
 import { mirrorJournal } from "../state/records.ts"
+import { freeUid } from "../state/uids.ts"
 
 /** A VM's journal: what the host must get back, written down before it is acquired. */
 export interface Journal {
@@ -9,7 +10,7 @@ export interface Journal {
   acquire(...resources: readonly Resource[]): void
   /** Replaces the entry of the same kind with what is now known of it. */
   refine(resource: Resource): void
-  /** Keeps only these: the others are proven gone. */
+  /** Keeps only these: the others are proven gone. With its jail a VM gives back its uid. */
   keepOnly(resources: readonly Resource[]): void
 }
 
@@ -28,6 +29,9 @@ export function openJournal(db: Database, id: string, path: string, initial: rea
     },
     acquire: (...added) => change([...resources, ...added]),
     refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
-    keepOnly: change,
+    keepOnly(kept) {
+      change(kept)
+      if (!kept.some(({ kind }) => kind === "jail")) freeUid(db, id)
+    },
   }
 }

@@ -1,13 +1,16 @@
 import { writeFileSync } from "node:fs"
+import { errorCode } from "../linux/errors.ts"
 import { mkfifoAt } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { listenUnix } from "../linux/sockets.ts"
-import { type Child, SIGKILL, spawn } from "../process/spawn.ts"
+import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../process/cgroup.ts"
+import { type Child, type Launch, SIGKILL, spawn } from "../process/spawn.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import { type Follower, follow, type Sink, tailOf } from "../vmm/console.ts"
-import type { Boot, Control, Vmm } from "../vmm/vmm.ts"
+import type { Control, Program, Vmm } from "../vmm/vmm.ts"
 import type { Session } from "./session.ts"
+import type { Staged } from "./stageVm.ts"
 
 /** A VMM that was started. */
 export interface Machine {
@@ -31,6 +34,8 @@ export interface StartOptions {
   /** Aborted when the start is not wanted any more. */
   readonly interrupt: AbortSignal
   readonly onConsole: Sink
+  /** The cgroup to make for it, where this host has them. */
+  readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
   /** Aborted when what is left of the console need not be shown any more. */
   readonly force: AbortSignal
 }
@@ -43,18 +48,24 @@ export interface StartOptions {
 export async function startMachine(
   session: Session,
   vmm: Vmm,
-  executable: string,
-  boot: Boot,
+  program: Program,
+  { boot, becomes }: Staged,
   options: StartOptions,
 ): Promise<Machine> {
   const { layout, journal } = session
-  journal.acquire({ kind: "process", identity: null })
+  const cgroup = options.cgroup && cgroupPath(options.cgroup.mount, session.id)
+  journal.acquire(
+    { kind: "process", identity: null },
+    ...(cgroup === undefined ? [] : [{ kind: "cgroup", path: cgroup } as const]),
+  )
+  if (options.cgroup) makeCgroup(options.cgroup.mount, session.id, options.cgroup.settings)
   for (const log of [layout.consoleLog, layout.vmmLog]) writeFileSync(log, "", { mode: 0o600, flag: "wx" })
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
   const listener = listenPrivately(layout.control)
-  const child = startChild(session, vmm.argv(executable, boot), listener)
+  const child = startChild(session, { argv: vmm.argv(program, boot), passed: [listener], becomes })
   const followers: Follower[] = []
   try {
+    if (cgroup !== undefined) join(cgroup, child)
     journal.refine({ kind: "process", identity: child.identity })
     followers.push(follow(layout.consoleLog, options.consoleLimit, options.onConsole))
     followers.push(follow(layout.vmmLog, VMM_LOG_LIMIT, (chunk) => chunk.length))
@@ -81,12 +92,21 @@ function listenPrivately(path: string): number {
   }
 }
 
-function startChild(session: Session, argv: readonly string[], listener: number): Child {
+/** Before its guest runs, since that waits for us; a VMM that has ended is told of by its end. */
+function join(cgroup: string, child: Child): void {
+  try {
+    joinCgroup(cgroup, child.identity.pid)
+  } catch (error) {
+    if (errorCode(error) !== "ESRCH") throw error
+  }
+}
+
+function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "becomes">): Child {
   const { consoleInput, consoleLog, vmmLog } = session.layout
   try {
-    return spawn({ argv, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog, passed: [listener] })
+    return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog })
   } catch (error) {
-    throw new Failure(`${argv[0]} cannot be started: ${reason(error)}`, { cause: error })
+    throw new Failure(`${launch.argv[0]} cannot be started: ${reason(error)}`, { cause: error })
   }
 }
 

@@ -2,15 +2,21 @@ import { SUN_PATH_MAX } from "../linux/structs.ts"
 import type { Spec } from "../plugin/spec.ts"
 import type { VmLayout } from "../state/places.ts"
 import { Failure } from "../terms/failure.ts"
-import type { Boot, Vmm } from "../vmm/vmm.ts"
+import type { Boot, Confinement, Program, Vmm } from "../vmm/vmm.ts"
 
 type Drive = Spec["drives"][number]
 
 /**
- * The boot of a spec with these drives (its own, and those that hooks added) and the words that the VMM adds to the
- * command line. Pure.
+ * The boot of a spec with these drives (its own, and those that hooks added), the words that the VMM adds to the
+ * command line, and the jail it goes into. Pure.
  */
-export function planBoot(spec: Spec, vmName: string, drives: readonly Drive[], vmmArgs: readonly string[]): Boot {
+export function planBoot(
+  spec: Spec,
+  vmName: string,
+  drives: readonly Drive[],
+  vmmArgs: readonly string[],
+  confinement: Confinement | undefined,
+): Boot {
   return {
     name: vmName,
     kernel: spec.kernel,
@@ -20,22 +26,41 @@ export function planBoot(spec: Spec, vmName: string, drives: readonly Drive[], v
     memoryMiB: spec.memory,
     disks: drives.map(({ id, path, readonly }, index) => ({ id: id ?? `disk${index}`, path, readonly })),
     network: spec.network,
+    confinement,
   }
 }
 
+/** A spec with its files where a jail has them. Pure. */
+export function inJail<S extends Pick<Spec, "kernel" | "initrd" | "drives">>(spec: S, root: string): S {
+  const drives = spec.drives.map((drive, index) => ({ ...drive, path: `${root}/disk${index}` }))
+  return { ...spec, kernel: `${root}/kernel`, initrd: spec.initrd && `${root}/initrd`, drives }
+}
+
 /** Every step of a run, in order, as `--plan` prints it. Pure. */
-export function planSteps(layout: VmLayout, vmm: Vmm, executable: string, boot: Boot): readonly string[] {
+export function planSteps(
+  layout: VmLayout,
+  vmm: Vmm,
+  program: Program,
+  boot: Boot,
+  cgroup?: string,
+): readonly string[] {
+  const { confinement } = boot
+  const command = shellWords(vmm.argv(program, boot))
   return [
     `add a record of ${boot.name} to state.db`,
     `make ${layout.dir} (0700) for handles.json, events.jsonl, plugin.json, console.log and vmm.log`,
     `make ${layout.runtime} (0700), ${layout.consoleInput} (FIFO, 0600) and ${layout.control} (socket, 0600)`,
-    `make ${layout.stage} (0700)`,
+    ...(confinement === undefined ? [`make ${layout.stage} (0700)`] : jailSteps(layout, boot, confinement)),
     "run preBoot hooks, which may stage files and add drives",
-    `start ${vmm.name}: ${shellWords(vmm.argv(executable, boot))}`,
+    ...(confinement === undefined
+      ? []
+      : [`give the jail to uid ${confinement.uid} and move it to ${confinement.root}`]),
+    ...(cgroup === undefined ? [] : [`make the cgroup ${cgroup}`]),
+    `start ${vmm.name}: ${command}`,
     "run postBoot hooks once it runs",
     "wait for its end; when asked to stop: run preStop hooks, press Ctrl-Alt-Del, at last kill it",
     "run postStop hooks",
-    `remove ${layout.stage} and ${layout.runtime}, and check that they and the process are gone`,
+    `remove ${confinement?.root ?? layout.stage} and ${layout.runtime}, and check that they and the process are gone`,
   ]
 }
 
@@ -53,6 +78,16 @@ export function shellWords(argv: readonly string[]): string {
 }
 
 // --- internal ---
+
+function jailSteps(layout: VmLayout, boot: Boot, { uid }: Confinement): readonly string[] {
+  const writable = boot.disks.filter((disk) => !disk.readonly).map(({ id }) => id)
+  const copies = writable.length === 0 ? "" : `; ${writable.join(", ")} as private copies`
+  return [
+    `take the uid ${uid} for this VM alone`,
+    `make a jail in ${layout.jails} (its root 0700), mounted on itself nosuid, nodev, noexec`,
+    `stage the kernel, the initrd and what is only read by read-only binds${copies}`,
+  ]
+}
 
 function rootArgs(drives: readonly Drive[]): readonly string[] {
   const index = drives.findIndex((drive) => drive.root)

@@ -1,5 +1,8 @@
+import { basename, isAbsolute } from "node:path"
+import { tearDown } from "../jail/tearDown.ts"
 import { close } from "../linux/files.ts"
 import { pidfdExited, pidfdSignal } from "../linux/pidfd.ts"
+import { removeCgroup } from "../process/cgroup.ts"
 import { processesWritingTo } from "../process/holders.ts"
 import { truthOf } from "../process/identity.ts"
 import { SIGKILL } from "../process/spawn.ts"
@@ -14,9 +17,10 @@ const KILL_WAIT = 10_000
 
 /**
  * Gives back everything a journal names, newest first, and proves each gone. One failure does not stop the others,
- * except that the files of a process stay while it may live. What failed stays in the journal and is returned.
+ * except that the files of a process stay while it may live. What failed stays in the journal and is returned; `warn`
+ * hears of what went, but not as it should.
  */
-export function releaseAll(journal: Journal, layout: VmLayout): readonly Failure[] {
+export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: string) => void): readonly Failure[] {
   const failures: Failure[] = []
   const kept: Resource[] = []
   const attempt = (work: () => void, onFailure: () => void) => {
@@ -28,10 +32,10 @@ export function releaseAll(journal: Journal, layout: VmLayout): readonly Failure
     }
   }
   for (const resource of journal.resources.toReversed()) {
-    if (kept.some(({ kind }) => kind === "process")) kept.unshift(resource)
+    if (kept.some(({ kind }) => kind === "process" || kind === "cgroup")) kept.unshift(resource)
     else
       attempt(
-        () => release(resource, layout),
+        () => release(resource, layout, warn),
         () => kept.unshift(resource),
       )
   }
@@ -45,10 +49,25 @@ export function releaseAll(journal: Journal, layout: VmLayout): readonly Failure
 
 // --- internal ---
 
-function release(resource: Resource, layout: VmLayout): void {
-  if (resource.kind !== "process") removeDirectory(resource.path)
-  else if (resource.identity === null) requireNobody(layout)
-  else endProcess(resource.identity)
+function release(resource: Resource, layout: VmLayout, warn: (text: string) => void): void {
+  const { id, jails, stage } = layout
+  if (resource.kind === "process" && resource.identity === null) requireNobody(layout)
+  else if (resource.kind === "process" && resource.identity !== null) endProcess(resource.identity)
+  else if (resource.kind === "cgroup") removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
+  else if (resource.kind === "jail") tearDown({ base: jails, vmm: resource.vmm, id }, resource.root).forEach(warn)
+  else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
+  else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))
+}
+
+/** A journal whose paths were altered leads nowhere but to this VM's own. */
+function requireOwn(path: string, id: string): string {
+  if (basename(path) === id && isAbsolute(path)) return path
+  throw new Failure(`${path} in the journal is not of ${id}: left alone`)
+}
+
+function requireSame(path: string, own: string): string {
+  if (path === own) return path
+  throw new Failure(`${path} in the journal is not ${own}: left alone`)
 }
 
 /** Kills the VMM if it still runs. Throws on "cannot tell": then nothing was signalled. */

@@ -16,12 +16,12 @@ import type { State } from "./session.ts"
  * runs is refused unless `force` is given, which kills it; one that another banger watches is always refused. Throws
  * when anything could not be proven gone; then the record stays.
  */
-export function removeVm(state: State, reference: string, force: boolean): VmRecord {
+export function removeVm(state: State, reference: string, force: boolean, warn: (text: string) => void): VmRecord {
   const record = findRecord(state.db, reference)
   const layout = vmLayout(state.where, record.id)
   const lock = lockVm(record, layout)
   try {
-    release(state, record, layout, force)
+    release(state, record, layout, force, warn)
     removeDirectory(layout.dir)
     deleteRecord(state.db, record.id)
   } finally {
@@ -45,14 +45,14 @@ function lockVm(record: VmRecord, layout: VmLayout): number | undefined {
   throw new Failure(`${record.name} (${record.id}) is in the hands of another banger`, { hint })
 }
 
-function release(state: State, record: VmRecord, layout: VmLayout, force: boolean): void {
+function release(state: State, record: VmRecord, layout: VmLayout, force: boolean, warn: (text: string) => void): void {
   const resources = readHandles(layout.handles) ?? mirroredJournal(record)
   if (resources === undefined) {
     const hint = `look at ${layout.dir} and at what still runs, then remove it by hand`
     throw new Failure(`neither handles.json nor the record of ${record.id} can be read; nothing was removed`, { hint })
   }
   if (!force) requireEnded(record, resources)
-  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, resources), layout)
+  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, resources), layout, warn)
   if (failures.length > 0) throw new Failure(`${record.id}: ${failures.map((failure) => failure.message).join("; ")}`)
 }
 

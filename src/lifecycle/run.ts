@@ -1,13 +1,18 @@
 import { accessSync, constants } from "node:fs"
 import { dirname } from "node:path"
 import type { Exit } from "banger"
+import { jailRoot } from "../jail/base.ts"
+import { cgroupPath } from "../process/cgroup.ts"
+import { UID_RANGE } from "../state/uids.ts"
 import { Failure, reason, usage } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import { qemu } from "../vmm/qemu.ts"
+import type { Program } from "../vmm/vmm.ts"
+import { type Confining, confining, ownerOf } from "./confinement.ts"
 import { containPlugin } from "./containment.ts"
 import { forgetOldest } from "./history.ts"
 import { watchInterrupts } from "./interrupts.ts"
-import { planBoot, planSteps } from "./plan.ts"
+import { inJail, planBoot, planSteps } from "./plan.ts"
 import { type Overrides, type Prepared, prepare } from "./prepare.ts"
 import { prefixed, type Report } from "./report.ts"
 import type { HookRunner } from "./runHooks.ts"
@@ -65,10 +70,16 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
   const release = containPlugin(interrupts)
   try {
     const surroundings = { args: request.args, log: request.report }
+    const finding = qemu.find()
+    // Looked for while the plugin is loaded; whoever awaits it sees the failure.
+    finding.catch(() => {})
     const prepared = await prepare(request.plugin, request, { surroundings, interrupts, trace, watchdog })
     interrupts.stop.throwIfAborted()
-    if (request.plan) return plan(prepared)
-    return await boot(request, { prepared: limited(prepared, request.timeout), interrupts, trace, watchdog })
+    const program = await finding
+    const confined = confining(prepared.spec, process.geteuid?.() === 0)
+    if (request.plan) return plan(prepared, program, confined)
+    const runner = { prepared: limited(prepared, request.timeout), interrupts, trace, watchdog }
+    return await boot(request, runner, program, confined)
   } catch (error) {
     const exit = interrupts.exitCode()
     // What an interrupt made fail is not worth a message of its own.
@@ -82,6 +93,12 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
 }
 
 // --- internal ---
+
+function sayWhatIsMissing(report: Report, { jail, cgroup }: Confining): void {
+  if (process.geteuid?.() !== 0) return
+  if (jail === undefined) report.warn("QEMU runs as root and without a jail: run only guests you trust")
+  if (cgroup === undefined) report.info("this host has no cgroup v2: the VM is known by its process alone")
+}
 
 /** A trace that could not be written would be noticed only when the VM has run. */
 function requireDirectoryOf(path: string): void {
@@ -97,19 +114,26 @@ function limited(prepared: Prepared, timeout: number | undefined): Prepared {
   return { ...prepared, spec: { ...prepared.spec, timeouts: { ...prepared.spec.timeouts, run: timeout } } }
 }
 
-function plan(prepared: Prepared): Plan {
-  const { id, layout } = layoutFor(prepared.spec.name)
-  const executable = qemu.find()
-  const boot = planBoot(prepared.spec, id, prepared.spec.drives, qemu.bootArgs(prepared.spec.bootArgs))
-  const argv = qemu.argv(executable, boot)
-  return { id, name: prepared.spec.name, vmm: qemu.name, argv, steps: planSteps(layout, qemu, executable, boot) }
+function plan({ spec }: Prepared, program: Program, { jail, cgroup }: Confining): Plan {
+  const { id, layout } = layoutFor(spec.name)
+  const root = jail && jailRoot({ base: layout.jails, vmm: qemu.name, id })
+  const planned = root === undefined ? spec : inJail(spec, root)
+  const uid = jail?.uid ?? UID_RANGE.first
+  const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
+  const boot = planBoot(planned, id, planned.drives, qemu.bootArgs(spec.bootArgs), confinement)
+  const steps = planSteps(layout, qemu, program, boot, cgroup && cgroupPath(cgroup.mount, id))
+  return { id, name: spec.name, vmm: qemu.name, argv: qemu.argv(program, boot), steps }
 }
 
-async function boot(request: RunRequest, runner: Omit<HookRunner, "session">): Promise<RunResult> {
+async function boot(
+  request: RunRequest,
+  runner: Omit<HookRunner, "session">,
+  program: Program,
+  confined: Confining,
+): Promise<RunResult> {
   const { prepared, interrupts, watchdog } = runner
-  const executable = qemu.find()
   const { id } = layoutFor(prepared.spec.name)
-  if (process.geteuid?.() === 0) request.report.warn("QEMU runs as root and without a jail: run only guests you trust")
+  sayWhatIsMissing(request.report, confined)
   const state = openState()
   const session = createSession(prepared, qemu.name, id, state)
   watchdog.protect(id)
@@ -117,7 +141,8 @@ async function boot(request: RunRequest, runner: Omit<HookRunner, "session">): P
     ...runner,
     session,
     vmm: qemu,
-    executable,
+    program,
+    confining: confined,
     report: prefixed(request.report, prepared.spec.name),
     args: request.args,
     keepOnFailure: request.keepOnFailure,

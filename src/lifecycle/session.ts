@@ -51,9 +51,10 @@ export interface State {
 export function openState(): State {
   const { env } = process
   const named = ownPlaces()
-  const state = ensurePrivateDirectory(named.state, 0o1700, !env.BANGER_STATE_DIR)
-  const runtimeMode = process.geteuid?.() === 0 ? 0o1711 : 0o1700
-  const runtime = ensurePrivateDirectory(named.runtime, runtimeMode, !env.BANGER_RUNTIME_DIR)
+  // Below root's there is what the uids of jails must reach.
+  const mode = process.geteuid?.() === 0 ? 0o1711 : 0o1700
+  const state = ensurePrivateDirectory(named.state, mode, !env.BANGER_STATE_DIR)
+  const runtime = ensurePrivateDirectory(named.runtime, mode, !env.BANGER_RUNTIME_DIR)
   return { db: openDatabase(state), where: { state, runtime } }
 }
 

@@ -1,23 +1,23 @@
-import { mkdirSync } from "node:fs"
 import type { Exit } from "banger"
-import { closeStage, makeStage } from "../jail/stage.ts"
 import { Failure, isFailure, reason } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
-import type { Boot, Vmm } from "../vmm/vmm.ts"
+import type { Program, Vmm } from "../vmm/vmm.ts"
+import type { Confining } from "./confinement.ts"
 import { postStopContext, preBootContext, type VmSurroundings } from "./contexts.ts"
 import { describeExit, endedWell, exitText, neverStarted } from "./exit.ts"
 import { startMachine } from "./machine.ts"
-import { planBoot } from "./plan.ts"
 import { releaseAll } from "./release.ts"
 import type { Report } from "./report.ts"
 import { type HookRunner, runHooks } from "./runHooks.ts"
+import { type Staged, stageVm } from "./stageVm.ts"
 import { stopMachine } from "./stop.ts"
 import { type Live, untilEnd } from "./untilEnd.ts"
 
 /** What one supervised run is given. */
 export interface Supervision extends HookRunner {
   readonly vmm: Vmm
-  readonly executable: string
+  readonly program: Program
+  readonly confining: Confining
   readonly report: Report
   readonly args: readonly string[]
   readonly keepOnFailure: boolean
@@ -41,12 +41,12 @@ export interface Outcome {
  * hook, the guest or the VMM.
  */
 export async function supervise(run: Supervision): Promise<Outcome> {
-  const live: Live = { machine: undefined, gone: false, requested: false }
+  const live: Live = { machine: undefined, gone: false, requested: false, dir: "" }
   const around = surroundings(run, live)
   let failure: Failure | undefined
   try {
-    const boot = await run.trace.span("stage", () => stage(run, around))
-    await run.trace.span("boot", () => start(run, boot, live))
+    const staged = await run.trace.span("stage", () => stage(run, around, live))
+    await run.trace.span("boot", () => start(run, staged, live))
     run.session.enter("running")
     await run.trace.span("run", () => untilEnd(run, around, live))
   } catch (error) {
@@ -73,35 +73,50 @@ function surroundings(run: Supervision, live: Live): VmSurroundings {
       return live.machine?.child.identity.pid
     },
   }
-  return { vm, args, log: report, dir: session.layout.stage }
-}
-
-/** Makes the VM's directories and runs preBoot hooks. */
-async function stage(run: Supervision, around: VmSurroundings): Promise<Boot> {
-  const { session, prepared } = run
-  const { layout, journal } = session
-  session.enter("staging")
-  journal.acquire({ kind: "runtime", path: layout.runtime }, { kind: "stage", path: layout.stage })
-  mkdirSync(layout.runtime, { mode: 0o700 })
-  const root = makeStage(layout.stage)
-  try {
-    const drives = [...prepared.spec.drives]
-    const context = (signal: AbortSignal) => preBootContext(around, signal, prepared, root, drives)
-    await runHooks(run, "preBoot", (hooks, signal) => hooks.preBoot?.(context(signal)))
-    run.interrupts.stop.throwIfAborted()
-    return planBoot(prepared.spec, session.id, drives, run.vmm.bootArgs(prepared.spec.bootArgs))
-  } finally {
-    closeStage(root)
+  return {
+    vm,
+    args,
+    log: report,
+    get dir() {
+      return live.dir
+    },
   }
 }
 
-async function start(run: Supervision, boot: Boot, live: Live): Promise<void> {
-  const { session, vmm, executable, interrupts, onConsole } = run
+/** Stages what the spec names, and what preBoot hooks add. */
+async function stage(run: Supervision, around: VmSurroundings, live: Live): Promise<Staged> {
+  const { session, prepared, vmm, confining, interrupts } = run
+  const { spec } = prepared
+  session.enter("staging")
+  const vmmArgs = vmm.bootArgs(spec.bootArgs)
+  const staged = await stageVm({ session, spec, vmm: vmm.name, vmmArgs, confining, signal: interrupts.stop })
+  try {
+    live.dir = staged.root.now
+    const drives = [...spec.drives]
+    const context = (signal: AbortSignal) => preBootContext(around, signal, prepared, staged, drives)
+    await runHooks(run, "preBoot", (hooks, signal) => hooks.preBoot?.(context(signal)))
+    interrupts.stop.throwIfAborted()
+    for (const drive of drives.slice(spec.drives.length)) await staged.add(drive)
+    live.dir = staged.root.path
+    return staged.finish()
+  } finally {
+    staged.close()
+  }
+}
+
+async function start(run: Supervision, staged: Staged, live: Live): Promise<void> {
+  const { session, vmm, program, interrupts, onConsole, confining } = run
   const { timeouts, console } = run.prepared.spec
   session.enter("booting")
   const signals = { interrupt: interrupts.stop, force: interrupts.force }
-  const options = { consoleLimit: console.limit, limit: timeouts.start, ...signals, onConsole }
-  const machine = await startMachine(session, vmm, executable, boot, options)
+  const options = {
+    consoleLimit: console.limit,
+    limit: timeouts.start,
+    ...signals,
+    onConsole,
+    cgroup: confining.cgroup,
+  }
+  const machine = await startMachine(session, vmm, program, staged, options)
   live.machine = machine
   machine.gone.then(() => {
     live.gone = true
@@ -134,7 +149,7 @@ async function finish(
   const context = (signal: AbortSignal) => postStopContext(around, signal, exit)
   const onFailure = (error: unknown) => report.error(reason(error))
   await runHooks(run, "postStop", (hooks, signal) => hooks.postStop?.(context(signal)), { onFailure })
-  const leftovers = releaseAll(session.journal, session.layout)
+  const leftovers = releaseAll(session.journal, session.layout, report.warn)
   for (const leftover of leftovers) report.error(`not released: ${leftover.message}`)
   const notReleased = leftovers.length === 0 ? undefined : new Failure(`not everything of ${session.id} was released`)
   const badEnd = endedWell(exit) ? undefined : new Failure(`the VM ended badly: ${exitText(exit)}`)

@@ -13,6 +13,8 @@ export interface Live {
   gone: boolean
   /** Whether banger asked the VM to end. */
   requested: boolean
+  /** Where what was staged is now, as hooks see it. */
+  dir: string
 }
 
 /**

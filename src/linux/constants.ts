@@ -37,6 +37,7 @@ export const S = {
 
 export const LOCK = { SH: 1, EX: 2, NB: 4, UN: 8 } as const
 export const POLLIN = 1
+export const POLLPRI = 2
 export const POLLOUT = 4
 export const RENAME_NOREPLACE = 1
 /** ioctl that shares a whole file's extents with another file of the same file system (ioctl_ficlone(2)). */

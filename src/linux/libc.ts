@@ -1,6 +1,7 @@
 import { dlopen, FFIType, ptr, read } from "bun:ffi"
 import { existsSync, readFileSync } from "node:fs"
 import { SyscallError } from "./errors.ts"
+import { afterCall, beforeCall } from "./interpose.ts"
 
 const { i32, u32, i64, u64, i64_fast, ptr: pointer } = FFIType
 
@@ -9,12 +10,13 @@ const SYMBOLS = {
   __errno_location: { args: [], returns: pointer },
   close: { args: [i32], returns: i32 },
   faccessat: { args: [i32, pointer, i32, i32], returns: i32 },
-  fchmod: { args: [i32, u32], returns: i32 },
+  fchmodat: { args: [i32, pointer, u32, i32], returns: i32 },
   fchownat: { args: [i32, pointer, u32, u32, i32], returns: i32 },
   flock: { args: [i32, i32], returns: i32 },
   fsync: { args: [i32], returns: i32 },
   ftruncate: { args: [i32, i64], returns: i32 },
   geteuid: { args: [], returns: u32 },
+  getpwuid: { args: [u32], returns: pointer },
   getxattr: { args: [pointer, pointer, pointer, u64], returns: i64_fast },
   ioctl: { args: [i32, u64, u64], returns: i32 },
   linkat: { args: [i32, pointer, i32, pointer, i32], returns: i32 },
@@ -29,9 +31,11 @@ const SYMBOLS = {
   bind: { args: [i32, pointer, u32], returns: i32 },
   listen: { args: [i32, i32], returns: i32 },
   socket: { args: [i32, i32, i32], returns: i32 },
+  symlinkat: { args: [pointer, i32, pointer], returns: i32 },
   syscall: { args: [i64, i64, i64, i64, i64, i64, i64], returns: i64_fast },
   tcgetattr: { args: [i32, pointer], returns: i32 },
   tcsetattr: { args: [i32, i32, pointer], returns: i32 },
+  umount2: { args: [pointer, i32], returns: i32 },
   unlinkat: { args: [i32, pointer, i32], returns: i32 },
   write: { args: [i32, pointer, u64], returns: i64_fast },
 } as const
@@ -39,25 +43,27 @@ const SYMBOLS = {
 const library = dlopen(libraryPath(), SYMBOLS).symbols
 const errnoAt = library.__errno_location()
 
+/** What the latest successful call returned; read before the next one is made. */
+let result = 0
+
 /** libc's functions as they are: arguments are NOT checked here, see guards.ts. */
 export const libc = library
 
 /**
- * The result of a libc call that reports failure by -1, or a thrown `SyscallError` naming the call and its subject.
- * Must be given the result directly: any other call in between would overwrite errno.
+ * Runs a libc call that reports failure by -1: its result, or a thrown `SyscallError` naming the call and its subject.
+ * `run` must be the call and nothing else: any other call in between would overwrite errno.
  */
-export function checked(call: string, result: number | bigint, subject?: string): number {
-  if (Number(result) !== -1) return Number(result)
-  const errno = errnoAt === null ? 0 : read.i32(errnoAt, 0)
-  throw new SyscallError(call, errno, String(library.strerror(errno)), subject)
+export function checked(call: string, run: () => number | bigint, subject?: string): number {
+  const errno = attempt(call, run, subject)
+  if (errno !== 0) throw new SyscallError(call, errno, String(library.strerror(errno)), subject)
+  return result
 }
 
 /** As `checked`, and runs the call again while a signal interrupts it (EINTR). Never for close(2). */
 export function retried(call: string, run: () => number | bigint, subject?: string): number {
   for (;;) {
-    const result = Number(run())
-    if (result !== -1) return result
-    const errno = errnoAt === null ? 0 : read.i32(errnoAt, 0)
+    const errno = attempt(call, run, subject)
+    if (errno === 0) return result
     if (errno !== EINTR) throw new SyscallError(call, errno, String(library.strerror(errno)), subject)
   }
 }
@@ -80,6 +86,17 @@ export function rawSyscall(
 // --- internal ---
 
 const EINTR = 4
+const EIO = 5
+
+/** Makes one call. Returns 0, with its result in `result`, or its errno. */
+function attempt(call: string, run: () => number | bigint, subject: string | undefined): number {
+  const injected = beforeCall(call, subject)
+  if (injected !== 0) return injected
+  result = Number(run())
+  const errno = result !== -1 ? 0 : errnoAt === null ? EIO : read.i32(errnoAt, 0)
+  afterCall(call, subject)
+  return errno
+}
 
 /**
  * glibc is mapped already, so its bare name is found without a search; a bare name the loader does not know would be

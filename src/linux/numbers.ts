@@ -1,11 +1,18 @@
 /** System calls that older C libraries have no wrapper for; from asm/unistd_64.h and asm-generic/unistd.h. */
 const NUMBERS = {
-  x64: { copy_file_range: 326, renameat2: 316, statx: 332 },
-  arm64: { copy_file_range: 285, renameat2: 276, statx: 291 },
+  x64: { copy_file_range: 326, getdents64: 217, renameat2: 316, statx: 332 },
+  arm64: { copy_file_range: 285, getdents64: 61, renameat2: 276, statx: 291 },
 }
 
 /** From 424 on, calls have one number on every architecture. */
-const COMMON = { openat2: 437, pidfd_open: 434, pidfd_send_signal: 424 }
+const COMMON = {
+  pidfd_send_signal: 424,
+  open_tree: 428,
+  move_mount: 429,
+  pidfd_open: 434,
+  openat2: 437,
+  mount_setattr: 442,
+}
 
 export type SyscallName = keyof (typeof NUMBERS)["x64"] | keyof typeof COMMON
 

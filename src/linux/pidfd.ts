@@ -29,7 +29,7 @@ export function pidfdExited(pidfd: number, timeoutMs = 0): boolean {
     const pollFd = packPollFd(descriptor(pidfd), POLLIN)
     const left = Math.max(0, Math.ceil(deadline - performance.now()))
     try {
-      checked("poll", libc.poll(pollFd, 1, left), `pidfd ${pidfd}`)
+      checked("poll", () => libc.poll(pollFd, 1, left), `pidfd ${pidfd}`)
       return (unpackRevents(pollFd) & POLLIN) !== 0
     } catch (error) {
       // An interrupted wait goes on with what is left of its time.

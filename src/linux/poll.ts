@@ -1,4 +1,4 @@
-import { POLLOUT } from "./constants.ts"
+import { POLLOUT, POLLPRI } from "./constants.ts"
 import { descriptor } from "./guards.ts"
 import { libc, retried } from "./libc.ts"
 import { packPollFd } from "./structs.ts"
@@ -7,4 +7,10 @@ import { packPollFd } from "./structs.ts"
 export function canWrite(fd: number): boolean {
   const pollFd = packPollFd(descriptor(fd), POLLOUT)
   return retried("poll", () => libc.poll(pollFd, 1, 0)) > 0
+}
+
+/** Waits until a kernel file (cgroup.events) has changed since it was read, or `timeoutMs` are over (poll(2), POLLPRI). */
+export function awaitUrgent(fd: number, timeoutMs: number): void {
+  const pollFd = packPollFd(descriptor(fd), POLLPRI)
+  retried("poll", () => libc.poll(pollFd, 1, Math.ceil(timeoutMs)))
 }

@@ -11,10 +11,10 @@ const SOCK_CLOEXEC = 0o2000000
  */
 export function listenUnix(path: string, backlog: number): number {
   const address = packSockaddrUn(path)
-  const fd = checked("socket", libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))
+  const fd = checked("socket", () => libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))
   try {
-    checked("bind", libc.bind(fd, address, address.length), path)
-    checked("listen", libc.listen(fd, backlog), path)
+    checked("bind", () => libc.bind(fd, address, address.length), path)
+    checked("listen", () => libc.listen(fd, backlog), path)
     return fd
   } catch (error) {
     libc.close(fd)

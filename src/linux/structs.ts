@@ -70,3 +70,8 @@ export function packSockaddrUn(path: string): Uint8Array {
   address.set(bytes, 2)
   return address
 }
+
+/** `struct mount_attr` of mount_setattr(2): u64 set, clear, propagation, user namespace. */
+export function packMountAttr(set: number, clear: number, propagation: number): Uint8Array {
+  return new Uint8Array(new BigUint64Array([BigInt(set), BigInt(clear), BigInt(propagation), 0n]).buffer)
+}

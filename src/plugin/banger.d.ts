@@ -29,7 +29,13 @@ declare module "banger" {
     network?: false | "user" | undefined
     /** Default: `"auto"`. */
     vmm?: "auto" | "qemu" | undefined
-    jail?: false | undefined
+    /**
+     * Whether the VMM runs in a chroot of its own, as a uid of its own. Default: true as root; others cannot.
+     * `{ uid, gid }` chooses whose: not 0, not a login user's, not another VM's.
+     */
+    jail?: boolean | { uid?: number | undefined; gid?: number | undefined } | undefined
+    /** What the VMM may use of the host, by its cgroup (root only, cgroup v2). */
+    limits?: Limits | undefined
     timeouts?: Timeouts | undefined
     console?: ConsoleOptions | undefined
   }
@@ -37,7 +43,32 @@ declare module "banger" {
   /** Fields that replace those of the spec, each as a whole. */
   export type SpecChanges = Partial<Spec>
 
-  /** A raw disk image, used where it is. */
+  /** Limits of the VM's cgroup. */
+  export interface Limits {
+    /** All of the VMM's memory, which is more than the guest's: `"512M"`. */
+    memory?: string | undefined
+    /** Processors' worth of time: `1.5`. */
+    cpus?: number | undefined
+    /** Threads and processes. */
+    pids?: number | undefined
+    /** Rates per second, by block device. */
+    io?: IoLimit[] | undefined
+  }
+
+  export interface IoLimit {
+    /** The host's block device: `"/dev/sda"`. */
+    device: string
+    readBytes?: string | undefined
+    writeBytes?: string | undefined
+    readOps?: number | undefined
+    writeOps?: number | undefined
+  }
+
+  /**
+   * A raw disk image or a block device. In a jail, a read-only one is bound, and a writable one is a private copy, so
+   * that the image stays as it is: to keep what the guest wrote, copy it out of `ctx.dir` in postStop. Without a jail it
+   * is used where it is.
+   */
   export interface Drive {
     /** The disk's serial number in the guest: a-z, 0-9 and _, at most 20 long. */
     id?: string | undefined
@@ -46,6 +77,11 @@ declare module "banger" {
     readonly?: boolean | undefined
     /** Adds `root=/dev/vdX` and `ro` or `rw` to the command line. One drive at most. Default: false. */
     root?: boolean | undefined
+    /**
+     * How an image gets into the jail, instead of what suits it best: `"bind"` (also writable, when it is the jail uid's
+     * alone), `"clone"` (shared blocks), `"copy"`, `"link"` (when it is the jail uid's alone).
+     */
+    stage?: "bind" | "clone" | "copy" | "link" | undefined
   }
 
   /** Times with their unit: `"500ms"`, `"30s"`, `"5m"`. */
@@ -97,7 +133,7 @@ declare module "banger" {
 
   export interface HookContext extends ConfigureContext {
     readonly vm: Vm
-    /** The directory on the host that staged files are in. It goes when the VM has gone. */
+    /** The directory on the host that staged files are in: the jail's root. It goes when the VM has gone. */
     readonly dir: string
   }
 
@@ -135,7 +171,7 @@ declare module "banger" {
 
   /**
    * Puts files where the VMM finds them, under a relative name without `..`. A name that is taken is an error. Each
-   * returns the path that the VMM sees, for `drives.add`.
+   * returns its path while the VM runs, for `drives.add`.
    */
   export interface Stage {
     /** A new file with this content. */

@@ -37,6 +37,53 @@ const drive = v.strictObject({
   path,
   readonly: v.optional(v.boolean("true or false"), false),
   root: v.optional(v.boolean("true or false"), false),
+  stage: v.optional(v.picklist(["bind", "clone", "copy", "link"], '"bind", "clone", "copy" or "link"')),
+})
+
+const UID_WORDS = "a whole number from 1 to 4294967293"
+const uid = v.pipe(
+  v.number(UID_WORDS),
+  v.check((n) => Number.isInteger(n) && n >= 1 && n <= 0xffff_fffd, UID_WORDS),
+)
+
+const jail = v.union(
+  [v.boolean(), v.strictObject({ uid: v.optional(uid), gid: v.optional(uid) })],
+  "true, false or { uid, gid }",
+)
+
+const RATE_WORDS = 'a size with its unit: "10M"'
+const bytes = v.pipe(
+  v.string(RATE_WORDS),
+  v.transform((text) => parseSize(text) ?? Number.NaN),
+  v.check((n) => n > 0, RATE_WORDS),
+)
+const COUNT_WORDS = "a whole number above 0"
+const count = v.pipe(
+  v.number(COUNT_WORDS),
+  v.check((n) => Number.isSafeInteger(n) && n > 0, COUNT_WORDS),
+)
+const CPUS_WORDS = "a number of processors from 0.01 on"
+const limits = v.strictObject({
+  memory: v.optional(bytes),
+  cpus: v.optional(
+    v.pipe(
+      v.number(CPUS_WORDS),
+      v.check((n) => n >= 0.01 && n <= 10_000, CPUS_WORDS),
+    ),
+  ),
+  pids: v.optional(count),
+  io: v.optional(
+    v.array(
+      v.strictObject({
+        device: path,
+        readBytes: v.optional(bytes),
+        writeBytes: v.optional(bytes),
+        readOps: v.optional(count),
+        writeOps: v.optional(count),
+      }),
+      "a list of limits on block devices",
+    ),
+  ),
 })
 
 const timeouts = v.strictObject({
@@ -98,7 +145,8 @@ export const specSchema = v.strictObject({
   ),
   network: v.optional(v.union([v.literal(false), v.literal("user")], 'false or "user"'), false),
   vmm: v.optional(v.picklist(["auto", "qemu"], '"auto" or "qemu" (this version launches no other)'), "auto"),
-  jail: v.optional(v.literal(false, "false (this version has no jail yet)"), false),
+  jail: v.optional(jail),
+  limits: v.optional(limits, {}),
   timeouts: v.optional(timeouts, {}),
   console: v.optional(consoleOptions, {}),
 })

@@ -1,5 +1,6 @@
-import { readdirSync, statSync } from "node:fs"
+import { readdirSync } from "node:fs"
 import { errorCode } from "../linux/errors.ts"
+import { inodeOf, statPath } from "../linux/files.ts"
 
 /**
  * The pids of processes whose standard output is this very file (same device and inode): for a file in a directory
@@ -8,7 +9,7 @@ import { errorCode } from "../linux/errors.ts"
 export function processesWritingTo(path: string): readonly number[] {
   let target: string
   try {
-    target = inodeOf(path)
+    target = inodeOf(statPath(path))
   } catch (error) {
     if (errorCode(error) === "ENOENT") return []
     throw error
@@ -21,14 +22,9 @@ export function processesWritingTo(path: string): readonly number[] {
 
 // --- internal ---
 
-function inodeOf(path: string): string {
-  const stat = statSync(path, { bigint: true })
-  return `${stat.dev}:${stat.ino}`
-}
-
 function writesTo(pid: number, target: string): boolean {
   try {
-    return inodeOf(`/proc/${pid}/fd/1`) === target
+    return inodeOf(statPath(`/proc/${pid}/fd/1`)) === target
   } catch (error) {
     const code = errorCode(error)
     // Gone meanwhile, without a standard output, or of a user whose files this directory never held.

@@ -1,6 +1,6 @@
-import { readFileSync, statSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import { errorCode } from "../linux/errors.ts"
-import { close } from "../linux/files.ts"
+import { close, inodeOf, statPath } from "../linux/files.ts"
 import { pidfdExited, pidfdOpen } from "../linux/pidfd.ts"
 import { bootId } from "../state/bootId.ts"
 import type { ProcessIdentity } from "../state/handles.ts"
@@ -12,13 +12,14 @@ export type Truth = { is: "alive"; pidfd: number } | { is: "dead"; why: string }
 
 /**
  * The identity of a child of ours that was not waited for yet, so that its pid is surely its own. It has our uid and
- * our root directory: those are not read from /proc, which no longer tells them of a child that died at once.
+ * our root directory, those are not read from /proc, which no longer tells them of a child that died at once; a
+ * jailed one goes over to those of its jail (`becomes`) while it starts.
  */
-export function identifyChild(pid: number): ProcessIdentity {
+export function identifyChild(pid: number, becomes?: { uid: number; root: string }): ProcessIdentity {
   const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
   if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
-  const root = statSync("/", { bigint: true })
-  return { pid, startTime, uid: process.geteuid?.() ?? 0, root: `${root.dev}:${root.ino}`, bootId: bootId() }
+  const own = { uid: process.geteuid?.() ?? 0, root: inodeOf(statPath("/")) }
+  return { pid, startTime, ...own, bootId: bootId(), ...(becomes === undefined ? {} : { becomes }) }
 }
 
 /**
@@ -49,9 +50,11 @@ function compare(identity: ProcessIdentity, pidfd: number): Truth {
     if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
     if (facts.startTime === undefined) return { is: "unknown", why: `/proc/${pid}/stat cannot be read` }
     if (facts.startTime !== identity.startTime) return { is: "dead", why: `pid ${pid} is another process now` }
-    if (facts.uid !== identity.uid)
-      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${identity.uid}` }
-    if (facts.root !== identity.root) return { is: "unknown", why: `process ${pid} has another root directory` }
+    const { uid, root, becomes } = identity
+    if (facts.uid !== uid && facts.uid !== (becomes?.uid ?? uid))
+      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${becomes?.uid ?? uid}` }
+    if (facts.root !== root && facts.root !== (becomes?.root ?? root))
+      return { is: "unknown", why: `process ${pid} has another root directory` }
     return { is: "alive", pidfd }
   } catch (error) {
     // Under hidepid a live process looks absent here, so ENOENT proves nothing while its pidfd has not exited.

@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from "node:fs"
+import { readFileSync } from "node:fs"
+import { inodeOf, statPath } from "../linux/files.ts"
 
 /** Start time of a process in clock ticks after boot: field 22 of the text of /proc/PID/stat (proc(5)). */
 export function parseStartTime(stat: string): number | undefined {
@@ -15,13 +16,12 @@ export function parseSingleUid(status: string): number | undefined {
   return first !== undefined && uids?.every((uid) => uid === first) ? first : undefined
 }
 
-/** What /proc says of a process right now. Throws Node's system errors (ENOENT, ESRCH, EACCES). */
+/** What /proc says of a process right now. Throws a system error (ENOENT, ESRCH, EACCES). */
 export function readProcess(pid: number): { startTime: number | undefined; uid: number | undefined; root: string } {
   const base = `/proc/${pid}`
-  const root = statSync(`${base}/root`, { bigint: true })
   return {
     startTime: parseStartTime(readFileSync(`${base}/stat`, "latin1")),
     uid: parseSingleUid(readFileSync(`${base}/status`, "latin1")),
-    root: `${root.dev}:${root.ino}`,
+    root: inodeOf(statPath(`${base}/root`)),
   }
 }

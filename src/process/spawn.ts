@@ -16,6 +16,8 @@ export interface Launch {
   readonly stderr: string
   /** Descriptors the VMM gets as 3, 4, …; closed here once it has them. */
   readonly passed: readonly number[]
+  /** The uid and root directory (`device:inode`) it goes over to by itself, when it is jailed. */
+  readonly becomes?: { readonly uid: number; readonly root: string } | undefined
 }
 
 /** A VMM we started and watch. */
@@ -65,7 +67,7 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
   }
   // Both before the next turn of the event loop, in which the child could be waited for and its pid given away.
   const pidfd = pidfdOpen(child.pid)
-  const identity = identifyChild(child.pid)
+  const identity = identifyChild(child.pid, launch.becomes)
   let ended = false
   const exited = child.exited.then(() => {
     ended = true

@@ -21,6 +21,7 @@ const MIGRATIONS = [
      updated_at integer not null
    ) strict;
    create unique index vms_live_name on vms (name) where state not in ('stopped', 'failed');`,
+  "create table uids (uid integer primary key, vm text not null unique) strict;",
 ]
 
 /** How long a write waits for another banger's, in milliseconds. */

@@ -12,6 +12,8 @@ export const processIdentitySchema = v.strictObject({
   uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
   /** `device:inode` of the process's root directory. */
   root: v.string(),
+  /** The uid and root directory it goes over to while it starts, when it is jailed. */
+  becomes: v.optional(v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })),
 })
 export type ProcessIdentity = v.InferOutput<typeof processIdentitySchema>
 
@@ -19,6 +21,9 @@ export type ProcessIdentity = v.InferOutput<typeof processIdentitySchema>
 export const resourceSchema = v.variant("kind", [
   v.strictObject({ kind: v.literal("stage"), path: v.string() }),
   v.strictObject({ kind: v.literal("runtime"), path: v.string() }),
+  /** `root`: the jail's root as `device:inode`, null until it is made; where it is follows from the VMM's name and the id. */
+  v.strictObject({ kind: v.literal("jail"), vmm: v.picklist(["qemu", "firecracker"]), root: v.nullable(v.string()) }),
+  v.strictObject({ kind: v.literal("cgroup"), path: v.string() }),
   v.strictObject({ kind: v.literal("process"), identity: v.nullable(processIdentitySchema) }),
 ])
 export type Resource = v.InferOutput<typeof resourceSchema>

@@ -27,6 +27,7 @@ export function places(env: PlacesEnv, uid: number): Places {
 
 /** The files of one VM, all beneath the places. */
 export interface VmLayout {
+  readonly id: string
   readonly dir: string
   readonly handles: string
   /** Held by the process that acts on this VM. */
@@ -35,7 +36,9 @@ export interface VmLayout {
   readonly vmmLog: string
   readonly events: string
   readonly plugin: string
-  /** What preBoot stages; removed with the VM. */
+  /** Where the jails of all VMs are. */
+  readonly jails: string
+  /** What is staged for a VM without a jail; removed with the VM. */
   readonly stage: string
   /** Sockets and FIFOs of this VM; removed with it. */
   readonly runtime: string
@@ -48,6 +51,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
   const dir = join(where.state, "vms", id)
   const runtime = join(where.runtime, id)
   return {
+    id,
     dir,
     handles: join(dir, "handles.json"),
     lock: join(dir, "lock"),
@@ -55,6 +59,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     vmmLog: join(dir, "vmm.log"),
     events: join(dir, "events.jsonl"),
     plugin: join(dir, "plugin.json"),
+    jails: join(where.state, "jail"),
     stage: join(dir, "stage"),
     runtime,
     consoleInput: join(runtime, "console.in"),

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs"
 import { Failure } from "../terms/failure.ts"
-import { qemuArgv } from "./qemuArgv.ts"
-import { connectQmp, type Qmp } from "./qmp.ts"
+import { isAtLeast, qemuArgv } from "./qemuArgv.ts"
+import { connectQmp } from "./qmp.ts"
 import { tscArgs } from "./tscArgs.ts"
-import type { Control, Ending, ExitReason, Vmm } from "./vmm.ts"
+import type { Control, Ending, ExitReason, Program, Version, Vmm } from "./vmm.ts"
 
 /** QEMU, as the VMM of hosts without KVM or Firecracker. x86-64 only: its microvm machine has no other. */
 export const qemu: Vmm = { name: "qemu", find: findQemu, bootArgs, argv: qemuArgv, connect, reason: exitReason }
@@ -18,6 +18,12 @@ export function exitReason({ code, signal, announced }: Ending): ExitReason {
   return "stopped"
 }
 
+/** Major and minor from what `qemu --version` prints. */
+export function parseVersion(text: string): Version | undefined {
+  const [, major, minor] = /^QEMU emulator version (\d+)\.(\d+)/.exec(text) ?? []
+  return major === undefined || minor === undefined ? undefined : [Number(major), Number(minor)]
+}
+
 // --- internal ---
 
 const PROGRAM = "qemu-system-x86_64"
@@ -26,12 +32,12 @@ function bootArgs(given: string): readonly string[] {
   return tscArgs(given, readFileSync("/proc/cpuinfo", "latin1"))
 }
 
-function findQemu(): string {
+async function findQemu(): Promise<Program> {
   if (process.arch !== "x64") {
     throw new Failure(`QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
   }
   const found = Bun.which(PROGRAM)
-  if (found !== null) return found
+  if (found !== null) return { path: found, version: await versionOf(found) }
   const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
   throw new Failure(`${PROGRAM} is not in PATH`, { hint })
 }
@@ -41,7 +47,7 @@ async function connect(controlPath: string): Promise<Control> {
   const qmp = await connectQmp(controlPath, ({ event, data }) => {
     if (event === "SHUTDOWN" && typeof data.reason === "string") announced = data.reason
   })
-  const ready = qmp.ready.then((version) => letRun(qmp, version))
+  const ready = qmp.ready.then(() => qmp.command("cont")).then(() => {})
   // Whoever awaits it sees the failure; nobody may be waiting when QEMU ends early.
   ready.catch(() => {})
   const keys = ["ctrl", "alt", "delete"].map((key) => ({ type: "qcode", data: key }))
@@ -53,10 +59,13 @@ async function connect(controlPath: string): Promise<Control> {
   }
 }
 
-/** Lets the guest run, once QEMU is known to be new enough. */
-async function letRun(qmp: Qmp, [major, minor]: readonly [number, number]): Promise<void> {
-  if (major < 7 || (major === 7 && minor < 2)) {
-    throw new Failure(`QEMU ${major}.${minor} is too old: 7.2 or newer is needed`)
+/** Asked of the program before it is started: its command line depends on it. */
+async function versionOf(path: string): Promise<Version> {
+  const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
+  const version = parseVersion(await child.stdout.text())
+  if (version === undefined) throw new Failure(`${path} --version tells no version: is it QEMU?`)
+  if (!isAtLeast(version, [7, 2])) {
+    throw new Failure(`${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`)
   }
-  await qmp.command("cont")
+  return version
 }

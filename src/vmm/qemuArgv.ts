@@ -1,16 +1,17 @@
-import type { Boot, Disk } from "./vmm.ts"
+import type { Boot, Confinement, Disk, Program, Version } from "./vmm.ts"
 
 /**
  * The command line of QEMU 7.2 and newer for one microVM under software emulation. Descriptor 3 is a listening unix
  * socket that becomes the control socket; the serial console is on standard input and output.
  */
-export function qemuArgv(executable: string, boot: Boot): readonly string[] {
+export function qemuArgv({ path, version }: Program, boot: Boot): readonly string[] {
   return [
-    executable,
+    path,
     ...["-name", boot.name],
     // Nothing but what is asked for: no default devices, no configuration files, no window.
     ...["-nodefaults", "-no-user-config", "-display", "none"],
     ...["-sandbox", "on,obsolete=deny,resourcecontrol=deny"],
+    ...(boot.confinement === undefined ? [] : confinementArgv(boot.confinement, version)),
     // A PIT, PIC and RTC because stock kernels want them; an i8042 because Ctrl-Alt-Del comes through it.
     ...["-M", "microvm,rtc=on,pic=on,pit=on", "-accel", "tcg", "-cpu", "max", "-device", "i8042"],
     // A guest with a driver for it tells of its kernel's panic at once.
@@ -30,7 +31,23 @@ export function qemuArgv(executable: string, boot: Boot): readonly string[] {
   ]
 }
 
+/** Whether a version is another or newer. */
+export function isAtLeast([major, minor]: Version, [wantedMajor, wantedMinor]: Version): boolean {
+  return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)
+}
+
 // --- internal ---
+
+/**
+ * QEMU opens its files as it was started, then locks itself in: new root, uid and gid, no other groups. `-chroot`
+ * gave way to `-run-with chroot=` in 8.1 and went in 9.0; `-runas` to `-run-with user=` in 9.1 (QEMU's removed-features).
+ */
+function confinementArgv({ root, uid, gid }: Confinement, version: Version): readonly string[] {
+  const directory = root.replaceAll(",", ",,")
+  if (isAtLeast(version, [9, 1])) return ["-run-with", `chroot=${directory},user=${uid}:${gid}`]
+  const chroot = isAtLeast(version, [8, 1]) ? ["-run-with", `chroot=${directory}`] : ["-chroot", root]
+  return [...chroot, "-runas", `${uid}:${gid}`]
+}
 
 function diskArgv(disks: readonly Disk[]): readonly string[] {
   return disks.flatMap((disk, index) => {

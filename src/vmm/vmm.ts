@@ -19,7 +19,25 @@ export interface Boot {
   readonly disks: readonly Disk[]
   /** `user`: the VMM's own user-mode network. */
   readonly network: "user" | false
+  readonly confinement: Confinement | undefined
 }
+
+/** Where a VMM is to lock itself in before the guest runs. */
+export interface Confinement {
+  /** The jail's root directory, as the host names it. */
+  readonly root: string
+  readonly uid: number
+  readonly gid: number
+}
+
+/** The program to run, and how new it is. */
+export interface Program {
+  readonly path: string
+  readonly version: Version
+}
+
+/** Major and minor. */
+export type Version = readonly [number, number]
 
 /** How a VM can end; the words users see. */
 export type ExitReason = Exit["reason"]
@@ -47,12 +65,12 @@ export interface Control {
 /** A program that can be the VM. */
 export interface Vmm {
   readonly name: "qemu"
-  /** The executable's path. Throws a failure that says how to get it. */
-  find(): string
+  /** The program, with its version. Throws a failure that says how to get it, or that it is too old. */
+  find(): Promise<Program>
   /** Words that this VMM's guests need on their command line on this host, besides those given. */
   bootArgs(given: string): readonly string[]
   /** The command line; pure. Descriptor 3 is the listening control socket. */
-  argv(executable: string, boot: Boot): readonly string[]
+  argv(program: Program, boot: Boot): readonly string[]
   connect(controlPath: string): Promise<Control>
   reason(ending: Ending): ExitReason
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
 import type { Exit } from "banger"
 import { endedWell, exitText, neverStarted } from "../../src/lifecycle/exit.ts"
-import { checkSocketPath, planBoot, planSteps, shellWords } from "../../src/lifecycle/plan.ts"
+import { checkSocketPath, inJail, planBoot, planSteps, shellWords } from "../../src/lifecycle/plan.ts"
 import { nameFromFile } from "../../src/lifecycle/prepare.ts"
 import { traceEvents } from "../../src/lifecycle/trace.ts"
 import { parseSpec } from "../../src/plugin/definition.ts"
@@ -9,7 +9,7 @@ import { vmLayout } from "../../src/state/places.ts"
 import { qemu } from "../../src/vmm/qemu.ts"
 
 const spec = (fields: object = {}) => parseSpec({ kernel: "/k", bootArgs: "quiet", ...fields }, { path: "", text: "" })
-const argsOf = (drives: object[]) => planBoot(spec(), "vm", spec({ drives }).drives, ["tsc=1"]).bootArgs
+const argsOf = (drives: object[]) => planBoot(spec(), "vm", spec({ drives }).drives, ["tsc=1"], undefined).bootArgs
 
 test.each([
   ["no drive", [], "quiet tsc=1"],
@@ -24,13 +24,36 @@ test.each([
 
 test("disks without an id are numbered", () => {
   const { drives } = spec({ drives: [{ path: "/a", id: "one" }, { path: "/b" }] })
-  expect(planBoot(spec(), "vm", drives, []).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
+  expect(planBoot(spec(), "vm", drives, [], undefined).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
 })
 
+const layout = vmLayout({ state: "/s", runtime: "/r" }, "vm-1")
+const program = { path: "/bin/qemu", version: [7, 2] } as const
+
 test("a plan names every path and the whole command", () => {
-  const layout = vmLayout({ state: "/s", runtime: "/r" }, "vm-1")
-  const text = planSteps(layout, qemu, "/bin/qemu", planBoot(spec(), "vm-1", [], [])).join("\n")
+  const text = planSteps(layout, qemu, program, planBoot(spec(), "vm-1", [], [], undefined)).join("\n")
   for (const part of ["/s/vms/vm-1", "/r/vm-1/qmp.sock", "/s/vms/vm-1/stage", "/bin/qemu -name vm-1", "-append quiet"])
+    expect(text).toContain(part)
+  expect(text).not.toMatch(/jail|cgroup/)
+})
+
+test("a plan with a jail tells where it is, whose, and what is in it", () => {
+  const root = "/s/jail/qemu/vm-1/root"
+  const jailed = inJail(
+    spec({
+      initrd: "/i",
+      drives: [
+        { path: "/a", id: "data" },
+        { path: "/b", readonly: true },
+      ],
+    }),
+    root,
+  )
+  expect(jailed).toMatchObject({ kernel: `${root}/kernel`, initrd: `${root}/initrd` })
+  const boot = planBoot(jailed, "vm-1", jailed.drives, [], { root, uid: 7, gid: 8 })
+  expect(boot.disks.map(({ path }) => path)).toEqual([`${root}/disk0`, `${root}/disk1`])
+  const text = planSteps(layout, qemu, program, boot, "/sys/fs/cgroup/banger/vm-1").join("\n")
+  for (const part of ["the uid 7", "move it to /s/jail", "data as private copies", "cgroup/banger/vm-1", "-runas 7:8"])
     expect(text).toContain(part)
 })
 

@@ -33,6 +33,11 @@ function leftover(id = "vm-1", state: "failed" | undefined = undefined) {
   return { where, db, layout, journal, id }
 }
 
+/** No release here has anything to warn of. */
+const unexpected = (text: string) => {
+  throw new Error(`warned: ${text}`)
+}
+
 function startVmm({ layout, journal }: ReturnType<typeof leftover>): Child {
   journal.acquire({ kind: "process", identity: null })
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
@@ -56,18 +61,18 @@ test("the journal is on disk and on the record before anything else can happen",
 test("everything is released, proven gone, and only then struck; doing it again is fine", async () => {
   const vm = leftover()
   const child = startVmm(vm)
-  expect(releaseAll(vm.journal, vm.layout)).toEqual([])
+  expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
   expect((await child.exited).signal).toBe("SIGKILL")
   expect([vm.layout.stage, vm.layout.runtime].map(existsSync)).toEqual([false, false])
   expect(readHandles(vm.layout.handles)).toEqual([])
-  expect(releaseAll(vm.journal, vm.layout)).toEqual([])
+  expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
 })
 
 test("when it cannot be told whose a process is, nobody is signalled and no file is taken away", async () => {
   const vm = leftover()
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: { ...child.identity, uid: child.identity.uid + 1 } })
-  const failures = releaseAll(vm.journal, vm.layout)
+  const failures = releaseAll(vm.journal, vm.layout, unexpected)
   expect(failures.map(({ message }) => message)).toEqual([expect.stringContaining("cannot tell whether process")])
   expect(vm.journal.resources.map(({ kind }) => kind)).toEqual(["runtime", "stage", "process"])
   expect(existsSync(vm.layout.stage)).toBe(true)
@@ -80,7 +85,7 @@ test("a pid that has become another process's is not signalled; the VM's files g
   const vm = leftover()
   const self = { pid: process.pid, startTime: 1, uid: process.geteuid?.() ?? 0, root: "0:0", bootId: readBootId() }
   vm.journal.acquire({ kind: "process", identity: self })
-  expect(releaseAll(vm.journal, vm.layout)).toEqual([])
+  expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
   expect(existsSync(vm.layout.stage)).toBe(false)
 })
 
@@ -88,24 +93,24 @@ test("a VMM that was started but not written down is found, and not guessed to b
   const vm = leftover()
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: null })
-  expect(releaseAll(vm.journal, vm.layout).map(({ message }) => message)).toEqual([
+  expect(releaseAll(vm.journal, vm.layout, unexpected).map(({ message }) => message)).toEqual([
     `process ${child.identity.pid} writes to ${vm.layout.consoleLog}`,
   ])
   child.signal(9)
   await child.exited
-  expect(releaseAll(vm.journal, vm.layout)).toEqual([])
+  expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
 })
 
 test("rm refuses what runs, what another holds, and what it cannot read; -f kills first", async () => {
   const vm = leftover()
   const child = startVmm(vm)
-  expect(() => removeVm(vm, vm.id, false)).toThrow(`still runs as process ${child.identity.pid}`)
+  expect(() => removeVm(vm, vm.id, false, unexpected)).toThrow(`still runs as process ${child.identity.pid}`)
   const lock = takeLock(vm.layout.lock)
-  expect(() => removeVm(vm, vm.id, true)).toThrow("is in the hands of another banger")
+  expect(() => removeVm(vm, vm.id, true, unexpected)).toThrow("is in the hands of another banger")
   closeSync(lock ?? -1)
   writeFileSync(vm.layout.handles, "{")
   vm.db.query("update vms set handles = '{'").run()
-  expect(() => removeVm(vm, vm.id, true)).toThrow("can be read; nothing was removed")
+  expect(() => removeVm(vm, vm.id, true, unexpected)).toThrow("can be read; nothing was removed")
   expect(existsSync(vm.layout.stage)).toBe(true)
   const journal: Resource[] = [
     { kind: "stage", path: vm.layout.stage },
@@ -113,7 +118,7 @@ test("rm refuses what runs, what another holds, and what it cannot read; -f kill
     { kind: "process", identity: child.identity },
   ]
   vm.db.query("update vms set handles = ?").run(JSON.stringify(journal))
-  removeVm(vm, vm.id, true)
+  removeVm(vm, vm.id, true, unexpected)
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
@@ -123,7 +128,7 @@ test("only the oldest VMs that have ended and hold nothing are forgotten", () =>
   const kept = leftover("holds-something", "failed")
   for (const id of ["old-1", "old-2", "new-1"]) {
     const vm = leftover(id, "failed")
-    releaseAll(vm.journal, vm.layout)
+    releaseAll(vm.journal, vm.layout, unexpected)
     vm.db.query("update vms set created_at = ? where id = ?").run(id === "new-1" ? 9 : 1, id)
   }
   leftover("lives")

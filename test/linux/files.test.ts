@@ -2,6 +2,7 @@ import { expect, test } from "bun:test"
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { LOCK, O, O_DIRECTORY, S } from "../../src/linux/constants.ts"
+import { readAll, writeAll } from "../../src/linux/content.ts"
 import {
   close,
   flock,
@@ -9,13 +10,11 @@ import {
   mkfifoAt,
   openAt,
   openBeneath,
-  readAll,
   renameNoReplace,
   statAt,
   statDescriptor,
   unlinkAt,
   withDescriptor,
-  writeAll,
 } from "../../src/linux/files.ts"
 import { AT_FDCWD } from "../../src/linux/guards.ts"
 import { packSockaddrUn } from "../../src/linux/structs.ts"

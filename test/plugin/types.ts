@@ -15,6 +15,7 @@ export const same: { readonly [Field in keyof Required<SpecInput>]: Same<Spec[Fi
   network: true,
   vmm: true,
   jail: true,
+  limits: true,
   timeouts: true,
   console: true,
 }

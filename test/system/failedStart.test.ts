@@ -41,7 +41,7 @@ test("without QEMU the message says how to get it", async () => {
 })
 
 test("a QEMU that never answers is given up after the limit", async () => {
-  const bin = fakeQemu("#!/bin/sh\nexec sleep 600\n")
+  const bin = fakeQemu("exec sleep 600\n")
   const spec = JSON.stringify({ timeouts: { start: "1s" } })
   const { stderr, exit } = await start(place, ["run", fixture("guest"), "--", "", spec], {
     PATH: `${bin}:${process.env.PATH}`,
@@ -51,7 +51,7 @@ test("a QEMU that never answers is given up after the limit", async () => {
 })
 
 test("a QEMU that dies at once is quoted", async () => {
-  const bin = fakeQemu("#!/bin/sh\necho no luck today >&2\nexit 3\n")
+  const bin = fakeQemu("echo no luck today >&2\nexit 3\n")
   const { stderr, exit } = await start(place, ["run", fixture("guest")], { PATH: `${bin}:${process.env.PATH}` }).ended
   expect(stderr).toContain("the VMM ended at once: no luck today")
   expect(exit).toBe(1)
@@ -101,9 +101,12 @@ function emptyFile(): string {
   return path
 }
 
+/** Tells its version, as QEMU does, before the script goes on. */
+const ANSWERING = '#!/bin/sh\n[ "$1" != --version ] || exec echo QEMU emulator version 7.2.0\n'
+
 function fakeQemu(script: string): string {
   const bin = join(place.dir, "bin")
   mkdirSync(bin)
-  writeFileSync(join(bin, "qemu-system-x86_64"), script, { mode: 0o755 })
+  writeFileSync(join(bin, "qemu-system-x86_64"), `${ANSWERING}${script}`, { mode: 0o755 })
   return bin
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { exitReason } from "../../src/vmm/qemu.ts"
+import { exitReason, parseVersion } from "../../src/vmm/qemu.ts"
 import { qemuArgv } from "../../src/vmm/qemuArgv.ts"
 import { tscArgs } from "../../src/vmm/tscArgs.ts"
 import type { Boot } from "../../src/vmm/vmm.ts"
@@ -13,8 +13,28 @@ const BOOT: Boot = {
   memoryMiB: 512,
   disks: [],
   network: false,
+  confinement: undefined,
 }
-const line = (boot: Partial<Boot>) => qemuArgv("/bin/qemu", { ...BOOT, ...boot }).join(" ")
+const program = { path: "/bin/qemu", version: [7, 2] } as const
+const line = (boot: Partial<Boot>) => qemuArgv(program, { ...BOOT, ...boot }).join(" ")
+
+test.each([
+  [[7, 2], "-chroot /j,a -runas 7:8"],
+  [[8, 1], "-run-with chroot=/j,,a -runas 7:8"],
+  [[9, 0], "-run-with chroot=/j,,a -runas 7:8"],
+  [[9, 1], "-run-with chroot=/j,,a,user=7:8"],
+  [[10, 0], "-run-with chroot=/j,,a,user=7:8"],
+] as const)("QEMU %p locks itself in by %s", (version, words) => {
+  const confinement = { root: "/j,a", uid: 7, gid: 8 }
+  expect(qemuArgv({ path: "/q", version }, { ...BOOT, confinement }).join(" ")).toContain(` ${words} -M `)
+})
+
+test.each([
+  ["QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright", [7, 2]],
+  ["QEMU emulator version 10.0.3", [10, 0]],
+  ["qemu-kvm 1.0", undefined],
+  ["", undefined],
+] as const)("the version of %p is %p", (text, version) => expect(parseVersion(text)).toEqual(version && [...version]))
 
 test.each([
   ["the machine", {}, "-M microvm,rtc=on,pic=on,pit=on -accel tcg -cpu max -device i8042"],
@@ -35,7 +55,7 @@ test("nothing is there that was not asked for", () => {
 test.each(["/a,b.img", '/a"b.img', "/a b.img", "/a=b,readonly=off.img", "/ä.img"])(
   "the disk path %p reaches QEMU as it is",
   (path) => {
-    const argv = qemuArgv("/q", { ...BOOT, disks: [{ id: "d", path, readonly: true }] })
+    const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path, readonly: true }] })
     const blockdev = JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "")
     expect(blockdev).toMatchObject({ driver: "raw", "read-only": true, file: { filename: path, "read-only": true } })
   },

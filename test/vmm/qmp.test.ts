@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test"
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { qemu } from "../../src/vmm/qemu.ts"
 import { connectQmp, type QmpEvent } from "../../src/vmm/qmp.ts"
@@ -85,16 +86,16 @@ test("a command that is never answered ends with the connection", async () => {
   server.stop()
 })
 
-test("a QEMU that is too old is refused before its guest runs", async () => {
-  const commands: string[] = []
-  const old = GREETING.replace('"minor": 2', '"minor": 1')
-  const server = serveQmp(join(directory.path, "old"), old, (command, id) => {
-    commands.push(command)
-    return fine(command, id)
-  })
-  const control = await qemu.connect(join(directory.path, "old"))
-  expect(control.ready).rejects.toThrow("QEMU 7.1 is too old: 7.2 or newer is needed")
-  await control.ready.catch(() => {})
-  expect(commands).toEqual(["qmp_capabilities"])
-  server.stop()
+test.each([
+  ["QEMU emulator version 7.1.9", "is QEMU 7.1, which is too old: 7.2 or newer is needed"],
+  ["BusyBox v1.35", "tells no version: is it QEMU?"],
+])("a program that says %p is not started", async (says, why) => {
+  writeFileSync(join(directory.path, "qemu-system-x86_64"), `#!/bin/sh\necho ${says}\n`, { mode: 0o755 })
+  const { PATH } = process.env
+  process.env.PATH = directory.path
+  try {
+    await expect(qemu.find()).rejects.toThrow(why)
+  } finally {
+    process.env.PATH = PATH
+  }
 })

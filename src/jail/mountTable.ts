@@ -1,0 +1,47 @@
+import { readFileSync } from "node:fs"
+
+/** A mount, as a line of /proc/PID/mountinfo tells it (proc_pid_mountinfo(5)). Paths are bytes read as latin1. */
+export interface Mount {
+  readonly id: number
+  readonly parent: number
+  readonly point: string
+  readonly options: string
+}
+
+/** The mounts on a path or below it, in this process's mount namespace. Throws when the table cannot be read. */
+export function mountsBelow(path: string): readonly Mount[] {
+  return parseMounts(readFileSync("/proc/self/mountinfo", "latin1"), path)
+}
+
+/** Those mounts of a mountinfo text that are on a path or below it, those mounted on others first. Pure. */
+export function parseMounts(text: string, path: string): readonly Mount[] {
+  const wanted = Buffer.from(path).toString("latin1")
+  // Only what has the path's own beginning is worth taking apart: hosts have thousands of mounts.
+  const lines = text.includes("\\") || text.includes(wanted) ? text.split("\n") : []
+  const mounts = lines.flatMap((line) => {
+    const fields = line.split(" ")
+    const point = decoded(fields[4] ?? "")
+    if (point !== wanted && !point.startsWith(`${wanted}/`)) return []
+    return [{ id: Number(fields[0]), parent: Number(fields[1]), point, options: fields[5] ?? "" }]
+  })
+  return innermostFirst(mounts)
+}
+
+// --- internal ---
+
+/** `\040`, `\011`, `\012` and `\134` as space, tab, newline and backslash. */
+function decoded(field: string): string {
+  return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+}
+
+/** A mount is taken off before the one it is mounted on; ids are used again and tell nothing of the order. */
+function innermostFirst(mounts: readonly Mount[]): readonly Mount[] {
+  const byId = new Map(mounts.map((mount) => [mount.id, mount]))
+  const depth = (mount: Mount): number => {
+    let count = 0
+    for (let at = byId.get(mount.parent); at !== undefined; at = byId.get(at.parent)) count++
+    return count
+  }
+  const depths = new Map(mounts.map((mount) => [mount.id, depth(mount)]))
+  return mounts.toReversed().sort((a, b) => (depths.get(b.id) ?? 0) - (depths.get(a.id) ?? 0))
+}

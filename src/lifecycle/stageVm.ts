@@ -1,0 +1,129 @@
+import { mkdirSync } from "node:fs"
+import { type Jail, makeJail } from "../jail/makeJail.ts"
+import { blockDevice, makeNode } from "../jail/nodes.ts"
+import { closeStage, makeStage, type StageRoot, stageCopy } from "../jail/stage.ts"
+import { stageFile } from "../jail/stageFile.ts"
+import { O, S } from "../linux/constants.ts"
+import { isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../linux/files.ts"
+import type { Spec } from "../plugin/spec.ts"
+import { takeUid } from "../state/uids.ts"
+import { usage } from "../terms/failure.ts"
+import type { Boot, Vmm } from "../vmm/vmm.ts"
+import { type Confining, ownerOf } from "./confinement.ts"
+import { inJail, planBoot } from "./plan.ts"
+import type { Session } from "./session.ts"
+
+type Drive = Spec["drives"][number]
+
+/** Everything a VM's files are staged with. */
+export interface VmStage {
+  readonly root: StageRoot
+  /** Adds a disk, of the host or staged already. */
+  add(drive: Drive): Promise<void>
+  /** Puts it in place, complete: what to boot, and what the VMM will lock itself into. */
+  finish(): Staged
+  /** Lets go of the stage; what is in it stays. */
+  close(): void
+}
+
+/** A VM whose files are in place. */
+export interface Staged {
+  readonly boot: Boot
+  /** The uid and the root directory that the VMM goes over to. */
+  readonly becomes: { readonly uid: number; readonly root: string } | undefined
+}
+
+/** What a VM is staged from. */
+export interface Staging {
+  readonly session: Session
+  readonly spec: Spec
+  readonly vmm: Vmm["name"]
+  /** The words the VMM adds to the kernel command line. */
+  readonly vmmArgs: readonly string[]
+  readonly confining: Confining
+  readonly signal: AbortSignal
+}
+
+/** Makes a VM's runtime directory and its jail, or its plain stage, with all that its spec names in it. */
+export async function stageVm(staging: Staging): Promise<VmStage> {
+  const { session, confining } = staging
+  const { layout, journal } = session
+  journal.acquire({ kind: "runtime", path: layout.runtime })
+  mkdirSync(layout.runtime, { mode: 0o700 })
+  return confining.jail === undefined ? stagePlain(staging) : stageJail(staging, confining.jail)
+}
+
+// --- internal ---
+
+/** Without a jail the VMM uses the files where they are. */
+function stagePlain({ session, spec, vmmArgs }: Staging): VmStage {
+  session.journal.acquire({ kind: "stage", path: session.layout.stage })
+  const root = makeStage(session.layout.stage)
+  const drives = [...spec.drives]
+  return {
+    root,
+    add: async (drive) => void drives.push(drive),
+    finish: () => ({ boot: planBoot(spec, session.id, drives, vmmArgs, undefined), becomes: undefined }),
+    close: () => closeStage(root),
+  }
+}
+
+async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]>): Promise<VmStage> {
+  const { session, spec, vmm, vmmArgs, signal } = staging
+  const { id, layout, journal, db } = session
+  journal.acquire({ kind: "jail", vmm, root: null })
+  const owner = ownerOf(takeUid(db, id, wanted.uid), wanted.gid)
+  const site = { base: layout.jails, vmm, id }
+  let inode = ""
+  const jail = makeJail(site, owner, (root) => {
+    inode = root
+    journal.refine({ kind: "jail", vmm, root })
+  })
+  const drives: Drive[] = []
+  const add = async (drive: Drive) => {
+    const index = drives.push(drive) - 1
+    drives[index] = { ...drive, path: await stageDrive(jail, drive, `disk${index}`, signal) }
+  }
+  try {
+    await stageFile(jail, "kernel", spec.kernel, READONLY, signal)
+    if (spec.initrd !== undefined) await stageFile(jail, "initrd", spec.initrd, READONLY, signal)
+    for (const drive of spec.drives) await add(drive)
+    // The user-mode network asks the host's name servers, and looks them up when the guest asks it.
+    if (spec.network === "user") await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", signal)
+  } catch (error) {
+    jail.close()
+    throw error
+  }
+  const finish = () => {
+    jail.place()
+    const boot = planBoot(inJail(spec, jail.path), id, drives, vmmArgs, { root: jail.path, ...owner })
+    return { boot, becomes: { uid: owner.uid, root: inode } }
+  }
+  return { root: jail, add, finish, close: jail.close }
+}
+
+const READONLY = { readonly: true, way: undefined }
+
+/** Stages a disk and returns its path; one that a hook has staged is there already. */
+async function stageDrive(jail: Jail, drive: Drive, name: string, signal: AbortSignal): Promise<string> {
+  const { path, readonly, stage: way } = drive
+  const staged = `${jail.path}/`
+  if (path.startsWith(staged)) return requireStaged(jail, path, path.slice(staged.length))
+  if (isBlockDevice(path)) {
+    if (way !== undefined)
+      throw usage(`drives: ${path} is a block device, which is not staged as a file`, "leave `stage` out")
+    makeNode(jail, name, blockDevice(path))
+  } else await stageFile(jail, name, path, { readonly, way }, signal)
+  return `${jail.path}/${name}`
+}
+
+function requireStaged(jail: Jail, path: string, name: string): string {
+  withDescriptor(openBeneath(jail.fd, name, O.RDONLY | O.NONBLOCK), (fd) => {
+    if (!isType(statDescriptor(fd), S.IFREG)) throw usage(`drives: ${path} is not a regular file`)
+  })
+  return path
+}
+
+function isBlockDevice(path: string): boolean {
+  return withDescriptor(openNamed(path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
+}

@@ -1,0 +1,63 @@
+import { ptr } from "bun:ffi"
+import { statfsSync } from "node:fs"
+import { AT } from "./constants.ts"
+import { cPath, descriptor, EMPTY_PATH, word } from "./guards.ts"
+import { checked, libc } from "./libc.ts"
+
+/** Changes the mode of the very inode of a descriptor, also of one opened with O_PATH; ENOTSUP for a symlink's. */
+export function chmodDescriptor(fd: number, mode: number): void {
+  // fchmod(2) refuses O_PATH descriptors, and fchmodat2(2) came with Linux 6.6.
+  const path = procPath(fd)
+  const name = cPath(path)
+  checked("fchmodat", () => libc.fchmodat(-100, name, word("mode", mode), 0), path)
+}
+
+/** Changes the owner of the very inode of a descriptor, also of one opened with O_PATH (fchownat(2), AT_EMPTY_PATH). */
+export function chownDescriptor(fd: number, uid: number, gid: number): void {
+  const run = () => libc.fchownat(descriptor(fd), EMPTY_PATH, word("uid", uid), word("gid", gid), AT.EMPTY_PATH)
+  checked("fchownat", run, `descriptor ${fd}`)
+}
+
+/** Whether a file, by descriptor, has an extended attribute (getxattr(2) through /proc; works with O_PATH). */
+export function hasAttribute(fd: number, name: string): boolean {
+  const path = procPath(fd)
+  try {
+    const [file, attribute] = [cPath(path), cPath(name)]
+    checked("getxattr", () => libc.getxattr(file, attribute, null, 0), path)
+    return true
+  } catch (error) {
+    // Both mean "none here": the file has no such attribute, or its file system keeps none at all.
+    if (error instanceof Error && "code" in error && (error.code === "ENODATA" || error.code === "EOPNOTSUPP"))
+      return false
+    throw error
+  }
+}
+
+/** Clears the immutable and append-only flags of an inode (ioctl_iflags(2)). The descriptor must not be O_PATH. */
+export function makeMutable(fd: number): void {
+  const flags = new Int32Array(2)
+  checked("ioctl(FS_IOC_GETFLAGS)", () => libc.ioctl(descriptor(fd), FS_IOC_GETFLAGS, ptr(flags)))
+  flags[0] = (flags[0] ?? 0) & ~(FS_IMMUTABLE_FL | FS_APPEND_FL)
+  checked("ioctl(FS_IOC_SETFLAGS)", () => libc.ioctl(descriptor(fd), FS_IOC_SETFLAGS, ptr(flags)))
+}
+
+/** The path that reaches a descriptor's inode. Throws when /proc is not the kernel's. */
+export function procPath(fd: number): string {
+  if (!procIsReal()) throw new Error("/proc is not the kernel's proc file system: mount it (mount -t proc proc /proc)")
+  return `/proc/self/fd/${descriptor(fd)}`
+}
+
+// --- internal ---
+
+const FS_IOC_GETFLAGS = 0x80086601
+const FS_IOC_SETFLAGS = 0x40086602
+const FS_IMMUTABLE_FL = 0x10
+const FS_APPEND_FL = 0x20
+const PROC_SUPER_MAGIC = 0x9fa0
+
+let procChecked = false
+
+function procIsReal(): boolean {
+  procChecked ||= statfsSync("/proc").type === PROC_SUPER_MAGIC
+  return procChecked
+}

@@ -1,0 +1,52 @@
+import { FICLONE } from "./constants.ts"
+import { descriptor } from "./guards.ts"
+import { checked, libc, rawSyscall, retried } from "./libc.ts"
+import { syscallNumber } from "./numbers.ts"
+
+/** Writes all of `bytes`, however many write(2) calls that takes. */
+export function writeAll(fd: number, bytes: Uint8Array): void {
+  let rest = bytes
+  while (rest.length > 0) {
+    const chunk = rest
+    rest = rest.subarray(retried("write", () => libc.write(descriptor(fd), chunk, chunk.length)))
+  }
+}
+
+/** Reads a descriptor from where it stands to its end; throws when there are more than `limit` bytes. */
+export function readAll(fd: number, limit: number): Uint8Array<ArrayBuffer> {
+  const buffer = new Uint8Array(limit + 1)
+  let length = 0
+  for (;;) {
+    const rest = buffer.subarray(length)
+    const count = rest.length === 0 ? 0 : retried("read", () => libc.read(descriptor(fd), rest, rest.length))
+    if (length + count > limit) throw new RangeError(`larger than ${limit} bytes`)
+    if (count === 0) return buffer.slice(0, length)
+    length += count
+  }
+}
+
+/** Shares all of one file's blocks with another (ioctl_ficlone(2)). EOPNOTSUPP, EXDEV or EINVAL where it cannot. */
+export function cloneInto(source: number, target: number): void {
+  checked("ioctl(FICLONE)", () => libc.ioctl(descriptor(target), FICLONE, descriptor(source)))
+}
+
+/** copy_file_range(2) from the two files' positions; returns the bytes copied, 0 at the end. */
+export function copyRange(source: number, target: number, length: number): number {
+  const number = syscallNumber("copy_file_range")
+  return rawSyscall("copy_file_range", number, [descriptor(source), 0, descriptor(target), 0, length, 0])
+}
+
+/** lseek(2); returns the new position. ENXIO for SEEK_DATA past the last data. */
+export function seek(fd: number, offset: number, whence: number): number {
+  return checked("lseek", () => libc.lseek(descriptor(fd), offset, whence))
+}
+
+/** ftruncate(2). */
+export function setLength(fd: number, length: number): void {
+  retried("ftruncate", () => libc.ftruncate(descriptor(fd), length))
+}
+
+/** fsync(2): what was written, or the names of a directory, last through a loss of power. */
+export function sync(fd: number): void {
+  retried("fsync", () => libc.fsync(descriptor(fd)))
+}

@@ -1,0 +1,41 @@
+import { S } from "./constants.ts"
+import { descriptor } from "./guards.ts"
+import { rawSyscall } from "./libc.ts"
+import { syscallNumber } from "./numbers.ts"
+
+/** One name of a directory. Names are bytes: they need not be UTF-8. */
+export interface Entry {
+  readonly name: Uint8Array
+  /** One of `S.IF…`, or 0 where the file system does not tell. */
+  readonly type: number
+}
+
+/**
+ * The next names of a directory from where its descriptor stands, without `.` and `..` (getdents64(2)): some of them,
+ * so that a directory of any size takes little memory. Undefined at the end.
+ */
+export function nextEntries(dir: number): readonly Entry[] | undefined {
+  const buffer = new Uint8Array(CHUNK)
+  const length = rawSyscall("getdents64", syscallNumber("getdents64"), [descriptor(dir), buffer, CHUNK])
+  return length === 0 ? undefined : unpackEntries(buffer.subarray(0, length))
+}
+
+/** `struct linux_dirent64`: u64 inode, i64 offset, u16 length, u8 type, name with its NUL. */
+export function unpackEntries(bytes: Uint8Array): readonly Entry[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const entries: Entry[] = []
+  for (let at = 0; at < bytes.length; at += view.getUint16(at + 16, true)) {
+    const name = bytes.subarray(at + 19, bytes.indexOf(0, at + 19))
+    if (!isDots(name)) entries.push({ name, type: (view.getUint8(at + 18) << 12) & S.IFMT })
+  }
+  return entries
+}
+
+// --- internal ---
+
+const CHUNK = 32 * 1024
+const DOT = 46
+
+function isDots(name: Uint8Array): boolean {
+  return name.length <= 2 && name.every((byte) => byte === DOT)
+}
