@@ -36,7 +36,7 @@ async function findQemu(): Promise<Program> {
   if (process.arch !== "x64") {
     throw new Failure(`QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
   }
-  const found = Bun.which(PROGRAM)
+  const found = Bun.which(PROGRAM, { PATH: process.env.PATH ?? "" })
   if (found !== null) return { path: found, version: await versionOf(found) }
   const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
   throw new Failure(`${PROGRAM} is not in PATH`, { hint })

@@ -40,7 +40,7 @@ test("a failed start is kept for inspection when asked, with the command that re
   expect(stderr).toContain(`to remove it: banger rm -f ${record?.id}`)
   expect(exit).toBe(1)
   expect(processesOf(place)).toHaveLength(1)
-  expect(existsSync(join(place.state, "vms", record?.id ?? "", "stage/job.sh"))).toBe(true)
+  expect(existsSync(join(place.state, "jail/qemu", record?.id ?? "", "root/job.sh"))).toBe(true)
   expect((await banger(place, ["rm", "-f", record?.id ?? ""])).exit).toBe(0)
 })
 

@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite"
 import { afterEach, beforeEach, expect } from "bun:test"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs"
 import { join } from "node:path"
+import { cgroupMount } from "../../src/process/cgroup.ts"
 import { requireOwnNamespaces } from "./namespace.ts"
 
 /** State and runtime directories of one test, and what the machine looked like when it began. */
@@ -58,12 +59,16 @@ export function expectNothingLeft(place: Place): void {
     expect(["stopped", "failed"]).toContain(state)
     expect(handles).toBe("[]")
   }
+  expect(jailsOf(place)).toEqual([])
+  expect(cgroupsOf(place)).toEqual([])
   expect(traces()).toEqual(place.before)
 }
 
 /** Takes a place away, and any VM that a failed test left in it. */
 function clearPlace(place: Place): void {
   for (const pid of processesOf(place)) process.kill(pid, "SIGKILL")
+  // Removing by path goes through bind mounts, to what they bind.
+  while (mountedIn(place).length > 0) Bun.spawnSync(["umount", "--lazy", ...mountedIn(place).toReversed()])
   rmSync(place.dir, { recursive: true, force: true })
 }
 
@@ -73,7 +78,30 @@ export function processesOf(place: Place): readonly number[] {
   return pids.filter((pid) => outputOf(pid).startsWith(`${place.state}/`)).map(Number)
 }
 
+/** Where in a place something is mounted. */
+export function mountedIn(place: Place): readonly string[] {
+  const points = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+  return points.filter((point) => point.startsWith(`${place.dir}/`))
+}
+
 // --- internal ---
+
+/** What is in the directories of jails besides the directories that stay. */
+function jailsOf(place: Place): readonly string[] {
+  const jails = join(place.state, "jail")
+  const found = existsSync(jails) ? readdirSync(jails, { recursive: true, encoding: "utf8" }) : []
+  return found.filter((path) => ![".grave", "qemu", "firecracker"].includes(path))
+}
+
+/** The cgroups of VMs of this place. */
+function cgroupsOf(place: Place): readonly string[] {
+  const mount = cgroupMount()
+  if (mount === undefined || !existsSync(join(mount, "banger"))) return []
+  const ids = new Set(records(place).map(({ id }) => id))
+  return readdirSync(join(mount, "banger")).filter((name) => ids.has(name))
+}
 
 function outputOf(pid: string): string {
   try {
