@@ -2,7 +2,7 @@ import { basename, dirname } from "node:path"
 import { chmodDescriptor } from "../linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
-import { close, mkdirAt, openBeneath, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { mkdirAt, openBeneath, statDescriptor, verified, withDescriptor } from "../linux/files.ts"
 import { pinDirectory } from "../state/pin.ts"
 import { Failure } from "../terms/failure.ts"
 
@@ -60,14 +60,9 @@ export function ensureDirectory(parent: number, name: string, mode: number): num
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
   }
-  const fd = openBeneath(parent, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
-  try {
+  return verified(openBeneath(parent, name, O.PATH | O_DIRECTORY | O_NOFOLLOW), (fd) => {
     const stat = statDescriptor(fd)
     if (stat.uid !== process.geteuid?.()) throw new Failure(`${name} of the jails belongs to uid ${stat.uid}`)
     if ((stat.mode & 0o7777) !== mode) chmodDescriptor(fd, mode)
-    return fd
-  } catch (error) {
-    close(fd)
-    throw error
-  }
+  })
 }

@@ -12,6 +12,7 @@ import {
   statAt,
   statDescriptor,
   symlinkAt,
+  verified,
   withDescriptor,
 } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
@@ -26,7 +27,9 @@ import { createFile, openSource, withParent } from "./stage.ts"
 const LIBRARIES = ["/usr/lib", "/usr/lib64", "/lib", "/lib64"]
 
 /** What one of the library directories is on this host. */
-export type Library = { path: string; is: "directory" } | { path: string; is: "symlink"; to: string }
+export type Library =
+  | { readonly path: string; readonly is: "directory"; readonly from: string }
+  | { readonly path: string; readonly is: "symlink"; readonly to: string }
 
 /** Stages a private copy of a program (0755, root's), which no other VM shares pages with. */
 export async function stageProgram(jail: Jail, name: string, source: string, signal: AbortSignal): Promise<void> {
@@ -51,9 +54,9 @@ export function stageLibraries(jail: Jail, libraries: readonly Library[] = hostL
     // Symlinks before mounts: once something is mounted in it, no name in the jail is made any more.
     if (library.is === "symlink") inParent(jail, path, (dir, name) => symlinkAt(library.to, dir, name))
   }
-  const directories = libraries.filter(({ is }) => is === "directory")
+  const directories = libraries.filter((library) => library.is === "directory")
   for (const { path } of directories) inParent(jail, path, (dir, name) => close(makeOpen(dir, name)))
-  for (const { path } of directories) inParent(jail, path, (dir, name) => bindLibrary(path, dir, name))
+  for (const { path, from } of directories) inParent(jail, path, (dir, name) => bindLibrary(from, dir, name))
 }
 
 /** The library directories this host has. A symlink that leads elsewhere than to another of them is refused. */
@@ -61,7 +64,7 @@ export function hostLibraries(): readonly Library[] {
   const found: Library[] = []
   for (const path of LIBRARIES) {
     const type = typeOf(path)
-    if (type === "directory") found.push({ path, is: "directory" })
+    if (type === "directory") found.push({ path, is: "directory", from: path })
     else if (type === "symlink") found.push({ path, is: "symlink", to: readlinkSync(path) })
   }
   return found.map((library) => checkedLink(library))
@@ -98,13 +101,13 @@ function makeOpen(dir: number, name: string): number {
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
   }
-  const fd = openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
-  if ((statDescriptor(fd).mode & 0o777) !== 0o755) chmodDescriptor(fd, 0o755)
-  return fd
+  return verified(openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW), (fd) => {
+    if ((statDescriptor(fd).mode & 0o777) !== 0o755) chmodDescriptor(fd, 0o755)
+  })
 }
 
-function bindLibrary(path: string, dir: number, name: string): void {
-  withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), (source) => {
+function bindLibrary(from: string, dir: number, name: string): void {
+  withDescriptor(openAt(AT_FDCWD, from, O.PATH | O_DIRECTORY | O_NOFOLLOW), (source) => {
     bindAt(source, dir, name, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV)
   })
 }

@@ -34,11 +34,14 @@ export function removeTree(parent: number, name: Path, flat?: Flat): void {
 
 // --- internal ---
 
+/** Tells this process's names from those of any other that was killed here before, whatever its pid was. */
+const MARK = crypto.randomUUID().slice(0, 13)
+let count = 0
+
 function emptyTree(top: number, flat: Flat): void {
   const moved: string[] = []
-  let count = 0
   const onDirectory = (dir: number, entry: Uint8Array) => {
-    const next = `${flat.prefix}${process.pid}-${count++}`
+    const next = `${flat.prefix}${MARK}-${count++}`
     if (moveTo(dir, entry, flat.dir, next)) moved.push(next)
   }
   const removeMoved = () => {

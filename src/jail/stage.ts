@@ -11,6 +11,7 @@ import {
   openBeneath,
   openNamed,
   statDescriptor,
+  verified,
   withDescriptor,
 } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
@@ -80,10 +81,9 @@ export function stageLink(root: StageRoot, name: string, source: string): void {
 
 /** A regular file that the user named, opened for reading: symlinks are resolved now, once. */
 export function openSource(path: string): number {
-  const fd = openNamed(path, O.RDONLY | O.NONBLOCK)
-  if (isType(statDescriptor(fd), S.IFREG)) return fd
-  close(fd)
-  throw usage(`${path} is not a regular file`)
+  return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
+    if (!isType(statDescriptor(fd), S.IFREG)) throw usage(`${path} is not a regular file`)
+  })
 }
 
 /** Stages a private copy of an open file. `clone` says whether sharing its blocks is tried, refused, or all there is. */
@@ -157,10 +157,11 @@ function enter(root: StageRoot, dir: number, name: string): number {
     if (errorCode(error) !== "EEXIST") throw error
     made = false
   }
-  const fd = openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
-  if (made) chmodDescriptor(fd, 0o700)
-  if (made) giveAway(root, fd)
-  return fd
+  return verified(openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW), (fd) => {
+    if (!made) return
+    chmodDescriptor(fd, 0o700)
+    giveAway(root, fd)
+  })
 }
 
 /** The components of a staged name. Throws unless it is relative and made of plain names. */

@@ -46,6 +46,17 @@ export function withDescriptor<T>(fd: number, use: (fd: number) => T): T {
   }
 }
 
+/** The descriptor, once `check` has not thrown; it is closed when it has. */
+export function verified(fd: number, check: (fd: number) => void): number {
+  try {
+    check(fd)
+    return fd
+  } catch (error) {
+    closeAnyway(fd)
+    throw error
+  }
+}
+
 /** statx(2), Linux 4.11, of a descriptor (also one opened with O_PATH). */
 export function statDescriptor(fd: number): Stat {
   return statx(fd, EMPTY_PATH, AT.EMPTY_PATH)
