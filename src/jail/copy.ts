@@ -1,4 +1,4 @@
-import { cloneInto, copyRange, seek, setLength } from "../linux/content.ts"
+import { cloneInto, copyRange, seek, sendRange, setLength } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
 import { statDescriptor } from "../linux/files.ts"
 
@@ -22,13 +22,18 @@ export async function copyContent(
 ): Promise<void> {
   if (clone !== "never" && cloned(source, target, clone === "only")) return
   const { size } = statDescriptor(source)
+  let copy = copyRange
   for (let at = nextData(source, 0); at < size; at = nextData(source, at)) {
     const end = Math.min(size, seek(source, at, SEEK_HOLE))
     seek(source, at, SEEK_SET)
     seek(target, at, SEEK_SET)
     while (at < end) {
       signal.throwIfAborted()
-      const count = copyRange(source, target, Math.min(CHUNK, end - at))
+      const count = attempt(copy, source, target, Math.min(CHUNK, end - at))
+      if (count === undefined) {
+        copy = sendRange
+        continue
+      }
       if (count === 0) break
       at += count
       // A small file is done in one call, and need not wait for other work.
@@ -41,13 +46,25 @@ export async function copyContent(
 
 // --- internal ---
 
+/** These say "not this way, not between these two"; anything else is a real failure. */
+const NOT_THIS_WAY = ["EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS"]
+
+/** Undefined when the file systems cannot copy among each other (copy_file_range(2) across two of them). */
+function attempt(copy: typeof copyRange, source: number, target: number, length: number): number | undefined {
+  try {
+    return copy(source, target, length)
+  } catch (error) {
+    if (copy === copyRange && NOT_THIS_WAY.includes(errorCode(error) ?? "")) return undefined
+    throw error
+  }
+}
+
 function cloned(source: number, target: number, only: boolean): boolean {
   try {
     cloneInto(source, target)
     return true
   } catch (error) {
-    // These say "not this way, not between these two"; anything else is a real failure.
-    if (only || !["EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS"].includes(errorCode(error) ?? "")) throw error
+    if (only || !NOT_THIS_WAY.includes(errorCode(error) ?? "")) throw error
     return false
   }
 }

@@ -36,6 +36,11 @@ export function copyRange(source: number, target: number, length: number): numbe
   return rawSyscall("copy_file_range", number, [descriptor(source), 0, descriptor(target), 0, length, 0])
 }
 
+/** sendfile(2) between the two files' positions, also across file systems; returns the bytes copied, 0 at the end. */
+export function sendRange(source: number, target: number, length: number): number {
+  return retried("sendfile", () => libc.sendfile(descriptor(target), descriptor(source), null, length))
+}
+
 /** lseek(2); returns the new position. ENXIO for SEEK_DATA past the last data. */
 export function seek(fd: number, offset: number, whence: number): number {
   return checked("lseek", () => libc.lseek(descriptor(fd), offset, whence))

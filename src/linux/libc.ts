@@ -30,6 +30,7 @@ const SYMBOLS = {
   _exit: { args: [i32], returns: FFIType.void },
   bind: { args: [i32, pointer, u32], returns: i32 },
   listen: { args: [i32, i32], returns: i32 },
+  sendfile: { args: [i32, i32, pointer, u64], returns: i64_fast },
   socket: { args: [i32, i32, i32], returns: i32 },
   symlinkat: { args: [pointer, i32, pointer], returns: i32 },
   syscall: { args: [i64, i64, i64, i64, i64, i64, i64], returns: i64_fast },

@@ -1,4 +1,5 @@
 import { S } from "./constants.ts"
+import { errorCode } from "./errors.ts"
 import { descriptor } from "./guards.ts"
 import { rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
@@ -16,7 +17,7 @@ export interface Entry {
  */
 export function nextEntries(dir: number): readonly Entry[] | undefined {
   const buffer = new Uint8Array(CHUNK)
-  const length = rawSyscall("getdents64", syscallNumber("getdents64"), [descriptor(dir), buffer, CHUNK])
+  const length = read(dir, buffer)
   return length === 0 ? undefined : unpackEntries(buffer.subarray(0, length))
 }
 
@@ -35,6 +36,16 @@ export function unpackEntries(bytes: Uint8Array): readonly Entry[] {
 
 const CHUNK = 32 * 1024
 const DOT = 46
+
+function read(dir: number, buffer: Uint8Array): number {
+  try {
+    return rawSyscall("getdents64", syscallNumber("getdents64"), [descriptor(dir), buffer, CHUNK])
+  } catch (error) {
+    // The directory itself was removed meanwhile: there is nothing in it.
+    if (errorCode(error) === "ENOENT") return 0
+    throw error
+  }
+}
 
 function isDots(name: Uint8Array): boolean {
   return name.length <= 2 && name.every((byte) => byte === DOT)
