@@ -1,0 +1,128 @@
+import { expect, test } from "bun:test"
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { bindAt } from "../../src/jail/bind.ts"
+import { makeJail } from "../../src/jail/makeJail.ts"
+import { stageFile } from "../../src/jail/stageFile.ts"
+import { tearDown } from "../../src/jail/tearDown.ts"
+import { O, O_DIRECTORY } from "../../src/linux/constants.ts"
+import { openAt, withDescriptor } from "../../src/linux/files.ts"
+import { AT_FDCWD } from "../../src/linux/guards.ts"
+import { interpose } from "../../src/linux/interpose.ts"
+import { MOUNT_ATTR } from "../../src/linux/mounts.ts"
+import { listenUnix } from "../../src/linux/sockets.ts"
+import { setSocketAccess } from "../../src/sockets/access.ts"
+import { OWNER } from "../fixtures/jail.ts"
+import { eachInItsPlace } from "./place.ts"
+
+const place = eachInItsPlace()
+const pin = (path: string) => openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY)
+
+/** The system calls that `work` makes, in order, with what they are made on; descriptors' numbers are left out. */
+function callsOf(work: () => void): readonly string[] {
+  const calls: string[] = []
+  interpose({
+    before(call, subject = "") {
+      if (call !== "close") calls.push(`${call} ${subject.replace(/\d+$/, "N")}`.trim())
+      return 0
+    },
+  })
+  try {
+    work()
+  } finally {
+    interpose(undefined)
+  }
+  return calls
+}
+
+/** A directory is listed until there is no more. */
+const LISTED = ["getdents64", "getdents64"]
+
+// Each line is there for a reason (docs/design.md): a change here is a change of what is guaranteed.
+
+test("the access of a socket is set by these calls and no others", () => {
+  const listener = listenUnix(join(place.dir, "x.sock"), 1)
+  const calls = withDescriptor(pin(place.dir), (dir) =>
+    callsOf(() => setSocketAccess(dir, "x.sock", { ...OWNER, mode: 0o660 })),
+  )
+  withDescriptor(listener, () => {})
+  expect(calls).toEqual([
+    "openat2 x.sock",
+    "statx",
+    "fchmodat /proc/self/fd/N",
+    "fchownat descriptor N",
+    "fchmodat /proc/self/fd/N",
+    "statx",
+  ])
+})
+
+test("a bind mount is made by these calls and no others", () => {
+  mkdirSync(join(place.dir, "source"))
+  mkdirSync(join(place.dir, "point"))
+  const calls = withDescriptor(pin(join(place.dir, "source")), (source) =>
+    withDescriptor(pin(place.dir), (dir) => callsOf(() => bindAt(source, dir, "point", MOUNT_ATTR.RDONLY))),
+  )
+  Bun.spawnSync(["umount", join(place.dir, "point")])
+  expect(calls).toEqual([
+    "statx",
+    "open_tree",
+    // Read-only before anybody can reach it.
+    "mount_setattr",
+    "openat2 point",
+    "statx",
+    "move_mount",
+    "openat2 point",
+    "statx",
+    "statx",
+  ])
+})
+
+test("a jail with a bound kernel is torn down by these calls and no others", async () => {
+  chmodSync(place.dir, 0o711)
+  const kernel = join(place.dir, "kernel")
+  writeFileSync(kernel, "x", { mode: 0o644 })
+  const site = { base: join(place.dir, "jail"), vmm: "qemu", id: "vm-1" }
+  let inode = ""
+  const jail = makeJail(site, OWNER, (root) => {
+    inode = root
+  })
+  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined }, new AbortController().signal)
+  jail.place()
+  jail.close()
+  const calls = callsOf(() => tearDown(site, inode))
+  const pinned = ["openat /", "statx", ...["run", "banger", "jail"].flatMap((name) => [`openat ${name}`, "statx"])]
+  const named = calls.map((call) =>
+    call
+      .replace(/banger-test-\w+/, "banger")
+      .replace(/vm-1\.\d+\.N/, "GRAVE")
+      .replace(/vm-1\.[0-9a-f-]+-N/, "MOVED"),
+  )
+  expect(named).toEqual([
+    ...pinned,
+    // The grave, root's alone.
+    "mkdirat .grave",
+    "openat2 .grave",
+    "statx",
+    // Neither half-made nor …
+    "openat2 .stage-vm-N",
+    // … in its place with another root.
+    "openat2 qemu",
+    "openat2 vm-N",
+    "statx root",
+    // Mounts, innermost first, each by its parent's descriptor.
+    ...["openat2 .", "openat2 qemu", "openat2 vm-N", "openat2 root", "statx kernel", "umount2 kernel"],
+    ...["openat2 .", "openat2 qemu", "openat2 vm-N", "statx root", "umount2 root"],
+    "statx root",
+    // Away from where its uid can reach, then down to nothing.
+    "renameat2 GRAVE",
+    ...["openat2 .", "lseek", ...LISTED],
+    ...["openat2 GRAVE", "lseek", "getdents64", "renameat2 MOVED", "getdents64"],
+    ...["openat2 MOVED", "lseek", "getdents64", "unlinkat kernel", "getdents64", "lseek", ...LISTED, "unlinkat MOVED"],
+    ...["lseek", ...LISTED, "unlinkat GRAVE"],
+    ...["openat2 .", "lseek", ...LISTED],
+    // Proven gone from each place.
+    "statx .stage-vm-N",
+    ...["openat2 .", "lseek", ...LISTED],
+    ...["openat2 qemu", "statx vm-N"],
+  ])
+})
