@@ -39,7 +39,8 @@ function innermostFirst(mounts: readonly Mount[]): readonly Mount[] {
   const byId = new Map(mounts.map((mount) => [mount.id, mount]))
   const depth = (mount: Mount): number => {
     let count = 0
-    for (let at = byId.get(mount.parent); at !== undefined; at = byId.get(at.parent)) count++
+    // The first mount of a namespace can be its own parent.
+    for (let at = byId.get(mount.parent); at !== undefined && count < mounts.length; at = byId.get(at.parent)) count++
     return count
   }
   const depths = new Map(mounts.map((mount) => [mount.id, depth(mount)]))

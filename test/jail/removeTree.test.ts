@@ -56,4 +56,4 @@ test("a tree of any depth goes with few descriptors", () => {
   const run = Bun.spawnSync(["sh", "-c", 'ulimit -n 48; exec "$1" -e "$2"', "sh", process.execPath, code])
   expect({ code: run.exitCode, said: run.stderr.toString() }).toEqual({ code: 0, said: "" })
   expect(readdirSync(directory.path)).toEqual([])
-})
+}, 60_000)
