@@ -1,8 +1,17 @@
 import { type Benchmark, compare, type Result } from "./compare.ts"
+import { jail, jailAgainstC, jailsInParallel } from "./jail.ts"
 import run from "./run.ts"
 import version from "./version.ts"
 
-const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = { version, run }
+const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = {
+  version,
+  run,
+  jail,
+  "jail-c": () => jailAgainstC(1),
+  "jail-c-10": () => jailAgainstC(10),
+  "jail-c-100": () => jailAgainstC(100),
+  "jail-parallel": jailsInParallel,
+}
 
 const words = process.argv.slice(2)
 const json = words.includes("--json")
@@ -16,6 +25,10 @@ if (unknown !== undefined) {
 const results: Result[] = []
 for (const [name, make] of Object.entries(BENCHMARKS)) {
   if (names.length > 0 && !names.includes(name)) continue
+  if (name.startsWith("jail") && process.geteuid?.() !== 0) {
+    console.error(`${name} is skipped: jails are root's`)
+    continue
+  }
   const benchmark = make()
   try {
     const result = await compare(benchmark)

@@ -1,5 +1,4 @@
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../linux/constants.ts"
-import { seek } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
 import { openBeneath, renameNoReplace, rmdirAt, unlinkAt, withDescriptor } from "../linux/files.ts"
 import { type Path, shown } from "../linux/guards.ts"
@@ -29,7 +28,7 @@ export function removeTree(parent: number, name: Path, flat?: Flat): void {
     withDescriptor(top, () => emptyTree(top, flat ?? { dir: top, prefix: ".removing-" }))
     if (removeEmpty(parent, name)) return
   }
-  throw new Failure(`${shown(name)} keeps being filled`, { hint: "end the process that does it" })
+  throw keepsBeingFilled(name)
 }
 
 // --- internal ---
@@ -44,19 +43,20 @@ function emptyTree(top: number, flat: Flat): void {
     const next = `${flat.prefix}${MARK}-${count++}`
     if (moveTo(dir, entry, flat.dir, next)) moved.push(next)
   }
-  const removeMoved = () => {
-    for (let next = moved.pop(); next !== undefined; next = moved.pop()) removeOne(flat.dir, next, onDirectory)
-  }
-  empty(top, onDirectory, removeMoved)
+  empty(top, onDirectory)
+  for (let next = moved.pop(); next !== undefined; next = moved.pop()) removeOne(flat.dir, next, onDirectory)
 }
 
 type OnDirectory = (dir: number, entry: Uint8Array) => void
 
 function removeOne(parent: number, name: string, onDirectory: OnDirectory): void {
-  const dir = enter(parent, name)
-  if (dir === undefined) return
-  withDescriptor(dir, () => empty(dir, onDirectory))
-  if (!removeEmpty(parent, name)) throw new Failure(`${name} was filled again while it was removed`)
+  for (let pass = 0; pass < PASSES; pass++) {
+    const dir = enter(parent, name)
+    if (dir === undefined) return
+    withDescriptor(dir, () => empty(dir, onDirectory))
+    if (removeEmpty(parent, name)) return
+  }
+  throw keepsBeingFilled(name)
 }
 
 function enter(parent: number, name: Path): number | undefined {
@@ -68,19 +68,15 @@ function enter(parent: number, name: Path): number | undefined {
   }
 }
 
-/** Unlinks every file of a directory and hands over every directory, until a look at it finds nothing. */
-function empty(dir: number, onDirectory: OnDirectory, afterPass = () => {}): void {
-  for (let pass = 0; pass < PASSES; pass++) {
-    let found = 0
-    seek(dir, 0, 0)
-    for (let entries = nextEntries(dir); entries !== undefined; entries = nextEntries(dir)) {
-      found += entries.length
-      for (const entry of entries) removeEntry(dir, entry, onDirectory)
-    }
-    afterPass()
-    if (found === 0) return
+/** Unlinks every file of a directory and hands over every directory. What is made meanwhile, rmdir(2) tells of. */
+function empty(dir: number, onDirectory: OnDirectory): void {
+  for (let entries = nextEntries(dir); entries !== undefined; entries = nextEntries(dir)) {
+    for (const entry of entries) removeEntry(dir, entry, onDirectory)
   }
-  throw new Failure("a directory that is being removed keeps being filled", { hint: "end the process that does it" })
+}
+
+function keepsBeingFilled(name: Path): Failure {
+  return new Failure(`${shown(name)} keeps being filled while it is removed`, { hint: "end the process that does it" })
 }
 
 function removeEntry(dir: number, { name, type }: Entry, onDirectory: OnDirectory): void {

@@ -128,18 +128,18 @@ export function createFile(root: StageRoot, name: string): number {
 export function withParent<T>(root: StageRoot, from: number, name: string, use: (dir: number, base: string) => T): T {
   const parts = components(name)
   const base = parts.pop() ?? ""
-  let dir = openBeneath(from, ".", O.PATH | O_DIRECTORY)
+  let dir = from
   try {
     for (const part of parts) {
       const next = enter(root, dir, part)
-      close(dir)
+      if (dir !== from) close(dir)
       dir = next
     }
     return use(dir, base)
   } catch (error) {
     throw explain(error, name)
   } finally {
-    close(dir)
+    if (dir !== from) close(dir)
   }
 }
 

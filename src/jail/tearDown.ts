@@ -1,5 +1,4 @@
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../linux/constants.ts"
-import { seek } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
 import { inodeOf, isType, openBeneath, renameNoReplace, statAt, withDescriptor } from "../linux/files.ts"
 import { nextEntries } from "../linux/listing.ts"
@@ -124,7 +123,6 @@ function emptyGrave(grave: number, id: string): void {
 function gravesOf(grave: number, id: string): readonly string[] {
   return withDescriptor(openBeneath(grave, ".", O.RDONLY | O_DIRECTORY), (fd) => {
     const names: string[] = []
-    seek(fd, 0, 0)
     for (let entries = nextEntries(fd); entries !== undefined; entries = nextEntries(fd)) {
       names.push(...entries.map(({ name }) => new TextDecoder().decode(name)))
     }

@@ -1,8 +1,9 @@
+import { ptr } from "bun:ffi"
 import { AT, O, RENAME_NOREPLACE, RESOLVE, S } from "./constants.ts"
-import { cPath, descriptor, EMPTY_PATH, type Path, shown, word } from "./guards.ts"
+import { cPath, descriptor, EMPTY_PATH, fixed, type Path, shown, word } from "./guards.ts"
 import { checked, libc, rawSyscall, retried } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
-import { packOpenHow, STATX_SIZE, type Stat, unpackStatx } from "./structs.ts"
+import { OPEN_HOW_SIZE, packOpenHow, STATX_SIZE, type Stat, unpackStatx } from "./structs.ts"
 
 /** openat(2). O_CLOEXEC is always set. The caller closes the descriptor. */
 export function openAt(dir: number, path: Path, flags: number, mode = 0): number {
@@ -141,6 +142,12 @@ export function flock(fd: number, operation: number): void {
 
 const BENEATH = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS
 
+// Filled and read between two lines of one function: nothing else can come in between.
+const STATX = fixed(STATX_SIZE)
+const STATX_AT = ptr(STATX)
+const OPEN_HOW = new Uint32Array(fixed(OPEN_HOW_SIZE).buffer)
+const OPEN_HOW_AT = ptr(OPEN_HOW)
+
 /** STATX_BASIC_STATS | STATX_MNT_ID (Linux 5.8). */
 const STATX_MASK = 0x7ff | 0x1000
 
@@ -150,9 +157,9 @@ function closeAnyway(fd: number): void {
 }
 
 function openResolved(dir: number, path: Path, flags: number, mode: number, resolve: number): number {
-  const how = packOpenHow(flags | O.CLOEXEC, word("mode", mode), resolve)
+  packOpenHow(OPEN_HOW, flags | O.CLOEXEC, word("mode", mode), resolve)
   const number = syscallNumber("openat2")
-  return rawSyscall("openat2", number, [descriptor(dir), cPath(path), how, how.length], shown(path))
+  return rawSyscall("openat2", number, [descriptor(dir), cPath(path), OPEN_HOW_AT, OPEN_HOW_SIZE], shown(path))
 }
 
 function makeNode(dir: number, path: Path, mode: number, device: number): void {
@@ -173,8 +180,7 @@ function rename(dir: number, from: Path, newDir: number, to: Path, flags: number
   rawSyscall("renameat2", syscallNumber("renameat2"), args, shown(to))
 }
 
-function statx(dir: number, path: Uint8Array, flags: number, subject?: string): Stat {
-  const out = new Uint8Array(STATX_SIZE)
-  rawSyscall("statx", syscallNumber("statx"), [descriptor(dir), path, flags, STATX_MASK, out], subject)
-  return unpackStatx(out)
+function statx(dir: number, path: number, flags: number, subject?: string): Stat {
+  rawSyscall("statx", syscallNumber("statx"), [descriptor(dir), path, flags, STATX_MASK, STATX_AT], subject)
+  return unpackStatx(STATX)
 }

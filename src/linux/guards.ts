@@ -1,24 +1,30 @@
+import { type Pointer, ptr } from "bun:ffi"
+
 /** A path or a single name, as text or as the bytes a directory listing gave. */
 export type Path = string | Uint8Array
 
 const encoder = new TextEncoder()
 
 /**
- * NUL-terminated bytes of a path for libc. Throws on a NUL inside (C would silently cut the path there), on an
- * unpaired surrogate (it has no bytes of its own), and on nothing.
+ * The address of a path's NUL-terminated bytes, for the libc call that is made next: it is good for the next few
+ * paths only. Throws on a NUL inside (C would silently cut the path there), on an unpaired surrogate (it has no bytes
+ * of its own), on nothing, and on what no kernel takes.
  */
-export function cPath(path: Path): Uint8Array {
-  if (typeof path === "string" && !path.isWellFormed()) throw new TypeError("path has an unpaired surrogate")
-  const bytes = typeof path === "string" ? encoder.encode(path) : path
-  if (bytes.length === 0) throw new TypeError("path is empty")
-  if (bytes.includes(0)) throw new TypeError(`path has a NUL character: ${shown(path)}`)
-  const terminated = new Uint8Array(bytes.length + 1)
-  terminated.set(bytes)
-  return terminated
+export function cPath(path: Path): Pointer {
+  if (path.length === 0) throw new TypeError("path is empty")
+  const most = (typeof path === "string" ? path.length * 3 : path.length) + 1
+  if (most > SCRATCH.length / 2) throw new TypeError(`path is too long: ${path.length} characters`)
+  if (next + most > SCRATCH.length) next = FIRST
+  const at = next
+  next = at + put(path, at) + 1
+  SCRATCH[next - 1] = 0
+  return (ADDRESS + at) as Pointer
 }
 
-/** The one empty C string that AT_EMPTY_PATH calls take. */
-export const EMPTY_PATH: Uint8Array = new Uint8Array(1)
+/** Zeroed memory whose address stays what it is: a small array made otherwise moves when its buffer is asked for. */
+export function fixed(length: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new ArrayBuffer(length))
+}
 
 /** A file descriptor or AT_FDCWD. FFI would turn NaN, undefined and 1.5 into descriptors 0 and 1. */
 export function descriptor(fd: number): number {
@@ -40,3 +46,27 @@ export function shown(path: Path): string {
 
 /** The directory that relative paths start from when no descriptor is given. */
 export const AT_FDCWD = -100
+
+// --- internal ---
+
+/** Paths are laid down here one after the other, round and round: an array for each would cost more than most calls. */
+const SCRATCH = fixed(64 * 1024)
+const ADDRESS: number = ptr(SCRATCH)
+
+/** Before it there is nothing but zeroes: the one empty C string that AT_EMPTY_PATH calls take. */
+const FIRST = 8
+let next = FIRST
+
+/** The address of an empty C string. */
+export const EMPTY_PATH: Pointer = ADDRESS as Pointer
+
+function put(path: Path, at: number): number {
+  if (typeof path !== "string") {
+    if (path.includes(0)) throw new TypeError(`path has a NUL character: ${shown(path)}`)
+    SCRATCH.set(path, at)
+    return path.length
+  }
+  if (path.includes("\0")) throw new TypeError(`path has a NUL character: ${path}`)
+  if (!path.isWellFormed()) throw new TypeError("path has an unpaired surrogate")
+  return encoder.encodeInto(path, SCRATCH.subarray(at)).written
+}

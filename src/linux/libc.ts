@@ -44,6 +44,10 @@ const SYMBOLS = {
 const library = dlopen(libraryPath(), SYMBOLS).symbols
 const errnoAt = library.__errno_location()
 
+function word(arg: number | Uint8Array): number {
+  return typeof arg === "number" ? arg : ptr(arg)
+}
+
 /** What the latest successful call returned; read before the next one is made. */
 let result = 0
 
@@ -79,9 +83,9 @@ export function rawSyscall(
   args: readonly (number | Uint8Array)[],
   subject?: string,
 ): number {
-  const words = args.map((arg) => (typeof arg === "number" ? arg : ptr(arg)))
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = words
-  return retried(call, () => library.syscall(number, a, b, c, d, e, f), subject)
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = args
+  const run = () => library.syscall(number, word(a), word(b), word(c), word(d), word(e), word(f))
+  return retried(call, run, subject)
 }
 
 // --- internal ---

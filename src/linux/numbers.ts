@@ -20,5 +20,9 @@ export type SyscallName = keyof (typeof NUMBERS)["x64"] | keyof typeof COMMON
 export function syscallNumber(name: SyscallName, arch: string = process.arch): number {
   if (arch !== "x64" && arch !== "arm64")
     throw new Error(`no system call numbers for ${arch}: x64 and arm64 are supported`)
-  return { ...COMMON, ...NUMBERS[arch] }[name]
+  return TABLES[arch][name]
 }
+
+// --- internal ---
+
+const TABLES = { x64: { ...COMMON, ...NUMBERS.x64 }, arm64: { ...COMMON, ...NUMBERS.arm64 } }

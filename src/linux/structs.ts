@@ -1,7 +1,12 @@
-/** `struct open_how` of openat2(2): three u64. */
-export function packOpenHow(flags: number, mode: number, resolve: number): Uint8Array {
-  return new Uint8Array(new BigUint64Array([BigInt(flags), BigInt(mode), BigInt(resolve)]).buffer)
+/** `struct open_how` of openat2(2): three u64, whose upper halves are 0 here. */
+export function packOpenHow(into: Uint32Array, flags: number, mode: number, resolve: number): void {
+  into[0] = flags
+  into[2] = mode
+  into[4] = resolve
 }
+
+/** Bytes of `struct open_how`. */
+export const OPEN_HOW_SIZE = 24
 
 /** `struct pollfd` of poll(2): i32 fd, i16 events, i16 revents. */
 export function packPollFd(fd: number, events: number): Uint8Array {

@@ -1,3 +1,4 @@
+import { type Pointer, toArrayBuffer } from "bun:ffi"
 import { expect, test } from "bun:test"
 import { errnoName, errorCode, SyscallError } from "../../src/linux/errors.ts"
 import { openAt, statAt } from "../../src/linux/files.ts"
@@ -11,6 +12,10 @@ function codeOf(work: () => unknown): string | undefined {
     return errorCode(error)
   }
   return undefined
+}
+
+function bytesAt(address: Pointer, length: number): number[] {
+  return [...new Uint8Array(toArrayBuffer(address, 0, length))]
 }
 
 test("a failed call names itself, its path and the reason", () => {
@@ -49,8 +54,16 @@ test("what the foreign function interface would bend is refused", () => {
   expect(() => cPath("/etc/hostname\0.evil")).toThrow("NUL")
   expect(() => cPath("\ud800")).toThrow("surrogate")
   expect(() => cPath("")).toThrow("empty")
-  expect([...cPath("é")]).toEqual([0xc3, 0xa9, 0])
-  expect([...cPath(new Uint8Array([0xff]))]).toEqual([0xff, 0])
+  expect(() => cPath("x".repeat(20_000))).toThrow("too long")
+  expect(bytesAt(cPath("é"), 3)).toEqual([0xc3, 0xa9, 0])
+  expect(bytesAt(cPath(new Uint8Array([0xff])), 2)).toEqual([0xff, 0])
+  // Many paths of any length, one after the other: each is whole when it is used.
+  for (let round = 0; round < 20_000; round++) {
+    const path = "p".repeat((round * 37) % 4096) + round
+    const address = cPath(path)
+    cPath("another")
+    if (round % 97 === 0) expect(bytesAt(address, path.length + 1)).toEqual([...Buffer.from(`${path}\0`)])
+  }
 })
 
 test.each([

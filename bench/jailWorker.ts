@@ -1,0 +1,10 @@
+// Stages and tears down a jail for each line on standard input. Arguments: base, id, kernel, image, library directory.
+import { tearDown } from "../src/jail/tearDown.ts"
+import { stage } from "./jail.ts"
+
+const [base = "", id = "", kernel = "", image = "", library = ""] = process.argv.slice(2)
+for await (const _ of console) {
+  const inode = await stage({ base, kernel, image, library }, id)
+  tearDown({ base, vmm: "qemu", id }, inode)
+  console.log("done")
+}
