@@ -38,7 +38,8 @@ test("every example type-checks with the types that banger init writes", () => {
   // `node:` and Bun's own modules are typed by bun-types, which a lone directory does not have.
   writeFileSync(
     join(dir, "node.d.ts"),
-    'declare module "node:path" { export function join(...parts: string[]): string }\n',
+    `declare module "node:path" { export function join(...parts: string[]): string }
+    declare module "node:fs/promises" { export function copyFile(from: string, to: string): Promise<void> }\n`,
   )
   writeFileSync(join(dir, "meta.d.ts"), DECLARATIONS)
   const checked = Bun.spawnSync([join(root, "node_modules/.bin/tsc"), "-p", dir])

@@ -13,14 +13,18 @@ import {
   writeFileSync,
 } from "node:fs"
 import { join } from "node:path"
+import { makeJail } from "../../src/jail/makeJail.ts"
+import { stageLibraries } from "../../src/jail/programs.ts"
 import { removeTree } from "../../src/jail/removeTree.ts"
+import { stageWrite } from "../../src/jail/stage.ts"
+import { stageFile } from "../../src/jail/stageFile.ts"
 import { tearDown } from "../../src/jail/tearDown.ts"
 import { O, O_DIRECTORY } from "../../src/linux/constants.ts"
 import { openAt } from "../../src/linux/files.ts"
 import { AT_FDCWD } from "../../src/linux/guards.ts"
 import { interpose } from "../../src/linux/interpose.ts"
 import { listenUnix } from "../../src/linux/sockets.ts"
-import { makeExample, OWNER, stageExample } from "../fixtures/jail.ts"
+import { librariesFrom, makeExample, OWNER, stageExample } from "../fixtures/jail.ts"
 import { expectNoJail, manifest } from "./canary.ts"
 import { mountImage } from "./mountImage.ts"
 import { eachInItsPlace, mountedIn } from "./place.ts"
@@ -271,4 +275,29 @@ test("two processes tear one jail down together, many times: both succeed, nothi
   }
   expect(manifest(place.dir)).toEqual(before)
   expect(statSync(site.base).mode & 0o777).toBe(0o711)
+})
+
+test("a plugin stages nothing outside the jail, through a symlink or a mount in it, or over what is there", async () => {
+  const { site, canary, before, kernel, library } = prepare()
+  let inode: string | null = null
+  const jail = makeJail(site, OWNER, (root) => {
+    inode = root
+  })
+  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined }, new AbortController().signal)
+  stageLibraries(jail, librariesFrom(library))
+  symlinkSync(canary, join(jail.now, "out"))
+  const content = new TextEncoder().encode("x")
+  for (const name of ["../x", "/x", "a/../../x", canary])
+    expect(() => stageWrite(jail, name, content)).toThrow("cannot be staged")
+  for (const name of ["out/x", "lib/x", "usr/lib/x", "usr/lib64/x/y", "kernel/x"]) {
+    expect(() => stageWrite(jail, name, content), name).toThrow(/leads through something|EROFS/)
+  }
+  for (const name of ["kernel", "out", "lib"])
+    expect(() => stageWrite(jail, name, content)).toThrow("is staged already")
+  stageWrite(jail, "a/b", content)
+  expect(statSync(join(jail.now, "a"))).toMatchObject({ uid: OWNER.uid, mode: 0o40700 })
+  jail.close()
+  tearDown(site, inode)
+  expectNoJail(site, "after")
+  expect(manifest(place.dir)).toEqual(before)
 })
