@@ -119,9 +119,15 @@ export function linkSource(root: StageRoot, name: string, source: string, from: 
 
 /** Makes a new empty file (0600, still this user's) and opens it for writing. The caller closes it. */
 export function createFile(root: StageRoot, name: string): number {
-  return withParent(root, root.fd, name, (dir, base) =>
-    openBeneath(dir, base, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o600),
-  )
+  return withParent(root, root.fd, name, (dir, base) => {
+    try {
+      return openBeneath(dir, base, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o600)
+    } catch (error) {
+      // What is bound there is on another mount.
+      if (errorCode(error) !== "EXDEV") throw error
+      throw new Failure(`${name} is staged already`, { hint: "use another name", cause: error })
+    }
+  })
 }
 
 /** Opens (O_PATH) the directory that `name` is in, with the last component, making what is missing. */
