@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite"
+import { errorCode } from "../linux/errors.ts"
 import { type Resource, writeHandles } from "../state/handles.ts"
 import { mirrorJournal } from "../state/records.ts"
 import { freeUid } from "../state/uids.ts"
@@ -18,8 +19,9 @@ export interface Journal {
 export function openJournal(db: Database, id: string, path: string, initial: readonly Resource[] = []): Journal {
   let resources = initial
   let generation = 0
-  const change = (next: readonly Resource[]) => {
-    writeHandles(path, ++generation, next)
+  const write = (next: readonly Resource[]) => writeHandles(path, ++generation, next)
+  const change = (next: readonly Resource[], toFile = write) => {
+    toFile(next)
     mirrorJournal(db, id, next)
     resources = next
   }
@@ -30,8 +32,19 @@ export function openJournal(db: Database, id: string, path: string, initial: rea
     acquire: (...added) => change([...resources, ...added]),
     refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
     keepOnly(kept) {
-      change(kept)
+      // A VM that was cut short as it was made or removed may have no directory: its record says it all.
+      change(kept, (next) => unlessMissing(() => write(next)))
       if (!kept.some(({ kind }) => kind === "jail")) freeUid(db, id)
     },
+  }
+}
+
+// --- internal ---
+
+function unlessMissing(work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error
   }
 }

@@ -1,6 +1,7 @@
-import { errorCode } from "../linux/errors.ts"
+import { mkdirSync } from "node:fs"
 import { close } from "../linux/files.ts"
 import { truthOf } from "../process/identity.ts"
+import { exclusively } from "../state/database.ts"
 import { type Resource, readHandles } from "../state/handles.ts"
 import { takeLock } from "../state/lock.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
@@ -17,30 +18,27 @@ import type { State } from "./session.ts"
  * when anything could not be proven gone; then the record stays.
  */
 export function removeVm(state: State, reference: string, force: boolean, warn: (text: string) => void): VmRecord {
-  const record = findRecord(state.db, reference)
-  const layout = vmLayout(state.where, record.id)
-  const lock = lockVm(record, layout)
+  const { record, layout, lock } = exclusively(state.where.state, () => findAndLock(state, reference))
   try {
     release(state, record, layout, force, warn)
     removeDirectory(layout.dir)
     deleteRecord(state.db, record.id)
   } finally {
-    if (lock !== undefined) close(lock)
+    close(lock)
   }
   return record
 }
 
 // --- internal ---
 
-/** Undefined when the VM's directory is gone already. Throws a failure when another banger holds the lock. */
-function lockVm(record: VmRecord, layout: VmLayout): number | undefined {
-  try {
-    const lock = takeLock(layout.lock)
-    if (lock !== undefined) return lock
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+/** Throws a failure when another banger holds the lock. */
+function findAndLock(state: State, reference: string): { record: VmRecord; layout: VmLayout; lock: number } {
+  const record = findRecord(state.db, reference)
+  const layout = vmLayout(state.where, record.id)
+  // A VM that was cut short as it was made or removed has none.
+  mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
+  const lock = takeLock(layout.lock)
+  if (lock !== undefined) return { record, layout, lock }
   const hint = "stop that first: Ctrl-C in its terminal, or a SIGINT to its process"
   throw new Failure(`${record.name} (${record.id}) is in the hands of another banger`, { hint })
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { closeSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { closeSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { abandon } from "../../src/lifecycle/abandon.ts"
 import { forgetOldest } from "../../src/lifecycle/history.ts"
@@ -122,6 +122,22 @@ test("rm refuses what runs, what another holds, and what it cannot read; -f kill
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
+})
+
+test("a VM cut short as it was made or removed, with a record and no directory, can be removed", () => {
+  const vm = leftover()
+  releaseAll(vm.journal, vm.layout, unexpected)
+  rmSync(vm.layout.dir, { recursive: true })
+  expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
+  removeVm(vm, vm.id, true, unexpected)
+  expect(existsSync(vm.layout.dir)).toBe(false)
+  expect(listRecords(vm.db)).toEqual([])
+})
+
+test("a journal whose directory is gone takes nothing new", () => {
+  const vm = leftover()
+  rmSync(vm.layout.dir, { recursive: true })
+  expect(() => vm.journal.acquire({ kind: "stage", path: vm.layout.stage })).toThrow("ENOENT")
 })
 
 test("only the oldest VMs that have ended and hold nothing are forgotten", () => {
