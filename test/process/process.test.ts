@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from
 import { join } from "node:path"
 import { close, mkfifoAt } from "../../src/linux/files.ts"
 import { AT_FDCWD } from "../../src/linux/guards.ts"
+import { pidfdExited, pidfdOpen } from "../../src/linux/pidfd.ts"
 import { processesWritingTo } from "../../src/process/holders.ts"
 import { truthOf } from "../../src/process/identity.ts"
 import { parseSingleUid, parseStartTime } from "../../src/process/procfs.ts"
@@ -59,8 +60,10 @@ test("what does not agree is never taken for alive", async () => {
 })
 
 test("a VMM gets a session, a private umask, no environment and no descriptor but its own", async () => {
-  const child = start("sleep", "600")
+  const child = start("sh", "-c", "echo up; read line")
   const { pid } = child.identity
+  // Before, its loader has libraries open.
+  while (readFileSync(join(directory.path, "out"), "latin1") === "") await Bun.sleep(1)
   const proc = (name: string) => readFileSync(`/proc/${pid}/${name}`, "latin1")
   expect(readdirSync(`/proc/${pid}/fd`)).toEqual(["0", "1", "2"])
   expect(proc("environ")).toBe("")
@@ -74,6 +77,27 @@ test("a VMM gets a session, a private umask, no environment and no descriptor bu
 
 test("a program that is not there is an error, and leaves no child", () => {
   expect(() => start("/nonexistent/qemu")).toThrow("ENOENT")
+})
+
+// One descriptor short of each in turn: the pidfd, what is read of the child, none.
+test.each([4, 5, 6])("with %d descriptors left no child is started and forgotten", (left) => {
+  mkfifoAt(AT_FDCWD, join(directory.path, "in"), 0o600)
+  const code = `
+    import { closeSync, openSync } from "node:fs"
+    import { spawn } from "${join(import.meta.dir, "../../src/process/spawn.ts")}"
+    const at = (name) => "${directory.path}/" + name
+    const fds = []
+    try { for (;;) fds.push(openSync("/dev/null")) } catch {}
+    for (const fd of fds.slice(-${left})) closeSync(fd)
+    const launch = { argv: ["sleep", "600"], stdin: at("in"), stdout: at("out"), stderr: at("err"), passed: [] }
+    try { spawn(launch).signal(9) } catch (error) { console.log(error.code) }`
+  const run = Bun.spawnSync(["sh", "-c", 'ulimit -n 64; exec "$1" -e "$2"', "sh", process.execPath, code])
+  expect(run.stdout.toString()).toBe(left < 6 ? "EMFILE\n" : "")
+  for (const pid of processesWritingTo(join(directory.path, "out"))) {
+    const pidfd = pidfdOpen(pid)
+    expect(pidfdExited(pidfd, 5000)).toBe(true)
+    close(pidfd)
+  }
 })
 
 test("a VMM nobody wrote down is found by the console it writes to", async () => {
