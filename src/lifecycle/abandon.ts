@@ -2,6 +2,7 @@ import { appendEvent } from "../state/events.ts"
 import { readHandles } from "../state/handles.ts"
 import { vmLayout } from "../state/places.ts"
 import { changeState, getRecord, mirroredJournal } from "../state/records.ts"
+import { inOneLine } from "../terms/failure.ts"
 import { neverStarted } from "./exit.ts"
 import { openJournal } from "./journal.ts"
 import { releaseAll } from "./release.ts"
@@ -22,6 +23,6 @@ export function abandon(id: string, what: string): readonly string[] {
   changeState(state.db, id, "failed", exit)
   appendEvent(layout.events, { event: "state", state: "failed", exit })
   state.db.close()
-  const kept = failures.map((failure) => `not released: ${failure.message}`)
+  const kept = failures.map((failure) => `not released: ${inOneLine(failure)}`)
   return [...said, ...kept, "the VM was killed and cleaned up; its postStop hooks did not run"]
 }

@@ -1,11 +1,10 @@
 import { basename, isAbsolute } from "node:path"
 import { tearDown } from "../jail/tearDown.ts"
 import { close } from "../linux/files.ts"
-import { pidfdExited, pidfdSignal } from "../linux/pidfd.ts"
 import { removeCgroup } from "../process/cgroup.ts"
-import { processesWritingTo } from "../process/holders.ts"
+import { cannotTell, type Holder, holdersOf } from "../process/holders.ts"
 import { truthOf } from "../process/identity.ts"
-import { SIGKILL } from "../process/spawn.ts"
+import { killProcess } from "../process/kill.ts"
 import type { ProcessIdentity, Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
 import { Failure, reason } from "../terms/failure.ts"
@@ -51,7 +50,8 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
 
 function release(resource: Resource, layout: VmLayout, warn: (text: string) => void): void {
   const { id, jails, stage } = layout
-  if (resource.kind === "process" && resource.identity === null) requireNobody(layout)
+  // A crash between starting the VMM and writing its identity down: it is known by the console it writes to.
+  if (resource.kind === "process" && resource.identity === null) endHeld(holdersOf(layout.consoleLog))
   else if (resource.kind === "process" && resource.identity !== null) endProcess(resource.identity)
   else if (resource.kind === "cgroup") removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
   else if (resource.kind === "jail") tearDown({ base: jails, vmm: resource.vmm, id }, resource.root).forEach(warn)
@@ -73,20 +73,14 @@ function requireSame(path: string, own: string): string {
 /** Kills the VMM if it still runs. Throws on "cannot tell": then nothing was signalled. */
 function endProcess(identity: ProcessIdentity): void {
   const truth = truthOf(identity)
-  if (truth.is === "unknown") throw new Failure(`cannot tell whether process ${identity.pid} is this VM: ${truth.why}`)
-  if (truth.is === "dead") return
-  try {
-    pidfdSignal(truth.pidfd, SIGKILL)
-    if (!pidfdExited(truth.pidfd, KILL_WAIT)) throw new Failure(`process ${identity.pid} does not die`)
-  } finally {
-    close(truth.pidfd)
-  }
+  if (truth.is === "unknown") throw cannotTell(identity.pid, truth.why)
+  if (truth.is === "alive") endHeld([{ pid: identity.pid, pidfd: truth.pidfd }])
 }
 
-/** A crash between starting the VMM and writing its identity down: it is known by the console it writes to. */
-function requireNobody(layout: VmLayout): void {
-  const pids = processesWritingTo(layout.consoleLog)
-  if (pids.length === 0) return
-  const hint = `make sure that it is this VM's, then end it: kill -9 ${pids.join(" ")}`
-  throw new Failure(`process ${pids.join(", ")} writes to ${layout.consoleLog}`, { hint })
+function endHeld(holders: readonly Holder[]): void {
+  try {
+    for (const { pid, pidfd } of holders) killProcess(pid, pidfd, KILL_WAIT)
+  } finally {
+    for (const { pidfd } of holders) close(pidfd)
+  }
 }

@@ -1,12 +1,13 @@
 import { mkdirSync } from "node:fs"
 import { close } from "../linux/files.ts"
+import { cannotTell, holdersOf } from "../process/holders.ts"
 import { truthOf } from "../process/identity.ts"
 import { exclusively } from "../state/database.ts"
-import { type Resource, readHandles } from "../state/handles.ts"
+import { type ProcessIdentity, type Resource, readHandles } from "../state/handles.ts"
 import { takeLock } from "../state/lock.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { deleteRecord, findRecord, mirroredJournal, type VmRecord } from "../state/records.ts"
-import { Failure } from "../terms/failure.ts"
+import { Failure, joined } from "../terms/failure.ts"
 import { openJournal } from "./journal.ts"
 import { releaseAll } from "./release.ts"
 import { removeDirectory } from "./removeDirectory.ts"
@@ -49,18 +50,31 @@ function release(state: State, record: VmRecord, layout: VmLayout, force: boolea
     const hint = `look at ${layout.dir} and at what still runs, then remove it by hand`
     throw new Failure(`neither handles.json nor the record of ${record.id} can be read; nothing was removed`, { hint })
   }
-  if (!force) requireEnded(record, resources)
+  if (!force) requireEnded(record, layout, resources)
   const failures = releaseAll(openJournal(state.db, record.id, layout.handles, resources), layout, warn)
-  if (failures.length > 0) throw new Failure(`${record.id}: ${failures.map((failure) => failure.message).join("; ")}`)
+  if (failures.length > 0) throw joined(record.id, failures)
 }
 
-function requireEnded(record: VmRecord, resources: readonly Resource[]): void {
+function requireEnded(record: VmRecord, layout: VmLayout, resources: readonly Resource[]): void {
   for (const resource of resources) {
-    if (resource.kind !== "process" || resource.identity === null) continue
-    const truth = truthOf(resource.identity)
-    if (truth.is !== "alive") continue
-    close(truth.pidfd)
+    if (resource.kind !== "process") continue
+    const pids = resource.identity === null ? pidsWritingTo(layout.consoleLog) : pidIfAlive(resource.identity)
+    if (pids.length === 0) continue
     const hint = `to kill and remove it: banger rm -f ${record.id}`
-    throw new Failure(`${record.name} (${record.id}) still runs as process ${resource.identity.pid}`, { hint })
+    throw new Failure(`${record.name} (${record.id}) still runs as process ${pids.join(", ")}`, { hint })
   }
+}
+
+function pidsWritingTo(path: string): readonly number[] {
+  const holders = holdersOf(path)
+  for (const { pidfd } of holders) close(pidfd)
+  return holders.map(({ pid }) => pid)
+}
+
+function pidIfAlive(identity: ProcessIdentity): readonly number[] {
+  const truth = truthOf(identity)
+  if (truth.is === "unknown") throw cannotTell(identity.pid, truth.why)
+  if (truth.is === "dead") return []
+  close(truth.pidfd)
+  return [identity.pid]
 }

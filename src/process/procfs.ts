@@ -16,6 +16,12 @@ export function parseSingleUid(status: string): number | undefined {
   return first !== undefined && uids?.every((uid) => uid === first) ? first : undefined
 }
 
+/** The capabilities a process has or can give itself (CapPrm), from the text of /proc/PID/status. */
+export function parsePermitted(status: string): bigint | undefined {
+  const [, hex] = /^CapPrm:\t([0-9a-f]+)$/m.exec(status) ?? []
+  return hex === undefined ? undefined : BigInt(`0x${hex}`)
+}
+
 /** What /proc says of a process right now. Throws a system error (ENOENT, ESRCH, EACCES). */
 export function readProcess(pid: number): { startTime: number | undefined; uid: number | undefined; root: string } {
   const base = `/proc/${pid}`

@@ -89,16 +89,29 @@ test("a pid that has become another process's is not signalled; the VM's files g
   expect(existsSync(vm.layout.stage)).toBe(false)
 })
 
-test("a VMM that was started but not written down is found, and not guessed to be gone", async () => {
+test("a VMM that was started but not written down is found, refused without force, and killed with it", async () => {
   const vm = leftover()
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: null })
-  expect(releaseAll(vm.journal, vm.layout, unexpected).map(({ message }) => message)).toEqual([
-    `process ${child.identity.pid} writes to ${vm.layout.consoleLog}`,
-  ])
+  expect(() => removeVm(vm, vm.id, false, unexpected)).toThrow(`still runs as process ${child.identity.pid}`)
+  removeVm(vm, vm.id, true, unexpected)
+  expect((await child.exited).signal).toBe("SIGKILL")
+  expect(existsSync(vm.layout.dir)).toBe(false)
+})
+
+test("when it cannot be told whose a process is, rm says what to do about it, and without force kills nothing", async () => {
+  const vm = leftover()
+  const child = startVmm(vm)
+  vm.journal.refine({ kind: "process", identity: { ...child.identity, uid: child.identity.uid + 1 } })
+  for (const force of [false, true]) {
+    const error = thrownBy(() => removeVm(vm, vm.id, force, unexpected))
+    expect(error).toMatchObject({
+      message: expect.stringContaining(`cannot tell whether process ${child.identity.pid} is this VM`),
+      hint: expect.stringContaining(`kill -9 ${child.identity.pid}`),
+    })
+  }
   child.signal(9)
   await child.exited
-  expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
 })
 
 test("rm refuses what runs, what another holds, and what it cannot read; -f kills first", async () => {
@@ -177,6 +190,14 @@ test("a VM whose supervisor is stuck is ended from its journal alone", async () 
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(getRecord(vm.db, vm.id)).toMatchObject({ state: "failed", handles: "[]" })
 })
+
+function thrownBy(work: () => unknown): unknown {
+  try {
+    work()
+  } catch (error) {
+    return error
+  }
+}
 
 function readBootId(): string {
   return readFileSync("/proc/sys/kernel/random/boot_id", "ascii").trim()

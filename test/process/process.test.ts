@@ -3,10 +3,10 @@ import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from
 import { join } from "node:path"
 import { close, mkfifoAt } from "../../src/linux/files.ts"
 import { AT_FDCWD } from "../../src/linux/guards.ts"
-import { pidfdExited, pidfdOpen } from "../../src/linux/pidfd.ts"
-import { processesWritingTo } from "../../src/process/holders.ts"
+import { pidfdExited } from "../../src/linux/pidfd.ts"
+import { holdersOf } from "../../src/process/holders.ts"
 import { truthOf } from "../../src/process/identity.ts"
-import { parseSingleUid, parseStartTime } from "../../src/process/procfs.ts"
+import { parsePermitted, parseSingleUid, parseStartTime } from "../../src/process/procfs.ts"
 import { type Child, SIGKILL, spawn } from "../../src/process/spawn.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
@@ -34,6 +34,11 @@ test("a process has one uid only when all four are the same", () => {
   expect(parseSingleUid("Name:\tx\nUid:\t5\t5\t5\t5\nGid:\t1\t1\t1\t1\n")).toBe(5)
   expect(parseSingleUid("Uid:\t5\t0\t5\t5\n")).toBeUndefined()
   expect(parseSingleUid("")).toBeUndefined()
+})
+
+test("a process's capabilities are read as one number", () => {
+  expect(parsePermitted("CapInh:\t0000000000000000\nCapPrm:\t000001fffeffffff\nCapEff:\t0\n")).toBe(0x1fffeffffffn)
+  expect(parsePermitted("")).toBeUndefined()
 })
 
 test("a child is proven alive, and proven dead when it has ended", async () => {
@@ -93,8 +98,7 @@ test.each([4, 5, 6])("with %d descriptors left no child is started and forgotten
     try { spawn(launch).signal(9) } catch (error) { console.log(error.code) }`
   const run = Bun.spawnSync(["sh", "-c", 'ulimit -n 64; exec "$1" -e "$2"', "sh", process.execPath, code])
   expect(run.stdout.toString()).toBe(left < 6 ? "EMFILE\n" : "")
-  for (const pid of processesWritingTo(join(directory.path, "out"))) {
-    const pidfd = pidfdOpen(pid)
+  for (const { pidfd } of holdersOf(join(directory.path, "out"))) {
     expect(pidfdExited(pidfd, 5000)).toBe(true)
     close(pidfd)
   }
@@ -103,11 +107,34 @@ test.each([4, 5, 6])("with %d descriptors left no child is started and forgotten
 test("a VMM nobody wrote down is found by the console it writes to", async () => {
   const child = start("sleep", "600")
   const out = join(directory.path, "out")
-  expect(processesWritingTo(out)).toEqual([child.identity.pid])
+  expect(pidsOf(out)).toEqual([child.identity.pid])
   child.signal(SIGKILL)
   await child.exited
-  expect(processesWritingTo(out)).toEqual([])
-  expect(processesWritingTo(join(directory.path, "none"))).toEqual([])
+  expect(pidsOf(out)).toEqual([])
+  expect(pidsOf(join(directory.path, "none"))).toEqual([])
   writeFileSync(join(directory.path, "other"), "")
-  expect(processesWritingTo(join(directory.path, "other"))).toEqual([])
+  expect(pidsOf(join(directory.path, "other"))).toEqual([])
 })
+
+test.skipIf(process.geteuid?.() !== 0)(
+  "a process of ours whose descriptors root may not see is not taken for gone",
+  async () => {
+    const code = `
+    import { holdersOf } from "${join(import.meta.dir, "../../src/process/holders.ts")}"
+    try { console.log(holdersOf("${join(directory.path, "out")}").length) } catch (error) { console.log(error.message) }`
+    // Another uid, without the right to look into it: as a jailed VMM is to a root without CAP_SYS_PTRACE.
+    const child = start("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "echo up; read line")
+    while (readFileSync(join(directory.path, "out"), "latin1") === "") await Bun.sleep(1)
+    const run = Bun.spawnSync(["setpriv", "--bounding-set=-sys_ptrace", process.execPath, "-e", code])
+    expect(run.stdout.toString()).toContain(`cannot tell whether process ${child.identity.pid} is this VM`)
+    child.signal(SIGKILL)
+    await child.exited
+  },
+)
+
+function pidsOf(path: string): readonly number[] {
+  return holdersOf(path).map(({ pid, pidfd }) => {
+    close(pidfd)
+    return pid
+  })
+}
