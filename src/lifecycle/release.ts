@@ -73,7 +73,7 @@ function requireSame(path: string, own: string): string {
 /** Kills the VMM if it still runs. Throws on "cannot tell": then nothing was signalled. */
 function endProcess(identity: ProcessIdentity): void {
   const truth = truthOf(identity)
-  if (truth.is === "unknown") throw cannotTell(identity.pid, truth.why)
+  if (truth.is === "unknown") throw cannotTell(identity.pid, truth.why, { hint: truth.hint })
   if (truth.is === "alive") endHeld([{ pid: identity.pid, pidfd: truth.pidfd }])
 }
 

@@ -73,7 +73,7 @@ function pidsWritingTo(path: string): readonly number[] {
 
 function pidIfAlive(identity: ProcessIdentity): readonly number[] {
   const truth = truthOf(identity)
-  if (truth.is === "unknown") throw cannotTell(identity.pid, truth.why)
+  if (truth.is === "unknown") throw cannotTell(identity.pid, truth.why, { hint: truth.hint })
   if (truth.is === "dead") return []
   close(truth.pidfd)
   return [identity.pid]

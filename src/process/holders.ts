@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { errorCode } from "../linux/errors.ts"
 import { close, inodeOf, statPath } from "../linux/files.ts"
 import { pidfdExited, pidfdOpen } from "../linux/pidfd.ts"
-import { Failure, reason } from "../terms/failure.ts"
+import { Failure, type FailureDetail, reason } from "../terms/failure.ts"
 import { parsePermitted, readProcess } from "./procfs.ts"
 
 /** A process that has a file as its standard output, held by its pidfd, the caller's to close. */
@@ -37,9 +37,9 @@ export function holdersOf(path: string): readonly Holder[] {
 }
 
 /** The failure of a process of which it could not be found out whether it is a VM. */
-export function cannotTell(pid: number, why: string, cause?: unknown): Failure {
-  const hint = `look at it, and end it if it is this VM's: kill -9 ${pid}; or try again`
-  return new Failure(`cannot tell whether process ${pid} is this VM: ${why}`, { hint, cause })
+export function cannotTell(pid: number, why: string, detail: FailureDetail = {}): Failure {
+  const hint = detail.hint ?? `look at it, and end it if it is this VM's: kill -9 ${pid}; or try again`
+  return new Failure(`cannot tell whether process ${pid} is this VM: ${why}`, { ...detail, hint })
 }
 
 // --- internal ---
@@ -61,7 +61,7 @@ function writesTo(pid: number, target: string): boolean {
     // Gone meanwhile, or without a standard output.
     if (code === "ENOENT" || code === "ESRCH") return false
     if ((code === "EACCES" || code === "EPERM") && !mayBeOurs(pid)) return false
-    throw cannotTell(pid, reason(error), error)
+    throw cannotTell(pid, reason(error), { cause: error })
   }
 }
 

@@ -12,6 +12,9 @@ export const processIdentitySchema = v.strictObject({
   uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
   /** `device:inode` of the process's root directory. */
   root: v.string(),
+  /** `device:inode` of the PID namespace that its pid is of, and of the time namespace that its start time is of. */
+  pidNamespace: v.optional(v.string()),
+  timeNamespace: v.optional(v.string()),
   /** The uid and root directory it goes over to while it starts, when it is jailed. */
   becomes: v.optional(v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })),
 })

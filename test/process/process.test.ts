@@ -64,6 +64,38 @@ test("what does not agree is never taken for alive", async () => {
   await child.exited
 })
 
+test("what was written down by an older banger, without namespaces, is still known", async () => {
+  const child = start("sleep", "600")
+  const { pidNamespace, timeNamespace, ...older } = child.identity
+  expect([pidNamespace, timeNamespace]).toEqual([
+    expect.stringMatching(/^\d+:\d+:\d+$/),
+    expect.stringMatching(/^\d+:\d+:\d+$/),
+  ])
+  const truth = truthOf(older)
+  expect(truth.is).toBe("alive")
+  if (truth.is === "alive") close(truth.pidfd)
+  child.signal(SIGKILL)
+  await child.exited
+})
+
+test.skipIf(process.geteuid?.() !== 0).each([
+  ["PID", ["--pid", "--mount-proc"]],
+  ["time", ["--time"]],
+])("from another %s namespace a VM that runs is not taken for dead", async (kind, flags) => {
+  const child = start("sleep", "600")
+  const code = `
+    import { truthOf } from "${join(import.meta.dir, "../../src/process/identity.ts")}"
+    console.log(JSON.stringify(truthOf(${JSON.stringify(child.identity)})))`
+  const run = Bun.spawnSync(["unshare", ...flags, "--fork", process.execPath, "-e", code])
+  expect(JSON.parse(run.stdout.toString())).toEqual({
+    is: "unknown",
+    why: `it was started in another ${kind} namespace`,
+    hint: "do this in the container that the VM was started in",
+  })
+  child.signal(SIGKILL)
+  await child.exited
+})
+
 test("a VMM gets a session, a private umask, no environment and no descriptor but its own", async () => {
   const child = start("sh", "-c", "echo up; read line")
   const { pid } = child.identity
