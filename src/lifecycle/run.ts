@@ -153,7 +153,7 @@ async function boot(
         : connectTerminal(session.layout.consoleInput, () => interrupts.press("SIGINT")),
   })
   try {
-    forgetOldest(state)
+    forgetOldest(state, id)
   } catch (error) {
     // The run itself is over and done; the next one tries again.
     request.report.warn(`old VMs could not be forgotten: ${reason(error)}`)

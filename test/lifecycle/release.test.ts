@@ -153,21 +153,45 @@ test("a journal whose directory is gone takes nothing new", () => {
   expect(() => vm.journal.acquire({ kind: "stage", path: vm.layout.stage })).toThrow("ENOENT")
 })
 
-test("only the oldest VMs that have ended and hold nothing are forgotten", () => {
-  const kept = leftover("holds-something", "failed")
-  for (const id of ["old-1", "old-2", "new-1"]) {
+/** VMs that have ended and hold nothing, in the order of their ends. */
+function endedVms(...ids: readonly string[]) {
+  return ids.map((id, index) => {
     const vm = leftover(id, "failed")
     releaseAll(vm.journal, vm.layout, unexpected)
-    vm.db.query("update vms set created_at = ? where id = ?").run(id === "new-1" ? 9 : 1, id)
-  }
+    vm.db.query("update vms set created_at = ?, updated_at = ? where id = ?").run(-index, index, id)
+    return vm
+  })
+}
+
+const idsOf = ({ db }: Pick<ReturnType<typeof leftover>, "db">) =>
+  listRecords(db)
+    .map(({ id }) => id)
+    .sort()
+
+test("only the VMs that ended first and hold nothing are forgotten", () => {
+  const kept = leftover("holds-something", "failed")
+  endedVms("old-1", "old-2", "new-1")
   leftover("lives")
-  forgetOldest(kept, 1)
-  expect(
-    listRecords(kept.db)
-      .map(({ id }) => id)
-      .sort(),
-  ).toEqual(["holds-something", "lives", "new-1"])
+  forgetOldest(kept, "new-1", 1)
+  expect(idsOf(kept)).toEqual(["holds-something", "lives", "new-1"])
   expect(existsSync(vmLayout(kept.where, "old-1").dir)).toBe(false)
+})
+
+test("the run that has just ended is never forgotten, whatever the clock says", () => {
+  const [vm] = endedVms("current", "old-1", "old-2")
+  if (vm === undefined) throw new Error("no VM")
+  forgetOldest(vm, "current", 1)
+  expect(idsOf(vm)).toEqual(["current", "old-2"])
+})
+
+test("a VM that another banger has in its hands is not forgotten; one forgotten halfway is", () => {
+  const [held, gone] = endedVms("held", "gone", "current")
+  if (held === undefined || gone === undefined) throw new Error("no VM")
+  rmSync(gone.layout.dir, { recursive: true })
+  const lock = takeLock(held.layout.lock) ?? -1
+  forgetOldest(held, "current", 0)
+  expect(idsOf(held)).toEqual(["current", "held"])
+  closeSync(lock)
 })
 
 test("a VM whose supervisor is stuck is ended from its journal alone", async () => {
