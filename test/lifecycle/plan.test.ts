@@ -9,7 +9,8 @@ import { vmLayout } from "../../src/state/places.ts"
 import { qemu } from "../../src/vmm/qemu.ts"
 
 const spec = (fields: object = {}) => parseSpec({ kernel: "/k", bootArgs: "quiet", ...fields }, { path: "", text: "" })
-const argsOf = (drives: object[]) => planBoot(spec(), "vm", spec({ drives }).drives, ["tsc=1"], undefined).bootArgs
+const found = (drives: object[]) => spec({ drives }).drives.map((drive) => ({ ...drive, device: false }))
+const argsOf = (drives: object[]) => planBoot(spec(), "vm", found(drives), ["tsc=1"], undefined).bootArgs
 
 test.each([
   ["no drive", [], "quiet tsc=1"],
@@ -23,7 +24,7 @@ test.each([
 ])("with %s the command line is right", (_, drives, line) => expect(argsOf(drives)).toBe(line))
 
 test("disks without an id are numbered", () => {
-  const { drives } = spec({ drives: [{ path: "/a", id: "one" }, { path: "/b" }] })
+  const drives = found([{ path: "/a", id: "one" }, { path: "/b" }])
   expect(planBoot(spec(), "vm", drives, [], undefined).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
 })
 
@@ -50,10 +51,20 @@ test("a plan with a jail tells where it is, whose, and what is in it", () => {
     root,
   )
   expect(jailed).toMatchObject({ kernel: `${root}/kernel`, initrd: `${root}/initrd` })
-  const boot = planBoot(jailed, "vm-1", jailed.drives, [], { root, uid: 7, gid: 8 })
-  expect(boot.disks.map(({ path }) => path)).toEqual([`${root}/disk0`, `${root}/disk1`])
+  const drives = [...found([...jailed.drives]), ...found([{ path: "/dev/sdx", id: "raw" }])].map((drive) => ({
+    ...drive,
+    device: drive.id === "raw",
+  }))
+  const boot = planBoot(jailed, "vm-1", drives, [], { root, uid: 7, gid: 8 })
+  expect(boot.disks.map(({ path }) => path)).toEqual([`${root}/disk0`, `${root}/disk1`, "/dev/sdx"])
   const text = planSteps(layout, qemu, program, boot, "/sys/fs/cgroup/banger/vm-1").join("\n")
-  for (const part of ["the uid 7", "move it to /s/jail", "data as private copies", "cgroup/banger/vm-1", "-runas 7:8"])
+  for (const part of [
+    "the uid 7",
+    "move it to /s/jail",
+    "data as private copies; raw as device nodes",
+    "cgroup/banger/vm-1",
+    "-runas 7:8",
+  ])
     expect(text).toContain(part)
 })
 
