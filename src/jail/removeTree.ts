@@ -36,10 +36,9 @@ export function removeTree(parent: number, name: Path, flat?: Flat): void {
 
 function emptyTree(top: number, flat: Flat): void {
   const moved: string[] = []
-  let count = 0
   const onDirectory = (dir: number, entry: Uint8Array) => {
-    const next = `${flat.prefix}${process.pid}-${count++}`
-    if (moveTo(dir, entry, flat.dir, next)) moved.push(next)
+    const next = moveInto(dir, entry, flat)
+    if (next !== undefined) moved.push(next)
   }
   const removeMoved = () => {
     for (let next = moved.pop(); next !== undefined; next = moved.pop()) removeOne(flat.dir, next, onDirectory)
@@ -97,6 +96,19 @@ function removeEntry(dir: number, { name, type }: Entry, onDirectory: OnDirector
   }
 }
 
+/** The name it got there, or undefined when it is gone already. */
+function moveInto(dir: number, entry: Uint8Array, flat: Flat): string | undefined {
+  for (;;) {
+    // A pid would not do: a removal that was killed may have had the same one, in another container or before a reboot.
+    const next = `${flat.prefix}${crypto.randomUUID()}`
+    try {
+      return moveTo(dir, entry, flat.dir, next) ? next : undefined
+    } catch (error) {
+      if (errorCode(error) !== "EEXIST") throw error
+    }
+  }
+}
+
 /** False when it is gone already. */
 function moveTo(dir: number, entry: Uint8Array, to: number, name: string): boolean {
   try {
@@ -104,6 +116,7 @@ function moveTo(dir: number, entry: Uint8Array, to: number, name: string): boole
   } catch (error) {
     const code = errorCode(error)
     if (code === "ENOENT") return false
+    if (code === "EEXIST") throw error
     if (code !== "EPERM" || !makeMutableAt(dir, entry)) throw inTheWay(entry, error)
     renameNoReplace(dir, entry, to, name)
   }
