@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
 import type { Exit } from "banger"
-import { endedWell, exitText, neverStarted } from "../../src/lifecycle/exit.ts"
+import { endedWell, exitText, neverStarted, panicOf } from "../../src/lifecycle/exit.ts"
 import { checkSocketPath, inJail, planBoot, planSteps, shellWords } from "../../src/lifecycle/plan.ts"
 import { nameFromFile } from "../../src/lifecycle/prepare.ts"
 import { traceEvents } from "../../src/lifecycle/trace.ts"
@@ -109,6 +109,19 @@ test.each([
   [neverStarted("no luck"), false, "failed to start"],
 ] as const)("an end is judged and told %#", (ended, well, text) => {
   expect([endedWell(ended), exitText(ended)]).toEqual([well, text])
+})
+
+const PANIC = "Kernel panic - not syncing: no init\n"
+test.each([
+  ["guest panicked", PANIC, "no init"],
+  ["guest panicked", `${PANIC}some daemon's last line\n`, "no init"],
+  ["guest panicked", "", undefined],
+  ["guest reset", PANIC, "no init"],
+  ["killed", PANIC, "no init"],
+  ["guest reset", `${PANIC}goes on\n`, undefined],
+  ["guest powered off", PANIC, undefined],
+] as const)("of a guest whose end is %p the console %p tells the panic %p", (why, text, words) => {
+  expect(panicOf(why, text)).toBe(words)
 })
 
 test("a trace opens in Perfetto: complete events in microseconds", () => {
