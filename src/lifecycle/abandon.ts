@@ -6,14 +6,13 @@ import { inOneLine } from "../terms/failure.ts"
 import { neverStarted } from "./exit.ts"
 import { openJournal } from "./journal.ts"
 import { releaseAll } from "./release.ts"
-import { openState } from "./session.ts"
+import { openState, type State } from "./session.ts"
 
 /**
  * Ends a VM whose supervisor is stuck in a plugin's code, from the journal alone: kills the VMM, releases everything,
  * and makes the record final. No hook runs. Returns what there is to say about it.
  */
-export function abandon(id: string, what: string): readonly string[] {
-  const state = openState()
+export function abandon(id: string, what: string, state: State = openState()): readonly string[] {
   const layout = vmLayout(state.where, id)
   const resources = readHandles(layout.handles) ?? mirroredJournal(getRecord(state.db, id))
   if (resources === undefined) return [`the journal of ${id} cannot be read; nothing was released`]

@@ -29,9 +29,12 @@ export interface Session {
   note(event: VmEvent): void
 }
 
+/** As this program was started with it: a plugin may change its environment, and the watching thread would not see it. */
+const env = { ...process.env }
+
 /** Where this user's VMs live. Nothing is made. */
 export function ownPlaces(): Places {
-  return places(process.env, process.geteuid?.() ?? 0)
+  return places(env, process.geteuid?.() ?? 0)
 }
 
 /** A fresh id and its layout; throws a failure when a path in it would be too long. Nothing is made. */
@@ -50,7 +53,6 @@ export interface State {
 
 /** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. */
 export function openState(): State {
-  const { env } = process
   const named = ownPlaces()
   // Below root's there is what the uids of jails must reach.
   const mode = process.geteuid?.() === 0 ? 0o1711 : 0o1700

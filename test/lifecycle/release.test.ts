@@ -197,20 +197,8 @@ test("a VM that another banger has in its hands is not forgotten; one forgotten 
 test("a VM whose supervisor is stuck is ended from its journal alone", async () => {
   const vm = leftover()
   const child = startVmm(vm)
-  const env = { state: process.env.BANGER_STATE_DIR, runtime: process.env.BANGER_RUNTIME_DIR }
-  Object.assign(process.env, { BANGER_STATE_DIR: vm.where.state, BANGER_RUNTIME_DIR: vm.where.runtime })
-  try {
-    Bun.spawnSync(["chmod", "0700", vm.where.state, vm.where.runtime])
-    expect(abandon(vm.id, "preBoot")).toEqual([expect.stringContaining("its postStop hooks did not run")])
-  } finally {
-    for (const [name, value] of [
-      ["BANGER_STATE_DIR", env.state],
-      ["BANGER_RUNTIME_DIR", env.runtime],
-    ] as const) {
-      if (value === undefined) delete process.env[name]
-      else process.env[name] = value
-    }
-  }
+  const state = { db: openDatabase(vm.where.state), where: vm.where }
+  expect(abandon(vm.id, "preBoot", state)).toEqual([expect.stringContaining("its postStop hooks did not run")])
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(getRecord(vm.db, vm.id)).toMatchObject({ state: "failed", handles: "[]" })
 })
