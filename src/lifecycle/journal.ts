@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite"
 import { errorCode } from "../linux/errors.ts"
+import { ownNamespace } from "../process/procfs.ts"
 import { type Resource, writeHandles } from "../state/handles.ts"
 import { mirrorJournal } from "../state/records.ts"
 import { freeUid } from "../state/uids.ts"
@@ -29,7 +30,7 @@ export function openJournal(db: Database, id: string, path: string, initial: rea
     get resources() {
       return resources
     },
-    acquire: (...added) => change([...resources, ...added]),
+    acquire: (...added) => change([...resources, ...added.map(withNamespace)]),
     refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
     keepOnly(kept) {
       // A VM that was cut short as it was made or removed may have no directory: its record says it all.
@@ -40,6 +41,13 @@ export function openJournal(db: Database, id: string, path: string, initial: rea
 }
 
 // --- internal ---
+
+/** A process that is about to be started has no identity yet that tells its PID namespace. */
+function withNamespace(resource: Resource): Resource {
+  if (resource.kind !== "process" || resource.identity !== null) return resource
+  const pidNamespace = ownNamespace("pid")
+  return pidNamespace === undefined ? resource : { ...resource, pidNamespace }
+}
 
 function unlessMissing(work: () => void): void {
   try {

@@ -2,14 +2,14 @@ import { basename, isAbsolute } from "node:path"
 import { tearDown } from "../jail/tearDown.ts"
 import { close } from "../linux/files.ts"
 import { removeCgroup } from "../process/cgroup.ts"
-import { cannotTell, type Holder, holdersOf } from "../process/holders.ts"
-import { truthOf } from "../process/identity.ts"
+import type { Holder } from "../process/holders.ts"
 import { killProcess } from "../process/kill.ts"
-import type { ProcessIdentity, Resource } from "../state/handles.ts"
+import type { Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import type { Journal } from "./journal.ts"
 import { removeDirectory } from "./removeDirectory.ts"
+import { runningVmm } from "./runningVmm.ts"
 
 /** A killed process has this long to be gone, in milliseconds. */
 const KILL_WAIT = 10_000
@@ -50,9 +50,7 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
 
 function release(resource: Resource, layout: VmLayout, warn: (text: string) => void): void {
   const { id, jails, stage } = layout
-  // A crash between starting the VMM and writing its identity down: it is known by the console it writes to.
-  if (resource.kind === "process" && resource.identity === null) endHeld(holdersOf(layout.consoleLog))
-  else if (resource.kind === "process" && resource.identity !== null) endProcess(resource.identity)
+  if (resource.kind === "process") kill(runningVmm(resource, layout))
   else if (resource.kind === "cgroup") removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
   else if (resource.kind === "jail") tearDown({ base: jails, vmm: resource.vmm, id }, resource.root).forEach(warn)
   else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
@@ -70,14 +68,7 @@ function requireSame(path: string, own: string): string {
   throw new Failure(`${path} in the journal is not ${own}: left alone`)
 }
 
-/** Kills the VMM if it still runs. Throws on "cannot tell": then nothing was signalled. */
-function endProcess(identity: ProcessIdentity): void {
-  const truth = truthOf(identity)
-  if (truth.is === "unknown") throw cannotTell(identity.pid, truth.why, { hint: truth.hint })
-  if (truth.is === "alive") endHeld([{ pid: identity.pid, pidfd: truth.pidfd }])
-}
-
-function endHeld(holders: readonly Holder[]): void {
+function kill(holders: readonly Holder[]): void {
   try {
     for (const { pid, pidfd } of holders) killProcess(pid, pidfd, KILL_WAIT)
   } finally {

@@ -1,9 +1,7 @@
 import { mkdirSync } from "node:fs"
 import { close } from "../linux/files.ts"
-import { cannotTell, holdersOf } from "../process/holders.ts"
-import { truthOf } from "../process/identity.ts"
 import { exclusively } from "../state/database.ts"
-import { type ProcessIdentity, type Resource, readHandles } from "../state/handles.ts"
+import { type Resource, readHandles } from "../state/handles.ts"
 import { takeLock } from "../state/lock.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { deleteRecord, findRecord, mirroredJournal, type VmRecord } from "../state/records.ts"
@@ -11,6 +9,7 @@ import { Failure, joined } from "../terms/failure.ts"
 import { openJournal } from "./journal.ts"
 import { releaseAll } from "./release.ts"
 import { removeDirectory } from "./removeDirectory.ts"
+import { runningVmm } from "./runningVmm.ts"
 import type { State } from "./session.ts"
 
 /**
@@ -58,23 +57,11 @@ function release(state: State, record: VmRecord, layout: VmLayout, force: boolea
 function requireEnded(record: VmRecord, layout: VmLayout, resources: readonly Resource[]): void {
   for (const resource of resources) {
     if (resource.kind !== "process") continue
-    const pids = resource.identity === null ? pidsWritingTo(layout.consoleLog) : pidIfAlive(resource.identity)
-    if (pids.length === 0) continue
+    const running = runningVmm(resource, layout)
+    for (const { pidfd } of running) close(pidfd)
+    if (running.length === 0) continue
+    const pids = running.map(({ pid }) => pid).join(", ")
     const hint = `to kill and remove it: banger rm -f ${record.id}`
-    throw new Failure(`${record.name} (${record.id}) still runs as process ${pids.join(", ")}`, { hint })
+    throw new Failure(`${record.name} (${record.id}) still runs as process ${pids}`, { hint })
   }
-}
-
-function pidsWritingTo(path: string): readonly number[] {
-  const holders = holdersOf(path)
-  for (const { pidfd } of holders) close(pidfd)
-  return holders.map(({ pid }) => pid)
-}
-
-function pidIfAlive(identity: ProcessIdentity): readonly number[] {
-  const truth = truthOf(identity)
-  if (truth.is === "unknown") throw cannotTell(identity.pid, truth.why, { hint: truth.hint })
-  if (truth.is === "dead") return []
-  close(truth.pidfd)
-  return [identity.pid]
 }

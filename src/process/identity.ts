@@ -7,6 +7,9 @@ import type { ProcessIdentity } from "../state/handles.ts"
 import { reason } from "../terms/failure.ts"
 import { ownNamespace, parseStartTime, readProcess } from "./procfs.ts"
 
+/** What to do about a VM of another namespace. */
+export const ELSEWHERE = "do this in the container that the VM was started in"
+
 /** What is known of a process: proven alive (with a pidfd, the caller's to close), proven dead, or neither. */
 export type Truth =
   | { is: "alive"; pidfd: number }
@@ -55,7 +58,7 @@ function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Truth 
   const time = timeNamespace !== undefined && timeNamespace !== ownNamespace("time")
   if (!pid && !time) return undefined
   const why = `it was started in another ${pid ? "PID" : "time"} namespace`
-  return { is: "unknown", why, hint: "do this in the container that the VM was started in" }
+  return { is: "unknown", why, hint: ELSEWHERE }
 }
 
 function compare(identity: ProcessIdentity, pidfd: number): Truth {

@@ -27,7 +27,12 @@ export const resourceSchema = v.variant("kind", [
   /** `root`: the jail's root as `device:inode`, null until it is made; where it is follows from the VMM's name and the id. */
   v.strictObject({ kind: v.literal("jail"), vmm: v.picklist(["qemu", "firecracker"]), root: v.nullable(v.string()) }),
   v.strictObject({ kind: v.literal("cgroup"), path: v.string() }),
-  v.strictObject({ kind: v.literal("process"), identity: v.nullable(processIdentitySchema) }),
+  /** `identity`: null until it is started; until then `pidNamespace` tells where it can be looked for. */
+  v.strictObject({
+    kind: v.literal("process"),
+    identity: v.nullable(processIdentitySchema),
+    pidNamespace: v.optional(v.string()),
+  }),
 ])
 export type Resource = v.InferOutput<typeof resourceSchema>
 

@@ -8,6 +8,7 @@ import { releaseAll } from "../../src/lifecycle/release.ts"
 import { removeVm } from "../../src/lifecycle/remove.ts"
 import { mkfifoAt } from "../../src/linux/files.ts"
 import { AT_FDCWD } from "../../src/linux/guards.ts"
+import { ownNamespace } from "../../src/process/procfs.ts"
 import { type Child, spawn } from "../../src/process/spawn.ts"
 import { openDatabase } from "../../src/state/database.ts"
 import { type Resource, readHandles } from "../../src/state/handles.ts"
@@ -97,6 +98,22 @@ test("a VMM that was started but not written down is found, refused without forc
   removeVm(vm, vm.id, true, unexpected)
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
+})
+
+test("a VMM not written down is looked for only in the namespace that it was started in", async () => {
+  const vm = leftover()
+  vm.journal.acquire({ kind: "process", identity: null })
+  const [entry] = vm.journal.resources.slice(-1)
+  expect(entry).toEqual({ kind: "process", identity: null, pidNamespace: ownNamespace("pid") ?? "" })
+  vm.journal.refine({ kind: "process", identity: null, pidNamespace: "0:4:1" })
+  for (const force of [false, true]) {
+    const error = thrownBy(() => removeVm(vm, vm.id, force, unexpected))
+    expect(error).toMatchObject({
+      message: expect.stringContaining("cannot tell whether vm-1 runs: it was started in another PID namespace"),
+      hint: "do this in the container that the VM was started in",
+    })
+  }
+  expect(existsSync(vm.layout.stage)).toBe(true)
 })
 
 test("when it cannot be told whose a process is, rm says what to do about it, and without force kills nothing", async () => {
