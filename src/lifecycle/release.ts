@@ -22,6 +22,7 @@ const KILL_WAIT = 10_000
 export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: string) => void): readonly Failure[] {
   const failures: Failure[] = []
   const kept: Resource[] = []
+  const seen = { cgroupEmpty: false }
   const attempt = (work: () => void, onFailure: () => void) => {
     try {
       work()
@@ -34,7 +35,7 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
     if (kept.some(({ kind }) => kind === "process" || kind === "cgroup")) kept.unshift(resource)
     else
       attempt(
-        () => release(resource, layout, warn),
+        () => release(resource, layout, seen, warn),
         () => kept.unshift(resource),
       )
   }
@@ -48,10 +49,17 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
 
 // --- internal ---
 
-function release(resource: Resource, layout: VmLayout, warn: (text: string) => void): void {
+function release(
+  resource: Resource,
+  layout: VmLayout,
+  seen: { cgroupEmpty: boolean },
+  warn: (text: string) => void,
+): void {
   const { id, jails, stage } = layout
-  if (resource.kind === "process") kill(runningVmm(resource, layout))
-  else if (resource.kind === "cgroup") removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
+  // A VMM joins its cgroup before its identity is written down.
+  const proven = resource.kind === "process" && resource.identity !== null && seen.cgroupEmpty
+  if (resource.kind === "process") kill(proven ? [] : runningVmm(resource, layout))
+  else if (resource.kind === "cgroup") seen.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
   else if (resource.kind === "jail") tearDown({ base: jails, vmm: resource.vmm, id }, resource.root).forEach(warn)
   else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
   else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))

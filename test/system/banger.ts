@@ -43,6 +43,11 @@ export function killedAt(place: Place, calls: string, count: number, args: reado
   return startAs(place, [...strace, join(root, "dist/banger"), ...args], {}).ended
 }
 
+/** Runs the compiled binary to its end in a PID namespace of its own, as in a container. */
+export function bangerElsewhere(place: Place, args: readonly string[]): Promise<Ended> {
+  return startAs(place, ["unshare", "--pid", "--fork", "--mount-proc", join(root, "dist/banger"), ...args], {}).ended
+}
+
 function startAs(place: Place, argv: readonly string[], env: Record<string, string>): Running {
   const child = Bun.spawn([...argv], {
     stdin: "ignore",
