@@ -38,10 +38,11 @@ const MARK = crypto.randomUUID().slice(0, 13)
 let count = 0
 
 function emptyTree(top: number, flat: Flat): void {
-  const moved: string[] = []
+  const moved: Path[] = []
   const onDirectory = (dir: number, entry: Uint8Array) => {
-    const next = `${flat.prefix}${MARK}-${count++}`
-    if (moveTo(dir, entry, flat.dir, next)) moved.push(next)
+    // Renaming in the directory that is being listed makes some kernels (6.6 to 6.10) list it without end.
+    const next = dir === flat.dir ? entry.slice() : moveInto(dir, entry, flat)
+    if (next !== undefined) moved.push(next)
   }
   empty(top, onDirectory)
   for (let next = moved.pop(); next !== undefined; next = moved.pop()) removeOne(flat.dir, next, onDirectory)
@@ -49,7 +50,7 @@ function emptyTree(top: number, flat: Flat): void {
 
 type OnDirectory = (dir: number, entry: Uint8Array) => void
 
-function removeOne(parent: number, name: string, onDirectory: OnDirectory): void {
+function removeOne(parent: number, name: Path, onDirectory: OnDirectory): void {
   for (let pass = 0; pass < PASSES; pass++) {
     const dir = enter(parent, name)
     if (dir === undefined) return
@@ -96,6 +97,18 @@ function removeEntry(dir: number, { name, type }: Entry, onDirectory: OnDirector
   }
 }
 
+/** The name it got there, or undefined when it is gone already. */
+function moveInto(dir: number, entry: Uint8Array, flat: Flat): string | undefined {
+  for (;;) {
+    const next = `${flat.prefix}${MARK}-${count++}`
+    try {
+      return moveTo(dir, entry, flat.dir, next) ? next : undefined
+    } catch (error) {
+      if (errorCode(error) !== "EEXIST") throw error
+    }
+  }
+}
+
 /** False when it is gone already. */
 function moveTo(dir: number, entry: Uint8Array, to: number, name: string): boolean {
   try {
@@ -103,6 +116,7 @@ function moveTo(dir: number, entry: Uint8Array, to: number, name: string): boole
   } catch (error) {
     const code = errorCode(error)
     if (code === "ENOENT") return false
+    if (code === "EEXIST") throw error
     if (code !== "EPERM" || !makeMutableAt(dir, entry)) throw inTheWay(entry, error)
     renameNoReplace(dir, entry, to, name)
   }

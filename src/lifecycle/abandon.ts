@@ -2,17 +2,17 @@ import { appendEvent } from "../state/events.ts"
 import { readHandles } from "../state/handles.ts"
 import { vmLayout } from "../state/places.ts"
 import { changeState, getRecord, mirroredJournal } from "../state/records.ts"
+import { inOneLine } from "../terms/failure.ts"
 import { neverStarted } from "./exit.ts"
 import { openJournal } from "./journal.ts"
 import { releaseAll } from "./release.ts"
-import { openState } from "./session.ts"
+import { openState, type State } from "./session.ts"
 
 /**
  * Ends a VM whose supervisor is stuck in a plugin's code, from the journal alone: kills the VMM, releases everything,
  * and makes the record final. No hook runs. Returns what there is to say about it.
  */
-export function abandon(id: string, what: string): readonly string[] {
-  const state = openState()
+export function abandon(id: string, what: string, state: State = openState()): readonly string[] {
   const layout = vmLayout(state.where, id)
   const resources = readHandles(layout.handles) ?? mirroredJournal(getRecord(state.db, id))
   if (resources === undefined) return [`the journal of ${id} cannot be read; nothing was released`]
@@ -22,6 +22,6 @@ export function abandon(id: string, what: string): readonly string[] {
   changeState(state.db, id, "failed", exit)
   appendEvent(layout.events, { event: "state", state: "failed", exit })
   state.db.close()
-  const kept = failures.map((failure) => `not released: ${failure.message}`)
+  const kept = failures.map((failure) => `not released: ${inOneLine(failure)}`)
   return [...said, ...kept, "the VM was killed and cleaned up; its postStop hooks did not run"]
 }

@@ -1,6 +1,7 @@
 import type { Exit } from "banger"
 import type { VmLayout } from "../state/places.ts"
-import { findPanic, tailOf } from "../vmm/console.ts"
+import { tailOf } from "../vmm/console.ts"
+import { findPanic } from "../vmm/panic.ts"
 import type { Vmm } from "../vmm/vmm.ts"
 import type { Machine } from "./machine.ts"
 
@@ -10,14 +11,25 @@ const CONSOLE_TAIL = 8 * 1024
 /** How a VM ended whose VMM has gone. */
 export async function describeExit(vmm: Vmm, machine: Machine, layout: VmLayout, requested: boolean): Promise<Exit> {
   const { code, signal } = await machine.child.exited
+  const why = vmm.reason({ code, signal, announced: machine.control.announced() })
   return {
-    reason: vmm.reason({ code, signal, announced: machine.control.announced() }),
+    reason: why,
     requested,
     code,
     signal,
-    panic: findPanic(tailOf(layout.consoleLog, CONSOLE_TAIL)),
+    panic: panicOf(why, tailOf(layout.consoleLog, CONSOLE_TAIL)),
     detail: tailOf(layout.vmmLog, 2000).trim() || undefined,
   }
+}
+
+/**
+ * The kernel's words of a panic. What a guest without a pvpanic driver has only on its console is believed when its
+ * console ends with it, and it did not go on to power itself off. Pure.
+ */
+export function panicOf(why: Exit["reason"], consoleTail: string): string | undefined {
+  const panic = findPanic(consoleTail)
+  if (why === "guest panicked") return panic?.words
+  return panic?.last && why !== "guest powered off" ? panic.words : undefined
 }
 
 /** The exit of a VM whose VMM never ran. */

@@ -1,4 +1,6 @@
 import type { Database } from "bun:sqlite"
+import { errorCode } from "../linux/errors.ts"
+import { ownNamespace } from "../process/procfs.ts"
 import { type Resource, writeHandles } from "../state/handles.ts"
 import { mirrorJournal } from "../state/records.ts"
 import { freeUid } from "../state/uids.ts"
@@ -18,8 +20,9 @@ export interface Journal {
 export function openJournal(db: Database, id: string, path: string, initial: readonly Resource[] = []): Journal {
   let resources = initial
   let generation = 0
-  const change = (next: readonly Resource[]) => {
-    writeHandles(path, ++generation, next)
+  const write = (next: readonly Resource[]) => writeHandles(path, ++generation, next)
+  const change = (next: readonly Resource[], toFile = write) => {
+    toFile(next)
     mirrorJournal(db, id, next)
     resources = next
   }
@@ -27,11 +30,29 @@ export function openJournal(db: Database, id: string, path: string, initial: rea
     get resources() {
       return resources
     },
-    acquire: (...added) => change([...resources, ...added]),
+    acquire: (...added) => change([...resources, ...added.map(withNamespace)]),
     refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
     keepOnly(kept) {
-      change(kept)
+      // A VM that was cut short as it was made or removed may have no directory: its record says it all.
+      change(kept, (next) => unlessMissing(() => write(next)))
       if (!kept.some(({ kind }) => kind === "jail")) freeUid(db, id)
     },
+  }
+}
+
+// --- internal ---
+
+/** A process that is about to be started has no identity yet that tells its PID namespace. */
+function withNamespace(resource: Resource): Resource {
+  if (resource.kind !== "process" || resource.identity !== null) return resource
+  const pidNamespace = ownNamespace("pid")
+  return pidNamespace === undefined ? resource : { ...resource, pidNamespace }
+}
+
+function unlessMissing(work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error
   }
 }

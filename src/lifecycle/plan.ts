@@ -6,6 +6,9 @@ import type { Boot, Confinement, Program, Vmm } from "../vmm/vmm.ts"
 
 type Drive = Spec["drives"][number]
 
+/** A drive of which it was looked up whether it is a block device. */
+export type FoundDrive = Drive & { readonly device: boolean }
+
 /**
  * The boot of a spec with these drives (its own, and those that hooks added), the words that the VMM adds to the
  * command line, and the jail it goes into. Pure.
@@ -13,7 +16,7 @@ type Drive = Spec["drives"][number]
 export function planBoot(
   spec: Spec,
   vmName: string,
-  drives: readonly Drive[],
+  drives: readonly FoundDrive[],
   vmmArgs: readonly string[],
   confinement: Confinement | undefined,
 ): Boot {
@@ -24,7 +27,12 @@ export function planBoot(
     bootArgs: [spec.bootArgs, ...rootArgs(drives), ...vmmArgs].join(" "),
     vcpus: spec.vcpus,
     memoryMiB: spec.memory,
-    disks: drives.map(({ id, path, readonly }, index) => ({ id: id ?? `disk${index}`, path, readonly })),
+    disks: drives.map(({ id, path, readonly, device }, index) => ({
+      id: id ?? `disk${index}`,
+      path,
+      readonly,
+      device,
+    })),
     network: spec.network,
     confinement,
   }
@@ -80,12 +88,14 @@ export function shellWords(argv: readonly string[]): string {
 // --- internal ---
 
 function jailSteps(layout: VmLayout, boot: Boot, { uid }: Confinement): readonly string[] {
-  const writable = boot.disks.filter((disk) => !disk.readonly).map(({ id }) => id)
-  const copies = writable.length === 0 ? "" : `; ${writable.join(", ")} as private copies`
+  const devices = boot.disks.filter(({ device }) => device)
+  const copied = boot.disks.filter(({ device, readonly }) => !device && !readonly)
+  const named = (disks: Boot["disks"], as: string) =>
+    disks.length === 0 ? "" : `; ${disks.map(({ id }) => id).join(", ")} as ${as}`
   return [
     `take the uid ${uid} for this VM alone`,
     `make a jail in ${layout.jails} (its root 0700), mounted on itself nosuid, nodev, noexec`,
-    `stage the kernel, the initrd and what is only read by read-only binds${copies}`,
+    `stage the kernel, the initrd and what is only read by read-only binds${named(copied, "private copies")}${named(devices, "device nodes")}`,
   ]
 }
 

@@ -1,16 +1,15 @@
 import { basename, isAbsolute } from "node:path"
 import { tearDown } from "../jail/tearDown.ts"
 import { close } from "../linux/files.ts"
-import { pidfdExited, pidfdSignal } from "../linux/pidfd.ts"
 import { removeCgroup } from "../process/cgroup.ts"
-import { processesWritingTo } from "../process/holders.ts"
-import { truthOf } from "../process/identity.ts"
-import { SIGKILL } from "../process/spawn.ts"
-import type { ProcessIdentity, Resource } from "../state/handles.ts"
+import type { Holder } from "../process/holders.ts"
+import { killProcess } from "../process/kill.ts"
+import type { Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import type { Journal } from "./journal.ts"
 import { removeDirectory } from "./removeDirectory.ts"
+import { runningVmm } from "./runningVmm.ts"
 
 /** A killed process has this long to be gone, in milliseconds. */
 const KILL_WAIT = 10_000
@@ -23,6 +22,7 @@ const KILL_WAIT = 10_000
 export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: string) => void): readonly Failure[] {
   const failures: Failure[] = []
   const kept: Resource[] = []
+  const seen = { cgroupEmpty: false }
   const attempt = (work: () => void, onFailure: () => void) => {
     try {
       work()
@@ -35,7 +35,7 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
     if (kept.some(({ kind }) => kind === "process" || kind === "cgroup")) kept.unshift(resource)
     else
       attempt(
-        () => release(resource, layout, warn),
+        () => release(resource, layout, seen, warn),
         () => kept.unshift(resource),
       )
   }
@@ -49,11 +49,17 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
 
 // --- internal ---
 
-function release(resource: Resource, layout: VmLayout, warn: (text: string) => void): void {
+function release(
+  resource: Resource,
+  layout: VmLayout,
+  seen: { cgroupEmpty: boolean },
+  warn: (text: string) => void,
+): void {
   const { id, jails, stage } = layout
-  if (resource.kind === "process" && resource.identity === null) requireNobody(layout)
-  else if (resource.kind === "process" && resource.identity !== null) endProcess(resource.identity)
-  else if (resource.kind === "cgroup") removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
+  // A VMM joins its cgroup before its identity is written down.
+  const proven = resource.kind === "process" && resource.identity !== null && seen.cgroupEmpty
+  if (resource.kind === "process") kill(proven ? [] : runningVmm(resource, layout))
+  else if (resource.kind === "cgroup") seen.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
   else if (resource.kind === "jail") tearDown({ base: jails, vmm: resource.vmm, id }, resource.root).forEach(warn)
   else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
   else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))
@@ -70,23 +76,10 @@ function requireSame(path: string, own: string): string {
   throw new Failure(`${path} in the journal is not ${own}: left alone`)
 }
 
-/** Kills the VMM if it still runs. Throws on "cannot tell": then nothing was signalled. */
-function endProcess(identity: ProcessIdentity): void {
-  const truth = truthOf(identity)
-  if (truth.is === "unknown") throw new Failure(`cannot tell whether process ${identity.pid} is this VM: ${truth.why}`)
-  if (truth.is === "dead") return
+function kill(holders: readonly Holder[]): void {
   try {
-    pidfdSignal(truth.pidfd, SIGKILL)
-    if (!pidfdExited(truth.pidfd, KILL_WAIT)) throw new Failure(`process ${identity.pid} does not die`)
+    for (const { pid, pidfd } of holders) killProcess(pid, pidfd, KILL_WAIT)
   } finally {
-    close(truth.pidfd)
+    for (const { pidfd } of holders) close(pidfd)
   }
-}
-
-/** A crash between starting the VMM and writing its identity down: it is known by the console it writes to. */
-function requireNobody(layout: VmLayout): void {
-  const pids = processesWritingTo(layout.consoleLog)
-  if (pids.length === 0) return
-  const hint = `make sure that it is this VM's, then end it: kill -9 ${pids.join(" ")}`
-  throw new Failure(`process ${pids.join(", ")} writes to ${layout.consoleLog}`, { hint })
 }

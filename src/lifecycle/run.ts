@@ -17,6 +17,7 @@ import { type Overrides, type Prepared, prepare } from "./prepare.ts"
 import { prefixed, type Report } from "./report.ts"
 import type { HookRunner } from "./runHooks.ts"
 import { createSession, layoutFor, openState } from "./session.ts"
+import { findDrive } from "./stageVm.ts"
 import { supervise } from "./supervise.ts"
 import { connectTerminal } from "./terminal.ts"
 import { startTrace } from "./trace.ts"
@@ -117,7 +118,8 @@ function limited(prepared: Prepared, timeout: number | undefined): Prepared {
 function plan({ spec }: Prepared, program: Program, { jail, cgroup }: Confining): Plan {
   const { id, layout } = layoutFor(spec.name)
   const root = jail && jailRoot({ base: layout.jails, vmm: qemu.name, id })
-  const planned = root === undefined ? spec : inJail(spec, root)
+  const found = { ...spec, drives: spec.drives.map(findDrive) }
+  const planned = root === undefined ? found : inJail(found, root)
   const uid = jail?.uid ?? UID_RANGE.first
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
   const boot = planBoot(planned, id, planned.drives, qemu.bootArgs(spec.bootArgs), confinement)
@@ -153,7 +155,7 @@ async function boot(
         : connectTerminal(session.layout.consoleInput, () => interrupts.press("SIGINT")),
   })
   try {
-    forgetOldest(state)
+    forgetOldest(state, id)
   } catch (error) {
     // The run itself is over and done; the next one tries again.
     request.report.warn(`old VMs could not be forgotten: ${reason(error)}`)

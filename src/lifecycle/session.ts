@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite"
 import { mkdirSync } from "node:fs"
 import { replaceFile } from "../state/atomic.ts"
 import { bootId } from "../state/bootId.ts"
-import { openDatabase } from "../state/database.ts"
+import { exclusively, openDatabase } from "../state/database.ts"
 import { ensurePrivateDirectory } from "../state/directory.ts"
 import { appendEvent, type VmEvent } from "../state/events.ts"
 import { takeLock } from "../state/lock.ts"
@@ -10,6 +10,7 @@ import { type Places, places, type VmLayout, vmLayout } from "../state/places.ts
 import { changeState, deleteRecord, insertRecord } from "../state/records.ts"
 import { newVmId } from "../state/vmId.ts"
 import type { VmState } from "../state/vmState.ts"
+import { Failure } from "../terms/failure.ts"
 import { type Journal, openJournal } from "./journal.ts"
 import { checkSocketPath } from "./plan.ts"
 import type { Prepared } from "./prepare.ts"
@@ -28,9 +29,12 @@ export interface Session {
   note(event: VmEvent): void
 }
 
+/** As this program was started with it: a plugin may change its environment, and the watching thread would not see it. */
+const env = { ...process.env }
+
 /** Where this user's VMs live. Nothing is made. */
 export function ownPlaces(): Places {
-  return places(process.env, process.geteuid?.() ?? 0)
+  return places(env, process.geteuid?.() ?? 0)
 }
 
 /** A fresh id and its layout; throws a failure when a path in it would be too long. Nothing is made. */
@@ -49,7 +53,6 @@ export interface State {
 
 /** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. */
 export function openState(): State {
-  const { env } = process
   const named = ownPlaces()
   // Below root's there is what the uids of jails must reach.
   const mode = process.geteuid?.() === 0 ? 0o1711 : 0o1700
@@ -65,7 +68,7 @@ export function openState(): State {
 export function createSession(prepared: Prepared, vmm: string, id: string, { db, where }: State): Session {
   const layout = vmLayout(where, id)
   const { loaded, spec } = prepared
-  insertRecord(db, {
+  const record = {
     id,
     name: spec.name,
     vmm,
@@ -73,20 +76,38 @@ export function createSession(prepared: Prepared, vmm: string, id: string, { db,
     plugin_path: loaded.source.path,
     plugin_sha256: loaded.sha256,
     spec: JSON.stringify(spec),
-  })
-  try {
-    mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
-    takeLock(layout.lock)
-    replaceFile(layout.plugin, `${JSON.stringify({ path: loaded.source.path, sha256: loaded.sha256 })}\n`)
-    return openSession(db, id, layout)
-  } catch (error) {
+  }
+  const undo = () => {
     removeDirectory(layout.dir)
     deleteRecord(db, id)
+  }
+  // Whoever finds the record finds the VM's lock held too, unless this process is gone.
+  exclusively(where.state, () => {
+    insertRecord(db, record)
+    undoing(undo, () => makeDirectory(layout))
+  })
+  return undoing(undo, () => {
+    replaceFile(layout.plugin, `${JSON.stringify({ path: loaded.source.path, sha256: loaded.sha256 })}\n`)
+    return openSession(db, id, layout)
+  })
+}
+
+// --- internal ---
+
+function undoing<T>(undo: () => void, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    undo()
     throw error
   }
 }
 
-// --- internal ---
+function makeDirectory(layout: VmLayout): void {
+  mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
+  if (takeLock(layout.lock) !== undefined) return
+  throw new Failure(`another process holds ${layout.lock}`, { hint: "end it, then run the VM again" })
+}
 
 function openSession(db: Database, id: string, layout: VmLayout): Session {
   let state: VmState = "creating"

@@ -10,7 +10,7 @@ import { takeUid } from "../state/uids.ts"
 import { usage } from "../terms/failure.ts"
 import type { Boot, Vmm } from "../vmm/vmm.ts"
 import { type Confining, ownerOf } from "./confinement.ts"
-import { inJail, planBoot } from "./plan.ts"
+import { type FoundDrive, inJail, planBoot } from "./plan.ts"
 import type { Session } from "./session.ts"
 
 type Drive = Spec["drives"][number]
@@ -53,16 +53,22 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   return confining.jail === undefined ? stagePlain(staging) : stageJail(staging, confining.jail)
 }
 
+/** Looks up whether a drive of the host is a block device. */
+export function findDrive(drive: Drive): FoundDrive {
+  const device = withDescriptor(openNamed(drive.path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
+  return { ...drive, device }
+}
+
 // --- internal ---
 
 /** Without a jail the VMM uses the files where they are. */
 function stagePlain({ session, spec, vmmArgs }: Staging): VmStage {
   session.journal.acquire({ kind: "stage", path: session.layout.stage })
   const root = makeStage(session.layout.stage)
-  const drives = [...spec.drives]
+  const drives = spec.drives.map(findDrive)
   return {
     root,
-    add: async (drive) => void drives.push(drive),
+    add: async (drive) => void drives.push(findDrive(drive)),
     finish: () => ({ boot: planBoot(spec, session.id, drives, vmmArgs, undefined), becomes: undefined }),
     close: () => closeStage(root),
   }
@@ -79,10 +85,10 @@ async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]
     inode = root
     journal.refine({ kind: "jail", vmm, root })
   })
-  const drives: Drive[] = []
+  const drives: FoundDrive[] = []
   const add = async (drive: Drive) => {
-    const index = drives.push(drive) - 1
-    drives[index] = { ...drive, path: await stageDrive(jail, drive, `disk${index}`, signal) }
+    const index = drives.push({ ...drive, device: false }) - 1
+    drives[index] = { ...drive, ...(await stageDrive(jail, drive, `disk${index}`, signal)) }
   }
   try {
     await stageFile(jail, "kernel", spec.kernel, READONLY, signal)
@@ -104,17 +110,23 @@ async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]
 
 const READONLY = { readonly: true, way: undefined }
 
-/** Stages a disk and returns its path; one that a hook has staged is there already. */
-async function stageDrive(jail: Jail, drive: Drive, name: string, signal: AbortSignal): Promise<string> {
+/** Stages a disk and returns where it is; one that a hook has staged is there already. */
+async function stageDrive(
+  jail: Jail,
+  drive: Drive,
+  name: string,
+  signal: AbortSignal,
+): Promise<Pick<FoundDrive, "path" | "device">> {
   const { path, readonly, stage: way } = drive
   const staged = `${jail.path}/`
-  if (path.startsWith(staged)) return requireStaged(jail, path, path.slice(staged.length))
-  if (isBlockDevice(path)) {
+  if (path.startsWith(staged)) return { path: requireStaged(jail, path, path.slice(staged.length)), device: false }
+  const { device } = findDrive(drive)
+  if (device) {
     if (way !== undefined)
       throw usage(`drives: ${path} is a block device, which is not staged as a file`, "leave `stage` out")
     makeNode(jail, name, blockDevice(path))
   } else await stageFile(jail, name, path, { readonly, way }, signal)
-  return `${jail.path}/${name}`
+  return { path: `${jail.path}/${name}`, device }
 }
 
 function requireStaged(jail: Jail, path: string, name: string): string {
@@ -122,8 +134,4 @@ function requireStaged(jail: Jail, path: string, name: string): string {
     if (!isType(statDescriptor(fd), S.IFREG)) throw usage(`drives: ${path} is not a regular file`)
   })
   return path
-}
-
-function isBlockDevice(path: string): boolean {
-  return withDescriptor(openNamed(path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
 }

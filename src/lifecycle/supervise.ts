@@ -1,5 +1,5 @@
 import type { Exit } from "banger"
-import { Failure, isFailure, reason } from "../terms/failure.ts"
+import { Failure, inOneLine, isFailure, reason } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import type { Program, Vmm } from "../vmm/vmm.ts"
 import type { Confining } from "./confinement.ts"
@@ -150,7 +150,7 @@ async function finish(
   const onFailure = (error: unknown) => report.error(reason(error))
   await runHooks(run, "postStop", (hooks, signal) => hooks.postStop?.(context(signal)), { onFailure })
   const leftovers = releaseAll(session.journal, session.layout, report.warn)
-  for (const leftover of leftovers) report.error(`not released: ${leftover.message}`)
+  for (const leftover of leftovers) report.error(`not released: ${inOneLine(leftover)}`)
   const notReleased = leftovers.length === 0 ? undefined : new Failure(`not everything of ${session.id} was released`)
   const badEnd = endedWell(exit) ? undefined : new Failure(`the VM ended badly: ${exitText(exit)}`)
   const failure = interrupts.failure() ?? failed ?? notReleased ?? badEnd

@@ -62,20 +62,24 @@ export function joinCgroup(path: string, pid: number): void {
 
 /**
  * Kills every process in a cgroup, also those being forked meanwhile (cgroup.kill, Linux 5.14), waits until it is
- * empty, and removes it. Gone already is success. Throws when it is not empty in `timeoutMs`.
+ * empty, and removes it. Returns whether it was there, so that what was in it is proven gone. Throws when it is not
+ * empty in `timeoutMs`.
  */
-export function removeCgroup(path: string, timeoutMs: number): void {
+export function removeCgroup(path: string, timeoutMs: number): boolean {
   const at = path.lastIndexOf("/")
   const name = path.slice(at + 1)
+  let wasThere = false
   ignoring("ENOENT", () =>
     withDescriptor(openAt(AT_FDCWD, path.slice(0, at), O.PATH | O_DIRECTORY | O_NOFOLLOW), (parent) => {
       withDescriptor(enter(parent, name), (dir) => {
         write(dir, "cgroup.kill", "1")
         awaitEmpty(dir, path, timeoutMs)
       })
+      wasThere = true
       rmdirAt(parent, name)
     }),
   )
+  return wasThere
 }
 
 /** Whether a cgroup.events text says that no process is in the cgroup. Pure. */

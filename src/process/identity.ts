@@ -5,10 +5,16 @@ import { pidfdExited, pidfdOpen } from "../linux/pidfd.ts"
 import { bootId } from "../state/bootId.ts"
 import type { ProcessIdentity } from "../state/handles.ts"
 import { reason } from "../terms/failure.ts"
-import { parseStartTime, readProcess } from "./procfs.ts"
+import { ownNamespace, parseStartTime, readProcess } from "./procfs.ts"
+
+/** What to do about a VM of another namespace. */
+export const ELSEWHERE = "do this in the container that the VM was started in"
 
 /** What is known of a process: proven alive (with a pidfd, the caller's to close), proven dead, or neither. */
-export type Truth = { is: "alive"; pidfd: number } | { is: "dead"; why: string } | { is: "unknown"; why: string }
+export type Truth =
+  | { is: "alive"; pidfd: number }
+  | { is: "dead"; why: string }
+  | { is: "unknown"; why: string; hint?: string }
 
 /**
  * The identity of a child of ours that was not waited for yet, so that its pid is surely its own. It has our uid and
@@ -19,7 +25,9 @@ export function identifyChild(pid: number, becomes?: { uid: number; root: string
   const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
   if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
   const own = { uid: process.geteuid?.() ?? 0, root: inodeOf(statPath("/")) }
-  return { pid, startTime, ...own, bootId: bootId(), ...(becomes === undefined ? {} : { becomes }) }
+  const known = { pid, startTime, ...own, bootId: bootId(), ...(becomes === undefined ? {} : { becomes }) }
+  const [pidNamespace, timeNamespace] = [ownNamespace("pid"), ownNamespace("time")]
+  return { ...known, ...(pidNamespace && { pidNamespace }), ...(timeNamespace && { timeNamespace }) }
 }
 
 /**
@@ -28,6 +36,8 @@ export function identifyChild(pid: number, becomes?: { uid: number; root: string
  */
 export function truthOf(identity: ProcessIdentity): Truth {
   if (identity.bootId !== bootId()) return { is: "dead", why: "the host was rebooted since" }
+  const elsewhere = namespaceAway(identity)
+  if (elsewhere !== undefined) return elsewhere
   let pidfd: number
   try {
     pidfd = pidfdOpen(identity.pid)
@@ -41,6 +51,15 @@ export function truthOf(identity: ProcessIdentity): Truth {
 }
 
 // --- internal ---
+
+/** A pid, and a start time, mean something else in another namespace: a live VM would be taken for dead. */
+function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Truth | undefined {
+  const pid = pidNamespace !== undefined && pidNamespace !== ownNamespace("pid")
+  const time = timeNamespace !== undefined && timeNamespace !== ownNamespace("time")
+  if (!pid && !time) return undefined
+  const why = `it was started in another ${pid ? "PID" : "time"} namespace`
+  return { is: "unknown", why, hint: ELSEWHERE }
+}
 
 function compare(identity: ProcessIdentity, pidfd: number): Truth {
   const { pid } = identity

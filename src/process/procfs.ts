@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { errorCode } from "../linux/errors.ts"
 import { inodeOf, statPath } from "../linux/files.ts"
 
 /** Start time of a process in clock ticks after boot: field 22 of the text of /proc/PID/stat (proc(5)). */
@@ -14,6 +15,22 @@ export function parseSingleUid(status: string): number | undefined {
   const uids = /^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$/m.exec(status)?.slice(1).map(Number)
   const [first] = uids ?? []
   return first !== undefined && uids?.every((uid) => uid === first) ? first : undefined
+}
+
+/** The capabilities a process has or can give itself (CapPrm), from the text of /proc/PID/status. */
+export function parsePermitted(status: string): bigint | undefined {
+  const [, hex] = /^CapPrm:\t([0-9a-f]+)$/m.exec(status) ?? []
+  return hex === undefined ? undefined : BigInt(`0x${hex}`)
+}
+
+/** Which PID or time namespace this process is in, as `device:inode`; undefined where the kernel has none. */
+export function ownNamespace(kind: "pid" | "time"): string | undefined {
+  try {
+    return inodeOf(statPath(`/proc/self/ns/${kind}`))
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined
+    throw error
+  }
 }
 
 /** What /proc says of a process right now. Throws a system error (ENOENT, ESRCH, EACCES). */

@@ -1,10 +1,12 @@
 import { closeSync, openSync } from "node:fs"
 import { O } from "../linux/constants.ts"
-import { errorCode } from "../linux/errors.ts"
 import { close } from "../linux/files.ts"
-import { pidfdOpen, pidfdSignal } from "../linux/pidfd.ts"
+import { pidfdOpen } from "../linux/pidfd.ts"
 import type { ProcessIdentity } from "../state/handles.ts"
 import { identifyChild } from "./identity.ts"
+import { SIGKILL, signalProcess } from "./kill.ts"
+
+export { SIGKILL }
 
 /** How to start a VMM. */
 export interface Launch {
@@ -28,8 +30,6 @@ export interface Child {
   /** Sends a signal through the pidfd: this process or none. A process that has ended is no error. */
   signal(number: number): void
 }
-
-export const SIGKILL = 9
 
 /**
  * Starts a process in a session of its own, with umask 077, an empty environment, `/` as working directory and no
@@ -66,22 +66,25 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
     process.umask(umask)
   }
   // Both before the next turn of the event loop, in which the child could be waited for and its pid given away.
-  const pidfd = pidfdOpen(child.pid)
-  const identity = identifyChild(child.pid, launch.becomes)
+  const { pidfd, identity } = identify(child, launch.becomes)
   let ended = false
   const exited = child.exited.then(() => {
     ended = true
     close(pidfd)
     return { code: child.exitCode, signal: child.signalCode === null ? null : String(child.signalCode) }
   })
-  return { identity, exited, signal: (number) => ended || signalQuietly(pidfd, number) }
+  return { identity, exited, signal: (number) => ended || signalProcess(pidfd, number) }
 }
 
-function signalQuietly(pidfd: number, number: number): void {
+/** Throws with the child killed: nobody could tell later whose it is. */
+function identify(child: Bun.Subprocess, becomes: Launch["becomes"]): { pidfd: number; identity: ProcessIdentity } {
+  let pidfd: number | undefined
   try {
-    pidfdSignal(pidfd, number)
+    pidfd = pidfdOpen(child.pid)
+    return { pidfd, identity: identifyChild(child.pid, becomes) }
   } catch (error) {
-    // It ended before the signal came, which is what the signal was for.
-    if (errorCode(error) !== "ESRCH") throw error
+    child.kill(SIGKILL)
+    if (pidfd !== undefined) close(pidfd)
+    throw error
   }
 }

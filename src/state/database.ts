@@ -35,12 +35,17 @@ export function openDatabase(stateDirectory: string): Database {
   const path = join(stateDirectory, "state.db")
   try {
     // One at a time: SQLite answers "locked" at once, without waiting, to some of those who make a database together.
-    return withLock(join(stateDirectory, "state.lock"), () => open(path))
+    return exclusively(stateDirectory, () => open(path))
   } catch (error) {
     if (error instanceof Failure) throw error
     const hint = "nothing was changed; check the file, the space left on its disk and its owner"
     throw new Failure(`${path}: cannot be used: ${reason(error)}`, { hint, cause: error })
   }
+}
+
+/** Runs `work` while no other banger does so with the same state directory. */
+export function exclusively<T>(stateDirectory: string, work: () => T): T {
+  return withLock(join(stateDirectory, "state.lock"), work)
 }
 
 // --- internal ---

@@ -12,6 +12,9 @@ export const processIdentitySchema = v.strictObject({
   uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
   /** `device:inode` of the process's root directory. */
   root: v.string(),
+  /** `device:inode` of the PID namespace that its pid is of, and of the time namespace that its start time is of. */
+  pidNamespace: v.optional(v.string()),
+  timeNamespace: v.optional(v.string()),
   /** The uid and root directory it goes over to while it starts, when it is jailed. */
   becomes: v.optional(v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })),
 })
@@ -24,7 +27,12 @@ export const resourceSchema = v.variant("kind", [
   /** `root`: the jail's root as `device:inode`, null until it is made; where it is follows from the VMM's name and the id. */
   v.strictObject({ kind: v.literal("jail"), vmm: v.picklist(["qemu", "firecracker"]), root: v.nullable(v.string()) }),
   v.strictObject({ kind: v.literal("cgroup"), path: v.string() }),
-  v.strictObject({ kind: v.literal("process"), identity: v.nullable(processIdentitySchema) }),
+  /** `identity`: null until it is started; until then `pidNamespace` tells where it can be looked for. */
+  v.strictObject({
+    kind: v.literal("process"),
+    identity: v.nullable(processIdentitySchema),
+    pidNamespace: v.optional(v.string()),
+  }),
 ])
 export type Resource = v.InferOutput<typeof resourceSchema>
 

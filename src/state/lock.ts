@@ -1,16 +1,26 @@
 import { LOCK, O, O_NOFOLLOW } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
-import { close, flock, openAt } from "../linux/files.ts"
+import { close, flock, openAt, withDescriptor } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
+import { Failure } from "../terms/failure.ts"
 
-/** Runs `work` while no other process does so with the same lock file, waiting for its turn. The file stays. */
-export function withLock<T>(path: string, work: () => T): T {
-  const fd = openAt(AT_FDCWD, path, O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
-  try {
-    flock(fd, LOCK.EX)
-    return work()
-  } finally {
-    close(fd)
+/** Who holds a lock that others wait for does so for milliseconds; one that has it this long, in milliseconds, is stuck. */
+const PATIENCE = 10_000
+
+/** How long to wait, in milliseconds, before trying again. */
+const RETRY = 10
+
+/**
+ * Runs `work` while no other process does so with the same lock file, waiting for its turn. The file stays. Throws a
+ * failure when the turn does not come in `patience` milliseconds.
+ */
+export function withLock<T>(path: string, work: () => T, patience: number = PATIENCE): T {
+  const deadline = performance.now() + patience
+  for (;;) {
+    const fd = takeLock(path)
+    if (fd !== undefined) return withDescriptor(fd, work)
+    if (performance.now() >= deadline) throw stuck(path)
+    Bun.sleepSync(RETRY)
   }
 }
 
@@ -28,4 +38,11 @@ export function takeLock(path: string): number | undefined {
     if (errorCode(error) === "EAGAIN") return undefined
     throw error
   }
+}
+
+// --- internal ---
+
+function stuck(path: string): Failure {
+  const hint = `find who holds it: fuser -v ${path}; end it if it is stuck, then try again`
+  return new Failure(`another process does not let go of ${path}`, { hint })
 }

@@ -30,6 +30,18 @@ export class Failure extends Error {
   }
 }
 
+/** Several failures of one thing as one, with all that the user can do next. */
+export function joined(subject: string, failures: readonly Failure[]): Failure {
+  const hints = new Set(failures.map(({ hint }) => hint).filter((hint) => hint !== undefined))
+  const message = `${subject}: ${failures.map((failure) => failure.message).join("; ")}`
+  return new Failure(message, { hint: hints.size === 0 ? undefined : [...hints].join("\n"), cause: failures[0] })
+}
+
+/** A failure's message and hint in one line. */
+export function inOneLine({ message, hint }: Failure): string {
+  return hint === undefined ? message : `${message} (${hint})`
+}
+
 /** A failure of what the user typed or wrote: exit code 2. */
 export function usage(message: string, hint?: string, cause?: unknown): Failure {
   return new Failure(message, { hint, exit: EXIT.usage, cause })

@@ -70,11 +70,6 @@ export function follow(path: string, limit: number, sink: Sink): Follower {
   }
 }
 
-/** The kernel's own words in a console's last bytes, when it panicked there. */
-export function findPanic(consoleTail: string): string | undefined {
-  return /^(?:\[ *\d+\.\d+\] )?Kernel panic - not syncing: ([^\r\n]*)/m.exec(consoleTail)?.[1]?.trim()
-}
-
 /** The last bytes of a file as text; empty when there is none. */
 export function tailOf(path: string, bytes: number): string {
   let fd: number

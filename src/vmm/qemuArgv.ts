@@ -52,8 +52,11 @@ function confinementArgv({ root, uid, gid }: Confinement, version: Version): rea
 function diskArgv(disks: readonly Disk[]): readonly string[] {
   return disks.flatMap((disk, index) => {
     const node = `disk${index}`
-    const file = { driver: "file", filename: disk.path, "read-only": disk.readonly, locking: "auto" }
+    const driver = disk.device ? "host_device" : "file"
+    const file = { driver, filename: disk.path, "read-only": disk.readonly, locking: "auto" }
     const blockdev = { driver: "raw", "node-name": node, "read-only": disk.readonly, file }
-    return ["-blockdev", JSON.stringify(blockdev), "-device", `virtio-blk-device,drive=${node},serial=${disk.id}`]
+    // The guest hears of a full or broken disk of the host; QEMU would pause it when the disk is full, for ever.
+    const device = `virtio-blk-device,drive=${node},serial=${disk.id},werror=report,rerror=report`
+    return ["-blockdev", JSON.stringify(blockdev), "-device", device]
   })
 }

@@ -5,6 +5,8 @@ export interface Disk {
   readonly id: string
   readonly path: string
   readonly readonly: boolean
+  /** Whether it is a block device, not a file. */
+  readonly device: boolean
 }
 
 /** What a VMM boots. Paths are as the VMM sees them. */

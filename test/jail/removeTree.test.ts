@@ -28,6 +28,15 @@ test("a tree goes, and what its symlinks point to stays", () => {
   expect(readFileSync(join(directory.path, "outside/deep/file"), "utf8")).toBe("kept")
 })
 
+test("what a removal by the same pid left when it was killed is in nobody's way", () => {
+  for (const name of ["a", `.removing-${process.pid}-0`, `.removing-${process.pid}-1`]) {
+    mkdirSync(join(directory.path, "tree", name, "inside"), { recursive: true })
+    writeFileSync(join(directory.path, "tree", name, "file"), "x")
+  }
+  remove("tree")
+  expect(readdirSync(directory.path)).toEqual([])
+})
+
 test("what is gone already is success", () => {
   remove("tree")
   mkdirSync(join(directory.path, "tree"))

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
 import type { Exit } from "banger"
-import { endedWell, exitText, neverStarted } from "../../src/lifecycle/exit.ts"
+import { endedWell, exitText, neverStarted, panicOf } from "../../src/lifecycle/exit.ts"
 import { checkSocketPath, inJail, planBoot, planSteps, shellWords } from "../../src/lifecycle/plan.ts"
 import { nameFromFile } from "../../src/lifecycle/prepare.ts"
 import { traceEvents } from "../../src/lifecycle/trace.ts"
@@ -9,7 +9,8 @@ import { vmLayout } from "../../src/state/places.ts"
 import { qemu } from "../../src/vmm/qemu.ts"
 
 const spec = (fields: object = {}) => parseSpec({ kernel: "/k", bootArgs: "quiet", ...fields }, { path: "", text: "" })
-const argsOf = (drives: object[]) => planBoot(spec(), "vm", spec({ drives }).drives, ["tsc=1"], undefined).bootArgs
+const found = (drives: object[]) => spec({ drives }).drives.map((drive) => ({ ...drive, device: false }))
+const argsOf = (drives: object[]) => planBoot(spec(), "vm", found(drives), ["tsc=1"], undefined).bootArgs
 
 test.each([
   ["no drive", [], "quiet tsc=1"],
@@ -23,7 +24,7 @@ test.each([
 ])("with %s the command line is right", (_, drives, line) => expect(argsOf(drives)).toBe(line))
 
 test("disks without an id are numbered", () => {
-  const { drives } = spec({ drives: [{ path: "/a", id: "one" }, { path: "/b" }] })
+  const drives = found([{ path: "/a", id: "one" }, { path: "/b" }])
   expect(planBoot(spec(), "vm", drives, [], undefined).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
 })
 
@@ -50,10 +51,20 @@ test("a plan with a jail tells where it is, whose, and what is in it", () => {
     root,
   )
   expect(jailed).toMatchObject({ kernel: `${root}/kernel`, initrd: `${root}/initrd` })
-  const boot = planBoot(jailed, "vm-1", jailed.drives, [], { root, uid: 7, gid: 8 })
-  expect(boot.disks.map(({ path }) => path)).toEqual([`${root}/disk0`, `${root}/disk1`])
+  const drives = [...found([...jailed.drives]), ...found([{ path: "/dev/sdx", id: "raw" }])].map((drive) => ({
+    ...drive,
+    device: drive.id === "raw",
+  }))
+  const boot = planBoot(jailed, "vm-1", drives, [], { root, uid: 7, gid: 8 })
+  expect(boot.disks.map(({ path }) => path)).toEqual([`${root}/disk0`, `${root}/disk1`, "/dev/sdx"])
   const text = planSteps(layout, qemu, program, boot, "/sys/fs/cgroup/banger/vm-1").join("\n")
-  for (const part of ["the uid 7", "move it to /s/jail", "data as private copies", "cgroup/banger/vm-1", "-runas 7:8"])
+  for (const part of [
+    "the uid 7",
+    "move it to /s/jail",
+    "data as private copies; raw as device nodes",
+    "cgroup/banger/vm-1",
+    "-runas 7:8",
+  ])
     expect(text).toContain(part)
 })
 
@@ -98,6 +109,19 @@ test.each([
   [neverStarted("no luck"), false, "failed to start"],
 ] as const)("an end is judged and told %#", (ended, well, text) => {
   expect([endedWell(ended), exitText(ended)]).toEqual([well, text])
+})
+
+const PANIC = "Kernel panic - not syncing: no init\n"
+test.each([
+  ["guest panicked", PANIC, "no init"],
+  ["guest panicked", `${PANIC}some daemon's last line\n`, "no init"],
+  ["guest panicked", "", undefined],
+  ["guest reset", PANIC, "no init"],
+  ["killed", PANIC, "no init"],
+  ["guest reset", `${PANIC}goes on\n`, undefined],
+  ["guest powered off", PANIC, undefined],
+] as const)("of a guest whose end is %p the console %p tells the panic %p", (why, text, words) => {
+  expect(panicOf(why, text)).toBe(words)
 })
 
 test("a trace opens in Perfetto: complete events in microseconds", () => {

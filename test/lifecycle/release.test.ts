@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { closeSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { closeSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { abandon } from "../../src/lifecycle/abandon.ts"
 import { forgetOldest } from "../../src/lifecycle/history.ts"
@@ -8,6 +8,7 @@ import { releaseAll } from "../../src/lifecycle/release.ts"
 import { removeVm } from "../../src/lifecycle/remove.ts"
 import { mkfifoAt } from "../../src/linux/files.ts"
 import { AT_FDCWD } from "../../src/linux/guards.ts"
+import { ownNamespace } from "../../src/process/procfs.ts"
 import { type Child, spawn } from "../../src/process/spawn.ts"
 import { openDatabase } from "../../src/state/database.ts"
 import { type Resource, readHandles } from "../../src/state/handles.ts"
@@ -89,16 +90,45 @@ test("a pid that has become another process's is not signalled; the VM's files g
   expect(existsSync(vm.layout.stage)).toBe(false)
 })
 
-test("a VMM that was started but not written down is found, and not guessed to be gone", async () => {
+test("a VMM that was started but not written down is found, refused without force, and killed with it", async () => {
   const vm = leftover()
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: null })
-  expect(releaseAll(vm.journal, vm.layout, unexpected).map(({ message }) => message)).toEqual([
-    `process ${child.identity.pid} writes to ${vm.layout.consoleLog}`,
-  ])
+  expect(() => removeVm(vm, vm.id, false, unexpected)).toThrow(`still runs as process ${child.identity.pid}`)
+  removeVm(vm, vm.id, true, unexpected)
+  expect((await child.exited).signal).toBe("SIGKILL")
+  expect(existsSync(vm.layout.dir)).toBe(false)
+})
+
+test("a VMM not written down is looked for only in the namespace that it was started in", async () => {
+  const vm = leftover()
+  vm.journal.acquire({ kind: "process", identity: null })
+  const [entry] = vm.journal.resources.slice(-1)
+  expect(entry).toEqual({ kind: "process", identity: null, pidNamespace: ownNamespace("pid") ?? "" })
+  vm.journal.refine({ kind: "process", identity: null, pidNamespace: "0:4:1" })
+  for (const force of [false, true]) {
+    const error = thrownBy(() => removeVm(vm, vm.id, force, unexpected))
+    expect(error).toMatchObject({
+      message: expect.stringContaining("cannot tell whether vm-1 runs: it was started in another PID namespace"),
+      hint: "do this in the container that the VM was started in",
+    })
+  }
+  expect(existsSync(vm.layout.stage)).toBe(true)
+})
+
+test("when it cannot be told whose a process is, rm says what to do about it, and without force kills nothing", async () => {
+  const vm = leftover()
+  const child = startVmm(vm)
+  vm.journal.refine({ kind: "process", identity: { ...child.identity, uid: child.identity.uid + 1 } })
+  for (const force of [false, true]) {
+    const error = thrownBy(() => removeVm(vm, vm.id, force, unexpected))
+    expect(error).toMatchObject({
+      message: expect.stringContaining(`cannot tell whether process ${child.identity.pid} is this VM`),
+      hint: expect.stringContaining(`kill -9 ${child.identity.pid}`),
+    })
+  }
   child.signal(9)
   await child.exited
-  expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
 })
 
 test("rm refuses what runs, what another holds, and what it cannot read; -f kills first", async () => {
@@ -124,43 +154,79 @@ test("rm refuses what runs, what another holds, and what it cannot read; -f kill
   expect(listRecords(vm.db)).toEqual([])
 })
 
-test("only the oldest VMs that have ended and hold nothing are forgotten", () => {
-  const kept = leftover("holds-something", "failed")
-  for (const id of ["old-1", "old-2", "new-1"]) {
+test("a VM cut short as it was made or removed, with a record and no directory, can be removed", () => {
+  const vm = leftover()
+  releaseAll(vm.journal, vm.layout, unexpected)
+  rmSync(vm.layout.dir, { recursive: true })
+  expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
+  removeVm(vm, vm.id, true, unexpected)
+  expect(existsSync(vm.layout.dir)).toBe(false)
+  expect(listRecords(vm.db)).toEqual([])
+})
+
+test("a journal whose directory is gone takes nothing new", () => {
+  const vm = leftover()
+  rmSync(vm.layout.dir, { recursive: true })
+  expect(() => vm.journal.acquire({ kind: "stage", path: vm.layout.stage })).toThrow("ENOENT")
+})
+
+/** VMs that have ended and hold nothing, in the order of their ends. */
+function endedVms(...ids: readonly string[]) {
+  return ids.map((id, index) => {
     const vm = leftover(id, "failed")
     releaseAll(vm.journal, vm.layout, unexpected)
-    vm.db.query("update vms set created_at = ? where id = ?").run(id === "new-1" ? 9 : 1, id)
-  }
+    vm.db.query("update vms set created_at = ?, updated_at = ? where id = ?").run(-index, index, id)
+    return vm
+  })
+}
+
+const idsOf = ({ db }: Pick<ReturnType<typeof leftover>, "db">) =>
+  listRecords(db)
+    .map(({ id }) => id)
+    .sort()
+
+test("only the VMs that ended first and hold nothing are forgotten", () => {
+  const kept = leftover("holds-something", "failed")
+  endedVms("old-1", "old-2", "new-1")
   leftover("lives")
-  forgetOldest(kept, 1)
-  expect(
-    listRecords(kept.db)
-      .map(({ id }) => id)
-      .sort(),
-  ).toEqual(["holds-something", "lives", "new-1"])
+  forgetOldest(kept, "new-1", 1)
+  expect(idsOf(kept)).toEqual(["holds-something", "lives", "new-1"])
   expect(existsSync(vmLayout(kept.where, "old-1").dir)).toBe(false)
+})
+
+test("the run that has just ended is never forgotten, whatever the clock says", () => {
+  const [vm] = endedVms("current", "old-1", "old-2")
+  if (vm === undefined) throw new Error("no VM")
+  forgetOldest(vm, "current", 1)
+  expect(idsOf(vm)).toEqual(["current", "old-2"])
+})
+
+test("a VM that another banger has in its hands is not forgotten; one forgotten halfway is", () => {
+  const [held, gone] = endedVms("held", "gone", "current")
+  if (held === undefined || gone === undefined) throw new Error("no VM")
+  rmSync(gone.layout.dir, { recursive: true })
+  const lock = takeLock(held.layout.lock) ?? -1
+  forgetOldest(held, "current", 0)
+  expect(idsOf(held)).toEqual(["current", "held"])
+  closeSync(lock)
 })
 
 test("a VM whose supervisor is stuck is ended from its journal alone", async () => {
   const vm = leftover()
   const child = startVmm(vm)
-  const env = { state: process.env.BANGER_STATE_DIR, runtime: process.env.BANGER_RUNTIME_DIR }
-  Object.assign(process.env, { BANGER_STATE_DIR: vm.where.state, BANGER_RUNTIME_DIR: vm.where.runtime })
-  try {
-    Bun.spawnSync(["chmod", "0700", vm.where.state, vm.where.runtime])
-    expect(abandon(vm.id, "preBoot")).toEqual([expect.stringContaining("its postStop hooks did not run")])
-  } finally {
-    for (const [name, value] of [
-      ["BANGER_STATE_DIR", env.state],
-      ["BANGER_RUNTIME_DIR", env.runtime],
-    ] as const) {
-      if (value === undefined) delete process.env[name]
-      else process.env[name] = value
-    }
-  }
+  const state = { db: openDatabase(vm.where.state), where: vm.where }
+  expect(abandon(vm.id, "preBoot", state)).toEqual([expect.stringContaining("its postStop hooks did not run")])
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(getRecord(vm.db, vm.id)).toMatchObject({ state: "failed", handles: "[]" })
 })
+
+function thrownBy(work: () => unknown): unknown {
+  try {
+    work()
+  } catch (error) {
+    return error
+  }
+}
 
 function readBootId(): string {
   return readFileSync("/proc/sys/kernel/random/boot_id", "ascii").trim()

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { replaceFile } from "../../src/state/atomic.ts"
 import { ensurePrivateDirectory } from "../../src/state/directory.ts"
 import { type Resource, readHandles, writeHandles } from "../../src/state/handles.ts"
-import { takeLock } from "../../src/state/lock.ts"
+import { takeLock, withLock } from "../../src/state/lock.ts"
 import { places, vmLayout } from "../../src/state/places.ts"
 import { NAME_PATTERN, newVmId } from "../../src/state/vmId.ts"
 import { eachInItsDirectory } from "../temporary.ts"
@@ -111,6 +111,19 @@ test("handles are believed whole or not at all: cut at any byte, changed at any 
   writeFileSync(path, good.toString().replace('"schema": 1', '"schema": 2'))
   expect(readHandles(path)).toBeUndefined()
   expect(readHandles(join(directory.path, "none"))).toBeUndefined()
+})
+
+test("a turn that does not come is given up by the lock's name; one that comes is taken", async () => {
+  const path = join(directory.path, "lock")
+  const code = `
+    import { withLock } from "${join(import.meta.dir, "../../src/state/lock.ts")}"
+    withLock(${JSON.stringify(path)}, () => { console.log("held"); Bun.sleepSync(600_000) })`
+  const holder = Bun.spawn([process.execPath, "-e", code], { stdout: "pipe" })
+  await holder.stdout.getReader().read()
+  expect(() => withLock(path, () => {}, 20)).toThrow(`another process does not let go of ${path}`)
+  holder.kill("SIGKILL")
+  expect(withLock(path, () => "mine")).toBe("mine")
+  expect(withLock(path, () => "again", 0)).toBe("again")
 })
 
 test("a VM's lock has one holder at a time", () => {

@@ -26,7 +26,30 @@ export interface Ended {
 
 /** Starts the compiled binary in a place. */
 export function start(place: Place, args: readonly string[], env: Record<string, string> = {}): Running {
-  const child = Bun.spawn([join(root, "dist/banger"), ...args], {
+  return startAs(place, [join(root, "dist/banger"), ...args], env)
+}
+
+/** Runs the compiled binary to its end, killed as it makes one of these system calls for the `count`th time. */
+export function killedAt(place: Place, calls: string, count: number, args: readonly string[]): Promise<Ended> {
+  const strace = [
+    "strace",
+    "-o",
+    "/dev/null",
+    "-e",
+    `trace=${calls}`,
+    "-e",
+    `inject=${calls}:signal=KILL:when=${count}`,
+  ]
+  return startAs(place, [...strace, join(root, "dist/banger"), ...args], {}).ended
+}
+
+/** Runs the compiled binary to its end in a PID namespace of its own, as in a container. */
+export function bangerElsewhere(place: Place, args: readonly string[]): Promise<Ended> {
+  return startAs(place, ["unshare", "--pid", "--fork", "--mount-proc", join(root, "dist/banger"), ...args], {}).ended
+}
+
+function startAs(place: Place, argv: readonly string[], env: Record<string, string>): Running {
+  const child = Bun.spawn([...argv], {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

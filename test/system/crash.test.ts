@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
-import { banger, fixture, start, startGuest } from "./banger.ts"
+import { cgroupMount } from "../../src/process/cgroup.ts"
+import { banger, bangerElsewhere, fixture, start, startGuest } from "./banger.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 
 const place = eachInItsPlace()
@@ -19,6 +20,24 @@ test("a killed banger leaves its VM running; rm refuses it, and rm -f removes al
   const removed = await banger(place, ["rm", "-f", "guest"])
   expect(removed).toMatchObject({ exit: 0, stdout: "" })
   expect(records(place)).toEqual([])
+})
+
+test("from another PID namespace a VM that runs is left alone; by force it is ended through its cgroup", async () => {
+  const run = startGuest(place, "echo up; sleep 600")
+  await run.shows("up")
+  const [pid] = processesOf(place)
+  run.signal("SIGKILL")
+  await run.ended
+  const refused = await bangerElsewhere(place, ["rm", "guest"])
+  expect(refused.stderr).toContain(`cannot tell whether process ${pid} is this VM`)
+  expect(refused.stderr).toContain("do this in the container that the VM was started in")
+  expect(refused.exit).toBe(1)
+  expect(processesOf(place)).toHaveLength(1)
+  const forced = await bangerElsewhere(place, ["rm", "-f", "guest"])
+  const known = cgroupMount() !== undefined
+  expect({ known, ...forced }).toMatchObject({ known, exit: known ? 0 : 1 })
+  expect(processesOf(place)).toHaveLength(known ? 0 : 1)
+  if (!known) expect((await banger(place, ["rm", "-f", "guest"])).exit).toBe(0)
 })
 
 test("a VM that another banger watches is not removed, not even by force", async () => {

@@ -32,6 +32,18 @@ test("an initrd without an init panics, which is told from a reboot", async () =
 })
 
 test.each([
+  ["and goes on", "echo '%s'; echo fine"],
+  ["and restarts", "echo '%s'"],
+  ["in its kernel's log, and restarts", "echo '<0>%s' > /dev/kmsg"],
+  ["and powers off", "echo '%s'; poweroff -f"],
+])("a guest that only prints what a panic prints, %s, ended well", async (_, script) => {
+  const text = script.replace("%s", "Kernel panic - not syncing: just text")
+  const { stdout, exit } = await startGuest(place, text).ended
+  expect(stdout).toContain("Kernel panic - not syncing: just text")
+  expect(exit).toBe(0)
+})
+
+test.each([
   ["SIGKILL", "killed"],
   ["SIGSEGV", "crashed"],
   ["SIGTERM", "stopped"],

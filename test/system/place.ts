@@ -38,14 +38,7 @@ export function eachInItsPlace(): Place {
 
 /** The VMs on record, newest first. */
 export function records(place: Place): readonly { id: string; name: string; state: string; handles: string }[] {
-  const path = join(place.state, "state.db")
-  if (!existsSync(path)) return []
-  const db = new Database(path, { readonly: true })
-  // A banger killed while it made the database leaves one without tables.
-  const made = db.query("select 1 from sqlite_master where name = 'vms'").get() !== null
-  const select = "select id, name, state, handles from vms order by created_at desc, rowid desc"
-  const rows = made ? db.query(select).all() : []
-  db.close()
+  const rows = rowsOf(place, "vms", "select id, name, state, handles from vms order by created_at desc, rowid desc")
   return rows as { id: string; name: string; state: string; handles: string }[]
 }
 
@@ -59,6 +52,7 @@ export function expectNothingLeft(place: Place): void {
     expect(["stopped", "failed"]).toContain(state)
     expect(handles).toBe("[]")
   }
+  expect(rowsOf(place, "uids", "select * from uids")).toEqual([])
   expect(jailsOf(place)).toEqual([])
   expect(cgroupsOf(place)).toEqual([])
   expect(traces()).toEqual(place.before)
@@ -87,6 +81,18 @@ export function mountedIn(place: Place): readonly string[] {
 }
 
 // --- internal ---
+
+function rowsOf(place: Place, table: string, select: string): readonly unknown[] {
+  const path = join(place.state, "state.db")
+  if (!existsSync(path)) return []
+  // One that a killed banger left half made must be taken back before it can be read.
+  const db = new Database(path, { readwrite: true, create: false })
+  // A banger killed while it made the database leaves one without tables.
+  const made = db.query("select 1 from sqlite_master where name = ?").get(table) !== null
+  const rows = made ? db.query(select).all() : []
+  db.close()
+  return rows
+}
 
 /** What is in the directories of jails besides the directories that stay. */
 function jailsOf(place: Place): readonly string[] {

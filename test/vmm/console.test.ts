@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
 import { appendFileSync, existsSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { findPanic, follow, tailOf } from "../../src/vmm/console.ts"
+import { follow, tailOf } from "../../src/vmm/console.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -62,18 +62,6 @@ test("a reader that takes nothing holds up neither the follower nor the limit", 
   expect(text()).toBe("end")
   follower.close()
 })
-
-test.each([
-  ["[    6.16] Kernel panic - not syncing: sysrq triggered crash\r\n", "sysrq triggered crash"],
-  [
-    "boot\nKernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\n[",
-    "Attempted to kill init! exitcode=0x00000100",
-  ],
-  ["the log said: Kernel panic - not syncing: nothing\n", undefined],
-  ["all is well\n", undefined],
-] as const)("in the console %p the kernel's last words are %p", (text, words) =>
-  expect(findPanic(text)).toBe(words as string),
-)
 
 test("the tail of a file is its last bytes, and that of none is empty", () => {
   const path = join(directory.path, "file")

@@ -55,14 +55,27 @@ test("nothing is there that was not asked for", () => {
 test.each(["/a,b.img", '/a"b.img', "/a b.img", "/a=b,readonly=off.img", "/ä.img"])(
   "the disk path %p reaches QEMU as it is",
   (path) => {
-    const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path, readonly: true }] })
+    const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path, readonly: true, device: false }] })
     const blockdev = JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "")
     expect(blockdev).toMatchObject({ driver: "raw", "read-only": true, file: { filename: path, "read-only": true } })
   },
 )
 
+test.each([
+  [false, "file"],
+  [true, "host_device"],
+])("a disk that is a block device (%p) is opened by QEMU's driver %s", (device, driver) => {
+  const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path: "/d", readonly: false, device }] })
+  expect(JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "").file.driver).toBe(driver)
+})
+
+test("the guest hears of a disk that fails", () => {
+  const disks = [{ id: "d", path: "/d", readonly: false, device: false }]
+  expect(line({ disks })).toContain("-device virtio-blk-device,drive=disk0,serial=d,werror=report,rerror=report")
+})
+
 test("disks keep their order and their names", () => {
-  const disks = ["one", "two", "three"].map((id) => ({ id, path: `/${id}`, readonly: false }))
+  const disks = ["one", "two", "three"].map((id) => ({ id, path: `/${id}`, readonly: false, device: false }))
   expect(line({ disks }).match(/serial=\w+/g)).toEqual(["serial=one", "serial=two", "serial=three"])
 })
 
