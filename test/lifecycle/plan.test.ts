@@ -3,7 +3,6 @@ import type { Exit } from "banger"
 import { endedWell, exitText, neverStarted } from "../../src/lifecycle/exit.ts"
 import { checkSocketPath, inJail, planBoot, planSteps, shellWords } from "../../src/lifecycle/plan.ts"
 import { nameFromFile } from "../../src/lifecycle/prepare.ts"
-import { traceEvents } from "../../src/lifecycle/trace.ts"
 import { parseSpec } from "../../src/plugin/definition.ts"
 import { vmLayout } from "../../src/state/places.ts"
 import { qemu } from "../../src/vmm/qemu.ts"
@@ -98,10 +97,4 @@ test.each([
   [neverStarted("no luck"), false, "failed to start"],
 ] as const)("an end is judged and told %#", (ended, well, text) => {
   expect([endedWell(ended), exitText(ended)]).toEqual([well, text])
-})
-
-test("a trace opens in Perfetto: complete events in microseconds", () => {
-  expect(traceEvents([{ name: "hook:preBoot", start: 10, duration: 5 }], 7)).toEqual({
-    traceEvents: [{ name: "hook:preBoot", ph: "X", ts: 10, dur: 5, pid: 7, tid: 1, cat: "hook" }],
-  })
 })
