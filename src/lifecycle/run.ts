@@ -1,4 +1,3 @@
-import type { Exit } from "banger"
 import { jailRoot } from "../jail/base.ts"
 import { cgroupPath } from "../process/cgroup.ts"
 import { UID_RANGE } from "../state/uids.ts"
@@ -13,6 +12,7 @@ import { watchInterrupts } from "./interrupts.ts"
 import { inJail, planBoot, planSteps } from "./plan.ts"
 import { type Overrides, type Prepared, prepare } from "./prepare.ts"
 import { prefixed, type Report } from "./report.ts"
+import type { Ended } from "./result.ts"
 import type { HookRunner } from "./runHooks.ts"
 import { createSession, layoutFor, openState } from "./session.ts"
 import { supervise } from "./supervise.ts"
@@ -45,14 +45,7 @@ export interface Plan {
 }
 
 /** How `banger run` ended. */
-export interface RunResult {
-  readonly id: string
-  readonly name: string
-  readonly exit: Exit
-  readonly failure: Failure | undefined
-  readonly kept: boolean
-  /** The directory with the VM's logs. */
-  readonly dir: string
+export interface RunResult extends Ended {
   /** 128 + the signal's number when the user interrupted the run. */
   readonly interrupted: number | undefined
 }
@@ -134,14 +127,16 @@ async function boot(
   sayWhatIsMissing(request.report, confined)
   const state = openState()
   const session = createSession(prepared, qemu.name, id, state)
-  watchdog.protect(id)
+  const { name } = prepared.spec
+  const { dir } = session.layout
+  watchdog.protect({ id, name, dir, json: request.onConsole === undefined })
   const outcome = await supervise({
     ...runner,
     session,
     vmm: qemu,
     program,
     confining: confined,
-    report: prefixed(request.report, prepared.spec.name),
+    report: prefixed(request.report, name),
     args: request.args,
     keepOnFailure: request.keepOnFailure,
     onConsole: request.onConsole ?? ((chunk) => chunk.length),
@@ -157,6 +152,5 @@ async function boot(
     request.report.warn(`old VMs could not be forgotten: ${reason(error)}`)
   }
   state.db.close()
-  const { name } = prepared.spec
-  return { id, name, dir: session.layout.dir, interrupted: interrupts.exitCode(), ...outcome }
+  return { id, name, dir, interrupted: interrupts.exitCode(), ...outcome }
 }

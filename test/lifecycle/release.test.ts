@@ -2,6 +2,7 @@ import { expect, test } from "bun:test"
 import { closeSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { abandon } from "../../src/lifecycle/abandon.ts"
+import { neverStarted } from "../../src/lifecycle/exit.ts"
 import { forgetOldest } from "../../src/lifecycle/history.ts"
 import { openJournal } from "../../src/lifecycle/journal.ts"
 import { releaseAll } from "../../src/lifecycle/release.ts"
@@ -148,7 +149,9 @@ test("a VM whose supervisor is stuck is ended from its journal alone", async () 
   Object.assign(process.env, { BANGER_STATE_DIR: vm.where.state, BANGER_RUNTIME_DIR: vm.where.runtime })
   try {
     Bun.spawnSync(["chmod", "0700", vm.where.state, vm.where.runtime])
-    expect(abandon(vm.id, "preBoot")).toEqual([expect.stringContaining("its postStop hooks did not run")])
+    expect(abandon(vm.id, neverStarted("preBoot blocks everything"))).toEqual([
+      expect.stringContaining("its postStop hooks did not run"),
+    ])
   } finally {
     for (const [name, value] of [
       ["BANGER_STATE_DIR", env.state],

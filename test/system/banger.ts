@@ -24,19 +24,32 @@ export interface Ended {
   readonly exit: number | null
 }
 
+/** Descriptors to give a banger instead of those that `start` reads; what is there is not seen. */
+export interface Streams {
+  readonly stdin?: number
+  readonly stdout?: number
+  readonly stderr?: number
+}
+
 /** Starts the compiled binary in a place. */
-export function start(place: Place, args: readonly string[], env: Record<string, string> = {}): Running {
+export function start(
+  place: Place,
+  args: readonly string[],
+  env: Record<string, string> = {},
+  streams: Streams = {},
+): Running {
   const child = Bun.spawn([join(root, "dist/banger"), ...args], {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
+    stdin: streams.stdin ?? "ignore",
+    stdout: streams.stdout ?? "pipe",
+    stderr: streams.stderr ?? "pipe",
     cwd: place.dir,
     env: { PATH: process.env.PATH, BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime, ...env },
   })
   const seen = { stdout: "", stderr: "" }
   const watchers = new Set<() => void>()
-  const collect = async (stream: ReadableStream<Uint8Array>, name: "stdout" | "stderr") => {
+  const collect = async (stream: ReadableStream<Uint8Array> | number, name: "stdout" | "stderr") => {
     const decoder = new TextDecoder()
+    if (typeof stream === "number") return
     for await (const chunk of stream) {
       seen[name] += decoder.decode(chunk, { stream: true })
       for (const look of watchers) look()
@@ -67,6 +80,17 @@ export function banger(place: Place, args: readonly string[], env: Record<string
 }
 
 /** Starts the guest fixture: a script for the guest, and fields of the spec. */
-export function startGuest(place: Place, script: string, spec: object = {}, flags: readonly string[] = []): Running {
-  return start(place, ["run", fixture("guest"), ...flags, "--", script, JSON.stringify(spec)])
+export function startGuest(
+  place: Place,
+  script: string,
+  spec: object = {},
+  flags: readonly string[] = [],
+  streams: Streams = {},
+): Running {
+  return start(place, ["run", fixture("guest"), ...flags, "--", script, JSON.stringify(spec)], {}, streams)
+}
+
+/** Resolves when a condition holds that nothing announces. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await Bun.sleep(20)
 }

@@ -41,6 +41,7 @@ export function records(place: Place): readonly { id: string; name: string; stat
   const path = join(place.state, "state.db")
   if (!existsSync(path)) return []
   const db = new Database(path, { readonly: true })
+  db.run("pragma busy_timeout = 5000")
   // A banger killed while it made the database leaves one without tables.
   const made = db.query("select 1 from sqlite_master where name = 'vms'").get() !== null
   const select = "select id, name, state, handles from vms order by created_at desc, rowid desc"

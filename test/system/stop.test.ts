@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { fixture, start, startGuest } from "./banger.ts"
+import { fixture, start, startGuest, until } from "./banger.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 
 const place = eachInItsPlace()
@@ -83,10 +83,6 @@ test("--timeout stops a VM that runs too long, as a failure", async () => {
   expect(stderr).toContain("the VM still ran after 4s")
   expect(exit).toBe(1)
 })
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await Bun.sleep(20)
-}
 
 async function consoleShows(text: string): Promise<void> {
   const [record] = records(place)
