@@ -1,9 +1,10 @@
+import * as v from "valibot"
 import { exitText } from "../lifecycle/exit.ts"
 import { resultJson } from "../lifecycle/result.ts"
 import { type Plan, type RunResult, runPlugin } from "../lifecycle/run.ts"
+import { durationSchema } from "../plugin/spec.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../state/vmId.ts"
 import { EXIT, usage } from "../terms/failure.ts"
-import { parseDuration } from "../terms/quantity.ts"
 import { type Command, type Output, text } from "./command.ts"
 import { showFailure } from "./showFailure.ts"
 
@@ -28,9 +29,7 @@ const command: Command = {
     const json = values.json === true
     takeConsole(output, json)
     const timeout = text(values, "timeout")
-    const limit = timeout === undefined ? undefined : parseDuration(timeout)
-    if (timeout !== undefined && !limit)
-      throw usage(`--timeout ${timeout} is no time`, "give a unit: 500ms, 90s, 10m, 2h")
+    const limit = timeout === undefined ? undefined : parseLimit(timeout)
     const name = text(values, "name")
     if (name !== undefined && !NAME_PATTERN.test(name)) throw usage(`--name ${name} is no name for a VM`, NAME_WORDS)
     const result = await runPlugin({
@@ -51,6 +50,16 @@ const command: Command = {
 export default command
 
 // --- internal ---
+
+/** As the plugin's own `timeouts.run`. */
+function parseLimit(text: string): number {
+  const parsed = v.safeParse(durationSchema, text)
+  if (parsed.success) return parsed.output
+  throw usage(
+    `--timeout ${text} is no time for a run`,
+    "give above 0 and at most 24h, with its unit: 500ms, 90s, 10m, 2h",
+  )
+}
 
 /**
  * What a plugin prints must not make a VM wait for a reader. With --json standard output is for the result, and it goes

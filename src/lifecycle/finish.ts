@@ -23,7 +23,8 @@ export async function finish(
     } catch (error) {
       const failure = isFailure(error) ? error : new Failure(reason(error), { cause: error })
       // The first is the run's own failure, and told as that.
-      if (failed ?? broken) report.error(failure.message)
+      const first = failed ?? broken
+      if (first !== undefined && first.message !== failure.message) report.error(failure.message)
       broken ??= failure
     }
   }

@@ -24,8 +24,10 @@ export interface Ended {
   readonly exit: number | null
 }
 
-/** Descriptors to give a banger instead of those that `start` reads; what is there is not seen. */
-export interface Streams {
+/** How to start a banger otherwise: with descriptors of one's own, what goes there is not seen; by another command. */
+export interface Manner {
+  /** The words before banger's own. */
+  readonly through?: readonly string[]
   readonly stdin?: number
   readonly stdout?: number
   readonly stderr?: number
@@ -36,12 +38,12 @@ export function start(
   place: Place,
   args: readonly string[],
   env: Record<string, string> = {},
-  streams: Streams = {},
+  manner: Manner = {},
 ): Running {
-  const child = Bun.spawn([join(root, "dist/banger"), ...args], {
-    stdin: streams.stdin ?? "ignore",
-    stdout: streams.stdout ?? "pipe",
-    stderr: streams.stderr ?? "pipe",
+  const child = Bun.spawn([...(manner.through ?? []), join(root, "dist/banger"), ...args], {
+    stdin: manner.stdin ?? "ignore",
+    stdout: manner.stdout ?? "pipe",
+    stderr: manner.stderr ?? "pipe",
     cwd: place.dir,
     env: { PATH: process.env.PATH, BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime, ...env },
   })
@@ -85,9 +87,9 @@ export function startGuest(
   script: string,
   spec: object = {},
   flags: readonly string[] = [],
-  streams: Streams = {},
+  manner: Manner = {},
 ): Running {
-  return start(place, ["run", fixture("guest"), ...flags, "--", script, JSON.stringify(spec)], {}, streams)
+  return start(place, ["run", fixture("guest"), ...flags, "--", script, JSON.stringify(spec)], {}, manner)
 }
 
 /** Resolves when a condition holds that nothing announces. */

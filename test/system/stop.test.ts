@@ -20,6 +20,10 @@ test("SIGINT stops the guest by Ctrl-Alt-Del well before the limit", async () =>
 test.each([
   ["SIGTERM", 143],
   ["SIGHUP", 129],
+  ["SIGQUIT", 131],
+  ["SIGUSR1", 138],
+  ["SIGUSR2", 140],
+  ["SIGALRM", 142],
 ] as const)("%s stops it too", async (signal, code) => {
   const run = startGuest(place, "echo up; sleep 600")
   await run.shows("up")
@@ -27,6 +31,24 @@ test.each([
   const { stderr, exit } = await run.ended
   expect(stderr).toContain("guest reset, as asked")
   expect(exit).toBe(code)
+})
+
+const ignoring = (signal: string) => ({ through: ["sh", "-c", `trap '' ${signal}; exec "$@"`, "sh"] })
+
+test("a hang-up that the caller ignores (nohup) is ignored", async () => {
+  const run = startGuest(place, "echo up; sleep 600", {}, [], ignoring("HUP"))
+  await run.shows("up")
+  run.signal("SIGHUP")
+  run.signal("SIGTERM")
+  const { stderr, exit } = await run.ended
+  expect(stderr).not.toContain("stopping at once")
+  expect(exit).toBe(143)
+})
+
+test("a caller that ignores the end of its children does not make a good end a bad one", async () => {
+  const { stderr, exit } = await startGuest(place, "true", {}, [], ignoring("CHLD")).ended
+  expect(stderr).toContain("guest reset")
+  expect(exit).toBe(0)
 })
 
 test("a guest that ignores Ctrl-Alt-Del is killed after the limit", async () => {
