@@ -3,7 +3,7 @@ import { Failure, isFailure, reason } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import type { Program, Vmm } from "../vmm/vmm.ts"
 import type { Confining } from "./confinement.ts"
-import { preBootContext, type VmSurroundings } from "./contexts.ts"
+import { preBootContext, type VmSurroundings, whileOpen } from "./contexts.ts"
 import { neverStarted } from "./exit.ts"
 import { finish, showRest } from "./finish.ts"
 import { startMachine } from "./machine.ts"
@@ -99,8 +99,9 @@ async function stage(run: Supervision, around: VmSurroundings, live: Live): Prom
   try {
     live.dir = staged.root.now
     const drives = [...spec.drives]
-    const context = (signal: AbortSignal) => preBootContext(around, signal, prepared, staged, drives)
-    await runHooks(run, "preBoot", (hooks, signal) => hooks.preBoot?.(context(signal)))
+    await runHooks(run, "preBoot", (hooks, signal) =>
+      whileOpen((over) => hooks.preBoot?.(preBootContext(around, signal, over, prepared, staged, drives))),
+    )
     interrupts.stop.throwIfAborted()
     await watchdog.guard("staging", OWN_WORK, async () => {
       for (const drive of drives.slice(spec.drives.length)) await staged.add(drive)

@@ -86,6 +86,13 @@ test.each(["configure", "preBoot", "postBoot", "preStop", "postStop"])(
   },
 )
 
+test("when preBoot is over, what it was given stages nothing more", async () => {
+  const { stderr, exit } = await start(place, ["run", fixture("stale")]).ended
+  for (const name of ["write", "copy", "link", "add", "left"])
+    expect(stderr).toContain(`${name}: preBoot is over: nothing can be staged and no drive added any more`)
+  expect(exit).toBe(0)
+})
+
 test("the limit of the run holds during postBoot too", async () => {
   const env = { BANGER_TEST_HOOK: "postBoot:wait" }
   const { stderr, exit } = await start(place, ["run", fixture("hooks"), "--timeout", "3s", "--", "sleep 600"], env)

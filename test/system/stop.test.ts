@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { fixture, start, startGuest, until } from "./banger.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 
@@ -70,6 +72,17 @@ test("a second SIGINT kills at once", async () => {
   const { stderr, exit } = await run.ended
   expect(stderr).toContain("stopping at once")
   expect(stderr).toContain("postStop: killed")
+  expect(exit).toBe(130)
+})
+
+test("SIGINT during a plugin's top-level await ends it there and then", async () => {
+  const plugin = join(place.dir, "slow.ts")
+  writeFileSync(plugin, 'console.log("loading")\nawait Bun.sleep(600_000)\nexport default {}\n')
+  const run = start(place, ["run", plugin])
+  await run.shows("loading")
+  run.signal("SIGINT")
+  const { stderr, exit } = await run.ended
+  expect(stderr).not.toContain("did not finish")
   expect(exit).toBe(130)
 })
 
