@@ -152,5 +152,7 @@ async function boot(
     request.report.warn(`old VMs could not be forgotten: ${reason(error)}`)
   }
   state.db.close()
-  return { id, name, dir, interrupted: interrupts.exitCode(), ...outcome }
+  // A plugin's error that nobody caught, and that came when all was done, changes nothing.
+  const late = outcome.failure === undefined && interrupts.failure() !== undefined
+  return { id, name, dir, interrupted: late ? undefined : interrupts.exitCode(), ...outcome }
 }

@@ -35,10 +35,11 @@ const ANSWER_LIMIT = 3000
 
 /**
  * Outside of what is guarded the main thread is asked once in this time, in milliseconds, and may miss this many
- * answers. Questions are counted, not time: a process that was stopped (SIGSTOP, a host asleep) has missed none.
+ * answers: more than a database that another banger holds can take. Questions are counted, not time: a process that was
+ * stopped (SIGSTOP, a host asleep) has missed none.
  */
 const BEAT = 1000
-const MISSED_MAX = 10
+const MISSED_MAX = 15
 
 const restoreTerminal = rememberTerminal(0)
 let vm: Protected | undefined

@@ -104,7 +104,7 @@ test("the limit of the run holds during postBoot too", async () => {
 
 test.each(["block-late", "leave-block"])("code that does %s after its hook is ended too", async (behaviour) => {
   const { stderr, exit } = await misbehaving("postBoot", behaviour)
-  expect(stderr).toMatch(/code of the plugin that goes on after \w+ has held banger up for 10s/)
+  expect(stderr).toMatch(/code of the plugin that goes on after \w+ has held banger up for 15s/)
   expect(records(place)[0]?.state).toBe("failed")
   expect(exit).toBe(1)
 })

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test"
-import { openSync } from "node:fs"
+import { openSync, writeSync } from "node:fs"
+import { errorCode } from "../../src/linux/errors.ts"
 import { fixture, start, startGuest, until } from "./banger.ts"
 import { eachInItsPlace, records } from "./place.ts"
 import { openTerminal, stalledPipe } from "./streams.ts"
@@ -79,3 +80,22 @@ test("a plugin that holds the thread is ended also when nobody hears of it", asy
     expect(records(place)[0]?.state).toBe("failed")
   }
 })
+
+test("a result that nobody reads waits, and a signal ends that", async () => {
+  const stdout = stalledPipe(place)
+  for (const size of [4096, 1]) writeUntilFull(stdout, size)
+  const run = startGuest(place, "true", {}, ["--json"], { stdout })
+  await stateIs("stopped")
+  // The first may still find the run, which is over, and then the result is what is left.
+  const again = setInterval(() => run.signal("SIGINT"), 100)
+  const { stderr } = await run.ended.finally(() => clearInterval(again))
+  expect(stderr).toContain("postStop: guest reset")
+})
+
+function writeUntilFull(fd: number, size: number): void {
+  try {
+    for (;;) writeSync(fd, new Uint8Array(size))
+  } catch (error) {
+    expect(errorCode(error)).toBe("EAGAIN")
+  }
+}
