@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test"
-import { openSync, writeSync } from "node:fs"
+import { openSync, statSync, writeSync } from "node:fs"
+import { join } from "node:path"
 import { errorCode } from "../../src/linux/errors.ts"
 import { fixture, start, startGuest, until } from "./banger.ts"
 import { eachInItsPlace, records } from "./place.ts"
@@ -54,6 +55,8 @@ test.each([
 ] as const)("a guest is stopped while its console floods a %s that is not read", async (_, stalled) => {
   const run = startGuest(place, "while :; do echo flood; done", {}, [], { stdout: stalled() })
   await stateIs("running")
+  const log = join(place.state, "vms", records(place)[0]?.id ?? "", "console.log")
+  await until(() => statSync(log).size > 256 * 1024)
   run.signal("SIGTERM")
   const { stderr, exit } = await run.ended
   expect(stderr).toContain("guest reset, as asked")
