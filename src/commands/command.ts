@@ -15,6 +15,8 @@ export interface Output {
   print(data: string | Uint8Array): void
   /** Prints what standard output takes without waiting, and tells how many bytes that was. */
   printSome(data: Uint8Array): number
+  /** Prints a line that may be lost where nobody reads: it waits only a moment and never throws. */
+  say(text: string, where: "out" | "err"): void
   readonly log: {
     debug(message: string): void
     info(message: string): void

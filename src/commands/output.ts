@@ -1,63 +1,60 @@
-import { writeSync } from "node:fs"
 import { createConsola } from "consola"
 import { errorCode } from "../linux/errors.ts"
-import { canWrite } from "../linux/poll.ts"
+import { type Writer, writeFor, writerTo, writeSome } from "../linux/writer.ts"
 import type { Output } from "./command.ts"
 
 const STDOUT = 1
 const STDERR = 2
 
+/** A message waits this long for a reader that is behind, in milliseconds: a VM waits for what prints it. */
+const PATIENCE = 2000
+
 /** Data goes to standard output, every message to standard error. Both are written at once, in the order they come. */
 export function createOutput(verbose: boolean, quiet: boolean): Output {
   const level = verbose ? 4 : quiet ? 1 : 3
-  const stream = unbuffered(process.stderr)
+  const stdout = writerTo(STDOUT)
+  const says = { out: patiently(STDOUT, stdout), err: patiently(STDERR, writerTo(STDERR)) }
+  const stream = unbuffered(process.stderr, says.err)
   return {
     log: createConsola({ level, stdout: stream, stderr: stream, formatOptions: { date: false } }),
-    printSome: (data) => writeSome(STDOUT, data),
-    print: (data) => writeAll(STDOUT, typeof data === "string" ? Buffer.from(`${data}\n`) : data),
+    printSome: (data) => ifRead(data.length, () => writeSome(stdout, data)),
+    print: (data) => {
+      const bytes = typeof data === "string" ? Buffer.from(`${data}\n`) : data
+      ifRead(bytes.length, () => writeFor(STDOUT, stdout, bytes, Number.POSITIVE_INFINITY))
+    },
+    say: (text, where) => says[where](Buffer.from(`${text}\n`)),
   }
 }
 
 // --- internal ---
 
 /** The stream as it is, but for what it has not written when the process exits: there is never any. */
-function unbuffered(stream: NodeJS.WriteStream): NodeJS.WriteStream {
+function unbuffered(stream: NodeJS.WriteStream, say: (bytes: Uint8Array) => void): NodeJS.WriteStream {
   const write = (text: string) => {
-    writeAll(STDERR, Buffer.from(text))
+    say(Buffer.from(text))
     return true
   }
   return Object.assign(Object.create(stream), { write })
 }
 
-/** At most this much goes into a pipe that poll(2) calls writable without waiting: PIPE_BUF of pipe(7). */
-const PIPE_BUF = 4096
-
-function writeSome(fd: number, bytes: Uint8Array): number {
-  let at = 0
-  while (at < bytes.length && canWrite(fd)) {
-    const chunk = bytes.subarray(at, at + PIPE_BUF)
-    writeAll(fd, chunk)
-    at += chunk.length
-  }
-  return at
-}
-
-function writeAll(fd: number, bytes: Uint8Array): void {
-  try {
-    for (let at = 0; at < bytes.length; ) at += writeChunk(fd, bytes.subarray(at))
-  } catch (error) {
-    // Nobody reads any more (`banger logs | head`, a closed terminal): what is left has no place to go.
-    if (errorCode(error) !== "EPIPE" && errorCode(error) !== "EIO") throw error
+/** Messages never fail, and never wait long; a reader that has let one go is not waited for until it reads again. */
+function patiently(fd: number, write: Writer): (bytes: Uint8Array) => void {
+  let patience = PATIENCE
+  return (bytes) => {
+    try {
+      patience = writeFor(fd, write, bytes, patience) === bytes.length ? PATIENCE : 0
+    } catch {
+      // A full disk, a closed terminal: there is no other place to say it.
+    }
   }
 }
 
-function writeChunk(fd: number, bytes: Uint8Array): number {
+/** Nobody reads any more (`banger logs | head`, a closed terminal): what is left has no place to go. */
+function ifRead(length: number, write: () => number): number {
   try {
-    return writeSync(fd, bytes)
+    return write()
   } catch (error) {
-    if (errorCode(error) !== "EAGAIN") throw error
-    // A non-blocking pipe that is full: give its reader a moment.
-    Bun.sleepSync(1)
-    return 0
+    if (errorCode(error) === "EPIPE" || errorCode(error) === "EIO") return length
+    throw error
   }
 }

@@ -1,8 +1,10 @@
+import * as v from "valibot"
 import { exitText } from "../lifecycle/exit.ts"
+import { resultJson } from "../lifecycle/result.ts"
 import { type Plan, type RunResult, runPlugin } from "../lifecycle/run.ts"
+import { durationSchema } from "../plugin/spec.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../state/vmId.ts"
 import { EXIT, usage } from "../terms/failure.ts"
-import { parseDuration } from "../terms/quantity.ts"
 import { type Command, type Output, text } from "./command.ts"
 import { showFailure } from "./showFailure.ts"
 
@@ -25,12 +27,9 @@ const command: Command = {
   takesRest: true,
   async run({ values, rest, output }) {
     const json = values.json === true
-    // Standard output is for the result: what a plugin prints goes where messages go.
-    if (json) Object.assign(console, { log: console.error, info: console.error, debug: console.error })
+    takeConsole(output, json)
     const timeout = text(values, "timeout")
-    const limit = timeout === undefined ? undefined : parseDuration(timeout)
-    if (timeout !== undefined && !limit)
-      throw usage(`--timeout ${timeout} is no time`, "give a unit: 500ms, 90s, 10m, 2h")
+    const limit = timeout === undefined ? undefined : parseLimit(timeout)
     const name = text(values, "name")
     if (name !== undefined && !NAME_PATTERN.test(name)) throw usage(`--name ${name} is no name for a VM`, NAME_WORDS)
     const result = await runPlugin({
@@ -52,6 +51,27 @@ export default command
 
 // --- internal ---
 
+/** As the plugin's own `timeouts.run`. */
+function parseLimit(text: string): number {
+  const parsed = v.safeParse(durationSchema, text)
+  if (parsed.success) return parsed.output
+  throw usage(
+    `--timeout ${text} is no time for a run`,
+    "give above 0 and at most 24h, with its unit: 500ms, 90s, 10m, 2h",
+  )
+}
+
+/**
+ * What a plugin prints must not make a VM wait for a reader. With --json standard output is for the result, and it goes
+ * where messages go.
+ */
+function takeConsole(output: Output, json: boolean): void {
+  const { format } = process.getBuiltinModule("node:util")
+  const out = (...words: unknown[]) => output.say(format(...words), json ? "err" : "out")
+  const err = (...words: unknown[]) => output.say(format(...words), "err")
+  Object.assign(console, { log: out, info: out, debug: out, warn: err, error: err })
+}
+
 function showPlan(plan: Plan, json: boolean, output: Output): number {
   output.print(
     json ? JSON.stringify(plan, null, 2) : plan.steps.map((step, index) => `${index + 1}. ${step}`).join("\n"),
@@ -61,11 +81,7 @@ function showPlan(plan: Plan, json: boolean, output: Output): number {
 
 function showResult(result: RunResult, json: boolean, output: Output): number {
   const { id, name, exit, failure, kept, dir, interrupted } = result
-  if (json) {
-    const state = failure === undefined ? "stopped" : "failed"
-    const error = failure === undefined ? undefined : { message: failure.message, hint: failure.hint }
-    output.print(JSON.stringify({ id, name, state, exit, kept, dir, error }, null, 2))
-  }
+  if (json) output.print(resultJson(result))
   if (failure === undefined) output.log.info(`${name}: ${exitText(exit)}`)
   else if (interrupted === undefined || interrupted === failure.exit) showFailure(failure, output.log)
   if (kept) output.log.info(`${id} is left as it is: ${dir} has its logs; to remove it: banger rm -f ${id}`)

@@ -1,24 +1,23 @@
+import type { Exit } from "banger"
 import { appendEvent } from "../state/events.ts"
 import { readHandles } from "../state/handles.ts"
 import { vmLayout } from "../state/places.ts"
 import { changeState, getRecord, mirroredJournal } from "../state/records.ts"
 import { inOneLine } from "../terms/failure.ts"
-import { neverStarted } from "./exit.ts"
 import { openJournal } from "./journal.ts"
 import { releaseAll } from "./release.ts"
 import { openState, type State } from "./session.ts"
 
 /**
  * Ends a VM whose supervisor is stuck in a plugin's code, from the journal alone: kills the VMM, releases everything,
- * and makes the record final. No hook runs. Returns what there is to say about it.
+ * and makes the record final, with this exit. No hook runs. Returns what there is to say about it.
  */
-export function abandon(id: string, what: string, state: State = openState()): readonly string[] {
+export function abandon(id: string, exit: Exit, state: State = openState()): readonly string[] {
   const layout = vmLayout(state.where, id)
   const resources = readHandles(layout.handles) ?? mirroredJournal(getRecord(state.db, id))
   if (resources === undefined) return [`the journal of ${id} cannot be read; nothing was released`]
   const said: string[] = []
   const failures = releaseAll(openJournal(state.db, id, layout.handles, resources), layout, (text) => said.push(text))
-  const exit = neverStarted(`${what} blocked banger`)
   changeState(state.db, id, "failed", exit)
   appendEvent(layout.events, { event: "state", state: "failed", exit })
   state.db.close()

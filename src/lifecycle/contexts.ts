@@ -2,7 +2,7 @@ import { isAbsolute, resolve } from "node:path"
 import type { Drive, Exit, HookContext, PostStopContext, PreBootContext, Stage, Vm } from "banger"
 import { type StageRoot, stageCopy, stageLink, stageWrite } from "../jail/stage.ts"
 import { parseSpec } from "../plugin/definition.ts"
-import { usage } from "../terms/failure.ts"
+import { Failure, usage } from "../terms/failure.ts"
 import type { Prepared, Surroundings } from "./prepare.ts"
 import type { VmStage } from "./stageVm.ts"
 
@@ -22,16 +22,21 @@ export function postStopContext(around: VmSurroundings, signal: AbortSignal, exi
   return { ...around, signal, exit }
 }
 
-/** The context of preBoot. A drive that a hook adds is checked with all before it, and appended to `drives`. */
+/**
+ * The context of preBoot. A drive that a hook adds is checked with all before it, and appended to `drives`. Once `over` is
+ * aborted, and with it the hook, neither a file nor a drive can be added.
+ */
 export function preBootContext(
   around: VmSurroundings,
   signal: AbortSignal,
+  over: AbortSignal,
   prepared: Prepared,
   stage: VmStage,
   drives: Prepared["spec"]["drives"],
 ): PreBootContext {
+  const open = AbortSignal.any([signal, over])
   const add = (drive: Drive) => {
-    signal.throwIfAborted()
+    open.throwIfAborted()
     if (!isAbsolute(drive.path))
       throw usage(`drives.add: path ${drive.path} is not absolute`, "use what ctx.stage returns")
     const { kernel } = prepared.spec
@@ -41,12 +46,23 @@ export function preBootContext(
     ).drives
     drives.splice(0, drives.length, ...all)
   }
-  return { ...around, signal, stage: stageApi(stage.root, signal), drives: { add } }
+  return { ...around, signal, stage: stageApi(stage.root, open), drives: { add } }
+}
+
+/** Runs a preBoot hook with what ends its right to add anything when it is done, well or not. */
+export async function whileOpen<T>(hook: (over: AbortSignal) => T): Promise<Awaited<T>> {
+  const over = new AbortController()
+  try {
+    return await hook(over.signal)
+  } finally {
+    const hint = "await what you stage, in preBoot itself"
+    over.abort(new Failure("preBoot is over: nothing can be staged and no drive added any more", { hint }))
+  }
 }
 
 // --- internal ---
 
-/** Staging for hooks. After its time is up a hook can stage no more: the VM goes on, or away, without it. */
+/** Staging for hooks. When its time is up, or it is done, a hook can stage no more: the VM goes on, or away, without it. */
 function stageApi(root: StageRoot, signal: AbortSignal): Stage {
   const seen = (name: string) => resolve(root.path, name)
   return {

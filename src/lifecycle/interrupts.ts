@@ -1,7 +1,9 @@
+import { isIgnored, resetSignal } from "../linux/signals.ts"
 import type { Failure } from "../terms/failure.ts"
 
-/** The signals that ask a foreground run to end, and their numbers for the exit code. */
-const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
+/** The signals that ask a foreground run to end, and their numbers for the exit code: all that would end it otherwise. */
+const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGALRM: 14, SIGTERM: 15 } as const
+const SIGCHLD = 17
 type Interrupt = keyof typeof NUMBERS
 
 /** How the user asks a run to end. */
@@ -23,7 +25,10 @@ export interface Interrupts {
   dispose(): void
 }
 
-/** Takes over SIGINT, SIGTERM and SIGHUP until disposed of. `onPress` hears how many there were. */
+/**
+ * Takes over the signals that ask a run to end, until disposed of; those that the caller had ignored (nohup(1)) stay
+ * ignored, but for SIGTERM. `onPress` hears how many there were.
+ */
 export function watchInterrupts(onPress: (count: number) => void): Interrupts {
   const stop = new AbortController()
   const force = new AbortController()
@@ -41,7 +46,11 @@ export function watchInterrupts(onPress: (count: number) => void): Interrupts {
     current.abort()
     onPress(count)
   }
-  const handlers = (Object.keys(NUMBERS) as Interrupt[]).map((name) => [name, () => press(name)] as const)
+  // Children of a process that ignores it vanish at their end, and nobody learns how that was.
+  if (isIgnored(SIGCHLD)) resetSignal(SIGCHLD)
+  const handlers = (Object.keys(NUMBERS) as Interrupt[])
+    .filter((name) => name === "SIGTERM" || !isIgnored(NUMBERS[name]))
+    .map((name) => [name, () => press(name)] as const)
   for (const [name, handler] of handlers) process.on(name, handler)
   return {
     stop: stop.signal,

@@ -2,6 +2,7 @@ import { closeSync, openSync, readSync } from "node:fs"
 import { errorCode } from "../linux/errors.ts"
 import { vmLayout } from "../state/places.ts"
 import { findRecord } from "../state/records.ts"
+import { keptFrom } from "../vmm/console.ts"
 import { openState } from "./session.ts"
 
 const CHUNK = 64 * 1024
@@ -12,7 +13,6 @@ export function* consoleOf(reference: string, which: "console" | "vmm" | "events
   const layout = vmLayout(where, findRecord(db, reference).id)
   db.close()
   const path = { console: layout.consoleLog, vmm: layout.vmmLog, events: layout.events }[which]
-  yield* chunksOf(`${path}.old`)
   yield* chunksOf(path)
 }
 
@@ -23,15 +23,17 @@ function* chunksOf(path: string): Generator<Uint8Array> {
   try {
     fd = openSync(path, "r")
   } catch (error) {
-    // No older half, or a VM that never came to write anything.
+    // A VM that never came to write anything.
     if (errorCode(error) === "ENOENT") return
     throw error
   }
   try {
-    for (;;) {
+    for (let at = 0; ; ) {
+      at = keptFrom(fd, at)
       const buffer = new Uint8Array(CHUNK)
-      const count = readSync(fd, buffer, 0, CHUNK, null)
+      const count = readSync(fd, buffer, 0, CHUNK, at)
       if (count === 0) return
+      at += count
       yield buffer.subarray(0, count)
     }
   } finally {

@@ -9,6 +9,7 @@ import { Failure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import { type Follower, follow, type Sink, tailOf } from "../vmm/console.ts"
 import type { Control, Program, Vmm } from "../vmm/vmm.ts"
+import type { Report } from "./report.ts"
 import type { Session } from "./session.ts"
 import type { Staged } from "./stageVm.ts"
 
@@ -16,8 +17,10 @@ import type { Staged } from "./stageVm.ts"
 export interface Machine {
   readonly child: Child
   readonly control: Control
-  /** Resolves when it has gone and all it wrote was taken in. */
+  /** Resolves when it has gone and all it wrote is in its logs; never rejects. */
   readonly gone: Promise<void>
+  /** When it has gone: shows what a slow reader has not taken yet, until `enough`. Tells whether that was all. */
+  showRest(enough: AbortSignal): Promise<boolean>
 }
 
 /** What the VMM says on standard error is kept to this many bytes. */
@@ -34,10 +37,9 @@ export interface StartOptions {
   /** Aborted when the start is not wanted any more. */
   readonly interrupt: AbortSignal
   readonly onConsole: Sink
+  readonly report: Report
   /** The cgroup to make for it, where this host has them. */
   readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
-  /** Aborted when what is left of the console need not be shown any more. */
-  readonly force: AbortSignal
 }
 
 /**
@@ -67,10 +69,12 @@ export async function startMachine(
   try {
     if (cgroup !== undefined) join(cgroup, child)
     journal.refine({ kind: "process", identity: child.identity })
-    followers.push(follow(layout.consoleLog, options.consoleLimit, options.onConsole))
-    followers.push(follow(layout.vmmLog, VMM_LOG_LIMIT, (chunk) => chunk.length))
+    const warn = (path: string) => (what: string) => options.report.warn(`${path}: ${what}`)
+    const console = follow(layout.consoleLog, options.consoleLimit, options.onConsole, warn(layout.consoleLog))
+    followers.push(console)
+    followers.push(follow(layout.vmmLog, VMM_LOG_LIMIT, (chunk) => chunk.length, warn(layout.vmmLog)))
     const control = await within(options, child, connected(vmm, layout.control))
-    return { child, control, gone: gone(child, control, followers, options.force) }
+    return { child, control, gone: gone(child, control, followers), showRest: (enough) => showRest(console, enough) }
   } catch (error) {
     for (const follower of followers) follower.close()
     // A VMM that dies drops its connection first; its own words say more than that.
@@ -110,14 +114,21 @@ function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "
   }
 }
 
-async function gone(child: Child, control: Control, followers: readonly Follower[], force: AbortSignal): Promise<void> {
-  await child.exited
+async function gone(child: Child, control: Control, followers: readonly Follower[]): Promise<void> {
   // What QEMU said last may still be on its way to us.
-  await control.closed
+  await Promise.allSettled([child.exited, control.closed])
   for (const follower of followers) {
-    while (!follower.drain() && !force.aborted) await Bun.sleep(SLOW_READER_WAIT)
-    follower.close()
+    follower.drain()
+    follower.settle()
   }
+}
+
+async function showRest(console: Follower, enough: AbortSignal): Promise<boolean> {
+  while (!console.drain()) {
+    if (enough.aborted) return false
+    await Bun.sleep(SLOW_READER_WAIT)
+  }
+  return true
 }
 
 async function connected(vmm: Vmm, path: string): Promise<Control> {

@@ -7,7 +7,7 @@ import { inOrder, runHook } from "../plugin/hooks.ts"
 import { LOAD_LIMIT, type Loaded, loadPlugin } from "../plugin/load.ts"
 import type { Spec } from "../plugin/spec.ts"
 import { trustOf } from "../plugin/trust.ts"
-import { usage } from "../terms/failure.ts"
+import { Failure, usage } from "../terms/failure.ts"
 import type { Interrupts } from "./interrupts.ts"
 import type { Trace } from "./trace.ts"
 import type { Watchdog } from "./watchdog.ts"
@@ -41,10 +41,12 @@ export interface Preparation {
  * failure; nothing needs to be undone.
  */
 export async function prepare(file: string, overrides: Overrides, preparation: Preparation): Promise<Prepared> {
-  const { trace, watchdog } = preparation
+  const { interrupts, trace, watchdog } = preparation
   const trust = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
   const loaded = await trace.span("load", () => {
-    return watchdog.guard("the plugin's top-level code", LOAD_LIMIT, () => loadPlugin(file, trust))
+    return watchdog.guard("the plugin's top-level code", LOAD_LIMIT, () => {
+      return Promise.race([loadPlugin(file, trust), interrupted(interrupts.stop)])
+    })
   })
   const given = { ...loaded.spec, ...defined(overrides) }
   const configured = await configure(loaded, given, preparation)
@@ -67,6 +69,15 @@ export function nameFromFile(path: string): string {
 }
 
 // --- internal ---
+
+/** Rejects when the user interrupts. What the plugin's top level still awaits then ends with the process. */
+function interrupted(stop: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const fail = () => reject(new Failure("interrupted"))
+    stop.addEventListener("abort", fail, { once: true })
+    if (stop.aborted) fail()
+  })
+}
 
 async function configure(
   loaded: Loaded,

@@ -1,10 +1,7 @@
-import { accessSync, constants } from "node:fs"
-import { dirname } from "node:path"
-import type { Exit } from "banger"
 import { jailRoot } from "../jail/base.ts"
 import { cgroupPath } from "../process/cgroup.ts"
 import { UID_RANGE } from "../state/uids.ts"
-import { Failure, reason, usage } from "../terms/failure.ts"
+import { Failure, reason } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import { qemu } from "../vmm/qemu.ts"
 import type { Program } from "../vmm/vmm.ts"
@@ -15,12 +12,13 @@ import { watchInterrupts } from "./interrupts.ts"
 import { inJail, planBoot, planSteps } from "./plan.ts"
 import { type Overrides, type Prepared, prepare } from "./prepare.ts"
 import { prefixed, type Report } from "./report.ts"
+import type { Ended } from "./result.ts"
 import type { HookRunner } from "./runHooks.ts"
 import { createSession, layoutFor, openState } from "./session.ts"
 import { findDrive } from "./stageVm.ts"
 import { supervise } from "./supervise.ts"
 import { connectTerminal } from "./terminal.ts"
-import { startTrace } from "./trace.ts"
+import { requireTraceFile, startTrace, type Trace } from "./trace.ts"
 import { startWatchdog } from "./watchdog.ts"
 
 /** What the user asked `banger run` for. */
@@ -48,14 +46,7 @@ export interface Plan {
 }
 
 /** How `banger run` ended. */
-export interface RunResult {
-  readonly id: string
-  readonly name: string
-  readonly exit: Exit
-  readonly failure: Failure | undefined
-  readonly kept: boolean
-  /** The directory with the VM's logs. */
-  readonly dir: string
+export interface RunResult extends Ended {
   /** 128 + the signal's number when the user interrupted the run. */
   readonly interrupted: number | undefined
 }
@@ -63,7 +54,7 @@ export interface RunResult {
 /** Runs a plugin's VM in the foreground from start to end. Throws a failure when nothing was started. */
 export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> {
   const trace = startTrace()
-  if (request.trace !== undefined) requireDirectoryOf(request.trace)
+  if (request.trace !== undefined) requireTraceFile(request.trace)
   const interrupts = watchInterrupts((count) => {
     if (count === 2) request.report.warn("stopping at once")
   })
@@ -89,7 +80,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
     release()
     watchdog.dispose()
     interrupts.dispose()
-    if (request.trace !== undefined) trace.write(request.trace)
+    if (request.trace !== undefined) writeTrace(trace, request.trace, request.report)
   }
 }
 
@@ -101,12 +92,12 @@ function sayWhatIsMissing(report: Report, { jail, cgroup }: Confining): void {
   if (cgroup === undefined) report.info("this host has no cgroup v2: the VM is known by its process alone")
 }
 
-/** A trace that could not be written would be noticed only when the VM has run. */
-function requireDirectoryOf(path: string): void {
+/** The run is over and has its own result, which a trace must not take the place of. */
+function writeTrace(trace: Trace, path: string, report: Report): void {
   try {
-    accessSync(dirname(path), constants.W_OK)
+    trace.write(path)
   } catch (error) {
-    throw usage(`--trace ${path} cannot be written: ${reason(error)}`, undefined, error)
+    report.warn(`the trace was not written: ${reason(error)}`)
   }
 }
 
@@ -138,14 +129,16 @@ async function boot(
   sayWhatIsMissing(request.report, confined)
   const state = openState()
   const session = createSession(prepared, qemu.name, id, state)
-  watchdog.protect(id)
+  const { name } = prepared.spec
+  const { dir } = session.layout
+  watchdog.protect({ id, name, dir, json: request.onConsole === undefined })
   const outcome = await supervise({
     ...runner,
     session,
     vmm: qemu,
     program,
     confining: confined,
-    report: prefixed(request.report, prepared.spec.name),
+    report: prefixed(request.report, name),
     args: request.args,
     keepOnFailure: request.keepOnFailure,
     onConsole: request.onConsole ?? ((chunk) => chunk.length),
@@ -161,6 +154,7 @@ async function boot(
     request.report.warn(`old VMs could not be forgotten: ${reason(error)}`)
   }
   state.db.close()
-  const { name } = prepared.spec
-  return { id, name, dir: session.layout.dir, interrupted: interrupts.exitCode(), ...outcome }
+  // A plugin's error that nobody caught, and that came when all was done, changes nothing.
+  const late = outcome.failure === undefined && interrupts.failure() !== undefined
+  return { id, name, dir, interrupted: late ? undefined : interrupts.exitCode(), ...outcome }
 }

@@ -1,17 +1,17 @@
 import type { Exit } from "banger"
-import { Failure, inOneLine, isFailure, reason } from "../terms/failure.ts"
+import { Failure, isFailure, reason } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import type { Program, Vmm } from "../vmm/vmm.ts"
 import type { Confining } from "./confinement.ts"
-import { postStopContext, preBootContext, type VmSurroundings } from "./contexts.ts"
-import { describeExit, endedWell, exitText, neverStarted } from "./exit.ts"
+import { preBootContext, type VmSurroundings, whileOpen } from "./contexts.ts"
+import { neverStarted } from "./exit.ts"
+import { finish, showRest } from "./finish.ts"
 import { startMachine } from "./machine.ts"
-import { releaseAll } from "./release.ts"
 import type { Report } from "./report.ts"
 import { type HookRunner, runHooks } from "./runHooks.ts"
 import { type Staged, stageVm } from "./stageVm.ts"
-import { stopMachine } from "./stop.ts"
 import { type Live, untilEnd } from "./untilEnd.ts"
+import { OWN_WORK } from "./watchdog.ts"
 
 /** What one supervised run is given. */
 export interface Supervision extends HookRunner {
@@ -53,8 +53,13 @@ export async function supervise(run: Supervision): Promise<Outcome> {
     failure = isFailure(error) ? error : new Failure(reason(error), { cause: error })
   }
   const startFailed = failure !== undefined && run.session.state !== "stopping" && !run.interrupts.stop.aborted
-  if (startFailed && run.keepOnFailure) return keep(run, failure)
-  return run.trace.span("clean up", () => finish(run, around, live, failure))
+  if (startFailed && run.keepOnFailure) {
+    run.watchdog.release()
+    return keep(run, failure)
+  }
+  const outcome = await run.trace.span("clean up", () => finish(run, around, live, failure))
+  await showRest(run, live)
+  return outcome
 }
 
 // --- internal ---
@@ -85,18 +90,22 @@ function surroundings(run: Supervision, live: Live): VmSurroundings {
 
 /** Stages what the spec names, and what preBoot hooks add. */
 async function stage(run: Supervision, around: VmSurroundings, live: Live): Promise<Staged> {
-  const { session, prepared, vmm, confining, interrupts } = run
+  const { session, prepared, vmm, confining, interrupts, watchdog } = run
   const { spec } = prepared
   session.enter("staging")
   const vmmArgs = vmm.bootArgs(spec.bootArgs)
-  const staged = await stageVm({ session, spec, vmm: vmm.name, vmmArgs, confining, signal: interrupts.stop })
+  const staging = { session, spec, vmm: vmm.name, vmmArgs, confining, signal: interrupts.stop }
+  const staged = await watchdog.guard("staging", OWN_WORK, () => stageVm(staging))
   try {
     live.dir = staged.root.now
     const drives = [...spec.drives]
-    const context = (signal: AbortSignal) => preBootContext(around, signal, prepared, staged, drives)
-    await runHooks(run, "preBoot", (hooks, signal) => hooks.preBoot?.(context(signal)))
+    await runHooks(run, "preBoot", (hooks, signal) =>
+      whileOpen((over) => hooks.preBoot?.(preBootContext(around, signal, over, prepared, staged, drives))),
+    )
     interrupts.stop.throwIfAborted()
-    for (const drive of drives.slice(spec.drives.length)) await staged.add(drive)
+    await watchdog.guard("staging", OWN_WORK, async () => {
+      for (const drive of drives.slice(spec.drives.length)) await staged.add(drive)
+    })
     live.dir = staged.root.path
     return staged.finish()
   } finally {
@@ -108,16 +117,17 @@ async function start(run: Supervision, staged: Staged, live: Live): Promise<void
   const { session, vmm, program, interrupts, onConsole, confining } = run
   const { timeouts, console } = run.prepared.spec
   session.enter("booting")
-  const signals = { interrupt: interrupts.stop, force: interrupts.force }
   const options = {
     consoleLimit: console.limit,
     limit: timeouts.start,
-    ...signals,
+    interrupt: interrupts.stop,
     onConsole,
+    report: run.report,
     cgroup: confining.cgroup,
   }
   const machine = await startMachine(session, vmm, program, staged, options)
   live.machine = machine
+  run.watchdog.noteEnd("started")
   machine.gone.then(() => {
     live.gone = true
   })
@@ -128,33 +138,4 @@ function keep(run: Supervision, failure: Failure | undefined): Outcome {
   const exit = neverStarted(reason(failure))
   run.session.enter("failed", exit)
   return { exit, failure, kept: true }
-}
-
-/** Makes sure that the VMM is gone, then: postStop hooks, release, final state. */
-async function finish(
-  run: Supervision,
-  around: VmSurroundings,
-  live: Live,
-  failed: Failure | undefined,
-): Promise<Outcome> {
-  const { session, report, interrupts } = run
-  if (live.machine && !live.gone) {
-    // Only a fault of ours (a full disk, say) comes here with a VM that runs.
-    live.requested = true
-    await stopMachine(live.machine, run.prepared.spec.timeouts.stop, interrupts.force, report)
-  }
-  const exit = live.machine
-    ? await describeExit(run.vmm, live.machine, session.layout, live.requested)
-    : neverStarted(reason(failed))
-  const context = (signal: AbortSignal) => postStopContext(around, signal, exit)
-  const onFailure = (error: unknown) => report.error(reason(error))
-  await runHooks(run, "postStop", (hooks, signal) => hooks.postStop?.(context(signal)), { onFailure })
-  const leftovers = releaseAll(session.journal, session.layout, report.warn)
-  for (const leftover of leftovers) report.error(`not released: ${inOneLine(leftover)}`)
-  const notReleased = leftovers.length === 0 ? undefined : new Failure(`not everything of ${session.id} was released`)
-  const badEnd = endedWell(exit) ? undefined : new Failure(`the VM ended badly: ${exitText(exit)}`)
-  const failure = interrupts.failure() ?? failed ?? notReleased ?? badEnd
-  if (session.state === "running") session.enter("stopping")
-  session.enter(failure !== undefined || session.state !== "stopping" ? "failed" : "stopped", exit)
-  return { exit, failure, kept: false }
 }

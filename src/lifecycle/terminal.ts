@@ -1,16 +1,22 @@
 import { closeSync, openSync, writeSync } from "node:fs"
 import { O } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
+import { inForeground } from "../linux/terminal.ts"
 
+const STDIN = 0
 const CTRL_C = 3
+
+/** A terminal that went says so to whoever reads it; the VM needs none. */
+const ignore = () => {}
 
 /**
  * Connects the user's terminal to a guest's serial console: keys go to the FIFO as they are typed, except Ctrl-C. Does
- * nothing where standard input is no terminal. Returns what gives the terminal back.
+ * nothing where standard input is no terminal, or one that others have while this process is in the background. Returns
+ * what gives the terminal back; a terminal that has gone by then is no error.
  */
 export function connectTerminal(fifo: string, onInterrupt: () => void): () => void {
   const { stdin } = process
-  if (!stdin.isTTY) return () => {}
+  if (!stdin.isTTY || !inForeground(STDIN)) return () => {}
   const fd = openSync(fifo, O.RDWR | O.NONBLOCK)
   const onKeys = (keys: Uint8Array) => {
     if (keys.includes(CTRL_C)) onInterrupt()
@@ -19,12 +25,17 @@ export function connectTerminal(fifo: string, onInterrupt: () => void): () => vo
   }
   stdin.setRawMode(true)
   stdin.on("data", onKeys)
+  stdin.on("error", ignore)
   stdin.resume()
   return () => {
     stdin.off("data", onKeys)
     stdin.pause()
-    stdin.setRawMode(false)
     closeSync(fd)
+    try {
+      if (inForeground(STDIN)) stdin.setRawMode(false)
+    } catch {
+      // Nobody can be left with a terminal in raw mode that is not there.
+    }
   }
 }
 

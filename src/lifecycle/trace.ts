@@ -1,4 +1,7 @@
+import { accessSync, constants, lstatSync } from "node:fs"
+import { dirname } from "node:path"
 import { replaceFile } from "../state/atomic.ts"
+import { reason, usage } from "../terms/failure.ts"
 
 /** One finished span: times in microseconds since the process began. */
 interface Span {
@@ -11,7 +14,10 @@ interface Span {
 export interface Trace {
   /** Runs `work` as a named span. */
   span<T>(name: string, work: () => Promise<T>): Promise<T>
-  /** Chrome trace events (Trace Event Format, "X" complete events), for Perfetto. */
+  /**
+   * Chrome trace events (Trace Event Format, "X" complete events), for Perfetto. Replaces the file whole; throws where
+   * `requireTraceFile` would.
+   */
   write(path: string): void
 }
 
@@ -27,8 +33,20 @@ export function startTrace(): Trace {
         spans.push({ name, start, duration: microseconds() - start })
       }
     },
-    write: (path) => replaceFile(path, JSON.stringify(traceEvents(spans, process.pid))),
+    write(path) {
+      requireTraceFile(path)
+      replaceFile(path, JSON.stringify(traceEvents(spans, process.pid)))
+    },
   }
+}
+
+/**
+ * Throws a failure unless a trace can be put at `path`: a new name or a regular file in a directory that can be written.
+ * A device, a FIFO or a symlink would itself be replaced.
+ */
+export function requireTraceFile(path: string): void {
+  if (isNewOrRegular(path)) return
+  throw usage(`--trace ${path} is there and is not a regular file`, "name a new file, or one to replace")
 }
 
 /** The document Perfetto opens, from spans. */
@@ -43,6 +61,15 @@ export function traceEvents(spans: readonly Span[], pid: number): { traceEvents:
       tid: 1,
       cat: name.includes(":") ? "hook" : "phase",
     })),
+  }
+}
+
+function isNewOrRegular(path: string): boolean {
+  try {
+    accessSync(`${dirname(path)}/.`, constants.W_OK)
+    return lstatSync(path, { throwIfNoEntry: false })?.isFile() ?? true
+  } catch (error) {
+    throw usage(`--trace ${path} cannot be written: ${reason(error)}`, undefined, error)
   }
 }
 

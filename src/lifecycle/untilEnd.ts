@@ -48,19 +48,26 @@ async function whileRunning(
   machine: Machine,
 ): Promise<"ended" | RunFailure | undefined> {
   const { interrupts } = run
-  const timeout = timeUp(run.prepared.spec.timeouts.run, machine.gone)
-  const ended = new AbortController()
-  machine.gone.then(() => ended.abort())
+  let ended: "ended" | RunFailure | undefined
+  const over = new AbortController()
+  const end = (how: "ended" | RunFailure) => {
+    ended ??= how
+    over.abort()
+  }
+  const stopClock = timeUp(run.prepared.spec.timeouts.run, end)
+  machine.gone.then(() => end("ended"))
   try {
     await runHooks(run, "postBoot", (hooks, signal) => hooks.postBoot?.(hookContext(around, signal)), {
-      until: ended.signal,
+      until: over.signal,
     })
+    await aborted(AbortSignal.any([over.signal, interrupts.stop]))
   } catch (error) {
-    if (ended.signal.aborted) return "ended"
-    if (interrupts.stop.aborted) return undefined
-    return { stage: "postBoot", error: isFailure(error) ? error : new Failure(reason(error), { cause: error }) }
+    if (ended === undefined && !interrupts.stop.aborted)
+      return { stage: "postBoot", error: isFailure(error) ? error : new Failure(reason(error), { cause: error }) }
+  } finally {
+    stopClock()
   }
-  return Promise.race([machine.gone.then(() => "ended" as const), aborted(interrupts.stop), timeout])
+  return ended
 }
 
 async function stop(run: Supervision, around: VmSurroundings, live: Live, machine: Machine): Promise<void> {
@@ -73,17 +80,15 @@ async function stop(run: Supervision, around: VmSurroundings, live: Live, machin
   )
 }
 
-function aborted(signal: AbortSignal): Promise<undefined> {
-  if (signal.aborted) return Promise.resolve(undefined)
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(undefined), { once: true }))
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }))
 }
 
-/** Never resolves when there is no limit. */
-function timeUp(limit: number | undefined, gone: Promise<void>): Promise<RunFailure> {
-  return new Promise((resolve) => {
-    if (limit === undefined) return
-    const error = new Failure(`the VM still ran after ${formatDuration(limit)} (timeouts.run)`)
-    const timer = setTimeout(() => resolve({ stage: "run", error }), limit)
-    gone.then(() => clearTimeout(timer))
-  })
+/** Ends the run when its time is up, until the function it returns is called. */
+function timeUp(limit: number | undefined, end: (how: RunFailure) => void): () => void {
+  if (limit === undefined) return () => {}
+  const error = new Failure(`the VM still ran after ${formatDuration(limit)} (timeouts.run)`)
+  const timer = setTimeout(() => end({ stage: "run", error }), limit)
+  return () => clearTimeout(timer)
 }

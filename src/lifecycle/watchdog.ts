@@ -1,16 +1,24 @@
-import type { FromWatchdog, ToWatchdog } from "./watchdogWorker.ts"
+import type { Exit } from "banger"
+import type { FromWatchdog, Protected, ToWatchdog } from "./watchdogWorker.ts"
 
 /**
  * Watches plugin code that could hold this thread for ever (`while (true) {}`), which no timer of this thread's own
  * could notice. Its thread cleans up and ends the process when this thread does not answer.
  */
 export interface Watchdog {
-  /** Runs plugin code that has `limit` milliseconds; `what` names it in the message. */
+  /** Runs code that may hold this thread for `limit` milliseconds; `what` names it in the message. */
   guard<T>(what: string, limit: number, work: () => Promise<T>): Promise<T>
   /** From now on there is a VM to clean up. */
-  protect(id: string): void
+  protect(vm: Protected): void
+  /** What the VM's end is to be called: `"started"` while it may run, then its exit. */
+  noteEnd(exit: Exit | "started"): void
+  /** The VM is cleaned up, or kept. */
+  release(): void
   dispose(): void
 }
+
+/** The most that work of our own holds the thread for, in milliseconds: to copy a large image, to remove a jail. */
+export const OWN_WORK = 600_000
 
 /** Starts the watching thread; it takes no time of this one. */
 export function startWatchdog(): Watchdog {
@@ -29,7 +37,9 @@ export function startWatchdog(): Watchdog {
         send({ kind: "done" })
       }
     },
-    protect: (id) => send({ kind: "protect", id }),
+    protect: (vm) => send({ kind: "protect", vm }),
+    noteEnd: (exit) => send({ kind: "end", exit }),
+    release: () => send({ kind: "release" }),
     dispose: () => worker.terminate(),
   }
 }

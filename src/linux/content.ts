@@ -51,7 +51,20 @@ export function setLength(fd: number, length: number): void {
   retried("ftruncate", () => libc.ftruncate(descriptor(fd), length))
 }
 
+/**
+ * Gives back the blocks of a part of a file, which then reads as zeros; its length stays (fallocate(2) with
+ * FALLOC_FL_PUNCH_HOLE). EOPNOTSUPP where the file system cannot.
+ */
+export function punchHole(fd: number, offset: number, length: number): void {
+  retried("fallocate", () => libc.fallocate(descriptor(fd), PUNCH_HOLE | KEEP_SIZE, offset, length))
+}
+
 /** fsync(2): what was written, or the names of a directory, last through a loss of power. */
 export function sync(fd: number): void {
   retried("fsync", () => libc.fsync(descriptor(fd)))
 }
+
+// --- internal ---
+
+const KEEP_SIZE = 1
+const PUNCH_HOLE = 2

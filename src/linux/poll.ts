@@ -9,6 +9,12 @@ export function canWrite(fd: number): boolean {
   return retried("poll", () => libc.poll(pollFd, 1, 0)) > 0
 }
 
+/** Waits until a descriptor can be written to, or `timeoutMs` are over (poll(2), POLLOUT). */
+export function awaitWritable(fd: number, timeoutMs: number): void {
+  const pollFd = packPollFd(descriptor(fd), POLLOUT)
+  retried("poll", () => libc.poll(pollFd, 1, Math.ceil(timeoutMs)))
+}
+
 /** Waits until a kernel file (cgroup.events) has changed since it was read, or `timeoutMs` are over (poll(2), POLLPRI). */
 export function awaitUrgent(fd: number, timeoutMs: number): void {
   const pollFd = packPollFd(descriptor(fd), POLLPRI)

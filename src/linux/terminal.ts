@@ -5,9 +5,21 @@ import { libc } from "./libc.ts"
 const TERMIOS_SIZE = 256
 const TCSANOW = 0
 
-/** Remembers a terminal's settings (tcgetattr(3)); what it returns puts them back. For no terminal, nothing happens. */
+/**
+ * Whether this process may use a terminal without being stopped for it: its process group is the one in the foreground,
+ * or the terminal is not the one that controls it (tcgetpgrp(3)).
+ */
+export function inForeground(fd: number): boolean {
+  const group = libc.tcgetpgrp(descriptor(fd))
+  return group === -1 || group === libc.getpgrp()
+}
+
+/**
+ * Remembers a terminal's settings (tcgetattr(3)); what it returns puts them back, where that does not
+ * stop the process. For no terminal, nothing happens.
+ */
 export function rememberTerminal(fd: number): () => void {
   const termios = new Uint8Array(TERMIOS_SIZE)
   if (libc.tcgetattr(descriptor(fd), termios) !== 0) return () => {}
-  return () => void libc.tcsetattr(fd, TCSANOW, termios)
+  return () => void (inForeground(fd) && libc.tcsetattr(fd, TCSANOW, termios))
 }

@@ -102,7 +102,7 @@ declare module "banger" {
   }
 
   export interface ConsoleOptions {
-    /** Most that console.log and its older half take together. Default: `"16M"`. */
+    /** How much of the console is kept: its newest bytes, between half of this and all of it. Default: `"16M"`. */
     limit?: string | undefined
   }
 
@@ -155,7 +155,7 @@ declare module "banger" {
     readonly vmm: "qemu"
     readonly vcpus: number
     readonly memoryMiB: number
-    /** The file the serial console is written to. */
+    /** The file the serial console is written to. While the VM runs it may begin with a hole: `banger logs` skips it. */
     readonly consoleLog: string
     /** The VMM's process, while there is one. */
     readonly pid: number | undefined

@@ -2,10 +2,12 @@ import { realpathSync } from "node:fs"
 import { extname, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { errorCode } from "../linux/errors.ts"
-import { Failure, isFailure, reason, usage } from "../terms/failure.ts"
+import { type Failure, isFailure, reason, usage } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import { type Definition, readDefinition } from "./definition.ts"
+import { LOADERS, serveImports } from "./imports.ts"
 import { readTrusted, type Trust } from "./trust.ts"
+import { denyWorkers } from "./workers.ts"
 
 /** A loaded plugin. */
 export interface Loaded extends Definition {
@@ -26,26 +28,13 @@ export async function loadPlugin(file: string, trust: Trust): Promise<Loaded> {
   if (LOADERS[extname(path)] === undefined) throw usage(`${file} is not a plugin: its name must end in .ts or .js`)
   const bytes = readTrusted(path, trust)
   serveImports(trust)
+  if (trust.uids !== undefined) denyWorkers()
   const exported = await runModule(path)
   const sha256 = new Bun.CryptoHasher("sha256").update(bytes).digest("hex")
   return { ...readDefinition(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
 }
 
 // --- internal ---
-
-const LOADERS: Readonly<Record<string, Bun.Loader>> = {
-  ".ts": "ts",
-  ".mts": "ts",
-  ".cts": "ts",
-  ".tsx": "tsx",
-  ".js": "js",
-  ".mjs": "js",
-  ".cjs": "js",
-  ".jsx": "jsx",
-  ".json": "json",
-  ".toml": "toml",
-  ".txt": "text",
-}
 
 function realPath(file: string): string {
   try {
@@ -55,23 +44,6 @@ function realPath(file: string): string {
     if (code === "ENOENT") throw usage(`there is no plugin file ${file}`, `to write one: banger init ${file}`)
     throw usage(`the plugin file ${file} cannot be reached: ${reason(error)}`)
   }
-}
-
-function serveImports(trust: Trust): void {
-  const definePlugin = (plugin: unknown) => plugin
-  Bun.plugin({
-    name: "banger",
-    setup(build) {
-      build.module("banger", () => ({ exports: { definePlugin }, loader: "object" }))
-      build.onLoad({ filter: /\.(?:[cm]?[jt]sx?|json|toml|txt)$/ }, ({ path }) => {
-        return { contents: readTrusted(path, trust), loader: LOADERS[extname(path)] ?? "js" }
-      })
-      if (trust.uids === undefined) return
-      build.onLoad({ filter: /.*/ }, ({ path }) => {
-        throw new Failure(`${path}: a plugin run as root may import only TypeScript, JavaScript, JSON, TOML and text`)
-      })
-    },
-  })
 }
 
 async function runModule(path: string): Promise<unknown> {

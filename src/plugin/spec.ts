@@ -26,7 +26,9 @@ const memory = v.pipe(
 )
 
 const DURATION_WORDS = 'a time with its unit: "500ms", "30s", "5m"'
-const duration = v.pipe(
+
+/** A time limit, as milliseconds. Timers cannot count beyond 24.8 days, and then ring at once. */
+export const durationSchema = v.pipe(
   v.string(DURATION_WORDS),
   v.transform((text) => parseDuration(text) ?? Number.NaN),
   v.check((ms) => ms > 0 && ms <= 24 * 3_600_000, `${DURATION_WORDS}, above 0 and at most 24h`),
@@ -87,15 +89,15 @@ const limits = v.strictObject({
 })
 
 const timeouts = v.strictObject({
-  start: v.optional(duration, "30s"),
-  stop: v.optional(duration, "30s"),
-  run: v.optional(duration),
-  hook: v.optional(duration, "60s"),
-  configure: v.optional(duration),
-  preBoot: v.optional(duration),
-  postBoot: v.optional(duration),
-  preStop: v.optional(duration),
-  postStop: v.optional(duration),
+  start: v.optional(durationSchema, "30s"),
+  stop: v.optional(durationSchema, "30s"),
+  run: v.optional(durationSchema),
+  hook: v.optional(durationSchema, "60s"),
+  configure: v.optional(durationSchema),
+  preBoot: v.optional(durationSchema),
+  postBoot: v.optional(durationSchema),
+  preStop: v.optional(durationSchema),
+  postStop: v.optional(durationSchema),
 })
 
 const CONSOLE_WORDS = 'a size of at least 64K with its unit: "16M"'

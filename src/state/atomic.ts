@@ -1,24 +1,27 @@
 import { closeSync, fsyncSync, openSync, renameSync, unlinkSync, writeSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
+import { errorCode } from "../linux/errors.ts"
 
 /**
  * Replaces a file whole: after a crash at any point it holds either the old content or the new, never part of one.
- * Temporary file beside it (0600), fsync, rename, fsync of the directory. The directory must be private to this user.
+ * Temporary file beside it (0600), fsync, rename, fsync of the directory. When it fails nothing of it is left.
  */
 export function replaceFile(path: string, content: string): void {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`)
-  const fd = openSync(temporary, "w", 0o600)
+  const fd = openNew(temporary)
   try {
-    const bytes = Buffer.from(content)
-    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
-    fsyncSync(fd)
+    try {
+      const bytes = Buffer.from(content)
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
+      fsyncSync(fd)
+    } finally {
+      closeSync(fd)
+    }
+    renameSync(temporary, path)
   } catch (error) {
-    closeSync(fd)
     unlinkSync(temporary)
     throw error
   }
-  closeSync(fd)
-  renameSync(temporary, path)
   syncDirectory(dirname(path))
 }
 
@@ -29,5 +32,18 @@ export function syncDirectory(path: string): void {
     fsyncSync(fd)
   } finally {
     closeSync(fd)
+  }
+}
+
+// --- internal ---
+
+/** Whatever has the name already, a crash left it, or somebody else in a directory that is not ours alone. */
+function openNew(temporary: string): number {
+  try {
+    return openSync(temporary, "wx", 0o600)
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST") throw error
+    unlinkSync(temporary)
+    return openSync(temporary, "wx", 0o600)
   }
 }

@@ -1,73 +1,101 @@
-import {
-  closeSync,
-  type FSWatcher,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  readSync,
-  renameSync,
-  watch,
-  writeSync,
-} from "node:fs"
+import { closeSync, fstatSync, openSync, readSync, renameSync, unlinkSync, writeSync } from "node:fs"
+import { punchHole, seek, setLength } from "../linux/content.ts"
+import { errorCode } from "../linux/errors.ts"
+import { reason } from "../terms/failure.ts"
+import { watchFile } from "./watchFile.ts"
 
-/** A growing file that is kept below its limit and shown as it grows. */
+/** A growing file that is kept below its limit and shown as it grows. Nothing of it throws. */
 export interface Follower {
   /** Shows what is there now; false when the sink did not take it all. Call it until true when the writer has gone. */
   drain(): boolean
+  /** The writer has gone: leaves what is kept as a plain file. What was not shown yet still can be. */
+  settle(): void
   close(): void
 }
 
 /** Shows bytes and tells how many it took; fewer than it was given when it would have to wait. */
 export type Sink = (chunk: Uint8Array) => number
 
-/** A burst of writes is looked at once, after this many milliseconds. */
-const BURST = 15
-
-/** How often to look where the kernel has no watch left to give. */
-const FALLBACK_INTERVAL = 250
+const NOT_SHOWN = "it is no longer shown"
 
 const CHUNK = 64 * 1024
 
+/** Holes are made of whole blocks; no common file system has smaller ones. */
+const BLOCK = 4096
+
+const SEEK_DATA = 3
+
 /**
- * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. When the file has
- * half of `limit` bytes it becomes the older half, `<path>.old`, by copy and truncate: the VMM holds the file itself,
- * so it cannot be renamed away. Bytes written between the last read and the truncation (microseconds) are lost, and
- * what a slow sink has not taken by then is not shown.
+ * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. When there are `limit`
+ * bytes the older half becomes a hole: the VMM holds the file itself, so it cannot be renamed away, and truncating it
+ * would lose what is written meanwhile. What a slow sink has not taken by then is not shown. `onTrouble` hears once
+ * that the sink failed, after which nothing more is shown, and once that the file cannot be kept small.
  */
-export function follow(path: string, limit: number, sink: Sink): Follower {
+export function follow(path: string, limit: number, sink: Sink, onTrouble: (what: string) => void): Follower {
   const fd = openSync(path, "r+")
   const buffer = new Uint8Array(CHUNK)
+  let start = 0
   let shown = 0
+  const told = new Set<string>()
+  const attempt = (what: string, work: () => void) => {
+    try {
+      work()
+    } catch (error) {
+      if (!told.has(what)) onTrouble(`${what}: ${reason(error)}`)
+      told.add(what)
+    }
+  }
 
-  /** Shows up to `end`; false when the sink would have to wait. */
-  const show = (end: number): boolean => {
+  const show = (end: number) => {
     while (shown < end) {
       const count = readSync(fd, buffer, 0, Math.min(CHUNK, end - shown), shown)
       const taken = count === 0 ? 0 : sink(buffer.subarray(0, count))
       shown += taken
-      if (taken < count || count === 0) return false
+      if (taken < count || count === 0) return
     }
-    return true
   }
   const drain = (): boolean => {
-    for (;;) {
-      const { size } = fstatSync(fd)
-      const all = show(size)
-      if (size < limit / 2) return all
-      show(keepOlderHalf(fd, `${path}.old`))
-      ftruncateSync(fd, 0)
-      shown = 0
-    }
+    let behind = false
+    // Looked at once for both: what comes while it is shown is not to be forgotten before it was.
+    let size = 0
+    attempt(NOT_SHOWN, () => {
+      size = fstatSync(fd).size
+      if (told.has(NOT_SHOWN)) return
+      show(size)
+      behind = shown < size
+    })
+    attempt("it is not kept below its limit", () => {
+      if (size - start < limit) return
+      start = forgetBefore(fd, start, Math.floor((size - limit / 2) / BLOCK) * BLOCK)
+      shown = start === 0 ? 0 : Math.max(shown, start)
+    })
+    return !behind
   }
 
   const watcher = watchFile(path, drain)
   return {
     drain,
+    settle() {
+      watcher.close()
+      // Where it cannot be done the hole stays, which readers skip.
+      if (start > 0) attempt("it could not be made smaller", () => keepOnly(fd, start, path))
+    },
     close() {
       watcher.close()
       closeSync(fd)
     },
   }
+}
+
+/** Where the bytes that are kept of a console begin, from an offset on: past the hole that was made of older ones. */
+export function keptFrom(fd: number, offset: number): number {
+  const at = nextData(fd, offset)
+  if (at === offset) return at
+  // Of a block larger than ours only a part was given back, the rest of that reads as zeros.
+  const buffer = new Uint8Array(CHUNK)
+  const count = readSync(fd, buffer, 0, CHUNK, at)
+  const zeros = buffer.subarray(0, count).findIndex((byte) => byte !== 0)
+  return at + (zeros === -1 ? count : zeros)
 }
 
 /** The last bytes of a file as text; empty when there is none. */
@@ -81,8 +109,9 @@ export function tailOf(path: string, bytes: number): string {
   }
   try {
     const { size } = fstatSync(fd)
-    const buffer = new Uint8Array(Math.min(size, bytes))
-    const count = readSync(fd, buffer, 0, buffer.length, Math.max(0, size - bytes))
+    const from = keptFrom(fd, Math.max(0, size - bytes))
+    const buffer = new Uint8Array(Math.max(0, size - from))
+    const count = readSync(fd, buffer, 0, buffer.length, from)
     return new TextDecoder().decode(buffer.subarray(0, count))
   } finally {
     closeSync(fd)
@@ -91,51 +120,43 @@ export function tailOf(path: string, bytes: number): string {
 
 // --- internal ---
 
-/** Copies all that a file has up to its end at that moment, which it returns. */
-function keepOlderHalf(fd: number, path: string): number {
+/** Makes a hole of what is before `end`, and tells where the file begins now. */
+function forgetBefore(fd: number, start: number, end: number): number {
+  try {
+    punchHole(fd, start, end - start)
+    return end
+  } catch (error) {
+    if (errorCode(error) !== "EOPNOTSUPP" && errorCode(error) !== "ENOSYS") throw error
+    // A file system without holes: a bounded file matters more than what it loses.
+    setLength(fd, 0)
+    return 0
+  }
+}
+
+function nextData(fd: number, offset: number): number {
+  try {
+    return seek(fd, offset, SEEK_DATA)
+  } catch (error) {
+    if (errorCode(error) === "ENXIO") return offset
+    throw error
+  }
+}
+
+/** Replaces a file with what it has from `start` on. */
+function keepOnly(fd: number, start: number, path: string): void {
   const temporary = `${path}.tmp`
   const to = openSync(temporary, "w", 0o600)
   try {
     const buffer = new Uint8Array(CHUNK)
-    let at = 0
-    for (let count = -1; count !== 0; at += count) {
+    for (let at = start, count = -1; count !== 0; at += count) {
       count = readSync(fd, buffer, 0, CHUNK, at)
       for (let done = 0; done < count; ) done += writeSync(to, buffer, done, count - done)
     }
     renameSync(temporary, path)
-    return at
+  } catch (error) {
+    unlinkSync(temporary)
+    throw error
   } finally {
     closeSync(to)
-  }
-}
-
-function watchFile(path: string, drain: () => boolean): { close(): void } {
-  let timer: Timer | undefined
-  const soon = () => {
-    timer ??= setTimeout(() => {
-      timer = undefined
-      // What a slow sink left over is offered again without a new write having to come.
-      if (!drain()) soon()
-    }, BURST)
-  }
-  let interval: Timer | undefined
-  const lookFromTimeToTime = () => {
-    interval ??= setInterval(soon, FALLBACK_INTERVAL)
-    interval.unref()
-  }
-  let watcher: FSWatcher | undefined
-  try {
-    watcher = watch(path, { persistent: false }, soon)
-    watcher.on("error", lookFromTimeToTime)
-  } catch {
-    // No inotify watch to be had: a limit of the host.
-    lookFromTimeToTime()
-  }
-  return {
-    close() {
-      watcher?.close()
-      clearInterval(interval)
-      clearTimeout(timer)
-    },
   }
 }

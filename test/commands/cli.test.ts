@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test"
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import pkg from "../../package.json" with { type: "json" }
 import { eachInItsDirectory } from "../temporary.ts"
@@ -128,8 +129,11 @@ test.each([
   [["run", "x.ts", "--paln"], "unknown option --paln\ndid you mean --plan?"],
   [["run", "none.ts"], "there is no plugin file none.ts\nto write one: banger init none.ts"],
   [["run", "/etc/hostname"], "its name must end in .ts or .js"],
-  [["run", "x.ts", "--timeout", "soon"], "--timeout soon is no time"],
+  [["run", "x.ts", "--timeout", "soon"], "--timeout soon is no time for a run"],
+  [["run", "x.ts", "--timeout", "25d"], "--timeout 25d is no time for a run\ngive above 0 and at most 24h"],
+  [["run", "x.ts", "--timeout", "0s"], "--timeout 0s is no time for a run"],
   [["run", "x.ts", "--trace", "/nonexistent/t.json"], "--trace /nonexistent/t.json cannot be written: ENOENT"],
+  [["run", "x.ts", "--trace", "/dev/null"], "--trace /dev/null is there and is not a regular file"],
   [["run", "x.ts", "--name", "A_b"], "--name A_b is no name for a VM"],
   [["logs", "nobody"], 'no VM "nobody"'],
   [["rm", "nobody", "--", "x"], "banger rm takes nothing after --"],
@@ -146,4 +150,14 @@ test("--help after -- is the plugin's own", () => {
 test("a stack is shown only when it is asked for", () => {
   expect(cli("rnu").stderr).not.toContain("    at ")
   expect(cli("rnu", "--verbose").stderr).toContain("at load")
+})
+
+test("a trace that cannot be written any more is a warning beside the run's own result", () => {
+  const trace = join(directory.path, "trace")
+  const code = `import { mkdirSync } from "node:fs"\nmkdirSync(${JSON.stringify(trace)})\nthrow new Error("no luck")\n`
+  writeFileSync(join(directory.path, "x.ts"), code)
+  const { stderr, exit } = cli("run", "x.ts", "--trace", trace)
+  expect(stderr).toContain("the trace was not written: --trace")
+  expect(stderr).toContain("failed while loading: no luck")
+  expect(exit).toBe(2)
 })

@@ -3,7 +3,6 @@ import type { Exit } from "banger"
 import { endedWell, exitText, neverStarted, panicOf } from "../../src/lifecycle/exit.ts"
 import { checkSocketPath, inJail, planBoot, planSteps, shellWords } from "../../src/lifecycle/plan.ts"
 import { nameFromFile } from "../../src/lifecycle/prepare.ts"
-import { traceEvents } from "../../src/lifecycle/trace.ts"
 import { parseSpec } from "../../src/plugin/definition.ts"
 import { vmLayout } from "../../src/state/places.ts"
 import { qemu } from "../../src/vmm/qemu.ts"
@@ -122,10 +121,4 @@ test.each([
   ["guest powered off", PANIC, undefined],
 ] as const)("of a guest whose end is %p the console %p tells the panic %p", (why, text, words) => {
   expect(panicOf(why, text)).toBe(words)
-})
-
-test("a trace opens in Perfetto: complete events in microseconds", () => {
-  expect(traceEvents([{ name: "hook:preBoot", start: 10, duration: 5 }], 7)).toEqual({
-    traceEvents: [{ name: "hook:preBoot", ph: "X", ts: 10, dur: 5, pid: 7, tid: 1, cat: "hook" }],
-  })
 })

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test"
 import { closeSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { abandon } from "../../src/lifecycle/abandon.ts"
+import { neverStarted } from "../../src/lifecycle/exit.ts"
 import { forgetOldest } from "../../src/lifecycle/history.ts"
 import { openJournal } from "../../src/lifecycle/journal.ts"
 import { releaseAll } from "../../src/lifecycle/release.ts"
@@ -215,7 +216,9 @@ test("a VM whose supervisor is stuck is ended from its journal alone", async () 
   const vm = leftover()
   const child = startVmm(vm)
   const state = { db: openDatabase(vm.where.state), where: vm.where }
-  expect(abandon(vm.id, "preBoot", state)).toEqual([expect.stringContaining("its postStop hooks did not run")])
+  expect(abandon(vm.id, neverStarted("preBoot blocks everything"), state)).toEqual([
+    expect.stringContaining("its postStop hooks did not run"),
+  ])
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(getRecord(vm.db, vm.id)).toMatchObject({ state: "failed", handles: "[]" })
 })

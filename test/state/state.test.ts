@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { replaceFile } from "../../src/state/atomic.ts"
 import { ensurePrivateDirectory } from "../../src/state/directory.ts"
@@ -83,6 +83,17 @@ test("a file is replaced whole, whenever its writer is killed", async () => {
   replaceFile(path, "new")
   expect(readFileSync(path, "utf8")).toBe("new")
   expect(modeOf(path)).toBe("600")
+})
+
+test("a file that cannot be replaced leaves nothing beside it, nor does it follow what lies there", () => {
+  const path = join(directory.path, "taken")
+  mkdirSync(path)
+  expect(() => replaceFile(path, "new")).toThrow("EISDIR")
+  writeFileSync(join(directory.path, "victim"), "mine")
+  symlinkSync("victim", join(directory.path, `.file.${process.pid}.tmp`))
+  replaceFile(join(directory.path, "file"), "new")
+  expect(readFileSync(join(directory.path, "victim"), "utf8")).toBe("mine")
+  expect(readdirSync(directory.path).sort()).toEqual(["file", "taken", "victim"])
 })
 
 const JOURNAL: readonly Resource[] = [

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { mkdirSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fixture, start, startGuest } from "./banger.ts"
 import { eachInItsPlace, records } from "./place.ts"
@@ -91,6 +91,28 @@ test.each([
       .ended
     expect(stderr).toContain(message)
     expect(exit).toBe(1)
+  } finally {
+    expect(Bun.spawnSync(["umount", full]).exitCode).toBe(0)
+  }
+})
+
+test("a state disk that fills while the VM runs keeps nothing from being cleaned up", async () => {
+  const full = join(place.dir, "full")
+  mkdirSync(full)
+  expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=2M", "full", full]).exitCode).toBe(0)
+  try {
+    const env = { BANGER_STATE_DIR: join(full, "state") }
+    const spec = JSON.stringify({ console: { limit: "64K" } })
+    const run = start(place, ["run", fixture("guest"), "--", "echo up; sleep 3; seq 1 20000", spec], env)
+    await run.shows("up")
+    expect(() => writeFileSync(join(full, "filler"), new Uint8Array(4 * 1024 * 1024))).toThrow("ENOSPC")
+    const { stderr, exit } = await run.ended
+    expect(stderr).toContain("postStop: ")
+    expect(stderr).not.toContain("did not catch")
+    expect(exit).toBe(1)
+    expect(existsSync(join(full, "state/jail/qemu"))).toBe(true)
+    expect(readdirSync(join(full, "state/jail/qemu"))).toEqual([])
+    expect(readdirSync(place.runtime)).toEqual([])
   } finally {
     expect(Bun.spawnSync(["umount", full]).exitCode).toBe(0)
   }

@@ -85,3 +85,41 @@ test.each(["configure", "preBoot", "postBoot", "preStop", "postStop"])(
     expect(exit).toBe(hook === "configure" ? 2 : 1)
   },
 )
+
+test("when preBoot is over, what it was given stages nothing more", async () => {
+  const { stderr, exit } = await start(place, ["run", fixture("stale")]).ended
+  for (const name of ["write", "copy", "link", "add", "left"])
+    expect(stderr).toContain(`${name}: preBoot is over: nothing can be staged and no drive added any more`)
+  expect(exit).toBe(0)
+})
+
+test("the limit of the run holds during postBoot too", async () => {
+  const env = { BANGER_TEST_HOOK: "postBoot:wait" }
+  const { stderr, exit } = await start(place, ["run", fixture("hooks"), "--timeout", "3s", "--", "sleep 600"], env)
+    .ended
+  expect(stderr).toContain("the VM still ran after 3s (timeouts.run)")
+  expect(stderr).not.toContain("postBoot was interrupted")
+  expect(exit).toBe(1)
+})
+
+test.each(["block-late", "leave-block"])("code that does %s after its hook is ended too", async (behaviour) => {
+  const { stderr, exit } = await misbehaving("postBoot", behaviour)
+  expect(stderr).toMatch(/code of the plugin that goes on after \w+ has held banger up for 15s/)
+  expect(records(place)[0]?.state).toBe("failed")
+  expect(exit).toBe(1)
+})
+
+test.each([
+  ["preBoot", { reason: "failed to start", requested: false }],
+  ["postBoot", { reason: "killed", requested: true, signal: "SIGKILL" }],
+  ["postStop", { reason: "guest reset", requested: false, code: 0 }],
+] as const)("the end of a VM whose %s blocks is told truly, also as JSON", async (hook, truth) => {
+  const env = { BANGER_TEST_HOOK: `${hook}:block`, BANGER_TEST_LIMIT: "1s" }
+  const { stdout, exit } = await start(place, ["run", fixture("hooks"), "--json"], env).ended
+  const result = JSON.parse(stdout)
+  expect(result).toMatchObject({ name: "hooks", state: "failed", kept: false, exit: truth })
+  expect(result.error.message).toBe(`${hook} did not finish in 1s and blocks everything else`)
+  const events = readFileSync(join(result.dir, "events.jsonl"), "utf8").trim().split("\n")
+  expect(JSON.parse(events.at(-1) ?? "")).toMatchObject({ state: "failed", exit: truth })
+  expect(exit).toBe(1)
+})

@@ -87,6 +87,7 @@ function rowsOf(place: Place, table: string, select: string): readonly unknown[]
   if (!existsSync(path)) return []
   // One that a killed banger left half made must be taken back before it can be read.
   const db = new Database(path, { readwrite: true, create: false })
+  db.run("pragma busy_timeout = 5000")
   // A banger killed while it made the database leaves one without tables.
   const made = db.query("select 1 from sqlite_master where name = ?").get(table) !== null
   const rows = made ? db.query(select).all() : []

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test"
-import { fixture, start, startGuest } from "./banger.ts"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { fixture, start, startGuest, until } from "./banger.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 
 const place = eachInItsPlace()
@@ -20,6 +22,10 @@ test("SIGINT stops the guest by Ctrl-Alt-Del well before the limit", async () =>
 test.each([
   ["SIGTERM", 143],
   ["SIGHUP", 129],
+  ["SIGQUIT", 131],
+  ["SIGUSR1", 138],
+  ["SIGUSR2", 140],
+  ["SIGALRM", 142],
 ] as const)("%s stops it too", async (signal, code) => {
   const run = startGuest(place, "echo up; sleep 600")
   await run.shows("up")
@@ -27,6 +33,24 @@ test.each([
   const { stderr, exit } = await run.ended
   expect(stderr).toContain("guest reset, as asked")
   expect(exit).toBe(code)
+})
+
+const ignoring = (signal: string) => ({ through: ["sh", "-c", `trap '' ${signal}; exec "$@"`, "sh"] })
+
+test("a hang-up that the caller ignores (nohup) is ignored", async () => {
+  const run = startGuest(place, "echo up; sleep 600", {}, [], ignoring("HUP"))
+  await run.shows("up")
+  run.signal("SIGHUP")
+  run.signal("SIGTERM")
+  const { stderr, exit } = await run.ended
+  expect(stderr).not.toContain("stopping at once")
+  expect(exit).toBe(143)
+})
+
+test("a caller that ignores the end of its children does not make a good end a bad one", async () => {
+  const { stderr, exit } = await startGuest(place, "true", {}, [], ignoring("CHLD")).ended
+  expect(stderr).toContain("guest reset")
+  expect(exit).toBe(0)
 })
 
 test("a guest that ignores Ctrl-Alt-Del is killed after the limit", async () => {
@@ -48,6 +72,17 @@ test("a second SIGINT kills at once", async () => {
   const { stderr, exit } = await run.ended
   expect(stderr).toContain("stopping at once")
   expect(stderr).toContain("postStop: killed")
+  expect(exit).toBe(130)
+})
+
+test("SIGINT during a plugin's top-level await ends it there and then", async () => {
+  const plugin = join(place.dir, "slow.ts")
+  writeFileSync(plugin, 'console.log("loading")\nawait Bun.sleep(600_000)\nexport default {}\n')
+  const run = start(place, ["run", plugin])
+  await run.shows("loading")
+  run.signal("SIGINT")
+  const { stderr, exit } = await run.ended
+  expect(stderr).not.toContain("did not finish")
   expect(exit).toBe(130)
 })
 
@@ -83,10 +118,6 @@ test("--timeout stops a VM that runs too long, as a failure", async () => {
   expect(stderr).toContain("the VM still ran after 4s")
   expect(exit).toBe(1)
 })
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await Bun.sleep(20)
-}
 
 async function consoleShows(text: string): Promise<void> {
   const [record] = records(place)

@@ -1,0 +1,18 @@
+import { readFileSync } from "node:fs"
+import { word } from "./guards.ts"
+import { libc } from "./libc.ts"
+
+/** Whether this process ignores a signal, as its parent may have told it to (nohup(1)); see proc(5), SigIgn. */
+export function isIgnored(signal: number): boolean {
+  const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1")) ?? []
+  return ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n
+}
+
+/** Gives a signal its default action (signal(2)). */
+export function resetSignal(signal: number): void {
+  libc.signal(word("signal", signal), SIG_DFL)
+}
+
+// --- internal ---
+
+const SIG_DFL = 0

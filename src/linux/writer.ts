@@ -1,0 +1,82 @@
+import { O, S } from "./constants.ts"
+import { errorCode } from "./errors.ts"
+import { openAt, statDescriptor } from "./files.ts"
+import { AT_FDCWD, descriptor } from "./guards.ts"
+import { checked, libc, retried } from "./libc.ts"
+import { awaitWritable, canWrite } from "./poll.ts"
+
+/** Writes what is taken without waiting and tells how many bytes that was; 0 when it would have to wait. */
+export type Writer = (bytes: Uint8Array) => number
+
+/**
+ * A way to write to an inherited descriptor that never waits for a reader. O_NONBLOCK is not set on the descriptor: others
+ * share it, the shell among them. It is opened on first use.
+ */
+export function writerTo(fd: number): Writer {
+  let write: Writer | undefined
+  return (bytes) => {
+    write ??= suitable(fd)
+    try {
+      return write(bytes)
+    } catch (error) {
+      if (errorCode(error) === "EAGAIN") return 0
+      throw error
+    }
+  }
+}
+
+/** Writes as much as is taken without waiting; returns how many bytes that was. */
+export function writeSome(write: Writer, bytes: Uint8Array): number {
+  let at = 0
+  for (let taken = -1; taken !== 0 && at < bytes.length; at += taken) taken = write(bytes.subarray(at))
+  return at
+}
+
+/** Writes to `fd`, waiting up to `patience` milliseconds for its reader; returns how many bytes were taken. */
+export function writeFor(fd: number, write: Writer, bytes: Uint8Array, patience: number): number {
+  const end = performance.now() + patience
+  let at = writeSome(write, bytes)
+  while (at < bytes.length) {
+    const left = end - performance.now()
+    if (left <= 0) return at
+    awaitWritable(fd, Math.min(left, LONGEST_POLL))
+    const taken = writeSome(write, bytes.subarray(at))
+    // poll(2) has its own mind about when a terminal is writable.
+    if (taken === 0) Bun.sleepSync(1)
+    at += taken
+  }
+  return at
+}
+
+// --- internal ---
+
+const LONGEST_POLL = 60_000
+
+const MSG_DONTWAIT = 0x40
+const MSG_NOSIGNAL = 0x4000
+const O_NOCTTY = 0o400
+
+/** At most this much goes into a pipe that poll(2) calls writable without waiting: PIPE_BUF of pipe(7). */
+const PIPE_BUF = 4096
+
+function suitable(fd: number): Writer {
+  const type = statDescriptor(fd).mode & S.IFMT
+  if (type === S.IFSOCK) return (bytes) => sent(fd, bytes)
+  if (type !== S.IFIFO && type !== S.IFCHR) return (bytes) => written(fd, bytes)
+  try {
+    const own = openAt(AT_FDCWD, `/proc/self/fd/${descriptor(fd)}`, O.WRONLY | O.NONBLOCK | O_NOCTTY)
+    return (bytes) => written(own, bytes)
+  } catch {
+    // A terminal that belongs to another user (su), or no /proc: poll(2) promises a terminal no more than one byte.
+    const most = type === S.IFIFO ? PIPE_BUF : 1
+    return (bytes) => (canWrite(fd) ? written(fd, bytes.subarray(0, most)) : 0)
+  }
+}
+
+function written(fd: number, bytes: Uint8Array): number {
+  return retried("write", () => libc.write(descriptor(fd), bytes, bytes.length))
+}
+
+function sent(fd: number, bytes: Uint8Array): number {
+  return checked("send", () => libc.send(descriptor(fd), bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL))
+}

@@ -1,0 +1,39 @@
+import { type FSWatcher, watch } from "node:fs"
+
+/** A burst of writes is looked at once, after this many milliseconds. */
+const BURST = 15
+
+/** How often to look where the kernel has no watch left to give. */
+const FALLBACK_INTERVAL = 250
+
+/** Calls `drain` soon after each change of a file, and again while it says false. */
+export function watchFile(path: string, drain: () => boolean): { close(): void } {
+  let timer: Timer | undefined
+  const soon = () => {
+    timer ??= setTimeout(() => {
+      timer = undefined
+      // What a slow sink left over is offered again without a new write having to come.
+      if (!drain()) soon()
+    }, BURST)
+  }
+  let interval: Timer | undefined
+  const lookFromTimeToTime = () => {
+    interval ??= setInterval(soon, FALLBACK_INTERVAL)
+    interval.unref()
+  }
+  let watcher: FSWatcher | undefined
+  try {
+    watcher = watch(path, { persistent: false }, soon)
+    watcher.on("error", lookFromTimeToTime)
+  } catch {
+    // No inotify watch to be had: a limit of the host.
+    lookFromTimeToTime()
+  }
+  return {
+    close() {
+      watcher?.close()
+      clearInterval(interval)
+      clearTimeout(timer)
+    },
+  }
+}
