@@ -41,7 +41,7 @@ export async function finish(
   const context = (signal: AbortSignal) => postStopContext(around, signal, exit)
   const onFailure = (error: unknown) => report.error(reason(error))
   await attempt(() => runHooks(run, "postStop", (hooks, signal) => hooks.postStop?.(context(signal)), { onFailure }))
-  await attempt(() => run.watchdog.guard("cleaning up", OWN_WORK, async () => release(run)))
+  await attempt(() => run.watchdog.guard("cleaning up", OWN_WORK.cleaning, async () => release(run)))
   const badEnd = endedWell(exit) ? undefined : new Failure(`the VM ended badly: ${exitText(exit)}`)
   const failure = () => interrupts.failure() ?? failed ?? broken ?? badEnd
   await attempt(() => {

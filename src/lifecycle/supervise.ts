@@ -95,7 +95,7 @@ async function stage(run: Supervision, around: VmSurroundings, live: Live): Prom
   session.enter("staging")
   const vmmArgs = vmm.bootArgs(spec.bootArgs)
   const staging = { session, spec, vmm: vmm.name, vmmArgs, confining, signal: interrupts.stop }
-  const staged = await watchdog.guard("staging", OWN_WORK, () => stageVm(staging))
+  const staged = await watchdog.guard("staging", OWN_WORK.staging, () => stageVm(staging))
   try {
     live.dir = staged.root.now
     const drives = [...spec.drives]
@@ -103,7 +103,7 @@ async function stage(run: Supervision, around: VmSurroundings, live: Live): Prom
       whileOpen((over) => hooks.preBoot?.(preBootContext(around, signal, over, prepared, staged, drives))),
     )
     interrupts.stop.throwIfAborted()
-    await watchdog.guard("staging", OWN_WORK, async () => {
+    await watchdog.guard("staging", OWN_WORK.staging, async () => {
       for (const drive of drives.slice(spec.drives.length)) await staged.add(drive)
     })
     live.dir = staged.root.path

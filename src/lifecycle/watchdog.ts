@@ -17,8 +17,11 @@ export interface Watchdog {
   dispose(): void
 }
 
-/** The most that work of our own holds the thread for, in milliseconds: to copy a large image, to remove a jail. */
-export const OWN_WORK = 600_000
+/**
+ * The most that work of our own holds the thread for, in milliseconds: a part of a large image, and a whole jail, during
+ * which no plugin code can run.
+ */
+export const OWN_WORK = { staging: 60_000, cleaning: 600_000 } as const
 
 /** Starts the watching thread; it takes no time of this one. */
 export function startWatchdog(): Watchdog {
