@@ -82,8 +82,10 @@ test("the owner of a socket: by path a file outside is given away, by descriptor
 test("what is removed: by path files outside are deleted, by descriptor none ever", async () => {
   const { dir, canary, before } = arena()
   const grow = (top: string) => {
-    const made = `rm -rf '${top}' '${dir}'/*.evil; mkdir -p '${top}/sub/deep' && touch '${top}/sub/deep/file'`
-    Bun.spawnSync(["sh", "-c", `${made} && chown -hR ${OWNER.uid} '${top}'`])
+    // Made where the attacker cannot reach it, and moved: this is root's hand too.
+    const made = `rm -rf '${top}' '${dir}'/*.evil; mkdir -p new/sub/deep && touch new/sub/deep/file`
+    const moved = `chown -hR ${OWNER.uid} new && mv -T new '${top}'`
+    Bun.spawnSync(["sh", "-c", `cd '${place.dir}' && ${made} && ${moved}`])
   }
   const tree = join(dir, "tree")
   grow(tree)
