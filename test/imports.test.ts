@@ -49,10 +49,49 @@ test("only src/linux calls into libc", () => {
   expect(users).not.toEqual([])
 })
 
-test("nothing removes, owns or runs by path what src/linux does by descriptor", () => {
-  const banned = /\b(?:rmSync|rmdirSync|chownSync|lchownSync|child_process|Bun\.\$|fs\.rm|unlinkSync\((?!temporary))/
-  const users = sources.filter((path) => banned.test(readFileSync(join(root, path), "utf8")))
-  expect(users).toEqual([])
+const CHANGES = /^(?:l?chmod|l?chown|link|mkdtemp|rename|rm|rmdir|symlink|truncate|unlink|l?utimes)(?:Sync)?$/
+
+/** What a text takes from Node's file system modules, or uses of Bun's, that changes what a path leads to. */
+function changesByPath(text: string): readonly string[] {
+  const imports = text.matchAll(/import (?!type )(.*?) from "(?:node:)?(?:fs|fs\/promises|child_process)"/gs)
+  const names = [...imports].flatMap(([, list = ""]) =>
+    list.startsWith("{")
+      ? list
+          .slice(1, -1)
+          .split(",")
+          .map((name) => name.trim().split(" ")[0] ?? "")
+      : [`all: ${list}`],
+  )
+  const others = text.match(/\bBun\.\$|\.(?:execSync|spawnSync)\(|\bBun\.file\([^)]*\)\.(?:delete|unlink)\(/g) ?? []
+  return [
+    ...names.filter((name) => CHANGES.test(name) || name.startsWith("all: ") || /^(?:exec|spawn|fork)/.test(name)),
+    ...others,
+  ]
+}
+
+test("one gate: what owns, renames, links, removes or mounts is done by src/linux alone, by descriptor", () => {
+  const code = (path: string) => readFileSync(join(root, path), "utf8")
+  const others = sources.filter((path) => folderOf(path) !== "linux")
+  expect(others.flatMap((path) => changesByPath(code(path)).map((what) => `${path}: ${what}`))).toEqual([])
+  // The calls of src/linux take a directory's descriptor, or one of the thing itself; none but these take a path.
+  const linux = sources.filter((path) => folderOf(path) === "linux").map(code)
+  const symbols = [...(linux.find((text) => text.includes("SYMBOLS = {"))?.matchAll(/^ {2}(\w+): \{ args/gm) ?? [])]
+  const byPath = ["chmod", "chown", "lchown", "link", "mount", "rename", "rmdir", "symlink", "umount", "unlink"]
+  expect(symbols.map(([, name = ""]) => name).filter((name) => byPath.includes(name))).toEqual([])
+  expect(symbols.length).toBeGreaterThan(30)
+})
+
+test("the gate sees what it is there for", () => {
+  for (const text of [
+    'import { rmSync } from "node:fs"',
+    'import { readFile, unlink as gone } from "node:fs/promises"',
+    'import * as fs from "fs"',
+    'import { spawn } from "node:child_process"',
+    "await Bun.file(path).delete()",
+    "Bun.$`rm x`",
+  ])
+    expect(changesByPath(text), text).not.toEqual([])
+  expect(changesByPath('import { readFileSync, openSync } from "node:fs"')).toEqual([])
 })
 
 test("files are small, and nothing in them is left for later", () => {

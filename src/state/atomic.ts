@@ -1,49 +1,58 @@
-import { closeSync, fsyncSync, openSync, renameSync, unlinkSync, writeSync } from "node:fs"
-import { basename, dirname, join } from "node:path"
+import { basename, dirname } from "node:path"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
+import { sync, writeAll } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
+import { close, openAt, renameAt, unlinkAt, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 
 /**
  * Replaces a file whole: after a crash at any point it holds either the old content or the new, never part of one.
  * Temporary file beside it (0600), fsync, rename, fsync of the directory. When it fails nothing of it is left.
  */
 export function replaceFile(path: string, content: string): void {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`)
-  const fd = openNew(temporary)
-  try {
-    try {
-      const bytes = Buffer.from(content)
-      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
-      fsyncSync(fd)
-    } finally {
-      closeSync(fd)
-    }
-    renameSync(temporary, path)
-  } catch (error) {
-    unlinkSync(temporary)
-    throw error
-  }
+  replaceFileBy(path, (fd) => {
+    writeAll(fd, new TextEncoder().encode(content))
+    sync(fd)
+  })
   syncDirectory(dirname(path))
+}
+
+/** As `replaceFile`, with what `write` puts into the new file; it lasts through a loss of power only if `write` cares. */
+export function replaceFileBy(path: string, write: (fd: number) => void): void {
+  const name = basename(path)
+  const temporary = `.${name}.${process.pid}.tmp`
+  withDescriptor(openAt(AT_FDCWD, dirname(path), O.RDONLY | O_DIRECTORY), (dir) => {
+    const fd = openNew(dir, temporary)
+    try {
+      withDescriptor(fd, write)
+      renameAt(dir, temporary, dir, name)
+    } catch (error) {
+      unlinkAt(dir, temporary)
+      throw error
+    }
+  })
 }
 
 /** Makes names created, renamed or removed in a directory last (fsync(2) of the directory). */
 export function syncDirectory(path: string): void {
-  const fd = openSync(path, "r")
+  const fd = openAt(AT_FDCWD, path, O.RDONLY | O_DIRECTORY)
   try {
-    fsyncSync(fd)
+    sync(fd)
   } finally {
-    closeSync(fd)
+    close(fd)
   }
 }
 
 // --- internal ---
 
 /** Whatever has the name already, a crash left it, or somebody else in a directory that is not ours alone. */
-function openNew(temporary: string): number {
+function openNew(dir: number, name: string): number {
+  const flags = O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW
   try {
-    return openSync(temporary, "wx", 0o600)
+    return openAt(dir, name, flags, 0o600)
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
-    unlinkSync(temporary)
-    return openSync(temporary, "wx", 0o600)
+    unlinkAt(dir, name)
+    return openAt(dir, name, flags, 0o600)
   }
 }

@@ -1,6 +1,9 @@
 import { Database } from "bun:sqlite"
-import { chmodSync } from "node:fs"
 import { join } from "node:path"
+import { chmodDescriptor } from "../linux/access.ts"
+import { O, O_NOFOLLOW } from "../linux/constants.ts"
+import { openAt, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { withLock } from "./lock.ts"
 
@@ -52,7 +55,7 @@ export function exclusively<T>(stateDirectory: string, work: () => T): T {
 
 function open(path: string): Database {
   const db = new Database(path, { create: true, strict: true })
-  chmodSync(path, 0o600)
+  withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_NOFOLLOW), (fd) => chmodDescriptor(fd, 0o600))
   db.exec(`pragma busy_timeout = ${BUSY_TIMEOUT}`)
   db.exec("pragma journal_mode = wal")
   db.exec("pragma synchronous = normal")

@@ -1,6 +1,10 @@
-import { chmodSync, lstatSync, mkdirSync, realpathSync } from "node:fs"
+import { mkdirSync, realpathSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
+import { chmodDescriptor } from "../linux/access.ts"
+import { O, O_NOFOLLOW, S } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
+import { isType, openAt, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 import { Failure } from "../terms/failure.ts"
 
 /**
@@ -13,9 +17,21 @@ export function ensurePrivateDirectory(path: string, mode: number, ours: boolean
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
   const real = join(realpathSync(dirname(path)), basename(path))
   const created = makeDirectory(real, mode)
-  const stat = lstatSync(real)
-  if (stat.isSymbolicLink()) throw new Failure(`${real} is a symlink`, { hint: "name the directory it points to" })
-  if (!stat.isDirectory()) throw new Failure(`${real} is not a directory`, { hint: "move it away" })
+  withDescriptor(openAt(AT_FDCWD, real, O.PATH | O_NOFOLLOW), (fd) => makePrivate(fd, real, mode, { created, ours }))
+  return real
+}
+
+// --- internal ---
+
+function makePrivate(
+  fd: number,
+  real: string,
+  mode: number,
+  { created, ours }: { created: boolean; ours: boolean },
+): void {
+  const stat = statDescriptor(fd)
+  if (isType(stat, S.IFLNK)) throw new Failure(`${real} is a symlink`, { hint: "name the directory it points to" })
+  if (!isType(stat, S.IFDIR)) throw new Failure(`${real} is not a directory`, { hint: "move it away" })
   const uid = process.geteuid?.() ?? 0
   if (stat.uid !== uid) {
     const hint = "set BANGER_STATE_DIR and BANGER_RUNTIME_DIR to directories of your own"
@@ -27,8 +43,7 @@ export function ensurePrivateDirectory(path: string, mode: number, ours: boolean
     throw new Failure(`${real} is open to other users (mode ${(stat.mode & 0o7777).toString(8)})`, { hint })
   }
   const wanted = (stat.mode & mode & 0o777) | (mode & 0o1000)
-  if ((created || ours || looser) && (stat.mode & 0o7777) !== wanted) chmodSync(real, wanted)
-  return real
+  if ((created || ours || looser) && (stat.mode & 0o7777) !== wanted) chmodDescriptor(fd, wanted)
 }
 
 /** mkdir that tells whether it was this call that made the directory. The mode is not cut by the umask. */

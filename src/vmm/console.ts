@@ -1,6 +1,7 @@
-import { closeSync, fstatSync, openSync, readSync, renameSync, unlinkSync, writeSync } from "node:fs"
-import { punchHole, seek, setLength } from "../linux/content.ts"
+import { closeSync, fstatSync, openSync, readSync } from "node:fs"
+import { punchHole, seek, setLength, writeAll } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
+import { replaceFileBy } from "../state/atomic.ts"
 import { reason } from "../terms/failure.ts"
 import { watchFile } from "./watchFile.ts"
 
@@ -144,19 +145,11 @@ function nextData(fd: number, offset: number): number {
 
 /** Replaces a file with what it has from `start` on. */
 function keepOnly(fd: number, start: number, path: string): void {
-  const temporary = `${path}.tmp`
-  const to = openSync(temporary, "w", 0o600)
-  try {
+  replaceFileBy(path, (to) => {
     const buffer = new Uint8Array(CHUNK)
     for (let at = start, count = -1; count !== 0; at += count) {
       count = readSync(fd, buffer, 0, CHUNK, at)
-      for (let done = 0; done < count; ) done += writeSync(to, buffer, done, count - done)
+      writeAll(to, buffer.subarray(0, count))
     }
-    renameSync(temporary, path)
-  } catch (error) {
-    unlinkSync(temporary)
-    throw error
-  } finally {
-    closeSync(to)
-  }
+  })
 }

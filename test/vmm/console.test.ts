@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { follow, tailOf } from "../../src/vmm/console.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
@@ -92,7 +92,7 @@ test("a sink that fails is told of once, and neither it nor a full disk is ever 
   }
   expect(troubles).toEqual(["it is no longer shown: no space"])
   expect(tailOf(path, 80_000).length).toBeLessThan(20_000)
-  mkdirSync(`${path}.tmp`)
+  mkdirSync(join(dirname(path), `.${basename(path)}.${process.pid}.tmp`))
   follower.settle()
   expect(troubles[1]).toContain("it could not be made smaller: EISDIR")
   follower.close()
