@@ -94,7 +94,7 @@ test("a sink that fails is told of once, and neither it nor a full disk is ever 
   expect(tailOf(path, 80_000).length).toBeLessThan(20_000)
   mkdirSync(join(dirname(path), `.${basename(path)}.${process.pid}.tmp`))
   follower.settle()
-  expect(troubles[1]).toContain("it could not be made smaller: EISDIR")
+  expect(troubles[1]).toMatch(/it could not be made smaller: .*EISDIR/)
   follower.close()
 })
 
