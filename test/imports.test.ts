@@ -39,7 +39,7 @@ test("folders import only along the arrows, never up", () => {
 })
 
 test("the check sees imports at all", () => {
-  expect(importsOf("src/lifecycle/run.ts")).toContain("../vmm/qemu.ts")
+  expect(importsOf("src/lifecycle/chooseVmm.ts")).toContain("../vmm/qemu.ts")
   expect(importsOf("cli.ts")).toContain("./src/commands/run.ts")
 })
 

@@ -13,7 +13,7 @@ const command: Command = {
   args: {
     plugin: { type: "positional", required: true, description: "The plugin file; words after -- are its ctx.args" },
     name: { type: "string", valueHint: "NAME", description: "The VM's name, instead of the plugin's" },
-    vmm: { type: "enum", options: ["auto", "qemu"], description: "The VMM, instead of the plugin's" },
+    vmm: { type: "enum", options: ["auto", "firecracker", "qemu"], description: "The VMM, instead of the plugin's" },
     timeout: {
       type: "string",
       valueHint: "TIME",

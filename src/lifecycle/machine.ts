@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs"
 import { errorCode } from "../linux/errors.ts"
-import { mkfifoAt } from "../linux/files.ts"
+import { close, mkfifoAt } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { listenUnix } from "../linux/sockets.ts"
 import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../process/cgroup.ts"
@@ -8,7 +8,8 @@ import { type Child, type Launch, SIGKILL, spawn } from "../process/spawn.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import { type Follower, follow, type Sink, tailOf } from "../vmm/console.ts"
-import type { Control, Program, Vmm } from "../vmm/vmm.ts"
+import type { Boot, Control, Program, Vmm } from "../vmm/vmm.ts"
+import { awaitSocket } from "./awaitSocket.ts"
 import type { Report } from "./report.ts"
 import type { Session } from "./session.ts"
 import type { Staged } from "./stageVm.ts"
@@ -28,6 +29,9 @@ const VMM_LOG_LIMIT = 1024 * 1024
 
 /** How long to wait, in milliseconds, before offering the console's last bytes again to a reader that is behind. */
 const SLOW_READER_WAIT = 20
+
+/** How long, in milliseconds, an answer is waited for of a VMM that has ended. */
+const LAST_ANSWER = 100
 
 /** How a machine is started. */
 export interface StartOptions {
@@ -63,19 +67,50 @@ export async function startMachine(
   if (options.cgroup) makeCgroup(options.cgroup.mount, session.id, options.cgroup.settings)
   for (const log of [layout.consoleLog, layout.vmmLog]) writeFileSync(log, "", { mode: 0o600, flag: "wx" })
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
-  const listener = listenPrivately(layout.control)
-  const child = startChild(session, { argv: vmm.argv(program, boot), passed: [listener], becomes })
+  const place = { ...layout, cgroup: cgroup === undefined ? undefined : `banger/${session.id}` }
+  const launch = vmm.launch(program, boot, place)
+  const passed = launch.socket === "passed" ? [listenPrivately(launch.control)] : []
+  const child = startChild(session, { argv: launch.argv, passed, becomes })
   const followers: Follower[] = []
+  const late = new AbortController()
+  let shown: Control["onConsole"]
+  // Held, it would keep the jail's mount busy when the VMM has gone.
+  let socket: number | undefined
+  const letGo = () => {
+    if (socket !== undefined) close(socket)
+    socket = undefined
+  }
+  const sink: Sink = (chunk) => {
+    const taken = options.onConsole(chunk)
+    shown?.(chunk.subarray(0, taken))
+    return taken
+  }
   try {
     if (cgroup !== undefined) join(cgroup, child)
     journal.refine({ kind: "process", identity: child.identity })
     const warn = (path: string) => (what: string) => options.report.warn(`${path}: ${what}`)
-    const console = follow(layout.consoleLog, options.consoleLimit, options.onConsole, warn(layout.consoleLog))
+    const console = follow(layout.consoleLog, options.consoleLimit, sink, warn(layout.consoleLog))
     followers.push(console)
     followers.push(follow(layout.vmmLog, VMM_LOG_LIMIT, (chunk) => chunk.length, warn(layout.vmmLog)))
-    const control = await within(options, child, connected(vmm, layout.control))
+    if (vmm.name === "firecracker" && boot.confinement !== undefined) {
+      const logged = warn(layout.firecrackerLog)
+      followers.push(follow(layout.firecrackerLog, VMM_LOG_LIMIT, (chunk) => chunk.length, logged))
+    }
+    const connecting = async () => {
+      if (launch.socket === "own") socket = await ownSocket(launch.control, boot, late.signal)
+      if (late.signal.aborted) letGo()
+      const path = socket === undefined ? launch.control : `/proc/self/fd/${socket}`
+      const control = await vmm.connect(path, program, boot, place)
+      shown = control.onConsole
+      await control.ready
+      return control
+    }
+    const control = await within(options, child, connecting())
+    child.exited.then(letGo)
     return { child, control, gone: gone(child, control, followers), showRest: (enough) => showRest(console, enough) }
   } catch (error) {
+    late.abort(error)
+    letGo()
     for (const follower of followers) follower.close()
     // A VMM that dies drops its connection first; its own words say more than that.
     const died = await Promise.race([child.exited.then(() => true), Bun.sleep(200).then(() => false)])
@@ -131,10 +166,11 @@ async function showRest(console: Follower, enough: AbortSignal): Promise<boolean
   return true
 }
 
-async function connected(vmm: Vmm, path: string): Promise<Control> {
-  const control = await vmm.connect(path)
-  await control.ready
-  return control
+/** A control socket that the VMM makes, by the descriptor of that very socket. */
+function ownSocket(control: string, { confinement }: Boot, signal: AbortSignal): Promise<number> {
+  const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
+  const { uid, gid } = confinement ?? own
+  return awaitSocket(control, { uid, gid, mode: 0o600 }, signal)
 }
 
 /** Waits for `work` until the VMM ends, the time is up, or the start is interrupted. */
@@ -146,7 +182,10 @@ async function within<T>(options: StartOptions, child: Child, work: Promise<T>):
   options.interrupt.addEventListener("abort", interrupted, { once: true })
   if (options.interrupt.aborted) interrupted()
   try {
-    const ended = child.exited.then(() => Promise.reject(new Failure("the VMM ended")))
+    // The last answer of a VMM whose guest ended at once may be on its way still.
+    const ended = child.exited
+      .then(() => Bun.sleep(LAST_ANSWER))
+      .then(() => Promise.reject(new Failure("the VMM ended")))
     return await Promise.race([work, ended, cut])
   } finally {
     clearTimeout(timer)
@@ -154,6 +193,9 @@ async function within<T>(options: StartOptions, child: Child, work: Promise<T>):
   }
 }
 
-function lastWords(session: Session): string {
-  return tailOf(session.layout.vmmLog, 2000).trim() || `it said nothing (see ${session.layout.vmmLog})`
+function lastWords({ layout }: Session): string {
+  const words = [layout.vmmLog, layout.firecrackerLog]
+    .map((log) => tailOf(log, 2000).trim())
+    .filter((text) => text !== "")
+  return words.join("\n") || `it said nothing (see ${layout.vmmLog})`
 }

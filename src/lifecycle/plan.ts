@@ -10,31 +10,31 @@ type Drive = Spec["drives"][number]
 export type FoundDrive = Drive & { readonly device: boolean }
 
 /**
- * The boot of a spec with these drives (its own, and those that hooks added), the words that the VMM adds to the
- * command line, and the jail it goes into. Pure.
+ * The boot of a spec with these drives (its own, and those that hooks added; the root drive goes first), in the jail it
+ * goes into. Pure but for what the VMM looks up of this host.
  */
 export function planBoot(
   spec: Spec,
   vmName: string,
   drives: readonly FoundDrive[],
-  vmmArgs: readonly string[],
+  vmm: Pick<Vmm, "bootArgs">,
   confinement: Confinement | undefined,
 ): Boot {
+  const numbered = drives.map(({ id, path, readonly, device, root }, index) => ({
+    ...{ id: id ?? `disk${index}`, path, readonly, device, root },
+  }))
+  const disks = [...numbered.filter(({ root }) => root), ...numbered.filter(({ root }) => !root)]
   return {
     name: vmName,
     kernel: spec.kernel,
     initrd: spec.initrd,
-    bootArgs: [spec.bootArgs, ...rootArgs(drives), ...vmmArgs].join(" "),
+    bootArgs: [spec.bootArgs, ...vmm.bootArgs(spec.bootArgs, disks)].join(" "),
     vcpus: spec.vcpus,
     memoryMiB: spec.memory,
-    disks: drives.map(({ id, path, readonly, device }, index) => ({
-      id: id ?? `disk${index}`,
-      path,
-      readonly,
-      device,
-    })),
+    disks,
     network: spec.network,
     confinement,
+    firecracker: spec.firecracker,
   }
 }
 
@@ -53,11 +53,12 @@ export function planSteps(
   cgroup?: string,
 ): readonly string[] {
   const { confinement } = boot
-  const command = shellWords(vmm.argv(program, boot))
+  const { argv, control } = vmm.launch(program, boot, { ...layout, cgroup: undefined })
+  const command = shellWords(argv)
   return [
     `add a record of ${boot.name} to state.db`,
     `make ${layout.dir} (0700) for handles.json, events.jsonl, plugin.json, console.log and vmm.log`,
-    `make ${layout.runtime} (0700), ${layout.consoleInput} (FIFO, 0600) and ${layout.control} (socket, 0600)`,
+    `make ${layout.runtime} (0700), ${layout.consoleInput} (FIFO, 0600) and ${control} (socket, 0600)`,
     ...(confinement === undefined ? [`make ${layout.stage} (0700)`] : jailSteps(layout, boot, confinement)),
     "run preBoot hooks, which may stage files and add drives",
     ...(confinement === undefined
@@ -97,11 +98,4 @@ function jailSteps(layout: VmLayout, boot: Boot, { uid }: Confinement): readonly
     `make a jail in ${layout.jails} (its root 0700), mounted on itself nosuid, nodev, noexec`,
     `stage the kernel, the initrd and what is only read by read-only binds${named(copied, "private copies")}${named(devices, "device nodes")}`,
   ]
-}
-
-function rootArgs(drives: readonly Drive[]): readonly string[] {
-  const index = drives.findIndex((drive) => drive.root)
-  const drive = drives[index]
-  if (drive === undefined) return []
-  return [`root=/dev/vd${String.fromCharCode(97 + index)}`, drive.readonly ? "ro" : "rw"]
 }

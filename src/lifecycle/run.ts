@@ -3,8 +3,8 @@ import { cgroupPath } from "../process/cgroup.ts"
 import { UID_RANGE } from "../state/uids.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
-import { qemu } from "../vmm/qemu.ts"
-import type { Program } from "../vmm/vmm.ts"
+import type { Program, Vmm } from "../vmm/vmm.ts"
+import { type Chosen, findCandidates } from "./chooseVmm.ts"
 import { type Confining, confining, ownerOf } from "./confinement.ts"
 import { containPlugin } from "./containment.ts"
 import { forgetOldest } from "./history.ts"
@@ -62,16 +62,14 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
   const release = containPlugin(interrupts)
   try {
     const surroundings = { args: request.args, log: request.report }
-    const finding = qemu.find()
-    // Looked for while the plugin is loaded; whoever awaits it sees the failure.
-    finding.catch(() => {})
+    const candidates = findCandidates()
     const prepared = await prepare(request.plugin, request, { surroundings, interrupts, trace, watchdog })
     interrupts.stop.throwIfAborted()
-    const program = await finding
     const confined = confining(prepared.spec, process.geteuid?.() === 0)
-    if (request.plan) return plan(prepared, program, confined)
+    const chosen = await candidates.choose(prepared.spec.vmm, confined.jail !== undefined)
+    if (request.plan) return plan(prepared, chosen, confined)
     const runner = { prepared: limited(prepared, request.timeout), interrupts, trace, watchdog }
-    return await boot(request, runner, program, confined)
+    return await boot(request, runner, chosen, confined)
   } catch (error) {
     const exit = interrupts.exitCode()
     // What an interrupt made fail is not worth a message of its own.
@@ -86,9 +84,12 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
 
 // --- internal ---
 
-function sayWhatIsMissing(report: Report, { jail, cgroup }: Confining): void {
+const NAMES = { qemu: "QEMU", firecracker: "Firecracker" }
+
+function sayWhatIsMissing(report: Report, vmm: Vmm, program: Program, { jail, cgroup }: Confining): void {
+  if (program.warning !== undefined) report.warn(program.warning)
   if (process.geteuid?.() !== 0) return
-  if (jail === undefined) report.warn("QEMU runs as root and without a jail: run only guests you trust")
+  if (jail === undefined) report.warn(`${NAMES[vmm.name]} runs as root and without a jail: run only guests you trust`)
   if (cgroup === undefined) report.info("this host has no cgroup v2: the VM is known by its process alone")
 }
 
@@ -106,36 +107,37 @@ function limited(prepared: Prepared, timeout: number | undefined): Prepared {
   return { ...prepared, spec: { ...prepared.spec, timeouts: { ...prepared.spec.timeouts, run: timeout } } }
 }
 
-function plan({ spec }: Prepared, program: Program, { jail, cgroup }: Confining): Plan {
+function plan({ spec }: Prepared, { vmm, program }: Chosen, { jail, cgroup }: Confining): Plan {
   const { id, layout } = layoutFor(spec.name)
-  const root = jail && jailRoot({ base: layout.jails, vmm: qemu.name, id })
+  const root = jail && jailRoot({ base: layout.jails, vmm: vmm.jailName(program), id })
   const found = { ...spec, drives: spec.drives.map(findDrive) }
   const planned = root === undefined ? found : inJail(found, root)
   const uid = jail?.uid ?? UID_RANGE.first
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
-  const boot = planBoot(planned, id, planned.drives, qemu.bootArgs(spec.bootArgs), confinement)
-  const steps = planSteps(layout, qemu, program, boot, cgroup && cgroupPath(cgroup.mount, id))
-  return { id, name: spec.name, vmm: qemu.name, argv: qemu.argv(program, boot), steps }
+  const boot = planBoot(planned, id, planned.drives, vmm, confinement)
+  const steps = planSteps(layout, vmm, program, boot, cgroup && cgroupPath(cgroup.mount, id))
+  const { argv } = vmm.launch(program, boot, { ...layout, cgroup: cgroup && `banger/${id}` })
+  return { id, name: spec.name, vmm: vmm.name, argv, steps }
 }
 
 async function boot(
   request: RunRequest,
   runner: Omit<HookRunner, "session">,
-  program: Program,
+  { vmm, program }: Chosen,
   confined: Confining,
 ): Promise<RunResult> {
   const { prepared, interrupts, watchdog } = runner
   const { id } = layoutFor(prepared.spec.name)
-  sayWhatIsMissing(request.report, confined)
+  sayWhatIsMissing(request.report, vmm, program, confined)
   const state = openState()
-  const session = createSession(prepared, qemu.name, id, state)
+  const session = createSession(prepared, vmm.name, id, state)
   const { name } = prepared.spec
   const { dir } = session.layout
   watchdog.protect({ id, name, dir, json: request.onConsole === undefined })
   const outcome = await supervise({
     ...runner,
     session,
-    vmm: qemu,
+    vmm,
     program,
     confining: confined,
     report: prefixed(request.report, name),

@@ -1,14 +1,21 @@
 import { mkdirSync } from "node:fs"
-import { type Jail, makeJail } from "../jail/makeJail.ts"
+import { ELF_HEAD, hasInterpreter } from "../jail/elf.ts"
+import { allow, type Jail, makeJail } from "../jail/makeJail.ts"
 import { blockDevice, makeNode } from "../jail/nodes.ts"
-import { closeStage, makeStage, type StageRoot, stageCopy } from "../jail/stage.ts"
+import { stageLibraries } from "../jail/programs.ts"
+import { closeStage, makeStage, openSource, type StageRoot, stageCopy } from "../jail/stage.ts"
 import { stageFile } from "../jail/stageFile.ts"
+import { chownDescriptor } from "../linux/access.ts"
 import { O, S } from "../linux/constants.ts"
-import { isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { readStart } from "../linux/content.ts"
+import { isType, openAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 import type { Spec } from "../plugin/spec.ts"
+import type { VmLayout } from "../state/places.ts"
 import { takeUid } from "../state/uids.ts"
 import { usage } from "../terms/failure.ts"
-import type { Boot, Vmm } from "../vmm/vmm.ts"
+import { LOG } from "../vmm/firecrackerArgv.ts"
+import type { Boot, Program, Vmm } from "../vmm/vmm.ts"
 import { type Confining, ownerOf } from "./confinement.ts"
 import { type FoundDrive, inJail, planBoot } from "./plan.ts"
 import type { Session } from "./session.ts"
@@ -37,9 +44,8 @@ export interface Staged {
 export interface Staging {
   readonly session: Session
   readonly spec: Spec
-  readonly vmm: Vmm["name"]
-  /** The words the VMM adds to the kernel command line. */
-  readonly vmmArgs: readonly string[]
+  readonly vmm: Vmm
+  readonly program: Program
   readonly confining: Confining
   readonly signal: AbortSignal
 }
@@ -62,28 +68,29 @@ export function findDrive(drive: Drive): FoundDrive {
 // --- internal ---
 
 /** Without a jail the VMM uses the files where they are. */
-function stagePlain({ session, spec, vmmArgs }: Staging): VmStage {
+function stagePlain({ session, spec, vmm }: Staging): VmStage {
   session.journal.acquire({ kind: "stage", path: session.layout.stage })
   const root = makeStage(session.layout.stage)
   const drives = spec.drives.map(findDrive)
   return {
     root,
     add: async (drive) => void drives.push(findDrive(drive)),
-    finish: () => ({ boot: planBoot(spec, session.id, drives, vmmArgs, undefined), becomes: undefined }),
+    finish: () => ({ boot: planBoot(spec, session.id, drives, vmm, undefined), becomes: undefined }),
     close: () => closeStage(root),
   }
 }
 
 async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]>): Promise<VmStage> {
-  const { session, spec, vmm, vmmArgs, signal } = staging
+  const { session, spec, vmm, program, signal } = staging
   const { id, layout, journal, db } = session
-  journal.acquire({ kind: "jail", vmm, root: null })
+  const name = vmm.jailName(program)
+  journal.acquire({ kind: "jail", vmm: name, root: null })
   const owner = ownerOf(takeUid(db, id, wanted.uid), wanted.gid)
-  const site = { base: layout.jails, vmm, id }
+  const site = { base: layout.jails, vmm: name, id }
   let inode = ""
   const jail = makeJail(site, owner, (root) => {
     inode = root
-    journal.refine({ kind: "jail", vmm, root })
+    journal.refine({ kind: "jail", vmm: name, root })
   })
   const drives: FoundDrive[] = []
   const add = async (drive: Drive) => {
@@ -94,6 +101,7 @@ async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]
     await stageFile(jail, "kernel", spec.kernel, READONLY, signal)
     if (spec.initrd !== undefined) await stageFile(jail, "initrd", spec.initrd, READONLY, signal)
     for (const drive of spec.drives) await add(drive)
+    if (vmm.name === "firecracker") await prepareForFirecracker(jail, layout, program, signal)
     // The user-mode network asks the host's name servers, and looks them up when the guest asks it.
     if (spec.network === "user") await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", signal)
   } catch (error) {
@@ -102,10 +110,29 @@ async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]
   }
   const finish = () => {
     jail.place()
-    const boot = planBoot(inJail(spec, jail.path), id, drives, vmmArgs, { root: jail.path, ...owner })
+    const boot = planBoot(inJail(spec, jail.path), id, drives, vmm, { root: jail.path, ...owner })
     return { boot, becomes: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }
+}
+
+/**
+ * Its jailer makes the program's copy and the devices by itself. The log is a file of the VM's directory, whose name the
+ * VM's uid cannot change, bound into the jail.
+ */
+async function prepareForFirecracker(
+  jail: Jail,
+  layout: VmLayout,
+  program: Program,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const what of ["programs", "devices"] as const) allow(jail, what)
+  withDescriptor(openAt(AT_FDCWD, layout.firecrackerLog, O.WRONLY | O.CREAT | O.EXCL, 0o600), (fd) => {
+    chownDescriptor(fd, jail.owner.uid, jail.owner.gid)
+  })
+  await stageFile(jail, LOG, layout.firecrackerLog, { readonly: false, way: "bind" }, signal)
+  const dynamic = withDescriptor(openSource(program.path), (fd) => hasInterpreter(readStart(fd, ELF_HEAD)))
+  if (dynamic) stageLibraries(jail)
 }
 
 const READONLY = { readonly: true, way: undefined }

@@ -12,7 +12,11 @@ const PRESS_AGAIN = 2000
  * once. Resolves when the VMM has gone; never throws because of the guest.
  */
 export async function stopMachine(machine: Machine, limit: number, force: AbortSignal, report: Report): Promise<void> {
-  if (!force.aborted && (await stoppedItself(machine, limit, force, report))) return
+  if (machine.control.pressCtrlAltDel === undefined) {
+    report.warn(
+      "this VMM has no Ctrl-Alt-Del on this processor: killing it; stop the guest from inside to keep its disks whole",
+    )
+  } else if (!force.aborted && (await stoppedItself(machine, limit, force, report))) return
   machine.child.signal(SIGKILL)
   await machine.gone
 }
@@ -40,5 +44,5 @@ async function stoppedItself(machine: Machine, limit: number, force: AbortSignal
 
 /** A refusal is no reason to wait less: the guest may be ending by itself. */
 function press(machine: Machine, report: Report): void {
-  machine.control.pressCtrlAltDel().catch((error: unknown) => report.debug(`Ctrl-Alt-Del: ${reason(error)}`))
+  machine.control.pressCtrlAltDel?.().catch((error: unknown) => report.debug(`Ctrl-Alt-Del: ${reason(error)}`))
 }

@@ -90,11 +90,10 @@ function surroundings(run: Supervision, live: Live): VmSurroundings {
 
 /** Stages what the spec names, and what preBoot hooks add. */
 async function stage(run: Supervision, around: VmSurroundings, live: Live): Promise<Staged> {
-  const { session, prepared, vmm, confining, interrupts, watchdog } = run
+  const { session, prepared, vmm, program, confining, interrupts, watchdog } = run
   const { spec } = prepared
   session.enter("staging")
-  const vmmArgs = vmm.bootArgs(spec.bootArgs)
-  const staging = { session, spec, vmm: vmm.name, vmmArgs, confining, signal: interrupts.stop }
+  const staging = { session, spec, vmm, program, confining, signal: interrupts.stop }
   const staged = await watchdog.guard("staging", OWN_WORK.staging, () => stageVm(staging))
   try {
     live.dir = staged.root.now

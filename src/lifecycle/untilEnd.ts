@@ -1,3 +1,4 @@
+import { SIGKILL } from "../process/spawn.ts"
 import { Failure, isFailure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import { hookContext, type VmSurroundings } from "./contexts.ts"
@@ -56,6 +57,10 @@ async function whileRunning(
   }
   const stopClock = timeUp(run.prepared.spec.timeouts.run, end)
   machine.gone.then(() => end("ended"))
+  machine.control.halted?.then(() => {
+    run.report.info("the guest has powered off and its VMM goes on: ending it (a guest that reboots ends it by itself)")
+    machine.child.signal(SIGKILL)
+  })
   try {
     await runHooks(run, "postBoot", (hooks, signal) => hooks.postBoot?.(hookContext(around, signal)), {
       until: over.signal,

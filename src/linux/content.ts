@@ -12,6 +12,15 @@ export function writeAll(fd: number, bytes: Uint8Array): void {
   }
 }
 
+/** The first bytes that a descriptor has from where it stands: up to `length`, in one read(2). */
+export function readStart(fd: number, length: number): Uint8Array<ArrayBuffer> {
+  const buffer = new Uint8Array(length)
+  return buffer.slice(
+    0,
+    retried("read", () => libc.read(descriptor(fd), buffer, length)),
+  )
+}
+
 /** Reads a descriptor from where it stands to its end; throws when there are more than `limit` bytes. */
 export function readAll(fd: number, limit: number): Uint8Array<ArrayBuffer> {
   const buffer = new Uint8Array(limit + 1)

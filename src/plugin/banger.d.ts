@@ -23,12 +23,14 @@ declare module "banger" {
     vcpus?: number | undefined
     /** With its unit, in whole MiB: `"256M"`, `"2G"`. Default: `"256M"`. */
     memory?: string | undefined
-    /** Disks in the order the guest sees them (/dev/vda, /dev/vdb, …); at most 16. */
+    /** Disks in the order the guest sees them (/dev/vda, /dev/vdb, …), the root disk first; at most 16. */
     drives?: Drive[] | undefined
     /** `"user"`: QEMU's user-mode network. Default: none. */
     network?: false | "user" | undefined
     /** Default: `"auto"`. */
-    vmm?: "auto" | "qemu" | undefined
+    vmm?: "auto" | "firecracker" | "qemu" | undefined
+    /** What only Firecracker knows; QEMU does without. */
+    firecracker?: FirecrackerSettings | undefined
     /**
      * Whether the VMM runs in a chroot of its own, as a uid of its own. Default: true as root; others cannot.
      * `{ uid, gid }` chooses whose: not 0, not a login user's, not another VM's.
@@ -42,6 +44,37 @@ declare module "banger" {
 
   /** Fields that replace those of the spec, each as a whole. */
   export type SpecChanges = Partial<Spec>
+
+  /** Settings in the words of Firecracker's API. */
+  export interface FirecrackerSettings {
+    machine?:
+      | { smt?: boolean | undefined; track_dirty_pages?: boolean | undefined; huge_pages?: "None" | "2M" | undefined }
+      | undefined
+    /** By the drive's id: its own, or `disk0`, `disk1`, … */
+    drives?: { [id: string]: FirecrackerDrive } | undefined
+    /** Host programs connect to `vsock.sock` in `ctx.dir` and write `CONNECT <port>\\n`. */
+    vsock?: { guest_cid: number } | undefined
+    entropy?: { rate_limiter?: RateLimiter | undefined } | undefined
+    balloon?: { amount_mib: number; deflate_on_oom: boolean; stats_polling_interval_s?: number | undefined } | undefined
+  }
+
+  export interface FirecrackerDrive {
+    cache_type?: "Unsafe" | "Writeback" | undefined
+    io_engine?: "Sync" | "Async" | undefined
+    rate_limiter?: RateLimiter | undefined
+  }
+
+  export interface RateLimiter {
+    bandwidth?: TokenBucket | undefined
+    ops?: TokenBucket | undefined
+  }
+
+  export interface TokenBucket {
+    size: number
+    /** Milliseconds. */
+    refill_time: number
+    one_time_burst?: number | undefined
+  }
 
   /** Limits of the VM's cgroup. */
   export interface Limits {
@@ -152,7 +185,7 @@ declare module "banger" {
   export interface Vm {
     readonly id: string
     readonly name: string
-    readonly vmm: "qemu"
+    readonly vmm: "firecracker" | "qemu"
     readonly vcpus: number
     readonly memoryMiB: number
     /** The file the serial console is written to. While the VM runs it may begin with a hole: `banger logs` skips it. */

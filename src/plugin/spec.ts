@@ -1,6 +1,7 @@
 import * as v from "valibot"
 import { NAME_PATTERN, NAME_WORDS } from "../state/vmId.ts"
 import { parseDuration, parseSize } from "../terms/quantity.ts"
+import { firecrackerSpec } from "./firecrackerSpec.ts"
 
 const MIB = 1024 * 1024
 
@@ -146,7 +147,8 @@ export const specSchema = v.strictObject({
     [],
   ),
   network: v.optional(v.union([v.literal(false), v.literal("user")], 'false or "user"'), false),
-  vmm: v.optional(v.picklist(["auto", "qemu"], '"auto" or "qemu" (this version launches no other)'), "auto"),
+  vmm: v.optional(v.picklist(["auto", "firecracker", "qemu"], '"auto", "firecracker" or "qemu"'), "auto"),
+  firecracker: v.optional(firecrackerSpec, {}),
   jail: v.optional(jail),
   limits: v.optional(limits, {}),
   timeouts: v.optional(timeouts, {}),

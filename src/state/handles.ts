@@ -25,7 +25,11 @@ export const resourceSchema = v.variant("kind", [
   v.strictObject({ kind: v.literal("stage"), path: v.string() }),
   v.strictObject({ kind: v.literal("runtime"), path: v.string() }),
   /** `root`: the jail's root as `device:inode`, null until it is made; where it is follows from the VMM's name and the id. */
-  v.strictObject({ kind: v.literal("jail"), vmm: v.picklist(["qemu", "firecracker"]), root: v.nullable(v.string()) }),
+  v.strictObject({
+    kind: v.literal("jail"),
+    vmm: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,63}$/)),
+    root: v.nullable(v.string()),
+  }),
   v.strictObject({ kind: v.literal("cgroup"), path: v.string() }),
   /** `identity`: null until it is started; until then `pidNamespace` tells where it can be looked for. */
   v.strictObject({

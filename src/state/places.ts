@@ -9,11 +9,16 @@ export interface Places {
   readonly runtime: string
 }
 
+/** The places, and the configuration file. */
+export interface AllPlaces extends Places {
+  readonly config: string
+}
+
 /** The environment variables that move the places. */
 export type PlacesEnv = Readonly<Record<string, string | undefined>>
 
 /** The places of the user with this uid. Throws a usage failure when a variable that is set is not an absolute path. */
-export function places(env: PlacesEnv, uid: number): Places {
+export function places(env: PlacesEnv, uid: number): AllPlaces {
   const root = uid === 0
   const home = absolute(env, "HOME") ?? "/"
   const stateHome = absolute(env, "XDG_STATE_HOME") ?? join(home, ".local/state")
@@ -21,6 +26,11 @@ export function places(env: PlacesEnv, uid: number): Places {
   const userRuntime = runtimeHome === undefined ? `/tmp/banger-runtime-${uid}` : join(runtimeHome, "banger")
   return {
     state: absolute(env, "BANGER_STATE_DIR") ?? (root ? "/var/lib/banger" : join(stateHome, "banger")),
+    config:
+      absolute(env, "BANGER_CONFIG") ??
+      (root
+        ? "/etc/banger/config.toml"
+        : join(absolute(env, "XDG_CONFIG_HOME") ?? join(home, ".config"), "banger/config.toml")),
     runtime: absolute(env, "BANGER_RUNTIME_DIR") ?? (root ? "/run/banger" : userRuntime),
   }
 }
@@ -34,6 +44,8 @@ export interface VmLayout {
   readonly lock: string
   readonly consoleLog: string
   readonly vmmLog: string
+  /** Firecracker's own log; the VM's uid writes it, the name is root's. */
+  readonly firecrackerLog: string
   readonly events: string
   readonly plugin: string
   /** Where the jails of all VMs are. */
@@ -57,6 +69,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     lock: join(dir, "lock"),
     consoleLog: join(dir, "console.log"),
     vmmLog: join(dir, "vmm.log"),
+    firecrackerLog: join(dir, "firecracker.log"),
     events: join(dir, "events.jsonl"),
     plugin: join(dir, "plugin.json"),
     jails: join(where.state, "jail"),

@@ -1,12 +1,20 @@
 import { readFileSync } from "node:fs"
 import { Failure } from "../terms/failure.ts"
-import { isAtLeast, qemuArgv } from "./qemuArgv.ts"
+import { isAtLeast, qemuArgv, rootArgs } from "./qemuArgv.ts"
 import { connectQmp } from "./qmp.ts"
 import { tscArgs } from "./tscArgs.ts"
-import type { Control, Ending, ExitReason, Program, Version, Vmm } from "./vmm.ts"
+import type { Control, Disk, Ending, ExitReason, Program, ProgramPaths, Version, Vmm } from "./vmm.ts"
 
 /** QEMU, as the VMM of hosts without KVM or Firecracker. x86-64 only: its microvm machine has no other. */
-export const qemu: Vmm = { name: "qemu", find: findQemu, bootArgs, argv: qemuArgv, connect, reason: exitReason }
+export const qemu: Vmm = {
+  name: "qemu",
+  find: findQemu,
+  jailName: () => "qemu",
+  bootArgs,
+  launch: (program, boot, { control }) => ({ argv: qemuArgv(program, boot), socket: "passed", control }),
+  connect,
+  reason: exitReason,
+}
 
 /** Why QEMU ended, from its exit status and the reason of its SHUTDOWN event (QMP reference, ShutdownCause). */
 export function exitReason({ code, signal, announced }: Ending): ExitReason {
@@ -28,15 +36,15 @@ export function parseVersion(text: string): Version | undefined {
 
 const PROGRAM = "qemu-system-x86_64"
 
-function bootArgs(given: string): readonly string[] {
-  return tscArgs(given, readFileSync("/proc/cpuinfo", "latin1"))
+function bootArgs(given: string, disks: readonly Disk[]): readonly string[] {
+  return [...rootArgs(disks), ...tscArgs(given, readFileSync("/proc/cpuinfo", "latin1"))]
 }
 
-async function findQemu(): Promise<Program> {
+async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
   if (process.arch !== "x64") {
     throw new Failure(`QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
   }
-  const found = Bun.which(PROGRAM, { PATH: process.env.PATH ?? "" })
+  const found = configured ?? Bun.which(PROGRAM, { PATH: process.env.PATH ?? "" })
   if (found !== null) return { path: found, version: await versionOf(found) }
   const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
   throw new Failure(`${PROGRAM} is not in PATH`, { hint })

@@ -36,6 +36,12 @@ export function isAtLeast([major, minor]: Version, [wantedMajor, wantedMinor]: V
   return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)
 }
 
+/** The words that tell a kernel where its root file system is, when a disk has it: the first one. Pure. */
+export function rootArgs(disks: readonly Disk[]): readonly string[] {
+  const [disk] = disks
+  return disk?.root ? ["root=/dev/vda", disk.readonly ? "ro" : "rw"] : []
+}
+
 // --- internal ---
 
 /**

@@ -1,4 +1,5 @@
 import type { Exit } from "banger"
+import type { FirecrackerSettings } from "./firecrackerRequests.ts"
 
 /** A disk of a VM, as the VMM sees it. */
 export interface Disk {
@@ -7,6 +8,8 @@ export interface Disk {
   readonly readonly: boolean
   /** Whether it is a block device, not a file. */
   readonly device: boolean
+  /** Whether the guest's root file system is on it: it comes first. */
+  readonly root: boolean
 }
 
 /** What a VMM boots. Paths are as the VMM sees them. */
@@ -22,6 +25,7 @@ export interface Boot {
   /** `user`: the VMM's own user-mode network. */
   readonly network: "user" | false
   readonly confinement: Confinement | undefined
+  readonly firecracker: FirecrackerSettings
 }
 
 /** Where a VMM is to lock itself in before the guest runs. */
@@ -36,6 +40,38 @@ export interface Confinement {
 export interface Program {
   readonly path: string
   readonly version: Version
+  /** Firecracker's jailer, where it was found. */
+  readonly jailer?: string | undefined
+  /** What is known against this version. */
+  readonly warning?: string | undefined
+}
+
+/** Programs that the configuration names; others are looked for in PATH. */
+export interface ProgramPaths {
+  readonly qemu?: string | undefined
+  readonly firecracker?: string | undefined
+  readonly jailer?: string | undefined
+}
+
+/** Where a VMM is started. */
+export interface LaunchPlace {
+  /** Where all jails are. */
+  readonly jails: string
+  /** This VM's own directory for sockets, not ending with `/`. */
+  readonly runtime: string
+  /** Where a control socket of banger's own making is. */
+  readonly control: string
+  /** The VM's cgroup below the mount, which is there already. */
+  readonly cgroup: string | undefined
+}
+
+/** How a VMM is started, and reached. */
+export interface VmmLaunch {
+  readonly argv: readonly string[]
+  /** `passed`: banger listens on the control socket before the start, and passes it as descriptor 3; `own`: the VMM makes it. */
+  readonly socket: "passed" | "own"
+  /** Where the control socket is, as the host names it. */
+  readonly control: string
 }
 
 /** Major and minor. */
@@ -56,23 +92,30 @@ export interface Ending {
 export interface Control {
   /** Resolves when the guest's processors run. Rejects when the VMM refuses or goes. */
   readonly ready: Promise<void>
-  /** Presses Ctrl-Alt-Del in the guest, which is free to ignore it. */
-  pressCtrlAltDel(): Promise<void>
+  /** Presses Ctrl-Alt-Del in the guest, which is free to ignore it. Undefined where the VMM has no such key. */
+  readonly pressCtrlAltDel: (() => Promise<void>) | undefined
+  /** Is shown what the guest says on its console. */
+  readonly onConsole?: (chunk: Uint8Array) => void
+  /** Resolves when the guest has powered itself off and the VMM goes on all the same. */
+  readonly halted?: Promise<void>
   /** Why the VMM said it is shutting down, once it has. */
   announced(): string | undefined
-  /** Resolves when the connection has ended. */
+  /** Resolves when the connection has ended, or nothing more is to be heard from it. */
   readonly closed: Promise<void>
 }
 
 /** A program that can be the VM. */
 export interface Vmm {
-  readonly name: "qemu"
+  readonly name: "qemu" | "firecracker"
   /** The program, with its version. Throws a failure that says how to get it, or that it is too old. */
-  find(): Promise<Program>
+  find(paths: ProgramPaths): Promise<Program>
+  /** The name of the directory that its jails are in. */
+  jailName(program: Program): string
   /** Words that this VMM's guests need on their command line on this host, besides those given. */
-  bootArgs(given: string): readonly string[]
-  /** The command line; pure. Descriptor 3 is the listening control socket. */
-  argv(program: Program, boot: Boot): readonly string[]
-  connect(controlPath: string): Promise<Control>
+  bootArgs(given: string, disks: readonly Disk[]): readonly string[]
+  /** How to start it; pure. */
+  launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
+  /** Connects to its control socket and lets the guest run. */
+  connect(control: string, program: Program, boot: Boot, place: LaunchPlace): Promise<Control>
   reason(ending: Ending): ExitReason
 }

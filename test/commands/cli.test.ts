@@ -56,16 +56,16 @@ test("each command has its help", () => {
 
     OPTIONS
 
-          --name=<NAME>    The VM's name, instead of the plugin's
-      --vmm=<auto|qemu>    The VMM, instead of the plugin's
-       --timeout=<TIME>    Stop the VM, as a failure, if it runs longer (90s, 10m)
-                 --plan    Print every step, path and command without doing any
-      --keep-on-failure    Leave a failed start as it is, for inspection
-         --trace=<FILE>    Write the run's phases and hooks as a Chrome trace
-                 --json    Print the result as JSON instead of the guest's console
-              --verbose    Tell more, and show the stack of an error
-                --quiet    Print only warnings and errors
-             -h, --help    Show this help
+                      --name=<NAME>    The VM's name, instead of the plugin's
+      --vmm=<auto|firecracker|qemu>    The VMM, instead of the plugin's
+                   --timeout=<TIME>    Stop the VM, as a failure, if it runs longer (90s, 10m)
+                             --plan    Print every step, path and command without doing any
+                  --keep-on-failure    Leave a failed start as it is, for inspection
+                     --trace=<FILE>    Write the run's phases and hooks as a Chrome trace
+                             --json    Print the result as JSON instead of the guest's console
+                          --verbose    Tell more, and show the stack of an error
+                            --quiet    Print only warnings and errors
+                         -h, --help    Show this help
     "
   `)
   expect(cli("init", "-h").stdout).toMatchInlineSnapshot(`

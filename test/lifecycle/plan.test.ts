@@ -6,10 +6,13 @@ import { nameFromFile } from "../../src/lifecycle/prepare.ts"
 import { parseSpec } from "../../src/plugin/definition.ts"
 import { vmLayout } from "../../src/state/places.ts"
 import { qemu } from "../../src/vmm/qemu.ts"
+import { rootArgs } from "../../src/vmm/qemuArgv.ts"
+import type { Disk } from "../../src/vmm/vmm.ts"
 
 const spec = (fields: object = {}) => parseSpec({ kernel: "/k", bootArgs: "quiet", ...fields }, { path: "", text: "" })
 const found = (drives: object[]) => spec({ drives }).drives.map((drive) => ({ ...drive, device: false }))
-const argsOf = (drives: object[]) => planBoot(spec(), "vm", found(drives), ["tsc=1"], undefined).bootArgs
+const vmm = { bootArgs: (_: string, disks: readonly Disk[]) => [...rootArgs(disks), "tsc=1"] }
+const argsOf = (drives: object[]) => planBoot(spec(), "vm", found(drives), vmm, undefined).bootArgs
 
 test.each([
   ["no drive", [], "quiet tsc=1"],
@@ -18,21 +21,32 @@ test.each([
   [
     "a read-only second one",
     [{ path: "/a" }, { path: "/b", root: true, readonly: true }],
-    "quiet root=/dev/vdb ro tsc=1",
+    "quiet root=/dev/vda ro tsc=1",
   ],
 ])("with %s the command line is right", (_, drives, line) => expect(argsOf(drives)).toBe(line))
 
+test("the root drive comes first, whichever place it has in the plugin", () => {
+  const drives = found([{ path: "/a" }, { path: "/b", id: "b" }, { path: "/c", root: true }])
+  expect(planBoot(spec(), "vm", drives, vmm, undefined).disks.map(({ id }) => id)).toEqual(["disk2", "disk0", "b"])
+})
+
 test("disks without an id are numbered", () => {
   const drives = found([{ path: "/a", id: "one" }, { path: "/b" }])
-  expect(planBoot(spec(), "vm", drives, [], undefined).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
+  expect(planBoot(spec(), "vm", drives, vmm, undefined).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
 })
 
 const layout = vmLayout({ state: "/s", runtime: "/r" }, "vm-1")
 const program = { path: "/bin/qemu", version: [7, 2] } as const
 
 test("a plan names every path and the whole command", () => {
-  const text = planSteps(layout, qemu, program, planBoot(spec(), "vm-1", [], [], undefined)).join("\n")
-  for (const part of ["/s/vms/vm-1", "/r/vm-1/qmp.sock", "/s/vms/vm-1/stage", "/bin/qemu -name vm-1", "-append quiet"])
+  const text = planSteps(layout, qemu, program, planBoot(spec(), "vm-1", [], vmm, undefined)).join("\n")
+  for (const part of [
+    "/s/vms/vm-1",
+    "/r/vm-1/qmp.sock",
+    "/s/vms/vm-1/stage",
+    "/bin/qemu -name vm-1",
+    "-append 'quiet tsc=1'",
+  ])
     expect(text).toContain(part)
   expect(text).not.toMatch(/jail|cgroup/)
 })
@@ -54,7 +68,7 @@ test("a plan with a jail tells where it is, whose, and what is in it", () => {
     ...drive,
     device: drive.id === "raw",
   }))
-  const boot = planBoot(jailed, "vm-1", drives, [], { root, uid: 7, gid: 8 })
+  const boot = planBoot(jailed, "vm-1", drives, vmm, { root, uid: 7, gid: 8 })
   expect(boot.disks.map(({ path }) => path)).toEqual([`${root}/disk0`, `${root}/disk1`, "/dev/sdx"])
   const text = planSteps(layout, qemu, program, boot, "/sys/fs/cgroup/banger/vm-1").join("\n")
   for (const part of [

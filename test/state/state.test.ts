@@ -25,7 +25,14 @@ test.each([
   [1000, { HOME: "/home/u", XDG_RUNTIME_DIR: "" }, "/home/u/.local/state/banger", "/tmp/banger-runtime-1000"],
   [0, { BANGER_STATE_DIR: "/a", BANGER_RUNTIME_DIR: "/b" }, "/a", "/b"],
 ] as const)("uid %d with %p keeps its state in %s and its sockets in %s", (uid, env, state, runtime) => {
-  expect(places(env, uid)).toEqual({ state, runtime })
+  expect(places(env, uid)).toMatchObject({ state, runtime })
+})
+
+test("the configuration is where its user may write it", () => {
+  expect(places({}, 0).config).toBe("/etc/banger/config.toml")
+  expect(places({ HOME: "/home/u" }, 1).config).toBe("/home/u/.config/banger/config.toml")
+  expect(places({ XDG_CONFIG_HOME: "/c" }, 1).config).toBe("/c/banger/config.toml")
+  expect(places({ BANGER_CONFIG: "/my.toml" }, 0).config).toBe("/my.toml")
 })
 
 test("a place that is no absolute path is refused by the variable's name", () => {

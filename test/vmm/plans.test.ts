@@ -14,6 +14,7 @@ const BOOT: Boot = {
   disks: [],
   network: false,
   confinement: undefined,
+  firecracker: {},
 }
 const program = { path: "/bin/qemu", version: [7, 2] } as const
 const line = (boot: Partial<Boot>) => qemuArgv(program, { ...BOOT, ...boot }).join(" ")
@@ -55,7 +56,7 @@ test("nothing is there that was not asked for", () => {
 test.each(["/a,b.img", '/a"b.img', "/a b.img", "/a=b,readonly=off.img", "/ä.img"])(
   "the disk path %p reaches QEMU as it is",
   (path) => {
-    const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path, readonly: true, device: false }] })
+    const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path, readonly: true, device: false, root: false }] })
     const blockdev = JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "")
     expect(blockdev).toMatchObject({ driver: "raw", "read-only": true, file: { filename: path, "read-only": true } })
   },
@@ -65,17 +66,23 @@ test.each([
   [false, "file"],
   [true, "host_device"],
 ])("a disk that is a block device (%p) is opened by QEMU's driver %s", (device, driver) => {
-  const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path: "/d", readonly: false, device }] })
+  const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path: "/d", readonly: false, device, root: false }] })
   expect(JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "").file.driver).toBe(driver)
 })
 
 test("the guest hears of a disk that fails", () => {
-  const disks = [{ id: "d", path: "/d", readonly: false, device: false }]
+  const disks = [{ id: "d", path: "/d", readonly: false, device: false, root: false }]
   expect(line({ disks })).toContain("-device virtio-blk-device,drive=disk0,serial=d,werror=report,rerror=report")
 })
 
 test("disks keep their order and their names", () => {
-  const disks = ["one", "two", "three"].map((id) => ({ id, path: `/${id}`, readonly: false, device: false }))
+  const disks = ["one", "two", "three"].map((id) => ({
+    id,
+    path: `/${id}`,
+    readonly: false,
+    device: false,
+    root: false,
+  }))
   expect(line({ disks }).match(/serial=\w+/g)).toEqual(["serial=one", "serial=two", "serial=three"])
 })
 

@@ -94,7 +94,7 @@ test.each([
   const { PATH } = process.env
   process.env.PATH = directory.path
   try {
-    await expect(qemu.find()).rejects.toThrow(why)
+    await expect(qemu.find({})).rejects.toThrow(why)
   } finally {
     process.env.PATH = PATH
   }

@@ -1,0 +1,91 @@
+import { type FetchOptions, ofetch } from "ofetch"
+import * as v from "valibot"
+import { Failure, reason } from "../terms/failure.ts"
+import { formatDuration } from "../terms/quantity.ts"
+
+/** One request to Firecracker's API. */
+export interface ApiRequest {
+  readonly method: "GET" | "PUT" | "PATCH"
+  readonly path: string
+  readonly body?: Readonly<Record<string, unknown>>
+  /** What of the plugin it is about, for errors: `drives[0]`. */
+  readonly setting: string
+}
+
+/** Firecracker's API, over its unix socket. */
+export interface Api {
+  /** Makes a request and returns what it answered. Rejects with the setting and Firecracker's own words. */
+  request(request: ApiRequest): Promise<unknown>
+}
+
+/** An answer to one request takes milliseconds; pausing and snapshots have their own limits. */
+const LIMIT = 10_000
+
+/** Firecracker takes no larger body (its default of --http-api-max-payload-size). */
+const BODY_LIMIT = 51_200
+
+const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({ error: v.string() })])
+
+/**
+ * The API behind a unix socket. Requests are made one at a time: its server takes few connections, and serves one
+ * request after the other anyway.
+ */
+export function openApi(socket: string, limit: number = LIMIT): Api {
+  let last: Promise<unknown> = Promise.resolve()
+  return {
+    request(request) {
+      const next = last.then(() => ask(socket, request, limit))
+      // The next one waits for this one's end, whatever it is.
+      last = next.catch(() => {})
+      return next
+    },
+  }
+}
+
+/** What an answer that is no success says: its `fault_message` or `error`, which may hold raw newlines, or its text. */
+export function faultOf(status: number, text: string): string {
+  try {
+    const fault = v.parse(faultSchema, JSON.parse(text.replace(/[\n\r]/g, " ")))
+    return "fault_message" in fault ? fault.fault_message : fault.error
+  } catch {
+    // No JSON, or another one: its beginning is all there is to show.
+    return `status ${status}${text === "" ? "" : `: ${text.slice(0, 200)}`}`
+  }
+}
+
+// --- internal ---
+
+async function ask(socket: string, { method, path, body, setting }: ApiRequest, limit: number): Promise<unknown> {
+  const text = body === undefined ? undefined : JSON.stringify(body)
+  if (text !== undefined && Buffer.byteLength(text) > BODY_LIMIT)
+    throw new Failure(`${setting}: ${Buffer.byteLength(text)} bytes; Firecracker takes ${BODY_LIMIT} at most`)
+  const headers = text === undefined ? {} : { "content-type": "application/json" }
+  const options: FetchOptions<"text"> & { unix: string } = {
+    ...{ method, headers, unix: socket, responseType: "text", retry: 0, ignoreResponseError: true },
+    ...(text === undefined ? {} : { body: text }),
+    signal: AbortSignal.timeout(limit),
+  }
+  let reply: { status: number; _data?: string }
+  try {
+    reply = await ofetch.raw(`http://firecracker${path}`, options)
+  } catch (error) {
+    throw noAnswer(method, path, setting, limit, error)
+  }
+  const said = reply._data ?? ""
+  if (reply.status === 200 || reply.status === 204) return said === "" ? undefined : parsed(said, path)
+  throw new Failure(`${setting}: Firecracker refused it: ${faultOf(reply.status, said)}`)
+}
+
+function noAnswer(method: string, path: string, setting: string, limit: number, error: unknown): Failure {
+  const late = error instanceof Error && /timed? ?out/i.test(`${error.name} ${error.message}`)
+  const why = late ? `did not answer ${method} ${path} in ${formatDuration(limit)}` : `did not answer ${method} ${path}`
+  return new Failure(`${setting}: Firecracker ${why}${late ? "" : `: ${reason(error)}`}`, { cause: error })
+}
+
+function parsed(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new Failure(`Firecracker answered ${path} with something that is no JSON`, { cause: error })
+  }
+}

@@ -1,0 +1,182 @@
+import { beforeAll, expect, test } from "bun:test"
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { cgroupMount } from "../../src/process/cgroup.ts"
+import { fixture, type Running, start } from "./banger.ts"
+import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
+import { eachInItsPlace, processesOf, records } from "./place.ts"
+
+let doubles: Doubles
+beforeAll(() => {
+  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+})
+const place = eachInItsPlace()
+
+function boot(
+  script: string,
+  spec: object = {},
+  fault = "",
+  env: Readonly<Record<string, string>> = doubles.env,
+): Running {
+  const kernel = kernelOf(place.dir, script)
+  return start(place, ["run", fixture("firecracker"), "--", kernel, JSON.stringify(spec), fault], { ...env })
+}
+const status = (pid: number, field: string) =>
+  new RegExp(`^${field}:[ \\t]*(.*)$`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]?.split(/\s+/)
+
+test("through its jailer: a chroot, a uid, no groups, no descriptors of ours, a cgroup; Ctrl-Alt-Del ends it", async () => {
+  const disk = join(place.dir, "disk.img")
+  writeFileSync(disk, "x".repeat(4096))
+  const run = boot("PRINT[guest is up]", {
+    drives: [
+      { path: disk, root: true },
+      { path: disk, readonly: true, id: "ro" },
+    ],
+  })
+  await run.shows("guest is up")
+  await run.shows("runs as firecracker")
+  const [record] = records(place)
+  const [pid = 0] = processesOf(place)
+  const root = join(place.state, "jail/firecracker", record?.id ?? "", "root")
+  const uid = String(statSync(root).uid)
+  expect(readFileSync(`/proc/${pid}/comm`, "utf8")).toBe("firecracker\n")
+  expect(status(pid, "Uid")).toEqual([uid, uid, uid, uid])
+  expect(status(pid, "Gid")).toEqual([uid, uid, uid, uid])
+  expect((status(pid, "Groups") ?? []).join("")).toBe("")
+  expect(statSync(`/proc/${pid}/root/.`).ino).toBe(statSync(root).ino)
+  expect(readFileSync(`/proc/${pid}/environ`, "utf8")).toBe("")
+  expect(readFileSync(`/proc/${pid}/cgroup`, "utf8")).toContain(`0::/banger/${record?.id}`)
+  expect(
+    readdirSync(`/proc/${pid}/fd`)
+      .map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
+      .filter((path) => path.startsWith(place.dir) && !/console|log/.test(path)),
+  ).toEqual([])
+  const socket = statSync(join(root, "api.sock"))
+  expect({ mode: socket.mode & 0o777, uid: socket.uid }).toEqual({ mode: 0o600, uid: Number(uid) })
+  expect(readFileSync(join(place.state, "vms", record?.id ?? "", "firecracker.log"), "utf8")).toContain("on /actions")
+  run.signal("SIGINT")
+  const { stderr, exit } = await run.ended
+  expect(exit).toBe(130)
+  expect(stderr).toContain("postStop: guest reset")
+  expect(readFileSync(disk, "utf8")).toBe("x".repeat(4096))
+})
+
+test("bare, where no jail is wanted", async () => {
+  const run = boot("RESET", { jail: false })
+  const { stdout, stderr, exit } = await run.ended
+  expect(stdout).toContain("BANGER-GUEST-UP")
+  expect(stderr).toContain("Firecracker runs as root and without a jail")
+  expect(exit).toBe(0)
+})
+
+test("a guest that ignores Ctrl-Alt-Del is killed after the limit; one that powers off is told of, and ended", async () => {
+  const deaf = boot("DEAF PRINT[deaf]", { timeouts: { stop: "1s" } })
+  await deaf.shows("deaf")
+  await deaf.shows("runs as")
+  deaf.signal("SIGINT")
+  const killed = await deaf.ended
+  expect(killed.stderr).toContain("did not stop in 1s after Ctrl-Alt-Del: killing it")
+  expect(killed.stderr).toContain("postStop: killed")
+  const halted = await boot("HALT").ended
+  expect(halted.stderr).toContain("the guest has powered off and its VMM goes on: ending it")
+  expect(halted.stderr).toContain("postStop: guest powered off")
+  expect(halted.exit).toBe(0)
+})
+
+test("a triple fault is a crash", async () => {
+  const { stderr, exit } = await boot("TRIPLE").ended
+  expect(stderr).toMatch(/postStop: (crashed|failed to start)/)
+  expect(exit).toBe(1)
+})
+
+test.each([
+  ["no-socket", "the VMM did not answer in 2s"],
+  ["refuse", "the VMM did not answer in 2s"],
+  ["exit /machine-config", "Error: RunWithApi(fault at /machine-config)"],
+  ["exit /actions", "Firecracker exiting with error. exit_code=1"],
+  ["hang /boot-source", "the VMM did not answer in 2s"],
+  ["cut /drives/job", "drives[0]: Firecracker did not answer PUT /drives/job"],
+  ["500 /machine-config", "machine-config: Firecracker refused it: status 500: Internal"],
+  ["400 /boot-source", "kernel: Firecracker refused it: A fault of the test."],
+  ["raw /actions", "boot: Firecracker refused it: Invalid request All previous unanswered requests will be dropped."],
+])("when the API does %p it is one clear error, and nothing is left", async (fault, words) => {
+  for (const jail of [true, false]) {
+    // Without a jail the double looks beside its socket, where a plugin stages nothing.
+    if (!jail && fault !== "no-socket") continue
+    const { stderr, exit } = await boot("", { jail: true, timeouts: { start: "2s" } }, fault).ended
+    expect(stderr).toContain(words)
+    expect(stderr).toContain("postStop: failed to start")
+    expect(exit).toBe(1)
+  }
+})
+
+test("a kernel that is none, and a drive that is refused, are named by Firecracker's own words", async () => {
+  writeFileSync(join(place.dir, "vmlinux"), "no ELF at all, and much too short")
+  const kernel = join(place.dir, "vmlinux")
+  const run = start(place, ["run", fixture("firecracker"), "--", kernel], { ...doubles.env })
+  expect((await run.ended).stderr).toContain("Invalid Elf magic number")
+})
+
+test("every version is looked at before anything is made: old, unlike, missing, unreadable", async () => {
+  const dir = mkdtempSync("/run/banger-doubles-")
+  const old = buildDoubles(join(dir, "old"), "1.4.1")
+  expect((await boot("", {}, "", old.env).ended).stderr).toContain("is Firecracker 1.4.1, which is too old")
+  const unlike = buildDoubles(join(dir, "unlike"), "1.16.1", "1.15.1")
+  expect((await boot("", {}, "", unlike.env).ended).stderr).toMatch(
+    /must be of one release: .* is version 1\.16\.1, .* is version 1\.15\.1/,
+  )
+  expect((await boot("", {}, "", {}).ended).stderr).toContain("firecracker is not in PATH")
+  Bun.spawnSync(["rm", join(unlike.bin, "jailer")])
+  expect((await boot("", {}, "", unlike.env).ended).stderr).toContain("jailer is not in PATH")
+  expect(records(place).filter(({ state }) => state !== "failed")).toEqual([])
+  Bun.spawnSync(["rm", "-r", dir])
+})
+
+test("a known-bad version is warned of by name", async () => {
+  const dir = mkdtempSync("/run/banger-doubles-")
+  const bad = buildDoubles(dir, "1.14.0")
+  const { stderr, exit } = await boot("RESET", {}, "", bad.env).ended
+  expect(stderr).toContain("CVE-2026-1386")
+  expect(exit).toBe(0)
+  Bun.spawnSync(["rm", "-r", dir])
+})
+
+test("what the jailer refuses is shown in its words: a node, a pidfile, an old root that is there already", async () => {
+  for (const [name, words] of [
+    ["dev/net/tun", "Failed to create /dev/net/tun via mknod inside the jail: File exists"],
+    ["firecracker.pid", "Failed to open file /firecracker.pid: File exists"],
+    ["old_root/x", "Failed to create the jail root directory before pivoting root"],
+  ] as const) {
+    const plugin = join(place.dir, "planted.ts")
+    writeFileSync(
+      plugin,
+      `export default { name: "fc", kernel: "vmlinux", vmm: "firecracker",
+      async preBoot(ctx) { await ctx.stage.write(${JSON.stringify(name)}, "x") } }`,
+    )
+    kernelOf(place.dir)
+    const { stderr, exit } = await start(place, ["run", plugin], { ...doubles.env }).ended
+    expect(stderr).toContain(words)
+    expect(exit).toBe(1)
+  }
+})
+
+test("the configuration names the programs; one that others can write is not read", async () => {
+  const config = join(place.dir, "config.toml")
+  writeFileSync(config, `firecracker = "${doubles.bin}/firecracker"\njailer = "${doubles.bin}/jailer"\n`)
+  const env = { BANGER_CONFIG: config }
+  expect((await boot("RESET", {}, "", env).ended).exit).toBe(0)
+  writeFileSync(config, 'firecraker = "/x"\n')
+  expect((await boot("RESET", {}, "", env).ended).stderr).toContain("unknown key firecraker; did you mean firecracker?")
+  chmodSync(config, 0o666)
+  expect((await boot("RESET", {}, "", env).ended).stderr).toContain("run: chmod go-w")
+})
+
+test("a banger killed while Firecracker runs: rm -f takes all of it", async () => {
+  const run = boot("PRINT[up]")
+  await run.shows("runs as")
+  run.signal("SIGKILL")
+  await run.ended
+  const removed = start(place, ["rm", "-f", "fc"])
+  expect((await removed.ended).exit).toBe(0)
+  expect(cgroupMount()).toBeDefined()
+})
