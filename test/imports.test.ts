@@ -62,7 +62,7 @@ function changesByPath(text: string): readonly string[] {
           .map((name) => name.trim().split(" ")[0] ?? "")
       : [`all: ${list}`],
   )
-  const others = text.match(/\bBun\.\$|\.(?:execSync|spawnSync)\(|\bBun\.file\([^)]*\)\.(?:delete|unlink)\(/g) ?? []
+  const others = text.match(/\bBun\.\$|\bBun\.file\([^)]*\)\.(?:delete|unlink)\(/g) ?? []
   return [
     ...names.filter((name) => CHANGES.test(name) || name.startsWith("all: ") || /^(?:exec|spawn|fork)/.test(name)),
     ...others,

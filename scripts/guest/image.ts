@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { extractVmlinux } from "../../src/vmm/vmlinux.ts"
 import type { Package } from "./apt.ts"
 import { writeCpio } from "./cpio.ts"
 import { initramfs } from "./initramfs.ts"
@@ -11,7 +12,6 @@ import { makeRootfs } from "./rootfs.ts"
 import { run } from "./run.ts"
 import { sha256OfFile } from "./sha256.ts"
 import { isCurrent, readStamp, sourcesSum, writeStamp } from "./stamp.ts"
-import { extractVmlinux } from "./vmlinux.ts"
 
 const repository = join(import.meta.dirname, "../..")
 

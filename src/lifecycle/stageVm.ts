@@ -14,6 +14,7 @@ import type { Spec } from "../plugin/spec.ts"
 import type { VmLayout } from "../state/places.ts"
 import { takeUid } from "../state/uids.ts"
 import { usage } from "../terms/failure.ts"
+import { elfKernel } from "../vmm/elfKernel.ts"
 import { LOG } from "../vmm/firecrackerArgv.ts"
 import type { Boot, Program, Vmm } from "../vmm/vmm.ts"
 import { type Confining, ownerOf } from "./confinement.ts"
@@ -56,7 +57,11 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   const { layout, journal } = session
   journal.acquire({ kind: "runtime", path: layout.runtime })
   mkdirSync(layout.runtime, { mode: 0o700 })
-  return confining.jail === undefined ? stagePlain(staging) : stageJail(staging, confining.jail)
+  const { spec, vmm } = staging
+  const unpacks = vmm.name === "firecracker" && process.arch === "x64"
+  const kernel = unpacks ? elfKernel(spec.kernel, layout.kernels) : spec.kernel
+  const ready = { ...staging, spec: { ...spec, kernel } }
+  return confining.jail === undefined ? stagePlain(ready) : stageJail(ready, confining.jail)
 }
 
 /** Looks up whether a drive of the host is a block device. */

@@ -48,6 +48,8 @@ export interface VmLayout {
   readonly firecrackerLog: string
   readonly events: string
   readonly plugin: string
+  /** Kernels that were unpacked, by their sha256. */
+  readonly kernels: string
   /** Where the jails of all VMs are. */
   readonly jails: string
   /** What is staged for a VM without a jail; removed with the VM. */
@@ -72,6 +74,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     firecrackerLog: join(dir, "firecracker.log"),
     events: join(dir, "events.jsonl"),
     plugin: join(dir, "plugin.json"),
+    kernels: join(where.state, "kernels"),
     jails: join(where.state, "jail"),
     stage: join(dir, "stage"),
     runtime,

@@ -110,11 +110,31 @@ test.each([
   }
 })
 
-test("a kernel that is none, and a drive that is refused, are named by Firecracker's own words", async () => {
+test("the same plugin file boots under QEMU and Firecracker: a distribution's bzImage is unpacked, once", async () => {
+  const plugin = join(import.meta.dir, "../../plugins/hello.ts")
+  const qemu = await start(place, ["run", plugin, "--vmm", "qemu"]).ended
+  expect(qemu.stdout).toContain("the host says")
+  expect(qemu.exit).toBe(0)
+  for (let round = 0; round < 2; round++) {
+    // The double runs no Linux: it shows what it was given, and waits to be stopped.
+    const run = start(place, ["run", plugin, "--vmm", "firecracker"], { ...doubles.env })
+    await run.shows("BANGER-GUEST-UP")
+    await run.shows("firecracker runs as process")
+    run.signal("SIGINT")
+    expect((await run.ended).exit).toBe(130)
+  }
+  const [kernel = "", ...others] = readdirSync(join(place.state, "kernels"))
+  expect(others).toEqual([])
+  expect(kernel).toMatch(/^[0-9a-f]{64}\.vmlinux$/)
+  const unpacked = join(import.meta.dir, "../../dist/guest/vmlinux")
+  expect(Bun.spawnSync(["cmp", join(place.state, "kernels", kernel), unpacked]).exitCode).toBe(0)
+})
+
+test("a kernel that is none is named before Firecracker is started", async () => {
   writeFileSync(join(place.dir, "vmlinux"), "no ELF at all, and much too short")
   const kernel = join(place.dir, "vmlinux")
   const run = start(place, ["run", fixture("firecracker"), "--", kernel], { ...doubles.env })
-  expect((await run.ended).stderr).toContain("Invalid Elf magic number")
+  expect((await run.ended).stderr).toContain("vmlinux: the kernel is neither an ELF vmlinux nor an x86 bzImage")
 })
 
 test("every version is looked at before anything is made: old, unlike, missing, unreadable", async () => {

@@ -1,3 +1,4 @@
+import { Failure } from "../terms/failure.ts"
 import { isLegacyLz4, unpackLegacyLz4 } from "./lz4.ts"
 
 type Format = { name: string; magic: readonly number[]; unpack: (data: Uint8Array<ArrayBuffer>) => Uint8Array }
@@ -16,7 +17,13 @@ export function decompress(data: Uint8Array<ArrayBuffer>): Uint8Array {
 }
 
 function unpackXz(data: Uint8Array<ArrayBuffer>): Uint8Array {
-  const xz = Bun.spawnSync(["xz", "--decompress", "--stdout"], { stdin: data, stderr: "pipe" })
-  if (!xz.success) throw new Error(`xz could not unpack ${data.length} bytes: ${xz.stderr.toString().trim()}`)
+  const program = Bun.which("xz", { PATH: process.env.PATH ?? "" })
+  if (program === null) {
+    throw new Failure("xz is needed to unpack the kernel, and is not in PATH", {
+      hint: "install it (Debian and Ubuntu: apt-get install xz-utils)",
+    })
+  }
+  const xz = Bun.spawnSync([program, "--decompress", "--stdout"], { stdin: data, stderr: "pipe", env: {} })
+  if (!xz.success) throw new Failure(`xz could not unpack ${data.length} bytes: ${xz.stderr.toString().trim()}`)
   return xz.stdout
 }

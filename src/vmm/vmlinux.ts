@@ -1,3 +1,4 @@
+import { Failure } from "../terms/failure.ts"
 import { decompress } from "./decompress.ts"
 
 const elfMagic = [0x7f, 0x45, 0x4c, 0x46]
@@ -12,7 +13,7 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   if (isElf(bzImage)) return bzImage
   const view = new DataView(bzImage.buffer, bzImage.byteOffset, bzImage.byteLength)
   if (bzImage.length < 0x250 || new TextDecoder().decode(bzImage.subarray(0x202, 0x206)) !== headerMagic) {
-    throw new Error("the kernel is no x86 bzImage: it has no boot header")
+    throw new Failure("the kernel is neither an ELF vmlinux nor an x86 bzImage")
   }
   const setupSectors = view.getUint8(0x1f1) || 4
   const protectedMode = (setupSectors + 1) * 512
@@ -22,7 +23,9 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   // The kernel's build ends the payload with its unpacked size. In gzip that is part of the format, elsewhere it is not.
   const kernel = decompress(isGzip ? payload : payload.slice(0, -4))
   if (!isElf(kernel))
-    throw new Error("what the bzImage holds is no ELF file: its compression is unknown to this script")
+    throw new Failure("what the bzImage holds is no ELF file: it is compressed in a way banger does not know", {
+      hint: "unpack it by the kernel's own scripts/extract-vmlinux",
+    })
   return kernel
 }
 

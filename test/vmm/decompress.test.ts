@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
-import { decompress } from "../../scripts/guest/decompress.ts"
-import { unpackLegacyLz4 } from "../../scripts/guest/lz4.ts"
-import { extractVmlinux } from "../../scripts/guest/vmlinux.ts"
+import { decompress } from "../../src/vmm/decompress.ts"
+import { unpackLegacyLz4 } from "../../src/vmm/lz4.ts"
+import { extractVmlinux } from "../../src/vmm/vmlinux.ts"
 
 const magic = [0x02, 0x21, 0x4c, 0x18]
 
@@ -60,5 +60,5 @@ test("the unpacked size that the kernel's build appends to other formats is no p
 })
 
 test("a kernel that is no bzImage is an error", () => {
-  expect(() => extractVmlinux(new Uint8Array(1024))).toThrow("no boot header")
+  expect(() => extractVmlinux(new Uint8Array(1024))).toThrow("neither an ELF vmlinux nor an x86 bzImage")
 })
