@@ -2,7 +2,7 @@ import { watch } from "node:fs"
 import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
-import { close, openBeneath, openBeneathMounts, withDescriptor } from "../linux/files.ts"
+import { close, openBeneath, openBeneathMounts, verified, withDescriptor } from "../linux/files.ts"
 import { type SocketAccess, setSocketAccess } from "../sockets/access.ts"
 import { pinDirectory } from "../state/pin.ts"
 
@@ -19,10 +19,7 @@ export async function awaitSocket(path: string, access: SocketAccess, signal: Ab
   try {
     for (;;) {
       const fd = find(dir, basename(path))
-      if (fd !== undefined) {
-        setSocketAccess(dir, basename(path), access)
-        return fd
-      }
+      if (fd !== undefined) return verified(fd, () => setSocketAccess(dir, basename(path), access))
       await newName(dir, signal)
       signal.throwIfAborted()
     }

@@ -1,4 +1,7 @@
+import { statfsSync } from "node:fs"
+import { procPath } from "./access.ts"
 import { POLLIN } from "./constants.ts"
+import { statDescriptor } from "./files.ts"
 import { descriptor, word } from "./guards.ts"
 import { checked, libc, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
@@ -8,6 +11,18 @@ import { packPollFd, unpackRevents } from "./structs.ts"
 export function pidfdOpen(pid: number): number {
   return rawSyscall("pidfd_open", syscallNumber("pidfd_open"), [word("pid", pid), 0], `pid ${pid}`)
 }
+
+/**
+ * What tells the process of a pidfd from every other of this boot: its inode in pidfs (Linux 6.9). Undefined on older
+ * kernels, whose pidfds all have one inode.
+ */
+export function pidfdInode(pidfd: number): string | undefined {
+  if (statfsSync(procPath(pidfd)).type !== PIDFS_MAGIC) return undefined
+  return String(statDescriptor(pidfd).ino)
+}
+
+/** linux/magic.h: PID_FS_MAGIC. */
+const PIDFS_MAGIC = 0x5049_4446
 
 /** pidfd_send_signal(2), Linux 5.1. ESRCH when the process is gone and reaped; signal 0 only asks. */
 export function pidfdSignal(pidfd: number, signal: number): void {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { errorCode } from "../linux/errors.ts"
 import { close, inodeOf, statPath } from "../linux/files.ts"
-import { pidfdExited, pidfdOpen } from "../linux/pidfd.ts"
+import { pidfdExited, pidfdInode, pidfdOpen } from "../linux/pidfd.ts"
 import { bootId } from "../state/bootId.ts"
 import type { ProcessIdentity } from "../state/handles.ts"
 import { reason } from "../terms/failure.ts"
@@ -17,15 +17,23 @@ export type Truth =
   | { is: "unknown"; why: string; hint?: string }
 
 /**
- * The identity of a child of ours that was not waited for yet, so that its pid is surely its own. It has our uid and
+ * The identity of a child of ours, whose pidfd we have, that was not waited for yet, so that its pid is surely its own. It has our uid and
  * our root directory, those are not read from /proc, which no longer tells them of a child that died at once; a
  * jailed one goes over to those of its jail (`becomes`) while it starts.
  */
-export function identifyChild(pid: number, becomes?: { uid: number; root: string }): ProcessIdentity {
+export function identifyChild(pid: number, pidfd: number, becomes?: { uid: number; root: string }): ProcessIdentity {
   const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
   if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
   const own = { uid: process.geteuid?.() ?? 0, root: inodeOf(statPath("/")) }
-  const known = { pid, startTime, ...own, bootId: bootId(), ...(becomes === undefined ? {} : { becomes }) }
+  const unique = pidfdInode(pidfd)
+  const known = {
+    pid,
+    startTime,
+    ...(unique && { pidfd: unique }),
+    ...own,
+    bootId: bootId(),
+    ...(becomes === undefined ? {} : { becomes }),
+  }
   const [pidNamespace, timeNamespace] = [ownNamespace("pid"), ownNamespace("time")]
   return { ...known, ...(pidNamespace && { pidNamespace }), ...(timeNamespace && { timeNamespace }) }
 }
@@ -65,6 +73,10 @@ function compare(identity: ProcessIdentity, pidfd: number): Truth {
   const { pid } = identity
   try {
     if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
+    // Start times have ticks of 10 ms, in which a pid can be given away and taken again.
+    const inode = identity.pidfd === undefined ? undefined : pidfdInode(pidfd)
+    if (inode !== undefined && inode !== identity.pidfd)
+      return { is: "dead", why: `pid ${pid} is another process now` }
     const facts = readProcess(pid)
     if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
     if (facts.startTime === undefined) return { is: "unknown", why: `/proc/${pid}/stat cannot be read` }

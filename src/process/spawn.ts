@@ -81,7 +81,7 @@ function identify(child: Bun.Subprocess, becomes: Launch["becomes"]): { pidfd: n
   let pidfd: number | undefined
   try {
     pidfd = pidfdOpen(child.pid)
-    return { pidfd, identity: identifyChild(child.pid, becomes) }
+    return { pidfd, identity: identifyChild(child.pid, pidfd, becomes) }
   } catch (error) {
     child.kill(SIGKILL)
     if (pidfd !== undefined) close(pidfd)

@@ -9,6 +9,8 @@ export const processIdentitySchema = v.strictObject({
   /** Clock ticks after boot, field 22 of /proc/PID/stat. */
   startTime: v.pipe(v.number(), v.integer(), v.minValue(0)),
   bootId: v.string(),
+  /** Its pidfd's inode, which no other process of this boot has (Linux 6.9). */
+  pidfd: v.optional(v.string()),
   uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
   /** `device:inode` of the process's root directory. */
   root: v.string(),

@@ -19,6 +19,14 @@ export function startWriter(
   return startFixture("writer.ts", [String(uid), path])
 }
 
+/** Starts a process of another uid that connects to a socket over and over; resolves when it does. */
+export function startConnector(
+  uid: number,
+  path: string,
+): Promise<{ stop(): Promise<{ connected: number; refused: number; absent: number }> }> {
+  return startFixture("connector.ts", [String(uid), path])
+}
+
 // --- internal ---
 
 /** Starts a fixture that says "ready", and tells its numbers as JSON when its standard input ends. */
