@@ -1,4 +1,5 @@
 import { type Benchmark, compare, type Result } from "./compare.ts"
+import firecracker from "./firecracker.ts"
 import { jail, jailAgainstC, jailsInParallel } from "./jail.ts"
 import run from "./run.ts"
 import version from "./version.ts"
@@ -6,6 +7,7 @@ import version from "./version.ts"
 const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = {
   version,
   run,
+  firecracker,
   jail,
   "jail-c": () => jailAgainstC(1),
   "jail-c-10": () => jailAgainstC(10),
