@@ -21,20 +21,26 @@ export interface Candidates {
   choose(wanted: Spec["vmm"], jailed: boolean): Promise<Chosen>
 }
 
-/** Begins to look for both, so that what they say of their versions is there when it is needed. */
+/**
+ * Begins to look for the likelier one, so that what it says of its version is there when it is needed: Firecracker where
+ * there is one. The other is looked for when it is asked for.
+ */
 export function findCandidates(): Candidates {
   const config: Config = readConfig(places(process.env, process.geteuid?.() ?? 0).config)
-  const looking = { qemu: qemu.find(config), firecracker: firecracker.find(config) }
-  // Whoever awaits one sees its failure; one of the two is never awaited.
-  for (const each of Object.values(looking)) each.catch(() => {})
+  const findQemu = once(() => qemu.find(config))
+  const findFirecracker = once(() => firecracker.find(config))
+  const likelier = config.firecracker ?? Bun.which("firecracker", { PATH: process.env.PATH ?? "" })
+  // Whoever awaits it sees its failure; it may never be awaited.
+  const early: Promise<Program> = likelier === null ? findQemu() : findFirecracker()
+  early.catch(() => {})
   return {
     async choose(wanted, jailed) {
-      if (wanted === "qemu") return { vmm: qemu, program: await looking.qemu }
-      if (wanted === "firecracker") return { vmm: firecracker, program: await looking.firecracker }
-      const why = await unusable(looking.firecracker, jailed)
-      if (why === undefined) return { vmm: firecracker, program: await looking.firecracker }
+      if (wanted === "qemu") return { vmm: qemu, program: await findQemu() }
+      if (wanted === "firecracker") return { vmm: firecracker, program: await findFirecracker() }
+      const why = await unusable(findFirecracker(), jailed)
+      if (why === undefined) return { vmm: firecracker, program: await findFirecracker() }
       try {
-        return { vmm: qemu, program: await looking.qemu }
+        return { vmm: qemu, program: await findQemu() }
       } catch (error) {
         const words = isFailure(error) ? inOneLine(error) : reason(error)
         throw new Failure(`no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`, { cause: error })
@@ -44,6 +50,14 @@ export function findCandidates(): Candidates {
 }
 
 // --- internal ---
+
+function once(find: () => Promise<Program>): () => Promise<Program> {
+  let found: Promise<Program> | undefined
+  return () => {
+    found ??= find()
+    return found
+  }
+}
 
 /** Why Firecracker cannot be used, or undefined when it can. */
 async function unusable(looking: Promise<Program>, jailed: boolean): Promise<string | undefined> {

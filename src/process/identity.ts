@@ -75,8 +75,7 @@ function compare(identity: ProcessIdentity, pidfd: number): Truth {
     if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
     // Start times have ticks of 10 ms, in which a pid can be given away and taken again.
     const inode = identity.pidfd === undefined ? undefined : pidfdInode(pidfd)
-    if (inode !== undefined && inode !== identity.pidfd)
-      return { is: "dead", why: `pid ${pid} is another process now` }
+    if (inode !== undefined && inode !== identity.pidfd) return { is: "dead", why: `pid ${pid} is another process now` }
     const facts = readProcess(pid)
     if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
     if (facts.startTime === undefined) return { is: "unknown", why: `/proc/${pid}/stat cannot be read` }
