@@ -7,6 +7,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = 
   init: () => import("./src/commands/init.ts"),
   logs: () => import("./src/commands/logs.ts"),
   rm: () => import("./src/commands/rm.ts"),
+  snapshot: () => import("./src/commands/snapshot.ts"),
 }
 
 // Explicitly: what a plugin left running (a timer, a socket) must not keep this process.

@@ -1,9 +1,11 @@
 import { isAbsolute, resolve } from "node:path"
-import type { Drive, Exit, HookContext, PostStopContext, PreBootContext, Stage, Vm } from "banger"
+import type { Drive, Exit, PostStopContext, PreBootContext, RunningContext, Stage, Vm } from "banger"
 import { type StageRoot, stageCopy, stageLink, stageWrite } from "../jail/stage.ts"
 import { parseSpec } from "../plugin/definition.ts"
 import { Failure, usage } from "../terms/failure.ts"
 import type { Prepared, Surroundings } from "./prepare.ts"
+import { openState } from "./session.ts"
+import { snapshotVm } from "./snapshot.ts"
 import type { VmStage } from "./stageVm.ts"
 
 /** What all hooks of one VM share. */
@@ -13,8 +15,18 @@ export interface VmSurroundings extends Surroundings {
 }
 
 /** The context of postBoot and preStop. */
-export function hookContext(around: VmSurroundings, signal: AbortSignal): HookContext {
-  return { ...around, signal }
+export function runningContext(around: VmSurroundings, signal: AbortSignal): RunningContext {
+  const snapshot = async (dir: string) => {
+    signal.throwIfAborted()
+    if (!isAbsolute(dir)) throw usage(`ctx.snapshot: ${dir} is not an absolute path`)
+    const state = openState()
+    try {
+      await snapshotVm(state, around.vm.id, dir)
+    } finally {
+      state.db.close()
+    }
+  }
+  return { ...around, signal, snapshot }
 }
 
 /** The context of postStop. */

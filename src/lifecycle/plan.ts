@@ -2,7 +2,7 @@ import { SUN_PATH_MAX } from "../linux/structs.ts"
 import type { Spec } from "../plugin/spec.ts"
 import type { VmLayout } from "../state/places.ts"
 import { Failure } from "../terms/failure.ts"
-import type { Boot, Confinement, Program, Vmm } from "../vmm/vmm.ts"
+import type { Boot, Confinement, Program, SnapshotFiles, Vmm } from "../vmm/vmm.ts"
 
 type Drive = Spec["drives"][number]
 
@@ -19,6 +19,7 @@ export function planBoot(
   drives: readonly FoundDrive[],
   vmm: Pick<Vmm, "bootArgs">,
   confinement: Confinement | undefined,
+  restore: SnapshotFiles | undefined = undefined,
 ): Boot {
   const numbered = drives.map(({ id, path, readonly, device, root }, index) => ({
     ...{ id: id ?? `disk${index}`, path, readonly, device, root },
@@ -35,6 +36,7 @@ export function planBoot(
     network: spec.network,
     confinement,
     firecracker: spec.firecracker,
+    restore,
   }
 }
 

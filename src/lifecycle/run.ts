@@ -15,6 +15,7 @@ import { prefixed, type Report } from "./report.ts"
 import type { Ended } from "./result.ts"
 import type { HookRunner } from "./runHooks.ts"
 import { createSession, layoutFor, openState } from "./session.ts"
+import { checkSnapshot } from "./snapshotDirectory.ts"
 import { findDrive } from "./stageVm.ts"
 import { supervise } from "./supervise.ts"
 import { connectTerminal } from "./terminal.ts"
@@ -27,6 +28,8 @@ export interface RunRequest extends Overrides {
   readonly args: readonly string[]
   readonly plan: boolean
   readonly keepOnFailure: boolean
+  /** The directory of a snapshot to go on from, instead of booting. */
+  readonly restore: string | undefined
   /** Limit for the whole run in milliseconds, over the plugin's own. */
   readonly timeout: number | undefined
   /** Where to write a Chrome trace. */
@@ -67,6 +70,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult> 
     interrupts.stop.throwIfAborted()
     const confined = confining(prepared.spec, process.geteuid?.() === 0)
     const chosen = await candidates.choose(prepared.spec.vmm, confined.jail !== undefined)
+    if (request.restore !== undefined) checkSnapshot(request.restore, chosen)
     if (request.plan) return plan(prepared, chosen, confined)
     const runner = { prepared: limited(prepared, request.timeout), interrupts, trace, watchdog }
     return await boot(request, runner, chosen, confined)
@@ -143,6 +147,7 @@ async function boot(
     report: prefixed(request.report, name),
     args: request.args,
     keepOnFailure: request.keepOnFailure,
+    restore: request.restore,
     onConsole: request.onConsole ?? ((chunk) => chunk.length),
     onRunning: () =>
       request.onConsole === undefined

@@ -20,6 +20,7 @@ import type { Boot, Program, Vmm } from "../vmm/vmm.ts"
 import { type Confining, ownerOf } from "./confinement.ts"
 import { type FoundDrive, inJail, planBoot } from "./plan.ts"
 import type { Session } from "./session.ts"
+import { savedDisks, snapshotFiles } from "./snapshotDirectory.ts"
 
 type Drive = Spec["drives"][number]
 
@@ -49,6 +50,8 @@ export interface Staging {
   readonly program: Program
   readonly confining: Confining
   readonly signal: AbortSignal
+  /** The directory of a snapshot to go on from. */
+  readonly restore: string | undefined
 }
 
 /** Makes a VM's runtime directory and its jail, or its plain stage, with all that its spec names in it. */
@@ -60,7 +63,8 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   const { spec, vmm } = staging
   const unpacks = vmm.name === "firecracker" && process.arch === "x64"
   const kernel = unpacks ? elfKernel(spec.kernel, layout.kernels) : spec.kernel
-  const ready = { ...staging, spec: { ...spec, kernel } }
+  const drives = staging.restore === undefined ? spec.drives : savedDisks(spec.drives, staging.restore)
+  const ready = { ...staging, spec: { ...spec, kernel, drives } }
   return confining.jail === undefined ? stagePlain(ready) : stageJail(ready, confining.jail)
 }
 
@@ -73,20 +77,30 @@ export function findDrive(drive: Drive): FoundDrive {
 // --- internal ---
 
 /** Without a jail the VMM uses the files where they are. */
-function stagePlain({ session, spec, vmm }: Staging): VmStage {
+function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
   session.journal.acquire({ kind: "stage", path: session.layout.stage })
   const root = makeStage(session.layout.stage)
   const drives = spec.drives.map(findDrive)
   return {
     root,
     add: async (drive) => void drives.push(findDrive(drive)),
-    finish: () => ({ boot: planBoot(spec, session.id, drives, vmm, undefined), becomes: undefined }),
+    finish: () => ({
+      boot: planBoot(
+        spec,
+        session.id,
+        drives,
+        vmm,
+        undefined,
+        restore === undefined ? undefined : snapshotFiles(restore),
+      ),
+      becomes: undefined,
+    }),
     close: () => closeStage(root),
   }
 }
 
 async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]>): Promise<VmStage> {
-  const { session, spec, vmm, program, signal } = staging
+  const { session, spec, vmm, program, signal, restore } = staging
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
   journal.acquire({ kind: "jail", vmm: name, root: null })
@@ -106,6 +120,10 @@ async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]
     await stageFile(jail, "kernel", spec.kernel, READONLY, signal)
     if (spec.initrd !== undefined) await stageFile(jail, "initrd", spec.initrd, READONLY, signal)
     for (const drive of spec.drives) await add(drive)
+    if (restore !== undefined) {
+      const files = snapshotFiles(restore)
+      for (const [name, path] of Object.entries(files)) await stageFile(jail, `restore/${name}`, path, READONLY, signal)
+    }
     if (vmm.name === "firecracker") await prepareForFirecracker(jail, layout, program, signal)
     // The user-mode network asks the host's name servers, and looks them up when the guest asks it.
     if (spec.network === "user") await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", signal)
@@ -115,7 +133,14 @@ async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]
   }
   const finish = () => {
     jail.place()
-    const boot = planBoot(inJail(spec, jail.path), id, drives, vmm, { root: jail.path, ...owner })
+    const boot = planBoot(
+      inJail(spec, jail.path),
+      id,
+      drives,
+      vmm,
+      { root: jail.path, ...owner },
+      restore === undefined ? undefined : snapshotFiles(`${jail.path}/restore`),
+    )
     return { boot, becomes: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }

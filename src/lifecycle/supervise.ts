@@ -21,6 +21,8 @@ export interface Supervision extends HookRunner {
   readonly report: Report
   readonly args: readonly string[]
   readonly keepOnFailure: boolean
+  /** The directory of a snapshot to go on from. */
+  readonly restore: string | undefined
   readonly onConsole: Sink
   /** The VM is running; what this returns is called when it no longer is. */
   readonly onRunning: () => () => void
@@ -93,7 +95,7 @@ async function stage(run: Supervision, around: VmSurroundings, live: Live): Prom
   const { session, prepared, vmm, program, confining, interrupts, watchdog } = run
   const { spec } = prepared
   session.enter("staging")
-  const staging = { session, spec, vmm, program, confining, signal: interrupts.stop }
+  const staging = { session, spec, vmm, program, confining, signal: interrupts.stop, restore: run.restore }
   const staged = await watchdog.guard("staging", OWN_WORK.staging, () => stageVm(staging))
   try {
     live.dir = staged.root.now

@@ -1,7 +1,7 @@
 import { SIGKILL } from "../process/spawn.ts"
 import { Failure, isFailure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
-import { hookContext, type VmSurroundings } from "./contexts.ts"
+import { runningContext, type VmSurroundings } from "./contexts.ts"
 import type { Machine } from "./machine.ts"
 import { runHooks } from "./runHooks.ts"
 import { stopMachine } from "./stop.ts"
@@ -62,7 +62,7 @@ async function whileRunning(
     machine.child.signal(SIGKILL)
   })
   try {
-    await runHooks(run, "postBoot", (hooks, signal) => hooks.postBoot?.(hookContext(around, signal)), {
+    await runHooks(run, "postBoot", (hooks, signal) => hooks.postBoot?.(runningContext(around, signal)), {
       until: over.signal,
     })
     await aborted(AbortSignal.any([over.signal, interrupts.stop]))
@@ -78,7 +78,7 @@ async function whileRunning(
 async function stop(run: Supervision, around: VmSurroundings, live: Live, machine: Machine): Promise<void> {
   run.session.enter("stopping")
   const onFailure = (error: unknown) => run.report.error(reason(error))
-  await runHooks(run, "preStop", (hooks, signal) => hooks.preStop?.(hookContext(around, signal)), { onFailure })
+  await runHooks(run, "preStop", (hooks, signal) => hooks.preStop?.(runningContext(around, signal)), { onFailure })
   live.requested = !live.gone
   await run.trace.span("stop", () =>
     stopMachine(machine, run.prepared.spec.timeouts.stop, run.interrupts.force, run.report),

@@ -149,9 +149,9 @@ declare module "banger" {
     /** Before the VMM starts: stage files, add drives. Throwing aborts, and all is released. */
     preBoot?(ctx: PreBootContext): void | Promise<void>
     /** The VM is running. Throwing stops it, and the run has failed. */
-    postBoot?(ctx: HookContext): void | Promise<void>
+    postBoot?(ctx: RunningContext): void | Promise<void>
     /** Before a stop that banger asks for. Throwing is reported; the stop goes on. */
-    preStop?(ctx: HookContext): void | Promise<void>
+    preStop?(ctx: RunningContext): void | Promise<void>
     /** The VMM is gone, its files are still there. Runs once, however the VM ended. Throwing is reported. */
     postStop?(ctx: PostStopContext): void | Promise<void>
   }
@@ -176,6 +176,14 @@ declare module "banger" {
       /** Adds a disk after those of the spec. */
       add(drive: Drive): void
     }
+  }
+
+  export interface RunningContext extends HookContext {
+    /**
+     * Saves the VM (state, memory, its copies of the disks) to a new directory, for `banger run --restore`. It stands still
+     * meanwhile, and goes on. Firecracker in a jail only.
+     */
+    snapshot(dir: string): Promise<void>
   }
 
   export interface PostStopContext extends HookContext {

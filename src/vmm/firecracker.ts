@@ -4,7 +4,7 @@ import { errorCode } from "../linux/errors.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { type Api, openApi } from "./firecrackerApi.ts"
 import { API_SOCKET, bareArgv, jailerArgv } from "./firecrackerArgv.ts"
-import { bootRequests, CTRL_ALT_DEL, START } from "./firecrackerRequests.ts"
+import { CTRL_ALT_DEL, startRequests } from "./firecrackerRequests.ts"
 import {
   knownBad,
   parseRelease,
@@ -115,11 +115,10 @@ async function connect(socket: string, _: Program, boot: Boot, place: LaunchPlac
   const configure = async () => {
     const answer = await firstAnswer(api)
     const release = parseRelease("Firecracker", `Firecracker v${v.parse(versionSchema, answer).firecracker_version}`)
-    for (const request of bootRequests(seen, boot.firecracker, directory)) {
+    for (const request of startRequests(seen, boot.firecracker, directory)) {
       if (release !== undefined) requireKnown(request.path, release)
       await api.request(request)
     }
-    await api.request(START)
   }
   const ready = configure()
   ready.catch(() => {})
@@ -166,5 +165,7 @@ function insideOf(boot: Boot): Boot {
   const inside = (path: string) => (path.startsWith(`${root}/`) ? path.slice(root.length) : path)
   const disks = boot.disks.map((disk) => ({ ...disk, path: inside(disk.path) }))
   const initrd = boot.initrd === undefined ? undefined : inside(boot.initrd)
-  return { ...boot, kernel: inside(boot.kernel), initrd, disks }
+  const { restore } = boot
+  const from = restore && { state: inside(restore.state), memory: inside(restore.memory) }
+  return { ...boot, kernel: inside(boot.kernel), initrd, disks, restore: from }
 }

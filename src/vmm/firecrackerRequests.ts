@@ -1,5 +1,5 @@
 import type { ApiRequest } from "./firecrackerApi.ts"
-import type { Boot, Disk } from "./vmm.ts"
+import type { Boot, Disk, SnapshotFiles } from "./vmm.ts"
 
 /** Settings that Firecracker alone knows, in the words of its API. */
 export interface FirecrackerSettings {
@@ -34,6 +34,21 @@ export function bootRequests(boot: Boot, settings: FirecrackerSettings, root: st
   ]
 }
 
+/** The requests that bring a boot to run: its configuration and its start, or the snapshot it goes on from. Pure. */
+export function startRequests(boot: Boot, settings: FirecrackerSettings, root: string): readonly ApiRequest[] {
+  return boot.restore === undefined ? [...bootRequests(boot, settings, root), START] : [loadRequest(boot.restore)]
+}
+
+/** The requests around a snapshot: nothing moves while it is made. */
+export const PAUSE: ApiRequest = { method: "PATCH", path: "/vm", setting: "pause", body: { state: "Paused" } }
+export const RESUME: ApiRequest = { method: "PATCH", path: "/vm", setting: "resume", body: { state: "Resumed" } }
+
+/** The request that writes a full snapshot to these files. */
+export function snapshotRequest({ state, memory }: SnapshotFiles): ApiRequest {
+  const body = { snapshot_type: "Full", snapshot_path: state, mem_file_path: memory }
+  return put("/snapshot/create", "snapshot", body)
+}
+
 /** The request that starts what was configured. */
 export const START: ApiRequest = put("/actions", "boot", { action_type: "InstanceStart" })
 
@@ -44,6 +59,11 @@ export const CTRL_ALT_DEL: ApiRequest = put("/actions", "Ctrl-Alt-Del", { action
 
 function put(path: string, setting: string, body: Readonly<Record<string, unknown>>): ApiRequest {
   return { method: "PUT", path, setting, body }
+}
+
+function loadRequest({ state, memory }: SnapshotFiles): ApiRequest {
+  const mem_backend = { backend_type: "File", backend_path: memory }
+  return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, resume_vm: true })
 }
 
 function driveRequest({ id, path, readonly, root }: Disk, index: number, { drives }: FirecrackerSettings): ApiRequest {

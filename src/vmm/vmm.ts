@@ -26,6 +26,14 @@ export interface Boot {
   readonly network: "user" | false
   readonly confinement: Confinement | undefined
   readonly firecracker: FirecrackerSettings
+  /** The files of a snapshot to go on from, instead of booting. */
+  readonly restore: SnapshotFiles | undefined
+}
+
+/** Where a snapshot's files are, as the VMM sees them. */
+export interface SnapshotFiles {
+  readonly state: string
+  readonly memory: string
 }
 
 /** Where a VMM is to lock itself in before the guest runs. */

@@ -31,11 +31,12 @@ test("help is data when it is asked for, and not success when nothing was", () =
 
       banger run ./plugin.ts
 
-      run      Boot the VM that a plugin describes, run its hooks, clean up after it
-      init     Write a starter plugin and the types it needs
-      logs     Print what a VM's serial console said
-      rm       Remove a VM that has ended, with its logs
-      version  Print the version
+      run       Boot the VM that a plugin describes, run its hooks, clean up after it
+      init      Write a starter plugin and the types it needs
+      logs      Print what a VM's serial console said
+      rm        Remove a VM that has ended, with its logs
+      snapshot  Write a running VM's state, memory and disks to a new directory (Firecracker)
+      version   Print the version
 
     banger COMMAND --help tells more.
     "
@@ -61,6 +62,7 @@ test("each command has its help", () => {
                    --timeout=<TIME>    Stop the VM, as a failure, if it runs longer (90s, 10m)
                              --plan    Print every step, path and command without doing any
                   --keep-on-failure    Leave a failed start as it is, for inspection
+                    --restore=<DIR>    Go on from a snapshot instead of booting (Firecracker)
                      --trace=<FILE>    Write the run's phases and hooks as a Chrome trace
                              --json    Print the result as JSON instead of the guest's console
                           --verbose    Tell more, and show the stack of an error

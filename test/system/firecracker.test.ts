@@ -1,5 +1,14 @@
 import { beforeAll, expect, test } from "bun:test"
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../src/process/cgroup.ts"
 import { fixture, type Running, start } from "./banger.ts"
@@ -199,4 +208,28 @@ test("a banger killed while Firecracker runs: rm -f takes all of it", async () =
   const removed = start(place, ["rm", "-f", "fc"])
   expect((await removed.ended).exit).toBe(0)
   expect(cgroupMount()).toBeDefined()
+})
+
+test("where the state's file system is mounted noexec, nodev and nosuid the jail works all the same", async () => {
+  mkdirSync(place.state, { mode: 0o711 })
+  const options = "size=64M,mode=711,noexec,nodev,nosuid"
+  expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", options, "none", place.state]).exitCode).toBe(0)
+  const { stdout, exit } = await boot("RESET PRINT[up]").ended
+  expect(stdout).toContain("up")
+  expect(exit).toBe(0)
+  Bun.spawnSync(["umount", place.state])
+})
+
+test("a program whose name makes the path of its socket long is reached all the same", async () => {
+  const dir = mkdtempSync("/run/banger-doubles-")
+  const long = buildDoubles(dir)
+  const name = `firecracker-v1.16.1-x86_64-${"x".repeat(30)}`
+  Bun.spawnSync(["sh", "-c", `cd ${long.bin} && mv firecracker ${name} && ln -s ${name} firecracker`])
+  const run = boot("PRINT[up]", {}, "", long.env)
+  await run.shows("runs as")
+  const root = join(place.state, "jail", name, records(place)[0]?.id ?? "", "root")
+  expect(join(root, "api.sock").length).toBeGreaterThan(107)
+  run.signal("SIGINT")
+  expect((await run.ended).exit).toBe(130)
+  Bun.spawnSync(["rm", "-r", dir, join(place.state, "jail", name)])
 })

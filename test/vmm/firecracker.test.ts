@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { exitReason, firecracker, saysHalted } from "../../src/vmm/firecracker.ts"
 import { faultOf, openApi } from "../../src/vmm/firecrackerApi.ts"
 import { bareArgv, jailerArgv } from "../../src/vmm/firecrackerArgv.ts"
-import { bootRequests } from "../../src/vmm/firecrackerRequests.ts"
+import { bootRequests, snapshotRequest, startRequests } from "../../src/vmm/firecrackerRequests.ts"
 import { knownBad, parseRelease, requireKnown, requireSupported } from "../../src/vmm/firecrackerVersion.ts"
 import type { Boot } from "../../src/vmm/vmm.ts"
 import { eachInItsDirectory } from "../temporary.ts"
@@ -18,6 +18,7 @@ const BOOT: Boot = {
   network: false,
   confinement: { root: "/j/root", uid: 7, gid: 8 },
   firecracker: {},
+  restore: undefined,
 }
 
 test("a boot becomes the requests of Firecracker's API, in its order", () => {
@@ -54,6 +55,18 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
     { amount_mib: 0, deflate_on_oom: true },
   ])
   expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, {}, "/")).toHaveLength(2)
+})
+
+test("a boot ends with its start; one that goes on from a snapshot is nothing but that", () => {
+  expect(startRequests(BOOT, {}, "/").at(-1)?.body).toEqual({ action_type: "InstanceStart" })
+  const files = { state: "/s", memory: "/m" }
+  expect(startRequests({ ...BOOT, restore: files }, {}, "/")).toEqual([
+    {
+      ...{ method: "PUT", path: "/snapshot/load", setting: "restore" },
+      body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" }, resume_vm: true },
+    },
+  ])
+  expect(snapshotRequest(files).body).toEqual({ snapshot_type: "Full", snapshot_path: "/s", mem_file_path: "/m" })
 })
 
 test("the jailer is given name and value as two words, and a cgroup only where there is one", () => {

@@ -15,6 +15,7 @@ const BOOT: Boot = {
   network: false,
   confinement: undefined,
   firecracker: {},
+  restore: undefined,
 }
 const program = { path: "/bin/qemu", version: [7, 2] } as const
 const line = (boot: Partial<Boot>) => qemuArgv(program, { ...BOOT, ...boot }).join(" ")

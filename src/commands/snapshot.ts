@@ -1,0 +1,26 @@
+import { openState } from "../lifecycle/session.ts"
+import { snapshotVm } from "../lifecycle/snapshot.ts"
+import { EXIT } from "../terms/failure.ts"
+import { type Command, text } from "./command.ts"
+
+const command: Command = {
+  meta: {
+    name: "snapshot",
+    description: "Write a running VM's state, memory and disks to a new directory (Firecracker)",
+  },
+  args: {
+    vm: { type: "positional", required: true, description: "Name, id, or the beginning of an id" },
+    dir: { type: "positional", required: true, description: "The directory to make; banger run --restore takes it" },
+  },
+  async run({ values, output }) {
+    const state = openState()
+    try {
+      const { name, id } = await snapshotVm(state, text(values, "vm") ?? "", text(values, "dir") ?? "")
+      output.log.info(`${name} (${id}) is saved, and goes on`)
+    } finally {
+      state.db.close()
+    }
+    return EXIT.ok
+  },
+}
+export default command

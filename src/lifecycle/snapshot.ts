@@ -1,0 +1,186 @@
+import { basename, dirname } from "node:path"
+import { copyContent } from "../jail/copy.ts"
+import { removeTree } from "../jail/removeTree.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../linux/constants.ts"
+import { errorCode } from "../linux/errors.ts"
+import {
+  close,
+  inodeOf,
+  isType,
+  mkdirAt,
+  openAt,
+  openBeneath,
+  openBeneathMounts,
+  statDescriptor,
+  unlinkAt,
+  verified,
+  withDescriptor,
+} from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
+import { listenerOf } from "../linux/sockets.ts"
+import { parseSpec } from "../plugin/definition.ts"
+import { truthOf } from "../process/identity.ts"
+import { replaceFile } from "../state/atomic.ts"
+import { type ProcessIdentity, type Resource, readHandles } from "../state/handles.ts"
+import { pinDirectory } from "../state/pin.ts"
+import { type VmLayout, vmLayout } from "../state/places.ts"
+import { findRecord, mirroredJournal, type VmRecord } from "../state/records.ts"
+import { Failure, usage } from "../terms/failure.ts"
+import { type Api, openApi } from "../vmm/firecrackerApi.ts"
+import { API_SOCKET } from "../vmm/firecrackerArgv.ts"
+import { PAUSE, RESUME, snapshotRequest } from "../vmm/firecrackerRequests.ts"
+import type { State } from "./session.ts"
+import { type Manifest, manifestPath, savedDisk } from "./snapshotDirectory.ts"
+
+/** Writing a guest's memory takes its time, in milliseconds. */
+const LIMIT = 10 * 60_000
+
+/**
+ * Saves a running Firecracker VM to a new directory: its state, its memory, and the private copies of its disks, all of
+ * one moment. The VM stands still meanwhile and goes on afterwards, whatever happens. Throws a failure, with no
+ * directory left, when it cannot be done.
+ */
+export async function snapshotVm(state: State, reference: string, dir: string): Promise<VmRecord> {
+  const record = findRecord(state.db, reference)
+  if (record.vmm !== "firecracker") throw usage(`${record.name} runs on ${record.vmm}, which has no snapshots here`)
+  // In preStop it still runs.
+  if (record.state !== "running" && record.state !== "stopping")
+    throw usage(`${record.name} is ${record.state}, not running`)
+  const layout = vmLayout(state.where, record.id)
+  const resources = readHandles(layout.handles) ?? mirroredJournal(record) ?? []
+  const identity = identityOf(record, resources)
+  const truth = truthOf(identity)
+  if (truth.is !== "alive") throw new Failure(`${record.name} cannot be saved: ${truth.why}`)
+  const root = openRoot(layout, resources)
+  try {
+    const socket = openSocket(root, identity)
+    try {
+      await save(openApi(`/proc/self/fd/${socket}`, LIMIT), root, record, dir)
+    } finally {
+      close(socket)
+    }
+  } finally {
+    close(root)
+    close(truth.pidfd)
+  }
+  return record
+}
+
+// --- internal ---
+
+function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessIdentity {
+  const process = resources.find(({ kind }) => kind === "process")
+  if (process?.kind === "process" && process.identity !== null) return process.identity
+  throw new Failure(`it is not known which process ${record.name} is`)
+}
+
+/** The directory that the VMM sees as `/`, proven by the inode on the journal; without a jail there is none to save from. */
+function openRoot(layout: VmLayout, resources: readonly Resource[]): number {
+  const jail = resources.find(({ kind }) => kind === "jail")
+  if (jail?.kind !== "jail") throw usage("only a VM in a jail can be saved: elsewhere its disks are not its own")
+  const above = pinDirectory(`${layout.jails}/${jail.vmm}/${layout.id}`)
+  const root = withDescriptor(above, () => openBeneathMounts(above, "root", O.PATH | O_DIRECTORY | O_NOFOLLOW))
+  return verified(root, () => {
+    if (inodeOf(statDescriptor(root)) !== jail.root)
+      throw new Failure("the jail's root is another directory: left alone")
+  })
+}
+
+/** The API's socket, once it is known that the VMM itself listens on it. */
+function openSocket(root: number, { pid }: ProcessIdentity): number {
+  return verified(openBeneath(root, API_SOCKET, O.PATH | O_NOFOLLOW), (fd) => {
+    if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure(`${API_SOCKET} is not a socket`)
+    const listener = listenerOf(`/proc/self/fd/${fd}`)
+    if (listener.pid !== pid)
+      throw new Failure(`process ${listener.pid} listens on ${API_SOCKET}, not the VMM (${pid})`)
+  })
+}
+
+async function save(api: Api, root: number, record: VmRecord, dir: string): Promise<void> {
+  const target = makeDirectory(dir)
+  try {
+    const version = await api.request({ method: "GET", path: "/version", setting: "version" })
+    await api.request(PAUSE)
+    try {
+      await saveMemory(api, root, target)
+      await saveDisks(root, target, record)
+    } finally {
+      await api.request(RESUME)
+    }
+    replaceFile(manifestPath(dir), `${JSON.stringify(manifestOf(record, version))}\n`)
+  } catch (error) {
+    withDescriptor(openAt(AT_FDCWD, dirname(dir), O.PATH | O_DIRECTORY), (parent) => removeTree(parent, basename(dir)))
+    throw error
+  } finally {
+    close(target)
+  }
+}
+
+function makeDirectory(dir: string): number {
+  try {
+    mkdirAt(AT_FDCWD, dir, 0o700)
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST") throw error
+    throw usage(`${dir} is there already`, "name a directory that is not")
+  }
+  return openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW)
+}
+
+/** The VMM can write only in its jail: from there both files are copied, and removed. */
+async function saveMemory(api: Api, root: number, target: number): Promise<void> {
+  const mark = crypto.randomUUID().slice(0, 8)
+  const names = { state: `state-${mark}`, memory: `memory-${mark}` }
+  try {
+    await api.request(snapshotRequest({ state: `/${names.state}`, memory: `/${names.memory}` }))
+    await copyOut(root, names.state, target, "state")
+    await copyOut(root, names.memory, target, "memory")
+  } finally {
+    for (const name of Object.values(names)) ignoringGone(() => unlinkAt(root, name))
+  }
+}
+
+async function saveDisks(root: number, target: number, record: VmRecord): Promise<void> {
+  const { drives } = parseSpec(specOf(record), { path: "", text: "" })
+  for (const [index, drive] of drives.entries()) {
+    if (!drive.readonly) await copyOut(root, savedDisk(index), target, savedDisk(index))
+  }
+}
+
+/** The drives of a stored spec: all else in it is in other units than a plugin writes. */
+function specOf(record: VmRecord): object {
+  const { kernel, drives } = JSON.parse(record.spec)
+  return { kernel, drives }
+}
+
+/** Copies a regular file out of the jail; a name that leads elsewhere, or has another, is not followed. */
+async function copyOut(root: number, name: string, target: number, as: string): Promise<void> {
+  const from = openBeneath(root, name, O.RDONLY | O.NONBLOCK | O_NOFOLLOW)
+  try {
+    const stat = statDescriptor(from)
+    // A block device's node: what is on it is the host's, and stays there.
+    if (isType(stat, S.IFBLK)) return
+    if (!isType(stat, S.IFREG) || stat.nlink !== 1) throw new Failure(`${name} in the jail is not a file of its own`)
+    const to = openBeneath(target, as, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
+    try {
+      await copyContent(from, to, new AbortController().signal, "try")
+    } finally {
+      close(to)
+    }
+  } finally {
+    close(from)
+  }
+}
+
+function manifestOf(record: VmRecord, version: unknown): Manifest {
+  const [, major, minor] = /(\d+)\.(\d+)/.exec(JSON.stringify(version)) ?? []
+  const { name } = record
+  return { schema: 1, vmm: "firecracker", version: [Number(major), Number(minor)], name, takenAt: Date.now() }
+}
+
+function ignoringGone(work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error
+  }
+}
