@@ -1,9 +1,12 @@
 import { basename, isAbsolute } from "node:path"
+import { type JailSite, jailRoot } from "../jail/base.ts"
 import { tearDown } from "../jail/tearDown.ts"
-import { close } from "../linux/files.ts"
+import { errorCode } from "../linux/errors.ts"
+import { close, inodeOf, statPath } from "../linux/files.ts"
 import { removeCgroup } from "../process/cgroup.ts"
 import type { Holder } from "../process/holders.ts"
 import { killProcess } from "../process/kill.ts"
+import { endMembers } from "../process/members.ts"
 import type { Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
 import { Failure, reason } from "../terms/failure.ts"
@@ -60,9 +63,24 @@ function release(
   const proven = resource.kind === "process" && resource.identity !== null && seen.cgroupEmpty
   if (resource.kind === "process") kill(proven ? [] : runningVmm(resource, layout))
   else if (resource.kind === "cgroup") seen.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
-  else if (resource.kind === "jail") tearDown({ base: jails, vmm: resource.vmm, id }, resource.root).forEach(warn)
-  else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
+  else if (resource.kind === "jail") {
+    const site = { base: jails, vmm: resource.vmm, id }
+    // An emptied cgroup has proven it already.
+    if (!seen.cgroupEmpty) emptyJail(site, resource.root)
+    tearDown(site, resource.root).forEach(warn)
+  } else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
   else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))
+}
+
+/** Ends what a VMM has left running in its jail, where there is no cgroup to end it. */
+function emptyJail(site: JailSite, root: string | null): void {
+  try {
+    const stat = statPath(jailRoot(site))
+    if (root !== null && inodeOf(stat) === root && stat.uid !== 0) endMembers(root, stat.uid, KILL_WAIT)
+  } catch (error) {
+    // It was never put in its place, or is gone: nobody runs in it.
+    if (errorCode(error) !== "ENOENT") throw error
+  }
 }
 
 /** A journal whose paths were altered leads nowhere but to this VM's own. */

@@ -1,6 +1,7 @@
 import { beforeAll, expect, test } from "bun:test"
 import {
   chownSync,
+  existsSync,
   mkdtempSync,
   readFileSync,
   renameSync,
@@ -12,6 +13,7 @@ import {
 import { join } from "node:path"
 import { close } from "../../src/linux/files.ts"
 import { listenUnix } from "../../src/linux/sockets.ts"
+import { cgroupMount } from "../../src/process/cgroup.ts"
 import { fixture, start } from "./banger.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
@@ -89,4 +91,35 @@ test("a dead VMM's pid that was given to another process is not the VMM, 100 tim
   const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited])
   expect(err).toBe("")
   expect(JSON.parse(out)).toEqual({ recycled: 100, alive: 0 })
+})
+
+test("without a cgroup, what a VMM has left in its jail is ended, and only that", async () => {
+  const cgroups = cgroupMount() ?? ""
+  expect(Bun.spawnSync(["umount", cgroups]).exitCode).toBe(0)
+  try {
+    const { run, root, uid } = await boot()
+    Bun.spawnSync(["sh", "-c", `cp ${doubles.bin}/firecracker ${root}/left && chmod 755 ${root}/left`])
+    const inside = ["chroot", `--userspec=${uid}:${uid}`, "--groups=", root, "/left", "--api-sock", "/left.sock"]
+    const left = [1, 2, 3].map((n) => Bun.spawn([...inside.slice(0, -1), `/left${n}.sock`], { stdout: "ignore" }))
+    // The same uid, elsewhere: not in the jail.
+    const elsewhere = Bun.spawn(["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "sleep", "60"], {
+      stdout: "ignore",
+    })
+    while (!existsSync(join(root, "left3.sock"))) await Bun.sleep(10)
+    run.signal("SIGINT")
+    const { stderr } = await run.ended
+    expect(stderr).toContain("no cgroup v2: the VM is known by its process alone")
+    expect(await Promise.all(left.map((child) => child.exited.then(() => child.signalCode)))).toEqual([
+      "SIGKILL",
+      "SIGKILL",
+      "SIGKILL",
+    ])
+    expect(elsewhere.signalCode).toBeNull()
+    elsewhere.kill(9)
+    await elsewhere.exited
+  } finally {
+    Bun.spawnSync(["mount", "-t", "cgroup2", "cgroup2", cgroups])
+  }
+  // The mount is another one now.
+  Object.assign(place.before, { mounts: readFileSync("/proc/self/mountinfo", "utf8") })
 })
