@@ -4,10 +4,22 @@ import { versionText } from "./src/commands/version.ts"
 /** Every subcommand, loaded only when it is the one to run. */
 const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = {
   run: () => import("./src/commands/run.ts"),
-  init: () => import("./src/commands/init.ts"),
+  ps: () => import("./src/commands/ps.ts"),
   logs: () => import("./src/commands/logs.ts"),
+  attach: () => import("./src/commands/attach.ts"),
+  stop: () => import("./src/commands/stop.ts"),
+  kill: () => import("./src/commands/kill.ts"),
+  restart: () => import("./src/commands/restart.ts"),
   rm: () => import("./src/commands/rm.ts"),
+  wait: () => import("./src/commands/wait.ts"),
+  inspect: () => import("./src/commands/inspect.ts"),
+  events: () => import("./src/commands/events.ts"),
+  supervise: () => import("./src/commands/supervise.ts"),
   snapshot: () => import("./src/commands/snapshot.ts"),
+  init: () => import("./src/commands/init.ts"),
+  __run: () => import("./src/commands/detachedRun.ts"),
+  __supervise: () => import("./src/commands/detachedSupervise.ts"),
+  __recover: () => import("./src/commands/recoverOne.ts"),
 }
 
 // Explicitly: what a plugin left running (a timer, a socket) must not keep this process.
@@ -46,7 +58,7 @@ async function dispatch(name: string | undefined, words: readonly string[], outp
   const command = await load(name)
   const { parseWords } = await import("./src/commands/parse.ts")
   const { globalArgs } = await import("./src/commands/globalArgs.ts")
-  const { values, rest } = parseWords(words, { ...command.args, ...globalArgs })
+  const { values, more, rest } = parseWords(words, { ...command.args, ...globalArgs }, command.takesMany)
   if (values.help === true) {
     output.print(await commandHelp(command))
     return 0
@@ -55,7 +67,7 @@ async function dispatch(name: string | undefined, words: readonly string[], outp
     const { usage } = await import("./src/terms/failure.ts")
     throw usage(`banger ${name} takes nothing after --`)
   }
-  return command.run({ values, rest, output })
+  return command.run({ values, more, rest, output })
 }
 
 async function load(name: string): Promise<Command> {
@@ -63,10 +75,15 @@ async function load(name: string): Promise<Command> {
   if (loader !== undefined) return (await loader()).default
   const { usage } = await import("./src/terms/failure.ts")
   const { nearest } = await import("./src/terms/nearest.ts")
-  const near = nearest(name, [...Object.keys(COMMANDS), "version", "help"])
+  const near = nearest(name, [...listed(), "version", "help"])
   throw usage(`there is no command ${name}`, near === undefined ? "banger --help lists them" : `did you mean ${near}?`)
 }
 
 async function all(): Promise<readonly Command[]> {
-  return Promise.all(Object.keys(COMMANDS).map(load))
+  return Promise.all(listed().map(load))
+}
+
+/** All but those that banger calls itself by. */
+function listed(): readonly string[] {
+  return Object.keys(COMMANDS).filter((name) => !name.startsWith("__"))
 }

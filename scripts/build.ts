@@ -34,8 +34,10 @@ for (const name of asked.includes("all") ? Object.keys(TARGETS) : asked)
 async function build(outfile: string, target: Bun.Build.CompileTarget | undefined): Promise<void> {
   const started = performance.now()
   await Bun.build({
-    // The second is a thread of its own, which no import leads to.
-    entrypoints: [join(root, "cli.ts"), join(root, "src/lifecycle/watchdogWorker.ts")],
+    // All but the first are threads of their own, which no import leads to.
+    entrypoints: ["cli.ts", "src/lifecycle/watchdogWorker.ts", "src/process/exitWorker.ts"].map((path) =>
+      join(root, path),
+    ),
     root,
     bytecode: true,
     // What a command does not import is not loaded, built-in modules included.

@@ -4,6 +4,8 @@ import type { ArgsDef } from "citty"
 export interface Invocation {
   /** Values of flags and positionals by name: strings, booleans, or undefined when not given. */
   readonly values: Readonly<Record<string, string | boolean | undefined>>
+  /** Words after the last positional, of a command that takes many. */
+  readonly more: readonly string[]
   /** What stood after `--`. */
   readonly rest: readonly string[]
   readonly output: Output
@@ -31,6 +33,8 @@ export interface Command {
   readonly args: ArgsDef
   /** Whether words after `--` mean something to it. */
   readonly takesRest?: boolean
+  /** Whether its last positional may be given several times. */
+  readonly takesMany?: boolean
   run(invocation: Invocation): number | Promise<number>
 }
 
@@ -39,3 +43,15 @@ export function text(values: Invocation["values"], name: string): string | undef
   const value = values[name]
   return typeof value === "string" ? value : undefined
 }
+
+/** The VMs that a command with the positional `vm` was given. */
+export function vmsOf({ values, more }: Pick<Invocation, "values" | "more">): readonly string[] {
+  return [...new Set([text(values, "vm") ?? "", ...more])]
+}
+
+/** The positional of a command on one VM. */
+export const vmArg = {
+  type: "positional",
+  required: true,
+  description: "Name, id, or the beginning of an id",
+} as const

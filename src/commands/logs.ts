@@ -1,17 +1,21 @@
-import { consoleOf } from "../lifecycle/logs.ts"
+import { consoleOf, followLogs } from "../lifecycle/logs.ts"
 import { EXIT } from "../terms/failure.ts"
-import { type Command, text } from "./command.ts"
+import { type Command, text, vmArg } from "./command.ts"
 
 const command: Command = {
   meta: { name: "logs", description: "Print what a VM's serial console said" },
   args: {
-    vm: { type: "positional", required: true, description: "Name, id, or the beginning of an id" },
+    vm: vmArg,
+    follow: { type: "boolean", alias: "f", description: "Go on with what comes, until the VM's end" },
     vmm: { type: "boolean", description: "Print the VMM's own messages instead" },
     events: { type: "boolean", description: "Print the VM's events instead, as JSON lines" },
+    supervisor: { type: "boolean", description: "Print what its detached supervisor said instead" },
   },
-  run({ values, output }) {
-    const which = values.events === true ? "events" : values.vmm === true ? "vmm" : "console"
-    for (const part of consoleOf(text(values, "vm") ?? "", which)) output.print(part)
+  async run({ values, output }) {
+    const which = (["events", "vmm", "supervisor"] as const).find((name) => values[name] === true) ?? "console"
+    const vm = text(values, "vm") ?? ""
+    if (values.follow === true) await followLogs(vm, which, output.print)
+    else for (const part of consoleOf(vm, which)) output.print(part)
     return EXIT.ok
   },
 }

@@ -5,18 +5,21 @@ import { nearest } from "../terms/nearest.ts"
 /** A command line taken apart. */
 export interface Parsed {
   readonly values: Readonly<Record<string, string | boolean | undefined>>
+  /** Positionals after the last that is defined. */
+  readonly more: readonly string[]
   readonly rest: readonly string[]
 }
 
 /**
  * Parses a command's words by its definition: `--flag value`, `--flag=value`, `-f`, `--no-flag`, positionals; words
- * after `--` are left alone. Unlike citty's own parser it refuses what the definition does not have. Throws a usage
+ * after `--` are left alone. `many` collects the positionals that are too many. Unlike citty's own parser it refuses what the definition does not have. Throws a usage
  * failure that names the word, and the nearest flag.
  */
-export function parseWords(words: readonly string[], args: ArgsDef): Parsed {
+export function parseWords(words: readonly string[], args: ArgsDef, many = false): Parsed {
   const cut = words.indexOf("--")
   const own = cut === -1 ? words : words.slice(0, cut)
   const values: Record<string, string | boolean | undefined> = {}
+  const more: string[] = []
   const positionals = Object.entries(args).filter(([, def]) => def.type === "positional")
   const flags = Object.fromEntries(Object.entries(args).filter(([, def]) => def.type !== "positional"))
 
@@ -24,8 +27,9 @@ export function parseWords(words: readonly string[], args: ArgsDef): Parsed {
     const word = own[index] ?? ""
     if (!word.startsWith("-") || word === "-") {
       const next = positionals.shift()
-      if (next === undefined) throw usage(`unexpected argument ${word}`)
-      values[next[0]] = word
+      if (next !== undefined) values[next[0]] = word
+      else if (many) more.push(word)
+      else throw usage(`unexpected argument ${word}`)
       continue
     }
     const { name, def, value } = readFlag(word, flags)
@@ -38,7 +42,7 @@ export function parseWords(words: readonly string[], args: ArgsDef): Parsed {
   }
   const missing = positionals.find(([, def]) => def.required)
   if (missing !== undefined && values.help !== true) throw usage(`${missing[0].toUpperCase()} is missing`)
-  return { values, rest: cut === -1 ? [] : words.slice(cut + 1) }
+  return { values, more, rest: cut === -1 ? [] : words.slice(cut + 1) }
 }
 
 // --- internal ---

@@ -1,23 +1,26 @@
 import { removeVm } from "../lifecycle/remove.ts"
 import { openState } from "../lifecycle/session.ts"
-import { EXIT } from "../terms/failure.ts"
-import { type Command, text } from "./command.ts"
+import { type Command, vmArg, vmsOf } from "./command.ts"
+import { forEach } from "./forEach.ts"
 
 const command: Command = {
-  meta: { name: "rm", description: "Remove a VM that has ended, with its logs" },
+  meta: { name: "rm", description: "Remove VMs that have ended, with their logs" },
   args: {
-    vm: { type: "positional", required: true, description: "Name, id, or the beginning of an id" },
+    vm: vmArg,
     force: { type: "boolean", alias: "f", description: "Kill it first if it still runs" },
   },
-  run({ values, output }) {
+  takesMany: true,
+  async run(invocation) {
+    const { values, output } = invocation
     const state = openState()
     try {
-      const { id, name } = removeVm(state, text(values, "vm") ?? "", values.force === true, output.log.warn)
-      output.log.info(`${name} (${id}) is removed`)
+      return await forEach(vmsOf(invocation), output.log, async (vm) => {
+        const { id, name } = await removeVm(state, vm, values.force === true, output.log)
+        output.log.info(`${name} (${id}) is removed`)
+      })
     } finally {
       state.db.close()
     }
-    return EXIT.ok
   },
 }
 export default command

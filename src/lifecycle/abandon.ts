@@ -1,8 +1,8 @@
 import type { Exit } from "banger"
 import { appendEvent } from "../state/events.ts"
-import { readHandles } from "../state/handles.ts"
 import { vmLayout } from "../state/places.ts"
-import { changeState, getRecord, mirroredJournal } from "../state/records.ts"
+import { recall } from "../state/recall.ts"
+import { changeState, getRecord } from "../state/records.ts"
 import { inOneLine } from "../terms/failure.ts"
 import { openJournal } from "./journal.ts"
 import { releaseAll } from "./release.ts"
@@ -14,10 +14,9 @@ import { openState, type State } from "./session.ts"
  */
 export function abandon(id: string, exit: Exit, state: State = openState()): readonly string[] {
   const layout = vmLayout(state.where, id)
-  const resources = readHandles(layout.handles) ?? mirroredJournal(getRecord(state.db, id))
-  if (resources === undefined) return [`the journal of ${id} cannot be read; nothing was released`]
-  const said: string[] = []
-  const failures = releaseAll(openJournal(state.db, id, layout.handles, resources), layout, (text) => said.push(text))
+  const recalled = recall(getRecord(state.db, id), layout.handles)
+  const said: string[] = [...recalled.troubles]
+  const failures = releaseAll(openJournal(state.db, id, layout.handles, recalled), layout, (text) => said.push(text))
   changeState(state.db, id, "failed", exit)
   appendEvent(layout.events, { event: "state", state: "failed", exit })
   state.db.close()

@@ -30,8 +30,13 @@ export function runningContext(around: VmSurroundings, signal: AbortSignal): Run
 }
 
 /** The context of postStop. */
-export function postStopContext(around: VmSurroundings, signal: AbortSignal, exit: Exit): PostStopContext {
-  return { ...around, signal, exit }
+export function postStopContext(
+  around: VmSurroundings,
+  signal: AbortSignal,
+  exit: Exit,
+  again: boolean,
+): PostStopContext {
+  return { ...around, signal, exit, again }
 }
 
 /**

@@ -12,14 +12,27 @@ const CONSOLE_TAIL = 8 * 1024
 export async function describeExit(vmm: Vmm, machine: Machine, layout: VmLayout, requested: boolean): Promise<Exit> {
   const { code, signal } = await machine.child.exited
   const why = vmm.reason({ code, signal, announced: machine.control.announced() })
-  return {
-    reason: why,
-    requested,
-    code,
-    signal,
-    panic: panicOf(why, tailOf(layout.consoleLog, CONSOLE_TAIL)),
-    detail: tailOf(layout.vmmLog, 2000).trim() || undefined,
-  }
+  return why === "lost" ? lost(layout, requested) : exitOf(why, { code, signal }, layout, requested)
+}
+
+/** How a VM ended while nobody watched: what its console ends with tells, if anything does. */
+export function lost(layout: VmLayout, requested: boolean): Exit {
+  const why = endOf(tailOf(layout.consoleLog, CONSOLE_TAIL))
+  return exitOf(why, { code: null, signal: null }, layout, requested)
+}
+
+/** How the last words on a console say that a guest ended. Pure. */
+export function endOf(consoleTail: string): Exit["reason"] {
+  if (findPanic(consoleTail)?.last) return "guest panicked"
+  const words = /^\[ *\d+\.\d+\] reboot: (Restarting system|machine restart|Power down)/
+  const last = consoleTail
+    .trimEnd()
+    .split(/\r?\n/)
+    .slice(-2)
+    .map((line) => words.exec(line)?.[1])
+  const said = last.find((word) => word !== undefined)
+  if (said === undefined) return "lost"
+  return said === "Power down" ? "guest powered off" : "guest reset"
 }
 
 /**
@@ -35,6 +48,21 @@ export function panicOf(why: Exit["reason"], consoleTail: string): string | unde
 /** The exit of a VM whose VMM never ran. */
 export function neverStarted(detail: string): Exit {
   return { reason: "failed to start", requested: false, code: null, signal: null, panic: undefined, detail }
+}
+
+function exitOf(
+  why: Exit["reason"],
+  status: Pick<Exit, "code" | "signal">,
+  layout: VmLayout,
+  requested: boolean,
+): Exit {
+  return {
+    reason: why,
+    requested,
+    ...status,
+    panic: panicOf(why, tailOf(layout.consoleLog, CONSOLE_TAIL)),
+    detail: tailOf(layout.vmmLog, 2000).trim() || undefined,
+  }
 }
 
 /** Whether a VM ended as a VM should: by its guest, or because we asked. */

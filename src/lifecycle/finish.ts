@@ -1,16 +1,17 @@
 import { Failure, inOneLine, isFailure, reason } from "../terms/failure.ts"
 import { postStopContext, type VmSurroundings } from "./contexts.ts"
 import { describeExit, endedWell, exitText, neverStarted } from "./exit.ts"
+import { postStopLedger } from "./ledger.ts"
 import { releaseAll } from "./release.ts"
 import { runHooks } from "./runHooks.ts"
 import { stopMachine } from "./stop.ts"
-import type { Outcome, Supervision } from "./supervise.ts"
+import type { Care, Outcome } from "./supervise.ts"
 import type { Live } from "./untilEnd.ts"
 import { OWN_WORK } from "./watchdog.ts"
 
 /** Makes sure that the VMM is gone, then: postStop hooks, release, final state. Whatever fails, the rest is done. */
 export async function finish(
-  run: Supervision,
+  run: Care,
   around: VmSurroundings,
   live: Live,
   failed: Failure | undefined,
@@ -29,7 +30,7 @@ export async function finish(
     }
   }
   await attempt(() => stopIfRunning(run, live))
-  let exit = neverStarted(reason(failed))
+  let exit = live.lost ?? neverStarted(reason(failed))
   const { machine } = live
   if (machine) {
     exit = { ...exit, reason: "crashed", requested: live.requested }
@@ -38,10 +39,19 @@ export async function finish(
     })
   }
   run.watchdog.noteEnd(exit)
-  const context = (signal: AbortSignal) => postStopContext(around, signal, exit)
   const onFailure = (error: unknown) => report.error(reason(error))
-  await attempt(() => runHooks(run, "postStop", (hooks, signal) => hooks.postStop?.(context(signal)), { onFailure }))
-  await attempt(() => run.watchdog.guard("cleaning up", OWN_WORK.cleaning, async () => release(run)))
+  await attempt(() => {
+    const ledger = postStopLedger(session)
+    const context = (signal: AbortSignal) => postStopContext(around, signal, exit, ledger.again())
+    return runHooks(run, "postStop", (hooks, signal) => hooks.postStop?.(context(signal)), { onFailure, ledger })
+  })
+  let unreleased: Failure | undefined
+  await attempt(() =>
+    run.watchdog.guard("cleaning up", OWN_WORK.cleaning, async () => {
+      unreleased = release(run)
+      if (unreleased !== undefined) throw unreleased
+    }),
+  )
   const badEnd = endedWell(exit) ? undefined : new Failure(`the VM ended badly: ${exitText(exit)}`)
   const failure = () => interrupts.failure() ?? failed ?? broken ?? badEnd
   await attempt(() => {
@@ -49,11 +59,11 @@ export async function finish(
     session.enter(failure() !== undefined || session.state !== "stopping" ? "failed" : "stopped", exit)
   })
   run.watchdog.release()
-  return { exit, failure: failure(), kept: false }
+  return { exit, failure: failure(), kept: false, unreleased }
 }
 
 /** All is over and done but for a reader that is behind: it is waited for until the user, or the run's limit, says so. */
-export async function showRest(run: Supervision, { machine, requested }: Live): Promise<void> {
+export async function showRest(run: Care, { machine, requested }: Live): Promise<void> {
   if (machine === undefined) return
   const { timeouts } = run.prepared.spec
   const limit = requested ? LAST_WORDS : timeouts.run
@@ -68,14 +78,15 @@ export async function showRest(run: Supervision, { machine, requested }: Live): 
 const LAST_WORDS = 2000
 
 /** Only a fault of ours (a full disk, say) leads here with a VM that runs. */
-async function stopIfRunning(run: Supervision, live: Live): Promise<void> {
+async function stopIfRunning(run: Care, live: Live): Promise<void> {
   if (live.machine === undefined || live.gone) return
   live.requested = true
   await stopMachine(live.machine, run.prepared.spec.timeouts.stop, run.interrupts.force, run.report)
 }
 
-function release({ session, report }: Supervision): void {
+function release({ session, report }: Care): Failure | undefined {
   const leftovers = releaseAll(session.journal, session.layout, report.warn)
   for (const leftover of leftovers) report.error(`not released: ${inOneLine(leftover)}`)
-  if (leftovers.length > 0) throw new Failure(`not everything of ${session.id} was released`)
+  if (leftovers.length === 0) return undefined
+  return new Failure(`not everything of ${session.id} was released`, { hint: `to try again: banger rm ${session.id}` })
 }

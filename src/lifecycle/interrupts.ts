@@ -27,9 +27,9 @@ export interface Interrupts {
 
 /**
  * Takes over the signals that ask a run to end, until disposed of; those that the caller had ignored (nohup(1)) stay
- * ignored, but for SIGTERM. `onPress` hears how many there were.
+ * ignored, but for SIGTERM, and so do those in `ignored`. `onPress` hears how many there were.
  */
-export function watchInterrupts(onPress: (count: number) => void): Interrupts {
+export function watchInterrupts(onPress: (count: number) => void, ignored: readonly Interrupt[] = []): Interrupts {
   const stop = new AbortController()
   const force = new AbortController()
   let next = new AbortController()
@@ -50,7 +50,7 @@ export function watchInterrupts(onPress: (count: number) => void): Interrupts {
   if (isIgnored(SIGCHLD)) resetSignal(SIGCHLD)
   const handlers = (Object.keys(NUMBERS) as Interrupt[])
     .filter((name) => name === "SIGTERM" || !isIgnored(NUMBERS[name]))
-    .map((name) => [name, () => press(name)] as const)
+    .map((name) => [name, ignored.includes(name) ? () => {} : () => press(name)] as const)
   for (const [name, handler] of handlers) process.on(name, handler)
   return {
     stop: stop.signal,

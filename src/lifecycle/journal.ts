@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite"
 import { errorCode } from "../linux/errors.ts"
 import { ownNamespace } from "../process/procfs.ts"
-import { type Resource, writeHandles } from "../state/handles.ts"
+import { type Generation, type Resource, writeHandles } from "../state/handles.ts"
 import { mirrorJournal } from "../state/records.ts"
 import { freeUid } from "../state/uids.ts"
 
@@ -10,6 +10,8 @@ export interface Journal {
   readonly resources: readonly Resource[]
   /** Writes resources down, in the order they are about to be acquired. */
   acquire(...resources: readonly Resource[]): void
+  /** Writes it down anew in both places, when one of them was lost. */
+  mend(): void
   /** Replaces the entry of the same kind with what is now known of it. */
   refine(resource: Resource): void
   /** Keeps only these: the others are proven gone. With its jail a VM gives back its uid. */
@@ -17,19 +19,20 @@ export interface Journal {
 }
 
 /** Opens the journal of a VM, with what it holds already. Each change is in handles.json and on the record. */
-export function openJournal(db: Database, id: string, path: string, initial: readonly Resource[] = []): Journal {
-  let resources = initial
-  let generation = 0
+export function openJournal(db: Database, id: string, path: string, initial: Generation = NEW): Journal {
+  let resources = initial.journal
+  let generation = initial.generation
   const write = (next: readonly Resource[]) => writeHandles(path, ++generation, next)
   const change = (next: readonly Resource[], toFile = write) => {
     toFile(next)
-    mirrorJournal(db, id, next)
+    mirrorJournal(db, id, { generation, journal: next })
     resources = next
   }
   return {
     get resources() {
       return resources
     },
+    mend: () => change(resources),
     acquire: (...added) => change([...resources, ...added.map(withNamespace)]),
     refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
     keepOnly(kept) {
@@ -41,6 +44,8 @@ export function openJournal(db: Database, id: string, path: string, initial: rea
 }
 
 // --- internal ---
+
+const NEW: Generation = { generation: 0, journal: [] }
 
 /** A process that is about to be started has no identity yet that tells its PID namespace. */
 function withNamespace(resource: Resource): Resource {

@@ -25,7 +25,7 @@ export interface Machine {
 }
 
 /** What the VMM says on standard error is kept to this many bytes. */
-const VMM_LOG_LIMIT = 1024 * 1024
+export const VMM_LOG_LIMIT = 1024 * 1024
 
 /** How long to wait, in milliseconds, before offering the console's last bytes again to a reader that is behind. */
 const SLOW_READER_WAIT = 20

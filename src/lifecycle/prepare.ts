@@ -23,6 +23,8 @@ export interface Prepared {
   readonly loaded: Loaded
   /** With a name, and every path absolute. */
   readonly spec: Spec & { readonly name: string }
+  /** The same as a plugin would write it. */
+  readonly written: Readonly<Record<string, unknown>>
 }
 
 /** What `configure` hooks are given besides the signal. */
@@ -50,9 +52,10 @@ export async function prepare(file: string, overrides: Overrides, preparation: P
   })
   const given = { ...loaded.spec, ...defined(overrides) }
   const configured = await configure(loaded, given, preparation)
-  const spec = absolutePaths(parseSpec({ ...configured, ...defined(overrides) }, loaded.source), loaded.source.path)
+  const written = { ...configured, ...defined(overrides) }
+  const spec = absolutePaths(parseSpec(written, loaded.source), loaded.source.path)
   checkFiles(spec)
-  return { loaded, spec }
+  return { loaded, spec, written: { ...written, ...pathsOf(spec, written) } }
 }
 
 /** The name of a VM whose plugin gives none: the file's, with what a DNS label cannot have made `-`. */
@@ -115,6 +118,20 @@ function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } 
     kernel: resolve(from, spec.kernel),
     initrd: spec.initrd === undefined ? undefined : resolve(from, spec.initrd),
     drives: spec.drives.map((drive) => ({ ...drive, path: resolve(from, drive.path) })),
+  }
+}
+
+/** What a spec as it is written needs to mean the same wherever it is read: its name, and every path absolute. */
+function pathsOf(
+  { name, kernel, initrd, drives }: Spec,
+  written: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const given = Array.isArray(written.drives) ? written.drives : []
+  return {
+    name,
+    kernel,
+    ...(initrd === undefined ? {} : { initrd }),
+    drives: drives.map(({ path }, index) => ({ ...given[index], path })),
   }
 }
 

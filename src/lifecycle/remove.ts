@@ -1,67 +1,88 @@
-import { mkdirSync } from "node:fs"
 import { close } from "../linux/files.ts"
-import { exclusively } from "../state/database.ts"
-import { type Resource, readHandles } from "../state/handles.ts"
-import { takeLock } from "../state/lock.ts"
-import { type VmLayout, vmLayout } from "../state/places.ts"
-import { deleteRecord, findRecord, mirroredJournal, type VmRecord } from "../state/records.ts"
+import { vmLayout } from "../state/places.ts"
+import { recall } from "../state/recall.ts"
+import { deleteRecord, findRecord, holdsNothing, type VmRecord } from "../state/records.ts"
+import { isFinal } from "../state/vmState.ts"
 import { Failure, joined } from "../terms/failure.ts"
 import { openJournal } from "./journal.ts"
+import { proveAbsent } from "./proveAbsent.ts"
 import { releaseAll } from "./release.ts"
 import { removeDirectory } from "./removeDirectory.ts"
-import { runningVmm } from "./runningVmm.ts"
+import { prefixed, type Report } from "./report.ts"
 import type { State } from "./session.ts"
+import { stopKnown } from "./stopVm.ts"
+import { type Held, hold, takeOver } from "./takeOver.ts"
+import { type Tools, withTools } from "./tools.ts"
+import { truthOfVm, undecided } from "./truth.ts"
+import { lockHolder } from "./vmLock.ts"
 
 /**
- * Removes a VM that has ended: releases what its journal still names, then its logs, then its record. One that still
- * runs is refused unless `force` is given, which kills it; one that another banger watches is always refused. Throws
- * when anything could not be proven gone; then the record stays.
+ * Removes a VM that has ended: finishes it where its banger was killed, releases what its journal still names, then its
+ * logs, then its record. One that still runs is refused unless `force` is given, which kills it. Throws when anything
+ * could not be proven gone; then the record stays.
  */
-export function removeVm(state: State, reference: string, force: boolean, warn: (text: string) => void): VmRecord {
-  const { record, layout, lock } = exclusively(state.where.state, () => findAndLock(state, reference))
-  try {
-    release(state, record, layout, force, warn)
-    removeDirectory(layout.dir)
-    deleteRecord(state.db, record.id)
-  } finally {
-    close(lock)
-  }
+export async function removeVm(state: State, reference: string, force: boolean, report: Report): Promise<VmRecord> {
+  const record = findRecord(state.db, reference)
+  await withTools(prefixed(report, record.name), async (tools) => {
+    if (force && !isFinal(record.state)) await killFirst(state, record, tools)
+    else if (force && record.restart_at !== null) await stopKnown(state, record.id, { action: "kill" }, tools)
+    await removeEnded(state, record, force, tools)
+  })
   return record
 }
 
 // --- internal ---
 
-/** Throws a failure when another banger holds the lock. */
-function findAndLock(state: State, reference: string): { record: VmRecord; layout: VmLayout; lock: number } {
-  const record = findRecord(state.db, reference)
+/** What cannot be told of its VMM from here (another PID namespace) may still be ended through its cgroup. */
+async function killFirst(state: State, record: VmRecord, tools: Tools): Promise<void> {
   const layout = vmLayout(state.where, record.id)
-  // A VM that was cut short as it was made or removed has none.
-  mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
-  const lock = takeLock(layout.lock)
-  if (lock !== undefined) return { record, layout, lock }
-  const hint = "stop that first: Ctrl-C in its terminal, or a SIGINT to its process"
-  throw new Failure(`${record.name} (${record.id}) is in the hands of another banger`, { hint })
+  const truth = truthOfVm(record, layout, recall(record, layout.handles).journal)
+  if (truth.is === "alive") close(truth.pidfd)
+  if (truth.is !== "cannot tell" || isHeld(state, record.id))
+    await stopKnown(state, record.id, { action: "kill" }, tools)
 }
 
-function release(state: State, record: VmRecord, layout: VmLayout, force: boolean, warn: (text: string) => void): void {
-  const resources = readHandles(layout.handles) ?? mirroredJournal(record)
-  if (resources === undefined) {
-    const hint = `look at ${layout.dir} and at what still runs, then remove it by hand`
-    throw new Failure(`neither handles.json nor the record of ${record.id} can be read; nothing was removed`, { hint })
+async function removeEnded(state: State, { id, name }: VmRecord, force: boolean, tools: Tools): Promise<void> {
+  const held = hold(state, id, "finish")
+  // Somebody else has removed it: it is gone, as asked.
+  if (held === "gone") return
+  if (held === undefined) {
+    const hint = `stop it first: banger stop ${id}; or kill and remove it: banger rm -f ${id}`
+    throw new Failure(`${name} (${id}) is in the hands of another banger`, { hint })
   }
-  if (!force) requireEnded(record, layout, resources)
-  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, resources), layout, warn)
-  if (failures.length > 0) throw joined(record.id, failures)
+  try {
+    if (!holdsNothing(held.record)) await end(state, held, force, tools)
+    removeDirectory(held.layout.dir)
+    deleteRecord(state.db, id)
+  } finally {
+    held.lock.release()
+  }
 }
 
-function requireEnded(record: VmRecord, layout: VmLayout, resources: readonly Resource[]): void {
-  for (const resource of resources) {
-    if (resource.kind !== "process") continue
-    const running = runningVmm(resource, layout)
-    for (const { pidfd } of running) close(pidfd)
-    if (running.length === 0) continue
-    const pids = running.map(({ pid }) => pid).join(", ")
-    const hint = `to kill and remove it: banger rm -f ${record.id}`
-    throw new Failure(`${record.name} (${record.id}) still runs as process ${pids}`, { hint })
+/** Finishes what is dead, and ends by force what is not known to be. */
+async function end(state: State, held: Held, force: boolean, tools: Tools): Promise<void> {
+  const { record, layout } = held
+  const recalled = recall(record, layout.handles)
+  const truth = truthOfVm(record, layout, recalled.journal)
+  if (truth.is === "alive") close(truth.pidfd)
+  if (truth.is === "alive" && !force) {
+    const hint = `to stop it: banger stop ${record.id}; to kill and remove it: banger rm -f ${record.id}`
+    throw new Failure(`${record.name} (${record.id}) still runs as process ${truth.pid}`, { hint })
   }
+  if (truth.is === "cannot tell" && !force) throw undecided(record, truth)
+  if (truth.is === "dead" && !isFinal(record.state)) {
+    const taken = await takeOver(state, held, "recover", tools)
+    if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
+  } else {
+    const journal = openJournal(state.db, record.id, layout.handles, recalled)
+    const failures = releaseAll(journal, layout, tools.report.warn)
+    if (failures.length > 0) throw joined(record.id, failures)
+  }
+  proveAbsent(layout, recalled.journal)
+}
+
+function isHeld(state: State, id: string): boolean {
+  const holder = lockHolder(vmLayout(state.where, id))
+  if (typeof holder === "object") close(holder.pidfd)
+  return holder !== "nobody"
 }

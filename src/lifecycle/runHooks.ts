@@ -3,6 +3,7 @@ import type { HookName } from "../plugin/definition.ts"
 import { inOrder, runHook } from "../plugin/hooks.ts"
 import { reason } from "../terms/failure.ts"
 import type { Interrupts } from "./interrupts.ts"
+import type { Ledger } from "./ledger.ts"
 import type { Prepared } from "./prepare.ts"
 import type { Session } from "./session.ts"
 import type { Trace } from "./trace.ts"
@@ -23,6 +24,8 @@ export interface HookOptions {
   readonly onFailure?: (failure: unknown) => void
   /** Interrupts the hooks when aborted, as a signal from the user does. */
   readonly until?: AbortSignal
+  /** Skips what is done, and notes what gets done. */
+  readonly ledger?: Ledger
 }
 
 /** Runs one kind of hook of every plugin, in the order of its kind, each noted in events.jsonl with its time. */
@@ -30,10 +33,12 @@ export async function runHooks(
   { prepared, session, interrupts, trace, watchdog }: HookRunner,
   name: Exclude<HookName, "configure">,
   call: (hooks: Hooks, signal: AbortSignal) => unknown,
-  { onFailure, until }: HookOptions = {},
+  { onFailure, until, ledger }: HookOptions = {},
 ): Promise<void> {
   const { timeouts } = prepared.spec
-  for (const hooks of inOrder(prepared.loaded, name)) {
+  for (const [index, hooks] of inOrder(prepared.loaded, name).entries()) {
+    if (index < (ledger?.done ?? 0)) continue
+    ledger?.begin(index)
     const next = interrupts.next()
     const interrupt = until === undefined ? next : AbortSignal.any([next, until])
     const limit = timeouts[name] ?? timeouts.hook
@@ -43,8 +48,10 @@ export async function runHooks(
     try {
       const run = () => runHook(name, { limit, interrupt }, (signal) => call(hooks, signal))
       await trace.span(`hook:${name}`, () => watchdog.guard(name, limit, run))
+      ledger?.end(index)
       note()
     } catch (error) {
+      ledger?.end(index)
       note(reason(error))
       if (onFailure === undefined) throw error
       onFailure(error)

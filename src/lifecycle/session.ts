@@ -1,11 +1,11 @@
 import type { Database } from "bun:sqlite"
-import { mkdirSync } from "node:fs"
+import * as v from "valibot"
 import { replaceFile } from "../state/atomic.ts"
 import { bootId } from "../state/bootId.ts"
 import { exclusively, openDatabase } from "../state/database.ts"
 import { ensurePrivateDirectory } from "../state/directory.ts"
 import { appendEvent, type VmEvent } from "../state/events.ts"
-import { takeLock } from "../state/lock.ts"
+import type { Generation } from "../state/handles.ts"
 import { type Places, places, type VmLayout, vmLayout } from "../state/places.ts"
 import { changeState, deleteRecord, insertRecord } from "../state/records.ts"
 import { newVmId } from "../state/vmId.ts"
@@ -15,6 +15,7 @@ import { type Journal, openJournal } from "./journal.ts"
 import { checkSocketPath } from "./plan.ts"
 import type { Prepared } from "./prepare.ts"
 import { removeDirectory } from "./removeDirectory.ts"
+import { lockVm, type VmLock } from "./vmLock.ts"
 
 /** A VM that has a record, a directory and a journal. */
 export interface Session {
@@ -27,10 +28,17 @@ export interface Session {
   /** Moves the record and notes it in events.jsonl. */
   enter(state: VmState, exit?: unknown): void
   note(event: VmEvent): void
+  /** Lets go of the VM's lock. */
+  release(): void
 }
 
 /** As this program was started with it: a plugin may change its environment, and the watching thread would not see it. */
 const env = { ...process.env }
+
+/** For a banger that this one starts: the environment as it was, before any plugin changed it. */
+export function ownEnvironment(): Readonly<Record<string, string | undefined>> {
+  return env
+}
 
 /** Where this user's VMs live. Nothing is made. */
 export function ownPlaces(): Places {
@@ -61,13 +69,28 @@ export function openState(): State {
   return { db: openDatabase(state), where: { state, runtime } }
 }
 
+/** How a VM was asked for: what it takes to do so again, and to finish what was begun. */
+export const requestSchema = v.strictObject({
+  args: v.optional(v.array(v.string()), []),
+  /** How many postStop hooks its plugin has; undefined when it is not known. */
+  postStop: v.optional(v.number()),
+  supervised: v.optional(v.boolean(), true),
+})
+export type VmRequest = v.InferOutput<typeof requestSchema>
+
 /**
- * Gives a prepared VM its record, its directory and its lock, which this process then holds to its end. From here on every end of the run must bring the record to a
- * final state. Throws a failure, with nothing made, when the name is taken.
+ * Gives a prepared VM its record, its directory and its lock, which is held until `release`. From here on every end of
+ * the run must bring the record to a final state. Throws a failure, with nothing made, when the name is taken.
  */
-export function createSession(prepared: Prepared, vmm: string, id: string, { db, where }: State): Session {
+export function createSession(
+  prepared: Prepared,
+  vmm: string,
+  id: string,
+  { db, where }: State,
+  request: VmRequest = { args: [], supervised: true },
+): Session {
   const layout = vmLayout(where, id)
-  const { loaded, spec } = prepared
+  const { loaded, spec, written } = prepared
   const record = {
     id,
     name: spec.name,
@@ -75,21 +98,35 @@ export function createSession(prepared: Prepared, vmm: string, id: string, { db,
     boot_id: bootId(),
     plugin_path: loaded.source.path,
     plugin_sha256: loaded.sha256,
-    spec: JSON.stringify(spec),
+    spec: JSON.stringify(written),
+    request: JSON.stringify(request),
   }
   const undo = () => {
     removeDirectory(layout.dir)
     deleteRecord(db, id)
   }
   // Whoever finds the record finds the VM's lock held too, unless this process is gone.
-  exclusively(where.state, () => {
+  const lock = exclusively(where.state, () => {
     insertRecord(db, record)
-    undoing(undo, () => makeDirectory(layout))
+    return undoing(undo, () => requireLock(layout))
   })
   return undoing(undo, () => {
     replaceFile(layout.plugin, `${JSON.stringify({ path: loaded.source.path, sha256: loaded.sha256 })}\n`)
-    return openSession(db, id, layout)
+    const session = openSession(db, layout, lock, "creating", openJournal(db, id, layout.handles))
+    session.note({ event: "state", state: "creating" })
+    return session
   })
+}
+
+/** Goes on with a VM whose supervisor is gone. The caller has its lock, under which the record was read. */
+export function resumeSession(
+  { db }: State,
+  layout: VmLayout,
+  lock: VmLock,
+  state: VmState,
+  journal: Generation,
+): Session {
+  return openSession(db, layout, lock, state, openJournal(db, layout.id, layout.handles, journal))
 }
 
 // --- internal ---
@@ -103,14 +140,14 @@ function undoing<T>(undo: () => void, work: () => T): T {
   }
 }
 
-function makeDirectory(layout: VmLayout): void {
-  mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
-  if (takeLock(layout.lock) !== undefined) return
+function requireLock(layout: VmLayout): VmLock {
+  const lock = lockVm(layout, "supervise")
+  if (lock !== undefined) return lock
   throw new Failure(`another process holds ${layout.lock}`, { hint: "end it, then run the VM again" })
 }
 
-function openSession(db: Database, id: string, layout: VmLayout): Session {
-  let state: VmState = "creating"
+function openSession(db: Database, layout: VmLayout, lock: VmLock, current: VmState, journal: Journal): Session {
+  let state = current
   const note = (event: VmEvent) => {
     try {
       appendEvent(layout.events, event)
@@ -118,20 +155,20 @@ function openSession(db: Database, id: string, layout: VmLayout): Session {
       // A full disk must not keep a VM from being cleaned up; the record has the states, and it is checked.
     }
   }
-  note({ event: "state", state })
   return {
-    id,
+    id: layout.id,
     layout,
     db,
-    journal: openJournal(db, id, layout.handles),
+    journal,
     get state() {
       return state
     },
     enter(next, exit) {
-      changeState(db, id, next, exit)
+      changeState(db, layout.id, next, exit)
       state = next
       note(exit === undefined ? { event: "state", state } : { event: "state", state, exit })
     },
     note,
+    release: lock.release,
   }
 }

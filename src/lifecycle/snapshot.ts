@@ -5,30 +5,27 @@ import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
 import {
   close,
-  inodeOf,
   isType,
   mkdirAt,
   openAt,
   openBeneath,
-  openBeneathMounts,
   statDescriptor,
   unlinkAt,
-  verified,
   withDescriptor,
 } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
-import { listenerOf } from "../linux/sockets.ts"
 import { parseSpec } from "../plugin/definition.ts"
 import { truthOf } from "../process/identity.ts"
 import { replaceFile } from "../state/atomic.ts"
-import { type ProcessIdentity, type Resource, readHandles } from "../state/handles.ts"
-import { pinDirectory } from "../state/pin.ts"
-import { type VmLayout, vmLayout } from "../state/places.ts"
-import { findRecord, mirroredJournal, type VmRecord } from "../state/records.ts"
+import type { ProcessIdentity, Resource } from "../state/handles.ts"
+import { vmLayout } from "../state/places.ts"
+import { recall } from "../state/recall.ts"
+import { findRecord, type VmRecord } from "../state/records.ts"
 import { Failure, usage } from "../terms/failure.ts"
 import { type Api, openApi } from "../vmm/firecrackerApi.ts"
 import { API_SOCKET } from "../vmm/firecrackerArgv.ts"
 import { PAUSE, RESUME, snapshotRequest } from "../vmm/firecrackerRequests.ts"
+import { openControlSocket, openJailRoot } from "./controlSocket.ts"
 import type { State } from "./session.ts"
 import { type Manifest, manifestPath, savedDisk } from "./snapshotDirectory.ts"
 
@@ -47,13 +44,13 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   if (record.state !== "running" && record.state !== "stopping")
     throw usage(`${record.name} is ${record.state}, not running`)
   const layout = vmLayout(state.where, record.id)
-  const resources = readHandles(layout.handles) ?? mirroredJournal(record) ?? []
+  const resources = recall(record, layout.handles).journal
   const identity = identityOf(record, resources)
   const truth = truthOf(identity)
   if (truth.is !== "alive") throw new Failure(`${record.name} cannot be saved: ${truth.why}`)
-  const root = openRoot(layout, resources)
+  const root = openJailRoot(layout, resources)
   try {
-    const socket = openSocket(root, identity)
+    const socket = openControlSocket(root, API_SOCKET, identity)
     try {
       await save(openApi(`/proc/self/fd/${socket}`, LIMIT), root, record, dir)
     } finally {
@@ -72,28 +69,6 @@ function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessId
   const process = resources.find(({ kind }) => kind === "process")
   if (process?.kind === "process" && process.identity !== null) return process.identity
   throw new Failure(`it is not known which process ${record.name} is`)
-}
-
-/** The directory that the VMM sees as `/`, proven by the inode on the journal; without a jail there is none to save from. */
-function openRoot(layout: VmLayout, resources: readonly Resource[]): number {
-  const jail = resources.find(({ kind }) => kind === "jail")
-  if (jail?.kind !== "jail") throw usage("only a VM in a jail can be saved: elsewhere its disks are not its own")
-  const above = pinDirectory(`${layout.jails}/${jail.vmm}/${layout.id}`)
-  const root = withDescriptor(above, () => openBeneathMounts(above, "root", O.PATH | O_DIRECTORY | O_NOFOLLOW))
-  return verified(root, () => {
-    if (inodeOf(statDescriptor(root)) !== jail.root)
-      throw new Failure("the jail's root is another directory: left alone")
-  })
-}
-
-/** The API's socket, once it is known that the VMM itself listens on it. */
-function openSocket(root: number, { pid }: ProcessIdentity): number {
-  return verified(openBeneath(root, API_SOCKET, O.PATH | O_NOFOLLOW), (fd) => {
-    if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure(`${API_SOCKET} is not a socket`)
-    const listener = listenerOf(`/proc/self/fd/${fd}`)
-    if (listener.pid !== pid)
-      throw new Failure(`process ${listener.pid} listens on ${API_SOCKET}, not the VMM (${pid})`)
-  })
 }
 
 async function save(api: Api, root: number, record: VmRecord, dir: string): Promise<void> {
@@ -146,7 +121,7 @@ async function saveDisks(root: number, target: number, record: VmRecord): Promis
   }
 }
 
-/** The drives of a stored spec: all else in it is in other units than a plugin writes. */
+/** Of a stored spec only what matters here is checked. */
 function specOf(record: VmRecord): object {
   const { kernel, drives } = JSON.parse(record.spec)
   return { kernel, drives }

@@ -13,9 +13,8 @@ const PRESS_AGAIN = 2000
  */
 export async function stopMachine(machine: Machine, limit: number, force: AbortSignal, report: Report): Promise<void> {
   if (machine.control.pressCtrlAltDel === undefined) {
-    report.warn(
-      "this VMM has no Ctrl-Alt-Del on this processor: killing it; stop the guest from inside to keep its disks whole",
-    )
+    const why = machine.control.unreachable ?? "this VMM has no Ctrl-Alt-Del on this processor"
+    report.warn(`${why}: killing it; stop the guest from inside to keep its disks whole`)
   } else if (!force.aborted && (await stoppedItself(machine, limit, force, report))) return
   machine.child.signal(SIGKILL)
   await machine.gone

@@ -1,4 +1,5 @@
 import type { Exit } from "banger"
+import { noteKept } from "../state/records.ts"
 import { Failure, isFailure, reason } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import type { Program, Vmm } from "../vmm/vmm.ts"
@@ -13,19 +14,27 @@ import { type Staged, stageVm } from "./stageVm.ts"
 import { type Live, untilEnd } from "./untilEnd.ts"
 import { OWN_WORK } from "./watchdog.ts"
 
-/** What one supervised run is given. */
-export interface Supervision extends HookRunner {
+/** What watching over a VM needs, whoever started it. */
+export interface Care extends HookRunner {
   readonly vmm: Vmm
-  readonly program: Program
-  readonly confining: Confining
   readonly report: Report
   readonly args: readonly string[]
   readonly keepOnFailure: boolean
+  /** Whether the VM is to run on by itself once it is booted. */
+  readonly leave: boolean
+  /** The VM is running, as this process; what this returns is called when it no longer is. */
+  readonly onRunning: (pid: number) => () => void
+  /** The VM is running, and its postBoot hooks are done. */
+  readonly onBooted: () => void
+}
+
+/** What one supervised run is given. */
+export interface Supervision extends Care {
+  readonly program: Program
+  readonly confining: Confining
   /** The directory of a snapshot to go on from. */
   readonly restore: string | undefined
   readonly onConsole: Sink
-  /** The VM is running; what this returns is called when it no longer is. */
-  readonly onRunning: () => () => void
 }
 
 /** How a supervised run went. */
@@ -35,14 +44,19 @@ export interface Outcome {
   readonly failure: Failure | undefined
   /** Whether everything was left in place for inspection. */
   readonly kept: boolean
+  /** What could not be given back, and stays on the journal. */
+  readonly unreleased?: Failure | undefined
 }
+
+/** The VM runs on without a supervisor, as it was asked to. */
+export type Left = "left"
 
 /**
  * Takes a VM from `creating` to its final state: stage, boot, wait, stop, clean up. However it goes, the postStop
  * hooks run once and everything acquired is released, unless a failed start is to be kept. Never throws because of a
  * hook, the guest or the VMM.
  */
-export async function supervise(run: Supervision): Promise<Outcome> {
+export async function supervise(run: Supervision): Promise<Outcome | Left> {
   const live: Live = { machine: undefined, gone: false, requested: false, dir: "" }
   const around = surroundings(run, live)
   let failure: Failure | undefined
@@ -50,7 +64,8 @@ export async function supervise(run: Supervision): Promise<Outcome> {
     const staged = await run.trace.span("stage", () => stage(run, around, live))
     await run.trace.span("boot", () => start(run, staged, live))
     run.session.enter("running")
-    await run.trace.span("run", () => untilEnd(run, around, live))
+    const left = await run.trace.span("run", () => untilEnd(run, around, live))
+    if (left !== undefined) return leave(run)
   } catch (error) {
     failure = isFailure(error) ? error : new Failure(reason(error), { cause: error })
   }
@@ -64,9 +79,8 @@ export async function supervise(run: Supervision): Promise<Outcome> {
   return outcome
 }
 
-// --- internal ---
-
-function surroundings(run: Supervision, live: Live): VmSurroundings {
+/** What all hooks of a VM are given. */
+export function surroundings(run: Care, live: Live): VmSurroundings {
   const { prepared, session, vmm, report, args } = run
   const { name, vcpus, memory } = prepared.spec
   const vm = {
@@ -89,6 +103,8 @@ function surroundings(run: Supervision, live: Live): VmSurroundings {
     },
   }
 }
+
+// --- internal ---
 
 /** Stages what the spec names, and what preBoot hooks add. */
 async function stage(run: Supervision, around: VmSurroundings, live: Live): Promise<Staged> {
@@ -134,9 +150,18 @@ async function start(run: Supervision, staged: Staged, live: Live): Promise<void
   })
 }
 
+/** From here on the VM belongs to `stop`, `rm` and `sweep`. */
+function leave({ watchdog, session }: Supervision): Left {
+  watchdog.release()
+  session.release()
+  return "left"
+}
+
 /** Leaves a failed start as it is. The record is final, and its journal still names what there is. */
 function keep(run: Supervision, failure: Failure | undefined): Outcome {
   const exit = neverStarted(reason(failure))
+  noteKept(run.session.db, run.session.id)
   run.session.enter("failed", exit)
+  run.session.release()
   return { exit, failure, kept: true }
 }

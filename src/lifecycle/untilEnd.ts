@@ -1,3 +1,4 @@
+import type { Exit } from "banger"
 import { SIGKILL } from "../process/spawn.ts"
 import { Failure, isFailure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
@@ -5,7 +6,8 @@ import { runningContext, type VmSurroundings } from "./contexts.ts"
 import type { Machine } from "./machine.ts"
 import { runHooks } from "./runHooks.ts"
 import { stopMachine } from "./stop.ts"
-import type { Supervision } from "./supervise.ts"
+import { type StopRequest, takeStopRequest } from "./stopRequest.ts"
+import type { Care } from "./supervise.ts"
 
 /** What is alive of a run. */
 export interface Live {
@@ -16,55 +18,97 @@ export interface Live {
   requested: boolean
   /** Where what was staged is now, as hooks see it. */
   dir: string
+  /** How it ended, of a VM that did so while nobody watched. */
+  lost?: Exit
 }
 
 /**
- * From running to the VMM's end: postBoot hooks, then the wait, then a stop when one is asked for. Throws, with the
- * VMM gone, when the run has failed: a postBoot hook threw or its time was up. Where a failed start is to be kept, a
- * failed postBoot hook leaves the VM running.
+ * From running to the VMM's end: postBoot hooks (unless the VM was `booted` before), then the wait, then a stop when one
+ * is asked for. Throws, with the VMM gone, when the run has failed: a postBoot hook threw or its time was up. Where a
+ * failed start is to be kept, a failed postBoot hook leaves the VM running. Returns "left" when the VM is to run on
+ * without a supervisor.
  */
-export async function untilEnd(run: Supervision, around: VmSurroundings, live: Live): Promise<void> {
+export async function untilEnd(
+  run: Care,
+  around: VmSurroundings,
+  live: Live,
+  booted?: { readonly runningAt: number },
+): Promise<"left" | undefined> {
   const { machine } = live
   if (machine === undefined) return
-  const stopShowing = run.onRunning()
+  const stopShowing = run.onRunning(machine.child.identity.pid)
   try {
-    const failure = await whileRunning(run, around, machine)
-    if (failure === "ended") return run.session.enter("stopping")
+    const failure = await whileRunning(run, around, machine, booted)
+    if (failure === "left") return failure
+    if (failure === "ended") return void run.session.enter("stopping")
     if (failure?.stage === "postBoot" && run.keepOnFailure && !run.interrupts.stop.aborted) throw failure.error
-    await stop(run, around, live, machine)
+    await stopLive(run, around, live, machine)
     if (failure !== undefined) throw failure.error
   } finally {
     stopShowing()
   }
 }
 
+/** Stops a running VM: preStop hooks, Ctrl-Alt-Del, at last SIGKILL; or as whoever asked for it wants it. */
+export async function stopLive(
+  run: Care,
+  around: VmSurroundings,
+  live: Live,
+  machine: Machine,
+  asked: StopRequest | undefined = takeStopRequest(run.session.layout),
+): Promise<void> {
+  const before = run.session.state
+  if (before === "running") run.session.enter("stopping")
+  live.requested = !live.gone
+  if (asked?.action === "kill") {
+    machine.child.signal(SIGKILL)
+    await machine.gone
+    return
+  }
+  const onFailure = (error: unknown) => run.report.error(reason(error))
+  // Of a stop that was cut short the hooks may have run already.
+  if (before === "running")
+    await runHooks(run, "preStop", (hooks, signal) => hooks.preStop?.(runningContext(around, signal)), { onFailure })
+  live.requested = !live.gone
+  const limit = asked?.timeout ?? run.prepared.spec.timeouts.stop
+  await run.trace.span("stop", () => stopMachine(machine, limit, run.interrupts.force, run.report))
+}
+
 // --- internal ---
 
 type RunFailure = { stage: "postBoot" | "run"; error: Failure }
+type End = "ended" | "left" | RunFailure
 
 /** `"ended"`: the VM ended by itself; undefined: the user asked it to. */
 async function whileRunning(
-  run: Supervision,
+  run: Care,
   around: VmSurroundings,
   machine: Machine,
-): Promise<"ended" | RunFailure | undefined> {
+  booted: { readonly runningAt: number } | undefined,
+): Promise<End | undefined> {
   const { interrupts } = run
-  let ended: "ended" | RunFailure | undefined
+  let ended: End | undefined
   const over = new AbortController()
-  const end = (how: "ended" | RunFailure) => {
+  const end = (how: End) => {
     ended ??= how
     over.abort()
   }
-  const stopClock = timeUp(run.prepared.spec.timeouts.run, end)
+  const ran = booted === undefined ? 0 : Date.now() - booted.runningAt
+  const stopClock = timeUp(run.prepared.spec.timeouts.run, ran, end)
   machine.gone.then(() => end("ended"))
   machine.control.halted?.then(() => {
     run.report.info("the guest has powered off and its VMM goes on: ending it (a guest that reboots ends it by itself)")
     machine.child.signal(SIGKILL)
   })
   try {
-    await runHooks(run, "postBoot", (hooks, signal) => hooks.postBoot?.(runningContext(around, signal)), {
-      until: over.signal,
-    })
+    if (booted === undefined)
+      await runHooks(run, "postBoot", (hooks, signal) => hooks.postBoot?.(runningContext(around, signal)), {
+        until: over.signal,
+      })
+    if (!over.signal.aborted && !interrupts.stop.aborted) {
+      run.onBooted()
+      if (run.leave) end("left")
+    }
     await aborted(AbortSignal.any([over.signal, interrupts.stop]))
   } catch (error) {
     if (ended === undefined && !interrupts.stop.aborted)
@@ -75,25 +119,15 @@ async function whileRunning(
   return ended
 }
 
-async function stop(run: Supervision, around: VmSurroundings, live: Live, machine: Machine): Promise<void> {
-  run.session.enter("stopping")
-  const onFailure = (error: unknown) => run.report.error(reason(error))
-  await runHooks(run, "preStop", (hooks, signal) => hooks.preStop?.(runningContext(around, signal)), { onFailure })
-  live.requested = !live.gone
-  await run.trace.span("stop", () =>
-    stopMachine(machine, run.prepared.spec.timeouts.stop, run.interrupts.force, run.report),
-  )
-}
-
 function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve()
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }))
 }
 
 /** Ends the run when its time is up, until the function it returns is called. */
-function timeUp(limit: number | undefined, end: (how: RunFailure) => void): () => void {
+function timeUp(limit: number | undefined, ran: number, end: (how: RunFailure) => void): () => void {
   if (limit === undefined) return () => {}
   const error = new Failure(`the VM still ran after ${formatDuration(limit)} (timeouts.run)`)
-  const timer = setTimeout(() => end({ stage: "run", error }), limit)
+  const timer = setTimeout(() => end({ stage: "run", error }), Math.max(0, limit - ran))
   return () => clearTimeout(timer)
 }

@@ -54,8 +54,11 @@ let missed = 0
 self.onmessage = ({ data }: MessageEvent<ToWatchdog>) => {
   // Any word will do: a thread that runs keeps its own limits.
   missed = 0
-  if (data.kind === "protect") vm = data.vm
-  else if (data.kind === "end") end = data.exit
+  if (data.kind === "protect") {
+    vm = data.vm
+    end = undefined
+    released = false
+  } else if (data.kind === "end") end = data.exit
   else if (data.kind === "release") released = true
   else clearTimeout(timer)
   if (data.kind === "done") guarded = false

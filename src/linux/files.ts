@@ -38,6 +38,11 @@ export function close(fd: number): void {
   checked("close", () => libc.close(descriptor(fd)))
 }
 
+/** Makes `to` a second descriptor of what `from` is, instead of what it was (dup3(2)); children do not get it. */
+export function replaceDescriptor(from: number, to: number): void {
+  checked("dup3", () => libc.dup3(descriptor(from), descriptor(to), O.CLOEXEC), `descriptor ${to}`)
+}
+
 /** Runs `use` with a descriptor and closes it however `use` ends. */
 export function withDescriptor<T>(fd: number, use: (fd: number) => T): T {
   try {
@@ -121,6 +126,12 @@ export function rmdirAt(dir: number, path: Path): void {
 export function linkDescriptor(fd: number, dir: number, path: Path): void {
   const [source, name] = [cPath(`/proc/self/fd/${descriptor(fd)}`), cPath(path)]
   checked("linkat", () => libc.linkat(-100, source, descriptor(dir), name, AT.SYMLINK_FOLLOW), shown(path))
+}
+
+/** linkat(2): a second name for what `from` names; a symlink itself, not what it leads to. */
+export function linkAt(dir: number, from: Path, newDir: number, to: Path): void {
+  const [source, name] = [cPath(from), cPath(to)]
+  checked("linkat", () => libc.linkat(descriptor(dir), source, descriptor(newDir), name, 0), shown(to))
 }
 
 /** renameat2(2), which replaces what has the new name. */

@@ -9,6 +9,7 @@ const { i32, u32, i64, u64, i64_fast, ptr: pointer } = FFIType
 const SYMBOLS = {
   __errno_location: { args: [], returns: pointer },
   close: { args: [i32], returns: i32 },
+  dup3: { args: [i32, i32, i32], returns: i32 },
   fallocate: { args: [i32, i32, i64, i64], returns: i32 },
   faccessat: { args: [i32, pointer, i32, i32], returns: i32 },
   fchmodat: { args: [i32, pointer, u32, i32], returns: i32 },

@@ -2,7 +2,7 @@ import { statfsSync } from "node:fs"
 import { procPath } from "./access.ts"
 import { POLLIN } from "./constants.ts"
 import { statDescriptor } from "./files.ts"
-import { descriptor, word } from "./guards.ts"
+import { descriptor, fixed, word } from "./guards.ts"
 import { checked, libc, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
 import { packPollFd, unpackRevents } from "./structs.ts"
@@ -51,4 +51,24 @@ export function pidfdExited(pidfd: number, timeoutMs = 0): boolean {
       if (!(error instanceof Error && "code" in error && error.code === "EINTR")) throw error
     }
   }
+}
+
+/** linux/pidfd.h: the first 64 bytes of struct pidfd_info, what to ask for in it, and its ioctl. */
+const INFO = { size: 64, exitCode: 60, askExit: 8n, request: 0xc040_ff0b } as const
+
+/**
+ * The wait status of the process of a pidfd that has exited and was waited for by its parent (PIDFD_GET_INFO of
+ * ioctl_pidfd(2), Linux 6.15). Undefined on older kernels, or when that has not happened yet.
+ */
+export function pidfdExitStatus(pidfd: number): number | undefined {
+  const info = fixed(INFO.size)
+  const view = new DataView(info.buffer)
+  view.setBigUint64(0, INFO.askExit, true)
+  try {
+    rawSyscall("ioctl", syscallNumber("ioctl"), [descriptor(pidfd), INFO.request, info], `pidfd ${pidfd}`)
+  } catch {
+    // ENOTTY, EINVAL, ESRCH: this kernel does not tell, or not yet. Nothing hangs on it.
+    return undefined
+  }
+  return (view.getBigUint64(0, true) & INFO.askExit) === 0n ? undefined : view.getInt32(INFO.exitCode, true)
 }

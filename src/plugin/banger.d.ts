@@ -40,6 +40,22 @@ declare module "banger" {
     limits?: Limits | undefined
     timeouts?: Timeouts | undefined
     console?: ConsoleOptions | undefined
+    /**
+     * Whether a VM that has ended, and was not asked to, is booted again by its supervisor: never (`"no"`, the default),
+     * when its run has failed, or always. A first boot that fails is not tried again.
+     */
+    restart?: RestartPolicy | RestartOptions | undefined
+  }
+
+  export type RestartPolicy = "no" | "on-failure" | "always"
+
+  export interface RestartOptions {
+    /** Default: `"on-failure"`. */
+    policy?: RestartPolicy | undefined
+    /** So many restarts in a row; a VM that ran for a minute begins a new row. Default: 5. */
+    limit?: number | undefined
+    /** The wait before the first; it doubles with each, up to 5m. Default: `"1s"`. */
+    delay?: string | undefined
   }
 
   /** Fields that replace those of the spec, each as a whole. */
@@ -188,6 +204,8 @@ declare module "banger" {
 
   export interface PostStopContext extends HookContext {
     readonly exit: Exit
+    /** Whether this hook was begun before, by a banger that was killed in the middle of it. */
+    readonly again: boolean
   }
 
   export interface Vm {
@@ -233,6 +251,8 @@ declare module "banger" {
       | "killed"
       | "crashed"
       | "failed to start"
+      /** It ended while no banger watched, and its console does not tell how. */
+      | "lost"
     /** Whether banger asked the VM to end. */
     readonly requested: boolean
     /** The VMM's exit code, when it exited. */

@@ -92,6 +92,7 @@ function allowedKeys(path: readonly (string | number)[]): readonly string[] {
   if (path.length === 1) return Object.keys(pluginSchema.entries)
   if (first === "use") return Object.keys(hookEntries)
   const inner = specSchema.entries[first as keyof typeof specSchema.entries]
+  if (first === "restart") return ["policy", "limit", "delay"]
   if (typeof second === "number" && first === "drives") return ["id", "path", "readonly", "root", "stage"]
   if ("wrapped" in inner && "entries" in inner.wrapped) return Object.keys(inner.wrapped.entries)
   return []

@@ -21,16 +21,17 @@ export const LOAD_LIMIT = 10_000
 /**
  * Loads a plugin file and checks its default export. `import … from "banger"` is answered by this program; every file
  * it imports is read through `readTrusted`, so that what was checked is what runs. Throws a failure that says what is
- * wrong and where. Loads one plugin per process.
+ * wrong and where, also when the file is not the one with the sha256 `known`. Loads one plugin per process.
  */
-export async function loadPlugin(file: string, trust: Trust): Promise<Loaded> {
+export async function loadPlugin(file: string, trust: Trust, known?: string): Promise<Loaded> {
   const path = realPath(file)
   if (LOADERS[extname(path)] === undefined) throw usage(`${file} is not a plugin: its name must end in .ts or .js`)
   const bytes = readTrusted(path, trust)
+  const sha256 = new Bun.CryptoHasher("sha256").update(bytes).digest("hex")
+  if (known !== undefined && known !== sha256) throw usage(`${path} has changed since the VM was booted`)
   serveImports(trust)
   if (trust.uids !== undefined) denyWorkers()
   const exported = await runModule(path)
-  const sha256 = new Bun.CryptoHasher("sha256").update(bytes).digest("hex")
   return { ...readDefinition(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
 }
 

@@ -113,6 +113,26 @@ const consoleOptions = v.strictObject({
   ),
 })
 
+const POLICY_WORDS = '"no", "on-failure" or "always"'
+const policy = v.picklist(["no", "on-failure", "always"], POLICY_WORDS)
+const LIMIT_WORDS = "a whole number from 1 to 1000"
+const restartOptions = v.strictObject({
+  policy: v.optional(policy, "on-failure"),
+  limit: v.optional(
+    v.pipe(v.number(LIMIT_WORDS), v.integer(LIMIT_WORDS), v.minValue(1, LIMIT_WORDS), v.maxValue(1000, LIMIT_WORDS)),
+    5,
+  ),
+  delay: v.optional(durationSchema, "1s"),
+})
+const restart = v.lazy((input) =>
+  typeof input === "object" && input !== null
+    ? restartOptions
+    : v.pipe(
+        policy,
+        v.transform((only) => ({ policy: only, limit: 5, delay: 1000 })),
+      ),
+)
+
 /**
  * What a plugin says about its VM. Input is what plugin files write (banger.d.ts has the words for users); output has
  * every default filled in, sizes in MiB or bytes as named, times in milliseconds.
@@ -153,6 +173,7 @@ export const specSchema = v.strictObject({
   limits: v.optional(limits, {}),
   timeouts: v.optional(timeouts, {}),
   console: v.optional(consoleOptions, {}),
+  restart: v.optional(restart, "no"),
 })
 
 /** A spec as plugin files write it. */

@@ -38,6 +38,16 @@ export function identifyChild(pid: number, pidfd: number, becomes?: { uid: numbe
   return { ...known, ...(pidNamespace && { pidNamespace }), ...(timeNamespace && { timeNamespace }) }
 }
 
+/** The identity of this process. */
+export function identifySelf(): ProcessIdentity {
+  const pidfd = pidfdOpen(process.pid)
+  try {
+    return identifyChild(process.pid, pidfd)
+  } finally {
+    close(pidfd)
+  }
+}
+
 /**
  * Whether the very process of an identity still runs. The facts are read while its pidfd is held and the pidfd is
  * looked at again afterwards, so they cannot be another process's. An answer that /proc refuses is "unknown".

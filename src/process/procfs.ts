@@ -10,6 +10,19 @@ export function parseStartTime(stat: string): number | undefined {
   return fields.length > 19 && Number.isSafeInteger(ticks) ? ticks : undefined
 }
 
+/**
+ * The wait status of a process that has ended and that its parent has not waited for yet (a zombie), from the text of
+ * /proc/PID/stat: its last field. Undefined for any other process, and where the kernel keeps it from us.
+ */
+export function parseZombieStatus(stat: string, startTime: number): number | undefined {
+  const fields = stat
+    .slice(stat.lastIndexOf(")") + 2)
+    .trimEnd()
+    .split(" ")
+  const status = Number(fields[49])
+  return fields[0] === "Z" && parseStartTime(stat) === startTime && Number.isSafeInteger(status) ? status : undefined
+}
+
 /** The uid of a process from the text of /proc/PID/status when real, effective, saved and fs uid are all one. */
 export function parseSingleUid(status: string): number | undefined {
   const uids = /^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$/m.exec(status)?.slice(1).map(Number)

@@ -25,6 +25,17 @@ const MIGRATIONS = [
    ) strict;
    create unique index vms_live_name on vms (name) where state not in ('stopped', 'failed');`,
   "create table uids (uid integer primary key, vm text not null unique) strict;",
+  // The journal's generation; how the VM was asked for; how many postStop hooks were begun and done; when it ran, when
+  // it ended, when its supervisor means to boot it again, and whether a failed start is kept for inspection.
+  `alter table vms add column generation integer not null default 0;
+   alter table vms add column request text not null default '{}';
+   alter table vms add column post_stop_begun integer not null default 0;
+   alter table vms add column post_stop_done integer not null default 0;
+   alter table vms add column running_at integer;
+   alter table vms add column ended_at integer;
+   alter table vms add column restart_at integer;
+   alter table vms add column kept integer not null default 0;
+   create index vms_by_state on vms (state);`,
 ]
 
 /** How long a write waits for another banger's, in milliseconds. */

@@ -1,4 +1,7 @@
-import { appendFileSync } from "node:fs"
+import { O, O_NOFOLLOW } from "../linux/constants.ts"
+import { writeAll } from "../linux/content.ts"
+import { openAt, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 
 /** One line of events.jsonl. */
 export interface VmEvent {
@@ -8,5 +11,8 @@ export interface VmEvent {
 
 /** Appends one event with its time (milliseconds since the epoch) to a VM's events.jsonl. */
 export function appendEvent(path: string, event: VmEvent): void {
-  appendFileSync(path, `${JSON.stringify({ time: Date.now(), ...event })}\n`, { mode: 0o600 })
+  const line = `${JSON.stringify({ time: Date.now(), ...event })}\n`
+  withDescriptor(openAt(AT_FDCWD, path, O.WRONLY | O.CREAT | O.APPEND | O_NOFOLLOW, 0o600), (fd) =>
+    writeAll(fd, new TextEncoder().encode(line)),
+  )
 }

@@ -1,5 +1,11 @@
-import { readFileSync } from "node:fs"
+import { basename } from "node:path"
 import * as v from "valibot"
+import { O, O_NOFOLLOW, S } from "../linux/constants.ts"
+import { readAll } from "../linux/content.ts"
+import { errorCode } from "../linux/errors.ts"
+import { isType, openAt, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
+import { Failure } from "../terms/failure.ts"
 import { replaceFile } from "./atomic.ts"
 import { bootId } from "./bootId.ts"
 
@@ -48,35 +54,91 @@ export const journalSchema = v.array(resourceSchema)
 /** Schema number of handles.json. */
 const SCHEMA = 1
 
+/** More than this is no journal. */
+const LIMIT = 1024 * 1024
+
 const handlesSchema = v.strictObject({
   schema: v.literal(SCHEMA),
-  generation: v.number(),
+  generation: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   bootId: v.string(),
   writtenAt: v.number(),
   sha256: v.string(),
   journal: journalSchema,
 })
 
-/** Writes the journal to handles.json: atomic, durable, with a checksum. */
+/** One generation of a journal. */
+export interface Generation {
+  readonly generation: number
+  readonly journal: readonly Resource[]
+}
+
+/** What a file of handles holds: a generation, nothing because it is not there, or something that must not be believed. */
+export type Handles = ({ is: "good" } & Generation) | { is: "missing" } | { is: "bad"; why: string }
+
+/** The name that the generation before this one keeps. */
+export function previousOf(path: string): string {
+  return `${path}.prev`
+}
+
+/** Writes the journal to handles.json: atomic, durable, with a checksum. The generation before it is kept beside it. */
 export function writeHandles(path: string, generation: number, journal: readonly Resource[]): void {
   const sha256 = digest(journal)
   const handles = { schema: SCHEMA, generation, bootId: bootId(), writtenAt: Date.now(), sha256, journal }
-  replaceFile(path, `${JSON.stringify(handles, null, 2)}\n`)
+  replaceFile(path, `${JSON.stringify(handles, null, 2)}\n`, basename(previousOf(path)))
 }
 
-/** The journal in handles.json, or undefined when the file is missing, torn, altered or of another version. */
-export function readHandles(path: string): readonly Resource[] | undefined {
+/**
+ * Reads a file of handles. Throws a failure when a newer banger wrote it, and a system error when it cannot be read at
+ * all: then nothing can be told.
+ */
+export function readHandles(path: string): Handles {
+  let text: string
   try {
-    const handles = v.parse(handlesSchema, JSON.parse(readFileSync(path, "utf8")))
-    return digest(handles.journal) === handles.sha256 ? handles.journal : undefined
-  } catch {
-    // Whatever is wrong with it, the answer is one: it cannot be used, and the record's mirror is.
-    return undefined
+    text = readOwnFile(path)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT") return { is: "missing" }
+    if (code === "ELOOP") return { is: "bad", why: "it is a symlink" }
+    if (error instanceof Failure) return { is: "bad", why: error.message }
+    throw error
   }
+  return parse(text, path)
 }
 
 // --- internal ---
 
-function digest(journal: readonly Resource[]): string {
+/** Throws a failure when it is not a file that only we can write. */
+function readOwnFile(path: string): string {
+  return withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK | O_NOFOLLOW), (fd) => {
+    const stat = statDescriptor(fd)
+    if (!isType(stat, S.IFREG)) throw new Failure("it is not a regular file")
+    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure(`it belongs to uid ${stat.uid}`)
+    if ((stat.mode & 0o022) !== 0) throw new Failure("it can be written by others")
+    if (stat.size > LIMIT) throw new Failure(`it has ${stat.size} bytes`)
+    return new TextDecoder().decode(readAll(fd, stat.size))
+  })
+}
+
+function parse(text: string, path: string): Handles {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return { is: "bad", why: text === "" ? "it is empty" : "it is no JSON" }
+  }
+  const schema = typeof value === "object" && value !== null && "schema" in value ? value.schema : undefined
+  if (typeof schema === "number" && schema > SCHEMA) {
+    const hint = "install the newer version again"
+    throw new Failure(`${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`, { hint })
+  }
+  const handles = v.safeParse(handlesSchema, value)
+  if (!handles.success) return { is: "bad", why: "it is not what banger writes" }
+  const { generation, journal, sha256 } = handles.output
+  // As it was written: a schema has an order of keys of its own.
+  if (digest((value as { journal: unknown }).journal) !== sha256) return { is: "bad", why: "its checksum is wrong" }
+  return { is: "good", generation, journal }
+}
+
+function digest(journal: unknown): string {
   return new Bun.CryptoHasher("sha256").update(JSON.stringify(journal)).digest("hex")
 }

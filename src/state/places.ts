@@ -48,6 +48,10 @@ export interface VmLayout {
   readonly firecrackerLog: string
   readonly events: string
   readonly plugin: string
+  /** What a supervisor without a terminal says. */
+  readonly supervisorLog: string
+  /** How the VM is to be stopped; written by who asks, before the supervisor is told. */
+  readonly stopRequest: string
   /** Kernels that were unpacked, by their sha256. */
   readonly kernels: string
   /** Where the jails of all VMs are. */
@@ -74,6 +78,8 @@ export function vmLayout(where: Places, id: string): VmLayout {
     firecrackerLog: join(dir, "firecracker.log"),
     events: join(dir, "events.jsonl"),
     plugin: join(dir, "plugin.json"),
+    supervisorLog: join(dir, "supervisor.log"),
+    stopRequest: join(dir, "stop.json"),
     kernels: join(where.state, "kernels"),
     jails: join(where.state, "jail"),
     stage: join(dir, "stage"),

@@ -2,7 +2,7 @@ import { type Database, SQLiteError } from "bun:sqlite"
 import * as v from "valibot"
 import { Failure, usage } from "../terms/failure.ts"
 import { nearest } from "../terms/nearest.ts"
-import { journalSchema, type Resource } from "./handles.ts"
+import { type Generation, journalSchema } from "./handles.ts"
 import { isFinal, TRANSITIONS, type VmState, vmStateSchema } from "./vmState.ts"
 
 const rowSchema = v.object({
@@ -15,16 +15,36 @@ const rowSchema = v.object({
   plugin_sha256: v.string(),
   spec: v.string(),
   handles: v.string(),
+  generation: v.number(),
   exit: v.nullable(v.string()),
+  request: v.string(),
+  /** How many postStop hooks were begun, and how many of those are done. */
+  post_stop_begun: v.number(),
+  post_stop_done: v.number(),
   created_at: v.number(),
   updated_at: v.number(),
+  running_at: v.nullable(v.number()),
+  ended_at: v.nullable(v.number()),
+  /** When its supervisor, waiting, means to boot a VM of this name again. */
+  restart_at: v.nullable(v.number()),
+  /** 1: a failed start that was left as it is, for inspection. */
+  kept: v.number(),
 })
 
-/** A VM's row in the state database. `spec` and `exit` are JSON texts of the layers that know their shape. */
+/**
+ * A VM's row in the state database; times are milliseconds since the epoch. `spec`, `exit` and `request` are JSON texts
+ * of the layers that know their shape.
+ */
 export type VmRecord = v.InferOutput<typeof rowSchema>
 
 /** What a new record needs; it starts in state `creating` with an empty journal. */
-export type NewRecord = Omit<VmRecord, "state" | "handles" | "exit" | "created_at" | "updated_at">
+export type NewRecord = Pick<
+  VmRecord,
+  "id" | "name" | "vmm" | "boot_id" | "plugin_path" | "plugin_sha256" | "spec" | "request"
+>
+
+/** A live VM has the name that a new one asks for. */
+export class NameTaken extends Failure {}
 
 /** Adds a record in one transaction. Throws a failure when a live VM has the name. */
 export function insertRecord(db: Database, record: NewRecord): void {
@@ -36,12 +56,13 @@ export function insertRecord(db: Database, record: NewRecord): void {
       )
       .get(record.name)
     if (taken) {
-      const hint = `choose another with --name, or if it is a leftover of a crash: banger rm -f ${taken.id}`
-      throw new Failure(`the name ${record.name} is taken by VM ${taken.id} (${taken.state})`, { hint })
+      const hint = `choose another with --name, or end it: banger stop ${taken.id}`
+      throw new NameTaken(`the name ${record.name} is taken by VM ${taken.id} (${taken.state})`, { hint })
     }
     db.query(
-      `insert into vms (id, name, state, vmm, boot_id, plugin_path, plugin_sha256, spec, handles, created_at, updated_at)
-       values ($id, $name, 'creating', $vmm, $boot_id, $plugin_path, $plugin_sha256, $spec, '[]', $now, $now)`,
+      `insert into vms
+         (id, name, state, vmm, boot_id, plugin_path, plugin_sha256, spec, request, handles, created_at, updated_at)
+       values ($id, $name, 'creating', $vmm, $boot_id, $plugin_path, $plugin_sha256, $spec, $request, '[]', $now, $now)`,
     ).run({ ...record, now })
   })
   write(db, insert.immediate)
@@ -53,26 +74,47 @@ export function changeState(db: Database, id: string, to: VmState, exit?: unknow
     const from = getRecord(db, id).state
     if (!TRANSITIONS[from].includes(to)) throw new Failure(`VM ${id} is ${from} and cannot become ${to}`)
     const text = exit === undefined ? null : JSON.stringify(exit)
-    db.query("update vms set state = ?, exit = coalesce(?, exit), updated_at = ? where id = ?").run(
-      to,
-      text,
-      Date.now(),
-      id,
-    )
+    const now = Date.now()
+    const runningAt = to === "running" ? now : null
+    const endedAt = isFinal(to) ? now : null
+    db.query(
+      `update vms set state = ?, exit = coalesce(?, exit), running_at = coalesce(?, running_at),
+         ended_at = coalesce(?, ended_at), updated_at = ? where id = ?`,
+    ).run(to, text, runningAt, endedAt, now, id)
   })
   write(db, change.immediate)
 }
 
-/** Mirrors the journal on the record. */
-export function mirrorJournal(db: Database, id: string, journal: readonly Resource[]): void {
-  const update = db.query("update vms set handles = ?, updated_at = ? where id = ?")
-  write(db, () => update.run(JSON.stringify(journal), Date.now(), id))
+/** Mirrors a generation of the journal on the record. */
+export function mirrorJournal(db: Database, id: string, { generation, journal }: Generation): void {
+  const update = db.query("update vms set handles = ?, generation = ?, updated_at = ? where id = ?")
+  write(db, () => update.run(JSON.stringify(journal), generation, Date.now(), id))
 }
 
-/** The journal mirrored on a record, or undefined when it cannot be read. */
-export function mirroredJournal(record: VmRecord): readonly Resource[] | undefined {
+/** The generation of the journal that is mirrored on a record, or undefined when it cannot be read. */
+export function mirrored(record: VmRecord): Generation | undefined {
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), journalSchema), record.handles)
-  return parsed.success ? parsed.output : undefined
+  return parsed.success ? { generation: record.generation, journal: parsed.output } : undefined
+}
+
+/** Whether a VM has ended and its record tells that it holds nothing any more. */
+export function holdsNothing(record: VmRecord): boolean {
+  return isFinal(record.state) && mirrored(record)?.journal.length === 0
+}
+
+/** Notes that so many postStop hooks were begun, or are done. */
+export function notePostStop(db: Database, id: string, what: "begun" | "done", count: number): void {
+  write(db, () => db.query(`update vms set post_stop_${what} = ? where id = ?`).run(count, id))
+}
+
+/** Notes that a failed start is left as it is until somebody removes it. */
+export function noteKept(db: Database, id: string): void {
+  write(db, () => db.query("update vms set kept = 1 where id = ?").run(id))
+}
+
+/** Notes when a VM of this name is to be booted again; null: not any more. */
+export function noteRestart(db: Database, id: string, at: number | null): void {
+  write(db, () => db.query("update vms set restart_at = ? where id = ?").run(at, id))
 }
 
 /** The record with exactly this id. Throws a failure when there is none. */
@@ -85,6 +127,17 @@ export function getRecord(db: Database, id: string): VmRecord {
 /** All records, newest first. */
 export function listRecords(db: Database): readonly VmRecord[] {
   const rows = db.query("select * from vms order by created_at desc, rowid desc").all()
+  return rows.map((row) => v.parse(rowSchema, row))
+}
+
+/** The records of VMs that have not ended, or hold something still, or are to be booted again; newest first. */
+export function listUnfinished(db: Database): readonly VmRecord[] {
+  const rows = db
+    .query(
+      `select * from vms where state not in ('stopped', 'failed') or handles <> '[]' or restart_at is not null
+       order by created_at desc, rowid desc`,
+    )
+    .all()
   return rows.map((row) => v.parse(rowSchema, row))
 }
 

@@ -35,8 +35,9 @@ const SEEK_DATA = 3
 export function follow(path: string, limit: number, sink: Sink, onTrouble: (what: string) => void): Follower {
   const fd = openSync(path, "r+")
   const buffer = new Uint8Array(CHUNK)
-  let start = 0
-  let shown = 0
+  // One that was followed before may begin with a hole.
+  let start = keptFrom(fd, 0)
+  let shown = start
   const told = new Set<string>()
   const attempt = (what: string, work: () => void) => {
     try {

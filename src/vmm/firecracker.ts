@@ -25,6 +25,8 @@ export const firecracker: Vmm = {
   bootArgs: () => [],
   launch,
   connect,
+  control: ({ runtime }, root) => ({ socket: "own", control: `${root ?? runtime}/${API_SOCKET}` }),
+  adopt: async (socket) => controlOf(openApi(socket), Promise.resolve()),
   reason: exitReason,
 }
 
@@ -33,6 +35,7 @@ export function exitReason({ code, signal, announced }: Ending): ExitReason {
   if (announced === "halted") return "guest powered off"
   if (signal === "SIGKILL") return "killed"
   if (signal === "SIGTERM" || signal === "SIGINT") return "stopped"
+  if (signal === null && code === null) return "lost"
   return code === 0 && signal === null ? "guest reset" : "crashed"
 }
 
@@ -93,7 +96,7 @@ async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promi
 
 function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { confinement } = boot
-  const control = `${confinement?.root ?? place.runtime}/${API_SOCKET}`
+  const { control } = firecracker.control(place, confinement?.root)
   if (confinement === undefined) {
     return { argv: bareArgv(program.path, boot.name, `${place.runtime}/`), socket: "own", control }
   }
@@ -109,9 +112,6 @@ async function connect(socket: string, _: Program, boot: Boot, place: LaunchPlac
   const api = openApi(socket)
   const seen = insideOf(boot)
   const directory = boot.confinement === undefined ? `${place.runtime}/` : "/"
-  const halted = Promise.withResolvers<void>()
-  let announced: string | undefined
-  let tail = ""
   const configure = async () => {
     const answer = await firstAnswer(api)
     const release = parseRelease("Firecracker", `Firecracker v${v.parse(versionSchema, answer).firecracker_version}`)
@@ -122,6 +122,13 @@ async function connect(socket: string, _: Program, boot: Boot, place: LaunchPlac
   }
   const ready = configure()
   ready.catch(() => {})
+  return controlOf(api, ready)
+}
+
+function controlOf(api: Api, ready: Promise<void>): Control {
+  const halted = Promise.withResolvers<void>()
+  let announced: string | undefined
+  let tail = ""
   return {
     ready,
     pressCtrlAltDel: process.arch === "x64" ? async () => void (await api.request(CTRL_ALT_DEL)) : undefined,

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { Failure } from "../terms/failure.ts"
 import { isAtLeast, qemuArgv, rootArgs } from "./qemuArgv.ts"
-import { connectQmp } from "./qmp.ts"
+import { connectQmp, type Qmp } from "./qmp.ts"
 import { tscArgs } from "./tscArgs.ts"
 import type { Control, Disk, Ending, ExitReason, Program, ProgramPaths, Version, Vmm } from "./vmm.ts"
 
@@ -12,18 +12,20 @@ export const qemu: Vmm = {
   jailName: () => "qemu",
   bootArgs,
   launch: (program, boot, { control }) => ({ argv: qemuArgv(program, boot), socket: "passed", control }),
-  connect,
+  connect: (control) => connect(control, async (qmp) => void (await qmp.command("cont"))),
+  control: ({ control }) => ({ socket: "passed", control }),
+  adopt: (control) => connect(control, async () => {}),
   reason: exitReason,
 }
 
 /** Why QEMU ended, from its exit status and the reason of its SHUTDOWN event (QMP reference, ShutdownCause). */
 export function exitReason({ code, signal, announced }: Ending): ExitReason {
   if (signal === "SIGKILL") return "killed"
-  if (signal !== null || code !== 0) return "crashed"
+  if (signal !== null || (code !== null && code !== 0)) return "crashed"
   if (announced === "guest-shutdown") return "guest powered off"
   if (announced === "guest-reset") return "guest reset"
   if (announced === "guest-panic") return "guest panicked"
-  return "stopped"
+  return code === null ? "lost" : "stopped"
 }
 
 /** Major and minor from what `qemu --version` prints. */
@@ -50,12 +52,12 @@ async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
   throw new Failure(`${PROGRAM} is not in PATH`, { hint })
 }
 
-async function connect(controlPath: string): Promise<Control> {
+async function connect(controlPath: string, begin: (qmp: Qmp) => Promise<void>): Promise<Control> {
   let announced: string | undefined
   const qmp = await connectQmp(controlPath, ({ event, data }) => {
     if (event === "SHUTDOWN" && typeof data.reason === "string") announced = data.reason
   })
-  const ready = qmp.ready.then(() => qmp.command("cont")).then(() => {})
+  const ready = qmp.ready.then(() => begin(qmp))
   // Whoever awaits it sees the failure; nobody may be waiting when QEMU ends early.
   ready.catch(() => {})
   const keys = ["ctrl", "alt", "delete"].map((key) => ({ type: "qcode", data: key }))

@@ -88,7 +88,7 @@ export type Version = readonly [number, number]
 /** How a VM can end; the words users see. */
 export type ExitReason = Exit["reason"]
 
-/** What is known when a VMM that ran has gone. */
+/** What is known when a VMM that ran has gone. Of one that was no child of ours both code and signal may be null. */
 export interface Ending {
   readonly code: number | null
   readonly signal: string | null
@@ -100,8 +100,10 @@ export interface Ending {
 export interface Control {
   /** Resolves when the guest's processors run. Rejects when the VMM refuses or goes. */
   readonly ready: Promise<void>
-  /** Presses Ctrl-Alt-Del in the guest, which is free to ignore it. Undefined where the VMM has no such key. */
+  /** Presses Ctrl-Alt-Del in the guest, which is free to ignore it. Undefined where that cannot be done. */
   readonly pressCtrlAltDel: (() => Promise<void>) | undefined
+  /** Why the connection could not be made. */
+  readonly unreachable?: string
   /** Is shown what the guest says on its console. */
   readonly onConsole?: (chunk: Uint8Array) => void
   /** Resolves when the guest has powered itself off and the VMM goes on all the same. */
@@ -125,5 +127,12 @@ export interface Vmm {
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */
   connect(control: string, program: Program, boot: Boot, place: LaunchPlace): Promise<Control>
+  /** Where its control socket is: in its own jail's root or runtime directory when it makes the socket itself. */
+  control(
+    place: Pick<LaunchPlace, "runtime" | "control">,
+    root: string | undefined,
+  ): Pick<VmmLaunch, "socket" | "control">
+  /** Connects to the control socket of one that runs, whoever started it. */
+  adopt(control: string): Promise<Control>
   reason(ending: Ending): ExitReason
 }

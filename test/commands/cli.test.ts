@@ -31,12 +31,21 @@ test("help is data when it is asked for, and not success when nothing was", () =
 
       banger run ./plugin.ts
 
-      run       Boot the VM that a plugin describes, run its hooks, clean up after it
-      init      Write a starter plugin and the types it needs
-      logs      Print what a VM's serial console said
-      rm        Remove a VM that has ended, with its logs
-      snapshot  Write a running VM's state, memory and disks to a new directory (Firecracker)
-      version   Print the version
+      run        Boot the VM that a plugin describes, run its hooks, clean up after it
+      ps         List VMs, with what is proven of each now
+      logs       Print what a VM's serial console said
+      attach     Connect this terminal to a VM's serial console
+      stop       Stop VMs as their plugins say, and prove that nothing of them is left
+      kill       End VMs at once, without asking their guests
+      restart    Stop a VM if it runs, and run its plugin again in the background
+      rm         Remove VMs that have ended, with their logs
+      wait       Wait for a VM's end and print how it was; fails when it was a bad one
+      inspect    Print all that is known of a VM, as JSON
+      events     Print what happened to VMs, as JSON lines
+      supervise  Watch over a running VM whose supervisor is gone, to its end
+      snapshot   Write a running VM's state, memory and disks to a new directory (Firecracker)
+      init       Write a starter plugin and the types it needs
+      version    Print the version
 
     banger COMMAND --help tells more.
     "
@@ -64,6 +73,8 @@ test("each command has its help", () => {
                   --keep-on-failure    Leave a failed start as it is, for inspection
                     --restore=<DIR>    Go on from a snapshot instead of booting (Firecracker)
                      --trace=<FILE>    Write the run's phases and hooks as a Chrome trace
+                       -d, --detach    Return when the VM is running, and print its name; its supervisor goes on
+          --supervise=<banger|none>    none: leave no process of banger; stop, rm and sweep clean up
                              --json    Print the result as JSON instead of the guest's console
                           --verbose    Tell more, and show the stack of an error
                             --quiet    Print only warnings and errors
@@ -97,15 +108,17 @@ test("each command has its help", () => {
 
     OPTIONS
 
-           --vmm    Print the VMM's own messages instead
-        --events    Print the VM's events instead, as JSON lines
-       --verbose    Tell more, and show the stack of an error
-         --quiet    Print only warnings and errors
-      -h, --help    Show this help
+      -f, --follow    Go on with what comes, until the VM's end
+             --vmm    Print the VMM's own messages instead
+          --events    Print the VM's events instead, as JSON lines
+      --supervisor    Print what its detached supervisor said instead
+         --verbose    Tell more, and show the stack of an error
+           --quiet    Print only warnings and errors
+        -h, --help    Show this help
     "
   `)
   expect(cli("rm", "--help").stdout).toMatchInlineSnapshot(`
-    "Remove a VM that has ended, with its logs (banger rm)
+    "Remove VMs that have ended, with their logs (banger rm)
 
     USAGE banger rm [OPTIONS] <VM>
 

@@ -26,6 +26,7 @@ test.each([
 test("words after -- are the plugin's, whatever they look like", () => {
   expect(parse("a.ts", "--", "--help", "-j", "--", "x")).toEqual({
     values: { file: "a.ts" },
+    more: [],
     rest: ["--help", "-j", "--", "x"],
   })
 })

@@ -15,7 +15,7 @@ import { openDatabase } from "../../src/state/database.ts"
 import { type Resource, readHandles } from "../../src/state/handles.ts"
 import { takeLock } from "../../src/state/lock.ts"
 import { vmLayout } from "../../src/state/places.ts"
-import { changeState, getRecord, insertRecord, listRecords, mirroredJournal } from "../../src/state/records.ts"
+import { changeState, getRecord, insertRecord, listRecords, mirrored } from "../../src/state/records.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -25,7 +25,16 @@ function leftover(id = "vm-1", state: "failed" | undefined = undefined) {
   const where = { state: directory.path, runtime: join(directory.path, "run") }
   const db = openDatabase(directory.path)
   const layout = vmLayout(where, id)
-  insertRecord(db, { id, name: id, vmm: "qemu", boot_id: "b", plugin_path: "/p", plugin_sha256: "s", spec: "{}" })
+  insertRecord(db, {
+    id,
+    name: id,
+    vmm: "qemu",
+    boot_id: readBootId(),
+    plugin_path: "/p",
+    plugin_sha256: "s",
+    spec: "{}",
+    request: "{}",
+  })
   if (state !== undefined) changeState(db, id, state)
   for (const dir of [layout.dir, layout.stage, layout.runtime]) mkdirSync(dir, { recursive: true })
   writeFileSync(join(layout.stage, "job.sh"), "x")
@@ -39,6 +48,9 @@ function leftover(id = "vm-1", state: "failed" | undefined = undefined) {
 const unexpected = (text: string) => {
   throw new Error(`warned: ${text}`)
 }
+
+/** Finishing a VM tells that the plugin of these is not there. */
+const silent = { debug() {}, info() {}, warn() {}, error() {} }
 
 function startVmm({ layout, journal }: ReturnType<typeof leftover>): Child {
   journal.acquire({ kind: "process", identity: null })
@@ -56,8 +68,8 @@ function startVmm({ layout, journal }: ReturnType<typeof leftover>): Child {
 
 test("the journal is on disk and on the record before anything else can happen", () => {
   const { db, layout, journal, id } = leftover()
-  expect(readHandles(layout.handles)).toEqual(journal.resources)
-  expect(mirroredJournal(getRecord(db, id))).toEqual(journal.resources)
+  expect(readHandles(layout.handles)).toEqual({ is: "good", generation: 1, journal: journal.resources })
+  expect(mirrored(getRecord(db, id))).toEqual({ generation: 1, journal: journal.resources })
 })
 
 test("everything is released, proven gone, and only then struck; doing it again is fine", async () => {
@@ -66,7 +78,7 @@ test("everything is released, proven gone, and only then struck; doing it again 
   expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
   expect((await child.exited).signal).toBe("SIGKILL")
   expect([vm.layout.stage, vm.layout.runtime].map(existsSync)).toEqual([false, false])
-  expect(readHandles(vm.layout.handles)).toEqual([])
+  expect(readHandles(vm.layout.handles)).toMatchObject({ is: "good", journal: [] })
   expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
 })
 
@@ -95,8 +107,8 @@ test("a VMM that was started but not written down is found, refused without forc
   const vm = leftover()
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: null })
-  expect(() => removeVm(vm, vm.id, false, unexpected)).toThrow(`still runs as process ${child.identity.pid}`)
-  removeVm(vm, vm.id, true, unexpected)
+  await expect(removeVm(vm, vm.id, false, silent)).rejects.toThrow(`still runs as process ${child.identity.pid}`)
+  await removeVm(vm, vm.id, true, silent)
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
 })
@@ -108,7 +120,7 @@ test("a VMM not written down is looked for only in the namespace that it was sta
   expect(entry).toEqual({ kind: "process", identity: null, pidNamespace: ownNamespace("pid") ?? "" })
   vm.journal.refine({ kind: "process", identity: null, pidNamespace: "0:4:1" })
   for (const force of [false, true]) {
-    const error = thrownBy(() => removeVm(vm, vm.id, force, unexpected))
+    const error = await removeVm(vm, vm.id, force, silent).catch((error: unknown) => error)
     expect(error).toMatchObject({
       message: expect.stringContaining("cannot tell whether vm-1 runs: it was started in another PID namespace"),
       hint: "do this in the container that the VM was started in",
@@ -122,7 +134,7 @@ test("when it cannot be told whose a process is, rm says what to do about it, an
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: { ...child.identity, uid: child.identity.uid + 1 } })
   for (const force of [false, true]) {
-    const error = thrownBy(() => removeVm(vm, vm.id, force, unexpected))
+    const error = await removeVm(vm, vm.id, force, silent).catch((error: unknown) => error)
     expect(error).toMatchObject({
       message: expect.stringContaining(`cannot tell whether process ${child.identity.pid} is this VM`),
       hint: expect.stringContaining(`kill -9 ${child.identity.pid}`),
@@ -135,13 +147,14 @@ test("when it cannot be told whose a process is, rm says what to do about it, an
 test("rm refuses what runs, what another holds, and what it cannot read; -f kills first", async () => {
   const vm = leftover()
   const child = startVmm(vm)
-  expect(() => removeVm(vm, vm.id, false, unexpected)).toThrow(`still runs as process ${child.identity.pid}`)
+  await expect(removeVm(vm, vm.id, false, silent)).rejects.toThrow(`still runs as process ${child.identity.pid}`)
   const lock = takeLock(vm.layout.lock)
-  expect(() => removeVm(vm, vm.id, true, unexpected)).toThrow("is in the hands of another banger")
+  await expect(removeVm(vm, vm.id, false, silent)).rejects.toThrow("is in the hands of another banger")
   closeSync(lock ?? -1)
   writeFileSync(vm.layout.handles, "{")
+  writeFileSync(`${vm.layout.handles}.prev`, "")
   vm.db.query("update vms set handles = '{'").run()
-  expect(() => removeVm(vm, vm.id, true, unexpected)).toThrow("can be read; nothing was removed")
+  await expect(removeVm(vm, vm.id, true, silent)).rejects.toThrow("can be read; nothing was removed")
   expect(existsSync(vm.layout.stage)).toBe(true)
   const journal: Resource[] = [
     { kind: "stage", path: vm.layout.stage },
@@ -149,18 +162,18 @@ test("rm refuses what runs, what another holds, and what it cannot read; -f kill
     { kind: "process", identity: child.identity },
   ]
   vm.db.query("update vms set handles = ?").run(JSON.stringify(journal))
-  removeVm(vm, vm.id, true, unexpected)
+  await removeVm(vm, vm.id, true, silent)
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
 })
 
-test("a VM cut short as it was made or removed, with a record and no directory, can be removed", () => {
+test("a VM cut short as it was made or removed, with a record and no directory, can be removed", async () => {
   const vm = leftover()
   releaseAll(vm.journal, vm.layout, unexpected)
   rmSync(vm.layout.dir, { recursive: true })
   expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
-  removeVm(vm, vm.id, true, unexpected)
+  await removeVm(vm, vm.id, true, silent)
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
 })
@@ -222,14 +235,6 @@ test("a VM whose supervisor is stuck is ended from its journal alone", async () 
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(getRecord(vm.db, vm.id)).toMatchObject({ state: "failed", handles: "[]" })
 })
-
-function thrownBy(work: () => unknown): unknown {
-  try {
-    work()
-  } catch (error) {
-    return error
-  }
-}
 
 function readBootId(): string {
   return readFileSync("/proc/sys/kernel/random/boot_id", "ascii").trim()

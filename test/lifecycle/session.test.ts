@@ -14,6 +14,7 @@ const source = { path: "/p.ts", text: "" }
 const prepared = {
   loaded: { source, sha256: "s", spec: {}, hooks: [], uses: [] },
   spec: { ...parseSpec({ kernel: "/k" }, source), name: "vm" },
+  written: { kernel: "/k", name: "vm" },
 }
 
 function place() {

@@ -19,5 +19,6 @@ export const same: { readonly [Field in keyof Required<SpecInput>]: Same<Spec[Fi
   limits: true,
   timeouts: true,
   console: true,
+  restart: true,
 }
 export const noField: Same<keyof Spec, keyof SpecInput> = true

@@ -10,7 +10,7 @@ import {
   getRecord,
   insertRecord,
   listRecords,
-  mirroredJournal,
+  mirrored,
   mirrorJournal,
 } from "../../src/state/records.ts"
 import { TRANSITIONS, type VmState } from "../../src/state/vmState.ts"
@@ -25,6 +25,7 @@ const record = (id: string, name: string) => ({
   plugin_path: "/p",
   plugin_sha256: "s",
   spec: "{}",
+  request: "{}",
 })
 
 test("the database is its owner's alone and survives being opened again", () => {
@@ -111,10 +112,11 @@ test("a VM is found by id, by name, or by the beginning of an id", () => {
 test("the journal's mirror is read back, and one that is damaged is not believed", () => {
   const db = openDatabase(directory.path)
   insertRecord(db, record("a-1", "a"))
-  mirrorJournal(db, "a-1", [{ kind: "stage", path: "/x" }])
-  expect(mirroredJournal(getRecord(db, "a-1"))).toEqual([{ kind: "stage", path: "/x" }])
+  const journal = { generation: 3, journal: [{ kind: "stage", path: "/x" }] } as const
+  mirrorJournal(db, "a-1", journal)
+  expect(mirrored(getRecord(db, "a-1"))).toEqual({ ...journal, journal: [...journal.journal] })
   for (const bad of ["", "{", '[{"kind":"disk"}]', '[{"kind":"stage","path":1}]', "null"]) {
     db.query("update vms set handles = ? where id = 'a-1'").run(bad)
-    expect(mirroredJournal(getRecord(db, "a-1"))).toBeUndefined()
+    expect(mirrored(getRecord(db, "a-1"))).toBeUndefined()
   }
 })

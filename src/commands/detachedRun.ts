@@ -1,0 +1,11 @@
+import { type Command, text } from "./command.ts"
+import { runArgs, runAs } from "./run.ts"
+
+/** What `banger run --detach` goes on as. */
+const command: Command = {
+  meta: { name: "__run", description: "Supervise a VM without a terminal" },
+  args: { ...runArgs, log: { type: "string", description: "Where messages go" } },
+  takesRest: true,
+  run: (invocation) => runAs(invocation, "detached", text(invocation.values, "log")),
+}
+export default command

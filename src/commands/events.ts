@@ -1,0 +1,23 @@
+import { eventsOf } from "../lifecycle/events.ts"
+import { openState } from "../lifecycle/session.ts"
+import { EXIT } from "../terms/failure.ts"
+import { type Command, text } from "./command.ts"
+import { untilInterrupted } from "./untilInterrupted.ts"
+
+const command: Command = {
+  meta: { name: "events", description: "Print what happened to VMs, as JSON lines" },
+  args: {
+    vm: { type: "positional", required: false, description: "Only of this VM: name, id, or the beginning of an id" },
+    follow: { type: "boolean", alias: "f", description: "Go on with what happens, until interrupted" },
+  },
+  async run({ values, output }) {
+    const state = openState()
+    const events = eventsOf(state, text(values, "vm"))
+    state.db.close()
+    for (const line of events.past) output.print(line)
+    if (values.follow !== true) return EXIT.ok
+    events.follow((line) => output.print(line))
+    return untilInterrupted()
+  },
+}
+export default command

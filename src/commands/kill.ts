@@ -1,0 +1,23 @@
+import { openState } from "../lifecycle/session.ts"
+import { stopVm } from "../lifecycle/stopVm.ts"
+import { type Command, vmArg, vmsOf } from "./command.ts"
+import { forEach } from "./forEach.ts"
+
+const command: Command = {
+  meta: { name: "kill", description: "End VMs at once, without asking their guests" },
+  args: { vm: vmArg },
+  takesMany: true,
+  async run(invocation) {
+    const { output } = invocation
+    const state = openState()
+    try {
+      return await forEach(vmsOf(invocation), output.log, async (vm) => {
+        const { name, id } = await stopVm(state, vm, { action: "kill" }, output.log)
+        output.log.info(`${name} (${id}) has ended`)
+      })
+    } finally {
+      state.db.close()
+    }
+  },
+}
+export default command

@@ -1,0 +1,82 @@
+import { type Listed, listVms, stateWords } from "../lifecycle/list.ts"
+import { recoverAll } from "../lifecycle/recover.ts"
+import { openState } from "../lifecycle/session.ts"
+import { EXIT } from "../terms/failure.ts"
+import { formatDuration } from "../terms/quantity.ts"
+import type { Command, Output } from "./command.ts"
+import { table } from "./table.ts"
+import { untilInterrupted } from "./untilInterrupted.ts"
+
+/** `--watch` looks this often, in milliseconds. */
+const CADENCE = 1000
+
+const command: Command = {
+  meta: { name: "ps", description: "List VMs, with what is proven of each now" },
+  args: {
+    all: { type: "boolean", alias: "a", description: "Also those that have ended" },
+    json: { type: "boolean", description: "Print them as JSON" },
+    watch: { type: "boolean", alias: "w", description: "Print the list again when it changes, until interrupted" },
+    reconcile: { type: "boolean", description: "First finish VMs that are dead and whose banger is gone" },
+  },
+  async run({ values, output }) {
+    const state = openState()
+    const show = () => render(listVms(state, values.all === true), values.json === true)
+    try {
+      if (values.reconcile === true) await recoverAll(state, output.log)
+      if (values.watch !== true) {
+        const vms = listVms(state, values.all === true)
+        print(render(vms, values.json === true), output)
+        tellTroubles(vms, output)
+        return vms.some(({ truth }) => truth === "cannot tell") ? EXIT.failed : EXIT.ok
+      }
+      return await watch(show, output)
+    } finally {
+      state.db.close()
+    }
+  },
+}
+export default command
+
+// --- internal ---
+
+function render(vms: readonly Listed[], json: boolean): string {
+  if (json) return JSON.stringify(vms, null, 2)
+  const rows = vms.map((vm) => [
+    vm.name,
+    vm.id,
+    stateWords(vm),
+    vm.vmm,
+    vm.pid === undefined ? "-" : String(vm.pid),
+    age(vm),
+  ])
+  return table(["NAME", "ID", "STATE", "VMM", "PID", "FOR"], rows)
+}
+
+/** How long it has been running, or ended. */
+function age({ createdAt, runningAt, endedAt }: Listed): string {
+  return formatDuration(Math.max(0, Date.now() - (endedAt ?? runningAt ?? createdAt)))
+}
+
+function print(text: string, output: Output): void {
+  if (text !== "") output.print(text)
+}
+
+/** What a state alone does not tell, and the command that mends it. */
+function tellTroubles(vms: readonly Listed[], { log }: Output): void {
+  for (const { name, id, why, hint } of vms)
+    if (why !== undefined) log.warn(`${name} (${id}): ${why}${hint === undefined ? "" : `: ${hint}`}`)
+}
+
+/** On a terminal the list takes the place of the one before. */
+function watch(show: () => string, output: Output): Promise<never> {
+  let last: string | undefined
+  const look = () => {
+    const text = show()
+    if (text === last) return
+    last = text
+    output.print(process.stdout.isTTY ? `\x1b[H\x1b[2J${text}` : text)
+  }
+  look()
+  setInterval(look, CADENCE)
+  return untilInterrupted()
+}

@@ -1,0 +1,114 @@
+import { closeSync, openSync, writeSync } from "node:fs"
+import { O } from "../linux/constants.ts"
+import { errorCode } from "../linux/errors.ts"
+import { inForeground } from "../linux/terminal.ts"
+import { vmLayout } from "../state/places.ts"
+import { findRecord, getRecord } from "../state/records.ts"
+import { isFinal } from "../state/vmState.ts"
+import { usage } from "../terms/failure.ts"
+import { awaitChange } from "./awaitChange.ts"
+import { detach } from "./detach.ts"
+import { followConsole } from "./followConsole.ts"
+import { look } from "./list.ts"
+import type { Report } from "./report.ts"
+import type { State } from "./session.ts"
+
+const STDIN = 0
+
+/** So much of what was said before is shown, in bytes. */
+const TAIL = 2048
+
+/** Where the guest has not read its keys they are offered again after this many milliseconds. */
+const SLOW_GUEST_WAIT = 20
+
+/** How attaching ended. */
+export type Attached = "detached" | "ended"
+
+/**
+ * Connects standard input and `show` to a VM's serial console until the detach key is typed, `stop` is aborted, or the VM
+ * has ended. From a terminal every other key goes to the guest, Ctrl-C too. A VM without a supervisor gets one.
+ */
+export async function attachVm(
+  state: State,
+  reference: string,
+  detachKey: number,
+  show: (chunk: Uint8Array) => void,
+  report: Report,
+  stop: AbortSignal,
+): Promise<Attached> {
+  const record = findRecord(state.db, reference)
+  if (isFinal(record.state)) throw usage(`${record.name} has ended`, `to see what it said: banger logs ${record.id}`)
+  const layout = vmLayout(state.where, record.id)
+  await ensureSupervisor(state, record.id, report)
+  const over = new AbortController()
+  const either = AbortSignal.any([stop, over.signal])
+  const console = followConsole(layout.consoleLog, TAIL, show)
+  const disconnect = connectInput(layout.consoleInput, detachKey, () => over.abort())
+  try {
+    while (!either.aborted) {
+      if (isFinal(getRecord(state.db, record.id).state)) return "ended"
+      await awaitChange(layout, either)
+    }
+    return "detached"
+  } finally {
+    disconnect()
+    console.drain()
+    console.close()
+  }
+}
+
+/** The byte that a key makes with Ctrl: `ctrl-]` is 29. Throws a usage failure for anything else. */
+export function controlKey(text: string): number {
+  const [, key] = /^ctrl-([a-z@[\]\\^_])$/i.exec(text) ?? []
+  if (key !== undefined) return key.toUpperCase().charCodeAt(0) & 0x1f
+  throw usage(`${text} is no key with Ctrl`, "give one like ctrl-] or ctrl-p")
+}
+
+// --- internal ---
+
+async function ensureSupervisor(state: State, id: string, report: Report): Promise<void> {
+  if (look(state, getRecord(state.db, id)).supervisor !== undefined) return
+  report.info(`${id} has no supervisor: starting one`)
+  await detach("__supervise", [id], (line) => report.info(line))
+}
+
+function connectInput(fifo: string, detachKey: number, onDetach: () => void): () => void {
+  const { stdin } = process
+  const terminal = stdin.isTTY && inForeground(STDIN)
+  const fd = openSync(fifo, O.RDWR | O.NONBLOCK)
+  const onKeys = (keys: Uint8Array) => {
+    const at = terminal ? keys.indexOf(detachKey) : -1
+    const typed = at === -1 ? keys : keys.subarray(0, at)
+    stdin.pause()
+    send(fd, typed).then(
+      () => (at === -1 ? stdin.resume() : onDetach()),
+      // The VM has gone, and its end is told elsewhere.
+      () => {},
+    )
+  }
+  if (terminal) stdin.setRawMode(true)
+  stdin.on("data", onKeys)
+  stdin.on("error", () => {})
+  stdin.resume()
+  return () => {
+    stdin.off("data", onKeys)
+    stdin.pause()
+    closeSync(fd)
+    try {
+      if (terminal && inForeground(STDIN)) stdin.setRawMode(false)
+    } catch {
+      // Nobody can be left with a terminal in raw mode that is not there.
+    }
+  }
+}
+
+async function send(fd: number, keys: Uint8Array): Promise<void> {
+  for (let rest = keys; rest.length > 0; ) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest))
+    } catch (error) {
+      if (errorCode(error) !== "EAGAIN") throw error
+      await Bun.sleep(SLOW_GUEST_WAIT)
+    }
+  }
+}

@@ -1,0 +1,112 @@
+import { closeSync, mkdirSync } from "node:fs"
+import { join } from "node:path"
+import * as v from "valibot"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
+import { errorCode } from "../linux/errors.ts"
+import { openAt, replaceDescriptor, unlinkAt, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
+import { writeFor, writerTo } from "../linux/writer.ts"
+import { EXIT } from "../terms/failure.ts"
+import { followLines } from "./followLines.ts"
+import { selfArgv } from "./self.ts"
+import { openState, ownEnvironment } from "./session.ts"
+
+const bootedSchema = v.object({
+  id: v.string(),
+  name: v.string(),
+  vmm: v.string(),
+  pid: v.optional(v.number()),
+  dir: v.string(),
+})
+
+/** A VM that is running, in the words of `banger run --detach --json`. */
+export type DetachedVm = v.InferOutput<typeof bootedSchema>
+
+const STDOUT = 1
+const STDERR = 2
+
+/**
+ * Starts a banger in a session of its own that goes on when this one has ended, and waits until its VM is running.
+ * What it says until then is passed on to `say`, line by line. It has no descriptor of the caller's, so that nobody who
+ * reads this process's output waits for it. Returns the exit code of one that ended before.
+ */
+export async function detach(
+  command: "__run" | "__supervise",
+  words: readonly string[],
+  say: (line: string) => void,
+): Promise<DetachedVm | number> {
+  const log = newLog()
+  const child = Bun.spawn([...selfArgv(), command, "--log", log.path, ...words], {
+    stdio: ["ignore", "pipe", log.fd],
+    detached: true,
+    env: ownEnvironment(),
+  })
+  closeSync(log.fd)
+  const forward = (name: NodeJS.Signals) => child.kill(name)
+  for (const name of FORWARDED) process.on(name, forward)
+  const lines = followLines(log.path)
+  const stopWatching = lines.watch(() => lines.take().forEach(say))
+  try {
+    const booted = await firstLine(child.stdout)
+    if (booted !== undefined) {
+      child.unref()
+      return v.parse(v.pipe(v.string(), v.parseJson(), bootedSchema), booted)
+    }
+    await child.exited
+    return child.exitCode ?? EXIT.failed
+  } finally {
+    stopWatching()
+    lines.take().forEach(say)
+    for (const name of FORWARDED) process.off(name, forward)
+    removeLog(log.path)
+  }
+}
+
+/** In the detached banger: tells the one that waits that the VM is running, and lets go of it. */
+export function reportBooted(vm: DetachedVm): void {
+  try {
+    writeFor(STDOUT, writerTo(STDOUT), new TextEncoder().encode(`${JSON.stringify(vm)}\n`), PATIENCE)
+  } catch {
+    // Who waited has gone; the VM is running all the same.
+  }
+  replaceDescriptor(STDERR, STDOUT)
+}
+
+// --- internal ---
+
+const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const
+
+const PATIENCE = 2000
+
+/** A file beside the VMs' directories: it moves into its VM's, once there is one. */
+function newLog(): { path: string; fd: number } {
+  const state = openState()
+  state.db.close()
+  const vms = join(state.where.state, "vms")
+  mkdirSync(vms, { recursive: true, mode: 0o700 })
+  const path = join(vms, `.detached-${crypto.randomUUID()}.log`)
+  return { path, fd: openAt(AT_FDCWD, path, O.WRONLY | O.CREAT | O.EXCL | O.APPEND | O_NOFOLLOW, 0o600) }
+}
+
+function removeLog(path: string): void {
+  try {
+    withDescriptor(openAt(AT_FDCWD, join(path, ".."), O.PATH | O_DIRECTORY), (dir) =>
+      unlinkAt(dir, path.slice(path.lastIndexOf("/") + 1)),
+    )
+  } catch (error) {
+    // It has become the VM's.
+    if (errorCode(error) !== "ENOENT") throw error
+  }
+}
+
+/** Undefined when it ends without one. */
+async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string | undefined> {
+  const decoder = new TextDecoder()
+  let text = ""
+  for await (const chunk of stream) {
+    text += decoder.decode(chunk, { stream: true })
+    const end = text.indexOf("\n")
+    if (end !== -1) return text.slice(0, end)
+  }
+  return undefined
+}

@@ -1,0 +1,65 @@
+import { closeSync, fstatSync, openSync, readSync } from "node:fs"
+import { errorCode } from "../linux/errors.ts"
+import { keptFrom } from "../vmm/console.ts"
+import { watchFile } from "../vmm/watchFile.ts"
+
+const CHUNK = 64 * 1024
+
+/** A console as it grows. */
+export interface Shown {
+  /** Shows what is there now. */
+  drain(): void
+  close(): void
+}
+
+/**
+ * Shows a VM's console from `tail` bytes before its end on (all that is kept of it, when undefined), and what comes.
+ * The very file is held: at the VM's end a shorter one may take its place.
+ */
+export function followConsole(path: string, tail: number | undefined, show: (chunk: Uint8Array) => void): Shown {
+  let fd: number | undefined
+  let at = 0
+  const buffer = new Uint8Array(CHUNK)
+  const drain = () => {
+    if (fd === undefined) {
+      fd = opened(path)
+      if (fd === undefined) return
+      at = tail === undefined ? 0 : Math.max(0, sizeOf(fd) - tail)
+    }
+    for (;;) {
+      at = keptFrom(fd, at)
+      const count = readSync(fd, buffer, 0, CHUNK, at)
+      if (count === 0) return
+      at += count
+      show(buffer.slice(0, count))
+    }
+  }
+  drain()
+  const watcher = watchFile(path, () => {
+    drain()
+    return true
+  })
+  return {
+    drain,
+    close() {
+      watcher.close()
+      if (fd !== undefined) closeSync(fd)
+    },
+  }
+}
+
+// --- internal ---
+
+function opened(path: string): number | undefined {
+  try {
+    return openSync(path, "r")
+  } catch (error) {
+    // A VM that has not come to write anything yet.
+    if (errorCode(error) === "ENOENT") return undefined
+    throw error
+  }
+}
+
+function sizeOf(fd: number): number {
+  return fstatSync(fd).size
+}

@@ -1,0 +1,43 @@
+import { jailRoot } from "../jail/base.ts"
+import { errorCode } from "../linux/errors.ts"
+import { close, statPath } from "../linux/files.ts"
+import type { Resource } from "../state/handles.ts"
+import type { VmLayout } from "../state/places.ts"
+import { Failure, isFailure, joined } from "../terms/failure.ts"
+import { runningVmm } from "./runningVmm.ts"
+
+/** Looks again for each thing that a VM's journal named. Throws a failure that names those which are still there. */
+export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): void {
+  const left = resources.map((resource) => stillThere(resource, layout)).filter((failure) => failure !== undefined)
+  if (left.length > 0) throw joined(layout.id, left)
+}
+
+// --- internal ---
+
+function stillThere(resource: Resource, layout: VmLayout): Failure | undefined {
+  const hint = `to try again: banger rm ${layout.id}`
+  if (resource.kind !== "process") {
+    const path =
+      resource.kind === "jail" ? jailRoot({ base: layout.jails, vmm: resource.vmm, id: layout.id }) : resource.path
+    return exists(path) ? new Failure(`${path} is still there`, { hint }) : undefined
+  }
+  try {
+    const running = runningVmm(resource, layout)
+    for (const { pidfd } of running) close(pidfd)
+    const pids = running.map(({ pid }) => pid).join(", ")
+    return running.length === 0 ? undefined : new Failure(`process ${pids} still runs`, { hint })
+  } catch (error) {
+    if (isFailure(error)) return error
+    throw error
+  }
+}
+
+function exists(path: string): boolean {
+  try {
+    statPath(path)
+    return true
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false
+    throw error
+  }
+}

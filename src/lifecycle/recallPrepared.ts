@@ -1,0 +1,53 @@
+import * as v from "valibot"
+import { parseSpec } from "../plugin/definition.ts"
+import { loadPlugin } from "../plugin/load.ts"
+import { trustOf } from "../plugin/trust.ts"
+import type { VmRecord } from "../state/records.ts"
+import { inOneLine, isFailure, reason } from "../terms/failure.ts"
+import { nameFromFile, type Prepared } from "./prepare.ts"
+import type { Report } from "./report.ts"
+import { requestSchema, type VmRequest } from "./session.ts"
+
+/** How a VM was asked for; what cannot be read is left out. */
+export function requestOf(record: VmRecord): VmRequest {
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), requestSchema), record.request)
+  return parsed.success ? parsed.output : { args: [], supervised: true }
+}
+
+/**
+ * What a VM on record was made of: its spec, and its plugin's hooks, when the file is still the very one. Where it is not,
+ * or cannot be loaded, that is reported, and there are no hooks: the VM is cleaned up all the same.
+ */
+export async function recallPrepared(record: VmRecord, withHooks: boolean, report: Report): Promise<Prepared> {
+  const source = { path: record.plugin_path, text: "" }
+  const known = { source, spec: {}, hooks: [], sha256: record.plugin_sha256 }
+  const loaded = withHooks ? await reload(record, report) : undefined
+  const written = specOf(record, report)
+  const { kernel, ...spec } = parseSpec(written, source)
+  return { loaded: loaded ?? known, spec: { ...spec, kernel, name: record.name }, written }
+}
+
+// --- internal ---
+
+async function reload(record: VmRecord, report: Report): Promise<Prepared["loaded"] | undefined> {
+  const trust = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
+  try {
+    return await loadPlugin(record.plugin_path, trust, record.plugin_sha256)
+  } catch (error) {
+    const why = isFailure(error) ? inOneLine(error) : reason(error)
+    report.warn(`its hooks are not run: ${why}`)
+    return undefined
+  }
+}
+
+/** A record of another version may hold what cannot be read: then the defaults must do, of which only limits matter here. */
+function specOf(record: VmRecord, report: Report): Readonly<Record<string, unknown>> {
+  try {
+    const spec: unknown = JSON.parse(record.spec)
+    parseSpec(spec, { path: record.plugin_path, text: "" })
+    return spec as Readonly<Record<string, unknown>>
+  } catch (error) {
+    report.warn(`its spec on record cannot be read (${reason(error)}): its own time limits do not hold`)
+    return { name: nameFromFile(record.plugin_path), kernel: "/" }
+  }
+}

@@ -1,0 +1,50 @@
+import { renameFile } from "../state/atomic.ts"
+import { findRecord } from "../state/records.ts"
+import { isFinal } from "../state/vmState.ts"
+import { Failure, usage } from "../terms/failure.ts"
+import type { DetachedVm } from "./detach.ts"
+import { look } from "./list.ts"
+import { prefixed, type Report } from "./report.ts"
+import type { Ended } from "./result.ts"
+import type { State } from "./session.ts"
+import { hold, takeOver } from "./takeOver.ts"
+import { withTools } from "./tools.ts"
+
+/** How supervising ended. */
+export interface Supervised extends Ended {
+  readonly interrupted: number | undefined
+}
+
+/**
+ * Takes a running VM over whose supervisor is gone, and watches over it to its end as `banger run` does. `onReady` is
+ * called when it is in this process's hands; `log`, a file of this process's messages, becomes the VM's. Throws a failure when another banger has it, or it has ended.
+ */
+export async function superviseVm(
+  state: State,
+  reference: string,
+  report: Report,
+  log: string | undefined,
+  onReady: (vm: DetachedVm) => void,
+): Promise<Supervised> {
+  const { id, name } = findRecord(state.db, reference)
+  const held = hold(state, id, "supervise")
+  if (held === undefined) throw new Failure(`${name} (${id}) has a supervisor, or another banger is at it`)
+  if (held === "gone" || isFinal(held.record.state)) {
+    if (held !== "gone") held.lock.release()
+    throw usage(`${name} (${id}) has ended`)
+  }
+  const { layout, record } = held
+  const { dir } = layout
+  const { pid } = look(state, record)
+  const ready = () => onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
+  if (log !== undefined) renameFile(log, layout.supervisorLog)
+  try {
+    return await withTools(prefixed(report, name), async (tools) => {
+      const taken = await takeOver(state, held, { watch: { onBooted: ready } }, tools)
+      if (typeof taken !== "object") throw usage(`${name} (${id}) has ended`)
+      return { id, name, dir, interrupted: tools.interrupts.exitCode(), ...taken }
+    })
+  } finally {
+    held.lock.release()
+  }
+}

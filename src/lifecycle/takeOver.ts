@@ -1,0 +1,186 @@
+import { jailRoot } from "../jail/base.ts"
+import { close } from "../linux/files.ts"
+import { killProcess } from "../process/kill.ts"
+import type { Resource } from "../state/handles.ts"
+import { type VmLayout, vmLayout } from "../state/places.ts"
+import { type Recalled, recall, setAside } from "../state/recall.ts"
+import { getRecord, noteRestart, type VmRecord } from "../state/records.ts"
+import { isFinal } from "../state/vmState.ts"
+import { Failure, joined } from "../terms/failure.ts"
+import { firecracker } from "../vmm/firecracker.ts"
+import { qemu } from "../vmm/qemu.ts"
+import type { Vmm } from "../vmm/vmm.ts"
+import { adoptMachine } from "./adopt.ts"
+import { lost, neverStarted } from "./exit.ts"
+import { finish } from "./finish.ts"
+import { openJournal } from "./journal.ts"
+import type { Machine } from "./machine.ts"
+import { recallPrepared, requestOf } from "./recallPrepared.ts"
+import { releaseAll } from "./release.ts"
+import { removeDirectory } from "./removeDirectory.ts"
+import type { Report } from "./report.ts"
+import { resumeSession, type State } from "./session.ts"
+import type { StopRequest } from "./stopRequest.ts"
+import { type Care, type Outcome, surroundings } from "./supervise.ts"
+import type { Tools } from "./tools.ts"
+import { truthOfVm, undecided, type VmTruth } from "./truth.ts"
+import { type Live, stopLive, untilEnd } from "./untilEnd.ts"
+import { lockVm, type VmLock } from "./vmLock.ts"
+
+/** A VM whose lock this process has, and its record as it was read under it. */
+export interface Held {
+  readonly record: VmRecord
+  readonly layout: VmLayout
+  readonly lock: VmLock
+}
+
+/** What is wanted of a VM whose supervisor is gone: to finish it if it is dead, to watch over it, or to stop it. */
+export type Wish = "recover" | { watch: Pick<Care, "onBooted"> } | { stop: StopRequest }
+
+/** How taking over went: the VM runs on, had ended before, or has ended now. */
+export type Taken = "alive" | "final" | Outcome
+
+/** Takes a VM's lock and reads its record; undefined when another process has the lock, "gone" when there is no such VM. */
+export function hold(state: State, id: string, doing: "supervise" | "finish"): Held | "gone" | undefined {
+  const layout = vmLayout(state.where, id)
+  if (!exists(state, id)) return "gone"
+  const lock = lockVm(layout, doing)
+  if (lock === undefined) return undefined
+  try {
+    return { record: getRecord(state.db, id), layout, lock }
+  } catch (error) {
+    const gone = !exists(state, id)
+    // Somebody removed it between the two looks; its directory, made anew for the lock, is of nobody.
+    if (gone) removeDirectory(layout.dir)
+    lock.release()
+    if (gone) return "gone"
+    throw error
+  }
+}
+
+/**
+ * Goes on with a VM whose supervisor is gone, as its journal tells. Dead: postStop hooks, release, final state. Alive:
+ * its handles are mended, and what is wished for is done. Throws a failure, with nothing changed, when it cannot be
+ * told. The caller holds the VM's lock, and lets go of it.
+ */
+export async function takeOver(state: State, held: Held, wish: Wish, tools: Tools): Promise<Taken> {
+  const { record, layout, lock } = held
+  const recalled = recall(record, layout.handles)
+  for (const trouble of recalled.troubles) tools.report.warn(`${record.name}: ${trouble}`)
+  if (isFinal(record.state)) return releaseRest(state, held, recalled, tools.report)
+  const truth = truthOfVm(record, layout, recalled.journal)
+  if (truth.is === "cannot tell") throw undecided(record, truth)
+  setAside(layout.handles)
+  const session = resumeSession(state, layout, lock, record.state, recalled)
+  // Before anything is done it is known that what is done can be written down.
+  session.journal.mend()
+  if (truth.is === "alive" && record.state === "running" && wish === "recover") {
+    close(truth.pidfd)
+    return "alive"
+  }
+  const prepared = await recallPrepared(record, needsHooks(record, truth), tools.report)
+  const live: Live = { machine: undefined, gone: false, requested: false, dir: stageOf(layout, recalled.journal) }
+  const care: Care = {
+    ...tools,
+    prepared,
+    session,
+    vmm: vmmOf(record),
+    args: requestOf(record).args,
+    keepOnFailure: false,
+    leave: false,
+    onRunning: () => () => {},
+    onBooted: typeof wish === "object" && "watch" in wish ? wish.watch.onBooted : () => {},
+  }
+  // What fails here leaves a VM that runs as it is.
+  live.machine = await machineOf(care, truth, recalled)
+  live.machine?.gone.then(() => {
+    live.gone = true
+  })
+  tools.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, json: false })
+  const failed = await (live.machine === undefined ? settle(care, live, truth) : run(care, live, wish, record))
+  return finish(care, surroundings(care, live), live, failed)
+}
+
+// --- internal ---
+
+type Known = Exclude<VmTruth, { is: "cannot tell" }>
+
+/** The VM as it runs, if it came to do so before its supervisor was ended. */
+async function machineOf(care: Care, truth: Known, { journal }: Recalled): Promise<Machine | undefined> {
+  const { state, layout } = care.session
+  if (truth.is === "dead" || truth.identity === null || (state !== "running" && state !== "stopping")) return undefined
+  const { pidfd, identity } = truth
+  const consoleLimit = care.prepared.spec.console.limit
+  const machine = await adoptMachine({
+    ...{ vmm: care.vmm, layout, resources: journal, identity, pidfd, consoleLimit, report: care.report },
+  })
+  care.watchdog.noteEnd("started")
+  return machine
+}
+
+/** What is known of the end of a VM that nobody watched. Returns why it has failed, when it never came to run. */
+async function settle(care: Care, live: Live, truth: Known): Promise<Failure | undefined> {
+  const { session } = care
+  if (truth.is === "alive") {
+    killProcess(truth.pid, truth.pidfd, KILL_WAIT)
+    close(truth.pidfd)
+  }
+  live.gone = true
+  if (session.state !== "running" && session.state !== "stopping") {
+    const why = `banger was ended while it started the VM (${session.state})`
+    live.lost = neverStarted(why)
+    return new Failure(why)
+  }
+  live.requested = session.state === "stopping"
+  live.lost = lost(session.layout, live.requested)
+  if (session.state === "running") session.enter("stopping")
+  return undefined
+}
+
+const KILL_WAIT = 10_000
+
+async function run(care: Care, live: Live, wish: Wish, record: VmRecord): Promise<Failure | undefined> {
+  const { machine } = live
+  if (machine === undefined) return undefined
+  const around = surroundings(care, live)
+  try {
+    if (typeof wish === "object" && "watch" in wish && care.session.state === "running") {
+      await untilEnd(care, around, live, { runningAt: record.running_at ?? record.created_at })
+    } else
+      await stopLive(care, around, live, machine, typeof wish === "object" && "stop" in wish ? wish.stop : undefined)
+    return undefined
+  } catch (error) {
+    return error instanceof Failure ? error : new Failure(String(error), { cause: error })
+  }
+}
+
+/** A VM that has ended may hold what could not be released then. */
+function releaseRest(state: State, { record, layout }: Held, recalled: Recalled, report: Report): "final" {
+  if (record.restart_at !== null) noteRestart(state.db, record.id, null)
+  if (recalled.journal.length === 0 || record.kept === 1) return "final"
+  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, recalled), layout, report.warn)
+  if (failures.length > 0) throw joined(record.id, failures)
+  return "final"
+}
+
+function needsHooks(record: VmRecord, truth: VmTruth): boolean {
+  const { postStop } = requestOf(record)
+  return truth.is === "alive" || postStop === undefined || postStop > record.post_stop_done
+}
+
+function stageOf(layout: VmLayout, resources: readonly Resource[]): string {
+  const jail = resources.find((resource) => resource.kind === "jail")
+  return jail === undefined ? layout.stage : jailRoot({ base: layout.jails, vmm: jail.vmm, id: layout.id })
+}
+
+function vmmOf({ vmm, id }: VmRecord): Vmm {
+  if (vmm === "qemu") return qemu
+  if (vmm === "firecracker") return firecracker
+  throw new Failure(`${id} runs on ${vmm}, which this banger does not know`, {
+    hint: "use the version that started it",
+  })
+}
+
+function exists({ db }: State, id: string): boolean {
+  return db.query("select 1 from vms where id = ?").get(id) !== null
+}

@@ -1,0 +1,55 @@
+import { containPlugin } from "./containment.ts"
+import { type Interrupts, watchInterrupts } from "./interrupts.ts"
+import type { Report } from "./report.ts"
+import type { HookRunner } from "./runHooks.ts"
+import { startTrace } from "./trace.ts"
+import { startWatchdog, type Watchdog } from "./watchdog.ts"
+
+/** What goes with running a VM's hooks, besides the VM. */
+export interface Tools extends Pick<HookRunner, "interrupts" | "trace" | "watchdog"> {
+  readonly report: Report
+}
+
+/** Runs work on one VM with its plugin's hooks: signals ask for its end, and plugin code is contained and watched. */
+export async function withTools<T>(report: Report, work: (tools: Tools) => Promise<T>): Promise<T> {
+  const interrupts = watchInterrupts((count) => {
+    if (count === 2) report.warn("stopping at once")
+  })
+  const watchdog = startWatchdog()
+  const release = containPlugin(interrupts)
+  try {
+    return await work({ interrupts, watchdog, trace: startTrace(), report })
+  } finally {
+    release()
+    watchdog.dispose()
+    interrupts.dispose()
+  }
+}
+
+/** For work on VMs without hooks: no code of a plugin can hold it up, and signals end this process as ever. */
+export function plainTools(report: Report): Tools {
+  return { interrupts: UNASKED, trace: startTrace(), watchdog: UNWATCHED, report }
+}
+
+// --- internal ---
+
+const never = new AbortController().signal
+
+const UNASKED: Interrupts = {
+  stop: never,
+  force: never,
+  next: () => never,
+  press() {},
+  fail() {},
+  failure: () => undefined,
+  exitCode: () => undefined,
+  dispose() {},
+}
+
+const UNWATCHED: Watchdog = {
+  guard: (_what, _limit, work) => work(),
+  protect() {},
+  noteEnd() {},
+  release() {},
+  dispose() {},
+}
