@@ -75,6 +75,7 @@ async function end(state: State, held: Held, force: boolean, tools: Tools): Prom
     if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
   } else {
     const journal = openJournal(state.db, record.id, layout.handles, recalled)
+    if (!isFinal(record.state)) tools.report.warn("it is ended without its hooks")
     const failures = releaseAll(journal, layout, tools.report.warn)
     if (failures.length > 0) throw joined(record.id, failures)
   }

@@ -28,6 +28,8 @@ export interface Ended {
 export interface Manner {
   /** The words before banger's own. */
   readonly through?: readonly string[]
+  /** False when those are a banger themselves. */
+  readonly self?: false
   readonly stdin?: number
   readonly stdout?: number
   readonly stderr?: number
@@ -40,7 +42,7 @@ export function start(
   env: Record<string, string> = {},
   manner: Manner = {},
 ): Running {
-  const child = Bun.spawn([...(manner.through ?? []), join(root, "dist/banger"), ...args], {
+  const child = Bun.spawn([...(manner.through ?? []), ...(manner.self === false ? [] : [join(root, "dist/banger")]), ...args], {
     stdin: manner.stdin ?? "ignore",
     stdout: manner.stdout ?? "pipe",
     stderr: manner.stderr ?? "pipe",
