@@ -1,7 +1,7 @@
 import { close } from "../linux/files.ts"
 import { vmLayout } from "../state/places.ts"
 import { recall } from "../state/recall.ts"
-import { listRecords, listUnfinished, type VmRecord } from "../state/records.ts"
+import { findById, listRecords, listUnfinished, type VmRecord } from "../state/records.ts"
 import { isFinal, type VmState } from "../state/vmState.ts"
 import { isFailure } from "../terms/failure.ts"
 import type { State } from "./session.ts"
@@ -39,18 +39,12 @@ export function listVms(state: State, all: boolean): readonly Listed[] {
 }
 
 /** One VM as it is now. */
-export function look(state: State, record: VmRecord): Listed {
-  const { id, name, vmm } = record
-  const supervisor = supervisorOf(state, record)
-  const known = isFinal(record.state) ? endedOf(record, supervisor) : truthOf(state, record, supervisor)
-  return {
-    ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path },
-    createdAt: record.created_at,
-    runningAt: record.running_at,
-    endedAt: record.ended_at,
-    restartAt: supervisor === undefined ? null : record.restart_at,
-    exit: record.exit === null ? null : JSON.parse(record.exit),
-  }
+export function look(state: State, record: VmRecord, tries = 3): Listed {
+  const looked = lookOnce(state, record)
+  if (looked.why === undefined || tries === 0) return looked
+  // What looks wrong may have changed between the two readings.
+  const fresh = findById(state.db, record.id)
+  return fresh === undefined || fresh.updated_at === record.updated_at ? looked : look(state, fresh, tries - 1)
 }
 
 /** The state in the words of a table. */
@@ -63,6 +57,20 @@ export function stateWords({ state, truth, supervisor, restartAt, why }: Listed)
 }
 
 // --- internal ---
+
+function lookOnce(state: State, record: VmRecord): Listed {
+  const { id, name, vmm } = record
+  const supervisor = supervisorOf(state, record)
+  const known = isFinal(record.state) ? endedOf(record, supervisor) : truthOf(state, record, supervisor)
+  return {
+    ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path },
+    createdAt: record.created_at,
+    runningAt: record.running_at,
+    endedAt: record.ended_at,
+    restartAt: supervisor === undefined ? null : record.restart_at,
+    exit: record.exit === null ? null : JSON.parse(record.exit),
+  }
+}
 
 type Known = Pick<Listed, "truth" | "why" | "hint" | "pid">
 

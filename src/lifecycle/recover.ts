@@ -90,11 +90,11 @@ function looked(
   record: VmRecord,
 ): { is: "alive" | "dead"; mend: boolean } | { is: "cannot tell"; why: string; hint: string | undefined } {
   const layout = vmLayout(state.where, record.id)
-  const { journal, troubles } = recall(record, layout.handles)
+  const { journal, whole } = recall(record, layout.handles)
   const truth = truthOfVm(record, layout, journal)
   if (truth.is === "cannot tell") return truth
   if (truth.is === "alive") close(truth.pidfd)
-  return { is: truth.is, mend: troubles.length > 0 }
+  return { is: truth.is, mend: !whole }
 }
 
 async function recoverHere(state: State, id: string, report: Report): Promise<Recovery["is"]> {

@@ -1,9 +1,10 @@
 import { close } from "../linux/files.ts"
 import { vmLayout } from "../state/places.ts"
 import { recall } from "../state/recall.ts"
-import { deleteRecord, findRecord, holdsNothing, type VmRecord } from "../state/records.ts"
+import { deleteRecord, findRecord, getRecord, holdsNothing, type VmRecord } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
 import { Failure, joined } from "../terms/failure.ts"
+import { awaitChange } from "./awaitChange.ts"
 import { openJournal } from "./journal.ts"
 import { proveAbsent } from "./proveAbsent.ts"
 import { releaseAll } from "./release.ts"
@@ -43,7 +44,7 @@ async function killFirst(state: State, record: VmRecord, tools: Tools): Promise<
 }
 
 async function removeEnded(state: State, { id, name }: VmRecord, force: boolean, tools: Tools): Promise<void> {
-  const held = hold(state, id, "finish")
+  const held = await holdEnded(state, id, tools)
   // Somebody else has removed it: it is gone, as asked.
   if (held === "gone") return
   if (held === undefined) {
@@ -56,6 +57,20 @@ async function removeEnded(state: State, { id, name }: VmRecord, force: boolean,
     deleteRecord(state.db, id)
   } finally {
     held.lock.release()
+  }
+}
+
+/** A supervisor whose VM has ended is about to let go of it. */
+const PATIENCE = 10_000
+
+async function holdEnded(state: State, id: string, { interrupts }: Tools): Promise<ReturnType<typeof hold>> {
+  const deadline = performance.now() + PATIENCE
+  for (;;) {
+    const held = hold(state, id, "finish")
+    if (held !== undefined || interrupts.stop.aborted || performance.now() >= deadline) return held
+    const record = getRecord(state.db, id)
+    if (!isFinal(record.state) || record.restart_at !== null) return undefined
+    await awaitChange(vmLayout(state.where, id), interrupts.stop)
   }
 }
 

@@ -3,7 +3,7 @@ import { signalProcess } from "../process/kill.ts"
 import type { Resource } from "../state/handles.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { recall } from "../state/recall.ts"
-import { findRecord, getRecord, type VmRecord } from "../state/records.ts"
+import { findById, findRecord, getRecord, type VmRecord } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
 import { Failure } from "../terms/failure.ts"
 import { awaitChange } from "./awaitChange.ts"
@@ -33,7 +33,7 @@ export async function stopKnown(state: State, id: string, request: StopRequest, 
   let told: number | undefined
   const patience = patienceWith(layout)
   while (!tools.interrupts.stop.aborted) {
-    const record = lookUp(state, id)
+    const record = findById(state.db, id)
     // Another banger has removed it meanwhile.
     if (record === undefined) return first
     const holder = lockHolder(layout)
@@ -48,7 +48,8 @@ export async function stopKnown(state: State, id: string, request: StopRequest, 
       if (isFinal(record.state) && record.restart_at === null) return proven(record, layout, journal)
     } else if (isFinal(record.state) && record.restart_at === null && record.handles === "[]") {
       return proven(record, layout, journal)
-    } else if (await stopHere(state, id, request, tools)) return proven(lookUp(state, id) ?? record, layout, journal)
+    } else if (await stopHere(state, id, request, tools))
+      return proven(findById(state.db, id) ?? record, layout, journal)
     if (typeof holder === "object") patience.renew()
     else patience.spend()
     await awaitChange(layout, tools.interrupts.stop)
@@ -77,10 +78,6 @@ function patienceWith({ lock }: VmLayout): { renew(): void; spend(): void } {
       throw new Failure(`another process does not let go of ${lock}`, { hint })
     },
   }
-}
-
-function lookUp({ db }: State, id: string): VmRecord | undefined {
-  return db.query("select 1 from vms where id = ?").get(id) === null ? undefined : getRecord(db, id)
 }
 
 function ask({ pidfd }: LockHolder, layout: VmLayout, request: StopRequest): void {

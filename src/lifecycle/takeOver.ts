@@ -4,7 +4,7 @@ import { killProcess } from "../process/kill.ts"
 import type { Resource } from "../state/handles.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { type Recalled, recall, setAside } from "../state/recall.ts"
-import { getRecord, noteRestart, type VmRecord } from "../state/records.ts"
+import { findById, getRecord, noteRestart, type VmRecord } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
 import { Failure, joined } from "../terms/failure.ts"
 import { firecracker } from "../vmm/firecracker.ts"
@@ -43,13 +43,13 @@ export type Taken = "alive" | "final" | Outcome
 /** Takes a VM's lock and reads its record; undefined when another process has the lock, "gone" when there is no such VM. */
 export function hold(state: State, id: string, doing: "supervise" | "finish"): Held | "gone" | undefined {
   const layout = vmLayout(state.where, id)
-  if (!exists(state, id)) return "gone"
+  if (findById(state.db, id) === undefined) return "gone"
   const lock = lockVm(layout, doing)
   if (lock === undefined) return undefined
   try {
     return { record: getRecord(state.db, id), layout, lock }
   } catch (error) {
-    const gone = !exists(state, id)
+    const gone = findById(state.db, id) === undefined
     // Somebody removed it between the two looks; its directory, made anew for the lock, is of nobody.
     if (gone) removeDirectory(layout.dir)
     lock.release()
@@ -179,8 +179,4 @@ function vmmOf({ vmm, id }: VmRecord): Vmm {
   throw new Failure(`${id} runs on ${vmm}, which this banger does not know`, {
     hint: "use the version that started it",
   })
-}
-
-function exists({ db }: State, id: string): boolean {
-  return db.query("select 1 from vms where id = ?").get(id) !== null
 }

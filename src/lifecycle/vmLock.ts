@@ -39,9 +39,7 @@ let self: ProcessIdentity | undefined
  * holds its lock, and reads what it goes by only then.
  */
 export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
-  // A VM that was cut short as it was made or removed has no directory.
-  mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
-  const fd = takeLock(layout.lock)
+  const fd = open(layout)
   if (fd === undefined) return undefined
   self ??= identifySelf()
   try {
@@ -77,6 +75,17 @@ export function lockHolder(layout: VmLayout): LockHolder | "nobody" | undefined 
 }
 
 // --- internal ---
+
+/** A VM that was cut short as it was made or removed has no directory; one that is being removed loses it again. */
+function open(layout: Pick<VmLayout, "dir" | "lock">, tries = 3): number | undefined {
+  mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
+  try {
+    return takeLock(layout.lock)
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT" || tries === 0) throw error
+    return open(layout, tries - 1)
+  }
+}
 
 function write(fd: number, text: string): void {
   setLength(fd, 0)

@@ -70,6 +70,9 @@ export function truthOf(identity: ProcessIdentity): Truth {
 
 // --- internal ---
 
+/** A process on its way out is given this long, in milliseconds. */
+const ENDING = 200
+
 /** A pid, and a start time, mean something else in another namespace: a live VM would be taken for dead. */
 function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Truth | undefined {
   const pid = pidNamespace !== undefined && pidNamespace !== ownNamespace("pid")
@@ -97,6 +100,8 @@ function compare(identity: ProcessIdentity, pidfd: number): Truth {
       return { is: "unknown", why: `process ${pid} has another root directory` }
     return { is: "alive", pidfd }
   } catch (error) {
+    // One that is just ending has no root directory any more, and has ended in a moment.
+    if (pidfdExited(pidfd, ENDING)) return { is: "dead", why: `process ${pid} has exited` }
     // Under hidepid a live process looks absent here, so ENOENT proves nothing while its pidfd has not exited.
     return { is: "unknown", why: reason(error) }
   }

@@ -11,6 +11,8 @@ import { mirrored, type VmRecord } from "./records.ts"
 /** What is known of a VM's journal, and what was wrong with the places it was looked for in. */
 export interface Recalled extends Generation {
   readonly troubles: readonly string[]
+  /** Whether handles.json and the record both hold this generation. */
+  readonly whole: boolean
 }
 
 /**
@@ -20,17 +22,20 @@ export interface Recalled extends Generation {
  */
 export function recall(record: VmRecord, handles: string): Recalled {
   const troubles: string[] = []
-  const found: Generation[] = []
-  for (const path of [handles, previousOf(handles)]) {
-    const read = readHandles(path)
-    if (read.is === "good") found.push(read)
-    else if (read.is === "bad") troubles.push(`${path} is not believed: ${read.why}`)
-  }
+  const read = [handles, previousOf(handles)].map((path) => {
+    const file = readHandles(path)
+    if (file.is === "good") return file
+    if (file.is === "bad") troubles.push(`${path} is not believed: ${file.why}`)
+    return undefined
+  })
   const mirror = mirrored(record)
-  if (mirror !== undefined) found.push(mirror)
-  else troubles.push(`the record of ${record.id} does not tell its journal`)
+  if (mirror === undefined) troubles.push(`the record of ${record.id} does not tell its journal`)
+  const found = [...read, mirror].filter((generation) => generation !== undefined)
   const newest = found.toSorted((a, b) => b.generation - a.generation)[0]
-  if (newest !== undefined) return { ...newest, troubles }
+  if (newest !== undefined) {
+    const whole = read[0]?.generation === newest.generation && mirror?.generation === newest.generation
+    return { ...newest, troubles, whole }
+  }
   const hint = `look at ${dirname(handles)} and at what still runs, then remove it by hand`
   const what = `neither handles.json nor the record of ${record.id} can be read; nothing was removed`
   throw new Failure(`${what}\n${troubles.join("\n")}`, { hint })

@@ -117,11 +117,17 @@ export function noteRestart(db: Database, id: string, at: number | null): void {
   write(db, () => db.query("update vms set restart_at = ? where id = ?").run(at, id))
 }
 
+/** The record with exactly this id, if there is one. */
+export function findById(db: Database, id: string): VmRecord | undefined {
+  const row = db.query("select * from vms where id = ?").get(id)
+  return row ? v.parse(rowSchema, row) : undefined
+}
+
 /** The record with exactly this id. Throws a failure when there is none. */
 export function getRecord(db: Database, id: string): VmRecord {
-  const row = db.query("select * from vms where id = ?").get(id)
-  if (!row) throw new Failure(`no VM ${id}`)
-  return v.parse(rowSchema, row)
+  const record = findById(db, id)
+  if (record === undefined) throw new Failure(`no VM ${id}`)
+  return record
 }
 
 /** All records, newest first. */
@@ -142,7 +148,8 @@ export function listUnfinished(db: Database): readonly VmRecord[] {
 }
 
 /**
- * The VM a user means: by id, by name (the live one, else the newest), or by a prefix of exactly one id. Throws a
+ * The VM a user means: by id, by name (the live one, else the newest), or by a prefix of exactly one id that goes into
+ * its last part. Throws a
  * usage failure, with the nearest name, when there is none or more than one.
  */
 export function findRecord(db: Database, reference: string): VmRecord {
@@ -150,7 +157,8 @@ export function findRecord(db: Database, reference: string): VmRecord {
   const named = all.filter((record) => record.name === reference)
   const exact = all.find((record) => record.id === reference) ?? named.find((r) => !isFinal(r.state)) ?? named[0]
   if (exact) return exact
-  const matches = reference === "" ? [] : all.filter((record) => record.id.startsWith(reference))
+  // An id begins with its VM's name: only what goes beyond that names this very VM, and no other of a longer name.
+  const matches = all.filter(({ id }) => id.startsWith(reference) && reference.length > id.lastIndexOf("-") + 1)
   const [only, second] = matches
   if (only && !second) return only
   if (second) throw usage(`${reference} is ambiguous`, `it begins ${matches.map((record) => record.id).join(", ")}`)

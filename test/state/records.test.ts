@@ -92,17 +92,18 @@ test("of many processes that want one name at once, exactly one gets it", async 
 test("a VM is found by id, by name, or by the beginning of an id", () => {
   const db = openDatabase(directory.path)
   for (const [id, name] of [
-    ["web-111", "web"],
+    ["web-211", "web"],
     ["web-222", "web"],
     ["db-333", "db"],
   ] as const) {
     insertRecord(db, record(id, name))
-    if (id === "web-111") changeState(db, id, "failed")
+    if (id === "web-211") changeState(db, id, "failed")
   }
-  expect(findRecord(db, "web-111").id).toBe("web-111")
+  expect(findRecord(db, "web-211").id).toBe("web-211")
   expect(findRecord(db, "web").id).toBe("web-222")
   expect(findRecord(db, "db-3").id).toBe("db-333")
-  expect(() => findRecord(db, "web-")).toThrow("web- is ambiguous")
+  expect(() => findRecord(db, "web-2")).toThrow("web-2 is ambiguous")
+  expect(() => findRecord(db, "web-")).toThrow("no VM")
   expect(() => findRecord(db, "")).toThrow('no VM ""')
   expect(() => findRecord(db, "wbe")).toThrow('no VM "wbe"')
   deleteRecord(db, "db-333")

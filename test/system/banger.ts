@@ -42,13 +42,16 @@ export function start(
   env: Record<string, string> = {},
   manner: Manner = {},
 ): Running {
-  const child = Bun.spawn([...(manner.through ?? []), ...(manner.self === false ? [] : [join(root, "dist/banger")]), ...args], {
-    stdin: manner.stdin ?? "ignore",
-    stdout: manner.stdout ?? "pipe",
-    stderr: manner.stderr ?? "pipe",
-    cwd: place.dir,
-    env: { PATH: process.env.PATH, BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime, ...env },
-  })
+  const child = Bun.spawn(
+    [...(manner.through ?? []), ...(manner.self === false ? [] : [join(root, "dist/banger")]), ...args],
+    {
+      stdin: manner.stdin ?? "ignore",
+      stdout: manner.stdout ?? "pipe",
+      stderr: manner.stderr ?? "pipe",
+      cwd: place.dir,
+      env: { PATH: process.env.PATH, BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime, ...env },
+    },
+  )
   const seen = { stdout: "", stderr: "" }
   const watchers = new Set<() => void>()
   const collect = async (stream: ReadableStream<Uint8Array> | number, name: "stdout" | "stderr") => {

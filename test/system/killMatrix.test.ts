@@ -18,7 +18,10 @@ async function run(at: Place, moment: number, moments?: string): Promise<Ended> 
   }
   const notes = join(at.dir, "notes")
   writeFileSync(notes, "")
-  const running = start(at, ["run", fixture("life"), "--", notes], env, { through: [process.execPath, killAt], self: false })
+  const running = start(at, ["run", fixture("life"), "--", notes], env, {
+    through: [process.execPath, killAt],
+    self: false,
+  })
   await Promise.race([running.shows("boot "), running.ended]).catch(() => {})
   running.signal("SIGINT")
   return running.ended
@@ -71,30 +74,26 @@ async function expectOrder(at: Place, label: string): Promise<string> {
   return record === undefined ? "no VM" : wasRunning && pids.length > 0 ? "adopted" : "gone"
 }
 
-test(
-  "killed at every moment that something is written down: what was up goes on, what was not is gone, postStop ran once",
-  async () => {
-    const moments = await momentsOf(place)
-    expect(notesOf(place, "postStop")).toBe(1)
-    expect(moments.length).toBeGreaterThan(25)
-    const results: string[] = []
-    let next = 1
-    const worker = async (name: string) => {
-      while (next <= moments.length) {
-        const moment = next++
-        const dir = join(place.dir, `${name}${moment}`)
-        mkdirSync(dir)
-        const at = { ...place, dir, state: join(dir, "s"), runtime: join(dir, "r") }
-        const label = `${moment}: killed ${moments[moment - 1]}`
-        const { exit } = await run(at, moment)
-        expect({ label, exit }).toEqual({ label, exit: null })
-        results[moment - 1] = `${label}: ${await expectOrder(at, label)}`
-      }
+test("killed at every moment that something is written down: what was up goes on, what was not is gone, postStop ran once", async () => {
+  const moments = await momentsOf(place)
+  expect(notesOf(place, "postStop")).toBe(1)
+  expect(moments.length).toBeGreaterThan(25)
+  const results: string[] = []
+  let next = 1
+  const worker = async (name: string) => {
+    while (next <= moments.length) {
+      const moment = next++
+      const dir = join(place.dir, `${name}${moment}`)
+      mkdirSync(dir)
+      const at = { ...place, dir, state: join(dir, "s"), runtime: join(dir, "r") }
+      const label = `${moment}: killed ${moments[moment - 1]}`
+      const { exit } = await run(at, moment)
+      expect({ label, exit }).toEqual({ label, exit: null })
+      results[moment - 1] = `${label}: ${await expectOrder(at, label)}`
     }
-    await Promise.all([worker("a"), worker("b")])
-    console.log(results.join("\n"))
-    expect(results.filter((line) => line.endsWith("adopted")).length).toBeGreaterThan(3)
-    expect(results.filter((line) => line.endsWith("gone")).length).toBeGreaterThan(10)
-  },
-  600_000,
-)
+  }
+  await Promise.all([worker("a"), worker("b")])
+  console.log(results.join("\n"))
+  expect(results.filter((line) => line.endsWith("adopted")).length).toBeGreaterThan(3)
+  expect(results.filter((line) => line.endsWith("gone")).length).toBeGreaterThan(10)
+}, 600_000)

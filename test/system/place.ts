@@ -26,8 +26,11 @@ export function eachInItsPlace(): Place {
     const dir = mkdtempSync("/run/banger-test-")
     Object.assign(place, { dir, state: join(dir, "state"), runtime: join(dir, "run"), before: traces() })
   })
-  afterEach(() => {
+  afterEach(async () => {
+    // A supervisor without a terminal says its last words when its VM's record is final already.
+    for (let tries = 0; tries < 100 && supervisorsOf(place).length > 0; tries++) await Bun.sleep(20)
     try {
+      expect(supervisorsOf(place)).toEqual([])
       expectNothingLeft(place)
     } finally {
       clearPlace(place)
@@ -60,16 +63,16 @@ export function expectNothingLeft(place: Place): void {
 
 /** Takes a place away, and any VM that a failed test left in it. */
 function clearPlace(place: Place): void {
-  for (const pid of processesOf(place)) process.kill(pid, "SIGKILL")
+  for (const pid of [...supervisorsOf(place), ...processesOf(place)]) process.kill(pid, "SIGKILL")
   // Removing by path goes through bind mounts, to what they bind.
   while (mountedIn(place).length > 0) Bun.spawnSync(["umount", "--lazy", ...mountedIn(place).toReversed()])
   rmSync(place.dir, { recursive: true, force: true })
 }
 
-/** The processes whose standard output is a file of this place: its VMMs. */
+/** The processes whose standard output is a console of this place: its VMMs. */
 export function processesOf(place: Place): readonly number[] {
   const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name))
-  return pids.filter((pid) => outputOf(pid).startsWith(`${place.state}/`)).map(Number)
+  return pids.filter((pid) => isConsole(place, outputOf(pid))).map(Number)
 }
 
 /** Where in a place something is mounted. */
@@ -80,7 +83,19 @@ export function mountedIn(place: Place): readonly string[] {
   return points.filter((point) => point.startsWith(`${place.dir}/`))
 }
 
+/** The supervisors of this place that have no terminal, and are still there. */
+export function supervisorsOf(place: Place): readonly number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name))
+  return pids
+    .filter((pid) => outputOf(pid).startsWith(`${place.state}/`) && !isConsole(place, outputOf(pid)))
+    .map(Number)
+}
+
 // --- internal ---
+
+function isConsole(place: Place, path: string): boolean {
+  return path.startsWith(`${place.state}/`) && /\/console\.log(?: \(deleted\))?$/.test(path)
+}
 
 function rowsOf(place: Place, table: string, select: string): readonly unknown[] {
   const path = join(place.state, "state.db")
