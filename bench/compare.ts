@@ -1,6 +1,8 @@
 /** One thing to time: a name for the table, and the work. */
 export interface Contender {
   readonly label: string
+  /** Made anew before each run, and not timed. */
+  prepare?(): void
   run(): Promise<void>
 }
 
@@ -71,6 +73,7 @@ export function command(
 // --- internal ---
 
 async function timed(contender: Contender): Promise<number> {
+  contender.prepare?.()
   const start = performance.now()
   await contender.run()
   return performance.now() - start

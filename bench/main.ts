@@ -2,6 +2,7 @@ import { type Benchmark, compare, type Result } from "./compare.ts"
 import firecracker from "./firecracker.ts"
 import { jail, jailAgainstC, jailsInParallel } from "./jail.ts"
 import run from "./run.ts"
+import { ps, recover } from "./state.ts"
 import version from "./version.ts"
 
 const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = {
@@ -13,6 +14,9 @@ const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = {
   "jail-c-10": () => jailAgainstC(10),
   "jail-c-100": () => jailAgainstC(100),
   "jail-parallel": jailsInParallel,
+  ps,
+  "recover-50": () => recover(50, 10),
+  "recover-200": () => recover(200, 50),
 }
 
 const words = process.argv.slice(2)

@@ -1,6 +1,5 @@
 import { type Listed, listVms, stateWords } from "../lifecycle/list.ts"
-import { recoverAll } from "../lifecycle/recover.ts"
-import { openState } from "../lifecycle/session.ts"
+import { openState, type State } from "../lifecycle/session.ts"
 import { EXIT } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import type { Command, Output } from "./command.ts"
@@ -22,7 +21,7 @@ const command: Command = {
     const state = openState()
     const show = () => render(listVms(state, values.all === true), values.json === true)
     try {
-      if (values.reconcile === true) await recoverAll(state, output.log)
+      if (values.reconcile === true) await reconcile(state, output)
       if (values.watch !== true) {
         const vms = listVms(state, values.all === true)
         print(render(vms, values.json === true), output)
@@ -38,6 +37,14 @@ const command: Command = {
 export default command
 
 // --- internal ---
+
+/** Loaded only when it is wanted: a list should take no longer than it must. */
+async function reconcile(state: State, { log }: Output): Promise<void> {
+  const { recoverAll } = await import("../lifecycle/recover.ts")
+  for (const { is, name, id, why, hint } of await recoverAll(state, log))
+    if (is === "failed")
+      log.error(`${name} (${id}) could not be finished: ${why}${hint === undefined ? "" : `\n${hint}`}`)
+}
 
 function render(vms: readonly Listed[], json: boolean): string {
   if (json) return JSON.stringify(vms, null, 2)

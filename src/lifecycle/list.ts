@@ -1,4 +1,5 @@
 import { close } from "../linux/files.ts"
+import { surelyRuns } from "../process/identity.ts"
 import { vmLayout } from "../state/places.ts"
 import { recall } from "../state/recall.ts"
 import { findById, listRecords, listUnfinished, type VmRecord } from "../state/records.ts"
@@ -92,7 +93,10 @@ function endedOf({ id, handles, kept }: VmRecord, supervisor: number | undefined
 function truthOf(state: State, record: VmRecord, supervisor: number | undefined): Known {
   const layout = vmLayout(state.where, record.id)
   try {
-    const truth = truthOfVm(record, layout, recall(record, layout.handles).journal)
+    const { journal } = recall(record, layout.handles)
+    const identity = journal.find((resource) => resource.kind === "process")?.identity
+    if (identity && surelyRuns(identity)) return { truth: "alive", why: undefined, hint: undefined, pid: identity.pid }
+    const truth = truthOfVm(record, layout, journal)
     if (truth.is === "alive") {
       close(truth.pidfd)
       return { truth: "alive", why: undefined, hint: undefined, pid: truth.pid }

@@ -3,7 +3,7 @@ import * as v from "valibot"
 import { O, O_NOFOLLOW } from "../linux/constants.ts"
 import { readAll, seek, setLength, writeAll } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
-import { close, openAt, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { close, openAt, statDescriptor, statPath, withDescriptor } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { identifySelf, truthOf } from "../process/identity.ts"
 import { type ProcessIdentity, processIdentitySchema } from "../state/handles.ts"
@@ -96,6 +96,7 @@ function write(fd: number, text: string): void {
 function readHolder(path: string): v.InferOutput<typeof holderSchema> | "nobody" | undefined {
   let text: string
   try {
+    if (statPath(path).size === 0) return "nobody"
     text = withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O_NOFOLLOW | O.NONBLOCK), (fd) =>
       new TextDecoder().decode(readAll(fd, Math.min(LIMIT, statDescriptor(fd).size + 1))),
     )

@@ -17,9 +17,13 @@ export function pidfdOpen(pid: number): number {
  * kernels, whose pidfds all have one inode.
  */
 export function pidfdInode(pidfd: number): string | undefined {
-  if (statfsSync(procPath(pidfd)).type !== PIDFS_MAGIC) return undefined
+  // All pidfds of a kernel are of one kind.
+  hasPidfs ??= statfsSync(procPath(pidfd)).type === PIDFS_MAGIC
+  if (!hasPidfs) return undefined
   return String(statDescriptor(pidfd).ino)
 }
+
+let hasPidfs: boolean | undefined
 
 /** linux/magic.h: PID_FS_MAGIC. */
 const PIDFS_MAGIC = 0x5049_4446

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs"
 import { errorCode } from "../linux/errors.ts"
-import { close, inodeOf, statPath } from "../linux/files.ts"
+import { close, inodeOf, statPath, withDescriptor } from "../linux/files.ts"
 import { pidfdExited, pidfdInode, pidfdOpen } from "../linux/pidfd.ts"
 import { bootId } from "../state/bootId.ts"
 import type { ProcessIdentity } from "../state/handles.ts"
@@ -66,6 +66,20 @@ export function truthOf(identity: ProcessIdentity): Truth {
   const truth = compare(identity, pidfd)
   if (truth.is !== "alive") close(pidfd)
   return truth
+}
+
+/**
+ * Whether the very process of an identity surely runs, by its pidfd's inode alone, which no other process of this boot
+ * has: for a look at many. False when that cannot be said so; `truthOf` can say more.
+ */
+export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity): boolean {
+  if (inode === undefined || boot !== bootId()) return false
+  try {
+    return withDescriptor(pidfdOpen(pid), (pidfd) => pidfdInode(pidfd) === inode && !pidfdExited(pidfd))
+  } catch {
+    // Whatever it is, it is for truthOf to find out.
+    return false
+  }
 }
 
 // --- internal ---

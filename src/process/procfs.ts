@@ -1,6 +1,8 @@
-import { readFileSync } from "node:fs"
+import { O } from "../linux/constants.ts"
+import { readStart as readStartOf } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
-import { inodeOf, statPath } from "../linux/files.ts"
+import { inodeOf, openAt, statPath, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 
 /** Start time of a process in clock ticks after boot: field 22 of the text of /proc/PID/stat (proc(5)). */
 export function parseStartTime(stat: string): number | undefined {
@@ -38,20 +40,38 @@ export function parsePermitted(status: string): bigint | undefined {
 
 /** Which PID or time namespace this process is in, as `device:inode`; undefined where the kernel has none. */
 export function ownNamespace(kind: "pid" | "time"): string | undefined {
-  try {
-    return inodeOf(statPath(`/proc/self/ns/${kind}`))
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+  if (!namespaces.has(kind)) namespaces.set(kind, readNamespace(kind))
+  return namespaces.get(kind)
 }
 
 /** What /proc says of a process right now. Throws a system error (ENOENT, ESRCH, EACCES). */
 export function readProcess(pid: number): { startTime: number | undefined; uid: number | undefined; root: string } {
   const base = `/proc/${pid}`
   return {
-    startTime: parseStartTime(readFileSync(`${base}/stat`, "latin1")),
-    uid: parseSingleUid(readFileSync(`${base}/status`, "latin1")),
+    startTime: parseStartTime(readStart(`${base}/stat`)),
+    uid: parseSingleUid(readStart(`${base}/status`)),
     root: inodeOf(statPath(`${base}/root`)),
+  }
+}
+
+// --- internal ---
+
+/** More than what is looked for in these files, which come whole in one read(2). */
+const ENOUGH = 4096
+
+function readStart(path: string): string {
+  const bytes = withDescriptor(openAt(AT_FDCWD, path, O.RDONLY), (fd) => readStartOf(fd, ENOUGH))
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1")
+}
+
+/** This process does not change its own. */
+const namespaces = new Map<string, string | undefined>()
+
+function readNamespace(kind: string): string | undefined {
+  try {
+    return inodeOf(statPath(`/proc/self/ns/${kind}`))
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined
+    throw error
   }
 }

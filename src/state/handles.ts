@@ -133,9 +133,10 @@ function parse(text: string, path: string): Handles {
   }
   const handles = v.safeParse(handlesSchema, value)
   if (!handles.success) return { is: "bad", why: "it is not what banger writes" }
-  const { generation, journal, sha256 } = handles.output
+  const { generation, sha256 } = handles.output
   // As it was written: a schema has an order of keys of its own.
-  if (digest((value as { journal: unknown }).journal) !== sha256) return { is: "bad", why: "its checksum is wrong" }
+  const { journal } = value as v.InferOutput<typeof handlesSchema>
+  if (digest(journal) !== sha256) return { is: "bad", why: "its checksum is wrong" }
   return { is: "good", generation, journal }
 }
 

@@ -5,7 +5,7 @@ import { errorCode } from "../linux/errors.ts"
 import { openAt, renameAt, withDescriptor } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { Failure } from "../terms/failure.ts"
-import { type Generation, previousOf, readHandles } from "./handles.ts"
+import { type Generation, type Handles, previousOf, readHandles } from "./handles.ts"
 import { mirrored, type VmRecord } from "./records.ts"
 
 /** What is known of a VM's journal, and what was wrong with the places it was looked for in. */
@@ -21,24 +21,11 @@ export interface Recalled extends Generation {
  * guessed.
  */
 export function recall(record: VmRecord, handles: string): Recalled {
-  const troubles: string[] = []
-  const read = [handles, previousOf(handles)].map((path) => {
-    const file = readHandles(path)
-    if (file.is === "good") return file
-    if (file.is === "bad") troubles.push(`${path} is not believed: ${file.why}`)
-    return undefined
-  })
-  const mirror = mirrored(record)
-  if (mirror === undefined) troubles.push(`the record of ${record.id} does not tell its journal`)
-  const found = [...read, mirror].filter((generation) => generation !== undefined)
-  const newest = found.toSorted((a, b) => b.generation - a.generation)[0]
-  if (newest !== undefined) {
-    const whole = read[0]?.generation === newest.generation && mirror?.generation === newest.generation
-    return { ...newest, troubles, whole }
-  }
-  const hint = `look at ${dirname(handles)} and at what still runs, then remove it by hand`
-  const what = `neither handles.json nor the record of ${record.id} can be read; nothing was removed`
-  throw new Failure(`${what}\n${troubles.join("\n")}`, { hint })
+  const file = readHandles(handles)
+  // As nearly always: what is in both places is the same, and nothing else needs to be looked at.
+  if (file.is === "good" && file.generation === record.generation && JSON.stringify(file.journal) === record.handles)
+    return { generation: file.generation, journal: file.journal, troubles: [], whole: true }
+  return recallFromAll(record, handles, file)
 }
 
 /** Moves what stands in the place of handles.json, and is not to be believed, into `corrupt`; the last ten are kept. */
@@ -53,6 +40,27 @@ export function setAside(handles: string): void {
 }
 
 // --- internal ---
+
+function recallFromAll(record: VmRecord, handles: string, file: Handles): Recalled {
+  const troubles: string[] = []
+  const before = readHandles(previousOf(handles))
+  for (const [path, read] of [
+    [handles, file],
+    [previousOf(handles), before],
+  ] as const)
+    if (read.is === "bad") troubles.push(`${path} is not believed: ${read.why}`)
+  const mirror = mirrored(record)
+  if (mirror === undefined) troubles.push(`the record of ${record.id} does not tell its journal`)
+  const found = [...[file, before].filter((read) => read.is === "good"), ...(mirror === undefined ? [] : [mirror])]
+  const newest = found.toSorted((a, b) => b.generation - a.generation)[0]
+  if (newest !== undefined) {
+    const whole = file.is === "good" && file.generation === newest.generation && mirror?.generation === file.generation
+    return { generation: newest.generation, journal: newest.journal, troubles, whole }
+  }
+  const hint = `look at ${dirname(handles)} and at what still runs, then remove it by hand`
+  const what = `neither handles.json nor the record of ${record.id} can be read; nothing was removed`
+  throw new Failure(`${what}\n${troubles.join("\n")}`, { hint })
+}
 
 /** So many are kept of files that were not believed; after that they stay where they are, and are written over. */
 const KEPT = 10
