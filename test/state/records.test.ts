@@ -121,3 +121,24 @@ test("the journal's mirror is read back, and one that is damaged is not believed
     expect(mirrored(getRecord(db, "a-1"))).toBeUndefined()
   }
 })
+
+test("the state of an older banger is brought up to date, and what it holds is kept", () => {
+  const path = join(directory.path, "state.db")
+  const old = new Database(path, { create: true })
+  old.exec(`create table vms (id text primary key, name text not null, state text not null, vmm text not null,
+    boot_id text not null, plugin_path text not null, plugin_sha256 text not null, spec text not null,
+    handles text not null, exit text, created_at integer not null, updated_at integer not null) strict;
+    create unique index vms_live_name on vms (name) where state not in ('stopped', 'failed');`)
+  old.exec(`insert into vms values ('a-1', 'a', 'running', 'qemu', 'b', '/p', 's', '{}', '[]', null, 1, 1);`)
+  old.exec("pragma user_version = 1")
+  old.close()
+  const db = openDatabase(directory.path)
+  expect(getRecord(db, "a-1")).toMatchObject({
+    state: "running",
+    generation: 0,
+    request: "{}",
+    post_stop_done: 0,
+    kept: 0,
+  })
+  expect(mirrored(getRecord(db, "a-1"))).toEqual({ generation: 0, journal: [] })
+})
