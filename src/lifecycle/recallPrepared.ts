@@ -30,7 +30,9 @@ export async function recallPrepared(record: VmRecord, withHooks: boolean, repor
 // --- internal ---
 
 async function reload(record: VmRecord, report: Report): Promise<Prepared["loaded"] | undefined> {
-  const trust = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
+  const { asker } = requestOf(record)
+  const own = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
+  const trust = own.uids && asker ? { uids: [...own.uids, asker.uid], known: new Set(asker.files) } : own
   try {
     return await loadPlugin(record.plugin_path, trust, record.plugin_sha256)
   } catch (error) {

@@ -1,6 +1,8 @@
 import { jailRoot } from "../jail/base.ts"
 import type { HookName } from "../plugin/definition.ts"
 import { inOrder } from "../plugin/hooks.ts"
+import { loadedFiles } from "../plugin/imports.ts"
+import { trustOf } from "../plugin/trust.ts"
 import { cgroupPath } from "../process/cgroup.ts"
 import { renameFile } from "../state/atomic.ts"
 import type { VmLayout } from "../state/places.ts"
@@ -23,7 +25,7 @@ import { prefixed, type Report } from "./report.ts"
 import { restartPolicy } from "./restartPolicy.ts"
 import type { Ended } from "./result.ts"
 import type { HookRunner } from "./runHooks.ts"
-import { createSession, layoutFor, openState, type Session, type State } from "./session.ts"
+import { createSession, layoutFor, openState, type Session, type State, type VmRequest } from "./session.ts"
 import { checkSnapshot } from "./snapshotDirectory.ts"
 import { findDrive } from "./stageVm.ts"
 import { type Outcome, supervise } from "./supervise.ts"
@@ -289,10 +291,21 @@ function takeLog(path: string, { supervisorLog }: VmLayout, report: Report): Fol
   )
 }
 
+/** Who ran banger as root, by sudo: what runs then may be theirs. */
+function askerOf(): Pick<VmRequest, "asker"> {
+  const [, uid] = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID).uids ?? []
+  return uid === undefined ? {} : { asker: { uid, files: [...loadedFiles()] } }
+}
+
 /** Gives the VM its record. One of that name whose banger was killed, and that is dead, is finished first. */
 async function claim(state: State, request: RunRequest, prepared: Prepared, vmm: string, id: string): Promise<Session> {
   const count = (name: HookName) => inOrder(prepared.loaded, name).length
-  const asked = { args: [...request.args], postStop: count("postStop"), supervised: request.supervisor !== "none" }
+  const asked = {
+    args: [...request.args],
+    postStop: count("postStop"),
+    supervised: request.supervisor !== "none",
+    ...askerOf(),
+  }
   try {
     return createSession(prepared, vmm, id, state, asked)
   } catch (error) {

@@ -75,6 +75,8 @@ export const requestSchema = v.strictObject({
   /** How many postStop hooks its plugin has; undefined when it is not known. */
   postStop: v.optional(v.number()),
   supervised: v.optional(v.boolean(), true),
+  /** Whom root ran it for, by sudo, and the sha256 of each file that was loaded then. */
+  asker: v.optional(v.object({ uid: v.number(), files: v.array(v.string()) })),
 })
 export type VmRequest = v.InferOutput<typeof requestSchema>
 

@@ -1,7 +1,7 @@
 import Module from "node:module"
 import { dirname, extname, isAbsolute } from "node:path"
 import { Failure } from "../terms/failure.ts"
-import { readTrusted, type Trust } from "./trust.ts"
+import { readTrusted, sha256Of, type Trust } from "./trust.ts"
 
 /** What a plugin may import, by the extension. */
 export const LOADERS: Readonly<Record<string, CodeLoader | "json" | "toml" | "text">> = {
@@ -31,6 +31,7 @@ export function serveImports(trust: Trust): void {
       build.onLoad({ filter: /\.(?:[cm]?[jt]sx?|json|toml|txt)$/ }, ({ path }) => {
         const loader = LOADERS[extname(path)] ?? "js"
         const contents = readTrusted(path, trust)
+        seen.add(sha256Of(contents))
         if (loader === "json" || loader === "toml" || loader === "text")
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
         if (trust.uids !== undefined) requireReadableImports(path, contents, loader)
@@ -43,7 +44,14 @@ export function serveImports(trust: Trust): void {
   })
 }
 
+/** The sha256 of every file that was loaded by now. */
+export function loadedFiles(): readonly string[] {
+  return [...seen]
+}
+
 // --- internal ---
+
+const seen = new Set<string>()
 
 type CodeLoader = "ts" | "tsx" | "js" | "jsx"
 

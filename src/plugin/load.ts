@@ -6,7 +6,7 @@ import { type Failure, isFailure, reason, usage } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import { type Definition, readDefinition } from "./definition.ts"
 import { LOADERS, serveImports } from "./imports.ts"
-import { readTrusted, type Trust } from "./trust.ts"
+import { readTrusted, sha256Of, type Trust } from "./trust.ts"
 import { denyWorkers } from "./workers.ts"
 
 /** A loaded plugin. */
@@ -27,7 +27,7 @@ export async function loadPlugin(file: string, trust: Trust, known?: string): Pr
   const path = realPath(file)
   if (LOADERS[extname(path)] === undefined) throw usage(`${file} is not a plugin: its name must end in .ts or .js`)
   const bytes = readTrusted(path, trust)
-  const sha256 = new Bun.CryptoHasher("sha256").update(bytes).digest("hex")
+  const sha256 = sha256Of(bytes)
   if (known !== undefined && known !== sha256) throw usage(`${path} has changed since the VM was booted`)
   serveImports(trust)
   if (trust.uids !== undefined) denyWorkers()

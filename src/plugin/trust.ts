@@ -13,6 +13,11 @@ const SOURCE_LIMIT = 1024 * 1024
 /** Who may write the code that runs here: nobody is asked when `uids` is undefined (we run as an ordinary user). */
 export interface Trust {
   readonly uids: readonly number[] | undefined
+  /**
+   * Of files that are not root's only these may be loaded, by their sha256: what a user had run as root once is not a leave to
+   * run something else later.
+   */
+  readonly known?: ReadonlySet<string>
 }
 
 /** As root, code may come from root and from the user who asked by sudo; an ordinary user runs what they can read. */
@@ -40,6 +45,11 @@ export function readTrusted(realPath: string, trust: Trust): Uint8Array<ArrayBuf
   }
 }
 
+/** In hex. */
+export function sha256Of(bytes: Uint8Array): string {
+  return new Bun.CryptoHasher("sha256").update(bytes).digest("hex")
+}
+
 // --- internal ---
 
 function readSource(file: number, path: string, trust: Trust): Uint8Array<ArrayBuffer> {
@@ -47,7 +57,10 @@ function readSource(file: number, path: string, trust: Trust): Uint8Array<ArrayB
   if (!isType(stat, S.IFREG)) throw usage(`${path} is not a regular file`)
   if (stat.size > SOURCE_LIMIT) throw usage(`${path} is larger than 1 MiB: not a plugin`)
   requireTrusted(file, stat, path, trust, false)
-  return readAll(file, SOURCE_LIMIT)
+  const bytes = readAll(file, SOURCE_LIMIT)
+  if (trust.known !== undefined && stat.uid !== 0 && !trust.known.has(sha256Of(bytes)))
+    throw usage(`${path} is not as it was when the VM was booted`)
+  return bytes
 }
 
 /** Walks from `/` to the file's directory, one component at a time, following no symlink. */

@@ -197,3 +197,36 @@ test("a postStop hook whose banger is killed in it is run again, and told so", a
   expect(noted(place, "ended")).toEqual([id])
   expect(readdirSync(join(place.state, "vms", id))).not.toContain("corrupt")
 })
+
+test("a plugin of the user who asked by sudo runs its hooks later only if nothing of it has changed", async () => {
+  const dir = join(place.dir, "theirs")
+  mkdirSync(dir)
+  const notes = join(dir, "notes")
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is a plugin's own
+  const part = 'export const note = (path: string) => Bun.spawnSync(["sh", "-c", `echo ran >> ${path}`])\n'
+  const kernel = join(dir, "vmlinux")
+  writeFileSync(kernel, `\x7fELF${"\0".repeat(60)}PRINT[up]`, { encoding: "latin1" })
+  const plugin = `import { definePlugin } from "banger"
+    import { note } from "./part.ts"
+    export default definePlugin({
+      name: "theirs", vmm: "firecracker", kernel: ${JSON.stringify(kernel)},
+      postStop: () => void note(${JSON.stringify(notes)}),
+    })\n`
+  const ran = () => (Bun.file(notes).size > 0 ? readFileSync(notes, "utf8").split("\n").length - 1 : 0)
+  for (const [change, runs] of [
+    [false, 1],
+    [true, 1],
+  ] as const) {
+    writeFileSync(join(dir, "part.ts"), part)
+    writeFileSync(join(dir, "plugin.ts"), plugin)
+    Bun.spawnSync(["chown", "-R", "4242:4242", dir])
+    const env = { ...doubles.env, SUDO_UID: "4242" }
+    expect((await banger(place, ["run", "--supervise=none", join(dir, "plugin.ts")], env)).exit).toBe(0)
+    if (change) writeFileSync(join(dir, "part.ts"), `${part}// and something else\n`)
+    await die(processesOf(place)[0] ?? 0)
+    const { stderr, exit } = await banger(place, ["ps", "--reconcile"])
+    expect({ stderr, exit }).toMatchObject({ exit: 0 })
+    expect(ran()).toBe(runs)
+    if (change) expect(stderr).toContain("is not as it was when the VM was booted")
+  }
+})

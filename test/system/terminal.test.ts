@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
 import { closeSync, writeSync } from "node:fs"
-import { startGuest } from "./banger.ts"
+import { banger, start, startGuest } from "./banger.ts"
 import { eachInItsPlace, records } from "./place.ts"
 import { openTerminal } from "./streams.ts"
 
@@ -35,4 +35,24 @@ test("a terminal that goes without a word does not fail the run", async () => {
   expect(stderr).toContain("postStop: guest reset")
   expect(records(place)[0]?.state).toBe("stopped")
   expect(exit).toBe(0)
+})
+
+test("attached: keys go to the guest, Ctrl-C too, and the detach key leaves it running", async () => {
+  const script = "echo up; while read line; do echo got $line; done < /dev/console"
+  expect((await startGuest(place, script, {}, ["--detach"]).ended).exit).toBe(0)
+  const { master, slave } = openTerminal()
+  const attached = start(place, ["attach", "guest"], {}, { stdin: slave })
+  await attached.shows("up")
+  writeSync(master, "hello\r")
+  await attached.shows("got hello")
+  writeSync(master, "\x03more\r")
+  await attached.shows("more")
+  writeSync(master, "\x1d")
+  const { stderr, exit } = await attached.ended
+  expect(stderr).toContain("detached from guest")
+  expect(exit).toBe(0)
+  expect(JSON.parse((await banger(place, ["ps", "--json"])).stdout)).toMatchObject([
+    { state: "running", truth: "alive" },
+  ])
+  expect((await banger(place, ["kill", "guest"])).exit).toBe(0)
 })
