@@ -1,10 +1,11 @@
 import { jailRoot } from "../jail/base.ts"
 import { errorCode } from "../linux/errors.ts"
 import { close, statPath } from "../linux/files.ts"
+import { findVmm } from "../process/findVmm.ts"
 import type { Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
-import { Failure, isFailure, joined } from "../terms/failure.ts"
-import { runningVmm } from "./runningVmm.ts"
+import { Failure, joined } from "../terms/failure.ts"
+import { soughtVmm, unknownVmm } from "./soughtVmm.ts"
 
 /** Looks again for each thing that a VM's journal named. Throws a failure that names those which are still there. */
 export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): void {
@@ -13,29 +14,26 @@ export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): v
   const proven = (resource: Resource) => ended && resource.kind === "process" && resource.identity !== null
   const left = resources
     .filter((resource) => !proven(resource))
-    .map((resource) => stillThere(resource, layout))
+    .map((resource) => stillThere(resource, layout, resources))
     .filter((failure) => failure !== undefined)
   if (left.length > 0) throw joined(layout.id, left)
 }
 
 // --- internal ---
 
-function stillThere(resource: Resource, layout: VmLayout): Failure | undefined {
+function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource[]): Failure | undefined {
   const hint = `to try again: banger rm ${layout.id}`
   if (resource.kind !== "process") {
     const path =
       resource.kind === "jail" ? jailRoot({ base: layout.jails, vmm: resource.vmm, id: layout.id }) : resource.path
     return exists(path) ? new Failure(`${path} is still there`, { hint }) : undefined
   }
-  try {
-    const running = runningVmm(resource, layout)
-    for (const { pidfd } of running) close(pidfd)
-    const pids = running.map(({ pid }) => pid).join(", ")
-    return running.length === 0 ? undefined : new Failure(`process ${pids} still runs`, { hint })
-  } catch (error) {
-    if (isFailure(error)) return error
-    throw error
-  }
+  const sought = soughtVmm(all, layout)
+  const found = sought && findVmm(sought)
+  if (sought !== undefined && found?.is === "unknown") return unknownVmm(sought, found, layout)
+  if (found?.is !== "alive") return undefined
+  close(found.pidfd)
+  return new Failure(`process ${found.identity.pid} still runs`, { hint })
 }
 
 function exists(path: string): boolean {

@@ -44,7 +44,7 @@ export async function recover(state: State, record: VmRecord, report: Report): P
   if (record.kept === 1) return is("kept")
   try {
     const first = looked(state, record)
-    if (first.is === "cannot tell") return is("cannot tell", first)
+    if (first.is === "cannot tell") return is("cannot tell", { why: first.why, hint: first.hint })
     if (first.is === "alive" && !first.mend && record.state === "running") return is("alive")
     const { postStop } = requestOf(record)
     const hooks = !isFinal(record.state) && (postStop === undefined || postStop > record.post_stop_done)

@@ -2,9 +2,9 @@ import { basename, isAbsolute } from "node:path"
 import { type JailSite, jailRoot } from "../jail/base.ts"
 import { tearDown } from "../jail/tearDown.ts"
 import { errorCode } from "../linux/errors.ts"
-import { close, inodeOf, statPath } from "../linux/files.ts"
+import { inodeOf, statPath, withDescriptor } from "../linux/files.ts"
 import { removeCgroup } from "../process/cgroup.ts"
-import type { Holder } from "../process/holders.ts"
+import { findVmm } from "../process/findVmm.ts"
 import { killProcess } from "../process/kill.ts"
 import { endMembers } from "../process/members.ts"
 import type { Resource } from "../state/handles.ts"
@@ -12,7 +12,7 @@ import type { VmLayout } from "../state/places.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import type { Journal } from "./journal.ts"
 import { removeDirectory } from "./removeDirectory.ts"
-import { runningVmm } from "./runningVmm.ts"
+import { soughtVmm, unknownVmm } from "./soughtVmm.ts"
 
 /** A killed process has this long to be gone, in milliseconds. */
 const KILL_WAIT = 10_000
@@ -38,7 +38,7 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
     if (kept.some(({ kind }) => kind === "process" || kind === "cgroup")) kept.unshift(resource)
     else
       attempt(
-        () => release(resource, layout, seen, warn),
+        () => release(resource, journal.resources, layout, seen, warn),
         () => kept.unshift(resource),
       )
   }
@@ -54,14 +54,13 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
 
 function release(
   resource: Resource,
+  journal: readonly Resource[],
   layout: VmLayout,
   seen: { cgroupEmpty: boolean },
   warn: (text: string) => void,
 ): void {
   const { id, jails, stage } = layout
-  // A VMM joins its cgroup before its identity is written down.
-  const proven = resource.kind === "process" && resource.identity !== null && seen.cgroupEmpty
-  if (resource.kind === "process") kill(proven ? [] : runningVmm(resource, layout))
+  if (resource.kind === "process") killVmm(journal, layout, seen.cgroupEmpty && resource.identity !== null, warn)
   else if (resource.kind === "cgroup") seen.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
   else if (resource.kind === "jail") {
     const site = { base: jails, vmm: resource.vmm, id }
@@ -94,10 +93,22 @@ function requireSame(path: string, own: string): string {
   throw new Failure(`${path} in the journal is not ${own}: left alone`)
 }
 
-function kill(holders: readonly Holder[]): void {
-  try {
-    for (const { pid, pidfd } of holders) killProcess(pid, pidfd, KILL_WAIT)
-  } finally {
-    for (const { pidfd } of holders) close(pidfd)
+/**
+ * Until none is found: of one whose identity was not written down there may be several. A VMM joins its cgroup before its
+ * identity is written down: then an empty one has proven it gone, when it is not known to be elsewhere.
+ */
+function killVmm(journal: readonly Resource[], layout: VmLayout, proven: boolean, warn: (text: string) => void): void {
+  const deadline = performance.now() + KILL_WAIT
+  const sought = soughtVmm(journal, layout)
+  if (sought === undefined) return
+  const heard = new Set<string>()
+  for (;;) {
+    const found = findVmm(sought)
+    for (const doubt of found.doubts) if (!heard.has(doubt)) warn(doubt)
+    for (const doubt of found.doubts) heard.add(doubt)
+    if (found.is === "unknown" && !proven) throw unknownVmm(sought, found, layout)
+    if (found.is !== "alive") return
+    const { identity, pidfd } = found
+    withDescriptor(pidfd, () => killProcess(identity.pid, pidfd, Math.max(0, deadline - performance.now())))
   }
 }

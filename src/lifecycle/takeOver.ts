@@ -70,6 +70,8 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
   if (isFinal(record.state)) return releaseRest(state, held, recalled, tools.report)
   const truth = truthOfVm(record, layout, recalled.journal)
   if (truth.is === "cannot tell") throw undecided(record, truth)
+  // Of a dead one they are told when it is released.
+  if (truth.is === "alive") for (const doubt of truth.doubts) tools.report.warn(`${record.name}: ${doubt}`)
   setAside(layout.handles)
   const session = resumeSession(state, layout, lock, record.state, recalled)
   // Before anything is done it is known that what is done can be written down.
@@ -108,7 +110,7 @@ type Known = Exclude<VmTruth, { is: "cannot tell" }>
 /** The VM as it runs, if it came to do so before its supervisor was ended. */
 async function machineOf(care: Care, truth: Known, { journal }: Recalled): Promise<Machine | undefined> {
   const { state, layout } = care.session
-  if (truth.is === "dead" || truth.identity === null || (state !== "running" && state !== "stopping")) return undefined
+  if (truth.is === "dead" || (state !== "running" && state !== "stopping")) return undefined
   const { pidfd, identity } = truth
   const consoleLimit = care.prepared.spec.console.limit
   const machine = await adoptMachine({

@@ -1,35 +1,34 @@
-import { bootId } from "../state/bootId.ts"
+import { findVmm } from "../process/findVmm.ts"
 import type { ProcessIdentity, Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
 import type { VmRecord } from "../state/records.ts"
-import { Failure, isFailure } from "../terms/failure.ts"
-import { runningVmm } from "./runningVmm.ts"
+import { Failure } from "../terms/failure.ts"
+import { soughtVmm } from "./soughtVmm.ts"
 
-/** What is known of a VM: proven alive (the pidfd is the caller's to close), proven dead, or neither. */
-export type VmTruth =
-  | { is: "alive"; pid: number; pidfd: number; identity: ProcessIdentity | null }
+/**
+ * What is known of a VM: proven alive (the pidfd is the caller's to close), proven dead, or neither. `doubts` are what
+ * names another process than its VMM.
+ */
+export type VmTruth = { readonly doubts: readonly string[] } & (
+  | { is: "alive"; pid: number; pidfd: number; identity: ProcessIdentity }
   | { is: "dead"; why: string }
   | { is: "cannot tell"; why: string; hint: string | undefined }
+)
 
-/** Whether a VM's VMM runs, by its journal. Never throws a failure: that it cannot be told is an answer. */
+/** Whether a VM's VMM runs, by its journal (see `findVmm`). Never throws: that it cannot be told is an answer. */
 export function truthOfVm(
   record: Pick<VmRecord, "boot_id">,
   layout: VmLayout,
   resources: readonly Resource[],
 ): VmTruth {
-  const entry = resources.find((resource) => resource.kind === "process")
-  if (entry === undefined) return { is: "dead", why: "its VMM was never started" }
-  if (entry.identity === null && record.boot_id !== bootId()) return { is: "dead", why: "the host was rebooted since" }
-  try {
-    const [holder, ...others] = runningVmm(entry, layout)
-    if (holder === undefined) return { is: "dead", why: "its VMM has ended" }
-    if (others.length === 0) return { is: "alive", ...holder, identity: entry.identity }
-    const pids = [holder, ...others].map(({ pid }) => pid).join(", ")
-    return { is: "cannot tell", why: `the processes ${pids} write to its console`, hint: undefined }
-  } catch (error) {
-    if (isFailure(error)) return { is: "cannot tell", why: error.message, hint: error.hint }
-    throw error
-  }
+  const sought = soughtVmm(resources, layout, record.boot_id)
+  if (sought === undefined) return { is: "dead", why: "its VMM was never started", doubts: [] }
+  const found = findVmm(sought)
+  const { doubts } = found
+  if (found.is === "dead") return { is: "dead", why: found.why, doubts }
+  if (found.is === "unknown") return { is: "cannot tell", why: found.why, hint: found.hint, doubts }
+  const { identity, pidfd } = found
+  return { is: "alive", pid: identity.pid, pidfd, identity, doubts }
 }
 
 /** The failure of a VM of which it cannot be told whether it runs. */

@@ -1,3 +1,4 @@
+import { errorCode } from "./errors.ts"
 import { fixed } from "./guards.ts"
 import { checked, libc } from "./libc.ts"
 import { packSockaddrUn } from "./structs.ts"
@@ -27,16 +28,51 @@ export function listenUnix(path: string, backlog: number): number {
 
 /** Who listens on a unix stream socket (SO_PEERCRED of unix(7)): the pid and uid that called listen(2). */
 export function listenerOf(path: string): { readonly pid: number; readonly uid: number } {
+  return connected(path, peerOf)
+}
+
+/**
+ * As `listenerOf`, with a pidfd of that very process, the caller's to close (SO_PEERPIDFD, Linux 6.5); undefined on
+ * older kernels. ESRCH, and on newer ones a pidfd that has exited, when the process is gone.
+ */
+export function holdListener(path: string): { readonly pid: number; readonly pidfd: number | undefined } {
+  return connected(path, (fd) => ({ pid: peerOf(fd, path).pid, pidfd: peerPidfd(fd, path) }))
+}
+
+// --- internal ---
+
+const SOCK_NONBLOCK = 0o4000
+const SO_PEERPIDFD = 77
+
+/** Never waits: whoever owns the socket could keep its backlog full for ever (EAGAIN). */
+function connected<T>(path: string, use: (fd: number, path: string) => T): T {
   const address = packSockaddrUn(path)
-  const fd = checked("socket", () => libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))
+  const fd = checked("socket", () => libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0))
   try {
     checked("connect", () => libc.connect(fd, address, address.length), path)
-    const [credentials, length] = [fixed(12), new Uint32Array(fixed(4).buffer)]
-    length[0] = credentials.length
-    checked("getsockopt", () => libc.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length), path)
-    const view = new DataView(credentials.buffer)
-    return { pid: view.getUint32(0, true), uid: view.getUint32(4, true) }
+    return use(fd, path)
   } finally {
     libc.close(fd)
   }
+}
+
+function peerOf(fd: number, path: string): { readonly pid: number; readonly uid: number } {
+  const view = option(fd, path, SO_PEERCRED, 12)
+  return { pid: view.getUint32(0, true), uid: view.getUint32(4, true) }
+}
+
+function peerPidfd(fd: number, path: string): number | undefined {
+  try {
+    return option(fd, path, SO_PEERPIDFD, 4).getInt32(0, true)
+  } catch (error) {
+    if (errorCode(error) === "ENOPROTOOPT") return undefined
+    throw error
+  }
+}
+
+function option(fd: number, path: string, name: number, size: number): DataView {
+  const [value, length] = [fixed(size), new Uint32Array(fixed(4).buffer)]
+  length[0] = size
+  checked("getsockopt", () => libc.getsockopt(fd, SOL_SOCKET, name, value, length), path)
+  return new DataView(value.buffer)
 }

@@ -42,9 +42,8 @@ export function cannotTell(pid: number, why: string, detail: FailureDetail = {})
   return new Failure(`cannot tell whether process ${pid} is this VM: ${why}`, { ...detail, hint })
 }
 
-// --- internal ---
-
-function targetOf(path: string): string | undefined {
+/** Which file a path leads to, as `device:inode`; undefined when there is none. */
+export function targetOf(path: string): string | undefined {
   try {
     return inodeOf(statPath(path))
   } catch (error) {
@@ -53,7 +52,11 @@ function targetOf(path: string): string | undefined {
   }
 }
 
-function writesTo(pid: number, target: string): boolean {
+/**
+ * Whether a process has this file (`device:inode`) as its standard output. Throws a failure when it cannot be told, unless
+ * it is surely none that we started.
+ */
+export function writesTo(pid: number, target: string): boolean {
   try {
     return inodeOf(statPath(`/proc/${pid}/fd/1`)) === target
   } catch (error) {
@@ -64,6 +67,8 @@ function writesTo(pid: number, target: string): boolean {
     throw cannotTell(pid, reason(error), { cause: error })
   }
 }
+
+// --- internal ---
 
 /** Of a process whose descriptors are hidden from us. */
 function mayBeOurs(pid: number): boolean {

@@ -24,18 +24,31 @@ export type Truth =
 export function identifyChild(pid: number, pidfd: number, becomes?: { uid: number; root: string }): ProcessIdentity {
   const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
   if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
-  const own = { uid: process.geteuid?.() ?? 0, root: inodeOf(statPath("/")) }
+  const identity = identityOf(pid, pidfd, { startTime, ...ownPlace() })
+  return becomes === undefined ? identity : { ...identity, becomes }
+}
+
+/** The identity of a process whose pidfd we have, from what was read of it while it was held. */
+export function identityOf(
+  pid: number,
+  pidfd: number,
+  facts: { startTime: number; uid: number; root: string },
+): ProcessIdentity {
   const unique = pidfdInode(pidfd)
-  const known = {
-    pid,
-    startTime,
-    ...(unique && { pidfd: unique }),
-    ...own,
-    bootId: bootId(),
-    ...(becomes === undefined ? {} : { becomes }),
-  }
   const [pidNamespace, timeNamespace] = [ownNamespace("pid"), ownNamespace("time")]
-  return { ...known, ...(pidNamespace && { pidNamespace }), ...(timeNamespace && { timeNamespace }) }
+  return {
+    pid,
+    ...facts,
+    ...(unique && { pidfd: unique }),
+    bootId: bootId(),
+    ...(pidNamespace && { pidNamespace }),
+    ...(timeNamespace && { timeNamespace }),
+  }
+}
+
+/** Our own uid and root directory, which a VMM has at its start, and without a jail to its end. */
+export function ownPlace(): { readonly uid: number; readonly root: string } {
+  return { uid: process.geteuid?.() ?? 0, root: inodeOf(statPath("/")) }
 }
 
 /** The identity of this process. */

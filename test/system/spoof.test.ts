@@ -11,9 +11,15 @@ import {
   writeFileSync,
 } from "node:fs"
 import { join } from "node:path"
-import { close } from "../../src/linux/files.ts"
+import { soughtVmm } from "../../src/lifecycle/soughtVmm.ts"
+import { close, inodeOf, statPath } from "../../src/linux/files.ts"
 import { listenUnix } from "../../src/linux/sockets.ts"
 import { cgroupMount } from "../../src/process/cgroup.ts"
+import { findVmm } from "../../src/process/findVmm.ts"
+import type { Sought } from "../../src/process/sought.ts"
+import { bootId } from "../../src/state/bootId.ts"
+import { readHandles } from "../../src/state/handles.ts"
+import { vmLayout } from "../../src/state/places.ts"
 import { fixture, start } from "./banger.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
@@ -37,27 +43,39 @@ async function boot() {
 
 const victim = () => Bun.spawn(["sleep", "600"], { stdout: "ignore" })
 
-test.each(["", "text", "-1", "0", "1", "99999999", "12 34", "VICTIM", "1\n2", "SYMLINK", "FIFO", "BIG"])(
-  "a pidfile of %p gets nobody signalled",
-  async (text) => {
-    const innocent = victim()
-    const { run, root, uid } = await boot()
-    const pidfile = join(root, "firecracker.pid")
-    unlinkSync(pidfile)
-    if (text === "SYMLINK") symlinkSync("/etc/passwd", pidfile)
-    else if (text === "FIFO") Bun.spawnSync(["mkfifo", pidfile])
-    else writeFileSync(pidfile, text === "VICTIM" ? String(innocent.pid) : text === "BIG" ? "7".repeat(1 << 20) : text)
-    if (text !== "SYMLINK") chownSync(pidfile, uid, uid)
-    run.signal("SIGKILL")
-    await run.ended
-    const removed = await start(place, ["rm", "-f", "fc"]).ended
-    expect({ exit: removed.exit, stderr: removed.stderr }).toMatchObject({ exit: 0 })
-    expect(innocent.signalCode).toBeNull()
-    expect(readFileSync(`/proc/${innocent.pid}/stat`, "latin1")).toContain(") S ")
-    innocent.kill(9)
-    await innocent.exited
-  },
-)
+test.each([
+  ["", "holds no pid"],
+  ["text", "holds no pid"],
+  ["-1", "holds no pid"],
+  ["0", "holds no pid"],
+  ["1", "holds no pid"],
+  ["99999999", "holds no pid"],
+  ["12 34", "holds no pid"],
+  ["1\n2", "holds no pid"],
+  ["SYMLINK", "ELOOP"],
+  ["FIFO", "holds no pid"],
+  ["BIG", "holds no pid"],
+  ["VICTIM", "names process VICTIM, which is not the VMM: left alone"],
+])("a pidfile of %p gets nobody signalled, and is told of", async (text, words) => {
+  const innocent = victim()
+  const { run, root, uid } = await boot()
+  const pidfile = join(root, "firecracker.pid")
+  unlinkSync(pidfile)
+  if (text === "SYMLINK") symlinkSync("/etc/passwd", pidfile)
+  else if (text === "FIFO") Bun.spawnSync(["mkfifo", pidfile])
+  else writeFileSync(pidfile, text === "VICTIM" ? String(innocent.pid) : text === "BIG" ? "7".repeat(1 << 20) : text)
+  if (text !== "SYMLINK") chownSync(pidfile, uid, uid)
+  run.signal("SIGKILL")
+  await run.ended
+  const removed = await start(place, ["rm", "-f", "fc"]).ended
+  expect({ exit: removed.exit, stderr: removed.stderr }).toMatchObject({ exit: 0 })
+  expect(removed.stderr).toContain("firecracker.pid")
+  expect(removed.stderr).toContain(words.replace("VICTIM", String(innocent.pid)))
+  expect(innocent.signalCode).toBeNull()
+  expect(readFileSync(`/proc/${innocent.pid}/stat`, "latin1")).toContain(") S ")
+  innocent.kill(9)
+  await innocent.exited
+})
 
 test("a process of another uid that is named firecracker, with its arguments, is nobody's VM", async () => {
   const innocent = Bun.spawn(["bash", "-c", "exec -a firecracker sleep 600"], { stdout: "ignore" })
@@ -81,6 +99,7 @@ test("a socket that the jail's uid has swapped hears nothing: the stop goes to t
   const { stderr, exit } = await run.ended
   close(impostor)
   expect(stderr).toContain("postStop: guest reset")
+  expect(stderr).toContain(`${path} names process ${process.pid}, which is not the VMM: left alone`)
   expect(exit).toBe(130)
 })
 
@@ -91,6 +110,97 @@ test("a dead VMM's pid that was given to another process is not the VMM, 100 tim
   const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited])
   expect(err).toBe("")
   expect(JSON.parse(out)).toEqual({ recycled: 100, alive: 0 })
+})
+
+/** What is told of the VMM of a run, with what is changed in what was written down; its pidfd closed. */
+function told(change: Partial<Sought>) {
+  const [record] = records(place)
+  const layout = vmLayout({ state: place.state, runtime: place.runtime }, record?.id ?? "")
+  const handles = readHandles(layout.handles)
+  if (handles.is !== "good") throw new Error(`its handles are ${handles.is}`)
+  const sought = soughtVmm(handles.journal, layout, bootId())
+  if (sought === undefined) throw new Error("no process is on the journal")
+  const found = findVmm({ ...sought, ...change })
+  if (found.is === "alive") close(found.pidfd)
+  return found
+}
+
+test("a VMM whose identity was not written down is found by each witness in turn, and proven by uid and root", async () => {
+  const { run, root, uid } = await boot()
+  const [pid = 0] = processesOf(place)
+  const journal = told({})
+  expect(journal).toMatchObject({ is: "alive", by: "journal", identity: { pid }, doubts: [] })
+  const lost = { identity: null }
+  const becomes = { uid, root: inodeOf(statPath(root)) }
+  const { startTime, pidfd } = journal.is === "alive" ? journal.identity : { startTime: 0, pidfd: "" }
+  const whole = { pid, startTime, pidfd, bootId: bootId(), ...becomes, becomes }
+  expect(told(lost)).toMatchObject({ is: "alive", by: "cgroup", identity: whole, doubts: [] })
+  const without = { ...lost, cgroup: undefined }
+  expect(told(without)).toMatchObject({ is: "alive", by: "socket", identity: whole, doubts: [] })
+  expect(told({ ...without, socket: undefined })).toMatchObject({ is: "alive", by: "pidfile", identity: whole })
+  const nothing = { ...without, socket: undefined, pidfile: undefined }
+  expect(told(nothing)).toMatchObject({ is: "alive", by: "scan", identity: whole })
+  expect(told({ ...nothing, console: "/nonexistent" })).toMatchObject({ is: "alive", by: "scan", identity: whole })
+  // Another directory where the jail was: then nothing in it counts, and nothing can be told.
+  const moved = { path: root, root: "1:2:3" }
+  expect(told({ ...nothing, jail: moved })).toMatchObject({
+    is: "unknown",
+    why: expect.stringContaining("another directory"),
+  })
+  run.signal("SIGINT")
+  await run.ended
+})
+
+test("without its identity, no pidfile, socket, name or argument makes another process the VMM", async () => {
+  const { run, root, uid } = await boot()
+  const [pid = 0] = processesOf(place)
+  const away = ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"]
+  const id = records(place)[0]?.id ?? ""
+  const named = ["bash", "-c", "read line", "firecracker", "--id", id, "--api-sock", "/api.sock"]
+  const strangers = [
+    victim(),
+    Bun.spawn([...away, "sleep", "600"], { stdout: "ignore" }),
+    Bun.spawn(named, { stdin: "pipe", stdout: "ignore" }),
+  ]
+  const pidfile = join(root, "firecracker.pid")
+  const path = join(root, "api.sock")
+  renameSync(path, `${path}.old`)
+  const impostor = listenUnix(path, 4)
+  const without = { identity: null, cgroup: undefined }
+  for (const { pid: stranger } of strangers) {
+    unlinkSync(pidfile)
+    writeFileSync(pidfile, String(stranger))
+    expect(told({ ...without, socket: undefined })).toMatchObject({
+      ...{ is: "alive", by: "scan", identity: { pid } },
+      doubts: [expect.stringMatching(new RegExp(`firecracker.pid names process ${stranger}: it .*: left alone`))],
+    })
+  }
+  expect(told({ ...without, pidfile: undefined })).toMatchObject({
+    ...{ is: "alive", by: "scan", identity: { pid } },
+    doubts: [`${path} names process ${process.pid}: it is not in the VM's jail: left alone`],
+  })
+  close(impostor)
+  run.signal("SIGINT")
+  await run.ended
+  for (const stranger of strangers) {
+    expect(stranger.signalCode).toBeNull()
+    stranger.kill(9)
+    await stranger.exited
+  }
+})
+
+test("root that may not look into the VMM cannot tell, and removes nothing", async () => {
+  const { run } = await boot()
+  const [record] = records(place)
+  const handles = join(place.state, "vms", record?.id ?? "", "handles.json")
+  run.signal("SIGKILL")
+  await run.ended
+  const blind = ["setpriv", "--bounding-set=-sys_ptrace"]
+  const refused = await start(place, ["rm", "fc"], {}, { through: blind }).ended
+  expect(refused.exit).toBe(1)
+  expect(refused.stderr).toContain("cannot tell whether process")
+  expect(existsSync(handles)).toBe(true)
+  expect((await start(place, ["rm", "-f", "fc"]).ended).exit).toBe(0)
 })
 
 test("without a cgroup, what a VMM has left in its jail is ended, and only that", async () => {

@@ -1,0 +1,127 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { O, O_NOFOLLOW, S } from "../linux/constants.ts"
+import { readAll } from "../linux/content.ts"
+import { errorCode } from "../linux/errors.ts"
+import { close, isType, openBeneath, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { holdListener } from "../linux/sockets.ts"
+import { Failure } from "../terms/failure.ts"
+import { holdersOf } from "./holders.ts"
+import { membersOf } from "./members.ts"
+import { parsePermitted } from "./procfs.ts"
+import { isCalled, type Marks } from "./proof.ts"
+
+/** A process that may be the VMM: by its pid, and where it was held from the start, its pidfd. */
+export interface Candidate {
+  readonly pid: number
+  readonly pidfd?: number | undefined
+  /** Known by what only this user can have arranged: it is of the VM, whatever it looks like. */
+  readonly ours?: boolean
+}
+
+/** The processes in a cgroup (cgroup.procs); none when it is not there. */
+export function inCgroup(path: string): readonly Candidate[] {
+  const text = unlessMissing(() => readFileSync(`${path}/cgroup.procs`, "latin1")) ?? ""
+  const pids = text.split("\n").filter(Boolean).map(Number)
+  if (pids.includes(0)) throw new Failure(`${path} has processes of another PID namespace`)
+  return pids.map((pid) => ({ pid, ours: true }))
+}
+
+/** Who listens on a socket in a directory; nobody when it is not there, or nobody listens. */
+export function listenerIn(dir: number, name: string): readonly Candidate[] {
+  const found = unlessMissing(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
+  if (found === undefined) return []
+  return withDescriptor(found, (fd) => {
+    if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure(`${name} is not a socket`)
+    try {
+      const listener = holdListener(`/proc/self/fd/${fd}`)
+      if (listener.pid > 0) return [listener]
+      closeAll([listener])
+    } catch (error) {
+      // Nobody listens any more, or who did is gone.
+      if (errorCode(error) === "ECONNREFUSED" || errorCode(error) === "ESRCH") return []
+      throw error
+    }
+    throw new Failure(`a process of another PID namespace listens on ${name}`)
+  })
+}
+
+/** The process that a pidfile in a directory names; nobody when it is not there. Throws when it is no pidfile. */
+export function namedIn(dir: number, name: string): readonly Candidate[] {
+  const found = unlessMissing(() => openBeneath(dir, name, O.RDONLY | O.NONBLOCK | O_NOFOLLOW))
+  if (found === undefined) return []
+  const text = withDescriptor(found, (fd) => {
+    const stat = statDescriptor(fd)
+    if (!isType(stat, S.IFREG) || stat.size > PIDFILE_LIMIT) return undefined
+    return new TextDecoder("latin1").decode(readAll(fd, PIDFILE_LIMIT))
+  })
+  const pid = text === undefined ? undefined : parsePid(text)
+  if (pid === undefined) throw new Failure(`${name} holds no pid`)
+  return [{ pid }]
+}
+
+/** The pid that a pidfile's text is, and nothing else: what Linux may give away (proc(5): pid_max is at most 2^22). */
+export function parsePid(text: string): number | undefined {
+  const pid = /^[1-9]\d{0,6}\n?$/.test(text) ? Number(text) : undefined
+  return pid !== undefined && pid > 1 && pid <= PID_MAX ? pid : undefined
+}
+
+/**
+ * Every process that has a VM's marks: writes its console, is in its jail, or has its command line. Throws a failure when
+ * processes are hidden from us.
+ */
+export function scanned({ console, jail, commandLines }: Marks, consolePath: string): readonly Candidate[] {
+  requireSight(jail?.uid)
+  const found: Candidate[] = []
+  try {
+    if (console !== undefined) found.push(...holdersOf(consolePath).map((holder) => ({ ...holder, ours: true })))
+    if (jail !== undefined) found.push(...membersOf(jail.root, jail.uid))
+    else found.push(...calledSo(commandLines))
+    return found
+  } catch (error) {
+    closeAll(found)
+    throw error
+  }
+}
+
+/** Closes the pidfds of candidates. */
+export function closeAll(candidates: readonly Candidate[]): void {
+  for (const { pidfd } of candidates) if (pidfd !== undefined) close(pidfd)
+}
+
+// --- internal ---
+
+/** A pid with a newline takes fewer. */
+const PIDFILE_LIMIT = 32
+
+/** linux/threads.h: PID_MAX_LIMIT. */
+const PID_MAX = 1 << 22
+
+/** linux/capability.h. */
+const CAP_SYS_PTRACE = 1n << 19n
+
+function calledSo(commandLines: Marks["commandLines"]): readonly Candidate[] {
+  const pids = readdirSync("/proc").filter((name) => /^[1-9]\d*$/.test(name))
+  const others = pids.map(Number).filter((pid) => pid !== process.pid)
+  return others.filter((pid) => unlessMissing(() => isCalled(pid, commandLines)) ?? false).map((pid) => ({ pid }))
+}
+
+/** Mounted with hidepid, /proc does not list the processes of other uids to who may not trace them (proc(5)). */
+function requireSight(uid: number | undefined): void {
+  if (uid === undefined || uid === process.geteuid?.()) return
+  const mount = readFileSync("/proc/self/mountinfo", "latin1").split("\n")
+  const hides = mount.some((line) => / \/proc \S+ .*- proc .*\bhidepid=(?!0\b|off\b)/.test(line))
+  if (!hides) return
+  const own = parsePermitted(readFileSync("/proc/self/status", "latin1")) ?? 0n
+  if ((own & CAP_SYS_PTRACE) === 0n) throw new Failure("/proc hides the processes of others here (hidepid)")
+}
+
+/** Of a file, or of a process's in /proc, that may be gone. */
+function unlessMissing<T>(work: () => T): T | undefined {
+  try {
+    return work()
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT" || code === "ESRCH") return undefined
+    throw error
+  }
+}
