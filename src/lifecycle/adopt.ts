@@ -9,7 +9,7 @@ import { SIGKILL, signalProcess } from "../process/kill.ts"
 import type { Child } from "../process/spawn.ts"
 import type { ProcessIdentity, Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
-import { reason } from "../terms/failure.ts"
+import { Failure, reason } from "../terms/failure.ts"
 import { type Follower, follow } from "../vmm/console.ts"
 import type { Control, Vmm } from "../vmm/vmm.ts"
 import { openControlSocket, openJailRoot } from "./controlSocket.ts"
@@ -45,7 +45,7 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
     return chunk.length
   }
   const followers: Follower[] = [follow(layout.consoleLog, consoleLimit, shown, warn(layout.consoleLog))]
-  for (const log of [layout.vmmLog, layout.firecrackerLog].filter(isThere))
+  for (const log of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
     followers.push(follow(log, VMM_LOG_LIMIT, (chunk) => chunk.length, warn(log)))
   const gone = child.exited.then(() => {
     for (const follower of followers) {
@@ -84,10 +84,11 @@ async function connect(adoption: Adoption): Promise<Control> {
     return await Promise.race([connected(adoption), late])
   } catch (error) {
     const unreachable = `its control socket cannot be reached (${reason(error)})`
+    const refuse = () => Promise.reject(new Failure(unreachable))
     return {
       ready: Promise.resolve(),
       pressCtrlAltDel: undefined,
-      unreachable,
+      ...{ pause: refuse, resume: refuse, unreachable },
       announced: () => undefined,
       closed: Promise.resolve(),
     }

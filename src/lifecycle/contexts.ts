@@ -3,6 +3,7 @@ import type { Drive, Exit, PostStopContext, PreBootContext, RunningContext, Stag
 import { type StageRoot, stageCopy, stageLink, stageWrite } from "../jail/stage.ts"
 import { parseSpec } from "../plugin/definition.ts"
 import { Failure, usage } from "../terms/failure.ts"
+import type { Control } from "../vmm/vmm.ts"
 import type { Prepared, Surroundings } from "./prepare.ts"
 import { openState } from "./session.ts"
 import { snapshotVm } from "./snapshot.ts"
@@ -14,8 +15,16 @@ export interface VmSurroundings extends Surroundings {
   readonly dir: string
 }
 
-/** The context of postBoot and preStop. */
-export function runningContext(around: VmSurroundings, signal: AbortSignal): RunningContext {
+/** The context of postBoot and preStop, of a VM with this control connection. */
+export function runningContext(
+  around: VmSurroundings,
+  signal: AbortSignal,
+  control: Pick<Control, "pause" | "resume">,
+): RunningContext {
+  const unlessOver = (work: () => Promise<void>) => async () => {
+    signal.throwIfAborted()
+    await work()
+  }
   const snapshot = async (dir: string) => {
     signal.throwIfAborted()
     if (!isAbsolute(dir)) throw usage(`ctx.snapshot: ${dir} is not an absolute path`)
@@ -26,7 +35,7 @@ export function runningContext(around: VmSurroundings, signal: AbortSignal): Run
       state.db.close()
     }
   }
-  return { ...around, signal, snapshot }
+  return { ...around, signal, snapshot, pause: unlessOver(control.pause), resume: unlessOver(control.resume) }
 }
 
 /** The context of postStop. */

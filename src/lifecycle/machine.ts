@@ -24,7 +24,7 @@ export interface Machine {
   showRest(enough: AbortSignal): Promise<boolean>
 }
 
-/** What the VMM says on standard error is kept to this many bytes. */
+/** What the VMM says on standard error, and in logs of its own, is kept to this many bytes each. */
 export const VMM_LOG_LIMIT = 1024 * 1024
 
 /** How long to wait, in milliseconds, before offering the console's last bytes again to a reader that is behind. */
@@ -91,11 +91,10 @@ export async function startMachine(
     const warn = (path: string) => (what: string) => options.report.warn(`${path}: ${what}`)
     const console = follow(layout.consoleLog, options.consoleLimit, sink, warn(layout.consoleLog))
     followers.push(console)
-    followers.push(follow(layout.vmmLog, VMM_LOG_LIMIT, (chunk) => chunk.length, warn(layout.vmmLog)))
-    if (vmm.name === "firecracker" && boot.confinement !== undefined) {
-      const logged = warn(layout.firecrackerLog)
-      followers.push(follow(layout.firecrackerLog, VMM_LOG_LIMIT, (chunk) => chunk.length, logged))
-    }
+    const own = vmm.name === "firecracker" ? [layout.firecrackerLog] : []
+    const metrics = boot.firecracker.metrics === true ? own.map(() => layout.firecrackerMetrics) : []
+    for (const log of [layout.vmmLog, ...own, ...metrics])
+      followers.push(follow(log, VMM_LOG_LIMIT, (chunk) => chunk.length, warn(log)))
     const connecting = async () => {
       if (launch.socket === "own") socket = await ownSocket(launch.control, boot, late.signal)
       if (late.signal.aborted) letGo()

@@ -11,7 +11,7 @@ import { UID_RANGE } from "../state/uids.ts"
 import { Failure, reason, usage } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import { type Follower, follow, type Sink } from "../vmm/console.ts"
-import type { Program, Vmm } from "../vmm/vmm.ts"
+import type { Program, Vmm, Wish } from "../vmm/vmm.ts"
 import { type Chosen, findCandidates } from "./chooseVmm.ts"
 import { type Confining, confining, ownerOf } from "./confinement.ts"
 import { containPlugin } from "./containment.ts"
@@ -99,6 +99,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     interrupts.stop.throwIfAborted()
     const confined = confining(prepared.spec, process.geteuid?.() === 0)
     const chosen = await candidates.choose(prepared.spec.vmm, confined.jail !== undefined)
+    chosen.vmm.require(chosen.program, wishOf(prepared.spec, confined))
     if (request.restore !== undefined) checkSnapshot(request.restore, chosen)
     if (request.plan) return plan(prepared, chosen, confined)
     const runner = { prepared: limited(prepared, request.timeout), interrupts, trace, watchdog }
@@ -119,6 +120,13 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
 // --- internal ---
 
 const NAMES = { qemu: "QEMU", firecracker: "Firecracker" }
+
+function wishOf(spec: Prepared["spec"], { jail }: Confining): Wish {
+  const { vcpus, memory, firecracker, network } = spec
+  // The VMM's own user-mode network is none that Firecracker has.
+  const networked = network !== false && network !== "user"
+  return { vcpus, memoryMiB: memory, firecracker, jailed: jail !== undefined, networked }
+}
 
 function sayWhatIsMissing(report: Report, vmm: Vmm, program: Program, { jail, cgroup }: Confining): void {
   if (program.warning !== undefined) report.warn(program.warning)

@@ -24,6 +24,7 @@ import { findRecord, type VmRecord } from "../state/records.ts"
 import { Failure, usage } from "../terms/failure.ts"
 import { type Api, openApi } from "../vmm/firecrackerApi.ts"
 import { API_SOCKET } from "../vmm/firecrackerArgv.ts"
+import { INSTANCE } from "../vmm/firecrackerReplies.ts"
 import { PAUSE, RESUME, snapshotRequest } from "../vmm/firecrackerRequests.ts"
 import { openControlSocket, openJailRoot } from "./controlSocket.ts"
 import type { State } from "./session.ts"
@@ -74,7 +75,7 @@ function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessId
 async function save(api: Api, root: number, record: VmRecord, dir: string): Promise<void> {
   const target = makeDirectory(dir)
   try {
-    const version = await api.request({ method: "GET", path: "/version", setting: "version" })
+    const { vmm_version } = await api.request(INSTANCE)
     await api.request(PAUSE)
     try {
       await saveMemory(api, root, target)
@@ -82,7 +83,7 @@ async function save(api: Api, root: number, record: VmRecord, dir: string): Prom
     } finally {
       await api.request(RESUME)
     }
-    replaceFile(manifestPath(dir), `${JSON.stringify(manifestOf(record, version))}\n`)
+    replaceFile(manifestPath(dir), `${JSON.stringify(manifestOf(record, vmm_version))}\n`)
   } catch (error) {
     withDescriptor(openAt(AT_FDCWD, dirname(dir), O.PATH | O_DIRECTORY), (parent) => removeTree(parent, basename(dir)))
     throw error
@@ -146,8 +147,8 @@ async function copyOut(root: number, name: string, target: number, as: string): 
   }
 }
 
-function manifestOf(record: VmRecord, version: unknown): Manifest {
-  const [, major, minor] = /(\d+)\.(\d+)/.exec(JSON.stringify(version)) ?? []
+function manifestOf(record: VmRecord, version: string): Manifest {
+  const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? []
   const { name } = record
   return { schema: 1, vmm: "firecracker", version: [Number(major), Number(minor)], name, takenAt: Date.now() }
 }

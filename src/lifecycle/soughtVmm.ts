@@ -20,7 +20,12 @@ export function soughtVmm(resources: readonly Resource[], layout: VmLayout, boot
     ...{ identity: process.identity, pidNamespace: process.pidNamespace, bootId, console: layout.consoleLog },
     ...{ cgroup: find(resources, "cgroup")?.path, socket: API_SOCKET },
     ...(jail === undefined
-      ? { bare: { directory: runtime, commandLines: [bareArgv("", id, `${runtime}/`).slice(1), ["-name", id]] } }
+      ? {
+          bare: {
+            directory: runtime,
+            commandLines: [bareArgv("", id, `${runtime}/`, layout.firecrackerLog).slice(1), ["-name", id]],
+          },
+        }
       : // The jailer's pidfile is named after the program, as the directory of its jails is.
         {
           jail: { path: jailRoot({ base: jails, vmm: jail.vmm, id }), root: jail.root },

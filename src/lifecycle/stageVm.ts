@@ -1,26 +1,20 @@
 import { mkdirSync } from "node:fs"
-import { ELF_HEAD, hasInterpreter } from "../jail/elf.ts"
-import { allow, type Jail, makeJail } from "../jail/makeJail.ts"
+import { type Jail, makeJail } from "../jail/makeJail.ts"
 import { blockDevice, makeNode } from "../jail/nodes.ts"
-import { stageLibraries } from "../jail/programs.ts"
-import { closeStage, makeStage, openSource, type StageRoot, stageCopy } from "../jail/stage.ts"
+import { closeStage, makeStage, type StageRoot, stageCopy } from "../jail/stage.ts"
 import { stageFile } from "../jail/stageFile.ts"
-import { chownDescriptor } from "../linux/access.ts"
 import { O, S } from "../linux/constants.ts"
-import { readStart } from "../linux/content.ts"
-import { isType, openAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../linux/files.ts"
-import { AT_FDCWD } from "../linux/guards.ts"
+import { isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../linux/files.ts"
 import type { Spec } from "../plugin/spec.ts"
-import type { VmLayout } from "../state/places.ts"
 import { takeUid } from "../state/uids.ts"
 import { usage } from "../terms/failure.ts"
 import { elfKernel } from "../vmm/elfKernel.ts"
-import { LOG } from "../vmm/firecrackerArgv.ts"
 import type { Boot, Program, Vmm } from "../vmm/vmm.ts"
 import { type Confining, ownerOf } from "./confinement.ts"
 import { type FoundDrive, inJail, planBoot } from "./plan.ts"
 import type { Session } from "./session.ts"
 import { savedDisks, snapshotFiles } from "./snapshotDirectory.ts"
+import { makeOwnFile, ownFiles, stageForFirecracker } from "./stageForFirecracker.ts"
 
 type Drive = Spec["drives"][number]
 
@@ -80,6 +74,9 @@ export function findDrive(drive: Drive): FoundDrive {
 function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
   session.journal.acquire({ kind: "stage", path: session.layout.stage })
   const root = makeStage(session.layout.stage)
+  if (vmm.name === "firecracker") {
+    for (const path of Object.values(ownFiles(session.layout, spec.firecracker))) makeOwnFile(path)
+  }
   const drives = spec.drives.map(findDrive)
   return {
     root,
@@ -124,7 +121,9 @@ async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]
       const files = snapshotFiles(restore)
       for (const [name, path] of Object.entries(files)) await stageFile(jail, `restore/${name}`, path, READONLY, signal)
     }
-    if (vmm.name === "firecracker") await prepareForFirecracker(jail, layout, program, signal)
+    if (vmm.name === "firecracker") {
+      await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), program, signal)
+    }
     // The user-mode network asks the host's name servers, and looks them up when the guest asks it.
     if (spec.network === "user") await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", signal)
   } catch (error) {
@@ -144,25 +143,6 @@ async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]
     return { boot, becomes: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }
-}
-
-/**
- * Its jailer makes the program's copy and the devices by itself. The log is a file of the VM's directory, whose name the
- * VM's uid cannot change, bound into the jail.
- */
-async function prepareForFirecracker(
-  jail: Jail,
-  layout: VmLayout,
-  program: Program,
-  signal: AbortSignal,
-): Promise<void> {
-  for (const what of ["programs", "devices"] as const) allow(jail, what)
-  withDescriptor(openAt(AT_FDCWD, layout.firecrackerLog, O.WRONLY | O.CREAT | O.EXCL, 0o600), (fd) => {
-    chownDescriptor(fd, jail.owner.uid, jail.owner.gid)
-  })
-  await stageFile(jail, LOG, layout.firecrackerLog, { readonly: false, way: "bind" }, signal)
-  const dynamic = withDescriptor(openSource(program.path), (fd) => hasInterpreter(readStart(fd, ELF_HEAD)))
-  if (dynamic) stageLibraries(jail)
 }
 
 const READONLY = { readonly: true, way: undefined }

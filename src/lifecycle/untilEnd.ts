@@ -68,7 +68,12 @@ export async function stopLive(
   const onFailure = (error: unknown) => run.report.error(reason(error))
   // Of a stop that was cut short the hooks may have run already.
   if (before === "running")
-    await runHooks(run, "preStop", (hooks, signal) => hooks.preStop?.(runningContext(around, signal)), { onFailure })
+    await runHooks(
+      run,
+      "preStop",
+      (hooks, signal) => hooks.preStop?.(runningContext(around, signal, machine.control)),
+      { onFailure },
+    )
   live.requested = !live.gone
   const limit = asked?.timeout ?? run.prepared.spec.timeouts.stop
   await run.trace.span("stop", () => stopMachine(machine, limit, run.interrupts.force, run.report))
@@ -102,9 +107,14 @@ async function whileRunning(
   })
   try {
     if (booted === undefined)
-      await runHooks(run, "postBoot", (hooks, signal) => hooks.postBoot?.(runningContext(around, signal)), {
-        until: over.signal,
-      })
+      await runHooks(
+        run,
+        "postBoot",
+        (hooks, signal) => hooks.postBoot?.(runningContext(around, signal, machine.control)),
+        {
+          until: over.signal,
+        },
+      )
     if (!over.signal.aborted && !interrupts.stop.aborted) {
       run.onBooted()
       if (run.leave) end("left")

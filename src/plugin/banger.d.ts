@@ -71,7 +71,51 @@ declare module "banger" {
     /** Host programs connect to `vsock.sock` in `ctx.dir` and write `CONNECT <port>\\n`. */
     vsock?: { guest_cid: number } | undefined
     entropy?: { rate_limiter?: RateLimiter | undefined } | undefined
-    balloon?: { amount_mib: number; deflate_on_oom: boolean; stats_polling_interval_s?: number | undefined } | undefined
+    balloon?:
+      | {
+          amount_mib: number
+          deflate_on_oom: boolean
+          stats_polling_interval_s?: number | undefined
+          /** Both from Firecracker 1.14 on. */
+          free_page_hinting?: boolean | undefined
+          free_page_reporting?: boolean | undefined
+        }
+      | undefined
+    /** Of the network card. */
+    network?:
+      | {
+          rx_rate_limiter?: RateLimiter | undefined
+          tx_rate_limiter?: RateLimiter | undefined
+          /** From Firecracker 1.16 on. */
+          mtu?: number | undefined
+        }
+      | undefined
+    /** Metadata that the guest reads over its network card, at 169.254.169.254 unless told. `data`: at most 50 KiB. */
+    mmds?:
+      | {
+          version?: "V1" | "V2" | undefined
+          ipv4_address?: string | undefined
+          /** From Firecracker 1.13 on. */
+          imds_compat?: boolean | undefined
+          data?: { [key: string]: unknown } | undefined
+        }
+      | undefined
+    /** What goes to firecracker.log. Default: warnings. */
+    logger?:
+      | {
+          level?: "Off" | "Error" | "Warning" | "Info" | "Debug" | "Trace" | undefined
+          show_level?: boolean | undefined
+          show_log_origin?: boolean | undefined
+          /** From Firecracker 1.6 on. */
+          module?: string | undefined
+        }
+      | undefined
+    /** Metrics, a JSON object a line, in metrics.json beside console.log: its newest MiB. */
+    metrics?: boolean | undefined
+    /** Bytes of the console. From Firecracker 1.16 on. */
+    serial?: { rate_limiter: TokenBucket } | undefined
+    /** The jailer's: the largest file that may be written, in bytes (disks, logs and console too), and open files. */
+    resource_limit?: { fsize?: number | undefined; "no-file"?: number | undefined } | undefined
   }
 
   export interface FirecrackerDrive {
@@ -200,6 +244,9 @@ declare module "banger" {
      * meanwhile, and goes on. Firecracker in a jail only.
      */
     snapshot(dir: string): Promise<void>
+    /** Lets the guest stand still. A VM that is stopped goes on first. */
+    pause(): Promise<void>
+    resume(): Promise<void>
   }
 
   export interface PostStopContext extends HookContext {

@@ -44,8 +44,9 @@ export interface VmLayout {
   readonly lock: string
   readonly consoleLog: string
   readonly vmmLog: string
-  /** Firecracker's own log; the VM's uid writes it, the name is root's. */
+  /** Firecracker's own log and metrics; the VM's uid writes them, the names are root's. */
   readonly firecrackerLog: string
+  readonly firecrackerMetrics: string
   readonly events: string
   readonly plugin: string
   /** What a supervisor without a terminal says. */
@@ -76,6 +77,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     consoleLog: join(dir, "console.log"),
     vmmLog: join(dir, "vmm.log"),
     firecrackerLog: join(dir, "firecracker.log"),
+    firecrackerMetrics: join(dir, "metrics.json"),
     events: join(dir, "events.jsonl"),
     plugin: join(dir, "plugin.json"),
     supervisorLog: join(dir, "supervisor.log"),

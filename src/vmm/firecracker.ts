@@ -1,10 +1,12 @@
 import { basename } from "node:path"
-import * as v from "valibot"
 import { errorCode } from "../linux/errors.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { type Api, openApi } from "./firecrackerApi.ts"
-import { API_SOCKET, bareArgv, jailerArgv } from "./firecrackerArgv.ts"
-import { CTRL_ALT_DEL, startRequests } from "./firecrackerRequests.ts"
+import { API_SOCKET, bareArgv, jailerArgv, METRICS } from "./firecrackerArgv.ts"
+import { requireBody } from "./firecrackerBodies.ts"
+import { requireDrives, requireWish } from "./firecrackerBounds.ts"
+import { INSTANCE, type Instance } from "./firecrackerReplies.ts"
+import { CTRL_ALT_DEL, PAUSE, RESUME, startRequests } from "./firecrackerRequests.ts"
 import {
   knownBad,
   parseRelease,
@@ -23,6 +25,7 @@ export const firecracker: Vmm = {
   jailName: ({ path }) => basename(path),
   // It says itself where the root file system is.
   bootArgs: () => [],
+  require: requireWish,
   launch,
   connect,
   control: ({ runtime }, root) => ({ socket: "own", control: `${root ?? runtime}/${API_SOCKET}` }),
@@ -49,8 +52,6 @@ export function saysHalted(tail: string): boolean {
 const HINT =
   "get both from one release at https://github.com/firecracker-microvm/firecracker/releases and put them in PATH as " +
   "`firecracker` and `jailer`, or name them in banger's config.toml"
-
-const versionSchema = v.object({ firecracker_version: v.string() })
 
 async function find(paths: ProgramPaths): Promise<Program> {
   const PATH = process.env.PATH ?? ""
@@ -96,27 +97,35 @@ async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promi
 
 function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { confinement } = boot
+  requireDrives(boot)
   const { control } = firecracker.control(place, confinement?.root)
   if (confinement === undefined) {
-    return { argv: bareArgv(program.path, boot.name, `${place.runtime}/`), socket: "own", control }
+    const argv = bareArgv(program.path, boot.name, `${place.runtime}/`, place.firecrackerLog)
+    return { argv, socket: "own", control }
   }
   if (program.jailer === undefined) {
     throw new Failure("jailer is not in PATH", { hint: `${HINT}; or run without a jail (jail: false)` })
   }
   const { jails, cgroup } = place
   const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
-  return { argv: jailerArgv({ ...jailed, netns: undefined }), socket: "own", control }
+  const limits = boot.firecracker.resource_limit
+  return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), socket: "own", control }
 }
 
 async function connect(socket: string, _: Program, boot: Boot, place: LaunchPlace): Promise<Control> {
   const api = openApi(socket)
-  const seen = insideOf(boot)
-  const directory = boot.confinement === undefined ? `${place.runtime}/` : "/"
+  const jailed = boot.confinement !== undefined
+  const files = jailed
+    ? { directory: "/", metrics: `/${METRICS}` }
+    : { directory: `${place.runtime}/`, metrics: place.firecrackerMetrics }
   const configure = async () => {
-    const answer = await firstAnswer(api)
-    const release = parseRelease("Firecracker", `Firecracker v${v.parse(versionSchema, answer).firecracker_version}`)
-    for (const request of startRequests(seen, boot.firecracker, directory)) {
-      if (release !== undefined) requireKnown(request.path, release)
+    const { id, vmm_version } = await firstAnswer(api)
+    if (id !== boot.name) throw new Failure(`instance: the API is of ${id}, not of ${boot.name}`)
+    const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
+    if (release === undefined) throw new Failure(`instance: ${vmm_version} is no version of Firecracker`)
+    for (const request of startRequests(insideOf(boot), boot.firecracker, files)) {
+      requireBody(request)
+      requireKnown(request, release)
       await api.request(request)
     }
   }
@@ -131,7 +140,9 @@ function controlOf(api: Api, ready: Promise<void>): Control {
   let tail = ""
   return {
     ready,
-    pressCtrlAltDel: process.arch === "x64" ? async () => void (await api.request(CTRL_ALT_DEL)) : undefined,
+    pressCtrlAltDel: process.arch === "x64" ? () => pressCtrlAltDel(api) : undefined,
+    pause: () => api.request(PAUSE),
+    resume: () => api.request(RESUME),
     announced: () => announced,
     onConsole(chunk) {
       tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-400)
@@ -145,11 +156,18 @@ function controlOf(api: Api, ready: Promise<void>): Control {
   }
 }
 
+/** A guest that stands still, whoever paused it, would never hear of it. */
+async function pressCtrlAltDel(api: Api): Promise<void> {
+  const { state } = await api.request(INSTANCE)
+  if (state === "Paused") await api.request(RESUME)
+  await api.request(CTRL_ALT_DEL)
+}
+
 /** The socket is there before its server listens: it is asked again until it does. Who waits has a limit of their own. */
-async function firstAnswer(api: Api): Promise<unknown> {
+async function firstAnswer(api: Api): Promise<Instance> {
   for (;;) {
     try {
-      return await api.request({ method: "GET", path: "/version", setting: "version" })
+      return await api.request(INSTANCE)
     } catch (error) {
       if (!isRefused(error)) throw error
       await Bun.sleep(10)

@@ -3,26 +3,31 @@ import * as v from "valibot"
 import { Failure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 
-/** One request to Firecracker's API. */
-export interface ApiRequest {
+/** One request to Firecracker's API, which is answered by a `Reply`. */
+export interface ApiRequest<Reply = undefined> {
   readonly method: "GET" | "PUT" | "PATCH"
   readonly path: string
   readonly body?: Readonly<Record<string, unknown>>
   /** What of the plugin it is about, for errors: `drives[0]`. */
   readonly setting: string
+  /** What it is answered by; undefined: by nothing but success. */
+  readonly reply?: v.GenericSchema<unknown, Reply>
 }
 
 /** Firecracker's API, over its unix socket. */
 export interface Api {
-  /** Makes a request and returns what it answered. Rejects with the setting and Firecracker's own words. */
-  request(request: ApiRequest): Promise<unknown>
+  /**
+   * Makes a request and returns what it answered. Rejects with the setting and Firecracker's own words, or when the answer
+   * is not what it must be.
+   */
+  request<Reply>(request: ApiRequest<Reply>): Promise<Reply>
 }
 
 /** An answer to one request takes milliseconds; pausing and snapshots have their own limits. */
 const LIMIT = 10_000
 
 /** Firecracker takes no larger body (its default of --http-api-max-payload-size). */
-const BODY_LIMIT = 51_200
+export const BODY_LIMIT = 51_200
 
 const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({ error: v.string() })])
 
@@ -33,7 +38,7 @@ const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({
 export function openApi(socket: string, limit: number = LIMIT): Api {
   let last: Promise<unknown> = Promise.resolve()
   return {
-    request(request) {
+    request<Reply>(request: ApiRequest<Reply>) {
       const next = last.then(() => ask(socket, request, limit))
       // The next one waits for this one's end, whatever it is.
       last = next.catch(() => {})
@@ -55,7 +60,8 @@ export function faultOf(status: number, text: string): string {
 
 // --- internal ---
 
-async function ask(socket: string, { method, path, body, setting }: ApiRequest, limit: number): Promise<unknown> {
+async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: number): Promise<Reply> {
+  const { method, path, body, setting } = request
   const text = body === undefined ? undefined : JSON.stringify(body)
   if (text !== undefined && Buffer.byteLength(text) > BODY_LIMIT)
     throw new Failure(`${setting}: ${Buffer.byteLength(text)} bytes; Firecracker takes ${BODY_LIMIT} at most`)
@@ -72,7 +78,7 @@ async function ask(socket: string, { method, path, body, setting }: ApiRequest, 
     throw noAnswer(method, path, setting, limit, error)
   }
   const said = reply._data ?? ""
-  if (reply.status === 200 || reply.status === 204) return said === "" ? undefined : parsed(said, path)
+  if (reply.status === 200 || reply.status === 204) return answerOf(request, said)
   throw new Failure(`${setting}: Firecracker refused it: ${faultOf(reply.status, said)}`)
 }
 
@@ -82,10 +88,22 @@ function noAnswer(method: string, path: string, setting: string, limit: number, 
   return new Failure(`${setting}: Firecracker ${why}${late ? "" : `: ${reason(error)}`}`, { cause: error })
 }
 
-function parsed(text: string, path: string): unknown {
+function answerOf<Reply>({ path, setting, reply }: ApiRequest<Reply>, said: string): Reply {
+  const result = v.safeParse(reply ?? NOTHING, said === "" ? undefined : parsed(said, path, setting))
+  if (result.success) return result.output as Reply
+  const [issue] = result.issues
+  const at = v.getDotPath(issue)
+  throw new Failure(
+    `${setting}: Firecracker answered ${path} otherwise than expected: ${at ? `${at}: ` : ""}${issue.message}`,
+  )
+}
+
+const NOTHING = v.undefined("no answer but success was expected")
+
+function parsed(text: string, path: string, setting: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new Failure(`Firecracker answered ${path} with something that is no JSON`, { cause: error })
+    throw new Failure(`${setting}: Firecracker answered ${path} with something that is no JSON`, { cause: error })
   }
 }

@@ -1,26 +1,42 @@
 import type { ApiRequest } from "./firecrackerApi.ts"
-import type { Boot, Disk, SnapshotFiles } from "./vmm.ts"
+import type { Boot, Disk, NetworkCard, SnapshotFiles } from "./vmm.ts"
+
+type Fields = Readonly<Record<string, unknown>>
 
 /** Settings that Firecracker alone knows, in the words of its API. */
 export interface FirecrackerSettings {
-  readonly machine?: Readonly<Record<string, unknown>> | undefined
+  readonly machine?: Fields | undefined
   /** By the drive's id. */
-  readonly drives?: Readonly<Record<string, Readonly<Record<string, unknown>>>> | undefined
-  readonly vsock?: Readonly<Record<string, unknown>> | undefined
-  readonly entropy?: Readonly<Record<string, unknown>> | undefined
-  readonly balloon?: Readonly<Record<string, unknown>> | undefined
+  readonly drives?: Readonly<Record<string, Fields>> | undefined
+  /** Of the network card. */
+  readonly network?: Fields | undefined
+  readonly vsock?: Fields | undefined
+  readonly entropy?: Fields | undefined
+  readonly balloon?: Fields | undefined
+  readonly mmds?: (Fields & { readonly data?: Fields | undefined }) | undefined
+  readonly logger?: Fields | undefined
+  readonly metrics?: boolean | undefined
+  readonly serial?: Fields | undefined
+  /** The jailer's own: see `jailerArgv`. */
+  readonly resource_limit?: Readonly<Record<string, number | undefined>> | undefined
+}
+
+/** Where Firecracker sees what banger has made for it. */
+export interface OwnFiles {
+  /** The directory that the vsock's socket goes into, ending with `/`. */
+  readonly directory: string
+  readonly metrics: string
 }
 
 /** The name of the vsock's socket in the VMM's root directory. */
 export const VSOCK = "vsock.sock"
 
-/**
- * The requests that configure a boot, in order, before the one that starts it. `root` is the directory, as Firecracker
- * sees it, that the vsock's socket goes into. Pure.
- */
-export function bootRequests(boot: Boot, settings: FirecrackerSettings, root: string): readonly ApiRequest[] {
+/** The requests that configure a boot, in order, before the one that starts it. Pure. */
+export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
   const { machine, vsock, entropy, balloon } = settings
+  const uds_path = `${files.directory}${VSOCK}`
   return [
+    ...outputRequests(settings, files),
     put("/machine-config", "machine-config", { vcpu_count: boot.vcpus, mem_size_mib: boot.memoryMiB, ...machine }),
     put("/boot-source", "kernel", {
       kernel_image_path: boot.kernel,
@@ -28,15 +44,18 @@ export function bootRequests(boot: Boot, settings: FirecrackerSettings, root: st
       ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
     }),
     ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
-    ...(vsock === undefined ? [] : [put("/vsock", "firecracker.vsock", { ...vsock, uds_path: `${root}${VSOCK}` })]),
-    ...(entropy === undefined ? [] : [put("/entropy", "firecracker.entropy", entropy)]),
-    ...(balloon === undefined ? [] : [put("/balloon", "firecracker.balloon", balloon)]),
+    ...(boot.card === undefined ? [] : [networkRequest(boot.card, settings)]),
+    ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path }),
+    ...optional("/entropy", "firecracker.entropy", entropy),
+    ...optional("/balloon", "firecracker.balloon", balloon),
+    ...mmdsRequests(settings),
   ]
 }
 
 /** The requests that bring a boot to run: its configuration and its start, or the snapshot it goes on from. Pure. */
-export function startRequests(boot: Boot, settings: FirecrackerSettings, root: string): readonly ApiRequest[] {
-  return boot.restore === undefined ? [...bootRequests(boot, settings, root), START] : [loadRequest(boot.restore)]
+export function startRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
+  if (boot.restore === undefined) return [...bootRequests(boot, settings, files), START]
+  return [...outputRequests(settings, files), loadRequest(boot.restore)]
 }
 
 /** The requests around a snapshot: nothing moves while it is made. */
@@ -57,8 +76,40 @@ export const CTRL_ALT_DEL: ApiRequest = put("/actions", "Ctrl-Alt-Del", { action
 
 // --- internal ---
 
-function put(path: string, setting: string, body: Readonly<Record<string, unknown>>): ApiRequest {
+function put(path: string, setting: string, body: Fields): ApiRequest {
   return { method: "PUT", path, setting, body }
+}
+
+function optional(path: string, setting: string, body: Fields | undefined): readonly ApiRequest[] {
+  return body === undefined ? [] : [put(path, setting, body)]
+}
+
+/** What Firecracker says of itself and the guest's console: first, and also before a snapshot is loaded. */
+function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
+  return [
+    // Without a level it would go back to Info.
+    ...optional("/logger", "firecracker.logger", logger && { level: "Warning", ...logger }),
+    ...optional("/metrics", "firecracker.metrics", metrics === true ? { metrics_path: files.metrics } : undefined),
+    ...optional("/serial", "firecracker.serial", serial),
+  ]
+}
+
+/** The guest's only network card. */
+const CARD = "eth0"
+
+function networkRequest({ tap, mac }: NetworkCard, { network }: FirecrackerSettings): ApiRequest {
+  const body = { iface_id: CARD, host_dev_name: tap, ...(mac === undefined ? {} : { guest_mac: mac }), ...network }
+  return put(`/network-interfaces/${CARD}`, "network", body)
+}
+
+/** The metadata that the guest reads at its link-local address, on its network card. */
+function mmdsRequests({ mmds }: FirecrackerSettings): readonly ApiRequest[] {
+  if (mmds === undefined) return []
+  const { data, ...config } = mmds
+  return [
+    put("/mmds/config", "firecracker.mmds", { network_interfaces: [CARD], ...config }),
+    ...optional("/mmds", "firecracker.mmds.data", data),
+  ]
 }
 
 function loadRequest({ state, memory }: SnapshotFiles): ApiRequest {

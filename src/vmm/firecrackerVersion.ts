@@ -1,4 +1,5 @@
 import { Failure } from "../terms/failure.ts"
+import type { ApiRequest } from "./firecrackerApi.ts"
 import type { Version } from "./vmm.ts"
 
 /** Major, minor and patch. */
@@ -30,18 +31,27 @@ export function knownBad(release: Release): string | undefined {
   return undefined
 }
 
-/** Since which release a setting is there. */
-const SINCE: Readonly<Record<string, Release>> = {
-  "/serial": [1, 14, 0],
-  "/pmem": [1, 14, 0],
-  "/hotplug/memory": [1, 14, 0],
-}
+/** Since which release there is a request, or one field of it (of whatever depth). */
+const SINCE: readonly (readonly [path: string, field: string | undefined, since: Release])[] = [
+  ["/serial", undefined, [1, 14, 0]],
+  ["/serial", "rate_limiter", [1, 16, 0]],
+  ["/machine-config", "huge_pages", [1, 7, 0]],
+  ["/network-interfaces/", "mtu", [1, 16, 0]],
+  ["/balloon", "free_page_hinting", [1, 14, 0]],
+  ["/balloon", "free_page_reporting", [1, 14, 0]],
+  ["/mmds/config", "imds_compat", [1, 13, 0]],
+  ["/logger", "module", [1, 6, 0]],
+  ["/snapshot/load", "network_overrides", [1, 12, 0]],
+]
 
-/** Throws a failure that names a request's setting which a release does not have. */
-export function requireKnown(path: string, release: Release): void {
-  const since = Object.entries(SINCE).find(([prefix]) => path.startsWith(prefix))?.[1]
-  if (since === undefined || isNewer(release, since)) return
-  throw new Failure(`Firecracker ${release.join(".")} has no ${path}: it came with ${since.join(".")}`)
+/** Throws a failure that names what of a request a release does not have. */
+export function requireKnown({ path, body = {}, setting }: ApiRequest, release: Release): void {
+  for (const [prefix, field, since] of SINCE) {
+    if (!path.startsWith(prefix) || (field !== undefined && body[field] === undefined) || isNewer(release, since))
+      continue
+    const what = field === undefined ? setting : `${setting}.${field}`
+    throw new Failure(`${what}: Firecracker ${release.join(".")} does not have it: it came with ${since.join(".")}`)
+  }
 }
 
 /** Major and minor, as all VMMs have them. */

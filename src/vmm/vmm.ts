@@ -24,10 +24,19 @@ export interface Boot {
   readonly disks: readonly Disk[]
   /** `user`: the VMM's own user-mode network. */
   readonly network: "user" | false
+  /** The guest's network card, on a tap that is there. */
+  readonly card?: NetworkCard | undefined
   readonly confinement: Confinement | undefined
   readonly firecracker: FirecrackerSettings
   /** The files of a snapshot to go on from, instead of booting. */
   readonly restore: SnapshotFiles | undefined
+}
+
+/** A network card on a tap of the host (or of the network namespace that the VMM is started in). */
+export interface NetworkCard {
+  readonly tap: string
+  /** The guest's address; undefined where the VMM chooses. */
+  readonly mac: string | undefined
 }
 
 /** Where a snapshot's files are, as the VMM sees them. */
@@ -69,6 +78,9 @@ export interface LaunchPlace {
   readonly runtime: string
   /** Where a control socket of banger's own making is. */
   readonly control: string
+  /** Files of this VM's directory that Firecracker writes. */
+  readonly firecrackerLog: string
+  readonly firecrackerMetrics: string
   /** The VM's cgroup below the mount, which is there already. */
   readonly cgroup: string | undefined
 }
@@ -80,6 +92,12 @@ export interface VmmLaunch {
   readonly socket: "passed" | "own"
   /** Where the control socket is, as the host names it. */
   readonly control: string
+}
+
+/** What a spec asks of a VMM. */
+export interface Wish extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracker"> {
+  readonly jailed: boolean
+  readonly networked: boolean
 }
 
 /** Major and minor. */
@@ -104,6 +122,9 @@ export interface Control {
   readonly pressCtrlAltDel: (() => Promise<void>) | undefined
   /** Why the connection could not be made. */
   readonly unreachable?: string
+  /** Lets the guest stand still, and go on. Asking for what is so already is fine. */
+  pause(): Promise<void>
+  resume(): Promise<void>
   /** Is shown what the guest says on its console. */
   readonly onConsole?: (chunk: Uint8Array) => void
   /** Resolves when the guest has powered itself off and the VMM goes on all the same. */
@@ -123,6 +144,8 @@ export interface Vmm {
   jailName(program: Program): string
   /** Words that this VMM's guests need on their command line on this host, besides those given. */
   bootArgs(given: string, disks: readonly Disk[]): readonly string[]
+  /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
+  require(program: Program, wish: Wish): void
   /** How to start it; pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */

@@ -1,9 +1,20 @@
 import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { exitReason, firecracker, saysHalted } from "../../src/vmm/firecracker.ts"
-import { faultOf, openApi } from "../../src/vmm/firecrackerApi.ts"
+import { type ApiRequest, faultOf, openApi } from "../../src/vmm/firecrackerApi.ts"
 import { bareArgv, jailerArgv } from "../../src/vmm/firecrackerArgv.ts"
-import { bootRequests, snapshotRequest, startRequests } from "../../src/vmm/firecrackerRequests.ts"
+import { requireBody } from "../../src/vmm/firecrackerBodies.ts"
+import { requireDrives, requireWish } from "../../src/vmm/firecrackerBounds.ts"
+import { INSTANCE } from "../../src/vmm/firecrackerReplies.ts"
+import {
+  bootRequests,
+  CTRL_ALT_DEL,
+  type FirecrackerSettings,
+  PAUSE,
+  RESUME,
+  snapshotRequest,
+  startRequests,
+} from "../../src/vmm/firecrackerRequests.ts"
 import { knownBad, parseRelease, requireKnown, requireSupported } from "../../src/vmm/firecrackerVersion.ts"
 import type { Boot } from "../../src/vmm/vmm.ts"
 import { eachInItsDirectory } from "../temporary.ts"
@@ -20,6 +31,7 @@ const BOOT: Boot = {
   firecracker: {},
   restore: undefined,
 }
+const FILES = { directory: "/", metrics: "/metrics.json" }
 
 test("a boot becomes the requests of Firecracker's API, in its order", () => {
   const settings = {
@@ -29,7 +41,7 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
     entropy: {},
     balloon: { amount_mib: 0, deflate_on_oom: true },
   }
-  const requests = bootRequests(BOOT, settings, "/")
+  const requests = bootRequests(BOOT, settings, FILES)
   expect(requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
     "PUT /machine-config",
     "PUT /boot-source",
@@ -54,13 +66,13 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
     {},
     { amount_mib: 0, deflate_on_oom: true },
   ])
-  expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, {}, "/")).toHaveLength(2)
+  expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, {}, FILES)).toHaveLength(2)
 })
 
 test("a boot ends with its start; one that goes on from a snapshot is nothing but that", () => {
-  expect(startRequests(BOOT, {}, "/").at(-1)?.body).toEqual({ action_type: "InstanceStart" })
+  expect(startRequests(BOOT, {}, FILES).at(-1)?.body).toEqual({ action_type: "InstanceStart" })
   const files = { state: "/s", memory: "/m" }
-  expect(startRequests({ ...BOOT, restore: files }, {}, "/")).toEqual([
+  expect(startRequests({ ...BOOT, restore: files }, {}, FILES)).toEqual([
     {
       ...{ method: "PUT", path: "/snapshot/load", setting: "restore" },
       body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" }, resume_vm: true },
@@ -82,8 +94,11 @@ test("the jailer is given name and value as two words, and a cgroup only where t
   expect(jailerArgv({ ...launch, cgroup: "banger/vm-1", netns: "/run/netns/a" }).join(" ")).toContain(
     "--cgroup-version 2 --parent-cgroup banger/vm-1 --netns /run/netns/a --",
   )
-  expect(bareArgv("/f", "vm-1", "/r/vm-1/").join(" ")).toBe(
-    "/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /r/vm-1/firecracker.log --level Warn",
+  expect(jailerArgv({ ...launch, limits: { fsize: 1000, "no-file": 64 } }).join(" ")).toContain(
+    "--resource-limit fsize=1000 --resource-limit no-file=64 -- --api-sock",
+  )
+  expect(bareArgv("/f", "vm-1", "/r/vm-1/", "/s/vm-1/firecracker.log").join(" ")).toBe(
+    "/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn",
   )
 })
 
@@ -115,9 +130,165 @@ test("old releases are refused, bad ones known, and what they lack named", () =>
     [2, 0, 0],
   ] as const)
     expect(knownBad(release), release.join(".")).toBeUndefined()
-  expect(() => requireKnown("/serial", [1, 13, 0])).toThrow("Firecracker 1.13.0 has no /serial: it came with 1.14.0")
-  requireKnown("/serial", [1, 14, 0])
-  requireKnown("/drives/a", [1, 5, 0])
+})
+
+const request = (path: string, body: Record<string, unknown> | undefined): ApiRequest => ({
+  ...{ method: "PUT", path, setting: "x" },
+  ...(body === undefined ? {} : { body }),
+})
+
+test.each([
+  ["/serial", { rate_limiter: {} }, [1, 13, 9], "x: Firecracker 1.13.9 does not have it: it came with 1.14.0"],
+  [
+    "/serial",
+    { rate_limiter: {} },
+    [1, 15, 0],
+    "x.rate_limiter: Firecracker 1.15.0 does not have it: it came with 1.16.0",
+  ],
+  [
+    "/machine-config",
+    { huge_pages: "2M" },
+    [1, 6, 0],
+    "x.huge_pages: Firecracker 1.6.0 does not have it: it came with 1.7.0",
+  ],
+  ["/network-interfaces/eth0", { mtu: 9000 }, [1, 15, 1], "x.mtu: Firecracker 1.15.1"],
+  ["/balloon", { free_page_hinting: true }, [1, 13, 0], "x.free_page_hinting: Firecracker 1.13.0"],
+  ["/balloon", { free_page_reporting: true }, [1, 13, 0], "x.free_page_reporting: Firecracker 1.13.0"],
+  ["/mmds/config", { imds_compat: true }, [1, 12, 0], "x.imds_compat: Firecracker 1.12.0"],
+  ["/logger", { module: "api" }, [1, 5, 0], "x.module: Firecracker 1.5.0"],
+  ["/snapshot/load", { network_overrides: [] }, [1, 11, 0], "x.network_overrides: Firecracker 1.11.0"],
+] as const)("of %s %p the release %p lacks something, and it is named", (path, body, release, words) => {
+  expect(() => requireKnown(request(path, body), release)).toThrow(words)
+  requireKnown(request(path, body), [1, 16, 0])
+  requireKnown(request(path, {}), [1, 14, 0])
+})
+
+const LIMITER = { bandwidth: { size: 1, refill_time: 1, one_time_burst: 1 }, ops: { size: 1, refill_time: 1 } }
+
+test("every setting that Firecracker has becomes a request that its API takes", () => {
+  const settings: FirecrackerSettings = {
+    machine: { smt: true, track_dirty_pages: true, huge_pages: "2M" },
+    drives: { disk0: { cache_type: "Writeback", io_engine: "Async", rate_limiter: LIMITER } },
+    network: { mtu: 1500, rx_rate_limiter: LIMITER, tx_rate_limiter: LIMITER },
+    vsock: { guest_cid: 3 },
+    entropy: { rate_limiter: LIMITER },
+    balloon: { amount_mib: 1, deflate_on_oom: true, stats_polling_interval_s: 1, free_page_hinting: true },
+    mmds: { version: "V2", ipv4_address: "169.254.1.1", imds_compat: true, data: { latest: { name: "x" } } },
+    logger: { show_level: true, module: "api" },
+    metrics: true,
+    serial: { rate_limiter: { size: 1, refill_time: 1 } },
+  }
+  const card = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01" }
+  const requests = startRequests({ ...BOOT, card }, settings, FILES)
+  for (const each of requests) requireBody(each)
+  const body = (path: string) => requests.find((each) => each.path === path)?.body
+  expect(body("/network-interfaces/eth0")).toEqual({
+    ...{ iface_id: "eth0", host_dev_name: "bgr7f3a", guest_mac: "02:00:5e:10:00:01" },
+    ...{ mtu: 1500, rx_rate_limiter: LIMITER, tx_rate_limiter: LIMITER },
+  })
+  expect(body("/drives/disk0")).toMatchObject({ cache_type: "Writeback", io_engine: "Async", rate_limiter: LIMITER })
+  const config = { version: "V2", ipv4_address: "169.254.1.1", imds_compat: true }
+  expect(body("/mmds/config")).toEqual({ network_interfaces: ["eth0"], ...config })
+  expect(body("/mmds")).toEqual({ latest: { name: "x" } })
+  expect(body("/logger")).toEqual({ level: "Warning", show_level: true, module: "api" })
+  expect(body("/metrics")).toEqual({ metrics_path: "/metrics.json" })
+  expect(body("/serial")).toEqual({ rate_limiter: { size: 1, refill_time: 1 } })
+  const order = requests.map(({ path }) => path)
+  expect(order.slice(0, 3)).toEqual(["/logger", "/metrics", "/serial"])
+  expect(order.indexOf("/mmds/config")).toBeGreaterThan(order.indexOf("/network-interfaces/eth0"))
+  expect(order.indexOf("/mmds")).toBeGreaterThan(order.indexOf("/mmds/config"))
+  // Before a snapshot is loaded only these may be told.
+  const restored = startRequests({ ...BOOT, restore: { state: "/s", memory: "/m" } }, settings, FILES)
+  expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load"])
+  for (const each of [...restored, PAUSE, RESUME, CTRL_ALT_DEL, snapshotRequest({ state: "/s", memory: "/m" })])
+    requireBody(each)
+})
+
+test.each([
+  ["/balloon", { amount_mib: -1, deflate_on_oom: true }, "x: amount_mib: a whole number from 0 on"],
+  [
+    "/balloon",
+    { amount_mib: 1, deflate_on_oom: true, deflate_on_om: true },
+    "x: deflate_on_om: unknown; did you mean deflate_on_oom?",
+  ],
+  ["/balloon", { amount_mib: 1 }, "x: deflate_on_oom: missing"],
+  ["/balloon", undefined, "x: "],
+  [
+    "/drives/a",
+    { drive_id: "a", path_on_host: "", is_root_device: true, is_read_only: true },
+    "x: path_on_host: a path",
+  ],
+  [
+    "/drives/a",
+    {
+      ...{ drive_id: "a", path_on_host: "/", is_root_device: true, is_read_only: true },
+      rate_limiter: { ops: { size: 1.5 } },
+    },
+    "x: rate_limiter.ops.size: a whole number from 0 on",
+  ],
+  [
+    "/network-interfaces/eth0",
+    { iface_id: "eth0", host_dev_name: "x".repeat(16) },
+    "x: host_dev_name: the name of an interface",
+  ],
+  [
+    "/network-interfaces/eth0",
+    { iface_id: "eth0", host_dev_name: "tap%d" },
+    "x: host_dev_name: the name of an interface",
+  ],
+  [
+    "/network-interfaces/eth0",
+    { iface_id: "eth0", host_dev_name: "a", guest_mac: "1:2:3" },
+    "x: guest_mac: a MAC address",
+  ],
+  [
+    "/network-interfaces/eth0",
+    { iface_id: "eth0", host_dev_name: "a", mtu: 67 },
+    "x: mtu: a whole number from 68 to 65535",
+  ],
+  ["/mmds/config", { network_interfaces: [] }, "x: network_interfaces: at least one interface"],
+  ["/mmds/config", { network_interfaces: ["eth0"], ipv4_address: "10.0.0.1" }, "x: ipv4_address: a link-local address"],
+  ["/machine-config", { vcpu_count: 33, mem_size_mib: 1 }, "x: vcpu_count: a whole number from 1 to 32"],
+  ["/serial", { serial_out_path: "/x" }, "x: serial_out_path: unknown"],
+  ["/other", {}, "x: nothing is known of /other"],
+])("%s %p is refused, and says which setting", (path, body, words) => {
+  expect(() => requireBody(request(path, body))).toThrow(words)
+})
+
+test.each([
+  [
+    { balloon: { amount_mib: 513, deflate_on_oom: true } },
+    {},
+    "balloon.amount_mib: 513 is more than the guest's memory (512)",
+  ],
+  [{ machine: { smt: true } }, { vcpus: 3 }, "machine.smt: vcpus must be 1 or even, not 3"],
+  [
+    { machine: { huge_pages: "2M" } },
+    { memoryMiB: 511 },
+    "machine.huge_pages: memory must be an even number of MiB, not 511",
+  ],
+  [{ mmds: {} }, { networked: false }, "mmds: the guest has no network card"],
+  [{ network: { mtu: 1500 } }, { networked: false }, "network: the guest has no network card"],
+  [{ mmds: { data: { x: "y".repeat(51_200) } } }, {}, "mmds.data: 51208 bytes; Firecracker takes 51200 at most"],
+  [{ resource_limit: { fsize: 1 } }, { jailed: false }, "resource_limit: the jailer keeps it, and there is no jail"],
+  [
+    { serial: { rate_limiter: { size: 1, refill_time: 1 } } },
+    {},
+    "serial.rate_limiter: Firecracker 1.15.0 does not have it",
+  ],
+  [{ drives: { a: { io_engine: "sync" } } }, {}, 'drives[0]: io_engine: "Sync" or "Async"'],
+])("before anything is made, %p with %p is refused: %s", (firecracker, more, words) => {
+  const program = { path: "/f", version: [1, 15] } as const
+  const wish = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true }
+  requireWish(program, wish)
+  expect(() => requireWish(program, { ...wish, firecracker, ...more })).toThrow(words)
+})
+
+test("settings of a drive that there is not are refused, with the nearest that there is", () => {
+  requireDrives({ ...BOOT, firecracker: { drives: { disk0: {}, disk1: {} } } })
+  expect(() => requireDrives({ ...BOOT, firecracker: { drives: { dsk0: {} } } })).toThrow(
+    "firecracker.drives: no drive is called dsk0; did you mean disk0?",
+  )
 })
 
 test.each([
@@ -147,6 +318,24 @@ test("a guest that has powered off says so on a line of its kernel's", () => {
   expect(saysHalted("[    1.000000] reboot: Power down, says the user\n")).toBe(false)
 })
 
+const ANSWER = { id: "vm-1", state: "Paused", vmm_version: "1.16.1" } as const
+
+test.each([
+  [{ ...ANSWER, state: "Gone" }, "instance: Firecracker answered / otherwise than expected: state: Invalid type"],
+  [{ id: "vm-1" }, "instance: Firecracker answered / otherwise than expected: state: Invalid key"],
+  [[], "instance: Firecracker answered / otherwise than expected"],
+  ["no JSON", "instance: Firecracker answered / with something that is no JSON"],
+])("the answer %p is not believed", async (answer, words) => {
+  const socket = join(directory.path, "api.sock")
+  const server = Bun.serve({
+    unix: socket,
+    fetch: () => (typeof answer === "string" ? new Response(answer) : Response.json(answer)),
+  })
+  await expect(openApi(socket).request(INSTANCE)).rejects.toThrow(words)
+  await expect(openApi(socket).request(PAUSE)).rejects.toThrow("pause: Firecracker answered /vm")
+  await server.stop(true)
+})
+
 test("requests are made one at a time, with their length, and their answers read by it", async () => {
   const socket = join(directory.path, "api.sock")
   const seen: string[] = []
@@ -159,13 +348,13 @@ test("requests are made one at a time, with their length, and their answers read
       seen.push(`${request.method} ${new URL(request.url).pathname} ${request.headers.get("content-length")} ${text}`)
       await Bun.sleep(5)
       atOnce--
-      return request.method === "GET" ? Response.json({ ok: true }) : new Response(null, { status: 204 })
+      return request.method === "GET" ? Response.json(ANSWER) : new Response(null, { status: 204 })
     },
   })
   const api = openApi(socket)
   const put = (n: number) => api.request({ method: "PUT", path: "/x", body: { n }, setting: "x" })
-  const answers = await Promise.all([put(1), api.request({ method: "GET", path: "/", setting: "y" }), put(2)])
-  expect(answers).toEqual([undefined, { ok: true }, undefined])
+  const answers = await Promise.all([put(1), api.request(INSTANCE), put(2)])
+  expect(answers).toEqual([undefined, ANSWER, undefined])
   expect(seen).toEqual(['PUT /x 7 {"n":1}', "GET / null ", 'PUT /x 7 {"n":2}'])
   await expect(
     api.request({ method: "PUT", path: "/x", body: { x: "y".repeat(60_000) }, setting: "big" }),
@@ -186,7 +375,14 @@ test("a server that never answers has a limit", async () => {
 
 test("without its jailer Firecracker is not run in a jail", () => {
   const program = { path: "/f", version: [1, 16] } as const
-  const place = { jails: "/j", runtime: "/r", control: "/r/q", cgroup: undefined }
+  const place = {
+    jails: "/j",
+    runtime: "/r",
+    control: "/r/q",
+    cgroup: undefined,
+    firecrackerLog: "/l",
+    firecrackerMetrics: "/m",
+  }
   expect(() => firecracker.launch(program, BOOT, place)).toThrow("jailer is not in PATH")
   expect(firecracker.launch(program, { ...BOOT, confinement: undefined }, place).control).toBe("/r/api.sock")
   expect(firecracker.jailName({ ...program, path: "/opt/firecracker-v1.16.1-x86_64" })).toBe(
