@@ -4,6 +4,7 @@ import { close, mkfifoAt } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { listenUnix } from "../linux/sockets.ts"
 import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../process/cgroup.ts"
+import { executing } from "../process/executing.ts"
 import { type Child, type Launch, SIGKILL, spawn } from "../process/spawn.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
@@ -115,7 +116,7 @@ export async function startMachine(
     const died = await Promise.race([child.exited.then(() => true), Bun.sleep(200).then(() => false)])
     child.signal(SIGKILL)
     await child.exited
-    throw died ? new Failure(`the VMM ended at once: ${lastWords(session)}`, { cause: error }) : error
+    throw died ? endedAtOnce(lastWords(session), vmm.jailName(program), boot, error) : error
   }
 }
 
@@ -190,6 +191,16 @@ async function within<T>(options: StartOptions, child: Child, work: Promise<T>):
     clearTimeout(timer)
     options.interrupt.removeEventListener("abort", interrupted)
   }
+}
+
+/** ETXTBSY: the program's copy in the jail is run already, by a VMM of this id that was not known to live. */
+function endedAtOnce(words: string, program: string, { confinement }: Boot, cause: unknown): Failure {
+  const message = `the VMM ended at once: ${words}`
+  const busy = confinement !== undefined && /Text file busy|os error 26\b/.test(words)
+  const pids = busy ? executing(`${confinement.root}/${program}`).join(", ") : ""
+  if (pids === "") return new Failure(message, { cause })
+  const hint = `look at it, and end it if it is a VM that was left behind: kill -9 ${pids.replaceAll(",", "")}`
+  return new Failure(`${message}\nprocess ${pids} runs the jail's ${program}`, { hint, cause })
 }
 
 function lastWords({ layout }: Session): string {

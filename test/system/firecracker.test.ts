@@ -1,17 +1,20 @@
 import { beforeAll, expect, test } from "bun:test"
 import {
   chmodSync,
+  closeSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../src/process/cgroup.ts"
-import { fixture, type Running, start } from "./banger.ts"
+import { fixture, type Running, start, until } from "./banger.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 
@@ -101,22 +104,143 @@ test("a triple fault is a crash", async () => {
 test.each([
   ["no-socket", "the VMM did not answer in 2s"],
   ["refuse", "the VMM did not answer in 2s"],
+  ["exit /", "Error: RunWithApi(fault at /)"],
   ["exit /machine-config", "Error: RunWithApi(fault at /machine-config)"],
   ["exit /actions", "Firecracker exiting with error. exit_code=1"],
+  ["hang /", "the VMM did not answer in 2s"],
   ["hang /boot-source", "the VMM did not answer in 2s"],
+  ["cut /", "instance: Firecracker did not answer GET /"],
   ["cut /drives/job", "drives[0]: Firecracker did not answer PUT /drives/job"],
   ["500 /machine-config", "machine-config: Firecracker refused it: status 500: Internal"],
   ["400 /boot-source", "kernel: Firecracker refused it: A fault of the test."],
   ["raw /actions", "boot: Firecracker refused it: Invalid request All previous unanswered requests will be dropped."],
-])("when the API does %p it is one clear error, and nothing is left", async (fault, words) => {
+  ["lie /", "instance: the API is of another, not of fc-"],
+  ["lie /boot-source", "kernel: Firecracker answered /boot-source otherwise than expected"],
+])("when the API does %p it is one clear error, jailed and bare, and nothing is left", async (fault, words) => {
   for (const jail of [true, false]) {
-    // Without a jail the double looks beside its socket, where a plugin stages nothing.
-    if (!jail && fault !== "no-socket") continue
-    const { stderr, exit } = await boot("", { jail: true, timeouts: { start: "2s" } }, fault).ended
+    const { stderr, exit } = await boot("", { jail, timeouts: { start: "2s" } }, fault).ended
     expect(stderr).toContain(words)
     expect(stderr).toContain("postStop: failed to start")
     expect(exit).toBe(1)
   }
+})
+
+test.each([
+  ["copy", "Failed to open"],
+  ["cgroup", "Hierarchy not found: No hierarchy found for this cgroup version."],
+  ["limit", "Failed to set limit for resource: no-file=2048"],
+  ["pivot", "Failed to pivot root"],
+  ["mknod", "Failed to create /dev/net/tun via mknod inside the jail: Operation not permitted"],
+  ["pidfile", "Failed to open file /firecracker.pid"],
+  ["setuid", "Failed to drop privileges"],
+  ["exec", "Failed to exec into Firecracker"],
+])("when the jailer fails at its step %p it is one clear error, and nothing is left", async (step, words) => {
+  const { stderr, exit } = await boot("", {}, `jailer ${step}`).ended
+  expect(stderr).toContain(`the VMM ended at once: ${words}`)
+  expect(stderr).toContain("postStop: failed to start")
+  expect(exit).toBe(1)
+})
+
+test("where a program in the jail is run already, its process is named", async () => {
+  const plugin = join(place.dir, "busy.ts")
+  writeFileSync(
+    plugin,
+    `import { chmodSync } from "node:fs"
+    export default { name: "fc", kernel: "vmlinux", vmm: "firecracker",
+    async preBoot(ctx) {
+      await ctx.stage.copy("firecracker", ${JSON.stringify(`${doubles.bin}/firecracker`)})
+      const path = ctx.dir + "/firecracker"
+      chmodSync(path, 0o700)
+      const child = Bun.spawn([path, "--api-sock", ctx.dir + "/busy.sock"], { stdout: "ignore" })
+      this.child = child
+      ctx.log.info("busy is " + child.pid)
+    },
+    async postStop() { this.child.kill(9); await this.child.exited } }`,
+  )
+  kernelOf(place.dir)
+  const { stderr, exit } = await start(place, ["run", plugin], { ...doubles.env }).ended
+  const [, pid] = /busy is (\d+)/.exec(stderr) ?? []
+  expect(stderr).toContain("Text file busy (os error 26)")
+  expect(stderr).toContain(`process ${pid} runs the jail's firecracker`)
+  expect(exit).toBe(1)
+})
+
+test("all that Firecracker alone knows is set, jailed and bare; its logs and metrics stay after it", async () => {
+  for (const jail of [true, false]) {
+    const firecracker = {
+      machine: { smt: false, track_dirty_pages: true },
+      drives: {
+        job: { cache_type: "Writeback", io_engine: "Async", rate_limiter: { ops: { size: 1, refill_time: 1 } } },
+      },
+      vsock: { guest_cid: 3 },
+      entropy: {},
+      balloon: { amount_mib: 1, deflate_on_oom: true },
+      logger: { level: "Info", show_level: true },
+      metrics: true,
+      serial: { rate_limiter: { size: 1000, refill_time: 1 } },
+      ...(jail ? { resource_limit: { "no-file": 512, fsize: 1 << 30 } } : {}),
+    }
+    const run = boot("PRINT[up]", { jail, firecracker })
+    await run.shows("runs as firecracker")
+    const [record] = records(place)
+    const dir = join(place.state, "vms", record?.id ?? "")
+    const limits = readFileSync(`/proc/${processesOf(place)[0]}/limits`, "utf8")
+    if (jail) expect(limits).toMatch(/Max file size +1073741824 +1073741824/)
+    if (jail) expect(limits).toMatch(/Max open files +512 +512/)
+    for (const path of ["/logger", "/metrics", "/serial", "/vsock", "/entropy", "/balloon"])
+      expect(readFileSync(join(dir, "firecracker.log"), "utf8")).toContain(`received a request on ${path}`)
+    run.signal("SIGINT")
+    expect((await run.ended).exit).toBe(130)
+    const metrics = readFileSync(join(dir, "metrics.json"), "utf8").trim().split("\n")
+    expect(metrics.map((line) => JSON.parse(line).vmm)).toEqual([{ panic_count: 0 }, { panic_count: 0 }])
+  }
+})
+
+test("what this Firecracker lacks, and what is out of bounds, is refused before anything is made", async () => {
+  const dir = mkdtempSync("/run/banger-doubles-")
+  const older = buildDoubles(dir, "1.13.2")
+  const serial = { serial: { rate_limiter: { size: 1, refill_time: 1 } } }
+  for (const [firecracker, words, env] of [
+    [serial, "firecracker.serial: Firecracker 1.13.0 does not have it: it came with 1.14.0", older.env],
+    [{ mmds: {} }, "firecracker.mmds: the guest has no network card", doubles.env],
+    [
+      { balloon: { amount_mib: 257, deflate_on_oom: true } },
+      "firecracker.balloon.amount_mib: 257 is more than",
+      doubles.env,
+    ],
+  ] as const) {
+    const { stderr, exit } = await boot("", { firecracker }, "", env).ended
+    expect(stderr).toContain(words)
+    expect(exit).not.toBe(0)
+  }
+  expect(records(place)).toEqual([])
+  const { stderr } = await boot("", { firecracker: { drives: { jbo: { io_engine: "Sync" } } } }).ended
+  expect(stderr).toContain("firecracker.drives: no drive is called jbo; did you mean job?")
+  Bun.spawnSync(["rm", "-r", dir])
+})
+
+test("a log that Firecracker fills stays small, and a VM that stands still is stopped all the same", async () => {
+  const plugin = join(place.dir, "paused.ts")
+  writeFileSync(
+    plugin,
+    `export default { name: "fc", kernel: "vmlinux", vmm: "firecracker", timeouts: { stop: "20s" },
+    async postBoot(ctx) { await ctx.pause(); await ctx.pause(); ctx.log.info("stands still") },
+    postStop(ctx) { ctx.log.info("postStop: " + ctx.exit.reason) } }`,
+  )
+  kernelOf(place.dir, "PRINT[up]")
+  const run = start(place, ["run", plugin], { ...doubles.env })
+  await run.shows("stands still")
+  const log = join(place.state, "vms", records(place)[0]?.id ?? "", "firecracker.log")
+  // As the VMM itself, which owns it.
+  const root = join(place.state, "jail/firecracker", records(place)[0]?.id ?? "", "root")
+  const flood = openSync(join(root, "firecracker.log"), "a")
+  for (let n = 0; n < 8; n++) writeSync(flood, new Uint8Array(1 << 20).fill(120))
+  closeSync(flood)
+  await until(() => statSync(log).blocks * 512 <= 1 << 20)
+  run.signal("SIGINT")
+  const { stderr, exit } = await run.ended
+  expect(stderr).toContain("postStop: guest reset")
+  expect(exit).toBe(130)
 })
 
 test("the same plugin file boots under QEMU and Firecracker: a distribution's bzImage is unpacked, once", async () => {
