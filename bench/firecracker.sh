@@ -1,8 +1,8 @@
 # Starts and configures Firecracker as its getting-started guide does. Arguments: the program, a directory.
 program=$1 dir=$2
 socket=$dir/fc.sock
-rm -f "$socket"
-"$program" --api-sock "$socket" --id bench </dev/null >"$dir/console" 2>&1 &
+rm -f "$socket" "$dir/log"
+"$program" --api-sock "$socket" --id bench --log-path "$dir/log" </dev/null >"$dir/console" 2>&1 &
 until [ -S "$socket" ]; do sleep 0.01; done
 put() { curl --silent --show-error --fail --unix-socket "$socket" -X PUT --data "$2" "http://localhost$1"; }
 put /machine-config '{"vcpu_count":1,"mem_size_mib":128}'

@@ -1,5 +1,5 @@
 import { type Benchmark, compare, type Result } from "./compare.ts"
-import firecracker from "./firecracker.ts"
+import firecracker, { apiConfiguration, firstRequest } from "./firecracker.ts"
 import { jail, jailAgainstC, jailsInParallel } from "./jail.ts"
 import run from "./run.ts"
 import { ps, recover } from "./state.ts"
@@ -9,6 +9,8 @@ const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = {
   version,
   run,
   firecracker,
+  "firecracker-first": firstRequest,
+  "firecracker-api": apiConfiguration,
   jail,
   "jail-c": () => jailAgainstC(1),
   "jail-c-10": () => jailAgainstC(10),

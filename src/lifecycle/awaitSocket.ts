@@ -16,14 +16,17 @@ const CADENCE = 25
  */
 export async function awaitSocket(path: string, access: SocketAccess, signal: AbortSignal): Promise<number> {
   const dir = openDirectory(dirname(path))
+  // Before the first look, so that no name comes between the two unseen.
+  const names = watchNames(dir)
   try {
     for (;;) {
       const fd = find(dir, basename(path))
       if (fd !== undefined) return verified(fd, () => setSocketAccess(dir, basename(path), access))
-      await newName(dir, signal)
+      await names.next(signal)
       signal.throwIfAborted()
     }
   } finally {
+    names.close()
     close(dir)
   }
 }
@@ -45,18 +48,35 @@ function find(dir: number, name: string): number | undefined {
   }
 }
 
-function newName(dir: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      watcher?.close()
-      signal.removeEventListener("abort", done)
-      resolve()
-    }
-    const timer = setTimeout(done, CADENCE)
-    const watcher = watchFor(dir, done)
-    signal.addEventListener("abort", done, { once: true })
+interface Names {
+  /** Resolves when there may be a new name since the last call, or the signal is aborted. */
+  next(signal: AbortSignal): Promise<void>
+  close(): void
+}
+
+function watchNames(dir: number): Names {
+  let news = false
+  let wake = () => {}
+  const watcher = watchFor(dir, () => {
+    news = true
+    wake()
   })
+  return {
+    next: (signal) =>
+      new Promise((resolve) => {
+        const done = () => {
+          clearTimeout(timer)
+          signal.removeEventListener("abort", done)
+          news = false
+          resolve()
+        }
+        wake = done
+        const timer = setTimeout(done, CADENCE)
+        signal.addEventListener("abort", done, { once: true })
+        if (news || signal.aborted) done()
+      }),
+    close: () => watcher?.close(),
+  }
 }
 
 function watchFor(dir: number, seen: () => void): { close(): void } | undefined {

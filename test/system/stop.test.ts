@@ -53,6 +53,25 @@ test("a caller that ignores the end of its children does not make a good end a b
   expect(exit).toBe(0)
 })
 
+test("a guest that stands still hears of a stop all the same", async () => {
+  const plugin = join(place.dir, "paused.ts")
+  writeFileSync(
+    plugin,
+    `import guest from ${JSON.stringify(fixture("guest"))}
+    export default { ...guest, name: "paused", timeouts: { stop: "10m" }, async postBoot(ctx) {
+      while (!(await Bun.file(ctx.vm.consoleLog).text()).includes("up")) await Bun.sleep(20)
+      await ctx.pause()
+      ctx.log.info("stands still")
+    } }`,
+  )
+  const run = start(place, ["run", plugin, "--", "echo up; sleep 600", "{}"])
+  await run.shows("stands still")
+  run.signal("SIGINT")
+  const { stderr, exit } = await run.ended
+  expect(stderr).toContain("guest reset, as asked")
+  expect(exit).toBe(130)
+})
+
 test("a guest that ignores Ctrl-Alt-Del is killed after the limit", async () => {
   const run = startGuest(place, DEAF, { timeouts: { stop: "2s" } })
   await run.shows("deaf")

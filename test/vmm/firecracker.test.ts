@@ -163,6 +163,7 @@ test.each([
   requireKnown(request(path, {}), [1, 14, 0])
 })
 
+const WISH = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true }
 const LIMITER = { bandwidth: { size: 1, refill_time: 1, one_time_burst: 1 }, ops: { size: 1, refill_time: 1 } }
 
 test("every setting that Firecracker has becomes a request that its API takes", () => {
@@ -279,9 +280,8 @@ test.each([
   [{ drives: { a: { io_engine: "sync" } } }, {}, 'drives[0]: io_engine: "Sync" or "Async"'],
 ])("before anything is made, %p with %p is refused: %s", (firecracker, more, words) => {
   const program = { path: "/f", version: [1, 15] } as const
-  const wish = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true }
-  requireWish(program, wish)
-  expect(() => requireWish(program, { ...wish, firecracker, ...more })).toThrow(words)
+  requireWish(program, WISH)
+  expect(() => requireWish(program, { ...WISH, firecracker, ...more })).toThrow(words)
 })
 
 test("settings of a drive that there is not are refused, with the nearest that there is", () => {
@@ -373,19 +373,63 @@ test("a server that never answers has a limit", async () => {
   await server.stop(true)
 })
 
-test("without its jailer Firecracker is not run in a jail", () => {
-  const program = { path: "/f", version: [1, 16] } as const
-  const place = {
-    jails: "/j",
-    runtime: "/r",
-    control: "/r/q",
-    cgroup: undefined,
-    firecrackerLog: "/l",
-    firecrackerMetrics: "/m",
+/** Firecracker's API of a VM in a state, and what it was asked. */
+function serve(state: string): { socket: string; asked: string[]; stop: () => Promise<void> } {
+  const socket = join(directory.path, "api.sock")
+  const asked: string[] = []
+  const server = Bun.serve({
+    unix: socket,
+    async fetch(asks) {
+      const body = asks.method === "GET" ? "" : ` ${Object.values((await asks.json()) as object)[0]}`
+      asked.push(`${asks.method} ${new URL(asks.url).pathname}${body}`)
+      return asks.method === "GET" ? Response.json({ ...ANSWER, state }) : new Response(null, { status: 204 })
+    },
+  })
+  return { socket, asked, stop: () => server.stop(true) }
+}
+const PLACE = {
+  ...{ jails: "/j", runtime: "/r", control: "/r/q", cgroup: undefined },
+  ...{ firecrackerLog: "/l", firecrackerMetrics: "/m" },
+}
+const PROGRAM = { path: "/f", version: [1, 16] } as const
+
+test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes on first", async () => {
+  for (const [state, more] of [
+    ["Running", []],
+    ["Paused", ["PATCH /vm Resumed"]],
+  ] as const) {
+    const { socket, asked, stop } = serve(state)
+    const control = await firecracker.connect(socket, PROGRAM, { ...BOOT, disks: [] }, PLACE)
+    await control.ready
+    asked.splice(0)
+    await control.pause()
+    await control.pressCtrlAltDel?.()
+    expect(asked).toEqual(["PATCH /vm Paused", "GET /", ...more, "PUT /actions SendCtrlAltDel"])
+    await stop()
   }
-  expect(() => firecracker.launch(program, BOOT, place)).toThrow("jailer is not in PATH")
-  expect(firecracker.launch(program, { ...BOOT, confinement: undefined }, place).control).toBe("/r/api.sock")
-  expect(firecracker.jailName({ ...program, path: "/opt/firecracker-v1.16.1-x86_64" })).toBe(
+})
+
+test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VMM by itself", async () => {
+  const { socket, stop } = serve("Not started")
+  const arch = Object.getOwnPropertyDescriptor(process, "arch")
+  Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
+  try {
+    const control = await firecracker.connect(socket, PROGRAM, BOOT, PLACE)
+    await control.ready
+    expect(control.pressCtrlAltDel).toBeUndefined()
+    control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))
+    expect(control.announced()).toBeUndefined()
+    expect(() => requireWish(PROGRAM, { ...WISH, firecracker: { machine: { smt: true } } })).toThrow("x86-64 alone")
+  } finally {
+    Object.defineProperty(process, "arch", arch ?? {})
+    await stop()
+  }
+})
+
+test("without its jailer Firecracker is not run in a jail", () => {
+  expect(() => firecracker.launch(PROGRAM, BOOT, PLACE)).toThrow("jailer is not in PATH")
+  expect(firecracker.launch(PROGRAM, { ...BOOT, confinement: undefined }, PLACE).control).toBe("/r/api.sock")
+  expect(firecracker.jailName({ ...PROGRAM, path: "/opt/firecracker-v1.16.1-x86_64" })).toBe(
     "firecracker-v1.16.1-x86_64",
   )
 })
