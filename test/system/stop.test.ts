@@ -55,10 +55,11 @@ test("a caller that ignores the end of its children does not make a good end a b
 
 test("a guest that stands still hears of a stop all the same", async () => {
   const plugin = join(place.dir, "paused.ts")
+  const image = join(import.meta.dir, "../../dist/guest")
   writeFileSync(
     plugin,
     `import guest from ${JSON.stringify(fixture("guest"))}
-    export default { ...guest, name: "paused", timeouts: { stop: "10m" }, async postBoot(ctx) {
+    export default { ...guest, name: "paused", kernel: "${image}/vmlinuz", initrd: "${image}/initrd.img", timeouts: { stop: "10m" }, async postBoot(ctx) {
       while (!(await Bun.file(ctx.vm.consoleLog).text()).includes("up")) await Bun.sleep(20)
       await ctx.pause()
       ctx.log.info("stands still")
