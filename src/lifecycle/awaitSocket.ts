@@ -15,7 +15,7 @@ const CADENCE = 25
  * above it must be root's alone. Rejects with the signal's reason when that is aborted. The caller closes it.
  */
 export async function awaitSocket(path: string, access: SocketAccess, signal: AbortSignal): Promise<number> {
-  const dir = openDirectory(dirname(path))
+  const dir = openSocketDirectory(dirname(path))
   // Before the first look, so that no name comes between the two unseen.
   const names = watchNames(dir)
   try {
@@ -31,13 +31,14 @@ export async function awaitSocket(path: string, access: SocketAccess, signal: Ab
   }
 }
 
-// --- internal ---
-
-function openDirectory(path: string): number {
+/** Opens (O_PATH) the directory of a control socket, which may be a VMM's own. The caller closes it. */
+export function openSocketDirectory(path: string): number {
   return withDescriptor(pinDirectory(dirname(path)), (parent) =>
     openBeneathMounts(parent, basename(path), O.PATH | O_DIRECTORY | O_NOFOLLOW),
   )
 }
+
+// --- internal ---
 
 function find(dir: number, name: string): number | undefined {
   try {

@@ -4,13 +4,13 @@ import { close, mkfifoAt } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { listenUnix } from "../linux/sockets.ts"
 import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../process/cgroup.ts"
-import { executing } from "../process/executing.ts"
 import { type Child, type Launch, SIGKILL, spawn } from "../process/spawn.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
-import { type Follower, follow, type Sink, tailOf } from "../vmm/console.ts"
-import type { Boot, Control, Program, Vmm } from "../vmm/vmm.ts"
-import { awaitSocket } from "./awaitSocket.ts"
+import { type Follower, follow, type Sink } from "../vmm/console.ts"
+import type { Control, Program, Vmm } from "../vmm/vmm.ts"
+import { endedAtOnce } from "./endedAtOnce.ts"
+import { closeVsock, ownSocket } from "./ownSockets.ts"
 import type { Report } from "./report.ts"
 import type { Session } from "./session.ts"
 import type { Staged } from "./stageVm.ts"
@@ -103,6 +103,7 @@ export async function startMachine(
       const control = await vmm.connect(path, program, boot, place)
       shown = control.onConsole
       await control.ready
+      if (boot.firecracker.vsock !== undefined && launch.socket === "own") closeVsock(launch.control, boot)
       return control
     }
     const control = await within(options, child, connecting())
@@ -116,7 +117,9 @@ export async function startMachine(
     const died = await Promise.race([child.exited.then(() => true), Bun.sleep(200).then(() => false)])
     child.signal(SIGKILL)
     await child.exited
-    throw died ? endedAtOnce(lastWords(session), vmm.jailName(program), boot, error) : error
+    const { confinement } = boot
+    const copy = confinement && `${confinement.root}/${vmm.jailName(program)}`
+    throw died ? endedAtOnce(layout, copy, error) : error
   }
 }
 
@@ -166,13 +169,6 @@ async function showRest(console: Follower, enough: AbortSignal): Promise<boolean
   return true
 }
 
-/** A control socket that the VMM makes, by the descriptor of that very socket. */
-function ownSocket(control: string, { confinement }: Boot, signal: AbortSignal): Promise<number> {
-  const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
-  const { uid, gid } = confinement ?? own
-  return awaitSocket(control, { uid, gid, mode: 0o600 }, signal)
-}
-
 /** Waits for `work` until the VMM ends, the time is up, or the start is interrupted. */
 async function within<T>(options: StartOptions, child: Child, work: Promise<T>): Promise<T> {
   const { promise: cut, reject } = Promise.withResolvers<never>()
@@ -191,21 +187,4 @@ async function within<T>(options: StartOptions, child: Child, work: Promise<T>):
     clearTimeout(timer)
     options.interrupt.removeEventListener("abort", interrupted)
   }
-}
-
-/** ETXTBSY: the program's copy in the jail is run already, by a VMM of this id that was not known to live. */
-function endedAtOnce(words: string, program: string, { confinement }: Boot, cause: unknown): Failure {
-  const message = `the VMM ended at once: ${words}`
-  const busy = confinement !== undefined && /Text file busy|os error 26\b/.test(words)
-  const pids = busy ? executing(`${confinement.root}/${program}`).join(", ") : ""
-  if (pids === "") return new Failure(message, { cause })
-  const hint = `look at it, and end it if it is a VM that was left behind: kill -9 ${pids.replaceAll(",", "")}`
-  return new Failure(`${message}\nprocess ${pids} runs the jail's ${program}`, { hint, cause })
-}
-
-function lastWords({ layout }: Session): string {
-  const words = [layout.vmmLog, layout.firecrackerLog]
-    .map((log) => tailOf(log, 2000).trim())
-    .filter((text) => text !== "")
-  return words.join("\n") || `it said nothing (see ${layout.vmmLog})`
 }

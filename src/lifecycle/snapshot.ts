@@ -75,13 +75,14 @@ function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessId
 async function save(api: Api, root: number, record: VmRecord, dir: string): Promise<void> {
   const target = makeDirectory(dir)
   try {
-    const { vmm_version } = await api.request(INSTANCE)
+    const { vmm_version, state } = await api.request(INSTANCE)
     await api.request(PAUSE)
     try {
       await saveMemory(api, root, target)
       await saveDisks(root, target, record)
     } finally {
-      await api.request(RESUME)
+      // One that stood still before goes on doing so.
+      if (state !== "Paused") await api.request(RESUME)
     }
     replaceFile(manifestPath(dir), `${JSON.stringify(manifestOf(record, vmm_version))}\n`)
   } catch (error) {

@@ -10,6 +10,7 @@ const flag = v.boolean("true or false")
 const bucket = v.strictObject({ size: whole, refill_time: whole, one_time_burst: v.optional(whole) })
 const rateLimiter = v.strictObject({ bandwidth: v.optional(bucket), ops: v.optional(bucket) })
 const LINK_LOCAL = 'a link-local IPv4 address: "169.254.169.254"'
+const JSON_WORDS = "an object that JSON can write"
 const LEVELS = ["Off", "Error", "Warning", "Info", "Debug", "Trace"] as const
 
 /** Settings that Firecracker alone knows, in its own words (firecracker.yaml of its API). */
@@ -55,7 +56,7 @@ export const firecrackerSpec = v.strictObject({
       version: v.optional(v.picklist(["V1", "V2"], '"V1" or "V2"')),
       ipv4_address: v.optional(v.pipe(v.string(LINK_LOCAL), v.ipv4(LINK_LOCAL), v.startsWith("169.254.", LINK_LOCAL))),
       imds_compat: v.optional(flag),
-      data: v.optional(v.record(v.string(), v.unknown(), "an object")),
+      data: v.optional(v.pipe(v.record(v.string(), v.unknown(), JSON_WORDS), v.check(isJson, JSON_WORDS))),
     }),
   ),
   logger: v.optional(
@@ -75,3 +76,15 @@ export const firecrackerSpec = v.strictObject({
     }),
   ),
 })
+
+// --- internal ---
+
+function isJson(value: Record<string, unknown>): boolean {
+  try {
+    JSON.stringify(value)
+    return true
+  } catch {
+    // A circle, or a BigInt.
+    return false
+  }
+}

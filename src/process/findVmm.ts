@@ -50,13 +50,13 @@ export function findVmm(sought: Sought): FoundVmm {
 
 // --- internal ---
 
-/** Where the journal decides, a directory that cannot be looked into is only worth a word. */
+/** Where the journal decides, a jail that cannot be looked into is worth a word, and a directory of our own not even that. */
 function opened(sought: Sought, doubts: string[]): number | undefined {
   try {
     return openTraces(sought)
   } catch (error) {
     if (sought.identity === null) throw error
-    doubts.push(reason(error))
+    if (sought.jail !== undefined) doubts.push(reason(error))
     return undefined
   }
 }

@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync } from "node:fs"
+import { procPath } from "../linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../linux/constants.ts"
 import { readAll } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
-import { close, isType, openBeneath, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { close, isType, openAt, openBeneath, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 import { holdListener } from "../linux/sockets.ts"
 import { Failure } from "../terms/failure.ts"
 import { holdersOf } from "./holders.ts"
@@ -45,14 +47,18 @@ export function listenerIn(dir: number, name: string): readonly Candidate[] {
   })
 }
 
-/** The process that a pidfile in a directory names; nobody when it is not there. Throws when it is no pidfile. */
+/**
+ * The process that a pidfile in a directory names; nobody when it is not there. Throws when it is no pidfile. It is opened
+ * only once it is known to be a regular file: whose directory it is could have put a device's node there.
+ */
 export function namedIn(dir: number, name: string): readonly Candidate[] {
-  const found = unlessMissing(() => openBeneath(dir, name, O.RDONLY | O.NONBLOCK | O_NOFOLLOW))
+  const found = unlessMissing(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
   if (found === undefined) return []
   const text = withDescriptor(found, (fd) => {
     const stat = statDescriptor(fd)
     if (!isType(stat, S.IFREG) || stat.size > PIDFILE_LIMIT) return undefined
-    return new TextDecoder("latin1").decode(readAll(fd, PIDFILE_LIMIT))
+    const read = (file: number) => new TextDecoder("latin1").decode(readAll(file, PIDFILE_LIMIT))
+    return withDescriptor(openAt(AT_FDCWD, procPath(fd), O.RDONLY), read)
   })
   const pid = text === undefined ? undefined : parsePid(text)
   if (pid === undefined) throw new Failure(`${name} holds no pid`)
@@ -121,7 +127,8 @@ function unlessMissing<T>(work: () => T): T | undefined {
     return work()
   } catch (error) {
     const code = errorCode(error)
-    if (code === "ENOENT" || code === "ESRCH") return undefined
+    // ENODEV: of a cgroup that was removed after it was opened.
+    if (code === "ENOENT" || code === "ESRCH" || code === "ENODEV") return undefined
     throw error
   }
 }

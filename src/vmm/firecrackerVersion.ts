@@ -50,7 +50,8 @@ export function requireKnown({ path, body = {}, setting }: ApiRequest, release: 
     if (!path.startsWith(prefix) || (field !== undefined && body[field] === undefined) || isNewer(release, since))
       continue
     const what = field === undefined ? setting : `${setting}.${field}`
-    throw new Failure(`${what}: Firecracker ${release.join(".")} does not have it: it came with ${since.join(".")}`)
+    const [own, first] = [release, since].map((each) => each.slice(0, 2).join("."))
+    throw new Failure(`${what}: Firecracker ${own} does not have it: it came with ${first}`)
   }
 }
 

@@ -1,8 +1,10 @@
 import { expect, test } from "bun:test"
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
+import { constants } from "node:os"
 import { join } from "node:path"
 import { close, mkfifoAt, openAt, withDescriptor } from "../../src/linux/files.ts"
 import { AT_FDCWD } from "../../src/linux/guards.ts"
+import { interpose } from "../../src/linux/interpose.ts"
 import { listenUnix } from "../../src/linux/sockets.ts"
 import { findVmm } from "../../src/process/findVmm.ts"
 import { ownNamespace } from "../../src/process/procfs.ts"
@@ -13,6 +15,7 @@ import { listenerIn, namedIn, parsePid } from "../../src/process/witnesses.ts"
 import { bootId } from "../../src/state/bootId.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
+const { EACCES, EIO, EMFILE, ENOPROTOOPT } = constants.errno
 const directory = eachInItsDirectory()
 const at = (name: string) => join(directory.path, name)
 const O_PATH = 0o10000000
@@ -156,7 +159,7 @@ test("a pidfile is its digits, of a regular file of a few bytes", () => {
   inside((dir) => {
     expect(namedIn(dir, "missing")).toEqual([])
     for (const name of ["big", "fifo", "dir"]) expect(() => namedIn(dir, name)).toThrow(`${name} holds no pid`)
-    expect(() => namedIn(dir, "link")).toThrow("ELOOP")
+    expect(() => namedIn(dir, "link")).toThrow("link holds no pid")
   })
 })
 
@@ -174,5 +177,54 @@ test("nothing is left open, whatever the answer is", async () => {
     for (let n = 0; n < 5; n++) found(sought)
   expect(open()).toBe(before)
   await end(child)
+  close(listener)
+})
+
+/** How many system calls a look makes, and what it says when the `nth` of them fails. */
+function failing(sought: Sought, nth: number, errno: number): { calls: number; is: string } {
+  let calls = 0
+  interpose({ before: (call) => (call !== "close" && ++calls === nth ? errno : 0) })
+  try {
+    return { is: findAndClose(sought), calls }
+  } finally {
+    interpose(undefined)
+  }
+}
+function findAndClose(sought: Sought): string {
+  const answer = findVmm(sought)
+  if (answer.is === "alive") close(answer.pidfd)
+  return answer.is
+}
+
+test("whichever system call fails, a VMM that runs is never taken for dead, nothing is thrown or left open", async () => {
+  const child = start("sleep", "600")
+  const listener = listenUnix(at("api.sock"), 4096)
+  const open = () => Array.from(new Bun.Glob("*").scanSync({ cwd: "/proc/self/fd", onlyFiles: false })).length
+  const before = open()
+  for (const [name, sought] of [
+    ["journal", bare({ identity: child.identity })],
+    ["search", bare()],
+  ] as const) {
+    const { calls } = failing(sought, 0, 0)
+    expect(calls).toBeGreaterThan(10)
+    // Many calls are of other processes, one like the other.
+    const points = [...Array(Math.min(calls, 60)).keys(), ...Array.from({ length: 40 }, (_, n) => calls - n)]
+    for (const errno of [EIO, EACCES, EMFILE])
+      for (const nth of points) expect(failing(sought, nth, errno).is, `${name} ${nth} ${errno}`).not.toBe("dead")
+  }
+  expect(open()).toBe(before)
+  await end(child)
+  close(listener)
+})
+
+test("on a kernel without SO_PEERPIDFD (before 6.5) the listener is known by its pid", () => {
+  const listener = listenUnix(at("api.sock"), 4)
+  let options = 0
+  interpose({ before: (call) => (call === "getsockopt" && ++options === 2 ? ENOPROTOOPT : 0) })
+  try {
+    expect(inside((dir) => listenerIn(dir, "api.sock"))).toEqual([{ pid: process.pid, pidfd: undefined }])
+  } finally {
+    interpose(undefined)
+  }
   close(listener)
 })

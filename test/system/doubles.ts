@@ -10,7 +10,7 @@ export interface Doubles {
 }
 
 /** Builds both doubles, statically linked as the real ones are; `jailerVersion` makes them of two releases. */
-export function buildDoubles(dir: string, version = "1.16.1", jailerVersion = version): Doubles {
+export function buildDoubles(dir: string, version = "1.16.1", jailerVersion = version, linked = "-static"): Doubles {
   const bin = join(dir, "bin")
   mkdirSync(bin, { recursive: true, mode: 0o755 })
   for (const [name, of] of [
@@ -18,7 +18,7 @@ export function buildDoubles(dir: string, version = "1.16.1", jailerVersion = ve
     ["jailer", jailerVersion],
   ] as const) {
     const source = join(sources, `${name}.c`)
-    const command = ["cc", "-static", "-O1", "-w", `-DVERSION="${of}"`, "-o", join(bin, name), source]
+    const command = ["cc", linked, "-O1", "-w", `-DVERSION="${of}"`, "-o", join(bin, name), source]
     const { exitCode, stderr } = Bun.spawnSync(command)
     if (exitCode !== 0) throw new Error(stderr.toString())
   }

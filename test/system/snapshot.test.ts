@@ -51,6 +51,17 @@ test("a VM is saved with its disks and goes on; another goes on from what was sa
   await again.run.ended
 })
 
+test("a VM that stands still is saved, goes on standing still, and is stopped all the same", async () => {
+  const { run } = await running()
+  const unix = join(rootOf(), "api.sock")
+  const body = JSON.stringify({ state: "Paused" })
+  expect((await fetch("http://api/vm", { unix, method: "PATCH", body })).status).toBe(204)
+  expect(await banger(place, ["snapshot", "fc", join(place.dir, "saved")])).toMatchObject({ exit: 0 })
+  expect(await (await fetch("http://api/", { unix })).json()).toMatchObject({ state: "Paused" })
+  run.signal("SIGINT")
+  expect((await run.ended).stderr).toContain("postStop: guest reset")
+})
+
 test("what is no snapshot, of another version or for another VMM, is refused before anything is made", async () => {
   const dir = join(place.dir, "saved")
   const kernel = kernelOf(place.dir)

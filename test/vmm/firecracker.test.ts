@@ -138,25 +138,20 @@ const request = (path: string, body: Record<string, unknown> | undefined): ApiRe
 })
 
 test.each([
-  ["/serial", { rate_limiter: {} }, [1, 13, 9], "x: Firecracker 1.13.9 does not have it: it came with 1.14.0"],
-  [
-    "/serial",
-    { rate_limiter: {} },
-    [1, 15, 0],
-    "x.rate_limiter: Firecracker 1.15.0 does not have it: it came with 1.16.0",
-  ],
+  ["/serial", { rate_limiter: {} }, [1, 13, 9], "x: Firecracker 1.13 does not have it: it came with 1.14"],
+  ["/serial", { rate_limiter: {} }, [1, 15, 0], "x.rate_limiter: Firecracker 1.15 does not have it: it came with 1.16"],
   [
     "/machine-config",
     { huge_pages: "2M" },
     [1, 6, 0],
-    "x.huge_pages: Firecracker 1.6.0 does not have it: it came with 1.7.0",
+    "x.huge_pages: Firecracker 1.6 does not have it: it came with 1.7",
   ],
-  ["/network-interfaces/eth0", { mtu: 9000 }, [1, 15, 1], "x.mtu: Firecracker 1.15.1"],
-  ["/balloon", { free_page_hinting: true }, [1, 13, 0], "x.free_page_hinting: Firecracker 1.13.0"],
-  ["/balloon", { free_page_reporting: true }, [1, 13, 0], "x.free_page_reporting: Firecracker 1.13.0"],
-  ["/mmds/config", { imds_compat: true }, [1, 12, 0], "x.imds_compat: Firecracker 1.12.0"],
-  ["/logger", { module: "api" }, [1, 5, 0], "x.module: Firecracker 1.5.0"],
-  ["/snapshot/load", { network_overrides: [] }, [1, 11, 0], "x.network_overrides: Firecracker 1.11.0"],
+  ["/network-interfaces/eth0", { mtu: 9000 }, [1, 15, 1], "x.mtu: Firecracker 1.15"],
+  ["/balloon", { free_page_hinting: true }, [1, 13, 0], "x.free_page_hinting: Firecracker 1.13"],
+  ["/balloon", { free_page_reporting: true }, [1, 13, 0], "x.free_page_reporting: Firecracker 1.13"],
+  ["/mmds/config", { imds_compat: true }, [1, 12, 0], "x.imds_compat: Firecracker 1.12"],
+  ["/logger", { module: "api" }, [1, 5, 0], "x.module: Firecracker 1.5"],
+  ["/snapshot/load", { network_overrides: [] }, [1, 11, 0], "x.network_overrides: Firecracker 1.11"],
 ] as const)("of %s %p the release %p lacks something, and it is named", (path, body, release, words) => {
   expect(() => requireKnown(request(path, body), release)).toThrow(words)
   requireKnown(request(path, body), [1, 16, 0])
@@ -275,7 +270,7 @@ test.each([
   [
     { serial: { rate_limiter: { size: 1, refill_time: 1 } } },
     {},
-    "serial.rate_limiter: Firecracker 1.15.0 does not have it",
+    "serial.rate_limiter: Firecracker 1.15 does not have it",
   ],
   [{ drives: { a: { io_engine: "sync" } } }, {}, 'drives[0]: io_engine: "Sync" or "Async"'],
 ])("before anything is made, %p with %p is refused: %s", (firecracker, more, words) => {
