@@ -3,7 +3,7 @@ import type { ProcessIdentity, Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
 import type { VmRecord } from "../state/records.ts"
 import { Failure } from "../terms/failure.ts"
-import { soughtVmm } from "./soughtVmm.ts"
+import { soughtVmm, unknownVmm } from "./soughtVmm.ts"
 
 /**
  * What is known of a VM: proven alive (the pidfd is the caller's to close), proven dead, or neither. `doubts` are what
@@ -26,7 +26,10 @@ export function truthOfVm(
   const found = findVmm(sought)
   const { doubts } = found
   if (found.is === "dead") return { is: "dead", why: found.why, doubts }
-  if (found.is === "unknown") return { is: "cannot tell", why: found.why, hint: found.hint, doubts }
+  if (found.is === "unknown") {
+    const { message, hint } = unknownVmm(sought, found, layout)
+    return { is: "cannot tell", why: message, hint, doubts }
+  }
   const { identity, pidfd } = found
   return { is: "alive", pid: identity.pid, pidfd, identity, doubts }
 }
