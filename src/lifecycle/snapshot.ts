@@ -80,6 +80,11 @@ async function save(api: Api, root: number, record: VmRecord, dir: string): Prom
     try {
       await saveMemory(api, root, target)
       await saveDisks(root, target, record)
+      const { state: now } = await api.request(INSTANCE)
+      if (now !== "Paused") {
+        const hint = "something else let it go on, a stop for one: save it again"
+        throw new Failure(`${record.name} went on before all of it was saved`, { hint })
+      }
     } finally {
       // One that stood still before goes on doing so.
       if (state !== "Paused") await api.request(RESUME)

@@ -106,6 +106,7 @@ const PID_MAX = 1 << 22
 const CAP_SYS_PTRACE = 1n << 19n
 
 function calledSo(commandLines: Marks["commandLines"]): readonly Candidate[] {
+  if (commandLines.length === 0) return []
   const pids = readdirSync("/proc").filter((name) => /^[1-9]\d*$/.test(name))
   const others = pids.map(Number).filter((pid) => pid !== process.pid)
   return others.filter((pid) => unlessMissing(() => isCalled(pid, commandLines)) ?? false).map((pid) => ({ pid }))

@@ -62,6 +62,24 @@ test("a VM that stands still is saved, goes on standing still, and is stopped al
   expect((await run.ended).stderr).toContain("postStop: guest reset")
 })
 
+test("a VM that goes on before its disks are saved is not saved, and no directory is left", async () => {
+  const { run } = await running([], "x".repeat(192 << 20))
+  const unix = join(rootOf(), "api.sock")
+  const dir = join(place.dir, "saved")
+  const saving = banger(place, ["snapshot", "fc", dir])
+  const state = async () => (await fetch("http://api/", { unix })).json() as Promise<{ state: string }>
+  // The disk is what it does last, and longest.
+  while (!existsSync(join(dir, "disk0"))) await Bun.sleep(1)
+  expect(await state()).toMatchObject({ state: "Paused" })
+  await fetch("http://api/vm", { unix, method: "PATCH", body: JSON.stringify({ state: "Resumed" }) })
+  const { stderr, exit } = await saving
+  expect(stderr).toContain("fc went on before all of it was saved")
+  expect(exit).toBe(1)
+  expect(existsSync(dir)).toBe(false)
+  run.signal("SIGINT")
+  await run.ended
+})
+
 test("what is no snapshot, of another version or for another VMM, is refused before anything is made", async () => {
   const dir = join(place.dir, "saved")
   const kernel = kernelOf(place.dir)

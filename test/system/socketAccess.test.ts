@@ -48,15 +48,20 @@ test("another user who tries from the first moment never gets in; under the usua
   expect(ours.connected).toBe(0)
   expect(ours.refused).toBeGreaterThan(100)
 
-  const naive = await startConnector(OTHER, path)
-  for (let round = 0; round < 300; round++) {
-    // Made open, and closed afterwards.
-    const listener = bind(path, 0)
-    chmodSync(path, 0o600)
-    close(listener)
-    unlinkSync(path)
+  // On a busy machine the racer may not get its turn in the first rounds.
+  let caught = 0
+  for (let tries = 0; caught === 0 && tries < 20; tries++) {
+    const naive = await startConnector(OTHER, path)
+    for (let round = 0; round < 300; round++) {
+      // Made open, and closed afterwards.
+      const listener = bind(path, 0)
+      chmodSync(path, 0o600)
+      close(listener)
+      unlinkSync(path)
+    }
+    caught = (await naive.stop()).connected
   }
-  expect((await naive.stop()).connected, "the racer must catch the naive way").toBeGreaterThan(0)
+  expect(caught, "the racer must catch the naive way").toBeGreaterThan(0)
 })
 
 test("a socket that its directory's owner swaps later is not the one that is used", async () => {
