@@ -26,8 +26,13 @@ export function nextEntries(dir: number): readonly Entry[] | undefined {
  * bind(2) holds that lock from before its socket's name can be seen until the socket answers (Linux 5.12).
  */
 export function awaitChanges(dir: number): void {
-  checked("lseek", () => libc.lseek(descriptor(dir), 0, 0))
+  rewind(dir)
   read(dir, FEW)
+}
+
+/** Has the listing of a directory begin anew (lseek(2)). */
+export function rewind(dir: number): void {
+  checked("lseek", () => libc.lseek(descriptor(dir), 0, 0))
 }
 
 /** `struct linux_dirent64`: u64 inode, i64 offset, u16 length, u8 type, name with its NUL. */

@@ -1,7 +1,7 @@
 import { O, O_NOFOLLOW, S } from "../linux/constants.ts"
 import { errnoName, errorCode } from "../linux/errors.ts"
 import { close, inodeOf, isType, statDescriptor, tryOpenAt } from "../linux/files.ts"
-import { awaitChanges, nextEntries } from "../linux/listing.ts"
+import { awaitChanges, nextEntries, rewind } from "../linux/listing.ts"
 import type { Stat } from "../linux/structs.ts"
 import { reason } from "../terms/failure.ts"
 import type { Directory } from "./directory.ts"
@@ -83,6 +83,7 @@ const UNKNOWN_TYPE = 0
 
 function examineListed(sweep: Sweep, last: boolean): Candidate[] {
   const dead: Candidate[] = []
+  rewind(sweep.directory.fd)
   for (;;) {
     const entries = nextEntries(sweep.directory.fd)
     if (entries === undefined) return dead

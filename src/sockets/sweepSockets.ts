@@ -61,7 +61,7 @@ async function inDirectory(
   let directory: Directory | undefined
   const sockets: Sockets = []
   const report = (state: DirectoryReport["state"], more: Partial<DirectoryReport> = {}) => {
-    tree.directories.push({ path: textOfPath(directory?.path ?? named).text, state, ...more, sockets })
+    tree.directories.push({ ...pathOf(directory?.path ?? named), state, ...more, sockets })
   }
   try {
     directory = open()
@@ -70,7 +70,9 @@ async function inDirectory(
     const { removal, inexact, fileSystem } = opened
     const about = { file_system: fileSystem, removal, detail: inexact?.detail, hint: inexact?.hint }
     const below = await tree.sweep.lock(inodeOf(opened.stat), () => {
-      return sweepDirectory(opened, tree.sweep, (name, stat, opinion) => tell(tree, opened, sockets, name, stat, opinion))
+      return sweepDirectory(opened, tree.sweep, (name, stat, opinion) =>
+        tell(tree, opened, sockets, name, stat, opinion),
+      )
     })
     if (below === undefined) return report("busy", { detail: "another sweep is in it" })
     report("swept", about)
@@ -101,13 +103,16 @@ function tell(
 }
 
 function describe(path: Uint8Array, stat: Stat | undefined, opinion: NonNullable<Opinion>): SocketVerdict {
-  const { text, exact } = textOfPath(path)
   return {
-    path: text,
-    ...(exact ? {} : { path_base64: Buffer.from(path).toString("base64") }),
+    ...pathOf(path),
     ...opinion,
     ...(stat === undefined
       ? {}
       : { inode: inodeOf(stat), uid: stat.uid, age_seconds: Math.round(ageOf(stat, Date.now()) / 1000) }),
   }
+}
+
+function pathOf(path: Uint8Array): Pick<SocketVerdict, "path" | "path_base64"> {
+  const { text, exact } = textOfPath(path)
+  return exact ? { path: text } : { path: text, path_base64: Buffer.from(path).toString("base64") }
 }

@@ -43,6 +43,7 @@ export const totalsSchema = v.strictObject({
 /** What a sweep did in one directory. */
 export const directorySchema = v.strictObject({
   path: v.string(),
+  path_base64: v.optional(v.string()),
   state: v.picklist(["swept", "refused", "busy", "failed"]),
   /** Why it is not swept, or not exactly. */
   detail: v.optional(v.string()),

@@ -1,0 +1,62 @@
+import { existsSync, realpathSync } from "node:fs"
+import { join } from "node:path"
+import { errorCode } from "../linux/errors.ts"
+import type { OwnerOf } from "../sockets/judge.ts"
+import { openDatabase } from "../state/database.ts"
+import { type Places, vmLayout } from "../state/places.ts"
+import { listRecords } from "../state/records.ts"
+import { isFinal } from "../state/vmState.ts"
+import { isFailure } from "../terms/failure.ts"
+
+/**
+ * Says which VM a socket belongs to, by where it is, as the records are now: those of VMs that have not come to their end. Where the
+ * records cannot be read, that cannot be told of anything in banger's own directories. Nothing is made.
+ */
+export function socketOwners(where: Places): OwnerOf {
+  const own = [where.state, where.runtime].map(realPath)
+  const vms = liveDirectories(where)
+  return (path) => {
+    const text = new TextDecoder().decode(path)
+    if (vms !== undefined) return vms.find(({ dir }) => text.startsWith(`${dir}/`))?.id
+    return own.some((dir) => text.startsWith(`${dir}/`)) ? "cannot tell" : undefined
+  }
+}
+
+// --- internal ---
+
+interface VmDirectory {
+  readonly id: string
+  readonly dir: string
+}
+
+/** Where live VMs have their sockets; undefined when it cannot be told. */
+function liveDirectories(where: Places): readonly VmDirectory[] | undefined {
+  if (!existsSync(join(where.state, "state.db"))) return []
+  const places = { state: realPath(where.state), runtime: realPath(where.runtime) }
+  try {
+    const db = openDatabase(places.state)
+    try {
+      return listRecords(db)
+        .filter(({ state }) => !isFinal(state))
+        .flatMap(({ id, vmm }) => {
+          const { runtime, dir, jails } = vmLayout(places, id)
+          return [runtime, dir, join(jails, vmm, id)].map((path) => ({ id, dir: path }))
+        })
+    } finally {
+      db.close()
+    }
+  } catch (error) {
+    // Whatever is wrong with the database, other commands say; here it only means that nothing is known.
+    if (isFailure(error) || errorCode(error) !== undefined) return undefined
+    throw error
+  }
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    // What is not there has nothing in it.
+    return path
+  }
+}

@@ -1,0 +1,77 @@
+import { readFileSync, statSync } from "node:fs"
+import { dirname } from "node:path"
+import { chmodDescriptor } from "../linux/access.ts"
+import { writeAll } from "../linux/content.ts"
+import { replaceFileBy } from "../state/atomic.ts"
+import { usage } from "../terms/failure.ts"
+import type { SweepReport } from "./sweep.ts"
+
+/** When each value was measured, in seconds since 1970. */
+interface Times {
+  readonly now: number
+  /** The last sweep without an error; undefined: none is known. */
+  readonly success: number | undefined
+}
+
+/** A sweep's numbers in the text format of Prometheus, for node_exporter's textfile collector. Pure. */
+export function metricsText({ totals, seconds, directories }: SweepReport, { now, success }: Times): string {
+  const busy = directories.filter(({ state }) => state === "busy").length
+  const spared = Object.entries(totals.spared).map(([reason, count]) => [`{reason="${reason}"}`, count] as const)
+  return [
+    gauge("sockets_examined", "Sockets that the last sweep looked at.", totals.examined),
+    gauge("sockets_live", "Sockets that something was bound to.", totals.live),
+    gauge("sockets_stale", "Sockets that nothing was bound to, removed or not.", totals.stale),
+    gauge("sockets_removed", "Stale sockets that were removed.", totals.removed),
+    metric("sockets_spared", "Sockets that were left alone, by reason.", spared),
+    gauge("directories_busy", "Directories that another sweep was in.", busy),
+    gauge("errors", "What could not be done or told.", totals.errors),
+    gauge("duration_seconds", "How long the last sweep took.", seconds),
+    gauge("last_run_timestamp_seconds", "When the last sweep ended.", now),
+    ...(success === undefined
+      ? []
+      : [gauge("last_success_timestamp_seconds", "When the last sweep without errors ended.", success)]),
+  ].join("")
+}
+
+/** Throws a usage failure when a metrics file could not be written there: before anything is swept. */
+export function checkMetricsPath(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
+    throw usage(`--metrics ${path} is not a regular file`)
+  const dir = dirname(path)
+  const there = statSync(dir, { throwIfNoEntry: false })?.isDirectory() === true
+  if (!there) throw usage(`--metrics ${path}: there is no directory ${dir}`, `run: mkdir ${dir}`)
+}
+
+/** Replaces the metrics file whole, readable by all; a run with errors keeps the time of the last success in it. */
+export function writeMetrics(path: string, report: SweepReport): void {
+  const now = Date.now() / 1000
+  const success = report.totals.errors === 0 ? now : lastSuccess(path)
+  const text = metricsText(report, { now, success })
+  replaceFileBy(path, (fd) => {
+    writeAll(fd, new TextEncoder().encode(text))
+    chmodDescriptor(fd, 0o644)
+  })
+}
+
+// --- internal ---
+
+const PREFIX = "banger_sweep_"
+
+function gauge(name: string, help: string, value: number): string {
+  return metric(name, help, [["", value]])
+}
+
+function metric(name: string, help: string, values: readonly (readonly [string, number])[]): string {
+  const lines = values.map(([labels, value]) => `${PREFIX}${name}${labels} ${value}\n`)
+  return `# HELP ${PREFIX}${name} ${help}\n# TYPE ${PREFIX}${name} gauge\n${lines.join("")}`
+}
+
+function lastSuccess(path: string): number | undefined {
+  try {
+    const [, value] = /^banger_sweep_last_success_timestamp_seconds (\S+)$/m.exec(readFileSync(path, "utf8")) ?? []
+    return value !== undefined && Number.isFinite(Number(value)) ? Number(value) : undefined
+  } catch {
+    // No file yet, or none that can be read: no success is known.
+    return undefined
+  }
+}
