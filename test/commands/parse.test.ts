@@ -28,6 +28,7 @@ test("words after -- are the plugin's, whatever they look like", () => {
     values: { file: "a.ts" },
     more: [],
     rest: ["--help", "-j", "--", "x"],
+    more: [],
   })
 })
 
