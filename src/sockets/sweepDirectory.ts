@@ -1,6 +1,6 @@
 import { O, O_NOFOLLOW, S } from "../linux/constants.ts"
 import { errnoName, errorCode } from "../linux/errors.ts"
-import { close, inodeOf, isType, statDescriptor, tryOpenAt } from "../linux/files.ts"
+import { close, inodeOf, isType, openAt, statDescriptor, tryOpenAt } from "../linux/files.ts"
 import { awaitChanges, nextEntries, rewind } from "../linux/listing.ts"
 import type { Stat } from "../linux/structs.ts"
 import { reason } from "../terms/failure.ts"
@@ -32,6 +32,9 @@ export type Tell = (name: Uint8Array, stat: Stat | undefined, opinion: NonNullab
 /** As many sockets are pinned at a time: whatever the directory's size, a sweep takes this many descriptors and a few. */
 const BATCH = 64
 
+/** What judging one socket takes besides: its lock, the second witness or a new probe, and one to spare. */
+const SPARE = 3
+
 /**
  * Removes the dead sockets of one directory and returns the names of its subdirectories. Each is pinned by a descriptor,
  * looked at, and asked after a barrier; nothing but "no socket is bound to this inode" makes it dead, and that is for good:
@@ -46,9 +49,11 @@ export async function sweepDirectory(
 ): Promise<readonly Uint8Array[]> {
   const { confirm, confirmDelay, veto } = settings
   const probe = startProbe()
-  const sweep: Sweep = { directory, settings, tell, probe, subdirectories: [], witness: undefined }
+  const spare: number[] = []
+  const sweep: Sweep = { directory, settings, tell, probe, spare, batch: BATCH, subdirectories: [], witness: undefined }
   const rounds = Math.max(confirm, veto === undefined ? 1 : 2)
   try {
+    while (spare.length < SPARE) spare.push(openAt(directory.fd, ".", O.PATH))
     let dead = examineListed(sweep, rounds === 1)
     for (let round = 2; round <= rounds && dead.length > 0; round++) {
       if (round <= confirm) await Bun.sleep(confirmDelay)
@@ -57,6 +62,7 @@ export async function sweepDirectory(
     }
     return sweep.subdirectories
   } finally {
+    for (const fd of spare) close(fd)
     probe.close()
   }
 }
@@ -68,6 +74,10 @@ interface Sweep {
   readonly settings: Settings
   readonly tell: Tell
   readonly probe: Probe
+  /** Descriptors that hold the place of those that judging takes, until there are no others left. */
+  readonly spare: number[]
+  /** How many sockets are pinned at a time. */
+  batch: number
   readonly subdirectories: Uint8Array[]
   /** Called when the first dead socket is about to be removed. */
   witness: Witness | undefined
@@ -112,14 +122,18 @@ function examine(sweep: Sweep, names: readonly Known[], last: boolean): Candidat
 function pinSome(sweep: Sweep, names: readonly Known[], from: number, pinned: Dead[]): number {
   const now = Date.now()
   let at = from
-  for (; at < names.length && pinned.length < BATCH; at++) {
+  for (; at < names.length && pinned.length < sweep.batch; at++) {
     const known = names[at] as Known
     const fd = tryOpenAt(sweep.directory.fd, known.name, O.PATH | O_NOFOLLOW)
     if (fd >= 0) pinOne(sweep, known, fd, now, pinned)
     else {
       const code = errnoName(-fd)
-      // Those that are pinned are judged first, which frees their descriptors.
-      if (code === "EMFILE" && pinned.length > 0) break
+      if (code === "EMFILE" && pinned.length > 0) {
+        // Those that are pinned are judged first, which frees their descriptors.
+        sweep.batch = pinned.length
+        for (const place of sweep.spare.splice(0)) close(place)
+        break
+      }
       if (code === "ENOENT") sweep.tell(known.name, undefined, { verdict: "gone" })
       else sweep.tell(known.name, undefined, unknown(`openat: ${code}`))
     }
