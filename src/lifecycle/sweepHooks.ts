@@ -30,13 +30,12 @@ export async function hookVeto(file: string, log: Log): Promise<NonNullable<Sett
           const call = (signal: AbortSignal) => hooks.sweepCandidate?.({ ...about, log, signal })
           return runHook("sweepCandidate", { limit: guard.limit, interrupt }, call)
         })
-        if (answer === "keep") return "a sweepCandidate hook keeps it"
+        if (answer === "keep") return { verdict: "spared", reason: "hook", detail: "a sweepCandidate hook keeps it" }
         if (answer !== undefined) {
           throw new Failure(`sweepCandidate returned ${Bun.inspect(answer)}; allowed: "keep" or nothing`)
         }
       } catch (error) {
-        log.warn(`${path} is kept: ${reason(error)}`)
-        return reason(error)
+        return { verdict: "spared", reason: "unknown", detail: reason(error) }
       }
     }
     return undefined

@@ -22,8 +22,8 @@ export interface Settings {
   /** How many times a socket must be found dead, and how many milliseconds apart. */
   readonly confirm: number
   readonly confirmDelay: number
-  /** Asked before a socket is removed: why it is to be kept, or undefined. */
-  readonly veto: ((directory: Directory, candidate: Candidate) => Promise<string | undefined>) | undefined
+  /** Asked before a socket is removed; undefined: nothing speaks for it. */
+  readonly veto: ((directory: Directory, candidate: Candidate) => Promise<Opinion>) | undefined
 }
 
 /** Is told of each socket, once, what became of it. */
@@ -192,9 +192,9 @@ async function withoutVetoed(
 ): Promise<Candidate[]> {
   const left: Candidate[] = []
   for (const candidate of dead) {
-    const why = await veto(directory, candidate)
-    if (why === undefined) left.push(candidate)
-    else tell(candidate.name, candidate.stat, { verdict: "spared", reason: "hook", detail: why })
+    const opinion = await veto(directory, candidate)
+    if (opinion === undefined) left.push(candidate)
+    else tell(candidate.name, candidate.stat, opinion)
   }
   return left
 }
