@@ -14,9 +14,9 @@ import { Failure, reason } from "../terms/failure.ts"
 const MERCY = 3000
 
 /**
- * Loads a plugin and asks its `sweepCandidate` hooks about each dead socket. A hook that throws, takes too long or returns
- * something else spares the socket too, and is reported. One that never yields ends this process by SIGALRM: nothing is held
- * then that the kernel does not let go of. Throws a failure when there is no such plugin or hook.
+ * Loads a plugin and asks its `sweepCandidate` hooks about each dead socket. One that throws, takes too long or returns
+ * something else spares the socket too, as one of which it cannot be told. One that never yields ends this process by
+ * SIGALRM: nothing is held then that the kernel does not let go of. Throws a failure when there is no such plugin or hook.
  */
 export async function hookVeto(file: string, log: Log): Promise<NonNullable<Settings["veto"]>> {
   const guard = await within(LOAD_LIMIT, () => loadGuard(file, trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)))
