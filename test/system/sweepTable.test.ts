@@ -1,6 +1,7 @@
 import { beforeAll, expect, test } from "bun:test"
 import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { inState, type Network, TABLE } from "../fixtures/sockets/table.ts"
 import { buildFixture } from "./doubles.ts"
 import { eachInItsPlace } from "./place.ts"
 import { directoryIn, sweepNow, verdicts } from "./sweeping.ts"
@@ -12,46 +13,14 @@ beforeAll(() => {
   states = buildFixture("sockets/states", mkdtempSync("/run/banger-doubles-"))
 })
 
-/** Brings a socket into a state, by a process that keeps it so until `end`, which tells how many connections it got. */
-async function inState(state: string, path: string, through: readonly string[] = []) {
-  const child = Bun.spawn([...through, states, state, path], { stdin: "pipe", stdout: "pipe" })
-  const reader = child.stdout.getReader()
-  const read = async () => new TextDecoder().decode((await reader.read()).value)
-  expect(await read()).toBe("ready\n")
-  return async () => {
-    child.stdin.end()
-    const connections = Number(/\d+/.exec(await read())?.[0])
-    await child.exited
-    return connections
-  }
-}
-
-const TABLE: readonly (readonly [state: string, verdict: string])[] = [
-  ["stream, listening", "live"],
-  ["stream, backlog full", "live"],
-  ["stream, bound, not listening", "live"],
-  ["stream, shut down", "live"],
-  ["stream, bound, connected elsewhere", "live"],
-  ["datagram, bound", "live"],
-  ["datagram, connected elsewhere", "live"],
-  ["seqpacket, bound, not listening", "live"],
-  ["seqpacket, listening", "live"],
-  ["listening, renamed after bind", "live"],
-  ["listening, in a chroot", "live"],
-  ["listening, two names", "spared: links"],
-  ["nothing bound, two names", "spared: links"],
-  ["nothing bound", "removed"],
-  ["nothing bound, datagram", "removed"],
-  ["nothing bound, accepted connection lives", "removed"],
-  ["made by mknod", "removed"],
-]
+const bring = (state: string, path: string, network?: Network) => inState(states, state, path, network)
 
 test.each(TABLE.flatMap(([state, verdict]) => [0o1755, 0o755].map((mode) => [state, verdict, mode] as const)))(
   "%s: %s (mode %i); a server sees nothing of it",
   async (state, verdict, mode) => {
     const dir = directoryIn(place.dir, "sockets", mode)
     const path = join(dir, "x.sock")
-    const end = await inState(state, path)
+    const end = await bring(state, path)
     expect(verdicts(await sweepNow([dir]))[path]).toBe(verdict)
     expect(existsSync(path)).toBe(verdict !== "removed")
     expect(await end()).toBe(0)
@@ -63,7 +32,7 @@ test.each(TABLE.filter(([, verdict]) => verdict === "live"))(
   async (state) => {
     const dir = directoryIn(place.dir, "sockets")
     const path = join(dir, "x.sock")
-    const end = await inState(state, path, ["unshare", "--net"])
+    const end = await bring(state, path, "another network")
     expect(verdicts(await sweepNow([dir]))[path]).toBe("live")
     expect(await end()).toBe(0)
   },
@@ -71,8 +40,8 @@ test.each(TABLE.filter(([, verdict]) => verdict === "live"))(
 
 test("through a bind mount a socket is as alive as where it was bound", async () => {
   const [dir, alias] = [directoryIn(place.dir, "sockets"), directoryIn(place.dir, "alias")]
-  const end = await inState("stream, listening", join(dir, "live.sock"))
-  await (await inState("nothing bound", join(dir, "dead.sock")))()
+  const end = await bring("stream, listening", join(dir, "live.sock"))
+  await (await bring("nothing bound", join(dir, "dead.sock")))()
   expect(Bun.spawnSync(["mount", "--bind", dir, alias]).exitCode).toBe(0)
   const found = verdicts(await sweepNow([alias]))
   Bun.spawnSync(["umount", alias])
@@ -83,8 +52,8 @@ test("through a bind mount a socket is as alive as where it was bound", async ()
 test("a socket that another file is mounted on is left alone", async () => {
   const dir = directoryIn(place.dir, "sockets")
   const [below, above] = [join(dir, "below.sock"), join(place.dir, "above.sock")]
-  await (await inState("nothing bound", below))()
-  await (await inState("nothing bound", above))()
+  await (await bring("nothing bound", below))()
+  await (await bring("nothing bound", above))()
   expect(Bun.spawnSync(["mount", "--bind", above, below]).exitCode).toBe(0)
   const found = verdicts(await sweepNow([dir]))
   Bun.spawnSync(["umount", below])
@@ -101,7 +70,7 @@ async function overlay() {
   const mounted = Bun.spawnSync(["mount", "-t", "overlay", "-o", options, "overlay", `${tree}/merged`])
   expect(mounted.stderr.toString()).toBe("")
   mkdirSync(`${tree}/merged/run`)
-  const end = await inState("stream, listening", `${tree}/merged/run/x.sock`)
+  const end = await bring("stream, listening", `${tree}/merged/run/x.sock`)
   return { tree, end }
 }
 
