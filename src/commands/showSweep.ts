@@ -1,4 +1,5 @@
-import { type SweepReport, shownPath } from "../lifecycle/sweep.ts"
+import { shownPath, shownText } from "../lifecycle/shownPath.ts"
+import type { SweepReport } from "../lifecycle/sweep.ts"
 import { EXIT } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import type { Output } from "./command.ts"
@@ -37,8 +38,8 @@ export function summary({ directories, totals, dry_run }: SweepReport): string {
 type DirectoryReport = SweepReport["directories"][number]
 
 function showDirectory(directory: DirectoryReport, dryRun: boolean, { log, print }: Output): void {
-  const { state, detail, hint } = directory
-  const path = shownPath(directory)
+  const { state, hint } = directory
+  const [path, detail] = [shownPath(directory), shownText(directory.detail ?? "")]
   if (state === "busy") log.info(`${path} is not swept: ${detail}`)
   if (state === "refused" || state === "failed") {
     log.error(`${path} is not swept: ${detail}${hint === undefined ? "" : `\n${hint}`}`)
@@ -46,7 +47,7 @@ function showDirectory(directory: DirectoryReport, dryRun: boolean, { log, print
   for (const socket of directory.sockets) {
     if (dryRun && socket.verdict === "stale") print(`${shownPath(socket)}: dead for ${age(socket.age_seconds)}`)
     const words = [socket.verdict, socket.reason, socket.detail].filter((word) => word !== undefined)
-    log.debug(`${shownPath(socket)}: ${words.join(": ")}`)
+    log.debug(`${shownPath(socket)}: ${shownText(words.join(": "))}`)
   }
   if (dryRun && directory.removal === "re-checked" && directory.sockets.some(({ verdict }) => verdict === "stale")) {
     log.info(`${path}: ${detail}: a socket is looked at once more just before it is removed; ${hint}`)
@@ -62,7 +63,7 @@ function showTroubles({ sockets }: DirectoryReport, log: Output["log"]): void {
     if (first === undefined) continue
     const more = others.length === 0 ? "" : `, and ${others.length} more like it`
     const what = first.verdict === "failed" ? "is dead and could not be removed" : "is left alone: cannot tell"
-    log.warn(`${shownPath(first)} ${what}: ${first.detail}${more}`)
+    log.warn(`${shownPath(first)} ${what}: ${shownText(first.detail ?? "")}${more}`)
   }
 }
 

@@ -4,6 +4,7 @@ import { usage } from "../terms/failure.ts"
 import { parseDuration } from "../terms/quantity.ts"
 import { type Command, type Invocation, text } from "./command.ts"
 import { exitOf, showSweep } from "./showSweep.ts"
+import { takeConsole } from "./takeConsole.ts"
 
 const command: Command = {
   meta: { name: "sweep", description: "Remove sockets that nothing is bound to, and never any other; made for cron" },
@@ -46,6 +47,7 @@ const command: Command = {
       all: json || values.verbose === true,
       log: output.log,
     }
+    takeConsole(output, json)
     if (options.dirs.includes("")) throw usage("DIR is empty", "name a directory")
     if (metrics !== undefined) checkMetricsPath(metrics)
     const report: SweepReport = await sweep(options)

@@ -1,12 +1,10 @@
 import { existsSync, realpathSync } from "node:fs"
 import { join } from "node:path"
-import { errorCode } from "../linux/errors.ts"
 import type { OwnerOf } from "../sockets/judge.ts"
 import { openDatabase } from "../state/database.ts"
 import { type Places, vmLayout } from "../state/places.ts"
 import { listRecords } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
-import { isFailure } from "../terms/failure.ts"
 
 /**
  * Says which VM a socket belongs to, by where it is, as the records are now: those of VMs that have not come to their end. Where the
@@ -45,10 +43,9 @@ function liveDirectories(where: Places): readonly VmDirectory[] | undefined {
     } finally {
       db.close()
     }
-  } catch (error) {
-    // Whatever is wrong with the database, other commands say; here it only means that nothing is known.
-    if (isFailure(error) || errorCode(error) !== undefined) return undefined
-    throw error
+  } catch {
+    // Whatever is wrong with the database or a record in it, other commands say; here it means that nothing is known.
+    return undefined
   }
 }
 

@@ -1,13 +1,14 @@
 import { existsSync } from "node:fs"
+import { release } from "node:os"
 import { join } from "node:path"
 import type { Log } from "banger"
 import * as v from "valibot"
 import { close } from "../linux/files.ts"
-import { printablePath } from "../sockets/names.ts"
 import { sweepSockets } from "../sockets/sweepSockets.ts"
 import { directorySchema, totalsSchema } from "../sockets/verdict.ts"
 import { ensurePrivateDirectory } from "../state/directory.ts"
 import { takeLock } from "../state/lock.ts"
+import { Failure } from "../terms/failure.ts"
 import { ensureRuntime, ownPlaces } from "./session.ts"
 import { socketOwners } from "./socketOwners.ts"
 import { hookVeto } from "./sweepHooks.ts"
@@ -42,6 +43,7 @@ export type SweepReport = v.InferOutput<typeof sweepReportSchema>
  * when it cannot begin: a plugin that does not load, a runtime directory that is not safe.
  */
 export async function sweep(options: SweepOptions): Promise<SweepReport> {
+  requireLinux(release())
   const start = performance.now()
   const { dryRun, grace, confirm, confirmDelay, depth, all } = options
   const where = ownPlaces()
@@ -63,15 +65,12 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   return { dry_run: dryRun, seconds: (performance.now() - start) / 1000, totals, directories: [...directories] }
 }
 
-/** A reported path for a line on a terminal. */
-export function shownPath({
-  path,
-  path_base64,
-}: {
-  readonly path: string
-  readonly path_base64?: string | undefined
-}): string {
-  return printablePath(path_base64 === undefined ? new TextEncoder().encode(path) : Buffer.from(path_base64, "base64"))
+/** Throws a failure when the kernel is older than what a sweep relies on. Pure. */
+export function requireLinux(version: string): void {
+  const [major = 0, minor = 0] = version.split(".").map((part) => Number.parseInt(part, 10))
+  if (major > 5 || (major === 5 && minor >= 14)) return
+  const hint = "before 5.12 bind(2) let go of the directory between a socket's name and its answer"
+  throw new Failure(`this is Linux ${version}; banger sweep needs 5.14 or newer`, { hint })
 }
 
 // --- internal ---

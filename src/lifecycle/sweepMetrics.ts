@@ -1,7 +1,10 @@
-import { readFileSync, statSync } from "node:fs"
+import { statSync } from "node:fs"
 import { dirname } from "node:path"
 import { chmodDescriptor } from "../linux/access.ts"
-import { writeAll } from "../linux/content.ts"
+import { O, O_NOFOLLOW } from "../linux/constants.ts"
+import { readAll, writeAll } from "../linux/content.ts"
+import { openAt, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 import { replaceFileBy } from "../state/atomic.ts"
 import { usage } from "../terms/failure.ts"
 import type { SweepReport } from "./sweep.ts"
@@ -57,6 +60,9 @@ export function writeMetrics(path: string, report: SweepReport): void {
 
 const PREFIX = "banger_sweep_"
 
+/** More than this is no file of ours. */
+const LIMIT = 64 * 1024
+
 function gauge(name: string, help: string, value: number): string {
   return metric(name, help, [["", value]])
 }
@@ -68,10 +74,13 @@ function metric(name: string, help: string, values: readonly (readonly [string, 
 
 function lastSuccess(path: string): number | undefined {
   try {
-    const [, value] = /^banger_sweep_last_success_timestamp_seconds (\S+)$/m.exec(readFileSync(path, "utf8")) ?? []
+    // Whoever may write in that directory may have put a FIFO there.
+    const fd = openAt(AT_FDCWD, path, O.RDONLY | O_NOFOLLOW | O.NONBLOCK)
+    const text = new TextDecoder().decode(withDescriptor(fd, () => readAll(fd, LIMIT)))
+    const [, value] = /^banger_sweep_last_success_timestamp_seconds (\S+)$/m.exec(text) ?? []
     return value !== undefined && Number.isFinite(Number(value)) ? Number(value) : undefined
   } catch {
-    // No file yet, or none that can be read: no success is known.
+    // No file yet, or none of ours: no success is known.
     return undefined
   }
 }

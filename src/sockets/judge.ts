@@ -18,7 +18,7 @@ export type OwnerOf = (path: Uint8Array, inode: string) => string | undefined | 
 export interface Rules {
   /** Milliseconds for which a socket is left alone after it was made or changed. */
   readonly grace: number
-  /** Whose sockets may be removed besides `SWEEP_UID`'s; undefined: everybody's. */
+  /** Whose sockets may be removed; undefined: everybody's. */
   readonly uid: number | undefined
   readonly ownerOf: OwnerOf
 }
@@ -34,11 +34,11 @@ export function judgeFile(directory: Directory, name: Uint8Array, stat: Stat, ru
   if (stat.nlink === 0) return { verdict: "gone" }
   if (stat.mountId !== directory.stat.mountId) return spared("mount", "another file is mounted on it")
   if (stat.nlink > 1) return spared("links", `it has ${stat.nlink} names`)
+  if (rules.uid !== undefined && stat.uid !== rules.uid) return spared("owner", `it belongs to uid ${stat.uid}`)
+  const age = ageOf(stat, now)
   // Only a sweep gives a socket to this uid, and only one that was found dead: it was killed before it was done.
-  if (stat.uid !== SWEEP_UID) {
-    if (rules.uid !== undefined && stat.uid !== rules.uid) return spared("owner", `it belongs to uid ${stat.uid}`)
-    const age = ageOf(stat, now)
-    if (age < rules.grace) return spared("young", `it was made or changed ${Math.floor(age / 1000)} s ago`)
+  if (age < rules.grace && stat.uid !== SWEEP_UID) {
+    return spared("young", `it was made or changed ${Math.floor(age / 1000)} s ago`)
   }
   const vm = rules.ownerOf(joinPath(directory.path, name), inodeOf(stat))
   if (vm === "cannot tell") return spared("unknown", "the VM records cannot be read")

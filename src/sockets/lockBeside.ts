@@ -1,6 +1,8 @@
+import { procPath } from "../linux/access.ts"
 import { LOCK, O, O_NOFOLLOW, S } from "../linux/constants.ts"
 import { errnoName, errorCode } from "../linux/errors.ts"
-import { close, flock, isType, lockWhole, statDescriptor, tryOpenAt } from "../linux/files.ts"
+import { close, flock, isType, lockWhole, statDescriptor, tryOpenAt, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 
 /** What came of a lock file beside a socket: there is none, or it is held, or it was taken, or it cannot be told. */
 export type LockBeside =
@@ -13,36 +15,48 @@ export type LockBeside =
  * is held until its descriptor is closed, by the caller. The file is neither made nor removed.
  */
 export function takeLockBeside(dir: number, name: Uint8Array): LockBeside {
-  const lock = new Uint8Array([...name, ...SUFFIX])
-  let fd = tryOpenAt(dir, lock, O.RDWR | O_NOFOLLOW | O.NONBLOCK)
-  const writable = fd >= 0
-  if (fd < 0 && NOT_WRITABLE.includes(errnoName(-fd))) fd = tryOpenAt(dir, lock, O.RDONLY | O_NOFOLLOW | O.NONBLOCK)
-  if (fd < 0) {
-    const code = errnoName(-fd)
-    return NO_LOCK.includes(code)
-      ? { state: "none" }
-      : { state: "unknown", detail: `its lock cannot be opened: ${code}` }
+  const pinned = tryOpenAt(dir, new Uint8Array([...name, ...SUFFIX]), O.PATH | O_NOFOLLOW)
+  if (pinned < 0) {
+    const code = errnoName(-pinned)
+    return NO_LOCK.includes(code) ? { state: "none" } : unknown(code)
   }
+  return withDescriptor(pinned, () => {
+    const stat = statDescriptor(pinned)
+    if (isType(stat, S.IFLNK)) return { state: "unknown", detail: "its lock is a symlink" }
+    // A directory, a socket, a FIFO: nobody locks these.
+    if (!isType(stat, S.IFREG)) return { state: "none" }
+    // Whoever may write here can give any file of this file system such a name: it would be that one that is locked.
+    if (stat.nlink > 1) return { state: "unknown", detail: `its lock has ${stat.nlink} names` }
+    return lockPinned(pinned)
+  })
+}
+
+// --- internal ---
+
+/** Opens the very file that was looked at, and locks it. */
+function lockPinned(pinned: number): LockBeside {
+  const path = procPath(pinned)
+  let fd = tryOpenAt(AT_FDCWD, path, O.RDWR | O.NONBLOCK)
+  const writable = fd >= 0
+  if (!writable && NOT_WRITABLE.includes(errnoName(-fd))) fd = tryOpenAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK)
+  if (fd < 0) return unknown(errnoName(-fd))
   try {
-    if (!isType(statDescriptor(fd), S.IFREG)) {
-      close(fd)
-      return { state: "none" }
-    }
     flock(fd, LOCK.EX | LOCK.NB)
     lockWhole(fd, writable)
     return { state: "taken", fd }
   } catch (error) {
     close(fd)
     const code = errorCode(error)
-    if (code === "EAGAIN" || code === "EACCES") return { state: "held" }
-    return { state: "unknown", detail: `its lock cannot be tried: ${code}` }
+    return code === "EAGAIN" || code === "EACCES" ? { state: "held" } : unknown(code)
   }
 }
 
-// --- internal ---
+function unknown(code: string | undefined): LockBeside {
+  return { state: "unknown", detail: `its lock cannot be tried: ${code}` }
+}
 
 const SUFFIX = new TextEncoder().encode(".lock")
 
-/** No such file, no such name possible, or something that nobody locks: a directory, a socket. */
-const NO_LOCK: readonly string[] = ["ENOENT", "ENAMETOOLONG", "EISDIR", "ENXIO"]
+/** No such file, or no such name possible. */
+const NO_LOCK: readonly string[] = ["ENOENT", "ENAMETOOLONG"]
 const NOT_WRITABLE: readonly string[] = ["EACCES", "EPERM", "EROFS"]

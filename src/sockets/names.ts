@@ -22,6 +22,11 @@ export function printablePath(path: Uint8Array): string {
   return `"${shown.replace(unsafe, escaped)}"`
 }
 
+/** Words for a terminal, in which a name may stand as it is: without what would break or fake a line. Pure. */
+export function printableText(text: string): string {
+  return text.replace(/[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu, escaped)
+}
+
 // --- internal ---
 
 const ODD = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}"\\]/u

@@ -32,12 +32,10 @@ export function layersIn(mountinfo: string): readonly string[] {
   return mountinfo.split("\n").flatMap((line) => {
     const [kind, , options = ""] = line.split(" - ")[1]?.split(" ") ?? []
     if (kind !== "overlay") return []
-    return unescaped(options)
+    return options
       .split(",")
-      .flatMap((option) => {
-        const [, value] = /^(?:upperdir|lowerdir\+?|datadir\+)=(.*)$/.exec(option) ?? []
-        return value === undefined ? [] : value.split(/(?<!\\):+/).map((path) => path.replaceAll("\\:", ":"))
-      })
+      .flatMap((option) => /^(?:upperdir|lowerdir\+?|datadir\+)=(.*)$/.exec(option)?.[1]?.split(LAYERS) ?? [])
+      .map((path) => unescaped(path).replaceAll("\\:", ":"))
       .filter((path) => path.startsWith("/"))
   })
 }
@@ -67,6 +65,9 @@ export function otherWaysTo(mountId: bigint, mountinfo: string): readonly string
 }
 
 // --- internal ---
+
+/** Between layers there are one or two colons; one that belongs to a path is `\072`, or `\134:` before Linux 6.5. */
+const LAYERS = /(?<!\\134):+/
 
 /** `..` of the root of all is itself. */
 function climb(dir: number, layers: ReadonlySet<string>): boolean {

@@ -1,9 +1,8 @@
 import { O, O_NOFOLLOW, S } from "../linux/constants.ts"
-import { errnoName, errorCode } from "../linux/errors.ts"
+import { errnoName, SyscallError } from "../linux/errors.ts"
 import { close, inodeOf, isType, openAt, statDescriptor, tryOpenAt } from "../linux/files.ts"
 import { awaitChanges, nextEntries, rewind } from "../linux/listing.ts"
 import type { Stat } from "../linux/structs.ts"
-import { reason } from "../terms/failure.ts"
 import type { Directory } from "./directory.ts"
 import { isSocket, judgeFile, lastLook, type Opinion, type Probe, type Rules, startProbe } from "./judge.ts"
 import type { Dead } from "./remove.ts"
@@ -205,8 +204,8 @@ function unknown(detail: string): NonNullable<Opinion> {
   return { verdict: "spared", reason: "unknown", detail }
 }
 
-/** What a system error says; a fault of ours is not swallowed. */
+/** What a system error says, without the name, so that one trouble is told in one way; a fault of ours is not swallowed. */
 function textOf(error: unknown): string {
-  if (errorCode(error) === undefined) throw error
-  return reason(error)
+  if (error instanceof SyscallError) return `${error.syscall}: ${error.code}`
+  throw error
 }

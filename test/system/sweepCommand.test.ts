@@ -3,6 +3,7 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -128,13 +129,15 @@ test.each([
   expect(readFileSync(`${path}.lock`, "utf8")).toBe("1\n")
 })
 
-test("what stands where a lock would be, and is none, holds nothing up; a symlink there does", async () => {
+test("what stands where a lock would be, and is none, holds nothing up; a symlink there, or a link, does", async () => {
   const dir = directoryIn(place.dir, "sockets")
-  for (const name of ["fifo", "dir", "socket", "link"]) makeDead(join(dir, name))
+  for (const name of ["fifo", "dir", "socket", "link", "linked"]) makeDead(join(dir, name))
   Bun.spawnSync(["mkfifo", join(dir, "fifo.lock")])
   mkdirSync(join(dir, "dir.lock"))
   const live = listenUnix(join(dir, "socket.lock"), 1)
   symlinkSync("/nowhere", join(dir, "link.lock"))
+  writeFileSync(join(place.dir, "somebody's"), "")
+  linkSync(join(place.dir, "somebody's"), join(dir, "linked.lock"))
   const report = await sweepNow([dir])
   close(live)
   expect(verdicts(report)).toEqual({
@@ -143,6 +146,7 @@ test("what stands where a lock would be, and is none, holds nothing up; a symlin
     [join(dir, "socket")]: "removed",
     [join(dir, "socket.lock")]: "live",
     [join(dir, "link")]: "spared: unknown",
+    [join(dir, "linked")]: "spared: unknown",
   })
 })
 

@@ -121,6 +121,21 @@ test.each([
   expect(first?.detail).toMatch(dir === "/proc/self" ? /symlink/ : new RegExp(`it is on ${name}`))
 })
 
+test("a FUSE file system is refused, without being listed", async () => {
+  const dir = directoryIn(place.dir, "mounted")
+  const server = buildFixture("sockets/fuse", place.dir)
+  const child = Bun.spawn([server, dir], { stdin: "pipe", stdout: "pipe" })
+  expect(new TextDecoder().decode((await child.stdout.getReader().read()).value)).toBe("ready\n")
+  // Not in this process: it would wait for itself if the server did not answer.
+  const driver = join(import.meta.dir, "../../cli.ts")
+  const { stdout } = Bun.spawnSync([process.execPath, driver, "sweep", dir, "--dry-run", "--json"], { timeout: 20_000 })
+  Bun.spawnSync(["umount", dir])
+  child.stdin.end()
+  await child.exited
+  const [first] = JSON.parse(stdout.toString()).directories
+  expect(first).toMatchObject({ state: "refused", detail: expect.stringContaining("it is on FUSE (or virtiofs)") })
+})
+
 test("a ramfs is refused: its sockets are right, but nobody has tried it", async () => {
   const dir = directoryIn(place.dir, "ram")
   expect(Bun.spawnSync(["mount", "-t", "ramfs", "none", dir]).exitCode).toBe(0)
