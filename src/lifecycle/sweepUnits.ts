@@ -30,7 +30,7 @@ export function unitsText(program: string, dirs: readonly string[]): string {
     `ExecStart=${command}`,
     "# A compiled Bun program runs other code when these are set.",
     "UnsetEnvironment=BUN_OPTIONS BUN_BE_BUN BUN_INSPECT",
-    "# What a sweep brings back to life or leaves running is not its own to end.",
+    "# VMs that run are nobody's to end but their own banger's.",
     "KillMode=process",
     "NoNewPrivileges=yes",
     "",
