@@ -3,12 +3,11 @@ import { join } from "node:path"
 import type { OwnerOf } from "../sockets/judge.ts"
 import { openDatabase } from "../state/database.ts"
 import { type Places, vmLayout } from "../state/places.ts"
-import { listRecords } from "../state/records.ts"
-import { isFinal } from "../state/vmState.ts"
+import { listUnfinished } from "../state/records.ts"
 
 /**
- * Says which VM a socket belongs to, by where it is, as the records are now: those of VMs that have not come to their end. Where the
- * records cannot be read, that cannot be told of anything in banger's own directories. Nothing is made.
+ * Says which VM a socket belongs to, by where it is, as the records are now: of those that have not ended or hold
+ * something still. Where the records cannot be read, that cannot be told of anything in banger's own directories. Nothing is made.
  */
 export function socketOwners(where: Places): OwnerOf {
   const own = [where.state, where.runtime].map(realPath)
@@ -34,12 +33,10 @@ function liveDirectories(where: Places): readonly VmDirectory[] | undefined {
   try {
     const db = openDatabase(places.state)
     try {
-      return listRecords(db)
-        .filter(({ state }) => !isFinal(state))
-        .flatMap(({ id, vmm }) => {
-          const { runtime, dir, jails } = vmLayout(places, id)
-          return [runtime, dir, join(jails, vmm, id)].map((path) => ({ id, dir: path }))
-        })
+      return listUnfinished(db).flatMap(({ id, vmm }) => {
+        const { runtime, dir, jails } = vmLayout(places, id)
+        return [runtime, dir, join(jails, vmm, id)].map((path) => ({ id, dir: path }))
+      })
     } finally {
       db.close()
     }

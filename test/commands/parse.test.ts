@@ -28,7 +28,6 @@ test("words after -- are the plugin's, whatever they look like", () => {
     values: { file: "a.ts" },
     more: [],
     rest: ["--help", "-j", "--", "x"],
-    more: [],
   })
 })
 

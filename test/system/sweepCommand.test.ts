@@ -304,7 +304,15 @@ test("sockets of live VMs, by the records, are left alone; where the records can
   const dead = [control, join(place.runtime, "gone-1/qmp.sock")]
   for (const path of dead) makeDead(path)
   const db = openDatabase(place.state)
-  const rest = { name: "guest", vmm: "qemu", boot_id: "x", plugin_path: "x", plugin_sha256: "x", spec: "{}" }
+  const rest = {
+    name: "guest",
+    vmm: "qemu",
+    boot_id: "x",
+    plugin_path: "x",
+    plugin_sha256: "x",
+    spec: "{}",
+    request: "{}",
+  }
   insertRecord(db, { id: "guest-1", ...rest })
   db.close()
   expect(verdicts(reportOf(await sweep("--json", ...NOW)))).toEqual({
