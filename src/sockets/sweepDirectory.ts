@@ -119,12 +119,11 @@ function examine(sweep: Sweep, names: readonly Known[], last: boolean): Candidat
 
 /** Pins the sockets of the next names that may be dead. Returns how far it came. */
 function pinSome(sweep: Sweep, names: readonly Known[], from: number, pinned: Dead[]): number {
-  const now = Date.now()
   let at = from
   for (; at < names.length && pinned.length < sweep.batch; at++) {
     const known = names[at] as Known
     const fd = tryOpenAt(sweep.directory.fd, known.name, O.PATH | O_NOFOLLOW)
-    if (fd >= 0) pinOne(sweep, known, fd, now, pinned)
+    if (fd >= 0) pinOne(sweep, known, fd, pinned)
     else {
       const code = errnoName(-fd)
       if (code === "EMFILE" && pinned.length > 0) {
@@ -141,11 +140,13 @@ function pinSome(sweep: Sweep, names: readonly Known[], from: number, pinned: De
 }
 
 /** Keeps the descriptor of what may be a dead socket, closes any other. */
-function pinOne(sweep: Sweep, { name, stat: before }: Known, fd: number, now: number, pinned: Dead[]): void {
+function pinOne(sweep: Sweep, { name, stat: before }: Known, fd: number, pinned: Dead[]): void {
   let kept = false
   try {
     const stat = statDescriptor(fd)
     if (isSocket(stat)) {
+      // Rounded up: what was made within this very millisecond is not of the future.
+      const now = Date.now() + 1
       const same = before === undefined || inodeOf(before) === inodeOf(stat)
       const opinion = same ? judgeFile(sweep.directory, name, stat, sweep.settings.rules, now) : CHANGED
       kept = opinion === undefined
