@@ -6,9 +6,11 @@ import type { Output } from "./command.ts"
 
 /** Tells what a sweep found: nothing when there is nothing to say. `json`: its data was printed already. */
 export function showSweep(report: SweepReport, json: boolean, output: Output): void {
+  for (const vm of report.vms) showVm(vm, output)
   for (const directory of report.directories) showDirectory(directory, report.dry_run && !json, output)
   const { removed, errors } = report.totals
-  if (removed > 0 || errors > 0 || report.dry_run) output.log.info(summary(report))
+  const recovered = report.vms.some(({ is }) => is === "recovered")
+  if (removed > 0 || recovered || errors > 0 || report.dry_run) output.log.info(summary(report))
 }
 
 /** 1 when something could not be done, 75 when another sweep was in a directory (0 with --quiet), else 0. */
@@ -19,7 +21,7 @@ export function exitOf({ totals, directories }: SweepReport, quiet: boolean): nu
 }
 
 /** `14 sockets in 2 directories: 3 live, 8 removed, 3 spared (2 young, 1 lock)`. Pure. */
-export function summary({ directories, totals, dry_run }: SweepReport): string {
+export function summary({ directories, totals, vms, dry_run }: SweepReport): string {
   const spared = Object.entries(totals.spared).filter(([, count]) => count > 0)
   const all = spared.reduce((sum, [, count]) => sum + count, 0)
   const kinds = spared.map(([reason, count]) => `${count} ${reason}`).join(", ")
@@ -29,6 +31,8 @@ export function summary({ directories, totals, dry_run }: SweepReport): string {
     ...(all > 0 ? [`${all} spared (${kinds})`] : []),
     ...(totals.errors > 0 ? [counted(totals.errors, "error")] : []),
   ]
+  const dead = vms.filter(({ is }) => is === "recovered" || is === "dead").length
+  if (dead > 0) parts.push(`${counted(dead, "dead VM")} ${dry_run ? "would be recovered" : "recovered"}`)
   const where = counted(directories.length, "director", "y", "ies")
   return `${counted(totals.examined, "socket")} in ${where}: ${parts.join(", ")}`
 }
@@ -36,6 +40,12 @@ export function summary({ directories, totals, dry_run }: SweepReport): string {
 // --- internal ---
 
 type DirectoryReport = SweepReport["directories"][number]
+
+function showVm({ name, id, is, why, hint }: SweepReport["vms"][number], { log }: Output): void {
+  const words = `${name} (${id}): ${is}${why === undefined ? "" : `: ${why}`}${hint === undefined ? "" : `\n${hint}`}`
+  if (is === "cannot tell" || is === "failed") log.warn(shownText(words))
+  else log.debug(shownText(words))
+}
 
 function showDirectory(directory: DirectoryReport, dryRun: boolean, { log, print }: Output): void {
   const { state, hint } = directory

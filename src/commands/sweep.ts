@@ -12,7 +12,7 @@ const command: Command = {
     dir: {
       type: "positional",
       required: false,
-      description: "A directory of sockets, and more of them; without one: banger's own",
+      description: "A directory of sockets, and more of them; without one: banger's own, and its dead VMs",
     },
     "dry-run": { type: "boolean", description: "Tell what would be removed, and how; change nothing" },
     json: { type: "boolean", description: "Print what became of each socket as JSON" },

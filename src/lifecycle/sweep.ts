@@ -12,10 +12,11 @@ import { Failure } from "../terms/failure.ts"
 import { ensureRuntime, ownPlaces } from "./session.ts"
 import { socketOwners } from "./socketOwners.ts"
 import { hookVeto } from "./sweepHooks.ts"
+import { isTrouble, sweepVms, vmSchema } from "./sweepVms.ts"
 
 /** What is to be swept, and how. Times in milliseconds. */
 export interface SweepOptions {
-  /** Empty: banger's own runtime directory, if there is one. */
+  /** Empty: VMs that are dead, and banger's own runtime directory, if there is one. */
   readonly dirs: readonly string[]
   readonly dryRun: boolean
   readonly grace: number
@@ -33,6 +34,7 @@ export const sweepReportSchema = v.strictObject({
   dry_run: v.boolean(),
   seconds: v.number(),
   totals: totalsSchema,
+  vms: v.array(vmSchema),
   directories: v.array(directorySchema),
 })
 
@@ -49,6 +51,8 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   const where = ownPlaces()
   const uid = process.geteuid?.() ?? 0
   const veto = options.plugin === undefined ? undefined : await hookVeto(options.plugin, options.log)
+  // Before their sockets are looked at: what is left of them then is nobody's.
+  const vms = options.dirs.length === 0 ? await sweepVms(dryRun, options.log) : []
   const own = existsSync(where.runtime) ? [where.runtime] : []
   const { directories, totals } = await sweepSockets({
     dirs: options.dirs.length === 0 ? own : options.dirs,
@@ -62,7 +66,9 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     lock: dryRun ? (_, work) => work() : directoryLocks(),
     keep: (verdict, why) => all || verdict === "failed" || why === "unknown" || (dryRun && verdict === "stale"),
   })
-  return { dry_run: dryRun, seconds: (performance.now() - start) / 1000, totals, directories: [...directories] }
+  totals.errors += vms.filter(isTrouble).length
+  const seconds = (performance.now() - start) / 1000
+  return { dry_run: dryRun, seconds, totals, vms: [...vms], directories: [...directories] }
 }
 
 /** Throws a failure when the kernel is older than what a sweep relies on. Pure. */

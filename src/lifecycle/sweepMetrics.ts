@@ -17,7 +17,7 @@ interface Times {
 }
 
 /** A sweep's numbers in the text format of Prometheus, for node_exporter's textfile collector. Pure. */
-export function metricsText({ totals, seconds, directories }: SweepReport, { now, success }: Times): string {
+export function metricsText({ totals, seconds, directories, vms }: SweepReport, { now, success }: Times): string {
   const busy = directories.filter(({ state }) => state === "busy").length
   const spared = Object.entries(totals.spared).map(([reason, count]) => [`{reason="${reason}"}`, count] as const)
   return [
@@ -27,6 +27,7 @@ export function metricsText({ totals, seconds, directories }: SweepReport, { now
     gauge("sockets_removed", "Stale sockets that were removed.", totals.removed),
     metric("sockets_spared", "Sockets that were left alone, by reason.", spared),
     gauge("directories_busy", "Directories that another sweep was in.", busy),
+    gauge("vms_recovered", "Dead VMs that were finished.", vms.filter(({ is }) => is === "recovered").length),
     gauge("errors", "What could not be done or told.", totals.errors),
     gauge("duration_seconds", "How long the last sweep took.", seconds),
     gauge("last_run_timestamp_seconds", "When the last sweep ended.", now),

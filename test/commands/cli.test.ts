@@ -143,7 +143,7 @@ test("each command has its help", () => {
 
     ARGUMENTS
 
-      DIR    A directory of sockets, and more of them; without one: banger's own
+      DIR    A directory of sockets, and more of them; without one: banger's own, and its dead VMs
 
     OPTIONS
 

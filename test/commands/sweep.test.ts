@@ -13,6 +13,7 @@ const report = (
   dry_run: false,
   seconds: 0.5,
   totals: { ...noTotals(), ...totals },
+  vms: [],
   directories: states.map(directory),
 })
 

@@ -315,7 +315,7 @@ test("sockets of live VMs, by the records, are left alone; where the records can
   }
   insertRecord(db, { id: "guest-1", ...rest })
   db.close()
-  expect(verdicts(reportOf(await sweep("--json", ...NOW)))).toEqual({
+  expect(verdicts(reportOf(await sweep(place.runtime, "--json", ...NOW)))).toEqual({
     [dead[0] ?? ""]: "spared: vm",
     [dead[1] ?? ""]: "removed",
   })
