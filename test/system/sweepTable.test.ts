@@ -1,8 +1,15 @@
 import { beforeAll, expect, test } from "bun:test"
 import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { O } from "../../src/linux/constants.ts"
+import { close, openAt, statAt, statDescriptor } from "../../src/linux/files.ts"
+import { AT_FDCWD } from "../../src/linux/guards.ts"
+import { closeDirectory, openDirectory } from "../../src/sockets/directory.ts"
+import { lastLook, startProbe } from "../../src/sockets/judge.ts"
+import { callWitness } from "../../src/sockets/witness.ts"
 import { inState, type Network, TABLE } from "../fixtures/sockets/table.ts"
 import { buildFixture } from "./doubles.ts"
+import { mountImage } from "./mountImage.ts"
 import { eachInItsPlace } from "./place.ts"
 import { directoryIn, sweepNow, verdicts } from "./sweeping.ts"
 
@@ -143,4 +150,43 @@ test("a ramfs is refused: its sockets are right, but nobody has tried it", async
   const { directories } = await sweepNow([dir])
   Bun.spawnSync(["umount", dir])
   expect(directories[0]).toMatchObject({ state: "refused", detail: expect.stringContaining("it is on ramfs") })
+})
+
+test.each(["ext4", "btrfs", "xfs", "tmpfs"])("on %s the dead go and the living stay, exactly", async (kind) => {
+  const point = mountImage(place, kind, "320M")
+  const dir = directoryIn(point, "sockets")
+  const end = await bring("stream, listening", join(dir, "live.sock"))
+  const dead = openAt(AT_FDCWD, await deadIn(dir), O.PATH)
+  const witnessed = callWitness(kind === "btrfs")
+  const [live, other] = [statAt(AT_FDCWD, join(dir, "live.sock")), statDescriptor(dead)]
+  const spoken = { live: witnessed(live), dead: witnessed(other) }
+  close(dead)
+  const report = await sweepNow([dir])
+  await end()
+  Bun.spawnSync(["umount", point])
+  // The second witness knows the living one too, whatever device numbers the file system has.
+  expect(spoken).toEqual({ live: true, dead: false })
+  expect(report.directories[0]).toMatchObject({ file_system: kind, removal: "exact" })
+  expect(verdicts(report)).toEqual({ [join(dir, "live.sock")]: "live", [join(dir, "dead.sock")]: "removed" })
+})
+
+async function deadIn(dir: string): Promise<string> {
+  await (await bring("nothing bound", join(dir, "dead.sock")))()
+  return join(dir, "dead.sock")
+}
+
+test("what the second witness speaks for is left alone, though the first found it dead", async () => {
+  const dir = directoryIn(place.dir, "sockets")
+  const path = await deadIn(dir)
+  const directory = openDirectory(dir, new Set())
+  const probe = startProbe()
+  const fd = openAt(AT_FDCWD, path, O.PATH)
+  const dead = { name: new TextEncoder().encode("dead.sock"), fd, stat: statDescriptor(fd) }
+  expect(probe.ask(fd)).toBeUndefined()
+  const verdict = lastLook(directory, dead, probe, () => true, false)
+  close(fd)
+  probe.close()
+  closeDirectory(directory)
+  expect(verdict).toMatchObject({ verdict: "spared", reason: "diag" })
+  expect(existsSync(path)).toBe(true)
 })
