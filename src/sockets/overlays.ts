@@ -12,9 +12,10 @@ export function overlayLayers(): ReadonlySet<string> {
   const layers = new Set<string>()
   const seen = new Set<string>()
   for (const pid of ["self", ...readdirSync("/proc").filter((name) => /^\d+$/.test(name))]) {
-    const namespace = quietly(() => readlinkSync(`/proc/${pid}/ns/mnt`))
-    if (namespace === undefined || seen.has(namespace)) continue
-    seen.add(namespace)
+    // In a chroot the table has only the mounts below it.
+    const view = quietly(() => `${readlinkSync(`/proc/${pid}/ns/mnt`)} ${readlinkSync(`/proc/${pid}/root`)}`)
+    if (view === undefined || seen.has(view)) continue
+    seen.add(view)
     for (const path of layersIn(quietly(() => readFileSync(`/proc/${pid}/mountinfo`, "latin1")) ?? "")) {
       // As its own namespace names it, and as ours does: whoever mounted it may have been in either.
       for (const root of [`/proc/${pid}/root`, ""]) {
