@@ -16,6 +16,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = 
   events: () => import("./src/commands/events.ts"),
   supervise: () => import("./src/commands/supervise.ts"),
   snapshot: () => import("./src/commands/snapshot.ts"),
+  sweep: () => import("./src/commands/sweep.ts"),
+  system: () => import("./src/commands/system.ts"),
   init: () => import("./src/commands/init.ts"),
   __run: () => import("./src/commands/detachedRun.ts"),
   __supervise: () => import("./src/commands/detachedSupervise.ts"),

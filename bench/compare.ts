@@ -1,10 +1,11 @@
 /** One thing to time: a name for the table, and the work. */
 export interface Contender {
   readonly label: string
-  /** Made anew before each run, and not timed. */
-  prepare?(): void
+  /** Before each run, and after it; not timed. */
+  prepare?(): void | Promise<void>
   /** A number it resolves to is the milliseconds that count, instead of all that it took. */
   run(): Promise<unknown>
+  finish?(): Promise<void>
 }
 
 /** Two contenders for one job. Which of the two is ours is known by the field. */
@@ -15,6 +16,10 @@ export interface Benchmark {
   readonly rounds: number
   readonly ours: Contender
   readonly reference: Contender
+  /** Whether the first round counts: where one of them takes minutes. */
+  readonly cold?: boolean
+  /** What else was measured, told at the end. */
+  readonly note?: () => string
   readonly dispose?: () => void
 }
 
@@ -27,10 +32,10 @@ export interface Result {
   readonly reference: string
 }
 
-/** Times the two in turn (A B A B …), after one round of each that does not count. */
-export async function compare({ name, rounds, ours, reference }: Benchmark): Promise<Result> {
+/** Times the two in turn (A B A B …), after one round of each that does not count, unless it is to be `cold`. */
+export async function compare({ name, rounds, ours, reference, cold }: Benchmark): Promise<Result> {
   const times = { ours: [] as number[], reference: [] as number[] }
-  for (let round = 0; round <= rounds; round++) {
+  for (let round = cold ? 1 : 0; round <= rounds; round++) {
     const a = await timed(ours)
     const b = await timed(reference)
     if (round === 0) continue
@@ -74,10 +79,12 @@ export function command(
 // --- internal ---
 
 async function timed(contender: Contender): Promise<number> {
-  contender.prepare?.()
+  await contender.prepare?.()
   const start = performance.now()
   const measured = await contender.run()
-  return typeof measured === "number" ? measured : performance.now() - start
+  const time = performance.now() - start
+  await contender.finish?.()
+  return typeof measured === "number" ? measured : time
 }
 
 function round2(value: number): number {

@@ -3,6 +3,7 @@ import firecracker, { apiConfiguration, firstRequest } from "./firecracker.ts"
 import { jail, jailAgainstC, jailsInParallel } from "./jail.ts"
 import run from "./run.ts"
 import { ps, recover } from "./state.ts"
+import { sweep, sweepAgainstC, sweepGrowth } from "./sweep.ts"
 import version from "./version.ts"
 
 const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = {
@@ -19,6 +20,9 @@ const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = {
   ps,
   "recover-50": () => recover(50, 10),
   "recover-200": () => recover(200, 50),
+  sweep,
+  "sweep-c": sweepAgainstC,
+  "sweep-growth": sweepGrowth,
 }
 
 const words = process.argv.slice(2)
@@ -33,15 +37,16 @@ if (unknown !== undefined) {
 const results: Result[] = []
 for (const [name, make] of Object.entries(BENCHMARKS)) {
   if (names.length > 0 && !names.includes(name)) continue
-  if (name.startsWith("jail") && process.geteuid?.() !== 0) {
-    console.error(`${name} is skipped: jails are root's`)
+  if (/^(?:jail|sweep)/.test(name) && process.geteuid?.() !== 0) {
+    console.error(`${name} is skipped: it measures what only root does`)
     continue
   }
   const benchmark = make()
   try {
     const result = await compare(benchmark)
     results.push(result)
-    if (!json) console.log(`${row(result)}\n  ${benchmark.about}`)
+    const note = benchmark.note === undefined ? "" : `\n  ${benchmark.note()}`
+    if (!json) console.log(`${row(result)}\n  ${benchmark.about}${note}`)
   } finally {
     benchmark.dispose?.()
   }

@@ -9,6 +9,7 @@ import { NAME_PATTERN, NAME_WORDS } from "../state/vmId.ts"
 import { EXIT, usage } from "../terms/failure.ts"
 import { type Command, type Invocation, type Output, text } from "./command.ts"
 import { showFailure } from "./showFailure.ts"
+import { takeConsole } from "./takeConsole.ts"
 
 /** What `banger run` takes. */
 export const runArgs = {
@@ -119,17 +120,6 @@ function parseLimit(text: string): number {
     `--timeout ${text} is no time for a run`,
     "give above 0 and at most 24h, with its unit: 500ms, 90s, 10m, 2h",
   )
-}
-
-/**
- * What a plugin prints must not make a VM wait for a reader. With --json standard output is for the result, and it goes
- * where messages go.
- */
-function takeConsole(output: Output, json: boolean): void {
-  const { format } = process.getBuiltinModule("node:util")
-  const out = (...words: unknown[]) => output.say(format(...words), json ? "err" : "out")
-  const err = (...words: unknown[]) => output.say(format(...words), "err")
-  Object.assign(console, { log: out, info: out, debug: out, warn: err, error: err })
 }
 
 function showPlan(plan: Plan, json: boolean, output: Output): number {

@@ -60,7 +60,7 @@ export function planSteps(
   return [
     `add a record of ${boot.name} to state.db`,
     `make ${layout.dir} (0700) for handles.json, events.jsonl, plugin.json, console.log and vmm.log`,
-    `make ${layout.runtime} (0700), ${layout.consoleInput} (FIFO, 0600) and ${control} (socket, 0600)`,
+    `make ${layout.runtime} (1700), ${layout.consoleInput} (FIFO, 0600) and ${control} (socket, 0600)`,
     ...(confinement === undefined ? [`make ${layout.stage} (0700)`] : jailSteps(layout, boot, confinement)),
     "run preBoot hooks, which may stage files and add drives",
     ...(confinement === undefined

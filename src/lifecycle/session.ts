@@ -59,13 +59,15 @@ export interface State {
   readonly where: Places
 }
 
+/** This user's runtime directory, made if it is missing. Throws a failure when it is not safe to use. */
+export function ensureRuntime(): string {
+  return ensurePrivateDirectory(ownPlaces().runtime, openMode(), !env.BANGER_RUNTIME_DIR)
+}
+
 /** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. */
 export function openState(): State {
-  const named = ownPlaces()
-  // Below root's there is what the uids of jails must reach.
-  const mode = process.geteuid?.() === 0 ? 0o1711 : 0o1700
-  const state = ensurePrivateDirectory(named.state, mode, !env.BANGER_STATE_DIR)
-  const runtime = ensurePrivateDirectory(named.runtime, mode, !env.BANGER_RUNTIME_DIR)
+  const state = ensurePrivateDirectory(ownPlaces().state, openMode(), !env.BANGER_STATE_DIR)
+  const runtime = ensureRuntime()
   return { db: openDatabase(state), where: { state, runtime } }
 }
 
@@ -132,6 +134,11 @@ export function resumeSession(
 }
 
 // --- internal ---
+
+/** Below root's there is what the uids of jails must reach. */
+function openMode(): number {
+  return process.geteuid?.() === 0 ? 0o1711 : 0o1700
+}
 
 function undoing<T>(undo: () => void, work: () => T): T {
   try {

@@ -53,7 +53,8 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   const { session, confining } = staging
   const { layout, journal } = session
   journal.acquire({ kind: "runtime", path: layout.runtime })
-  mkdirSync(layout.runtime, { mode: 0o700 })
+  // Sticky, so that a sweep can remove exactly the socket that it found dead.
+  mkdirSync(layout.runtime, { mode: 0o1700 })
   const { spec, vmm } = staging
   const unpacks = vmm.name === "firecracker" && process.arch === "x64"
   const kernel = unpacks ? elfKernel(spec.kernel, layout.kernels) : spec.kernel

@@ -2,7 +2,7 @@ import { ptr } from "bun:ffi"
 import { statfsSync } from "node:fs"
 import { AT } from "./constants.ts"
 import { cPath, descriptor, EMPTY_PATH, word } from "./guards.ts"
-import { checked, libc } from "./libc.ts"
+import { checked, libc, outcome } from "./libc.ts"
 
 /** Changes the mode of the very inode of a descriptor, also of one opened with O_PATH; ENOTSUP for a symlink's. */
 export function chmodDescriptor(fd: number, mode: number): void {
@@ -16,6 +16,12 @@ export function chmodDescriptor(fd: number, mode: number): void {
 export function chownDescriptor(fd: number, uid: number, gid: number): void {
   const run = () => libc.fchownat(descriptor(fd), EMPTY_PATH, word("uid", uid), word("gid", gid), AT.EMPTY_PATH)
   checked("fchownat", run, `descriptor ${fd}`)
+}
+
+/** As `chownDescriptor` for the owner alone, and tells a failure by its negative errno instead of throwing. */
+export function tryChownDescriptor(fd: number, uid: number): number {
+  const run = () => libc.fchownat(descriptor(fd), EMPTY_PATH, word("uid", uid), KEEP, AT.EMPTY_PATH)
+  return outcome("fchownat", run, `descriptor ${fd}`)
 }
 
 /** Whether a file, by descriptor, has an extended attribute (getxattr(2) through /proc; works with O_PATH). */
@@ -49,6 +55,8 @@ export function procPath(fd: number): string {
 
 // --- internal ---
 
+/** A gid that fchownat(2) leaves as it is. */
+const KEEP = 0xffff_ffff
 const FS_IOC_GETFLAGS = 0x80086601
 const FS_IOC_SETFLAGS = 0x40086602
 const FS_IMMUTABLE_FL = 0x10

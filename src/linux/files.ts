@@ -1,7 +1,7 @@
 import { ptr } from "bun:ffi"
 import { AT, O, RENAME_NOREPLACE, RESOLVE, S } from "./constants.ts"
-import { cPath, descriptor, EMPTY_PATH, fixed, type Path, shown, word } from "./guards.ts"
-import { checked, libc, rawSyscall, retried } from "./libc.ts"
+import { AT_FDCWD, cPath, descriptor, EMPTY_PATH, fixed, type Path, shown, word } from "./guards.ts"
+import { checked, libc, outcome, rawSyscall, retried } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
 import { OPEN_HOW_SIZE, packOpenHow, STATX_SIZE, type Stat, unpackStatx } from "./structs.ts"
 
@@ -10,6 +10,12 @@ export function openAt(dir: number, path: Path, flags: number, mode = 0): number
   const name = cPath(path)
   const run = () => libc.openat(descriptor(dir), name, flags | O.CLOEXEC, word("mode", mode))
   return retried("openat", run, shown(path))
+}
+
+/** As `openAt`, and tells a failure by its negative errno instead of throwing. */
+export function tryOpenAt(dir: number, path: Path, flags: number): number {
+  const name = cPath(path)
+  return outcome("openat", () => libc.openat(descriptor(dir), name, flags | O.CLOEXEC, 0), shown(path))
 }
 
 /**
@@ -23,6 +29,11 @@ export function openBeneath(dir: number, path: Path, flags: number, mode = 0): n
 /** As `openBeneath`, and goes through mounts: for what is mounted below `dir` itself. */
 export function openBeneathMounts(dir: number, path: Path, flags: number): number {
   return openResolved(dir, path, flags, 0, BENEATH)
+}
+
+/** openat2(2), Linux 5.6: opens a path that has no symlink in it, whoever can change what is on the way; else ELOOP. */
+export function openWithoutSymlinks(path: Path, flags: number): number {
+  return openResolved(AT_FDCWD, path, flags, 0, RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS)
 }
 
 /**
@@ -116,6 +127,12 @@ export function unlinkAt(dir: number, path: Path): void {
   checked("unlinkat", () => libc.unlinkat(descriptor(dir), name, 0), shown(path))
 }
 
+/** As `unlinkAt`, and tells a failure by its negative errno instead of throwing. */
+export function tryUnlinkAt(dir: number, path: Path): number {
+  const name = cPath(path)
+  return outcome("unlinkat", () => libc.unlinkat(descriptor(dir), name, 0), shown(path))
+}
+
 /** Removes an empty directory by unlinkat(2). */
 export function rmdirAt(dir: number, path: Path): void {
   const name = cPath(path)
@@ -149,6 +166,13 @@ export function flock(fd: number, operation: number): void {
   retried("flock", () => libc.flock(descriptor(fd), operation))
 }
 
+/** Locks a whole file without waiting (fcntl(2), F_OFD_SETLK, Linux 3.15): for writing, or for reading. EAGAIN when it is locked. */
+export function lockWhole(fd: number, write: boolean): void {
+  const region = new Int16Array(new ArrayBuffer(32))
+  region[0] = write ? F_WRLCK : F_RDLCK
+  checked("fcntl(F_OFD_SETLK)", () => libc.fcntl(descriptor(fd), F_OFD_SETLK, ptr(region)))
+}
+
 // --- internal ---
 
 const BENEATH = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS
@@ -159,8 +183,13 @@ const STATX_AT = ptr(STATX)
 const OPEN_HOW = new Uint32Array(fixed(OPEN_HOW_SIZE).buffer)
 const OPEN_HOW_AT = ptr(OPEN_HOW)
 
-/** STATX_BASIC_STATS | STATX_MNT_ID (Linux 5.8). */
-const STATX_MASK = 0x7ff | 0x1000
+/** `struct flock` of asm-generic/fcntl.h: i16 type, i16 whence, i64 start, i64 length (0: to the end), i32 pid (0). */
+const F_OFD_SETLK = 37
+const F_RDLCK = 0
+const F_WRLCK = 1
+
+/** STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID (Linux 5.8). */
+const STATX_MASK = 0x7ff | 0x800 | 0x1000
 
 /** A descriptor that cannot be closed is closed all the same, and what its user threw matters more. */
 function closeAnyway(fd: number): void {

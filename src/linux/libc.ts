@@ -8,6 +8,9 @@ const { i32, u32, i64, u64, i64_fast, ptr: pointer } = FFIType
 /** Every libc function this program calls, with its C signature. `FILE`s and varargs beyond `...long` are not used. */
 const SYMBOLS = {
   __errno_location: { args: [], returns: pointer },
+  alarm: { args: [u32], returns: u32 },
+  capget: { args: [pointer, pointer], returns: i32 },
+  capset: { args: [pointer, pointer], returns: i32 },
   close: { args: [i32], returns: i32 },
   dup3: { args: [i32, i32, i32], returns: i32 },
   fallocate: { args: [i32, i32, i64, i64], returns: i32 },
@@ -15,7 +18,9 @@ const SYMBOLS = {
   fchmodat: { args: [i32, pointer, u32, i32], returns: i32 },
   fchownat: { args: [i32, pointer, u32, u32, i32], returns: i32 },
   connect: { args: [i32, pointer, u32], returns: i32 },
+  fcntl: { args: [i32, i32, pointer], returns: i32 },
   flock: { args: [i32, i32], returns: i32 },
+  fstatfs: { args: [i32, pointer], returns: i32 },
   fsync: { args: [i32], returns: i32 },
   ftruncate: { args: [i32, i64], returns: i32 },
   geteuid: { args: [], returns: u32 },
@@ -31,12 +36,14 @@ const SYMBOLS = {
   openat: { args: [i32, pointer, i32, u32], returns: i32 },
   poll: { args: [pointer, u64, i32], returns: i32 },
   read: { args: [i32, pointer, u64], returns: i64_fast },
+  recv: { args: [i32, pointer, u64, i32], returns: i64_fast },
   strerror: { args: [i32], returns: FFIType.cstring },
   _exit: { args: [i32], returns: FFIType.void },
   bind: { args: [i32, pointer, u32], returns: i32 },
   listen: { args: [i32, i32], returns: i32 },
   send: { args: [i32, pointer, u64, i32], returns: i64_fast },
   sendfile: { args: [i32, i32, pointer, u64], returns: i64_fast },
+  setfsuid: { args: [u32], returns: i32 },
   signal: { args: [i32, u64], returns: u64 },
   socket: { args: [i32, i32, i32], returns: i32 },
   symlinkat: { args: [pointer, i32, pointer], returns: i32 },
@@ -79,6 +86,20 @@ export function retried(call: string, run: () => number | bigint, subject?: stri
     if (errno === 0) return result
     if (errno !== EINTR) throw new SyscallError(call, errno, String(library.strerror(errno)), subject)
   }
+}
+
+/**
+ * Runs a libc call whose failure is an answer, as the kernel itself tells it: its result, or the negative errno. Throws
+ * nothing, and costs no error object: for what is asked of thousands of files. `run` as in `checked`.
+ */
+export function outcome(call: string, run: () => number | bigint, subject?: string): number {
+  const errno = attempt(call, run, subject)
+  return errno === 0 ? result : -errno
+}
+
+/** The error of a negative outcome. */
+export function failureOf(call: string, negative: number, subject?: string): SyscallError {
+  return new SyscallError(call, -negative, String(library.strerror(-negative)), subject)
 }
 
 /**

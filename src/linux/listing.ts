@@ -1,7 +1,7 @@
 import { S } from "./constants.ts"
 import { errorCode } from "./errors.ts"
-import { descriptor } from "./guards.ts"
-import { rawSyscall } from "./libc.ts"
+import { descriptor, fixed } from "./guards.ts"
+import { checked, libc, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
 
 /** One name of a directory. Names are bytes: they need not be UTF-8. */
@@ -21,6 +21,20 @@ export function nextEntries(dir: number): readonly Entry[] | undefined {
   return length === 0 ? undefined : unpackEntries(buffer.subarray(0, length))
 }
 
+/**
+ * Returns once every call that was changing the names of a directory is over (getdents64(2) takes the directory's lock).
+ * bind(2) holds that lock from before its socket's name can be seen until the socket answers (Linux 5.12).
+ */
+export function awaitChanges(dir: number): void {
+  rewind(dir)
+  read(dir, FEW)
+}
+
+/** Has the listing of a directory begin anew (lseek(2)). */
+export function rewind(dir: number): void {
+  checked("lseek", () => libc.lseek(descriptor(dir), 0, 0))
+}
+
 /** `struct linux_dirent64`: u64 inode, i64 offset, u16 length, u8 type, name with its NUL. */
 export function unpackEntries(bytes: Uint8Array): readonly Entry[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -37,9 +51,12 @@ export function unpackEntries(bytes: Uint8Array): readonly Entry[] {
 const CHUNK = 32 * 1024
 const DOT = 46
 
+/** Room for one entry at least, whatever its name. */
+const FEW = fixed(512)
+
 function read(dir: number, buffer: Uint8Array): number {
   try {
-    return rawSyscall("getdents64", syscallNumber("getdents64"), [descriptor(dir), buffer, CHUNK])
+    return rawSyscall("getdents64", syscallNumber("getdents64"), [descriptor(dir), buffer, buffer.length])
   } catch (error) {
     // The directory itself was removed meanwhile: there is nothing in it.
     if (errorCode(error) === "ENOENT") return 0

@@ -13,6 +13,17 @@ export function resetSignal(signal: number): void {
   libc.signal(word("signal", signal), SIG_DFL)
 }
 
+/**
+ * Has the kernel end this process by SIGALRM in so many seconds (alarm(2)), unless it is called again; 0 calls it off. It
+ * ends code that never yields, which no timer of its own thread would.
+ */
+export function endIn(seconds: number): void {
+  resetSignal(SIGALRM)
+  libc.alarm(word("seconds", seconds))
+}
+
 // --- internal ---
+
+const SIGALRM = 14
 
 const SIG_DFL = 0

@@ -34,13 +34,15 @@ export interface Stat {
   readonly size: number
   readonly ctimeMs: number
   readonly mtimeMs: number
+  /** When it was made; 0 where the file system does not tell. */
+  readonly btimeMs: number
   readonly dev: string
   readonly rdev: string
   readonly mountId: bigint
 }
 
 /**
- * linux/stat.h: nlink@16 uid@20 gid@24 mode@28(u16) ino@32 size@40 ctime@96 mtime@112
+ * linux/stat.h: nlink@16 uid@20 gid@24 mode@28(u16) ino@32 size@40 btime@80 ctime@96 mtime@112
  * rdev@128,132 dev@136,140 mnt_id@144; a timestamp is i64 seconds, u32 nanoseconds.
  */
 export function unpackStatx(bytes: Uint8Array): Stat {
@@ -56,6 +58,7 @@ export function unpackStatx(bytes: Uint8Array): Stat {
     size: Number(view.getBigUint64(40, true)),
     ctimeMs: time(96),
     mtimeMs: time(112),
+    btimeMs: time(80),
     rdev: `${u32(128)}:${u32(132)}`,
     dev: `${u32(136)}:${u32(140)}`,
     mountId: view.getBigUint64(144, true),

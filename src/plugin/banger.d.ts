@@ -4,6 +4,14 @@ declare module "banger" {
   /** Describes a VM and what to do around its life. Returns its argument; it is here for the types. */
   export function definePlugin(plugin: Plugin): Plugin
 
+  /** Hooks for `banger sweep --plugin`, with no VM. */
+  export function definePlugin(guard: SweepGuard): SweepGuard
+
+  /** A plugin that only says which stale sockets are to be kept. */
+  export interface SweepGuard extends Required<Pick<Hooks, "sweepCandidate">> {
+    timeouts?: Timeouts | undefined
+  }
+
   /** The default export of a plugin file. */
   export interface Plugin extends Spec, Hooks {
     /** Hooks of other modules. Their `pre…` hooks run before this plugin's own, their `post…` hooks after. */
@@ -192,6 +200,7 @@ declare module "banger" {
     postBoot?: string | undefined
     preStop?: string | undefined
     postStop?: string | undefined
+    sweepCandidate?: string | undefined
   }
 
   export interface ConsoleOptions {
@@ -214,6 +223,8 @@ declare module "banger" {
     preStop?(ctx: RunningContext): void | Promise<void>
     /** The VMM is gone, its files are still there. Runs once, however the VM ended. Throwing is reported. */
     postStop?(ctx: PostStopContext): void | Promise<void>
+    /** `banger sweep --plugin`: before a dead socket is removed. `"keep"` spares it; throwing spares it and is reported. */
+    sweepCandidate?(ctx: SweepContext): "keep" | undefined | Promise<"keep" | undefined>
   }
 
   export interface ConfigureContext {
@@ -253,6 +264,20 @@ declare module "banger" {
     readonly exit: Exit
     /** Whether this hook was begun before, by a banger that was killed in the middle of it. */
     readonly again: boolean
+  }
+
+  /** A socket that nothing is bound to, in any network namespace, and that is to be removed. */
+  export interface SweepContext {
+    readonly path: string
+    /** Its owner. */
+    readonly uid: number
+    /** `device:inode`. */
+    readonly inode: string
+    /** Since it was made or last changed. */
+    readonly ageSeconds: number
+    readonly log: Log
+    /** Aborted when the hook's time is up. */
+    readonly signal: AbortSignal
   }
 
   export interface Vm {

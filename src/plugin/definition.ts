@@ -6,7 +6,14 @@ import { lineOf } from "./lineOf.ts"
 import { type Spec, specSchema } from "./spec.ts"
 
 const hook = v.optional(v.custom<(...args: never) => unknown>((value) => typeof value === "function", "a function"))
-const hookEntries = { configure: hook, preBoot: hook, postBoot: hook, preStop: hook, postStop: hook }
+const hookEntries = {
+  configure: hook,
+  preBoot: hook,
+  postBoot: hook,
+  preStop: hook,
+  postStop: hook,
+  sweepCandidate: hook,
+}
 const hooksSchema = v.strictObject(hookEntries)
 const pluginSchema = v.strictObject({
   ...specSchema.entries,
@@ -14,7 +21,10 @@ const pluginSchema = v.strictObject({
   use: v.optional(v.array(hooksSchema, "a list of objects with hooks"), []),
 })
 
-export const HOOKS = ["configure", "preBoot", "postBoot", "preStop", "postStop"] as const
+/** What `banger sweep --plugin` takes: hooks, and no VM that they would be for. */
+const guardSchema = v.strictObject({ ...pluginSchema.entries, kernel: v.optional(specSchema.entries.kernel) })
+
+export const HOOKS = ["configure", "preBoot", "postBoot", "preStop", "postStop", "sweepCandidate"] as const
 export type HookName = (typeof HOOKS)[number]
 
 /** A plugin file that was loaded: where it was, and what it exported. */
@@ -37,9 +47,24 @@ export function readDefinition(exported: unknown, source: Source): Definition {
     throw usage(`${source.path} has no default export`, hint)
   }
   check(pluginSchema, exported, source)
-  const { use = [], configure, preBoot, postBoot, preStop, postStop, ...spec } = exported as Plugin
-  const own = { configure, preBoot, postBoot, preStop, postStop } as Hooks
-  return { source, spec: { ...spec }, hooks: [...use, own] }
+  return takenApart(exported, source)
+}
+
+/**
+ * As `readDefinition`, for a plugin that need not describe a VM but must have a `sweepCandidate` hook; also its time limit
+ * in milliseconds.
+ */
+export function readGuard(exported: unknown, source: Source): Definition & { readonly limit: number } {
+  if (exported === undefined) {
+    const hint = "write: export default definePlugin({ sweepCandidate(ctx) { … } })"
+    throw usage(`${source.path} has no default export`, hint)
+  }
+  const { timeouts } = check(guardSchema, exported, source)
+  const definition = takenApart(exported, source)
+  if (definition.hooks.every(({ sweepCandidate }) => sweepCandidate === undefined)) {
+    throw usage(`${source.path} has no sweepCandidate hook`, "banger sweep calls no other")
+  }
+  return { ...definition, limit: timeouts.sweepCandidate ?? timeouts.hook }
 }
 
 /** A spec with every default filled in. Throws a usage failure that names each field that is wrong. */
@@ -48,6 +73,12 @@ export function parseSpec(spec: unknown, source: Source): Spec {
 }
 
 // --- internal ---
+
+function takenApart(exported: unknown, source: Source): Definition {
+  const { use = [], configure, preBoot, postBoot, preStop, postStop, sweepCandidate, ...spec } = exported as Plugin
+  const own = { configure, preBoot, postBoot, preStop, postStop, sweepCandidate } as Hooks
+  return { source, spec: { ...spec }, hooks: [...use, own] }
+}
 
 function check<S extends v.GenericSchema>(schema: S, input: unknown, source: Source): v.InferOutput<S> {
   const result = v.safeParse(schema, input)

@@ -4,7 +4,7 @@ import { pathToFileURL } from "node:url"
 import { errorCode } from "../linux/errors.ts"
 import { type Failure, isFailure, reason, usage } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
-import { type Definition, readDefinition } from "./definition.ts"
+import { type Definition, readDefinition, readGuard, type Source } from "./definition.ts"
 import { LOADERS, serveImports } from "./imports.ts"
 import { readTrusted, sha256Of, type Trust } from "./trust.ts"
 import { denyWorkers } from "./workers.ts"
@@ -24,6 +24,22 @@ export const LOAD_LIMIT = 10_000
  * wrong and where, also when the file is not the one with the sha256 `known`. Loads one plugin per process.
  */
 export async function loadPlugin(file: string, trust: Trust, known?: string): Promise<Loaded> {
+  return load(file, trust, readDefinition, known)
+}
+
+/** As `loadPlugin`, for a plugin whose `sweepCandidate` hooks are wanted: it need not describe a VM. */
+export async function loadGuard(file: string, trust: Trust): Promise<ReturnType<typeof readGuard>> {
+  return load(file, trust, readGuard)
+}
+
+// --- internal ---
+
+async function load<D>(
+  file: string,
+  trust: Trust,
+  read: (exported: unknown, source: Source) => D,
+  known?: string,
+): Promise<D & { readonly sha256: string }> {
   const path = realPath(file)
   if (LOADERS[extname(path)] === undefined) throw usage(`${file} is not a plugin: its name must end in .ts or .js`)
   const bytes = readTrusted(path, trust)
@@ -32,10 +48,8 @@ export async function loadPlugin(file: string, trust: Trust, known?: string): Pr
   serveImports(trust)
   if (trust.uids !== undefined) denyWorkers()
   const exported = await runModule(path)
-  return { ...readDefinition(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
+  return { ...read(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
 }
-
-// --- internal ---
 
 function realPath(file: string): string {
   try {

@@ -99,6 +99,7 @@ const timeouts = v.strictObject({
   postBoot: v.optional(durationSchema),
   preStop: v.optional(durationSchema),
   postStop: v.optional(durationSchema),
+  sweepCandidate: v.optional(durationSchema),
 })
 
 const CONSOLE_WORDS = 'a size of at least 64K with its unit: "16M"'

@@ -5,6 +5,12 @@ import { Failure } from "../terms/failure.ts"
 export const UID_RANGE = { first: 1_900_000_000, count: 65_536 }
 
 /**
+ * Owns nothing but, for microseconds, a dead socket that is being removed (see docs/sweep.md). Outside of the range above, and as
+ * unused as it is.
+ */
+export const SWEEP_UID = 1_899_999_999
+
+/**
  * Gives a VM a uid of its own until `freeUid`: the one asked for, or a random one of the range. Throws a failure when
  * another VM has the one asked for, or the range is used up.
  */

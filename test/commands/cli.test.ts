@@ -44,6 +44,8 @@ test("help is data when it is asked for, and not success when nothing was", () =
       events     Print what happened to VMs, as JSON lines
       supervise  Watch over a running VM whose supervisor is gone, to its end
       snapshot   Write a running VM's state, memory and disks to a new directory (Firecracker)
+      sweep      Remove sockets that nothing is bound to, and never any other; made for cron
+      system     Print what runs banger sweep by itself: a cron file, or systemd units
       init       Write a starter plugin and the types it needs
       version    Print the version
 
@@ -134,6 +136,47 @@ test("each command has its help", () => {
        -h, --help    Show this help
     "
   `)
+  expect(cli("sweep", "--help").stdout).toMatchInlineSnapshot(`
+    "Remove sockets that nothing is bound to, and never any other; made for cron (banger sweep)
+
+    USAGE banger sweep [OPTIONS] [DIR]
+
+    ARGUMENTS
+
+      DIR    A directory of sockets, and more of them; without one: banger's own, and its dead VMs
+
+    OPTIONS
+
+                   --dry-run    Tell what would be removed, and how; change nothing
+                      --json    Print what became of each socket as JSON
+              --grace=<TIME>    Leave alone what was made or changed in this time (60s unless told)
+               --confirm=<N>    How many times a socket must be found dead (2)
+      --confirm-delay=<TIME>    The time between two of them (500ms)
+                 --depth=<N>    How many levels of subdirectories are swept too (1)
+             --plugin=<FILE>    Ask the sweepCandidate hooks of this plugin first
+            --metrics=<FILE>    Write the numbers for node_exporter's textfile collector
+                   --verbose    Tell more, and show the stack of an error
+                     --quiet    Print only warnings and errors
+                  -h, --help    Show this help
+    "
+  `)
+  expect(cli("system", "--help").stdout).toMatchInlineSnapshot(`
+    "Print what runs banger sweep by itself: a cron file, or systemd units (banger system)
+
+    USAGE banger system [OPTIONS] <WHAT> [DIR]
+
+    ARGUMENTS
+
+      WHAT    cron, or units for systemd (Required)
+       DIR    A directory to sweep, and more of them
+
+    OPTIONS
+
+       --verbose    Tell more, and show the stack of an error
+         --quiet    Print only warnings and errors
+      -h, --help    Show this help
+    "
+  `)
   expect(cli("help", "rm").stdout).toBe(cli("rm", "--help").stdout)
 })
 
@@ -150,6 +193,15 @@ test.each([
   [["run", "x.ts", "--trace", "/nonexistent/t.json"], "--trace /nonexistent/t.json cannot be written: ENOENT"],
   [["run", "x.ts", "--trace", "/dev/null"], "--trace /dev/null is there and is not a regular file"],
   [["run", "x.ts", "--name", "A_b"], "--name A_b is no name for a VM"],
+  [["sweep", "/tmp", "--grace", "soon"], "--grace soon is no time"],
+  [["sweep", "/tmp", "--grace", "60"], "give at most 366d, with its unit"],
+  [["sweep", "/tmp", "--confirm", "0"], "--confirm 0 is not a whole number from 1 to 100"],
+  [["sweep", "/tmp", "--depth", "17"], "--depth 17 is not a whole number from 0 to 16"],
+  [["sweep", "/tmp", "--metrics", "/nonexistent/x.prom"], "there is no directory /nonexistent"],
+  [["sweep", "/tmp", "--plugin", "none.ts"], "there is no plugin file none.ts"],
+  [["sweep", ""], "DIR is empty"],
+  [["system", "corn"], "there is no corn to print\ndid you mean cron?"],
+  [["system", "cron", "run/x"], "run/x is not an absolute path"],
   [["logs", "nobody"], 'no VM "nobody"'],
   [["rm", "nobody", "--", "x"], "banger rm takes nothing after --"],
 ] as const)("%p is wrong usage, said on standard error", (words, message) => {

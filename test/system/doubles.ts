@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 
 const sources = join(import.meta.dir, "../fixtures/firecracker")
 
@@ -17,12 +17,16 @@ export function buildDoubles(dir: string, version = "1.16.1", jailerVersion = ve
     ["firecracker", version],
     ["jailer", jailerVersion],
   ] as const) {
-    const source = join(sources, `${name}.c`)
-    const command = ["cc", linked, "-O1", "-w", `-DVERSION="${of}"`, "-o", join(bin, name), source]
-    const { exitCode, stderr } = Bun.spawnSync(command)
-    if (exitCode !== 0) throw new Error(stderr.toString())
+    compile(join(sources, `${name}.c`), join(bin, name), [linked, "-O1", "-w", `-DVERSION="${of}"`])
   }
   return { bin, env: { PATH: `${bin}:${process.env.PATH}` } }
+}
+
+/** Builds a C program of test/fixtures into a directory, statically linked; returns its path. */
+export function buildFixture(name: string, dir: string): string {
+  const program = join(dir, basename(name))
+  compile(join(import.meta.dir, `../fixtures/${name}.c`), program, ["-static", "-O2", "-Wall", "-Werror"])
+  return program
 }
 
 /** A kernel file for the doubles: the head of an ELF program, and what its guest does. */
@@ -30,4 +34,11 @@ export function kernelOf(dir: string, script = ""): string {
   const path = join(dir, "vmlinux")
   writeFileSync(path, `\x7fELF${"\0".repeat(60)}${script}`, { mode: 0o644, encoding: "latin1" })
   return path
+}
+
+// --- internal ---
+
+function compile(source: string, program: string, flags: readonly string[]): void {
+  const { exitCode, stderr } = Bun.spawnSync(["cc", ...flags, "-o", program, source])
+  if (exitCode !== 0) throw new Error(stderr.toString())
 }

@@ -55,7 +55,7 @@ test("while it runs, the control socket is its owner's alone and the VMM has a s
   await run.shows("up")
   const [record] = records(place)
   const runtime = join(place.runtime, record?.id ?? "")
-  expect(statSync(runtime).mode & 0o7777).toBe(0o700)
+  expect(statSync(runtime).mode & 0o7777).toBe(0o1700)
   expect(statSync(join(runtime, "qmp.sock")).mode & 0o7777).toBe(0o600)
   expect(statSync(join(runtime, "console.in")).isFIFO()).toBe(true)
   const [pid = 0] = processesOf(place)

@@ -12,8 +12,12 @@ import { interpose } from "../../src/linux/interpose.ts"
 import { MOUNT_ATTR } from "../../src/linux/mounts.ts"
 import { listenUnix } from "../../src/linux/sockets.ts"
 import { setSocketAccess } from "../../src/sockets/access.ts"
+import { closeDirectory, openDirectory } from "../../src/sockets/directory.ts"
+import { sweepDirectory } from "../../src/sockets/sweepDirectory.ts"
 import { OWNER } from "../fixtures/jail.ts"
+import { makeDead } from "../fixtures/sockets/crowd.ts"
 import { eachInItsPlace } from "./place.ts"
+import { directoryIn } from "./sweeping.ts"
 
 const place = eachInItsPlace()
 const pin = (path: string) => openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY)
@@ -124,5 +128,51 @@ test("a jail with a bound kernel is torn down by these calls and no others", asy
     "statx .stage-vm-N",
     ...["openat2 .", ...LISTED],
     ...["openat2 qemu", "statx vm-N"],
+  ])
+})
+
+test("two dead sockets, one with a lock, are removed by these calls and no others", async () => {
+  const dir = directoryIn(place.dir, "sockets")
+  for (const name of ["a", "b"]) makeDead(join(dir, name))
+  writeFileSync(join(dir, "b.lock"), "")
+  const directory = openDirectory(dir, new Set())
+  const rules = { grace: 0, uid: undefined, ownerOf: () => undefined }
+  const settings = { rules, dryRun: false, confirm: 1, confirmDelay: 0, veto: undefined }
+  const removed: string[] = []
+  // One round is done before anything is awaited.
+  const calls = callsOf(() => {
+    void sweepDirectory(directory, settings, (name) => removed.push(new TextDecoder().decode(name)))
+  })
+  closeDirectory(directory)
+  const [first = "", second = ""] = removed
+  expect(removed.toSorted()).toEqual(["a", "b"])
+  const barrier = ["lseek", "getdents64"]
+  // Nothing can come between: only this thread has that uid, and it waits for nothing.
+  const remove = (name: string) => ["capget", "capset", "fchownat descriptor N", `unlinkat ${name}`, "statx"]
+  const locked = [
+    "openat b.lock",
+    "statx",
+    "openat /proc/self/fd/N",
+    "flock",
+    "fcntl(F_OFD_SETLK)",
+    ...barrier,
+    "connect",
+  ]
+  const witness = ["socket", "send", "recv", "recv"]
+  const one = (name: string) => [...(name === "b" ? locked : ["openat a.lock"]), ...remove(name)]
+  expect(calls).toEqual([
+    "socket",
+    ...["openat .", "openat .", "openat ."],
+    ...["lseek", "getdents64"],
+    // Pinned, looked at, …
+    ...[`openat ${first}`, "statx", `openat ${second}`, "statx"],
+    // … then the barrier, then the question.
+    ...barrier,
+    "connect",
+    ...witness,
+    ...one(first),
+    "connect",
+    ...one(second),
+    "getdents64",
   ])
 })
