@@ -62,13 +62,13 @@ async function expectOrder(at: Place, label: string): Promise<string> {
   const [record] = records(at)
   const wasRunning = record?.state === "running"
   const pids = processesOf(at)
-  const first = await banger(at, ["ps", "--reconcile"])
+  const first = await banger(at, ["sweep"])
   expect({ label, ...first }).toMatchObject({ exit: 0 })
   if (wasRunning && pids.length > 0) await expectAlive(at, label, record.id, pids)
   expect(processesOf(at), label).toEqual([])
   if (record !== undefined) expect(notesOf(at, "postStop"), label).toBe(1)
   const before = records(at)
-  const second = await banger(at, ["ps", "--reconcile"])
+  const second = await banger(at, ["sweep"])
   expect({ label, ...second, stdout: "" }).toMatchObject({ exit: 0, stderr: "" })
   expect(records(at), label).toEqual(before)
   return record === undefined ? "no VM" : wasRunning && pids.length > 0 ? "adopted" : "gone"
