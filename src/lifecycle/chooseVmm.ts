@@ -19,6 +19,8 @@ export interface Chosen {
 export interface Candidates {
   /** The one that a spec asks for, or the best there is. Throws a failure that says how to get one. */
   choose(wanted: Spec["vmm"], jailed: boolean): Promise<Chosen>
+  /** Why `auto` does not take Firecracker, or undefined when it does. */
+  whyNotFirecracker(jailed: boolean): Promise<string | undefined>
 }
 
 /**
@@ -34,6 +36,7 @@ export function findCandidates(): Candidates {
   const early: Promise<Program> = likelier === null ? findQemu() : findFirecracker()
   early.catch(() => {})
   return {
+    whyNotFirecracker: (jailed) => unusable(findFirecracker(), jailed),
     async choose(wanted, jailed) {
       if (wanted === "qemu") return { vmm: qemu, program: await findQemu() }
       if (wanted === "firecracker") return { vmm: firecracker, program: await findFirecracker() }
