@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = 
   events: () => import("./src/commands/events.ts"),
   supervise: () => import("./src/commands/supervise.ts"),
   doctor: () => import("./src/commands/doctor.ts"),
+  get: () => import("./src/commands/get.ts"),
   snapshot: () => import("./src/commands/snapshot.ts"),
   sweep: () => import("./src/commands/sweep.ts"),
   system: () => import("./src/commands/system.ts"),

@@ -6,7 +6,7 @@ import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 /** Whether Firecracker and its jailer are there, of one release, and nothing is known against it. */
 export async function checkFirecracker(candidates: Candidates, root: boolean): Promise<Finding> {
   const found = await settled(candidates.choose("firecracker", false).then(({ program }) => program))
-  if (!("path" in found)) return warn(`Firecracker cannot be used: ${found.message}`, found.hint)
+  if (!("path" in found)) return warn(`Firecracker cannot be used: ${found.message}`, "banger get firecracker")
   const { path, version, jailer, warning } = found
   if (warning !== undefined) return fail(warning, "get the newer release: banger get firecracker")
   const says = `Firecracker ${version.join(".")}: ${path}`

@@ -1,9 +1,10 @@
+import { listImages } from "../download/images.ts"
 import { O } from "../linux/constants.ts"
 import { close, openAt } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import type { Spec } from "../plugin/spec.ts"
 import { type Config, readConfig } from "../state/config.ts"
-import { places } from "../state/places.ts"
+import { type Places, places } from "../state/places.ts"
 import { Failure, inOneLine, isFailure, reason } from "../terms/failure.ts"
 import { firecracker } from "../vmm/firecracker.ts"
 import { qemu } from "../vmm/qemu.ts"
@@ -28,7 +29,8 @@ export interface Candidates {
  * there is one. The other is looked for when it is asked for.
  */
 export function findCandidates(): Candidates {
-  const config: Config = readConfig(places(process.env, process.geteuid?.() ?? 0).config)
+  const where = places(process.env, process.geteuid?.() ?? 0)
+  const config = withDownloaded(readConfig(where.config), where)
   const findQemu = once(() => qemu.find(config))
   const findFirecracker = once(() => firecracker.find(config))
   const likelier = config.firecracker ?? Bun.which("firecracker", { PATH: process.env.PATH ?? "" })
@@ -53,6 +55,15 @@ export function findCandidates(): Candidates {
 }
 
 // --- internal ---
+
+/** Where neither the configuration nor PATH has a Firecracker, the pair that `banger get` got, if it did. */
+function withDownloaded(config: Config, where: Places): Config {
+  if (config.firecracker !== undefined || Bun.which("firecracker", { PATH: process.env.PATH ?? "" }) !== null)
+    return config
+  const got = listImages(where).findLast(({ name }) => name.startsWith("firecracker-"))
+  if (got === undefined) return config
+  return { ...config, firecracker: `${got.path}/firecracker`, jailer: config.jailer ?? `${got.path}/jailer` }
+}
 
 function once(find: () => Promise<Program>): () => Promise<Program> {
   let found: Promise<Program> | undefined

@@ -374,7 +374,7 @@ test("what is known against a Firecracker fails; one without its jailer, or of t
   const refused = { ...candidates({}), choose: () => Promise.reject(new Failure("two releases", { hint: "h" })) }
   expect(await checkFirecracker(refused, true)).toMatchObject({
     verdict: "warn",
-    mend: "h",
+    mend: "banger get firecracker",
   } as never)
   expect(await checkChoice(refused, true)).toMatchObject({ verdict: "fail" })
 })
