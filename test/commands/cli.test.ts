@@ -49,7 +49,7 @@ test("help is data when it is asked for, and not success when nothing was", () =
       init       Write a starter plugin and the types it needs
       version    Print the version
 
-    banger COMMAND --help tells more.
+    banger COMMAND --help tells more; banger help exit-codes | environment | images | completions too.
     "
   `)
   expect(cli("help")).toMatchObject({ stderr: "", exit: 0 })
