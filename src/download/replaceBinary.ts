@@ -1,5 +1,6 @@
+import { existsSync, readdirSync } from "node:fs"
 import { basename, dirname } from "node:path"
-import { chmodDescriptor } from "../linux/access.ts"
+import { chmodDescriptor, procPath } from "../linux/access.ts"
 import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
 import { sync, writeAll } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
@@ -63,11 +64,20 @@ function inDirectoryOf<T>(path: string, work: (dir: number, name: string) => T):
   return withDescriptor(openAt(AT_FDCWD, dirname(path), O.RDONLY | O_DIRECTORY), (dir) => {
     try {
       flock(dir, LOCK.EX | LOCK.NB)
+      clearLeftovers(dir, basename(path))
       return work(dir, basename(path))
     } catch (error) {
       throw explained(error, path)
     }
   })
+}
+
+/** Takes away what killed updates, or installs, left; not what a running install.sh writes. */
+function clearLeftovers(dir: number, name: string): void {
+  for (const entry of readdirSync(procPath(dir))) {
+    const [, pid] = entry.startsWith(`.${name}.new.`) ? (/\.(\d+)$/.exec(entry) ?? []) : []
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) forget(dir, entry)
+  }
 }
 
 function explained(error: unknown, path: string): unknown {
@@ -95,7 +105,7 @@ function write(dir: number, name: string, content: Uint8Array): void {
 
 /** Gives a file a second name, which it takes from whatever has it. */
 function keep(dir: number, file: number, name: string): void {
-  const between = `.${name}.${process.pid}`
+  const between = `.${name.replace(/\.old$/, "")}.new.old.${process.pid}`
   forget(dir, between)
   linkDescriptor(file, dir, between)
   // Where both names are one file already, rename(2) does nothing and leaves them both.

@@ -94,6 +94,8 @@ test("a new binary takes the old one's place, which is kept; going back swaps th
   expect(readFileSync(path, "utf8")).toBe(smallProgram("0.1.0"))
   expect(readFileSync(`${path}.old`, "utf8")).toBe(smallProgram("0.2.0"))
   expect(rollBack(path)).toBe("0.2.0")
+  writeFileSync(`${path.slice(0, -6)}.banger.new.999999999`, "left by a killed update")
+  writeFileSync(`${path.slice(0, -6)}.banger.new.old.999999999`, "left by a killed update")
   replaceBinary(path, bytes(smallProgram("0.3.0")), "0.3.0")
   expect(readFileSync(`${path}.old`, "utf8")).toBe(smallProgram("0.2.0"))
   expect(left()).toEqual(["banger", "banger.old"])

@@ -5,41 +5,12 @@ import pkg from "../../package.json" with { type: "json" }
 import { TARGETS } from "../../scripts/compile.ts"
 import { fillIn } from "../../scripts/release/installer.ts"
 import { sbom } from "../../scripts/release/sbom.ts"
-import { signRaw, signSsh } from "../../scripts/release/sign.ts"
 import { newKey } from "../fixtures/release.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
 const root = join(import.meta.dir, "../..")
 const key = newKey()
-
-/** Runs a program with a text as its standard input; its exit code. */
-function check(argv: readonly string[], input: string): number {
-  return Bun.spawnSync([...argv], { stdin: Buffer.from(input), cwd: directory.path }).exitCode
-}
-
-test("OpenSSH takes a release's signature, and none of another text, key or namespace", () => {
-  const text = "0123  banger\n"
-  writeFileSync(join(directory.path, "sig"), signSsh(Buffer.from(text), key))
-  writeFileSync(join(directory.path, "signers"), `banger ssh-ed25519 ${key.ssh}\nother ssh-ed25519 ${newKey().ssh}\n`)
-  const verify = (who: string, namespace: string) =>
-    `ssh-keygen -Y verify -f signers -I ${who} -n ${namespace} -s sig`.split(" ")
-  expect(check(verify("banger", "banger-release"), text)).toBe(0)
-  expect(check(verify("banger", "banger-release"), `${text} `)).not.toBe(0)
-  expect(check(verify("other", "banger-release"), text)).not.toBe(0)
-  expect(check(verify("banger", "file"), text)).not.toBe(0)
-})
-
-test("OpenSSL takes a release's signature, and none of another text", () => {
-  writeFileSync(join(directory.path, "key"), `-----BEGIN PUBLIC KEY-----\n${key.pem}\n-----END PUBLIC KEY-----\n`)
-  writeFileSync(join(directory.path, "sig"), signRaw(Buffer.from("sums"), key))
-  const verify = (file: string, text: string) => {
-    writeFileSync(join(directory.path, file), text)
-    return check(`openssl pkeyutl -verify -pubin -inkey key -rawin -in ${file} -sigfile sig`.split(" "), "")
-  }
-  expect(verify("good", "sums")).toBe(0)
-  expect(verify("bad", "sumz")).not.toBe(0)
-})
 
 test("install.sh is filled in once, and only with what a quoted word can hold", () => {
   const script = readFileSync(join(root, "install.sh"), "utf8")

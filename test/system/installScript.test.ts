@@ -11,8 +11,10 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { signRaw, signSsh } from "../../scripts/release/sign.ts"
 import { installScript, newKey, smallProgram, writeRelease, writeSums } from "../fixtures/release.ts"
 import { type ReleaseServer, serveReleases, stalling } from "../fixtures/releaseServer.ts"
+import { startLoopback } from "./namespace.ts"
 
 const key = newKey()
 let dir = ""
@@ -20,6 +22,7 @@ let server: ReleaseServer
 let script = ""
 
 beforeAll(() => {
+  startLoopback()
   dir = mkdtempSync(join(tmpdir(), "banger-install-"))
   writeRelease(join(dir, "releases"), { version: "0.1.0", key })
   writeRelease(join(dir, "releases"), { version: "0.2.0", key })
@@ -366,6 +369,34 @@ test("--purge takes records away, and refuses while something runs", async () =>
   rmSync(join(dir, "home/run"), { recursive: true, force: true })
   symlinkSync("/etc", state)
   expect((await install(["--uninstall", "--purge"], env)).said).toContain("is a symlink")
+})
+
+/** Runs a program with a text as its standard input; its exit code. */
+function check(argv: readonly string[], input: string): number {
+  return Bun.spawnSync([...argv], { stdin: Buffer.from(input), cwd: dir }).exitCode
+}
+
+test("OpenSSH takes a release's signature, and none of another text, key or namespace", () => {
+  const text = "0123  banger\n"
+  writeFileSync(join(dir, "sig"), signSsh(Buffer.from(text), key))
+  writeFileSync(join(dir, "signers"), `banger ssh-ed25519 ${key.ssh}\nother ssh-ed25519 ${newKey().ssh}\n`)
+  const verify = (who: string, namespace: string) =>
+    `ssh-keygen -Y verify -f signers -I ${who} -n ${namespace} -s sig`.split(" ")
+  expect(check(verify("banger", "banger-release"), text)).toBe(0)
+  expect(check(verify("banger", "banger-release"), `${text} `)).not.toBe(0)
+  expect(check(verify("other", "banger-release"), text)).not.toBe(0)
+  expect(check(verify("banger", "file"), text)).not.toBe(0)
+})
+
+test("OpenSSL takes a release's signature, and none of another text", () => {
+  writeFileSync(join(dir, "key"), `-----BEGIN PUBLIC KEY-----\n${key.pem}\n-----END PUBLIC KEY-----\n`)
+  writeFileSync(join(dir, "sig"), signRaw(Buffer.from("sums"), key))
+  const verify = (file: string, text: string) => {
+    writeFileSync(join(dir, file), text)
+    return check(`openssl pkeyutl -verify -pubin -inkey key -rawin -in ${file} -sigfile sig`.split(" "), "")
+  }
+  expect(verify("good", "sums")).toBe(0)
+  expect(verify("bad", "sumz")).not.toBe(0)
 })
 
 test("nothing it makes for itself stays", () => {
