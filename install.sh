@@ -367,7 +367,7 @@ unpack() {
   if ! told=$("$staged" --version 2>&1 < /dev/null); then
     hint="nothing was installed; look whether $bin is mounted noexec"
     case $target in *-musl) hint="nothing was installed; banger needs libstdc++ here: apk add libstdc++" ;; esac
-    die "banger for $target does not run here: $told" "$hint"
+    die "banger for $target does not run here: $(printf '%s\n' "$told" | head -n 1)" "$hint"
   fi
   case $told in "banger $found "*) ;; *) die "the release $found holds '$told'" "nothing was installed; tell the project" ;; esac
 }

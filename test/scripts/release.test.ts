@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import pkg from "../../package.json" with { type: "json" }
 import { TARGETS } from "../../scripts/compile.ts"
