@@ -43,11 +43,11 @@ function scriptFor(shell: string): string {
 /** The commands as the library wants them: with what may follow each option and positional. */
 function treeOf(commands: readonly Command[], current: string): RootCommand {
   const tree = new RootCommand()
-  for (const { meta, args } of commands) {
+  for (const { meta, args, takesMany } of commands) {
     const node = tree.command(meta.name, meta.description)
     for (const [name, def] of Object.entries({ ...args, ...globalArgs } as Record<string, ArgDef>)) {
       const values = candidatesFor(meta.name, name, def, current)
-      if (def.type === "positional") node.argument(name, values)
+      if (def.type === "positional") node.argument(name, values, takesMany)
       else if (def.type === "boolean") node.option(name, def.description ?? "", shortOf(def))
       else node.option(name, def.description ?? "", values, shortOf(def))
     }

@@ -53,7 +53,7 @@ test("VMs on record, and nothing where there is no record or an unreadable one; 
   expect(existsSync(join(directory.path, "state"))).toBe(false)
   mkdirSync(join(directory.path, "state"), { mode: 0o700 })
   const db = openDatabase(join(directory.path, "state"))
-  const record = { vmm: "qemu", boot_id: "b", plugin_path: "/p", plugin_sha256: "s", spec: "{}" }
+  const record = { vmm: "qemu", boot_id: "b", plugin_path: "/p", plugin_sha256: "s", spec: "{}", request: "{}" }
   insertRecord(db, { ...record, id: "web-12345678", name: "web" })
   db.close()
   expect(offered("rm", "w")).toEqual(["web", "web-12345678"])
