@@ -1,4 +1,5 @@
 import { realpathSync } from "node:fs"
+import { dirname } from "node:path"
 import { S } from "../linux/constants.ts"
 import { isType } from "../linux/files.ts"
 import { SUN_PATH_MAX } from "../linux/structs.ts"
@@ -110,7 +111,7 @@ export function checkSpace(host: Host): Finding {
 
 function wrongDirectory(host: Host, path: string): Finding | undefined {
   const own = host.stat(path, "own")
-  if (own === undefined) return trusted(realpathSync(nearestDirectory(host, path)))
+  if (own === undefined) return trustedToMakeIn(host, realpathSync(nearestDirectory(host, path)))
   if (isType(own, S.IFLNK))
     return fail(`${path} is a symlink`, "name the directory it leads to, by BANGER_STATE_DIR or BANGER_RUNTIME_DIR")
   if (!isType(own, S.IFDIR)) return fail(`${path} is not a directory`, `mv ${path} ${path}.away`)
@@ -124,6 +125,13 @@ function wrongDirectory(host: Host, path: string): Finding | undefined {
     )
   }
   return trusted(realpathSync(path))
+}
+
+/** What a user makes in a sticky directory (`/tmp`) others can neither rename nor remove. */
+function trustedToMakeIn(host: Host, directory: string): Finding | undefined {
+  const stat = host.stat(directory)
+  const sticky = stat !== undefined && (stat.mode & S.ISVTX) !== 0 && (stat.uid === 0 || stat.uid === host.uid)
+  return trusted(sticky && directory !== "/" ? dirname(directory) : directory)
 }
 
 function longestSocket({ control, jails, id }: VmLayout, root: boolean): readonly [variable: string, path: string] {

@@ -205,7 +205,7 @@ test("another user's view: what only root can see is unknown or left out, and no
     uid: 65534,
     gid: 65534,
     cwd: home,
-    env: { PATH: "/usr/bin:/bin", HOME: home, BANGER_RUNTIME_DIR: join(home, "run") },
+    env: { PATH: "/usr/bin:/bin", HOME: home },
   } as never)
   const found: Found = JSON.parse(child.stdout.toString())
   expect(found.checks.find(({ id }) => id === "user")).toMatchObject({ verdict: "warn" })
