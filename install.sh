@@ -462,12 +462,25 @@ refuse_in_use() {
       /*/*) ;;
       *) die "$place is no place of banger's own" "remove by hand what is banger's in it" ;;
     esac
+    refuse_others "$place"
     while read -r _ _ _ _ point _; do
       case $point/ in "$place"/*) die "something is mounted at $point" "stop the VMs first: banger ps" ;; esac
     done < /proc/self/mountinfo
   done
   for vm in "$runtime"/*; do
     [ ! -e "$vm" ] || die "a VM runs, or one that crashed left $vm" "see what it is: banger ps; banger sweep"
+  done
+}
+
+# A place that is not called after banger was named by a variable, perhaps by mistake.
+refuse_others() {
+  case ${1##*/} in banger | banger-runtime-*) return ;; esac
+  for entry in "$1"/* "$1"/.[!.]*; do
+    [ -e "$entry" ] || [ -L "$entry" ] || continue
+    case ${entry##*/} in
+      jail | kernels | images | vms | state.db | state.db-wal | state.db-shm | state.lock | config.toml) ;;
+      *) die "$entry is not known to be banger's" "remove by hand what is banger's in $1" ;;
+    esac
   done
 }
 

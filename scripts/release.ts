@@ -1,4 +1,4 @@
-import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { parseArgs } from "node:util"
 import pkg from "../package.json" with { type: "json" }
@@ -43,6 +43,7 @@ if (values.tag !== undefined) requireTag(values.tag)
 const key = signingKey(values.key)
 const out = resolve(values.out)
 const work = join(out, ".work")
+requireReplaceable(out)
 rmSync(out, { recursive: true, force: true })
 mkdirSync(work, { recursive: true })
 const asked = positionals.filter(isTarget)
@@ -98,6 +99,13 @@ function write(assets: ReadonlyMap<string, Uint8Array>): void {
   writeFileSync(join(out, "SHA256SUMS.sig"), signRaw(Buffer.from(sums), key))
   writeFileSync(join(out, "SHA256SUMS.sshsig"), signSsh(Buffer.from(sums), key))
   console.log(`${out}: banger ${pkg.version} (${commit()}), signed by ssh-ed25519 ${key.ssh}`)
+}
+
+/** What is removed to make room must be an earlier release, or nothing. */
+function requireReplaceable(path: string): void {
+  const names = existsSync(path) ? readdirSync(path) : []
+  const other = names.find((name) => !/^(?:banger-.*|install\.sh|SHA256SUMS(?:\..*)?|\.work)$/.test(name))
+  if (other !== undefined) throw new Error(`--out ${path} has ${other}, which is no release's: name an empty directory`)
 }
 
 function signingKey(path: string | undefined): SigningKey | undefined {

@@ -74,6 +74,8 @@ function addFiles(add: Complete, current: string, wanted: (name: string) => bool
   const typed = current.includes("/") ? `${current.slice(0, current.lastIndexOf("/"))}/` : ""
   const entries = readdirSync(dirname(`${typed || "./"}x`), { withFileTypes: true })
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    // Shells put what is offered on the command line as it is.
+    if (!/^[\w@%+=,.-]+$/.test(entry.name)) continue
     if (isDirectory(entry)) add(`${typed}${entry.name}/`, "")
     else if (wanted(entry.name)) add(`${typed}${entry.name}`, "")
   }

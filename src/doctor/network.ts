@@ -47,7 +47,9 @@ export function checkForwarding(host: Host): Finding {
 export function checkForwardPolicy(host: Host): Finding {
   if (host.uid !== 0) return unknown("the rules can be read by root only", "sudo banger doctor")
   const said = host.run(["nft", "list", "ruleset"])
-  const legacy = host.run(["iptables-legacy", "-w", "5", "-S"])
+  // To ask it where there are no such tables would make the kernel have them.
+  const hasLegacy = host.read("/proc/net/ip_tables_names")?.split("\n").includes("filter") === true
+  const legacy = hasLegacy ? host.run(["iptables-legacy", "-w", "5", "-S"]) : undefined
   if (said === undefined && legacy === undefined) return unknown("neither nft nor iptables is there to ask")
   const chains = said?.exit === 0 ? droppingChains(said.stdout) : []
   const old = legacy?.exit === 0 && /^-P FORWARD DROP$/m.test(legacy.stdout) && !legacy.stdout.includes("bgr")

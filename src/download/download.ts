@@ -1,6 +1,8 @@
-import { readFileSync } from "node:fs"
 import { ofetch } from "ofetch"
+import { O, S } from "../linux/constants.ts"
+import { readStart } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
+import { isType, openNamed, statDescriptor, verified, withDescriptor } from "../linux/files.ts"
 import { Failure, isFailure, reason, usage } from "../terms/failure.ts"
 import { type Address, redirected, shownAddress } from "./address.ts"
 
@@ -83,6 +85,9 @@ const WAITS = [300, 1000, 3000]
 
 const REDIRECTS_MAX = 10
 
+/** A file is copied in pieces of this size, in bytes. */
+const PIECE = 1024 * 1024
+
 /** What another try may mend. */
 class Passing extends Error {}
 
@@ -149,16 +154,29 @@ function totalOf(response: Response, have: number): number | undefined {
 }
 
 function copy(path: string, sink: Sink, { limit, onProgress }: Manner): void {
-  let content: Uint8Array
+  const file = openFile(path)
+  withDescriptor(file, (fd) => {
+    const { size } = statDescriptor(fd)
+    if (size > limit) throw new Failure(`${path} is larger than ${limit} bytes`)
+    sink.reset()
+    for (let piece = readStart(fd, PIECE); piece.length > 0; piece = readStart(fd, PIECE)) {
+      if (sink.length + piece.length > limit) throw new Failure(`${path} is larger than ${limit} bytes`)
+      sink.write(piece)
+      onProgress?.(sink.length, size)
+    }
+  })
+}
+
+/** Opens a regular file; what else a path may lead to could be without an end. */
+function openFile(path: string): number {
   try {
-    content = readFileSync(path)
+    return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
+      if (!isType(statDescriptor(fd), S.IFREG)) throw new Failure(`${path} is not a regular file`)
+    })
   } catch (error) {
+    if (isFailure(error)) throw error
     throw new Failure(`${path} cannot be read: ${reason(error)}`, { hint: "look whether it is there", cause: error })
   }
-  if (content.length > limit) throw new Failure(`${path} is larger than ${limit} bytes`)
-  sink.reset()
-  sink.write(content)
-  onProgress?.(content.length, content.length)
 }
 
 /** A full disk is not the server's fault, and trying again does not mend it. */

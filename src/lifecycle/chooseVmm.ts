@@ -1,3 +1,4 @@
+import { catalog } from "../download/catalog.ts"
 import { listImages } from "../download/images.ts"
 import { O } from "../linux/constants.ts"
 import { close, openAt } from "../linux/files.ts"
@@ -60,7 +61,9 @@ export function findCandidates(): Candidates {
 function withDownloaded(config: Config, where: Places): Config {
   if (config.firecracker !== undefined || Bun.which("firecracker", { PATH: process.env.PATH ?? "" }) !== null)
     return config
-  const got = listImages(where).findLast(({ name }) => name.startsWith("firecracker-"))
+  // An image of the user's own may have a name like it.
+  const pairs = catalog().filter(({ members }) => members !== undefined)
+  const got = listImages(where).find(({ name }) => pairs.some((item) => item.name === name))
   if (got === undefined) return config
   return { ...config, firecracker: `${got.path}/firecracker`, jailer: config.jailer ?? `${got.path}/jailer` }
 }

@@ -41,7 +41,7 @@ test("commands, options, their values, topics", () => {
 
 test("plugins, and directories on the way to them", () => {
   mkdirSync(join(directory.path, "dir"))
-  for (const name of ["a.ts", "b.txt", "dir/c.ts"])
+  for (const name of ["a.ts", "b.txt", "dir/c.ts", "$(reboot).ts", "x y.ts", "a\nb.ts"])
     writeFileSync(join(directory.path, name), "throw new Error('loaded')")
   expect(offered("run", "")).toEqual(["a.ts", "dir/"])
   expect(offered("run", "dir/")).toEqual(["dir/c.ts"])

@@ -243,7 +243,10 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
   [
     "forward-policy",
     "warn",
-    { runs: { "iptables-legacy -w 5 -S": { exit: 0, stdout: "-P FORWARD DROP\n" } } },
+    {
+      files: { "/proc/net/ip_tables_names": "nat\nfilter\n" },
+      runs: { "iptables-legacy -w 5 -S": { exit: 0, stdout: "-P FORWARD DROP\n" } },
+    },
     /legacy/,
     /^iptables-legacy -I FORWARD/,
   ],

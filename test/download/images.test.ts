@@ -171,6 +171,19 @@ test("an archive becomes a directory with what is wanted of it, executable", asy
   expect(() => unpackFiles(Bun.gzipSync("junk"), ["x"])).toThrow("the archive has no x")
 })
 
+test("a file of this host is copied; what is no file, too large, or not there is refused", async () => {
+  const path = join(directory.path, "served/download/v1/kernel")
+  const own = { name: "own", from: { file: path }, sha256: undefined }
+  expect(readFileSync((await getImage(where, own, manner)).path)).toEqual(content)
+  for (const [file, message] of [
+    ["/dev/zero", "is not a regular file"],
+    [directory.path, "is not a regular file"],
+    ["/nonexistent", "cannot be read"],
+  ] as const)
+    await expect(getImage(where, { ...own, name: "x", from: { file } }, manner)).rejects.toThrow(message)
+  await expect(getImage(where, { ...own, name: "y" }, { ...manner, limit: 10 })).rejects.toThrow("larger than 10 bytes")
+})
+
 test("where things may be downloaded from", () => {
   expect(parseAddress("/mirror", "x")).toEqual({ file: "/mirror" })
   expect(parseAddress("file:///a%20b", "x")).toEqual({ file: "/a b" })

@@ -43,6 +43,19 @@ test("the programs for all targets are pinned, in the version that the scripts i
   }
 })
 
+test("a directory with something else in it is not replaced", () => {
+  const run = Bun.spawnSync([
+    process.execPath,
+    join(root, "scripts/release.ts"),
+    "--out",
+    root,
+    "--own-bun",
+    "linux-x64",
+  ])
+  expect(run.exitCode).not.toBe(0)
+  expect(run.stderr.toString()).toMatch(/--out .* has .*, which is no release's/)
+})
+
 test.each([
   [["linux-x65"], "no target linux-x65"],
   [["--tag", "v999.0.0", "--own-bun", "linux-x64"], "which is not v999.0.0"],

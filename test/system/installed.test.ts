@@ -256,12 +256,10 @@ test("started in a directory with hostile files, it opens none of them", async (
     const opened = readFileSync(trace, "utf8")
     // Otherwise it was not traced, or did nothing.
     expect(opened).toMatch(/openat\(.*\/proc\/|openat\(.*"\/usr/)
-    for (const name of Object.keys(files))
-      expect({ words, name, opened: opened.includes(`${name}"`) }).toEqual({
-        words,
-        name,
-        opened: name === "libc.so.6" && opened.includes('"/') && /"\/[^"]*libc\.so\.6"/.test(opened),
-      })
+    const names = Object.keys(files).filter((name) => name !== "libc.so.6")
+    expect({ words, opened: names.filter((name) => opened.includes(`${name}"`)) }).toEqual({ words, opened: [] })
+    // The system's own, by its path, is what has to be opened.
+    expect(opened).not.toMatch(/"(?:\.\/)?libc\.so\.6"/)
     expect(opened).not.toContain(`"${hostile}/`)
     expect(existsSync(proof)).toBe(false)
   }
