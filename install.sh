@@ -453,6 +453,9 @@ remove() {
 
 # A running VM's directory is in the runtime directory, and a jail has mounts: rm would go through them.
 refuse_in_use() {
+  for vm in "$runtime"/*; do
+    [ ! -d "$vm" ] || die "a VM runs, or one that crashed left $vm" "see what it is: banger ps; banger sweep"
+  done
   for place in "$state" "$runtime" "$config"; do
     [ ! -L "$place" ] || die "$place is a symlink" "remove by hand what it leads to"
     [ -d "$place" ] || continue
@@ -466,9 +469,6 @@ refuse_in_use() {
     while read -r _ _ _ _ point _; do
       case $point/ in "$place"/*) die "something is mounted at $point" "stop the VMs first: banger ps" ;; esac
     done < /proc/self/mountinfo
-  done
-  for vm in "$runtime"/*; do
-    [ ! -e "$vm" ] || die "a VM runs, or one that crashed left $vm" "see what it is: banger ps; banger sweep"
   done
 }
 
