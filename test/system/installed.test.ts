@@ -216,6 +216,19 @@ test("a VM that runs goes on while its banger is updated, and is stopped by the 
   expect(await child.exited).toBe(130)
 }, 90_000)
 
+test("a VM whose supervisor is of the old banger is stopped by the new one", async () => {
+  await install()
+  const idle = ["--", "#!/bin/sh\nwhile :; do sleep 1; done\n", "{}"]
+  expect(await run([installed(), "run", "--detach", fixture("guest"), ...idle])).toMatchObject({ exit: 0 })
+  releases.server.latest = NEXT
+  expect(await run([installed(), "update"])).toMatchObject({ exit: 0 })
+  expect(JSON.parse((await run([installed(), "ps", "--json"])).said)).toMatchObject([
+    { name: "guest", state: "running" },
+  ])
+  expect(await run([installed(), "stop", "guest"])).toMatchObject({ exit: 0 })
+  expect(records(place)[0]?.state).toBe("stopped")
+}, 90_000)
+
 test("started in a directory with hostile files, it opens none of them", async () => {
   await install()
   const hostile = join(place.dir, "hostile")
