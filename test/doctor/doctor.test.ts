@@ -8,7 +8,7 @@ import type { Stat } from "../../src/linux/structs.ts"
 import { Failure } from "../../src/terms/failure.ts"
 import { firecracker } from "../../src/vmm/firecracker.ts"
 
-const none = { nlink: 1, gid: 0, ino: 1n, size: 0, ctimeMs: 0, mtimeMs: 0, dev: "8:1", mountId: 1n }
+const none = { nlink: 1, gid: 0, ino: 1n, size: 0, ctimeMs: 0, mtimeMs: 0, btimeMs: 0, dev: "8:1", mountId: 1n }
 const directory = (uid: number, mode: number): Stat => ({ ...none, uid, mode: 0o040000 | mode, rdev: "0:0" })
 const device = (rdev: string, mode = 0o660, gid = 104): Stat => ({ ...none, uid: 0, gid, mode: 0o020000 | mode, rdev })
 

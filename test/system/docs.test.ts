@@ -78,6 +78,11 @@ test.each(withCommands)(
     expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", bin]).exitCode).toBe(0)
     // A supervisor of a VM that was just stopped may be about to end.
     undo.push(["umount", "--lazy", bin])
+    // What documents call the directory of somebody's sockets.
+    mkdirSync("/run/services")
+    undo.push(["rmdir", "/run/services"])
+    expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/run/services"]).exitCode).toBe(0)
+    undo.push(["umount", "/run/services"])
     const [cwd, mirror, images] = [join(place.dir, "work"), join(place.dir, "mirror"), join(place.state, "images")]
     for (const path of [cwd, mirror]) mkdirSync(path)
     for (const path of ["firecracker-v1.16.1-x86_64.tgz", "vmlinux-6.1.155-x86_64", "ubuntu-24.04-x86_64.squashfs"])
