@@ -1,3 +1,6 @@
+import { S } from "../linux/constants.ts"
+import { isType } from "../linux/files.ts"
+import type { Stat } from "../linux/structs.ts"
 import { type Finding, ok, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
 
@@ -48,9 +51,13 @@ function idsIn(path: string): readonly string[] {
   return [name, ...name.split(".")]
 }
 
+/** Files there are locks, which stay. */
 function runtimeDirectories(host: Host, live: (id: string) => boolean): readonly string[] {
   const { runtime } = host.places
-  return (host.list(runtime) ?? [])
-    .filter((name) => !name.startsWith(".") && !live(name))
-    .map((name) => `${runtime}/${name}`)
+  const ids = (host.list(runtime) ?? []).filter((name) => !name.startsWith(".") && !live(name))
+  return ids.map((name) => `${runtime}/${name}`).filter((path) => isDirectory(host.stat(path)))
+}
+
+function isDirectory(stat: Stat | undefined): boolean {
+  return stat !== undefined && isType(stat, S.IFDIR)
 }
