@@ -15,6 +15,10 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = 
   inspect: () => import("./src/commands/inspect.ts"),
   events: () => import("./src/commands/events.ts"),
   supervise: () => import("./src/commands/supervise.ts"),
+  doctor: () => import("./src/commands/doctor.ts"),
+  get: () => import("./src/commands/get.ts"),
+  update: () => import("./src/commands/update.ts"),
+  complete: () => import("./src/commands/complete.ts"),
   snapshot: () => import("./src/commands/snapshot.ts"),
   sweep: () => import("./src/commands/sweep.ts"),
   system: () => import("./src/commands/system.ts"),
@@ -54,7 +58,9 @@ async function dispatch(name: string | undefined, words: readonly string[], outp
   const { help, commandHelp } = await import("./src/commands/help.ts")
   if (name === undefined || name === "help" || name === "--help" || name === "-h") {
     const asked = name === "help" ? words[0] : undefined
-    output.print(asked === undefined ? help(await all()) : await commandHelp(await load(asked)))
+    const { topicText } = await import("./src/commands/topics.ts")
+    const topic = asked === undefined ? undefined : topicText(asked)
+    output.print(asked === undefined ? help(await all()) : (topic ?? (await commandHelp(await load(asked)))))
     return name === undefined ? 2 : 0
   }
   const command = await load(name)
@@ -69,7 +75,7 @@ async function dispatch(name: string | undefined, words: readonly string[], outp
     const { usage } = await import("./src/terms/failure.ts")
     throw usage(`banger ${name} takes nothing after --`)
   }
-  return command.run({ values, more, rest, output })
+  return command.run({ values, more, rest, output, commands: command.takesCommands ? await all() : [] })
 }
 
 async function load(name: string): Promise<Command> {
@@ -77,7 +83,8 @@ async function load(name: string): Promise<Command> {
   if (loader !== undefined) return (await loader()).default
   const { usage } = await import("./src/terms/failure.ts")
   const { nearest } = await import("./src/terms/nearest.ts")
-  const near = nearest(name, [...listed(), "version", "help"])
+  const { TOPICS } = await import("./src/commands/topics.ts")
+  const near = nearest(name, [...listed(), "version", "help", ...Object.keys(TOPICS)])
   throw usage(`there is no command ${name}`, near === undefined ? "banger --help lists them" : `did you mean ${near}?`)
 }
 

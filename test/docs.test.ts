@@ -2,6 +2,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test"
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { ArgsDef } from "citty"
+import { globalArgs } from "../src/commands/globalArgs.ts"
+import { parseWords } from "../src/commands/parse.ts"
 
 const root = join(import.meta.dir, "..")
 const files = ["README.md", ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`)]
@@ -54,6 +57,56 @@ test("every file a document links to is there", () => {
     }
   }
 })
+
+/** Every `banger …` that a document has in code spans, without what stands for something else. */
+function mentions(file: string): readonly string[] {
+  const text = readFileSync(join(root, file), "utf8")
+  const spans = [...text.matchAll(/`(banger [^`]+)`/g)].map(([, span = ""]) => span)
+  return spans.filter((span) => /^banger [a-z_]/.test(span))
+}
+
+test.each(files)("every command that %s mentions is there, with its options", async (file) => {
+  const { commands } = await table()
+  for (const mention of mentions(file)) {
+    const [name = "", ...words] = mention
+      .replace(/ --( .*)?$/, "")
+      .replace(/[[\]…]/g, "")
+      .split(" ")
+      .slice(1)
+    if (["help", "version"].includes(name)) continue
+    expect({ mention, known: [...commands.keys()].includes(name) }).toEqual({ mention, known: true })
+    const args: ArgsDef = { ...commands.get(name), ...globalArgs }
+    const options = words.filter((word) => /^--?[a-z]/.test(word)).map((word) => word.split("=")[0] ?? "")
+    for (const option of options)
+      expect(parsed([option], args), `${option} of ${mention}`).not.toContain("unknown option")
+  }
+})
+
+test("every command is mentioned in the README", async () => {
+  const names = mentions("README.md").map((mention) => mention.split(" ")[1])
+  const { commands } = await table()
+  expect([...commands.keys()].filter((name) => !names.includes(name))).toEqual([])
+})
+
+async function table(): Promise<{ commands: ReadonlyMap<string, ArgsDef> }> {
+  const text = readFileSync(join(root, "cli.ts"), "utf8")
+  const paths = [...text.matchAll(/^ {2}(\w+): \(\) => import\("(.*?)"\),$/gm)].filter(
+    ([, name = ""]) => !name.startsWith("__"),
+  )
+  const loaded = paths.map(
+    async ([, name = "", path = ""]) => [name, (await import(join(root, path))).default.args] as const,
+  )
+  return { commands: new Map(await Promise.all(loaded)) }
+}
+
+function parsed(words: readonly string[], args: ArgsDef): string {
+  try {
+    parseWords(words, args)
+    return ""
+  } catch (error) {
+    return String(error)
+  }
+}
 
 const DECLARATIONS = `interface ImportMeta { readonly dir: string }
 declare function fetch(url: string, init: { signal: AbortSignal }): Promise<{ bytes(): Promise<Uint8Array> }>

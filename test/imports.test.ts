@@ -8,8 +8,10 @@ const middle = ["plugin", "vmm", "jail", "network", "sockets", "process"]
 /** From each folder, the folders it may import from besides itself; `cli` is cli.ts. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ["commands", "terms"],
-  commands: ["lifecycle", "plugin", "state", "linux", "terms"],
-  lifecycle: [...middle, "state", "linux", "terms"],
+  commands: ["doctor", "download", "lifecycle", "plugin", "state", "linux", "terms"],
+  doctor: ["lifecycle", ...middle, "state", "linux", "terms"],
+  lifecycle: [...middle, "download", "state", "linux", "terms"],
+  download: ["state", "linux", "terms"],
   ...Object.fromEntries(middle.map((folder) => [folder, ["state", "linux", "terms"]])),
   state: ["linux", "terms"],
   linux: [],

@@ -9,6 +9,8 @@ export interface Invocation {
   /** What stood after `--`. */
   readonly rest: readonly string[]
   readonly output: Output
+  /** All commands, for those that tell of others. */
+  readonly commands: readonly Command[]
 }
 
 /** Where a command's data and messages go. */
@@ -31,6 +33,8 @@ export interface Output {
 export interface Command {
   readonly meta: { readonly name: string; readonly description: string }
   readonly args: ArgsDef
+  /** Whether it is given all commands, which are loaded for it. */
+  readonly takesCommands?: boolean
   /** Whether words after `--` mean something to it. */
   readonly takesRest?: boolean
   /** Whether its last positional may be given several times. */

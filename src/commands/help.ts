@@ -1,6 +1,7 @@
 import { renderUsage } from "citty"
 import type { Command } from "./command.ts"
 import { globalArgs } from "./globalArgs.ts"
+import { TOPICS } from "./topics.ts"
 import { versionText } from "./version.ts"
 
 /** The help of banger itself. */
@@ -17,7 +18,7 @@ export function help(commands: readonly Command[]): string {
     ...commands.map(({ meta }) => line(meta.name, meta.description)),
     line("version", "Print the version"),
     "",
-    "banger COMMAND --help tells more.",
+    `banger COMMAND --help tells more; banger help ${Object.keys(TOPICS).join(" | ")} too.`,
   ].join("\n")
 }
 

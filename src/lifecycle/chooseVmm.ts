@@ -1,9 +1,11 @@
+import { catalog } from "../download/catalog.ts"
+import { listImages } from "../download/images.ts"
 import { O } from "../linux/constants.ts"
 import { close, openAt } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import type { Spec } from "../plugin/spec.ts"
 import { type Config, readConfig } from "../state/config.ts"
-import { places } from "../state/places.ts"
+import { type Places, places } from "../state/places.ts"
 import { Failure, inOneLine, isFailure, reason } from "../terms/failure.ts"
 import { firecracker } from "../vmm/firecracker.ts"
 import { qemu } from "../vmm/qemu.ts"
@@ -19,6 +21,8 @@ export interface Chosen {
 export interface Candidates {
   /** The one that a spec asks for, or the best there is. Throws a failure that says how to get one. */
   choose(wanted: Spec["vmm"], jailed: boolean): Promise<Chosen>
+  /** Why `auto` does not take Firecracker, or undefined when it does. */
+  whyNotFirecracker(jailed: boolean): Promise<string | undefined>
 }
 
 /**
@@ -26,7 +30,8 @@ export interface Candidates {
  * there is one. The other is looked for when it is asked for.
  */
 export function findCandidates(): Candidates {
-  const config: Config = readConfig(places(process.env, process.geteuid?.() ?? 0).config)
+  const where = places(process.env, process.geteuid?.() ?? 0)
+  const config = withDownloaded(readConfig(where.config), where)
   const findQemu = once(() => qemu.find(config))
   const findFirecracker = once(() => firecracker.find(config))
   const likelier = config.firecracker ?? Bun.which("firecracker", { PATH: process.env.PATH ?? "" })
@@ -34,6 +39,7 @@ export function findCandidates(): Candidates {
   const early: Promise<Program> = likelier === null ? findQemu() : findFirecracker()
   early.catch(() => {})
   return {
+    whyNotFirecracker: (jailed) => unusable(findFirecracker(), jailed),
     async choose(wanted, jailed) {
       if (wanted === "qemu") return { vmm: qemu, program: await findQemu() }
       if (wanted === "firecracker") return { vmm: firecracker, program: await findFirecracker() }
@@ -50,6 +56,17 @@ export function findCandidates(): Candidates {
 }
 
 // --- internal ---
+
+/** Where neither the configuration nor PATH has a Firecracker, the pair that `banger get` got, if it did. */
+function withDownloaded(config: Config, where: Places): Config {
+  if (config.firecracker !== undefined || Bun.which("firecracker", { PATH: process.env.PATH ?? "" }) !== null)
+    return config
+  // An image of the user's own may have a name like it.
+  const pairs = catalog().filter(({ members }) => members !== undefined)
+  const got = listImages(where).find(({ name }) => pairs.some((item) => item.name === name))
+  if (got === undefined) return config
+  return { ...config, firecracker: `${got.path}/firecracker`, jailer: config.jailer ?? `${got.path}/jailer` }
+}
 
 function once(find: () => Promise<Program>): () => Promise<Program> {
   let found: Promise<Program> | undefined

@@ -1,6 +1,7 @@
 import { statSync } from "node:fs"
 import { basename, dirname, resolve } from "node:path"
 import type { ConfigureContext, SpecChanges } from "banger"
+import { imagePath } from "../download/images.ts"
 import { errorCode } from "../linux/errors.ts"
 import { parseSpec } from "../plugin/definition.ts"
 import { inOrder, runHook } from "../plugin/hooks.ts"
@@ -9,8 +10,12 @@ import type { Spec } from "../plugin/spec.ts"
 import { trustOf } from "../plugin/trust.ts"
 import { Failure, usage } from "../terms/failure.ts"
 import type { Interrupts } from "./interrupts.ts"
+import { ownPlaces } from "./session.ts"
 import type { Trace } from "./trace.ts"
 import type { Watchdog } from "./watchdog.ts"
+
+/** What stands before the name of an image. */
+const GET = "get:"
 
 /** What the command line changes of a spec. */
 export interface Overrides {
@@ -115,9 +120,9 @@ function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } 
   return {
     ...spec,
     name: spec.name ?? nameFromFile(pluginPath),
-    kernel: resolve(from, spec.kernel),
-    initrd: spec.initrd === undefined ? undefined : resolve(from, spec.initrd),
-    drives: spec.drives.map((drive) => ({ ...drive, path: resolve(from, drive.path) })),
+    kernel: fileNamed(from, spec.kernel),
+    initrd: spec.initrd === undefined ? undefined : fileNamed(from, spec.initrd),
+    drives: spec.drives.map((drive) => ({ ...drive, path: fileNamed(from, drive.path) })),
   }
 }
 
@@ -133,6 +138,11 @@ function pathsOf(
     ...(initrd === undefined ? {} : { initrd }),
     drives: drives.map(({ path }, index) => ({ ...given[index], path })),
   }
+}
+
+/** A path from the plugin's directory, or an image that `banger get` got. */
+function fileNamed(from: string, path: string): string {
+  return path.startsWith(GET) ? imagePath(ownPlaces(), path.slice(GET.length)) : resolve(from, path)
 }
 
 function checkFiles(spec: Spec): void {

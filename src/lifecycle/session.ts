@@ -6,7 +6,7 @@ import { exclusively, openDatabase } from "../state/database.ts"
 import { ensurePrivateDirectory } from "../state/directory.ts"
 import { appendEvent, type VmEvent } from "../state/events.ts"
 import type { Generation } from "../state/handles.ts"
-import { type Places, places, type VmLayout, vmLayout } from "../state/places.ts"
+import { type AllPlaces, type Places, places, type VmLayout, vmLayout } from "../state/places.ts"
 import { changeState, deleteRecord, insertRecord } from "../state/records.ts"
 import { newVmId } from "../state/vmId.ts"
 import type { VmState } from "../state/vmState.ts"
@@ -41,7 +41,7 @@ export function ownEnvironment(): Readonly<Record<string, string | undefined>> {
 }
 
 /** Where this user's VMs live. Nothing is made. */
-export function ownPlaces(): Places {
+export function ownPlaces(): AllPlaces {
   return places(env, process.geteuid?.() ?? 0)
 }
 

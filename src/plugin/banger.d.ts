@@ -22,7 +22,7 @@ declare module "banger" {
   export interface Spec {
     /** A DNS label, unique among live VMs. Default: the plugin file's name. */
     name?: string | undefined
-    /** The kernel: bzImage or ELF vmlinux. */
+    /** The kernel: bzImage or ELF vmlinux. `"get:NAME"`, here and for other files, is an image that `banger get` got. */
     kernel: string
     initrd?: string | undefined
     /** The kernel command line. Default: `console=ttyS0 reboot=k panic=1`. */

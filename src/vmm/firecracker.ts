@@ -50,7 +50,7 @@ export function saysHalted(tail: string): boolean {
 // --- internal ---
 
 const HINT =
-  "get both from one release at https://github.com/firecracker-microvm/firecracker/releases and put them in PATH as " +
+  "run: banger get firecracker; or get both from one release at https://github.com/firecracker-microvm/firecracker/releases and put them in PATH as " +
   "`firecracker` and `jailer`, or name them in banger's config.toml"
 
 async function find(paths: ProgramPaths): Promise<Program> {

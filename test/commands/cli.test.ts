@@ -43,13 +43,17 @@ test("help is data when it is asked for, and not success when nothing was", () =
       inspect    Print all that is known of a VM, as JSON
       events     Print what happened to VMs, as JSON lines
       supervise  Watch over a running VM whose supervisor is gone, to its end
+      doctor     Look whether this host can run VMs, and say what mends it
+      get        Get Firecracker, a guest kernel or a root file system
+      update     Put a newer release in the place of this banger; VMs that run go on
+      complete   Print the completion script of a shell
       snapshot   Write a running VM's state, memory and disks to a new directory (Firecracker)
       sweep      Remove sockets that nothing is bound to, and never any other; made for cron
       system     Print what runs banger sweep by itself: a cron file, or systemd units
       init       Write a starter plugin and the types it needs
       version    Print the version
 
-    banger COMMAND --help tells more.
+    banger COMMAND --help tells more; banger help exit-codes | environment | images | completions too.
     "
   `)
   expect(cli("help")).toMatchObject({ stderr: "", exit: 0 })

@@ -10,6 +10,13 @@ export function requireOwnNamespaces(): void {
   if (shared) throw new Error("system tests run in namespaces of their own: ./scripts/test test/system")
 }
 
+/** Lets this test's network namespace talk to itself: a new one has its loopback down. */
+export function startLoopback(): void {
+  requireOwnNamespaces()
+  const up = Bun.spawnSync(["ip", "link", "set", "lo", "up"])
+  if (!up.success) throw new Error(`the loopback interface cannot be set up: ${up.stderr}`)
+}
+
 function namespaceOf(kind: string): string {
   return readlinkSync(`/proc/self/ns/${kind}`)
 }

@@ -1,0 +1,21 @@
+import { cpSync, existsSync, mkdirSync } from "node:fs"
+import { join } from "node:path"
+import { root, TARGETS, type Target } from "../compile.ts"
+
+const tools = join(root, ".tools/runtimes")
+
+/** Fetches Bun's own program for every target into .tools. bun.lock has the sum of each, and `bun install` checks it. */
+export function fetchRuntimes(): void {
+  mkdirSync(tools, { recursive: true })
+  for (const name of ["package.json", "bun.lock"]) cpSync(join(root, "scripts/runtimes", name), join(tools, name))
+  const command = [process.execPath, "install", "--frozen-lockfile", "--ignore-scripts", "--silent"]
+  const done = Bun.spawnSync([...command, "--os=linux", "--cpu=*"], { cwd: tools, stderr: "inherit" })
+  if (!done.success) throw new Error("the programs of Bun for all targets could not be fetched")
+}
+
+/** Where the program of a target is, once it was fetched. */
+export function runtimeOf(target: Target): string {
+  const path = join(tools, "node_modules/@oven", TARGETS[target].runtime, "bin/bun")
+  if (!existsSync(path)) throw new Error(`there is no ${path}`)
+  return path
+}

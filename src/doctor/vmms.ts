@@ -1,0 +1,50 @@
+import type { Candidates } from "../lifecycle/chooseVmm.ts"
+import { isFailure, reason } from "../terms/failure.ts"
+import type { Program } from "../vmm/vmm.ts"
+import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
+
+/** Whether Firecracker and its jailer are there, of one release, and nothing is known against it. */
+export async function checkFirecracker(candidates: Candidates, root: boolean): Promise<Finding> {
+  const found = await settled(candidates.choose("firecracker", false).then(({ program }) => program))
+  if (!("path" in found)) return warn(`Firecracker cannot be used: ${found.message}`, "banger get firecracker")
+  const { path, version, jailer, warning } = found
+  if (warning !== undefined) return fail(warning, "get the newer release: banger get firecracker")
+  const says = `Firecracker ${version.join(".")}: ${path}`
+  if (jailer === undefined && root) return warn(`${says}, without its jailer`, "get both: banger get firecracker")
+  return ok(jailer === undefined ? says : `${says}, ${jailer}`)
+}
+
+/** Whether QEMU is there. */
+export async function checkQemu(candidates: Candidates): Promise<Finding> {
+  const found = await settled(candidates.choose("qemu", false).then(({ program }) => program))
+  if (!("path" in found)) return warn(`QEMU cannot be used: ${found.message}`, found.hint)
+  return ok(`QEMU ${found.version.join(".")}: ${found.path}`)
+}
+
+/** Which VMM `vmm: "auto"` takes on this host, and why. */
+export async function checkChoice(candidates: Candidates, root: boolean): Promise<Finding> {
+  try {
+    const { vmm } = await candidates.choose("auto", root)
+    if (vmm.name === "firecracker") return ok('vmm: "auto" takes Firecracker: it and /dev/kvm can be used')
+    const why = await candidates.whyNotFirecracker(root)
+    return warn(`vmm: "auto" takes QEMU, which emulates: no Firecracker, because ${why ?? "it cannot be used"}`)
+  } catch (error) {
+    if (!isFailure(error)) return unknown(reason(error))
+    return fail(error.message.replaceAll("\n", "; "), "banger get firecracker, or: apt-get install qemu-system-x86")
+  }
+}
+
+// --- internal ---
+
+interface Missing {
+  readonly message: string
+  readonly hint: string | undefined
+}
+
+async function settled(looking: Promise<Program>): Promise<Program | Missing> {
+  try {
+    return await looking
+  } catch (error) {
+    return { message: reason(error), hint: isFailure(error) ? error.hint : undefined }
+  }
+}

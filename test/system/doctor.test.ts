@@ -1,0 +1,213 @@
+import { afterEach, expect, test } from "bun:test"
+import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { banger } from "./banger.ts"
+import { eachInItsPlace } from "./place.ts"
+
+// The faults are made on this machine itself: in this test's own mount and network namespace, by binding files over what
+// the kernel says, and by mounts and rules that are taken away after each test.
+
+const undo: string[][] = []
+// Added before the place's own, so that it runs before that one looks whether anything is left.
+afterEach(() => {
+  for (const argv of undo.splice(0).reverse()) expect(Bun.spawnSync(argv).exitCode).toBe(0)
+})
+const place = eachInItsPlace()
+
+interface Found {
+  readonly verdict: string
+  readonly checks: readonly { id: string; verdict: string; says: string; mend: string | null }[]
+}
+
+async function doctor(env: Record<string, string> = {}): Promise<Found & { exit: number | null }> {
+  const { stdout, stderr, exit } = await banger(place, ["doctor", "--json"], env)
+  expect(stderr).toBe("")
+  return { ...JSON.parse(stdout), exit }
+}
+
+async function verdictOf(id: string, env: Record<string, string> = {}) {
+  return (await doctor(env)).checks.find((check) => check.id === id)
+}
+
+function run(argv: string[], undoing?: string[]): void {
+  expect({ argv, exit: Bun.spawnSync(argv).exitCode }).toEqual({ argv, exit: 0 })
+  if (undoing !== undefined) undo.push(undoing)
+}
+
+/** Makes what the kernel says in a file read as this. */
+function fake(path: string, content: string): void {
+  const file = join(place.dir, path.replaceAll("/", "_"))
+  writeFileSync(file, content)
+  run(["mount", "--bind", file, path], ["umount", path])
+}
+
+function mount(kind: string, at: string, options: string): void {
+  mkdirSync(at, { recursive: true })
+  run(["mount", "-t", kind, "-o", options, kind, at], ["umount", at])
+}
+
+test("it looks at all of this host, says so as data, and makes nothing", async () => {
+  const found = await doctor()
+  expect(found.checks.length).toBeGreaterThan(30)
+  for (const { verdict, says, mend } of found.checks) {
+    expect(["ok", "warn", "fail", "unknown"]).toContain(verdict)
+    expect(says).not.toBe("")
+    if (verdict === "fail") expect(mend).not.toBeNull()
+  }
+  expect(found.exit).toBe(found.verdict === "fail" ? 1 : 0)
+  const text = await banger(place, ["doctor"])
+  for (const { id } of found.checks) expect(text.stdout).toMatch(new RegExp(`^\\w+ +${id} `, "m"))
+  const { existsSync } = await import("node:fs")
+  expect([existsSync(place.state), existsSync(place.runtime)]).toEqual([false, false])
+})
+
+const FILES: readonly [id: string, path: string, content: string, says: string][] = [
+  ["forwarding", "/proc/sys/net/ipv4/ip_forward", "0\n", "VMs reach this host only"],
+  ["sysctls", "/proc/sys/fs/protected_hardlinks", "0\n", "fs.protected_hardlinks"],
+  ["swap", "/proc/swaps", "Filename\n/dev/sda9 partition 1 0 -2\n", "/dev/sda9"],
+  ["memory", "/proc/meminfo", "MemAvailable: 1000 kB\n", "1000K"],
+  ["console", "/proc/cmdline", "BOOT_IMAGE=/vmlinuz ro\n", ""],
+  ["guests", "/proc/cpuinfo", "flags\t\t: fpu vmx hypervisor\n", "itself a VM"],
+]
+test.each(FILES.map((each) => [each[0], each] as const))(
+  "what the kernel says: %s",
+  async (_, [id, path, content, says]) => {
+    fake(path, content)
+    if (id === "console") fake("/proc/sys/kernel/printk", "7 4 1 7\n")
+    expect(await verdictOf(id)).toMatchObject({ verdict: "warn", says: expect.stringContaining(says) })
+  },
+)
+
+test("devices: none, another kind, KVM's and tun's", async () => {
+  const dev = join(place.dir, "dev")
+  mkdirSync(dev)
+  const node = join(dev, "kvm")
+  run(["mknod", node, "c", "1", "3"])
+  run(["mount", "--bind", node, "/dev/kvm"], ["umount", "/dev/kvm"])
+  run(["mount", "--bind", node, "/dev/net/tun"], ["umount", "/dev/net/tun"])
+  expect(await verdictOf("kvm")).toMatchObject({ verdict: "fail", says: "/dev/kvm is no KVM device" })
+  expect(await verdictOf("tun")).toMatchObject({ verdict: "fail", says: "/dev/net/tun is no tun device" })
+})
+
+test.each([
+  ["jail-file-system", "noexec,nodev", "warn", "noexec, nodev"],
+  ["space", "size=4M", "fail", "is full"],
+  ["space", "size=300M", "warn", "little room"],
+] as const)("the state's file system: %s by %s", async (id, options, verdict, says) => {
+  mount("tmpfs", place.state, `mode=0711,${options}`)
+  expect(await verdictOf(id)).toMatchObject({ verdict, says: expect.stringContaining(says) })
+})
+
+test("a state directory that is read-only, or on an overlay", async () => {
+  mount("tmpfs", place.state, "mode=0711,ro")
+  expect(await verdictOf("jail-file-system")).toMatchObject({
+    verdict: "fail",
+    says: expect.stringContaining("read-only"),
+  })
+  expect(await verdictOf("reflinks")).toMatchObject({ verdict: "unknown", says: expect.stringContaining("EROFS") })
+})
+
+test("directories that others can change, that are another's, or lead elsewhere", async () => {
+  mkdirSync(place.state, { mode: 0o755 })
+  mkdirSync(place.runtime)
+  chmodSync(place.runtime, 0o777)
+  expect(await verdictOf("directories")).toMatchObject({ verdict: "fail", mend: `chmod 1711 ${place.state}` })
+  chmodSync(place.state, 0o711)
+  expect(await verdictOf("directories")).toMatchObject({ verdict: "fail", mend: `chmod 1711 ${place.runtime}` })
+  chmodSync(place.runtime, 0o700)
+  chownSync(place.runtime, 12345, 0)
+  expect(await verdictOf("directories")).toMatchObject({ verdict: "fail", mend: `chown 0 ${place.runtime}` })
+  chownSync(place.runtime, 0, 0)
+  chmodSync(place.dir, 0o777)
+  expect(await verdictOf("directories")).toMatchObject({
+    verdict: "fail",
+    mend: expect.stringContaining(`chmod go-w ${place.dir}`),
+  })
+  chmodSync(place.dir, 0o700)
+  const link = join(place.dir, "link")
+  symlinkSync(place.state, link)
+  expect(await verdictOf("directories", { BANGER_STATE_DIR: link })).toMatchObject({
+    verdict: "fail",
+    says: `${link} is a symlink`,
+  })
+  expect(await verdictOf("directories")).toMatchObject({ verdict: "ok" })
+})
+
+test("a path that leaves no room for sockets", async () => {
+  const long = join(place.dir, "x".repeat(90))
+  expect(await verdictOf("socket-paths", { BANGER_RUNTIME_DIR: long })).toMatchObject({
+    verdict: "fail",
+    mend: expect.stringContaining("BANGER_RUNTIME_DIR"),
+  })
+})
+
+test("Docker's rules", async () => {
+  const rules =
+    "add table ip filter; add chain ip filter DOCKER-USER; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
+  run(["nft", rules], ["nft", "delete table ip filter"])
+  expect(await verdictOf("forward-policy")).toMatchObject({
+    verdict: "warn",
+    mend: expect.stringContaining("DOCKER-USER -i bgr+"),
+  })
+  run(["nft", 'add rule ip filter DOCKER-USER iifname "bgr*" accept'])
+  expect(await verdictOf("forward-policy")).toMatchObject({ verdict: "ok" })
+})
+
+test("no VMM at all, a Firecracker that is known bad, and one whose jailer is of another release", async () => {
+  const bin = join(place.dir, "bin")
+  mkdirSync(bin)
+  const none = await doctor({ PATH: bin })
+  expect(none.checks.find(({ id }) => id === "vmm")).toMatchObject({
+    verdict: "fail",
+    mend: expect.stringContaining("banger get firecracker"),
+  })
+  expect(none.exit).toBe(1)
+  const write = (name: string, says: string) =>
+    writeFileSync(join(bin, name.toLowerCase()), `#!/bin/sh\necho '${says}'\n`, { mode: 0o755 })
+  write("Firecracker", "Firecracker v1.13.1")
+  write("Jailer", "Jailer v1.13.1")
+  expect(await verdictOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({
+    verdict: "fail",
+    says: expect.stringContaining("CVE-2026-1386"),
+  })
+  write("Firecracker", "Firecracker v1.16.1")
+  expect(await verdictOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({
+    verdict: "warn",
+    says: expect.stringContaining("one release"),
+  })
+  write("Jailer", "Jailer v1.16.1")
+  expect(await verdictOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({ verdict: "ok" })
+  expect(await verdictOf("vmm", { PATH: `${bin}:/bin` })).toMatchObject({
+    verdict: "ok",
+    says: expect.stringContaining("Firecracker"),
+  })
+})
+
+test("what makes a Bun program another one, and what nobody watches", async () => {
+  expect(await verdictOf("environment", { LD_PRELOAD: "" })).toMatchObject({ verdict: "warn" })
+  mkdirSync(join(place.runtime, "gone-12345678"), { recursive: true, mode: 0o700 })
+  expect(await verdictOf("leftovers")).toMatchObject({
+    verdict: "warn",
+    says: expect.stringContaining("gone-12345678"),
+  })
+  run(["rmdir", join(place.runtime, "gone-12345678")])
+})
+
+test("another user's view: what only root can see is unknown or left out, and nothing fails for it", async () => {
+  const dist = join(import.meta.dir, "../../dist/banger")
+  const home = join(place.dir, "home")
+  mkdirSync(home)
+  chownSync(home, 65534, 65534)
+  chmodSync(place.dir, 0o755)
+  writeFileSync(join(home, "banger"), "")
+  run(["mount", "--bind", dist, join(home, "banger")], ["umount", join(home, "banger")])
+  const child = Bun.spawnSync([join(home, "banger"), "doctor", "--json"], {
+    uid: 65534,
+    gid: 65534,
+    cwd: home,
+    env: { PATH: "/usr/bin:/bin", HOME: home },
+  } as never)
+  const found: Found = JSON.parse(child.stdout.toString())
+  expect(found.checks.find(({ id }) => id === "user")).toMatchObject({ verdict: "warn" })
+  expect(found.checks.filter(({ verdict }) => verdict === "fail")).toEqual([])
+})
