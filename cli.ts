@@ -15,6 +15,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = 
   inspect: () => import("./src/commands/inspect.ts"),
   events: () => import("./src/commands/events.ts"),
   supervise: () => import("./src/commands/supervise.ts"),
+  net: () => import("./src/commands/net.ts"),
   snapshot: () => import("./src/commands/snapshot.ts"),
   sweep: () => import("./src/commands/sweep.ts"),
   system: () => import("./src/commands/system.ts"),

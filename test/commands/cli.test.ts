@@ -43,6 +43,7 @@ test("help is data when it is asked for, and not success when nothing was", () =
       inspect    Print all that is known of a VM, as JSON
       events     Print what happened to VMs, as JSON lines
       supervise  Watch over a running VM whose supervisor is gone, to its end
+      net        Look after the network: ls (bridges, taps, leases, rules), rm (leftovers), check (send packets)
       snapshot   Write a running VM's state, memory and disks to a new directory (Firecracker)
       sweep      Remove sockets that nothing is bound to, and never any other; made for cron
       system     Print what runs banger sweep by itself: a cron file, or systemd units
