@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = 
   get: () => import("./src/commands/get.ts"),
   update: () => import("./src/commands/update.ts"),
   complete: () => import("./src/commands/complete.ts"),
+  net: () => import("./src/commands/net.ts"),
   snapshot: () => import("./src/commands/snapshot.ts"),
   sweep: () => import("./src/commands/sweep.ts"),
   system: () => import("./src/commands/system.ts"),

@@ -1,6 +1,7 @@
 import { type Benchmark, compare, type Result } from "./compare.ts"
 import firecracker, { apiConfiguration, firstRequest } from "./firecracker.ts"
 import { jail, jailAgainstC, jailsInParallel } from "./jail.ts"
+import { network, networkBatch, networkDelete } from "./network.ts"
 import run from "./run.ts"
 import { ps, recover } from "./state.ts"
 import { sweep, sweepAgainstC, sweepGrowth } from "./sweep.ts"
@@ -23,6 +24,9 @@ const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = {
   sweep,
   "sweep-c": sweepAgainstC,
   "sweep-growth": sweepGrowth,
+  network,
+  "network-batch": networkBatch,
+  "network-delete": networkDelete,
 }
 
 const words = process.argv.slice(2)
@@ -37,7 +41,7 @@ if (unknown !== undefined) {
 const results: Result[] = []
 for (const [name, make] of Object.entries(BENCHMARKS)) {
   if (names.length > 0 && !names.includes(name)) continue
-  if (/^(?:jail|sweep)/.test(name) && process.geteuid?.() !== 0) {
+  if (/^(?:jail|network|sweep)/.test(name) && process.geteuid?.() !== 0) {
     console.error(`${name} is skipped: it measures what only root does`)
     continue
   }

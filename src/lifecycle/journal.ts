@@ -7,6 +7,7 @@ import { freeUid } from "../state/uids.ts"
 
 /** A VM's journal: what the host must get back, written down before it is acquired. */
 export interface Journal {
+  readonly db: Database
   readonly resources: readonly Resource[]
   /** Writes resources down, in the order they are about to be acquired. */
   acquire(...resources: readonly Resource[]): void
@@ -29,6 +30,7 @@ export function openJournal(db: Database, id: string, path: string, initial: Gen
     resources = next
   }
   return {
+    db,
     get resources() {
       return resources
     },

@@ -71,7 +71,12 @@ export async function startMachine(
   const place = { ...layout, cgroup: cgroup === undefined ? undefined : `banger/${session.id}` }
   const launch = vmm.launch(program, boot, place)
   const passed = launch.socket === "passed" ? [listenPrivately(launch.control)] : []
-  const child = startChild(session, { argv: launch.argv, passed, becomes })
+  const child = startChild(session, {
+    argv: launch.argv,
+    passed,
+    becomes,
+    netns: boot.network ? boot.network.netns : undefined,
+  })
   const followers: Follower[] = []
   const late = new AbortController()
   let shown: Control["onConsole"]
@@ -143,7 +148,7 @@ function join(cgroup: string, child: Child): void {
   }
 }
 
-function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "becomes">): Child {
+function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "becomes" | "netns">): Child {
   const { consoleInput, consoleLog, vmmLog } = session.layout
   try {
     return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog })

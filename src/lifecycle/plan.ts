@@ -33,7 +33,8 @@ export function planBoot(
     vcpus: spec.vcpus,
     memoryMiB: spec.memory,
     disks,
-    network: spec.network,
+    // The VM's own is added when it has one; see network.ts.
+    network: false,
     confinement,
     firecracker: spec.firecracker,
     restore,
@@ -57,21 +58,24 @@ export function planSteps(
   const { confinement } = boot
   const { argv, control } = vmm.launch(program, boot, { ...layout, cgroup: undefined })
   const command = shellWords(argv)
+  const network = networkSteps(boot)
   return [
     `add a record of ${boot.name} to state.db`,
     `make ${layout.dir} (0700) for handles.json, events.jsonl, plugin.json, console.log and vmm.log`,
     `make ${layout.runtime} (1700), ${layout.consoleInput} (FIFO, 0600) and ${control} (socket, 0600)`,
     ...(confinement === undefined ? [`make ${layout.stage} (0700)`] : jailSteps(layout, boot, confinement)),
+    ...network.lease,
     "run preBoot hooks, which may stage files and add drives",
     ...(confinement === undefined
       ? []
       : [`give the jail to uid ${confinement.uid} and move it to ${confinement.root}`]),
+    ...network.make,
     ...(cgroup === undefined ? [] : [`make the cgroup ${cgroup}`]),
     `start ${vmm.name}: ${command}`,
     "run postBoot hooks once it runs",
     "wait for its end; when asked to stop: run preStop hooks, press Ctrl-Alt-Del, at last kill it",
     "run postStop hooks",
-    `remove ${confinement?.root ?? layout.stage} and ${layout.runtime}, and check that they and the process are gone`,
+    `remove ${[...network.gone, confinement?.root ?? layout.stage].join(", ")} and ${layout.runtime}, and check that they and the process are gone`,
   ]
 }
 
@@ -89,6 +93,18 @@ export function shellWords(argv: readonly string[]): string {
 }
 
 // --- internal ---
+
+function networkSteps({ network, bootArgs }: Boot): Record<"lease" | "make" | "gone", readonly string[]> {
+  if (network === false || network.tap === undefined) return { lease: [], make: [], gone: [] }
+  const { tap, mac, netns } = network
+  const address = /(?:^| )ip=([\d.]+)/.exec(bootArgs)?.[1] ?? "an address"
+  const where = netns === undefined ? "" : " in a network namespace of its own"
+  return {
+    lease: [`lease ${address} and the MAC ${mac} (or the first address that is free)`],
+    make: [`make the bridge unless it is there, the tap ${tap} on it${where}, and the nftables rules`],
+    gone: [`the tap ${tap}, its rules and its lease`],
+  }
+}
 
 function jailSteps(layout: VmLayout, boot: Boot, { uid }: Confinement): readonly string[] {
   const devices = boot.disks.filter(({ device }) => device)

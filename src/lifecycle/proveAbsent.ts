@@ -5,6 +5,7 @@ import { findVmm } from "../process/findVmm.ts"
 import type { Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
 import { Failure, joined } from "../terms/failure.ts"
+import { hasLink } from "./network.ts"
 import { soughtVmm, unknownVmm } from "./soughtVmm.ts"
 
 /** Looks again for each thing that a VM's journal named. Throws a failure that names those which are still there. */
@@ -23,6 +24,9 @@ export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): v
 
 function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource[]): Failure | undefined {
   const hint = `to try again: banger rm ${layout.id}`
+  if (resource.kind === "network") {
+    return hasLink(resource.link) ? new Failure(`the interface ${resource.link} is still there`, { hint }) : undefined
+  }
   if (resource.kind !== "process") {
     const path =
       resource.kind === "jail" ? jailRoot({ base: layout.jails, vmm: resource.vmm, id: layout.id }) : resource.path

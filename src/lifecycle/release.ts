@@ -11,6 +11,7 @@ import type { Resource } from "../state/handles.ts"
 import type { VmLayout } from "../state/places.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import type { Journal } from "./journal.ts"
+import { releaseNetwork } from "./network.ts"
 import { removeDirectory } from "./removeDirectory.ts"
 import { soughtVmm, unknownVmm } from "./soughtVmm.ts"
 
@@ -38,7 +39,7 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
     if (kept.some(({ kind }) => kind === "process" || kind === "cgroup")) kept.unshift(resource)
     else
       attempt(
-        () => release(resource, journal.resources, layout, seen, warn),
+        () => release(resource, journal, layout, seen, warn),
         () => kept.unshift(resource),
       )
   }
@@ -54,20 +55,22 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
 
 function release(
   resource: Resource,
-  journal: readonly Resource[],
+  journal: Journal,
   layout: VmLayout,
   seen: { cgroupEmpty: boolean },
   warn: (text: string) => void,
 ): void {
   const { id, jails, stage } = layout
-  if (resource.kind === "process") killVmm(journal, layout, seen.cgroupEmpty && resource.identity !== null, warn)
+  if (resource.kind === "process")
+    killVmm(journal.resources, layout, seen.cgroupEmpty && resource.identity !== null, warn)
   else if (resource.kind === "cgroup") seen.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
   else if (resource.kind === "jail") {
     const site = { base: jails, vmm: resource.vmm, id }
     // An emptied cgroup has proven it already.
     if (!seen.cgroupEmpty) emptyJail(site, resource.root)
     tearDown(site, resource.root).forEach(warn)
-  } else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
+  } else if (resource.kind === "network") releaseNetwork(journal.db, resource, layout, warn)
+  else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
   else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))
 }
 

@@ -19,9 +19,11 @@ import { exitText } from "./exit.ts"
 import { forgetOldest } from "./history.ts"
 import { watchInterrupts } from "./interrupts.ts"
 import { VMM_LOG_LIMIT } from "./machine.ts"
+import { plannedNetwork, withNetwork } from "./network.ts"
 import { inJail, planBoot, planSteps } from "./plan.ts"
 import { type Overrides, type Prepared, prepare } from "./prepare.ts"
 import { prefixed, type Report } from "./report.ts"
+import { requireFitting, requireNetwork } from "./requireNetwork.ts"
 import { restartPolicy } from "./restartPolicy.ts"
 import type { Ended } from "./result.ts"
 import type { HookRunner } from "./runHooks.ts"
@@ -98,10 +100,12 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     const prepared = await prepare(request.plugin, request, { surroundings, interrupts, trace, watchdog })
     interrupts.stop.throwIfAborted()
     const confined = confining(prepared.spec, process.geteuid?.() === 0)
-    const chosen = await candidates.choose(prepared.spec.vmm, confined.jail !== undefined)
+    const chosen = await candidates.choose(wantedVmm(prepared), confined.jail !== undefined)
+    requireFitting(prepared.spec, chosen.vmm.name, request.restore !== undefined)
     chosen.vmm.require(chosen.program, wishOf(prepared.spec, confined))
     if (request.restore !== undefined) checkSnapshot(request.restore, chosen)
     if (request.plan) return plan(prepared, chosen, confined)
+    requireNetwork(prepared.spec, process.geteuid?.() === 0)
     const runner = { prepared: limited(prepared, request.timeout), interrupts, trace, watchdog }
     requireSupervised(request, runner.prepared)
     return await bootAgain(request, runner, chosen, confined)
@@ -124,7 +128,7 @@ const NAMES = { qemu: "QEMU", firecracker: "Firecracker" }
 function wishOf(spec: Prepared["spec"], { jail }: Confining): Wish {
   const { vcpus, memory, firecracker, network } = spec
   // The VMM's own user-mode network is none that Firecracker has.
-  const networked = network !== false && network !== "user"
+  const networked = network !== false && network.mode !== "user"
   return { vcpus, memoryMiB: memory, firecracker, jailed: jail !== undefined, networked }
 }
 
@@ -133,6 +137,12 @@ function sayWhatIsMissing(report: Report, vmm: Vmm, program: Program, { jail, cg
   if (process.geteuid?.() !== 0) return
   if (jail === undefined) report.warn(`${NAMES[vmm.name]} runs as root and without a jail: run only guests you trust`)
   if (cgroup === undefined) report.info("this host has no cgroup v2: the VM is known by its process alone")
+}
+
+/** Only QEMU has a user-mode network. */
+function wantedVmm({ spec }: Prepared): Prepared["spec"]["vmm"] {
+  const user = spec.network !== false && spec.network.mode === "user"
+  return user && spec.vmm === "auto" ? "qemu" : spec.vmm
 }
 
 /** The run is over and has its own result, which a trace must not take the place of. */
@@ -162,7 +172,10 @@ function plan({ spec }: Prepared, { vmm, program }: Chosen, { jail, cgroup }: Co
   const planned = root === undefined ? found : inJail(found, root)
   const uid = jail?.uid ?? UID_RANGE.first
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
-  const boot = planBoot(planned, id, planned.drives, vmm, confinement)
+  const bare = planBoot(planned, id, planned.drives, vmm, confinement)
+  const network = spec.network
+  const boot =
+    network === false ? bare : withNetwork(bare, spec.name, network, plannedNetwork(id, network, layout), layout)
   const steps = planSteps(layout, vmm, program, boot, cgroup && cgroupPath(cgroup.mount, id))
   const { argv } = vmm.launch(program, boot, { ...layout, cgroup: cgroup && `banger/${id}` })
   return { id, name: spec.name, vmm: vmm.name, argv, steps }

@@ -126,7 +126,8 @@ async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]
       await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), program, signal)
     }
     // The user-mode network asks the host's name servers, and looks them up when the guest asks it.
-    if (spec.network === "user") await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", signal)
+    if (spec.network && spec.network.mode === "user")
+      await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", signal)
   } catch (error) {
     jail.close()
     throw error

@@ -8,6 +8,7 @@ import { preBootContext, type VmSurroundings, whileOpen } from "./contexts.ts"
 import { neverStarted } from "./exit.ts"
 import { finish, showRest } from "./finish.ts"
 import { startMachine } from "./machine.ts"
+import { connectNetwork, leaseNetwork, withNetwork } from "./network.ts"
 import type { Report } from "./report.ts"
 import { type HookRunner, runHooks } from "./runHooks.ts"
 import { type Staged, stageVm } from "./stageVm.ts"
@@ -57,7 +58,7 @@ export type Left = "left"
  * hook, the guest or the VMM.
  */
 export async function supervise(run: Supervision): Promise<Outcome | Left> {
-  const live: Live = { machine: undefined, gone: false, requested: false, dir: "" }
+  const live: Live = { machine: undefined, gone: false, requested: false, dir: "", network: undefined }
   const around = surroundings(run, live)
   let failure: Failure | undefined
   try {
@@ -93,6 +94,9 @@ export function surroundings(run: Care, live: Live): VmSurroundings {
     get pid() {
       return live.machine?.child.identity.pid
     },
+    get network() {
+      return live.network
+    },
   }
   return {
     vm,
@@ -114,6 +118,7 @@ async function stage(run: Supervision, around: VmSurroundings, live: Live): Prom
   const staging = { session, spec, vmm, program, confining, signal: interrupts.stop, restore: run.restore }
   const staged = await watchdog.guard("staging", OWN_WORK.staging, () => stageVm(staging))
   try {
+    if (spec.network !== false) live.network = leaseNetwork(session, spec.network)
     live.dir = staged.root.now
     const drives = [...spec.drives]
     await runHooks(run, "preBoot", (hooks, signal) =>
@@ -124,7 +129,13 @@ async function stage(run: Supervision, around: VmSurroundings, live: Live): Prom
       for (const drive of drives.slice(spec.drives.length)) await staged.add(drive)
     })
     live.dir = staged.root.path
-    return staged.finish()
+    const ready = staged.finish()
+    if (spec.network === false || live.network === undefined) return ready
+    const { network } = spec
+    await watchdog.guard("making the network", OWN_WORK.staging, () =>
+      connectNetwork(session, network, ready.boot.confinement, run.report, interrupts.stop),
+    )
+    return { ...ready, boot: withNetwork(ready.boot, spec.name, spec.network, live.network, session.layout) }
   } finally {
     staged.close()
   }

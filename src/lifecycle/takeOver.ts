@@ -15,6 +15,7 @@ import { lost, neverStarted } from "./exit.ts"
 import { finish } from "./finish.ts"
 import { openJournal } from "./journal.ts"
 import type { Machine } from "./machine.ts"
+import { recallNetwork } from "./network.ts"
 import { recallPrepared, requestOf } from "./recallPrepared.ts"
 import { releaseAll } from "./release.ts"
 import { removeDirectory } from "./removeDirectory.ts"
@@ -81,7 +82,9 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
     return "alive"
   }
   const prepared = await recallPrepared(record, needsHooks(record, truth), tools.report)
-  const live: Live = { machine: undefined, gone: false, requested: false, dir: stageOf(layout, recalled.journal) }
+  const dir = stageOf(layout, recalled.journal)
+  const network = recallNetwork(session, prepared.spec.network)
+  const live: Live = { machine: undefined, gone: false, requested: false, dir, network }
   const care: Care = {
     ...tools,
     prepared,

@@ -1,4 +1,4 @@
-import type { Exit } from "banger"
+import type { Exit, VmNetwork } from "banger"
 import { SIGKILL } from "../process/spawn.ts"
 import { Failure, isFailure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
@@ -20,6 +20,8 @@ export interface Live {
   dir: string
   /** How it ended, of a VM that did so while nobody watched. */
   lost?: Exit
+  /** Its place in the network, once it has one. */
+  network: VmNetwork | undefined
 }
 
 /**

@@ -40,3 +40,12 @@ export function errorCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !("code" in error)) return undefined
   return typeof error.code === "string" ? error.code : undefined
 }
+
+/** Runs `work`; a system error with one of these codes means that there was nothing to do. */
+export function ignoring(codes: readonly string[], work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (!codes.includes(errorCode(error) ?? "")) throw error
+  }
+}

@@ -42,6 +42,8 @@ const SYMBOLS = {
   bind: { args: [i32, pointer, u32], returns: i32 },
   listen: { args: [i32, i32], returns: i32 },
   send: { args: [i32, pointer, u64, i32], returns: i64_fast },
+  setns: { args: [i32, i32], returns: i32 },
+  setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 },
   sendfile: { args: [i32, i32, pointer, u64], returns: i64_fast },
   setfsuid: { args: [u32], returns: i32 },
   signal: { args: [i32, u64], returns: u64 },
@@ -52,6 +54,7 @@ const SYMBOLS = {
   tcgetpgrp: { args: [i32], returns: i32 },
   tcsetattr: { args: [i32, i32, pointer], returns: i32 },
   umount2: { args: [pointer, i32], returns: i32 },
+  unshare: { args: [i32], returns: i32 },
   unlinkat: { args: [i32, pointer, i32], returns: i32 },
   write: { args: [i32, pointer, u64], returns: i64_fast },
 } as const

@@ -33,8 +33,11 @@ declare module "banger" {
     memory?: string | undefined
     /** Disks in the order the guest sees them (/dev/vda, /dev/vdb, …), the root disk first; at most 16. */
     drives?: Drive[] | undefined
-    /** `"user"`: QEMU's user-mode network. Default: none. */
-    network?: false | "user" | undefined
+    /**
+     * `true`: a tap on a bridge of banger's, with an address and a way out (root only). `"user"`: QEMU's user-mode network,
+     * which needs no privilege. Default: none.
+     */
+    network?: boolean | "user" | Network | undefined
     /** Default: `"auto"`. */
     vmm?: "auto" | "firecracker" | "qemu" | undefined
     /** What only Firecracker knows; QEMU does without. */
@@ -142,6 +145,34 @@ declare module "banger" {
     /** Milliseconds. */
     refill_time: number
     one_time_burst?: number | undefined
+  }
+
+  /** A VM's network. What is left out has the default that is told. */
+  export interface Network {
+    /** `"user"` takes only `mac` and `ports`. Default: `"tap"`. */
+    mode?: "tap" | "user" | undefined
+    /** A bridge of banger's own, made when it is missing: `"bgr0"`, or `"bgr-"` and a name. Default: `"bgr0"`. */
+    bridge?: string | undefined
+    /** The bridge's IPv4 subnet; the host has its first address. Default: `"10.213.0.0/16"` for bgr0, the next for bgr1, … */
+    subnet?: string | undefined
+    /** The guest's address. Default: the subnet's first that is free. */
+    address?: string | undefined
+    /** The guest's MAC. Default: one made of the VM's id. */
+    mac?: string | undefined
+    /** Ports of the host that lead to the guest: `"8080:80"`, `"53:53/udp"`, `"127.0.0.1:2222:22"`. */
+    ports?: string[] | undefined
+    /** Whether the guest goes out by the host's own address. Default: true. */
+    nat?: boolean | undefined
+    /** Whether other VMs of the bridge are out of reach, and this one is for them. Default: true. */
+    isolate?: boolean | undefined
+    /** Switch the host's IP forwarding on when it is off. It stays on. Default: false. */
+    forward?: boolean | undefined
+    /** Also an IPv6 address (unique local). Default: false. */
+    ipv6?: boolean | undefined
+    /** Run the VMM in a network namespace of its own, with nothing in it but this. Default: false. */
+    netns?: boolean | undefined
+    /** Name servers for the guest, at most two. Default: the host's. */
+    dns?: string[] | undefined
   }
 
   /** Limits of the VM's cgroup. */
@@ -290,6 +321,32 @@ declare module "banger" {
     readonly consoleLog: string
     /** The VMM's process, while there is one. */
     readonly pid: number | undefined
+    /** The VM's place in its network, from preBoot on; undefined without one. */
+    readonly network: VmNetwork | undefined
+  }
+
+  export interface VmNetwork {
+    readonly mode: "tap" | "user"
+    /** The guest's IPv4 address, and how many of its bits are the subnet's. */
+    readonly address: string
+    readonly prefix: number
+    /** The host's address on the bridge, or what stands for it in the user-mode network. */
+    readonly gateway: string
+    /** Undefined where the VMM chooses. */
+    readonly mac: string | undefined
+    /** With `ipv6`. */
+    readonly ipv6: string | undefined
+    /** The host's interface for this VM: its tap, or what leads to its namespace. Undefined in user mode, as `bridge` is. */
+    readonly interface: string | undefined
+    readonly bridge: string | undefined
+    /** The file of its network namespace, for `nsenter --net=`. */
+    readonly netns: string | undefined
+    readonly ports: readonly {
+      readonly protocol: "tcp" | "udp"
+      readonly address?: string | undefined
+      readonly host: number
+      readonly guest: number
+    }[]
   }
 
   /** Messages on standard error, with the VM's name. */

@@ -3,6 +3,7 @@ import * as v from "valibot"
 import { usage } from "../terms/failure.ts"
 import { nearest } from "../terms/nearest.ts"
 import { lineOf } from "./lineOf.ts"
+import { networkEntries } from "./networkSpec.ts"
 import { type Spec, specSchema } from "./spec.ts"
 
 const hook = v.optional(v.custom<(...args: never) => unknown>((value) => typeof value === "function", "a function"))
@@ -122,6 +123,7 @@ function allowedKeys(path: readonly (string | number)[]): readonly string[] {
   const [first, second] = path
   if (path.length === 1) return Object.keys(pluginSchema.entries)
   if (first === "use") return Object.keys(hookEntries)
+  if (first === "network") return Object.keys(networkEntries)
   const inner = specSchema.entries[first as keyof typeof specSchema.entries]
   if (first === "restart") return ["policy", "limit", "delay"]
   if (typeof second === "number" && first === "drives") return ["id", "path", "readonly", "root", "stage"]

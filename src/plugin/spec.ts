@@ -2,6 +2,7 @@ import * as v from "valibot"
 import { NAME_PATTERN, NAME_WORDS } from "../state/vmId.ts"
 import { parseDuration, parseSize } from "../terms/quantity.ts"
 import { firecrackerSpec } from "./firecrackerSpec.ts"
+import { networkSpec } from "./networkSpec.ts"
 
 const MIB = 1024 * 1024
 
@@ -167,7 +168,7 @@ export const specSchema = v.strictObject({
     ),
     [],
   ),
-  network: v.optional(v.union([v.literal(false), v.literal("user")], 'false or "user"'), false),
+  network: v.optional(networkSpec, false),
   vmm: v.optional(v.picklist(["auto", "firecracker", "qemu"], '"auto", "firecracker" or "qemu"'), "auto"),
   firecracker: v.optional(firecrackerSpec, {}),
   jail: v.optional(jail),

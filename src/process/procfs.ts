@@ -38,8 +38,8 @@ export function parsePermitted(status: string): bigint | undefined {
   return hex === undefined ? undefined : BigInt(`0x${hex}`)
 }
 
-/** Which PID or time namespace this process is in, as `device:inode`; undefined where the kernel has none. */
-export function ownNamespace(kind: "pid" | "time"): string | undefined {
+/** Which PID, time or network namespace this process is in, as `device:inode`; undefined where the kernel has none. */
+export function ownNamespace(kind: "pid" | "time" | "net"): string | undefined {
   if (!namespaces.has(kind)) namespaces.set(kind, readNamespace(kind))
   return namespaces.get(kind)
 }

@@ -1,6 +1,8 @@
 import { closeSync, openSync } from "node:fs"
 import { O } from "../linux/constants.ts"
-import { close } from "../linux/files.ts"
+import { close, openAt, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
+import { inNetworkNamespace } from "../linux/namespaces.ts"
 import { pidfdOpen } from "../linux/pidfd.ts"
 import type { ProcessIdentity } from "../state/handles.ts"
 import { identifyChild } from "./identity.ts"
@@ -20,6 +22,8 @@ export interface Launch {
   readonly passed: readonly number[]
   /** The uid and root directory (`device:inode`) it goes over to by itself, when it is jailed. */
   readonly becomes?: { readonly uid: number; readonly root: string } | undefined
+  /** The file of the network namespace it is started in, unless it is this one. */
+  readonly netns?: string | undefined
 }
 
 /** A VMM we started and watch. */
@@ -61,7 +65,11 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
   let child: Bun.Subprocess
   try {
     const stdio: [number, number, number, ...number[]] = [stdin, stdout, stderr, ...launch.passed]
-    child = Bun.spawn([...launch.argv], { stdio, detached: true, cwd: "/", env: {} })
+    const begin = () => Bun.spawn([...launch.argv], { stdio, detached: true, cwd: "/", env: {} })
+    child =
+      launch.netns === undefined
+        ? begin()
+        : withDescriptor(openAt(AT_FDCWD, launch.netns, O.RDONLY), (fd) => inNetworkNamespace(fd, begin))
   } finally {
     process.umask(umask)
   }

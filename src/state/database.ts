@@ -36,6 +36,16 @@ const MIGRATIONS = [
    alter table vms add column restart_at integer;
    alter table vms add column kept integer not null default 0;
    create index vms_by_state on vms (state);`,
+  `create table leases (
+     vm text primary key,
+     bridge text not null,
+     subnet text not null,
+     number integer not null,
+     mac text not null unique,
+     link text not null unique,
+     detail text not null,
+     unique (bridge, number)
+   ) strict;`,
 ]
 
 /** How long a write waits for another banger's, in milliseconds. */

@@ -39,6 +39,15 @@ export const resourceSchema = v.variant("kind", [
     root: v.nullable(v.string()),
   }),
   v.strictObject({ kind: v.literal("cgroup"), path: v.string() }),
+  /** A lease, with its tap or veth of this name, its part of the rules, and the bridge when it is the last one's. */
+  v.strictObject({
+    kind: v.literal("network"),
+    link: v.pipe(v.string(), v.regex(/^bgr[a-z0-9]{5,12}$/)),
+    netns: v.boolean(),
+    /** The boot, and the network namespace (`device:inode`) in it, that all of it is in. */
+    bootId: v.string(),
+    namespace: v.string(),
+  }),
   /** `identity`: null until it is started; until then `pidNamespace` tells where it can be looked for. */
   v.strictObject({
     kind: v.literal("process"),

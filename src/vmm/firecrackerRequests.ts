@@ -55,7 +55,7 @@ export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: O
 /** The requests that bring a boot to run: its configuration and its start, or the snapshot it goes on from. Pure. */
 export function startRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
   if (boot.restore === undefined) return [...bootRequests(boot, settings, files), START]
-  return [...outputRequests(settings, files), loadRequest(boot.restore)]
+  return [...outputRequests(settings, files), loadRequest(boot.restore, boot)]
 }
 
 /** The requests around a snapshot: nothing moves while it is made. */
@@ -112,9 +112,10 @@ function mmdsRequests({ mmds }: FirecrackerSettings): readonly ApiRequest[] {
   ]
 }
 
-function loadRequest({ state, memory }: SnapshotFiles): ApiRequest {
+function loadRequest({ state, memory }: SnapshotFiles, { card }: Boot): ApiRequest {
   const mem_backend = { backend_type: "File", backend_path: memory }
-  return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, resume_vm: true })
+  const other = card === undefined ? {} : { network_overrides: [{ iface_id: CARD, host_dev_name: card.tap }] }
+  return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, resume_vm: true, ...other })
 }
 
 function driveRequest({ id, path, readonly, root }: Disk, index: number, { drives }: FirecrackerSettings): ApiRequest {

@@ -1,4 +1,4 @@
-import type { Boot, Confinement, Disk, Program, Version } from "./vmm.ts"
+import type { Boot, BootNetwork, Confinement, Disk, Program, Version } from "./vmm.ts"
 
 /**
  * The command line of QEMU 7.2 and newer for one microVM under software emulation. Descriptor 3 is a listening unix
@@ -27,7 +27,7 @@ export function qemuArgv({ path, version }: Program, boot: Boot): readonly strin
     ...(boot.initrd === undefined ? [] : ["-initrd", boot.initrd]),
     ...["-append", boot.bootArgs],
     ...diskArgv(boot.disks),
-    ...(boot.network === "user" ? ["-netdev", "user,id=net0", "-device", "virtio-net-device,netdev=net0"] : []),
+    ...(boot.network === false ? [] : networkArgv(boot.network)),
   ]
 }
 
@@ -53,6 +53,16 @@ function confinementArgv({ root, uid, gid }: Confinement, version: Version): rea
   if (isAtLeast(version, [9, 1])) return ["-run-with", `chroot=${directory},user=${uid}:${gid}`]
   const chroot = isAtLeast(version, [8, 1]) ? ["-run-with", `chroot=${directory}`] : ["-chroot", root]
   return [...chroot, "-runas", `${uid}:${gid}`]
+}
+
+/** QEMU opens the tap by its name, before it locks itself in. */
+function networkArgv({ tap, mac, ports }: BootNetwork): readonly string[] {
+  const forwards = ports.map(
+    ({ protocol, address = "", host, guest }) => `,hostfwd=${protocol}:${address}:${host}-:${guest}`,
+  )
+  const backend =
+    tap === undefined ? `user,id=net0${forwards.join("")}` : `tap,id=net0,ifname=${tap},script=no,downscript=no`
+  return ["-netdev", backend, "-device", `virtio-net-device,netdev=net0${mac === undefined ? "" : `,mac=${mac}`}`]
 }
 
 function diskArgv(disks: readonly Disk[]): readonly string[] {

@@ -1,4 +1,5 @@
 import type { Exit } from "banger"
+import type { Port } from "../terms/ports.ts"
 import type { FirecrackerSettings } from "./firecrackerRequests.ts"
 
 /** A disk of a VM, as the VMM sees it. */
@@ -22,9 +23,9 @@ export interface Boot {
   readonly memoryMiB: number
   /** In the order the guest is to see them. */
   readonly disks: readonly Disk[]
-  /** `user`: the VMM's own user-mode network. */
-  readonly network: "user" | false
-  /** The guest's network card, on a tap that is there. */
+  /** QEMU's network card; see `card` for Firecracker's. */
+  readonly network: BootNetwork | false
+  /** Firecracker's network card, on a tap that is there. */
   readonly card?: NetworkCard | undefined
   readonly confinement: Confinement | undefined
   readonly firecracker: FirecrackerSettings
@@ -37,6 +38,17 @@ export interface NetworkCard {
   readonly tap: string
   /** The guest's address; undefined where the VMM chooses. */
   readonly mac: string | undefined
+}
+
+/** A network: on a tap that is there, or the VMM's own user mode. */
+export interface BootNetwork {
+  /** The tap's name; undefined: user mode. */
+  readonly tap: string | undefined
+  readonly mac: string | undefined
+  /** Ports that the VMM itself forwards: in user mode. */
+  readonly ports: readonly Port[]
+  /** The file of the network namespace that the VMM is started in. */
+  readonly netns: string | undefined
 }
 
 /** Where a snapshot's files are, as the VMM sees them. */

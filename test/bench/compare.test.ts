@@ -16,6 +16,14 @@ test("contenders run in turn, the first round of each uncounted", async () => {
   expect(result).toMatchObject({ name: "x", reference: "B" })
 })
 
+test("what is done before and after a run is done each time", async () => {
+  const order: string[] = []
+  const say = (word: string) => async () => void order.push(word)
+  const ours = { label: "A", prepare: say("before"), run: say("run"), finish: say("after") }
+  await compare({ name: "x", about: "", rounds: 1, ours, reference: { label: "B", run: say("B") } })
+  expect(order).toEqual(["before", "run", "after", "B", "before", "run", "after", "B"])
+})
+
 test("a command that fails is no measurement", () => {
   expect(command("false", ["sh", "-c", "echo why >&2; exit 3"]).run()).rejects.toThrow("failed: why")
 })

@@ -47,6 +47,7 @@ test("help is data when it is asked for, and not success when nothing was", () =
       get        Get Firecracker, a guest kernel or a root file system
       update     Put a newer release in the place of this banger; VMs that run go on
       complete   Print the completion script of a shell
+      net        Look after the network: ls (bridges, taps, leases, rules), rm (leftovers), check (send packets)
       snapshot   Write a running VM's state, memory and disks to a new directory (Firecracker)
       sweep      Remove sockets that nothing is bound to, and never any other; made for cron
       system     Print what runs banger sweep by itself: a cron file, or systemd units

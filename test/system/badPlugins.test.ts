@@ -60,7 +60,11 @@ const BAD: readonly (readonly [string, string, string])[] = [
   ["a command line of two lines", plugin('bootArgs: "a\\nb",'), "a kernel command line without newlines"],
   ["a hook that is no function", plugin('preBoot: "now",'), 'plugin.ts:4: preBoot is "now"; allowed: a function'],
   ["a time without unit", plugin("timeouts: { stop: 30 },"), "timeouts.stop is 30; allowed: a time with its unit"],
-  ["a network there is not", plugin("network: true,"), 'network is true; allowed: false or "user"'],
+  [
+    "a network there is not",
+    plugin('network: "tap",'),
+    'network is "tap"; allowed: true, false, "user" or { bridge, subnet, ports, … }',
+  ],
   ["a VMM there is not", plugin('vmm: "bhyve",'), 'vmm is "bhyve"; allowed: "auto", "firecracker" or "qemu"'],
   [
     "an unknown change by configure",

@@ -58,6 +58,7 @@ export function expectNothingLeft(place: Place): void {
     expect(handles).toBe("[]")
   }
   expect(rowsOf(place, "uids", "select * from uids")).toEqual([])
+  expect(rowsOf(place, "leases", "select * from leases")).toEqual([])
   expect(jailsOf(place)).toEqual([])
   expect(cgroupsOf(place)).toEqual([])
   expect(traces()).toEqual(place.before)
@@ -136,6 +137,15 @@ function outputOf(pid: string): string {
   }
 }
 
+/** Of this network namespace: /sys shows those of the one it was mounted in. */
+function linksHere(): readonly string[] {
+  const lines = readFileSync("/proc/self/net/dev", "utf8").split("\n").slice(2)
+  return lines
+    .map((line) => line.split(":")[0]?.trim() ?? "")
+    .filter((name) => name !== "")
+    .sort()
+}
+
 function traces(): Traces {
-  return { mounts: readFileSync("/proc/self/mountinfo", "utf8"), links: readdirSync("/sys/class/net").sort() }
+  return { mounts: readFileSync("/proc/self/mountinfo", "utf8"), links: linksHere() }
 }

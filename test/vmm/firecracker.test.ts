@@ -428,3 +428,11 @@ test("without its jailer Firecracker is not run in a jail", () => {
     "firecracker-v1.16.1-x86_64",
   )
 })
+
+test("after a snapshot the network card is on another tap", () => {
+  const card = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01" }
+  const requests = startRequests({ ...BOOT, card, restore: { state: "/s", memory: "/m" } }, {}, FILES)
+  expect(requests.at(-1)?.body).toMatchObject({
+    network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
+  })
+})

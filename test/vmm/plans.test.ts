@@ -45,7 +45,31 @@ test.each([
   ["the control socket, as a descriptor", {}, "-chardev socket,id=control,fd=3,server=on,wait=off"],
   ["the kernel", {}, "-kernel /k -append console=ttyS0"],
   ["an initrd", { initrd: "/i" }, "-kernel /k -initrd /i -append"],
-  ["the user network", { network: "user" }, "-netdev user,id=net0 -device virtio-net-device,netdev=net0"],
+  [
+    "the user network",
+    { network: { tap: undefined, mac: undefined, ports: [], netns: undefined } },
+    "-netdev user,id=net0 -device virtio-net-device,netdev=net0",
+  ],
+  [
+    "the user network's ports",
+    {
+      network: {
+        tap: undefined,
+        mac: "02:00:00:00:00:01",
+        ports: [
+          { protocol: "tcp", host: 8080, guest: 80 },
+          { protocol: "udp", address: "127.0.0.1", host: 53, guest: 53 },
+        ],
+        netns: undefined,
+      },
+    },
+    "-netdev user,id=net0,hostfwd=tcp::8080-:80,hostfwd=udp:127.0.0.1:53-:53 -device virtio-net-device,netdev=net0,mac=02:00:00:00:00:01",
+  ],
+  [
+    "a tap",
+    { network: { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined } },
+    "-netdev tap,id=net0,ifname=bgrabcd1234,script=no,downscript=no -device virtio-net-device,netdev=net0,mac=02:00:00:00:00:01",
+  ],
 ] as const)("the command line has %s", (_, boot, part) => expect(line(boot)).toContain(part))
 
 test("nothing is there that was not asked for", () => {

@@ -1,0 +1,258 @@
+import type { Database } from "bun:sqlite"
+import { dirname, join } from "node:path"
+import type { VmNetwork } from "banger"
+import { findLink } from "../linux/links.ts"
+import { deleteNeighbour, setNeighbour } from "../linux/routes.ts"
+import { type Route, withRoute } from "../linux/rtnetlink.ts"
+import { ensureBridge, removeBridge } from "../network/bridge.ts"
+import { checkForwarding, forwardBlockers } from "../network/forwarding.ts"
+import { guestWords, hostNameServers } from "../network/guestWords.ts"
+import { portHolder } from "../network/listeners.ts"
+import { ipv6Network, linkName, macOf, ownerOf } from "../network/names.ts"
+import { closeNamespace, openNamespace } from "../network/namespace.ts"
+import { applyRules } from "../network/nft.ts"
+import { planRules } from "../network/rules.ts"
+import { makeTap, removeTap } from "../network/tap.ts"
+import type { NetworkSpec } from "../plugin/networkSpec.ts"
+import { namespaceExists } from "../process/networkNamespace.ts"
+import { ownNamespace } from "../process/procfs.ts"
+import { bootId } from "../state/bootId.ts"
+import type { Resource } from "../state/handles.ts"
+import { freeLease, type Lease, listLeases, takeLease } from "../state/leases.ts"
+import type { VmLayout } from "../state/places.ts"
+import {
+  bytesOf,
+  formatAddress,
+  formatIpv6,
+  gatewayOf,
+  ipv6Bytes,
+  parseAddress,
+  parseSubnet,
+  type Subnet,
+} from "../terms/address.ts"
+import { Failure, joined, reason } from "../terms/failure.ts"
+import { hostSide } from "../terms/ports.ts"
+import type { Boot } from "../vmm/vmm.ts"
+import { inNetworkTurn, withNetworkLock } from "./networkLock.ts"
+import type { Report } from "./report.ts"
+import type { Session } from "./session.ts"
+
+type NetworkResource = Extract<Resource, { kind: "network" }>
+
+/**
+ * Takes a VM's place in its network, which it has until its journal is released: an address, a MAC, the name of its
+ * interface. Nothing of the host is changed yet. Throws a failure when a port is taken, by whom.
+ */
+export function leaseNetwork(session: Pick<Session, "id" | "db" | "journal" | "layout">, spec: NetworkSpec): VmNetwork {
+  for (const port of spec.ports) {
+    const holder = portHolder(port)
+    const hint = "choose another port, or end that process"
+    if (holder !== undefined)
+      throw new Failure(`the port ${hostSide(port)} of this host is taken by ${holder}`, { hint })
+  }
+  const { id, db, journal, layout } = session
+  if (spec.mode === "user") return userNetwork(spec)
+  const link = linkName(id)
+  journal.acquire({ kind: "network", link, netns: spec.netns, bootId: bootId(), namespace: ownNamespace("net") ?? "" })
+  const subnet = subnetOf(spec)
+  const number = spec.address === undefined ? undefined : (parseAddress(spec.address) ?? 0) - subnet.base
+  const { bridge, ports, nat, isolate, ipv6, netns } = spec
+  const request = { vm: id, bridge, subnet, number, link, ports, nat, isolate, ipv6, netns, mac: spec.mac ?? macOf(id) }
+  return networkOf(takeLease(db, request), layout)
+}
+
+/**
+ * Makes what a lease stands for: the bridge, the VM's tap on it (in a namespace of its own, if it is to have one), and
+ * the rules. `user` may open the tap. Says what keeps packets from being forwarded.
+ */
+export async function connectNetwork(
+  session: Pick<Session, "id" | "db" | "layout">,
+  spec: NetworkSpec,
+  user: { readonly uid: number; readonly gid: number } | undefined,
+  report: Report,
+  interrupt: AbortSignal,
+): Promise<void> {
+  if (spec.mode === "user") return
+  const { id, db, layout } = session
+  const owner = ownerOfLayout(layout)
+  await inNetworkTurn(interrupt, () => {
+    const leases = listLeases(db)
+    const lease = leases.find(({ vm }) => vm === id)
+    if (lease === undefined) throw new Failure(`${id} has no lease of an address`)
+    withRoute((route) => {
+      const ipv6 = leases.some((one) => one.bridge === lease.bridge && one.ipv6)
+      const bridge = ensureBridge(route, { name: lease.bridge, subnet: lease.subnet, ipv6, owner })
+      const tap = { name: lease.link, vm: id, owner, user: user ?? ROOT, bridge, isolated: lease.isolate }
+      if (lease.netns) openNamespace(route, namespaceFile(layout), tap)
+      else makeTap(route, tap)
+      for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, address, lease.mac)
+    })
+    if (needsRules(lease)) applyRules(planRules(owner, leases.filter(needsRules)))
+  })
+  sayWhatIsInTheWay(spec, report)
+}
+
+/**
+ * Gives back a VM's place and all that was made for it, and the bridge when no other VM is on it. What is gone already is
+ * fine. Throws one failure of all that could not be proven gone; then the lease stays.
+ */
+export function releaseNetwork(
+  db: Database,
+  resource: NetworkResource,
+  layout: VmLayout,
+  warn: (text: string) => void,
+): void {
+  const { id } = layout
+  const owner = ownerOfLayout(layout)
+  requireNamespace(resource, id)
+  withNetworkLock(() => {
+    const leases = listLeases(db)
+    const lease = leases.find(({ vm }) => vm === id)
+    const others = leases.filter(({ vm }) => vm !== id)
+    const failures: Failure[] = []
+    const attempt = (work: () => void) => {
+      try {
+        work()
+      } catch (error) {
+        failures.push(error instanceof Failure ? error : new Failure(reason(error), { cause: error }))
+      }
+    }
+    if (lease !== undefined && needsRules(lease)) attempt(() => applyRules(planRules(owner, others.filter(needsRules))))
+    withRoute((route) => {
+      attempt(() => {
+        if (resource.netns) closeNamespace(route, namespaceFile(layout), resource.link, owner)
+        else removeTap(route, resource.link, owner)
+      })
+      if (lease === undefined) return
+      attempt(() => forgetNeighbours(route, lease, owner))
+      const last = !others.some(({ bridge }) => bridge === lease.bridge)
+      if (!last || failures.length > 0) return
+      attempt(() => {
+        const port = removeBridge(route, lease.bridge, owner)
+        if (port !== undefined) warn(`the bridge ${lease.bridge} stays: it has the port ${port}, which is not banger's`)
+      })
+    })
+    if (failures.length > 0) throw joined(id, failures)
+    freeLease(db, id)
+  })
+}
+
+/** A VM's place in its network as it was leased, of one that another process started. */
+export function recallNetwork(
+  { id, db, layout }: Pick<Session, "id" | "db" | "layout">,
+  spec: false | NetworkSpec,
+): VmNetwork | undefined {
+  if (spec === false) return undefined
+  if (spec.mode === "user") return userNetwork(spec)
+  const lease = listLeases(db).find(({ vm }) => vm === id)
+  return lease && networkOf(lease, layout)
+}
+
+/** Whether this host has an interface of this name. */
+export function hasLink(name: string): boolean {
+  return withRoute((route) => findLink(route, name)) !== undefined
+}
+
+/** A boot with the network that its VM has. Pure, but for the host's name servers. */
+export function withNetwork(boot: Boot, name: string, spec: NetworkSpec, network: VmNetwork, layout: VmLayout): Boot {
+  if (spec.mode === "user") {
+    return { ...boot, network: { tap: undefined, mac: spec.mac, ports: spec.ports, netns: undefined } }
+  }
+  const { interface: tap, mac, netns, address, prefix, gateway, ipv6 } = network
+  const dns = spec.dns ?? (spec.nat ? hostNameServers() : [])
+  const gateway6 = formatIpv6(ipv6Bytes(ipv6Network(ownerOfLayout(layout), spec.bridge), 1))
+  const other = ipv6 === undefined ? undefined : { address: ipv6, gateway: gateway6 }
+  const words = guestWords(boot.bootArgs, { name, address, prefix, gateway, ipv6: other, dns })
+  const card = tap === undefined ? undefined : { tap, mac }
+  return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: { tap, mac, ports: [], netns }, card }
+}
+
+/** The network that a plan shows: what the first VM of an empty host would get. Pure. */
+export function plannedNetwork(id: string, spec: NetworkSpec, layout: VmLayout): VmNetwork {
+  if (spec.mode === "user") return userNetwork(spec)
+  const subnet = subnetOf(spec)
+  const number = spec.address === undefined ? 2 : (parseAddress(spec.address) ?? 0) - subnet.base
+  const { bridge, ports, nat, isolate, ipv6, netns } = spec
+  const lease = { vm: id, bridge, subnet, number, link: linkName(id), ports, nat, isolate, ipv6, netns }
+  return networkOf({ ...lease, mac: spec.mac ?? macOf(id) }, layout)
+}
+
+/** Whether a lease has a part in the rules. */
+export function needsRules({ nat, isolate, ports }: Pick<Lease, "nat" | "isolate" | "ports">): boolean {
+  return nat || isolate || ports.length > 0
+}
+
+/** Whose the interfaces of a state directory's VMs are. */
+export function ownerOfLayout({ jails }: Pick<VmLayout, "jails">): string {
+  return ownerOf(dirname(jails))
+}
+
+// --- internal ---
+
+function networkOf(lease: Lease, layout: VmLayout): VmNetwork {
+  const { bridge, subnet, number, mac, link, ports, ipv6, netns } = lease
+  return {
+    mode: "tap",
+    address: formatAddress(subnet.base + number),
+    prefix: subnet.prefix,
+    gateway: formatAddress(gatewayOf(subnet)),
+    mac,
+    ipv6: ipv6 ? formatIpv6(ipv6Bytes(ipv6Network(ownerOfLayout(layout), bridge), number)) : undefined,
+    interface: link,
+    bridge,
+    netns: netns ? namespaceFile(layout) : undefined,
+    ports,
+  }
+}
+
+const ROOT = { uid: 0, gid: 0 }
+
+/** All of it is advice: what cannot be found out must not keep a VM from running. */
+function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, report: Report): void {
+  if (!nat && ports.length === 0 && !forward) return
+  const { works, info, warnings } = checkForwarding(forward, ipv6)
+  if (info !== undefined) report.info(info)
+  for (const warning of warnings) report.warn(warning)
+  try {
+    if (works) for (const blocker of forwardBlockers(bridge)) report.warn(blocker)
+  } catch (error) {
+    report.debug(`the host's rules cannot be looked at: ${reason(error)}`)
+  }
+}
+
+/**
+ * From another network namespace nothing can be told of the interfaces of the one that they are in, unless that is gone,
+ * and all of them with it.
+ */
+function requireNamespace({ bootId: boot, namespace }: NetworkResource, id: string): void {
+  if (boot !== bootId() || namespace === ownNamespace("net") || !namespaceExists(namespace)) return
+  const hint = "do this in the network namespace (the container) that the VM was started in"
+  throw new Failure(`cannot tell what is left of the network of ${id}: it is in another network namespace`, { hint })
+}
+
+/** What QEMU's user-mode network gives every guest, by DHCP. */
+function userNetwork({ mac, ports }: NetworkSpec): VmNetwork {
+  const none = { interface: undefined, bridge: undefined, netns: undefined, ipv6: undefined }
+  return { mode: "user", address: "10.0.2.15", prefix: 24, gateway: "10.0.2.2", mac, ports, ...none }
+}
+
+function subnetOf({ subnet }: NetworkSpec): Subnet {
+  const parsed = parseSubnet(subnet)
+  if (parsed === undefined) throw new Failure(`${subnet} is no subnet`)
+  return parsed
+}
+
+function namespaceFile({ runtime }: VmLayout): string {
+  return join(runtime, "netns")
+}
+
+function addressesOf({ subnet, number, ipv6, bridge }: Lease, owner: string): readonly Uint8Array[] {
+  const own = bytesOf(subnet.base + number)
+  return ipv6 ? [own, ipv6Bytes(ipv6Network(owner, bridge), number)] : [own]
+}
+
+function forgetNeighbours(route: Route, lease: Lease, owner: string): void {
+  const bridge = findLink(route, lease.bridge)
+  if (bridge === undefined) return
+  for (const address of addressesOf(lease, owner)) deleteNeighbour(route, bridge.index, address)
+}

@@ -1,0 +1,137 @@
+import { type Link, listLinks } from "../linux/links.ts"
+import { type Route, withRoute } from "../linux/rtnetlink.ts"
+import { removeBridge } from "../network/bridge.ts"
+import { MARK, ownerOf, parseAlias, tableName } from "../network/names.ts"
+import { closeNamespace } from "../network/namespace.ts"
+import { applyRules, hasNft, hasTable } from "../network/nft.ts"
+import { planRules } from "../network/rules.ts"
+import { removeTap } from "../network/tap.ts"
+import { tapHolders } from "../network/tapHolders.ts"
+import { freeLease, type Lease, listLeases } from "../state/leases.ts"
+import { listRecords } from "../state/records.ts"
+import { Failure } from "../terms/failure.ts"
+import { needsRules } from "./network.ts"
+import { withNetworkLock } from "./networkLock.ts"
+import type { State } from "./session.ts"
+
+/** Something of the network that bears banger's mark, or should not be there, and what is to become of it. */
+export interface NetworkFinding {
+  readonly kind: "tap" | "veth" | "bridge" | "table" | "lease"
+  /** The interface's or table's name; the VM's id for a lease. */
+  readonly name: string
+  readonly verdict: "remove" | "keep" | "cannot tell"
+  readonly reason: string
+}
+
+/**
+ * Replaces this owner's rules by those that its leases ask for: after somebody has flushed the ruleset, say. Returns
+ * whether there are any.
+ */
+export function reapplyRules(state: State): boolean {
+  return withNetworkLock(() => {
+    const leases = listLeases(state.db).filter(needsRules)
+    if (leases.length > 0) applyRules(planRules(ownerOf(state.where.state), leases))
+    return leases.length > 0
+  })
+}
+
+/** Everything with banger's mark that no lease of this state directory names, with a verdict and its reason. */
+export function unrecordedNetwork(state: State): readonly NetworkFinding[] {
+  return withNetworkLock(() => look(state))
+}
+
+/**
+ * Removes what was found, if the verdict about it is the same still, and proves it gone. Returns the finding as it is
+ * now; its verdict is "remove" when it was removed.
+ */
+export function removeUnrecorded(state: State, finding: NetworkFinding): NetworkFinding {
+  return withNetworkLock(() => {
+    const now = look(state).find(({ kind, name }) => kind === finding.kind && name === finding.name)
+    if (now === undefined) return { ...finding, reason: "it is gone already" }
+    if (now.verdict === "remove") withRoute((route) => remove(route, state, now))
+    return now
+  })
+}
+
+/** What is to become of an interface. Pure but for who holds a tap. */
+export function judgeLink(
+  link: Link,
+  owner: string,
+  leases: readonly Lease[],
+  ports: readonly Link[],
+): NetworkFinding | undefined {
+  const { name, kind, alias, group } = link
+  if (!name.startsWith("bgr")) return undefined
+  const mark = parseAlias(alias)
+  const marked = mark !== undefined || (alias === undefined && group === MARK)
+  if (!marked || (kind !== "tun" && kind !== "veth" && kind !== "bridge")) return undefined
+  const as = kind === "tun" ? "tap" : kind
+  const finding = (verdict: NetworkFinding["verdict"], reason: string) => ({ kind: as, name, verdict, reason }) as const
+  if (mark !== undefined && mark.owner !== owner)
+    return finding("keep", `of the banger whose state is in ${mark.owner}`)
+  const lease = leases.find((one) => (as === "bridge" ? one.bridge : one.link) === name)
+  if (lease !== undefined) return undefined
+  if (as === "bridge") {
+    const [port] = ports
+    return port === undefined ? finding("remove", "no VM is on it") : finding("keep", `it has the port ${port.name}`)
+  }
+  return as === "veth" ? finding("remove", "no VM has it") : judgeTap(link, finding)
+}
+
+// --- internal ---
+
+type Verdict = (verdict: NetworkFinding["verdict"], reason: string) => NetworkFinding
+
+function judgeTap({ name, carrier }: Link, finding: Verdict): NetworkFinding {
+  const { pids, unreadable } = tapHolders(name)
+  if (pids.length > 0) return finding("keep", `process ${pids.join(", ")} holds it`)
+  if (!carrier) return finding("remove", "no VM has it, and no process holds it")
+  const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : "it cannot be found"
+  return finding("cannot tell", `some process holds it: ${why}`)
+}
+
+function look(state: State): readonly NetworkFinding[] {
+  const owner = ownerOf(state.where.state)
+  const known = new Set(listRecords(state.db).map(({ id }) => id))
+  const all = listLeases(state.db)
+  const leases = all.filter(({ vm }) => known.has(vm))
+  const orphans = all.filter(({ vm }) => !known.has(vm))
+  const links = withRoute(listLinks)
+  const found = links.flatMap((link) => {
+    const ports = links.filter(
+      ({ master, name }) => master === link.index && !orphans.some((lease) => lease.link === name),
+    )
+    return (
+      judgeLink(
+        link,
+        owner,
+        leases,
+        ports.filter((port) => judgeLink(port, owner, leases, [])?.verdict !== "remove"),
+      ) ?? []
+    )
+  })
+  const table = tableName(owner)
+  const stale = !leases.some(needsRules) && hasNft() && hasTable("inet", table)
+  return [
+    // In the order they can be removed in: a bridge has no ports then.
+    ...found.filter(({ kind }) => kind !== "bridge"),
+    ...found.filter(({ kind }) => kind === "bridge"),
+    ...(stale ? [{ kind: "table", name: table, verdict: "remove", reason: "no VM needs it" } as const] : []),
+    ...orphans.map(
+      ({ vm }) => ({ kind: "lease", name: vm, verdict: "remove", reason: "there is no such VM" }) as const,
+    ),
+  ]
+}
+
+function remove(route: Route, state: State, { kind, name }: NetworkFinding): void {
+  const owner = ownerOf(state.where.state)
+  if (kind === "lease") freeLease(state.db, name)
+  else if (kind === "table") applyRules(planRules(owner, []))
+  else if (kind === "tap") removeTap(route, name, owner)
+  else if (kind === "veth") closeNamespace(route, undefined, name, owner)
+  else if (kind === "bridge") requirePortless(name, removeBridge(route, name, owner))
+}
+
+function requirePortless(name: string, port: string | undefined): void {
+  if (port !== undefined) throw new Failure(`the bridge ${name} has the port ${port} still`)
+}

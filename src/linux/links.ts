@@ -1,0 +1,195 @@
+import { errorCode } from "./errors.ts"
+import {
+  attribute,
+  joined,
+  type Message,
+  NLM_F,
+  nested,
+  parseAttributes,
+  textAttribute,
+  textOf,
+  u8Attribute,
+  u32Attribute,
+  u32Of,
+} from "./netlink.ts"
+import type { Route } from "./rtnetlink.ts"
+
+/** A network interface. */
+export interface Link {
+  readonly index: number
+  readonly name: string
+  /** `bridge`, `tun`, `veth`, …; undefined for hardware. */
+  readonly kind: string | undefined
+  readonly alias: string | undefined
+  readonly group: number
+  /** The index of the bridge it is a port of. */
+  readonly master: number | undefined
+  readonly up: boolean
+  readonly carrier: boolean
+  readonly mac: string
+}
+
+/** Letters of an interface's name that can be: IFNAMSIZ less its NUL. */
+export const NAME_MAX = 15
+
+/** The link of this name, or undefined when there is none (RTM_GETLINK). */
+export function findLink(route: Route, name: string): Link | undefined {
+  return oneLink(route, joined(linkHeader({}), nameAttribute(name)), name)
+}
+
+/** The link of this index, or undefined. */
+export function linkAt(route: Route, index: number): Link | undefined {
+  return oneLink(route, linkHeader({ index }), `interface ${index}`)
+}
+
+/** Every link of the namespace. */
+export function listLinks(route: Route): readonly Link[] {
+  const answer = route.request({ type: "GETLINK", flags: NLM_F.DUMP, body: linkHeader({}), subject: "all links" })
+  return answer.map(parseLink)
+}
+
+/**
+ * Makes a bridge without spanning tree, down, with this MAC and in this group of links. EEXIST when the name is taken.
+ * The group is a mark that it bears from birth; an alias can only be given afterwards.
+ */
+export function addBridge(route: Route, name: string, mac: string, group: number): void {
+  const body = joined(
+    linkHeader({}),
+    nameAttribute(name),
+    attribute(IFLA.ADDRESS, macBytes(mac)),
+    u32Attribute(IFLA.GROUP, group),
+    nested(IFLA.LINKINFO, textAttribute(IFLA_INFO_KIND, "bridge")),
+  )
+  route.request({ type: "NEWLINK", flags: NLM_F.CREATE | NLM_F.EXCL, body, subject: name })
+}
+
+/** Makes a pair of veth links, the first marked by its group; the second is born in the network namespace of `peerNs`. */
+export function addVeth(route: Route, name: string, group: number, peer: string, peerNs: number): void {
+  const other = joined(linkHeader({}), nameAttribute(peer), u32Attribute(IFLA.NET_NS_FD, peerNs))
+  const body = joined(
+    linkHeader({}),
+    nameAttribute(name),
+    u32Attribute(IFLA.GROUP, group),
+    nested(
+      IFLA.LINKINFO,
+      textAttribute(IFLA_INFO_KIND, "veth"),
+      nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, other)),
+    ),
+  )
+  route.request({ type: "NEWLINK", flags: NLM_F.CREATE | NLM_F.EXCL, body, subject: name })
+}
+
+/** What is to change of a link; all of it in one request. */
+export interface LinkChange {
+  readonly up?: boolean
+  /** The bridge to be a port of. */
+  readonly master?: number
+  readonly alias?: string
+  readonly mac?: string
+}
+
+/** Changes a link (RTM_SETLINK). `name` is for errors only: it is the index that counts. */
+export function changeLink(route: Route, index: number, name: string, { up, master, alias, mac }: LinkChange): void {
+  const body = joined(
+    linkHeader({ index, up }),
+    ...(alias === undefined ? [] : [textAttribute(IFLA.IFALIAS, alias)]),
+    ...(mac === undefined ? [] : [attribute(IFLA.ADDRESS, macBytes(mac))]),
+    ...(master === undefined ? [] : [u32Attribute(IFLA.MASTER, master)]),
+  )
+  route.request({ type: "SETLINK", body, subject: name })
+}
+
+/** Keeps a port of a bridge from reaching the other isolated ports of it, or no longer (IFLA_BRPORT_ISOLATED, Linux 4.18). */
+export function isolatePort(route: Route, index: number, name: string, isolated: boolean): void {
+  const flag = u8Attribute(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0)
+  const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA.PROTINFO, flag))
+  route.request({ type: "SETLINK", body, subject: name })
+}
+
+/** Removes a link by its index. One that is gone already is no error. Returns whether it was there. */
+export function deleteLink(route: Route, index: number, name: string): boolean {
+  try {
+    route.request({ type: "DELLINK", body: linkHeader({ index }), subject: name })
+    return true
+  } catch (error) {
+    if (errorCode(error) === "ENODEV") return false
+    throw error
+  }
+}
+
+/** The six bytes of `02:00:5e:10:00:01`. */
+export function macBytes(mac: string): Uint8Array {
+  if (!/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(mac)) throw new TypeError(`no MAC address: ${mac}`)
+  return Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16))
+}
+
+// --- internal ---
+
+const IFLA = {
+  ADDRESS: 1,
+  IFNAME: 3,
+  MASTER: 10,
+  PROTINFO: 12,
+  LINKINFO: 18,
+  IFALIAS: 20,
+  GROUP: 27,
+  NET_NS_FD: 28,
+  CARRIER: 33,
+} as const
+const IFLA_INFO_KIND = 1
+const IFLA_INFO_DATA = 2
+const VETH_INFO_PEER = 1
+const IFLA_BRPORT_ISOLATED = 33
+const AF_BRIDGE = 7
+const IFF_UP = 1
+
+/** `struct ifinfomsg`: u8 family, u8, u16 type, i32 index, u32 flags, u32 change. */
+const LINK_HEADER = 16
+
+function linkHeader({ index = 0, up, family = 0 }: { index?: number; up?: boolean | undefined; family?: number }) {
+  const bytes = new Uint8Array(LINK_HEADER)
+  const view = new DataView(bytes.buffer)
+  view.setUint8(0, family)
+  view.setInt32(4, index, true)
+  if (up !== undefined) {
+    view.setUint32(8, up ? IFF_UP : 0, true)
+    view.setUint32(12, IFF_UP, true)
+  }
+  return bytes
+}
+
+/** Checked here, since the kernel cuts or interprets (`tap%d`) what does not fit. */
+function nameAttribute(name: string): Uint8Array {
+  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === "." || name === "..") {
+    throw new TypeError(`no name for an interface: ${JSON.stringify(name)}`)
+  }
+  return textAttribute(IFLA.IFNAME, name)
+}
+
+function oneLink(route: Route, body: Uint8Array, subject: string): Link | undefined {
+  try {
+    return route.request({ type: "GETLINK", body, subject }).map(parseLink)[0]
+  } catch (error) {
+    if (errorCode(error) === "ENODEV") return undefined
+    throw error
+  }
+}
+
+function parseLink({ body }: Message): Link {
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+  const found = parseAttributes(body.subarray(LINK_HEADER))
+  const info = found.get(IFLA.LINKINFO)
+  return {
+    index: view.getInt32(4, true),
+    name: textOf(found.get(IFLA.IFNAME)) ?? "",
+    kind: info && textOf(parseAttributes(info).get(IFLA_INFO_KIND)),
+    alias: textOf(found.get(IFLA.IFALIAS)),
+    group: u32Of(found.get(IFLA.GROUP)) ?? 0,
+    master: u32Of(found.get(IFLA.MASTER)),
+    up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    carrier: found.get(IFLA.CARRIER)?.[0] === 1,
+    mac: Buffer.from(found.get(IFLA.ADDRESS) ?? [])
+      .toString("hex")
+      .replace(/..(?=.)/g, "$&:"),
+  }
+}

@@ -1,0 +1,146 @@
+import { errorCode } from "./errors.ts"
+import { macBytes } from "./links.ts"
+import { attribute, joined, type Message, NLM_F, parseAttributes, u32Of } from "./netlink.ts"
+import type { Route } from "./rtnetlink.ts"
+
+/** An address, or a network, as its 4 or 16 bytes. */
+export type Bytes = Uint8Array
+
+/** An address of an interface. */
+export interface InterfaceAddress {
+  readonly index: number
+  readonly address: Bytes
+  readonly prefix: number
+}
+
+/** A route of the host to a network. */
+export interface NetworkRoute {
+  readonly to: Bytes
+  readonly prefix: number
+  /** The interface it goes out of. */
+  readonly index: number | undefined
+  readonly gateway: Bytes | undefined
+}
+
+const AF_INET = 2
+const AF_INET6 = 10
+
+/** All addresses of one family of the namespace (RTM_GETADDR). */
+export function listAddresses(route: Route, family: 4 | 6 = 4): readonly InterfaceAddress[] {
+  const body = header(8, familyOf(family))
+  const answer = route.request({ type: "GETADDR", flags: NLM_F.DUMP, body, subject: "all addresses" })
+  return answer.map(({ body }) => {
+    const found = parseAttributes(body.subarray(8))
+    const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+    const address = found.get(IFA_LOCAL) ?? found.get(IFA_ADDRESS) ?? new Uint8Array(0)
+    return { index: view.getUint32(4, true), address, prefix: view.getUint8(1) }
+  })
+}
+
+/** Gives an interface an address. EEXIST when it has it. */
+export function addAddress(route: Route, index: number, name: string, address: Bytes, prefix: number): void {
+  const body = header(8, address.length === 4 ? AF_INET : AF_INET6)
+  const view = new DataView(body.buffer)
+  view.setUint8(1, prefix)
+  // An IPv6 address of ours is nobody else's: it need not wait for others to object.
+  view.setUint8(2, address.length === 4 ? 0 : IFA_F_NODAD)
+  view.setUint32(4, index, true)
+  const broadcast = address.length === 4 && prefix < 31 ? [attribute(IFA_BROADCAST, broadcastOf(address, prefix))] : []
+  const words = joined(body, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address), ...broadcast)
+  route.request({ type: "NEWADDR", flags: NLM_F.CREATE | NLM_F.EXCL, body: words, subject: name })
+}
+
+/** The routes to other networks, of every table but the kernel's own for local addresses, the default ones included. */
+export function listRoutes(route: Route): readonly NetworkRoute[] {
+  const answer = route.request({
+    type: "GETROUTE",
+    flags: NLM_F.DUMP,
+    body: header(12, AF_INET),
+    subject: "all routes",
+  })
+  return answer.flatMap((message) => parseRoute(message) ?? [])
+}
+
+/** Adds a default route through a gateway, for a namespace of our own. */
+export function addDefaultRoute(route: Route, index: number, gateway: Bytes): void {
+  const body = header(12, AF_INET)
+  body.set([0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST], 1)
+  const oif = new Uint8Array(4)
+  new DataView(oif.buffer).setUint32(0, index, true)
+  const words = joined(body, attribute(RTA_GATEWAY, gateway), attribute(RTA_OIF, oif))
+  route.request({ type: "NEWROUTE", flags: NLM_F.CREATE | NLM_F.EXCL, body: words, subject: "default route" })
+}
+
+/** Says for good which MAC an address has on an interface, so that nobody can claim it (RTM_NEWNEIGH, permanent). */
+export function setNeighbour(route: Route, index: number, address: Bytes, mac: string): void {
+  const body = joined(
+    neighbour(index, address, NUD_PERMANENT),
+    attribute(NDA_DST, address),
+    attribute(NDA_LLADDR, macBytes(mac)),
+  )
+  route.request({ type: "NEWNEIGH", flags: NLM_F.CREATE | NLM_F.REPLACE, body, subject: "neighbour" })
+}
+
+/** Forgets the MAC of an address; one that is not known is fine, and so is an interface that is gone. */
+export function deleteNeighbour(route: Route, index: number, address: Bytes): void {
+  const body = joined(neighbour(index, address, 0), attribute(NDA_DST, address))
+  try {
+    route.request({ type: "DELNEIGH", body, subject: "neighbour" })
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT" && errorCode(error) !== "ENODEV") throw error
+  }
+}
+
+// --- internal ---
+
+const IFA_ADDRESS = 1
+const IFA_LOCAL = 2
+const IFA_BROADCAST = 4
+const IFA_F_NODAD = 2
+const RTA_DST = 1
+const RTA_OIF = 4
+const RTA_GATEWAY = 5
+const RTA_TABLE = 15
+const RT_TABLE_MAIN = 254
+const RT_TABLE_LOCAL = 255
+const RTPROT_STATIC = 4
+const RTN_UNICAST = 1
+const NDA_DST = 1
+const NDA_LLADDR = 2
+const NUD_PERMANENT = 0x80
+
+function familyOf(family: 4 | 6): number {
+  return family === 4 ? AF_INET : AF_INET6
+}
+
+function header(length: number, family: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(new ArrayBuffer(length))
+  bytes[0] = family
+  return bytes
+}
+
+function broadcastOf(address: Bytes, prefix: number): Uint8Array {
+  return address.map((byte, at) => byte | (0xff >> Math.min(8, Math.max(0, prefix - at * 8))))
+}
+
+/** `struct rtmsg`: family, destination and source lengths, tos, table, protocol, scope, type; u32 flags. */
+function parseRoute({ body }: Message): NetworkRoute | undefined {
+  const found = parseAttributes(body.subarray(12))
+  const table = u32Of(found.get(RTA_TABLE)) ?? body[4]
+  if (table === RT_TABLE_LOCAL) return undefined
+  return {
+    to: found.get(RTA_DST) ?? new Uint8Array(4),
+    prefix: body[1] ?? 0,
+    index: u32Of(found.get(RTA_OIF)),
+    gateway: found.get(RTA_GATEWAY),
+  }
+}
+
+/** `struct ndmsg`: u8 family, 3 bytes, i32 interface, u16 state, u8 flags, u8 type. */
+function neighbour(index: number, address: Bytes, state: number): Uint8Array {
+  const body = header(12, address.length === 4 ? AF_INET : AF_INET6)
+  const view = new DataView(body.buffer)
+  view.setInt32(4, index, true)
+  view.setUint16(8, state, true)
+  return body
+}

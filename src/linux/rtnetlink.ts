@@ -1,0 +1,101 @@
+import { SyscallError } from "./errors.ts"
+import { fixed } from "./guards.ts"
+import { afterCall, beforeCall } from "./interpose.ts"
+import { checked, libc, retried } from "./libc.ts"
+import { type Message, NLM_F, NLMSG, packMessage, parseEnd, parseMessages } from "./netlink.ts"
+
+/** The messages of rtnetlink(7) that this program sends, by number. */
+export const RTM = {
+  NEWLINK: 16,
+  DELLINK: 17,
+  GETLINK: 18,
+  SETLINK: 19,
+  NEWADDR: 20,
+  GETADDR: 22,
+  NEWROUTE: 24,
+  GETROUTE: 26,
+  NEWNEIGH: 28,
+  DELNEIGH: 29,
+  GETNEIGH: 30,
+} as const
+
+/** One request to the kernel's routing layer; `subject` is what it is about, for errors. */
+export interface Request {
+  readonly type: keyof typeof RTM
+  /** Besides REQUEST and ACK. */
+  readonly flags?: number
+  readonly body: Uint8Array
+  readonly subject?: string | undefined
+}
+
+/** A connection to the routing layer of the network namespace it was opened in. */
+export interface Route {
+  /** Sends one request and waits for its whole answer. Throws a system error named after the request. */
+  request(request: Request): readonly Message[]
+}
+
+/** Runs `use` with a connection to this thread's network namespace (netlink(7), NETLINK_ROUTE). */
+export function withRoute<T>(use: (route: Route) => T): T {
+  const fd = checked("socket", () => libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "netlink")
+  try {
+    // The kernel's own words with an error (Linux 4.12), without the request sent back (4.3).
+    for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK]) setFlag(fd, option)
+    let sequence = 0
+    return use({ request: (request) => ask(fd, request, ++sequence) })
+  } finally {
+    libc.close(fd)
+  }
+}
+
+// --- internal ---
+
+const AF_NETLINK = 16
+const SOCK_RAW = 3
+const SOCK_CLOEXEC = 0o2000000
+const NETLINK_ROUTE = 0
+const SOL_NETLINK = 270
+const NETLINK_CAP_ACK = 10
+const NETLINK_EXT_ACK = 11
+
+/** More than the kernel puts into one answer. */
+const BUFFER = fixed(128 * 1024)
+
+/** A list that changed while it was read is read again; one that always does is no longer waited for. */
+const TRIES = 20
+
+function setFlag(fd: number, option: number): void {
+  const one = new Uint32Array(fixed(4).buffer)
+  one[0] = 1
+  checked("setsockopt", () => libc.setsockopt(fd, SOL_NETLINK, option, one, 4), "netlink")
+}
+
+function ask(fd: number, request: Request, sequence: number): readonly Message[] {
+  for (let left = TRIES; ; left--) {
+    const answer = askOnce(fd, request, sequence)
+    if (left === 0 || !answer.some(({ flags }) => (flags & NLM_F.DUMP_INTR) !== 0)) return answer
+  }
+}
+
+function askOnce(fd: number, { type, flags = 0, body, subject }: Request, sequence: number): readonly Message[] {
+  const name = `RTM_${type}`
+  const injected = beforeCall(name, subject)
+  if (injected !== 0) throw new SyscallError(name, injected, String(libc.strerror(injected)), subject)
+  const bytes = packMessage({ type: RTM[type], flags: NLM_F.REQUEST | NLM_F.ACK | flags, sequence, body })
+  retried("send", () => libc.send(fd, bytes, bytes.length, 0), subject)
+  const answer: Message[] = []
+  for (;;) {
+    const length = retried("read", () => libc.read(fd, BUFFER, BUFFER.length), subject)
+    // Copied: the next read writes over it.
+    for (const message of parseMessages(BUFFER.slice(0, length))) {
+      if (message.sequence !== sequence) continue
+      if (message.type !== NLMSG.ERROR && message.type !== NLMSG.DONE) {
+        answer.push(message)
+        continue
+      }
+      const { errno, words } = parseEnd(message)
+      afterCall(name, subject)
+      if (errno !== 0) throw new SyscallError(name, errno, words ?? String(libc.strerror(errno)), subject)
+      return answer
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import * as v from "valibot"
+import { Failure } from "../terms/failure.ts"
+
+/** nft answers in milliseconds; one that does not in this time, also in milliseconds, is stuck. */
+const LIMIT = 20_000
+
+/** Applies a script as one transaction (`nft -f -`): all of it or nothing. Throws a failure with nft's own words. */
+export function applyRules(script: string): void {
+  run(["-f", "-"], script)
+}
+
+/** Whether a table is there. */
+export function hasTable(family: "inet" | "bridge", name: string): boolean {
+  const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
+  return listed.nftables.some(({ table }) => table?.family === family && table.name === name)
+}
+
+/** The names of banger's tables on this host, whoever's. */
+export function listOwnTables(): readonly string[] {
+  const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
+  const names = listed.nftables.map(({ table }) => table?.name ?? "")
+  return [...new Set(names.filter((name) => /^banger(?:_[0-9a-f]{8})?$/.test(name)))]
+}
+
+/** A table's rules as nft prints them. */
+export function listTable(family: string, name: string): string {
+  return run(["list", "table", family, name], "")
+}
+
+/** The packets that each named counter of an inet table has seen. */
+export function counters(table: string): Readonly<Record<string, number>> {
+  const listed = v.parse(countersSchema, JSON.parse(run(["-j", "list", "counters", "table", "inet", table], "")))
+  return Object.fromEntries(
+    listed.nftables.flatMap(({ counter }) => (counter ? [[counter.name, counter.packets]] : [])),
+  )
+}
+
+/** A chain that the kernel itself calls. */
+export interface BaseChain {
+  readonly family: string
+  readonly table: string
+  readonly name: string
+  readonly hook: string
+  readonly policy: string
+}
+
+/** The base chains of every table. */
+export function listBaseChains(): readonly BaseChain[] {
+  const listed = v.parse(chainsSchema, JSON.parse(run(["-j", "list", "chains"], "")))
+  return listed.nftables.flatMap(({ chain }) =>
+    chain?.hook === undefined ? [] : [{ ...chain, hook: chain.hook, policy: chain.policy ?? "accept" }],
+  )
+}
+
+/** Whether this host has nft. */
+export function hasNft(): boolean {
+  return findNft() !== null
+}
+
+/** Where nft is. Throws a failure that names its package. */
+export function nftProgram(): string {
+  const found = findNft()
+  if (found !== null) return found
+  const hint =
+    "install the package nftables (Debian, Ubuntu, Fedora, Alpine and Arch call it so); it works beside iptables. " +
+    "Or a network without rules: network: { nat: false, isolate: false }"
+  throw new Failure("nft is not installed: a network with NAT, ports or isolation needs it", { hint })
+}
+
+// --- internal ---
+
+function findNft(): string | null {
+  return Bun.which("nft", { PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin` })
+}
+
+const text = v.string()
+const tablesSchema = v.object({
+  nftables: v.array(v.object({ table: v.optional(v.object({ family: text, name: text })) })),
+})
+const chainsSchema = v.object({
+  nftables: v.array(
+    v.object({
+      chain: v.optional(
+        v.object({ family: text, table: text, name: text, hook: v.optional(text), policy: v.optional(text) }),
+      ),
+    }),
+  ),
+})
+
+const countersSchema = v.object({
+  nftables: v.array(v.object({ counter: v.optional(v.object({ name: text, packets: v.number() })) })),
+})
+
+function run(words: readonly string[], input: string): string {
+  const { exitCode, stdout, stderr } = Bun.spawnSync([nftProgram(), ...words], {
+    stdin: Buffer.from(input),
+    timeout: LIMIT,
+    cwd: "/",
+    env: {},
+  })
+  if (exitCode === 0) return stdout.toString()
+  const said = stderr.toString().trim().split("\n").slice(0, 3).join("; ")
+  const unable = /not supported|No such file|Operation not permitted/.test(said)
+  const hint = unable
+    ? "the kernel needs nf_tables with the families inet and bridge (modprobe nf_tables), and banger root"
+    : undefined
+  throw new Failure(`nft ${words.join(" ")}: ${said || "it was stopped: it did not answer"}`, { hint })
+}
