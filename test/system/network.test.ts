@@ -8,6 +8,7 @@ import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh }
 let outside: Outside
 beforeAll(async () => {
   outside = await makeOutside()
+  await echoServer()
 })
 afterAll(() => outside.close())
 beforeEach(beHost)
@@ -33,7 +34,6 @@ async function echoServer(): Promise<void> {
 }
 
 test("a guest has an address, a way out by NAT, and ways in by its ports; all of it goes with it", async () => {
-  await echoServer()
   const network = { ports: ["8080:80", "127.0.0.1:8081:80/tcp"], forward: true, dns: ["192.0.2.2"] }
   const script = `${web}; cat /etc/resolv.conf; wget -q -O - http://192.0.2.2/; echo; echo guest-is-up; sleep 600`
   const run = startGuest(place, script, { network })
@@ -105,7 +105,6 @@ test("isolated guests reach no other, also not by the host; open ones reach each
 })
 
 test("in a namespace of its own a guest has the same network, and its VMM sees nothing but that", async () => {
-  await echoServer()
   const network = { netns: true, ports: ["8080:80"], forward: true, ipv6: true }
   const run = startGuest(
     place,
