@@ -1,0 +1,93 @@
+import { renameFile } from "../state/atomic.ts"
+import type { VmLayout } from "../state/places.ts"
+import { reason } from "../terms/failure.ts"
+import { type Follower, follow } from "../vmm/console.ts"
+import type { Chosen } from "./chooseVmm.ts"
+import { claim } from "./claim.ts"
+import type { Confining } from "./confinement.ts"
+import { forgetOldest } from "./history.ts"
+import { VMM_LOG_LIMIT } from "./machine.ts"
+import { prefixed, type Report } from "./report.ts"
+import type { HookRunner } from "./runHooks.ts"
+import type { RunRequest } from "./runRequest.ts"
+import { layoutFor, type Session, type State } from "./session.ts"
+import { type Outcome, supervise } from "./supervise.ts"
+import { connectTerminal } from "./terminal.ts"
+
+/** Everything that is known before there is a VM. */
+export interface ReadyBoot {
+  readonly request: RunRequest
+  readonly runner: Omit<HookRunner, "session">
+  readonly chosen: Chosen
+  readonly confined: Confining
+}
+
+/** One boot of a run that may have several. */
+export interface Attempt {
+  /** Where this process's messages go, when it has no terminal. */
+  readonly log: { path: string | undefined }
+  readonly first: boolean
+  /** Whether the VM came to run. */
+  readonly booted: { was: boolean }
+}
+
+/** Boots one VM of a run and watches over it to its end. The caller lets go of its lock. */
+export async function bootVm(
+  { request, runner, chosen: { vmm, program }, confined }: ReadyBoot,
+  state: State,
+  { log, first, booted }: Attempt,
+): Promise<{ session: Session; outcome: Outcome | "left" }> {
+  const { prepared, interrupts, watchdog } = runner
+  const { id } = layoutFor(prepared.spec.name)
+  const session = await claim(state, request, prepared, vmm.name, id)
+  const { name } = prepared.spec
+  const { layout } = session
+  const { dir } = layout
+  const own = log.path === undefined ? undefined : takeLog(log.path, layout, request.report)
+  if (own !== undefined) log.path = layout.supervisorLog
+  const toTerminal = request.onConsole !== undefined
+  watchdog.protect({ id, name, dir, json: request.supervisor === "foreground" && !toTerminal })
+  let pid: number | undefined
+  const outcome = await supervise({
+    ...runner,
+    session,
+    vmm,
+    program,
+    confining: confined,
+    report: prefixed(request.report, name),
+    args: request.args,
+    keepOnFailure: request.keepOnFailure,
+    restore: request.restore,
+    onConsole: request.onConsole ?? ((chunk) => chunk.length),
+    leave: request.supervisor === "none",
+    onRunning: (running) => {
+      pid = running
+      return toTerminal ? connectTerminal(layout.consoleInput, () => interrupts.press("SIGINT")) : () => {}
+    },
+    onBooted: () => {
+      booted.was = true
+      if (first) request.onBooted({ id, name, vmm: vmm.name, pid, dir })
+    },
+  })
+  own?.close()
+  try {
+    forgetOldest(state, id)
+  } catch (error) {
+    // The run itself is over and done; the next one tries again.
+    request.report.warn(`old VMs could not be forgotten: ${reason(error)}`)
+  }
+  return { session, outcome }
+}
+
+// --- internal ---
+
+/** What this process says goes to the VM that it watches, and is kept below a limit. */
+function takeLog(path: string, { supervisorLog }: VmLayout, report: Report): Follower {
+  renameFile(path, supervisorLog)
+  return follow(
+    supervisorLog,
+    VMM_LOG_LIMIT,
+    (chunk) => chunk.length,
+    (what) => report.warn(`${supervisorLog}: ${what}`),
+  )
+}
