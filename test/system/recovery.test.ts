@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite"
 import { beforeAll, expect, test } from "bun:test"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { banger, until } from "./banger.ts"
+import { banger, start, until } from "./banger.ts"
 import { buildDoubles, type Doubles } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 import { listed, noted, runDouble, sql } from "./vms.ts"
@@ -229,4 +229,15 @@ test("a plugin of the user who asked by sudo runs its hooks later only if nothin
     expect(ran()).toBe(runs)
     if (change) expect(stderr).toContain("is not as it was when the VM was booted")
   }
+})
+
+test("ps starts no other program, however many VMs there are", async () => {
+  const { id } = await unsupervised()
+  const log = join(place.dir, "execs")
+  const through = ["strace", "-f", "-o", log, "-e", "trace=execve"]
+  const { stdout, exit } = await start(place, ["ps", "--json"], {}, { through }).ended
+  expect(JSON.parse(stdout)).toMatchObject([{ id, truth: "alive" }])
+  expect(exit).toBe(0)
+  expect(readFileSync(log, "utf8").match(/execve\(/g)).toHaveLength(1)
+  expect((await banger(place, ["kill", id])).exit).toBe(0)
 })
