@@ -1,11 +1,12 @@
 import { jailRoot } from "../jail/base.ts"
 import { close } from "../linux/files.ts"
+import { identifyProven } from "../process/identity.ts"
 import { killProcess } from "../process/kill.ts"
 import type { Resource } from "../state/handles.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { type Recalled, recall, setAside } from "../state/recall.ts"
 import { findById, getRecord, noteRestart, type VmRecord } from "../state/records.ts"
-import { isFinal } from "../state/vmState.ts"
+import { isFinal, type VmState } from "../state/vmState.ts"
 import { Failure, joined } from "../terms/failure.ts"
 import { firecracker } from "../vmm/firecracker.ts"
 import { qemu } from "../vmm/qemu.ts"
@@ -19,7 +20,7 @@ import { recallPrepared, requestOf } from "./recallPrepared.ts"
 import { releaseAll } from "./release.ts"
 import { removeDirectory } from "./removeDirectory.ts"
 import type { Report } from "./report.ts"
-import { resumeSession, type State } from "./session.ts"
+import { resumeSession, type Session, type State } from "./session.ts"
 import type { StopRequest } from "./stopRequest.ts"
 import { type Care, type Outcome, surroundings } from "./supervise.ts"
 import type { Tools } from "./tools.ts"
@@ -68,12 +69,13 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
   const recalled = recall(record, layout.handles)
   for (const trouble of recalled.troubles) tools.report.warn(`${record.name}: ${trouble}`)
   if (isFinal(record.state)) return releaseRest(state, held, recalled, tools.report)
-  const truth = truthOfVm(record, layout, recalled.journal)
-  if (truth.is === "cannot tell") throw undecided(record, truth)
+  const found = truthOfVm(record, layout, recalled.journal)
+  if (found.is === "cannot tell") throw undecided(record, found)
   setAside(layout.handles)
   const session = resumeSession(state, layout, lock, record.state, recalled)
   // Before anything is done it is known that what is done can be written down.
   session.journal.mend()
+  const truth = identified(session, found)
   if (truth.is === "alive" && record.state === "running" && wish === "recover") {
     close(truth.pidfd)
     return "alive"
@@ -92,7 +94,7 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
     onBooted: typeof wish === "object" && "watch" in wish ? wish.watch.onBooted : () => {},
   }
   // What fails here leaves a VM that runs as it is.
-  live.machine = await machineOf(care, truth, recalled)
+  live.machine = await machineOf(care, truth)
   live.machine?.gone.then(() => {
     live.gone = true
   })
@@ -105,14 +107,26 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
 
 type Known = Exclude<VmTruth, { is: "cannot tell" }>
 
+/** Where only a generation before that is left, the identity of a VMM that came to run is written down again. */
+function identified({ state, journal }: Session, truth: Known): Known {
+  if (truth.is === "dead" || truth.identity !== null || !hasRun(state)) return truth
+  const identity = identifyProven(truth.pid, truth.pidfd)
+  journal.refine({ kind: "process", identity })
+  return { ...truth, identity }
+}
+
+function hasRun(state: VmState): boolean {
+  return state === "running" || state === "stopping"
+}
+
 /** The VM as it runs, if it came to do so before its supervisor was ended. */
-async function machineOf(care: Care, truth: Known, { journal }: Recalled): Promise<Machine | undefined> {
-  const { state, layout } = care.session
-  if (truth.is === "dead" || truth.identity === null || (state !== "running" && state !== "stopping")) return undefined
+async function machineOf(care: Care, truth: Known): Promise<Machine | undefined> {
+  const { state, layout, journal } = care.session
+  if (truth.is === "dead" || truth.identity === null || !hasRun(state)) return undefined
   const { pidfd, identity } = truth
   const consoleLimit = care.prepared.spec.console.limit
   const machine = await adoptMachine({
-    ...{ vmm: care.vmm, layout, resources: journal, identity, pidfd, consoleLimit, report: care.report },
+    ...{ vmm: care.vmm, layout, resources: journal.resources, identity, pidfd, consoleLimit, report: care.report },
   })
   care.watchdog.noteEnd("started")
   return machine
@@ -126,7 +140,7 @@ async function settle(care: Care, live: Live, truth: Known): Promise<Failure | u
     close(truth.pidfd)
   }
   live.gone = true
-  if (session.state !== "running" && session.state !== "stopping") {
+  if (!hasRun(session.state)) {
     const why = `banger was ended while it started the VM (${session.state})`
     live.lost = neverStarted(why)
     return new Failure(why)

@@ -4,7 +4,7 @@ import { close, inodeOf, statPath, withDescriptor } from "../linux/files.ts"
 import { pidfdExited, pidfdInode, pidfdOpen } from "../linux/pidfd.ts"
 import { bootId } from "../state/bootId.ts"
 import type { ProcessIdentity } from "../state/handles.ts"
-import { reason } from "../terms/failure.ts"
+import { Failure, reason } from "../terms/failure.ts"
 import { ownNamespace, parseStartTime, readProcess } from "./procfs.ts"
 
 /** What to do about a VM of another namespace. */
@@ -24,18 +24,19 @@ export type Truth =
 export function identifyChild(pid: number, pidfd: number, becomes?: { uid: number; root: string }): ProcessIdentity {
   const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
   if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
-  const own = { uid: process.geteuid?.() ?? 0, root: inodeOf(statPath("/")) }
-  const unique = pidfdInode(pidfd)
-  const known = {
-    pid,
-    startTime,
-    ...(unique && { pidfd: unique }),
-    ...own,
-    bootId: bootId(),
-    ...(becomes === undefined ? {} : { becomes }),
-  }
-  const [pidNamespace, timeNamespace] = [ownNamespace("pid"), ownNamespace("time")]
-  return { ...known, ...(pidNamespace && { pidNamespace }), ...(timeNamespace && { timeNamespace }) }
+  const facts = { pid, startTime, uid: process.geteuid?.() ?? 0, root: inodeOf(statPath("/")) }
+  return { ...identityOf(facts, pidfd), ...(becomes === undefined ? {} : { becomes }) }
+}
+
+/**
+ * The identity of a process that is proven to be a VM's in another way, and whose pidfd we have. Throws when it has ended
+ * or /proc does not tell.
+ */
+export function identifyProven(pid: number, pidfd: number): ProcessIdentity {
+  const { startTime, uid, root } = readProcess(pid)
+  if (pidfdExited(pidfd)) throw new Failure(`process ${pid} has just ended`, { hint: "try again" })
+  if (startTime === undefined || uid === undefined) throw new Failure(`/proc/${pid} cannot be read`)
+  return identityOf({ pid, startTime, uid, root }, pidfd)
 }
 
 /** The identity of this process. */
@@ -83,6 +84,16 @@ export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity)
 }
 
 // --- internal ---
+
+function identityOf(
+  facts: Pick<ProcessIdentity, "pid" | "startTime" | "uid" | "root">,
+  pidfd: number,
+): ProcessIdentity {
+  const unique = pidfdInode(pidfd)
+  const known = { ...facts, ...(unique && { pidfd: unique }), bootId: bootId() }
+  const [pidNamespace, timeNamespace] = [ownNamespace("pid"), ownNamespace("time")]
+  return { ...known, ...(pidNamespace && { pidNamespace }), ...(timeNamespace && { timeNamespace }) }
+}
 
 /** A process on its way out is given this long, in milliseconds. */
 const ENDING = 200

@@ -230,3 +230,28 @@ test("a plugin of the user who asked by sudo runs its hooks later only if nothin
     if (change) expect(stderr).toContain("is not as it was when the VM was booted")
   }
 })
+
+test("with only a generation left from before its process was known, a VM that runs is taken over, not killed", async () => {
+  const { id, pid } = await unsupervised()
+  const before = JSON.parse(readFileSync(`${handlesOf(id)}.prev`, "utf8")).journal
+  expect(before).toContainEqual(expect.objectContaining({ kind: "process", identity: null }))
+  writeFileSync(handlesOf(id), "{")
+  sql(place, "update vms set handles = '{'")
+  const { stdout, exit } = await banger(place, ["supervise", "--detach", id])
+  expect({ stdout, exit }).toEqual({ stdout: "double\n", exit: 0 })
+  expect(await listed(place)).toMatchObject([{ id, pid, truth: "alive", state: "running" }])
+  expect(JSON.parse(readFileSync(handlesOf(id), "utf8")).journal).toContainEqual(
+    expect.objectContaining({ kind: "process", identity: expect.objectContaining({ pid }) }),
+  )
+  expect((await banger(place, ["stop", id])).exit).toBe(0)
+})
+
+test("a VM whose logs somebody removed is stopped all the same, and its jail is not left busy", async () => {
+  const { id } = await unsupervised()
+  for (const log of ["console.log", "vmm.log", "firecracker.log"])
+    rmSync(join(place.state, "vms", id, log), { force: true })
+  const { stderr, exit } = await banger(place, ["stop", id])
+  expect(stderr).toContain("console.log was removed")
+  expect(stderr).not.toContain("was in use")
+  expect(exit).toBe(0)
+})
