@@ -55,6 +55,7 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
     for (const follower of followers) {
       follower.drain()
       follower.settle()
+      follower.close()
     }
   })
   return { child, control, gone, showRest: async () => true }
