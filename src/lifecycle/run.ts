@@ -180,17 +180,22 @@ async function bootAgain(
   const policy = restartPolicy(runner.prepared.spec.restart)
   const log = { path: request.log }
   try {
-    for (let first = true; ; first = false) {
+    let ended: Session | undefined
+    for (;;) {
       const booted = { was: false }
-      const { session, outcome } = await boot(request, runner, chosen, confined, state, log, first, booted)
+      const first = ended === undefined
+      const { session, outcome } = await boot(request, runner, chosen, confined, state, log, ended, booted)
       if (outcome === "left") return outcome
       const wait = booted.was || !first ? policy.next(outcome) : undefined
       const again =
         wait !== undefined &&
         !runner.interrupts.stop.aborted &&
         (await backOff(request, runner, session, outcome, wait))
-      session.release()
-      if (!again) return resultOf(session, runner, outcome)
+      if (again) ended = session
+      else {
+        session.release()
+        return resultOf(session, runner, outcome)
+      }
     }
   } finally {
     state.db.close()
@@ -224,8 +229,9 @@ async function backOff(
   interrupts.stop.addEventListener("abort", () => resolve(), { once: true })
   await promise
   clearTimeout(timer)
+  if (!interrupts.stop.aborted) return true
   noteRestart(db, id, null)
-  return !interrupts.stop.aborted
+  return false
 }
 
 async function boot(
@@ -235,12 +241,12 @@ async function boot(
   confined: Confining,
   state: State,
   log: { path: string | undefined },
-  first: boolean,
+  ended: Session | undefined,
   booted: { was: boolean },
 ): Promise<{ session: Session; outcome: Outcome | "left" }> {
   const { prepared, interrupts, watchdog } = runner
   const { id } = layoutFor(prepared.spec.name)
-  const session = await claim(state, request, prepared, vmm.name, id)
+  const session = await claim(state, request, prepared, vmm.name, id).finally(() => letGo(ended))
   const { name } = prepared.spec
   const { layout } = session
   const { dir } = layout
@@ -267,7 +273,7 @@ async function boot(
     },
     onBooted: () => {
       booted.was = true
-      if (first) request.onBooted({ id, name, vmm: vmm.name, pid, dir })
+      if (ended === undefined) request.onBooted({ id, name, vmm: vmm.name, pid, dir })
     },
   })
   own?.close()
@@ -280,9 +286,22 @@ async function boot(
   return { session, outcome }
 }
 
+/** The VM before this one: until there is a record of this one, who stops it must find that it is to be booted again. */
+function letGo(ended: Session | undefined): void {
+  if (ended === undefined) return
+  noteRestart(ended.db, ended.id, null)
+  ended.release()
+}
+
 /** What this process says goes to the VM that it watches, and is kept below a limit. */
-function takeLog(path: string, { supervisorLog }: VmLayout, report: Report): Follower {
-  renameFile(path, supervisorLog)
+function takeLog(path: string, { supervisorLog }: VmLayout, report: Report): Follower | undefined {
+  try {
+    renameFile(path, supervisorLog)
+  } catch (error) {
+    // Somebody has removed the VM before this one, and it with that: this VM is run all the same.
+    report.warn(`what its supervisor says is lost: ${reason(error)}`)
+    return undefined
+  }
   return follow(
     supervisorLog,
     VMM_LOG_LIMIT,
