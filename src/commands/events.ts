@@ -14,10 +14,13 @@ const command: Command = {
     const state = openState()
     const events = eventsOf(state, text(values, "vm"))
     state.db.close()
-    for (const line of events.past) output.print(line)
+    for (const line of events.past) if (!output.print(line)) return EXIT.ok
     if (values.follow !== true) return EXIT.ok
-    events.follow((line) => output.print(line))
-    return untilInterrupted()
+    return untilInterrupted((enough) =>
+      events.follow((line) => {
+        if (!output.print(line)) enough()
+      }),
+    )
   },
 }
 export default command

@@ -75,15 +75,16 @@ function tellTroubles(vms: readonly Listed[], { log }: Output): void {
 }
 
 /** On a terminal the list takes the place of the one before. */
-function watch(show: () => string, output: Output): Promise<never> {
+function watch(show: () => string, output: Output): Promise<number> {
   let last: string | undefined
-  const look = () => {
-    const text = show()
-    if (text === last) return
-    last = text
-    output.print(process.stdout.isTTY ? `\x1b[H\x1b[2J${text}` : text)
-  }
-  look()
-  setInterval(look, CADENCE)
-  return untilInterrupted()
+  return untilInterrupted((enough) => {
+    const look = () => {
+      const text = show()
+      if (text === last) return
+      last = text
+      if (!output.print(process.stdout.isTTY ? `\x1b[H\x1b[2J${text}` : text)) enough()
+    }
+    setInterval(look, CADENCE)
+    look()
+  })
 }
