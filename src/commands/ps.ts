@@ -21,12 +21,12 @@ const command: Command = {
     const state = openState()
     const show = () => render(listVms(state, values.all === true), values.json === true)
     try {
-      if (values.reconcile === true) await reconcile(state, output)
+      const finished = values.reconcile !== true || (await reconcile(state, output))
       if (values.watch !== true) {
         const vms = listVms(state, values.all === true)
         print(render(vms, values.json === true), output)
         tellTroubles(vms, output)
-        return vms.some(({ truth }) => truth === "cannot tell") ? EXIT.failed : EXIT.ok
+        return finished && !vms.some(({ truth }) => truth === "cannot tell") ? EXIT.ok : EXIT.failed
       }
       return await watch(show, output)
     } finally {
@@ -38,12 +38,13 @@ export default command
 
 // --- internal ---
 
-/** Loaded only when it is wanted: a list should take no longer than it must. */
-async function reconcile(state: State, { log }: Output): Promise<void> {
+/** Loaded only when it is wanted: a list should take no longer than it must. Tells whether all could be finished. */
+async function reconcile(state: State, { log }: Output): Promise<boolean> {
   const { recoverAll } = await import("../lifecycle/recover.ts")
-  for (const { is, name, id, why, hint } of await recoverAll(state, log))
-    if (is === "failed")
-      log.error(`${name} (${id}) could not be finished: ${why}${hint === undefined ? "" : `\n${hint}`}`)
+  const failed = (await recoverAll(state, log)).filter(({ is }) => is === "failed")
+  for (const { name, id, why, hint } of failed)
+    log.error(`${name} (${id}) could not be finished: ${why}${hint === undefined ? "" : `\n${hint}`}`)
+  return failed.length === 0
 }
 
 function render(vms: readonly Listed[], json: boolean): string {

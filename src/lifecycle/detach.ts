@@ -57,6 +57,7 @@ export async function detach(
   } finally {
     stopWatching()
     lines.take().forEach(say)
+    lines.close()
     for (const name of FORWARDED) process.off(name, forward)
     removeLog(log.path)
   }

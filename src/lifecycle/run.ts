@@ -330,7 +330,7 @@ async function claim(state: State, request: RunRequest, prepared: Prepared, vmm:
   } catch (error) {
     if (!(error instanceof NameTaken)) throw error
     const { finishNamed } = await import("./recover.ts")
-    if (!(await finishNamed(state, prepared.spec.name, request.report))) throw error
+    await finishNamed(state, prepared.spec.name, request.report)
     return createSession(prepared, vmm, id, state, asked)
   }
 }

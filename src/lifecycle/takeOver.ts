@@ -2,6 +2,7 @@ import { jailRoot } from "../jail/base.ts"
 import { close } from "../linux/files.ts"
 import { identifyProven } from "../process/identity.ts"
 import { killProcess } from "../process/kill.ts"
+import { exclusively } from "../state/database.ts"
 import type { Resource } from "../state/handles.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { type Recalled, recall, setAside } from "../state/recall.ts"
@@ -45,7 +46,8 @@ export type Taken = "alive" | "final" | Outcome
 export function hold(state: State, id: string, doing: "supervise" | "finish"): Held | "gone" | undefined {
   const layout = vmLayout(state.where, id)
   if (findById(state.db, id) === undefined) return "gone"
-  const lock = lockVm(layout, doing)
+  // A VM that is being made has its record a moment before its lock: nobody must come between the two.
+  const lock = exclusively(state.where.state, () => lockVm(layout, doing))
   if (lock === undefined) return undefined
   try {
     return { record: getRecord(state.db, id), layout, lock }

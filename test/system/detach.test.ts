@@ -56,6 +56,13 @@ test("SIGHUP to a detached supervisor ends nothing", async () => {
   process.kill(vm?.supervisor ?? 0, "SIGHUP")
   // The next signal is heard after that one.
   expect(await listed(place)).toMatchObject([{ state: "running", supervisor: vm?.supervisor }])
+  // Nor to one that took it over.
+  process.kill(vm?.supervisor ?? 0, "SIGKILL")
+  await until(() => !alive(vm?.supervisor ?? 0))
+  expect((await banger(place, ["supervise", "--detach", "double"])).exit).toBe(0)
+  const [again] = await listed(place)
+  process.kill(again?.supervisor ?? 0, "SIGHUP")
+  expect(await listed(place)).toMatchObject([{ state: "running", supervisor: again?.supervisor }])
   expect((await banger(place, ["kill", "double"])).exit).toBe(0)
   expect(noted(place, "ended")).toHaveLength(1)
 })

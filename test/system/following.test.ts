@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "bun:test"
-import { closeSync, constants, mkdtempSync, openSync, readSync, writeSync } from "node:fs"
+import { closeSync, constants, mkdtempSync, openSync, readdirSync, readlinkSync, readSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start, until } from "./banger.ts"
 import { buildDoubles, type Doubles } from "./doubles.ts"
@@ -77,3 +77,28 @@ test("attach shows a reader that is slow all that the guest says", async () => {
   expect((await banger(place, ["kill", "double"])).exit).toBe(0)
   expect((await attached.ended).stderr).toContain("double has ended")
 })
+
+test("events -f keeps nothing open of VMs that were removed", async () => {
+  const events = start(place, ["events", "--follow"])
+  const names = ["one", "two", "three"]
+  for (const name of names) await runDouble(place, doubles, ["--supervise=none"], "PRINT[up]", { name })
+  for (const { id } of await listed(place)) await events.shows(`${id}","time"`)
+  const opened = () =>
+    readdirSync(`/proc/${events.pid}/fd`).filter((fd) =>
+      linkOf(`/proc/${events.pid}/fd/${fd}`).includes("events.jsonl"),
+    )
+  expect(opened()).toHaveLength(3)
+  expect((await banger(place, ["rm", "-f", ...names])).exit).toBe(0)
+  await until(() => opened().length === 0)
+  events.signal("SIGTERM")
+  await events.ended
+})
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    // It was closed meanwhile.
+    return ""
+  }
+}
