@@ -1,5 +1,5 @@
 import { eventsOf } from "../lifecycle/events.ts"
-import { openState } from "../lifecycle/session.ts"
+import { openStateToLook } from "../lifecycle/session.ts"
 import { EXIT } from "../terms/failure.ts"
 import { type Command, text } from "./command.ts"
 import { untilInterrupted } from "./untilInterrupted.ts"
@@ -11,7 +11,7 @@ const command: Command = {
     follow: { type: "boolean", alias: "f", description: "Go on with what happens, until interrupted" },
   },
   async run({ values, output }) {
-    const state = openState()
+    const state = openStateToLook(output.log.warn)
     const events = eventsOf(state, text(values, "vm"))
     state.db.close()
     for (const line of events.past) if (!output.print(line)) return EXIT.ok

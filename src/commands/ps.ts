@@ -1,5 +1,5 @@
 import { type Listed, listVms, stateWords } from "../lifecycle/list.ts"
-import { openState, type State } from "../lifecycle/session.ts"
+import { openState, openStateToLook, type State } from "../lifecycle/session.ts"
 import { EXIT } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import type { Command, Output } from "./command.ts"
@@ -18,7 +18,7 @@ const command: Command = {
     reconcile: { type: "boolean", description: "First finish VMs that are dead and whose banger is gone" },
   },
   async run({ values, output }) {
-    const state = openState()
+    const state = values.reconcile === true ? openState() : openStateToLook(output.log.warn)
     const show = () => render(listVms(state, values.all === true), values.json === true)
     try {
       const finished = values.reconcile !== true || (await reconcile(state, output))

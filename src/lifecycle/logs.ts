@@ -6,7 +6,7 @@ import { keptFrom } from "../vmm/console.ts"
 import { awaitChange } from "./awaitChange.ts"
 import { followConsole } from "./followConsole.ts"
 import { refuseIfOwn } from "./ownVm.ts"
-import { openState } from "./session.ts"
+import { openState, openStateToLook } from "./session.ts"
 
 const CHUNK = 64 * 1024
 
@@ -14,8 +14,8 @@ const CHUNK = 64 * 1024
 export type Which = "console" | "vmm" | "events" | "supervisor"
 
 /** What a VM wrote, oldest first, in chunks. Throws a failure when there is no such VM. */
-export function* consoleOf(reference: string, which: Which): Generator<Uint8Array> {
-  const { db, where } = openState()
+export function* consoleOf(reference: string, which: Which, warn: (text: string) => void): Generator<Uint8Array> {
+  const { db, where } = openStateToLook(warn)
   const layout = vmLayout(where, findRecord(db, reference).id)
   db.close()
   yield* chunksOf(pathOf(layout, which))

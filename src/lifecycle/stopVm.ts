@@ -1,4 +1,5 @@
 import { close } from "../linux/files.ts"
+import { isStopped } from "../process/procfs.ts"
 import type { Resource } from "../state/handles.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { recall } from "../state/recall.ts"
@@ -44,6 +45,11 @@ export async function stopKnown(
   let wanted = request
   let impatientAt = Number.POSITIVE_INFINITY
   const patience = patienceWith(layout)
+  let warned = false
+  const warnOnce = (text: string) => {
+    if (!warned) tools.report.warn(text)
+    warned = true
+  }
   while (!tools.interrupts.stop.aborted) {
     const record = findById(state.db, id)
     // Another banger has removed it meanwhile.
@@ -52,6 +58,7 @@ export async function stopKnown(
     if (typeof holder === "object") {
       const { pid, doing } = holder
       refuseOwn(holder, record)
+      if (isStopped(pid)) warnOnce(`its supervisor (process ${pid}) is stopped; to let it go on: kill -CONT ${pid}`)
       if (performance.now() >= impatientAt) {
         wanted = { action: "kill" }
         impatientAt = Number.POSITIVE_INFINITY

@@ -1,4 +1,5 @@
 import { Database } from "bun:sqlite"
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { chmodDescriptor } from "../linux/access.ts"
 import { O, O_NOFOLLOW } from "../linux/constants.ts"
@@ -54,6 +55,24 @@ export function openDatabase(stateDirectory: string): Database {
     if (error instanceof Failure) throw error
     const hint = "nothing was changed; check the file, the space left on its disk and its owner"
     throw new Failure(`${path}: cannot be used: ${reason(error)}`, { hint, cause: error })
+  }
+}
+
+/**
+ * Opens a copy of `state.db`, as it is now, that is gone when it is closed: for a look where the directory cannot be written.
+ * The copy is made in `spare`, a private directory elsewhere. Throws as `openDatabase` does.
+ */
+export function openCopy(stateDirectory: string, spare: string): Database {
+  const dir = mkdtempSync(join(spare, ".look-"))
+  try {
+    for (const name of ["state.db", "state.db-wal"])
+      if (existsSync(join(stateDirectory, name))) copyFileSync(join(stateDirectory, name), join(dir, name))
+    const db = open(join(dir, "state.db"))
+    // All its files are open from the first look on.
+    db.query("select count(*) from vms").get()
+    return db
+  } finally {
+    rmSync(dir, { recursive: true })
   }
 }
 

@@ -108,6 +108,16 @@ test("what a hook's processes print is no report of the VM, and one that stays h
   for (const pid of stays) process.kill(Number(pid), "SIGKILL")
 })
 
+test("a supervisor that is stopped itself: who asks for the VM's end is told, and gets it when the supervisor goes on", async () => {
+  await runDouble(place, doubles)
+  const [vm] = await listed(place)
+  process.kill(vm?.supervisor ?? 0, "SIGSTOP")
+  const stopping = start(place, ["stop", "double"])
+  await stopping.shows(`kill -CONT ${vm?.supervisor}`)
+  process.kill(vm?.supervisor ?? 0, "SIGCONT")
+  expect((await stopping.ended).exit).toBe(0)
+})
+
 test("a VM that has just ended, and would be booted again, is not once its stop is asked for", async () => {
   // Nobody reads: the supervisor waits for that when the VM has ended, and has not said yet that it boots another.
   const words = doubleWords(place, [], `PRINT[${"x".repeat(300)}]`, { restart: { policy: "always", delay: "10ms" } })

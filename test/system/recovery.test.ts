@@ -272,3 +272,41 @@ test("what cannot be released is told by ps --reconcile's exit code, also of a V
   expect((await banger(place, ["ps", "--reconcile"])).exit).toBe(0)
   expect(noted(place, "ended").filter((one) => one === id)).toHaveLength(1)
 })
+
+test.each(["read-only", "full"])(
+  "the state's disk is %s and nobody has the database open: a look is possible",
+  async (what) => {
+    mkdirSync(place.state, { mode: 0o700 })
+    expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=4M,mode=700", "small", place.state]).exitCode).toBe(0)
+    try {
+      const { id, pid } = await unsupervised()
+      const filler = join(place.state, "filler")
+      if (what === "full") writeFileFully(filler)
+      const ro = join(place.dir, "ro")
+      mkdirSync(ro, { mode: 0o700 })
+      if (what === "read-only") {
+        Bun.spawnSync(["mount", "--bind", place.state, ro])
+        expect(Bun.spawnSync(["mount", "-o", "remount,bind,ro", ro]).exitCode).toBe(0)
+      }
+      const at = what === "full" ? place : { ...place, state: ro }
+      for (const [words, said] of [
+        [["ps", "--json"], `"pid": ${pid}`],
+        [["inspect", id], '"truth": "alive"'],
+        [["logs", id], "up"],
+        [["events"], '"state":"running"'],
+      ] as const) {
+        const { stdout, stderr, exit } = await banger(at, words)
+        expect({ words, stderr, exit }).toMatchObject({
+          exit: 0,
+          stderr: expect.stringContaining("only a look is possible"),
+        })
+        expect(stdout).toContain(said)
+      }
+      Bun.spawnSync(["umount", ro])
+      rmSync(filler, { force: true })
+      expect((await banger(place, ["stop", id])).exit).toBe(0)
+    } finally {
+      Bun.spawnSync(["umount", "--lazy", place.state])
+    }
+  },
+)
