@@ -42,6 +42,11 @@ export type Wish = "recover" | { watch: Pick<Care, "onBooted"> } | { stop: StopR
 /** How taking over went: the VM runs on, had ended before, or has ended now. */
 export type Taken = "alive" | "final" | Outcome
 
+/** Whether a VM that has not ended came to run. */
+export function hasRun(state: VmState): boolean {
+  return state === "running" || state === "stopping"
+}
+
 /** Takes a VM's lock and reads its record; undefined when another process has the lock, "gone" when there is no such VM. */
 export function hold(state: State, id: string, doing: "supervise" | "finish"): Held | "gone" | undefined {
   const layout = vmLayout(state.where, id)
@@ -115,10 +120,6 @@ function identified({ state, journal }: Session, truth: Known): Known {
   const identity = identifyProven(truth.pid, truth.pidfd)
   journal.refine({ kind: "process", identity })
   return { ...truth, identity }
-}
-
-function hasRun(state: VmState): boolean {
-  return state === "running" || state === "stopping"
 }
 
 /** The VM as it runs, if it came to do so before its supervisor was ended. */

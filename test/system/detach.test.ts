@@ -164,6 +164,24 @@ test("a VM that fails is booted again so many times as its policy says, and no m
   expect(await listed(place)).toEqual([])
 })
 
+test("a VM whose supervisor was killed, and that another took over, is booted again as its policy says", async () => {
+  await runDouble(place, doubles, ["--detach"], "PRINT[up]", { restart: { policy: "always", delay: "50ms" } })
+  const [vm] = await listed(place)
+  process.kill(vm?.supervisor ?? 0, "SIGKILL")
+  await until(() => !alive(vm?.supervisor ?? 0))
+  expect((await banger(place, ["supervise", "--detach", "double"], { ...doubles.env })).exit).toBe(0)
+  process.kill(vm?.pid ?? 0, "SIGKILL")
+  await until(() => noted(place, "booted").length === 2)
+  await until(() => records(place).filter(({ state }) => state === "running").length === 1)
+  const [again] = (await listed(place)).filter(({ truth }) => truth === "alive")
+  expect(again?.id).not.toBe(vm?.id)
+  expect((await banger(place, ["stop", again?.id ?? ""])).exit).toBe(0)
+  expect(noted(place, "ended").toSorted()).toEqual([vm?.id ?? "", again?.id ?? ""].toSorted())
+  await until(() => Bun.spawnSync([binary, "ps"], { env: envOf() }).stdout.toString().split("\n").length === 2)
+})
+
+const binary = join(import.meta.dir, "../../dist/banger")
+
 function envOf(): Record<string, string> {
   return { BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime }
 }
