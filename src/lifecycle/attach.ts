@@ -5,7 +5,7 @@ import { inForeground } from "../linux/terminal.ts"
 import { vmLayout } from "../state/places.ts"
 import { findRecord, getRecord, isUnfinished } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
-import { usage } from "../terms/failure.ts"
+import { Failure, usage } from "../terms/failure.ts"
 import type { Sink } from "../vmm/console.ts"
 import { awaitChange } from "./awaitChange.ts"
 import { detach } from "./detach.ts"
@@ -77,7 +77,11 @@ export function controlKey(text: string): number {
 async function ensureSupervisor(state: State, id: string, report: Report): Promise<void> {
   if (look(state, getRecord(state.db, id)).supervisor !== undefined) return
   report.info(`${id} has no supervisor: starting one`)
-  await detach("__supervise", [id], (line) => report.info(line))
+  const vm = await detach("__supervise", [id], (line) => report.info(line))
+  if (typeof vm !== "number") return
+  // Another may have been quicker, or the VM have ended.
+  const now = look(state, getRecord(state.db, id))
+  if (now.supervisor === undefined && !isFinal(now.state)) throw new Failure(`${id} got no supervisor: not attached`)
 }
 
 function connectInput(fifo: string, detachKey: number, onDetach: () => void): () => void {

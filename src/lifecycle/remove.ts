@@ -12,7 +12,7 @@ import { releaseAll } from "./release.ts"
 import { removeDirectory } from "./removeDirectory.ts"
 import { prefixed, type Report } from "./report.ts"
 import type { State } from "./session.ts"
-import { stopKnown } from "./stopVm.ts"
+import { stopKnown, stopSuccessors } from "./stopVm.ts"
 import { type Held, hold, takeOver } from "./takeOver.ts"
 import { type Tools, withTools } from "./tools.ts"
 import { truthOfVm, undecided } from "./truth.ts"
@@ -29,6 +29,7 @@ export async function removeVm(state: State, reference: string, force: boolean, 
     if (force && !isFinal(record.state)) await killFirst(state, record, tools)
     else if (force && record.restart_at !== null) await stopKnown(state, record.id, { action: "kill" }, tools)
     await removeEnded(state, record, force, tools)
+    if (force && reference === record.name) await stopSuccessors(state, record, { action: "kill" }, tools)
   })
   return record
 }

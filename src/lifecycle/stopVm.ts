@@ -24,7 +24,20 @@ import { lockHolder } from "./vmLock.ts"
  */
 export async function stopVm(state: State, reference: string, request: StopRequest, report: Report): Promise<VmRecord> {
   const { id, name } = findRecord(state.db, reference)
-  return withTools(prefixed(report, name), (tools) => stopKnown(state, id, request, tools))
+  return withTools(prefixed(report, name), async (tools) => {
+    const record = await stopKnown(state, id, request, tools)
+    if (reference === name) await stopSuccessors(state, record, request, tools)
+    return record
+  })
+}
+
+/** Stops what came in the place of a VM that was meant by its name, and was being booted again just then. */
+export async function stopSuccessors(state: State, ended: VmRecord, request: StopRequest, tools: Tools): Promise<void> {
+  const isNext = ({ name, id, state, restart_at }: VmRecord) =>
+    name === ended.name && id !== ended.id && (!isFinal(state) || restart_at !== null)
+  const next = mayRestart(ended) ? listUnfinished(state.db).find(isNext) : undefined
+  if (next === undefined) return
+  await stopSuccessors(state, await stopKnown(state, next.id, request, tools), request, tools)
 }
 
 /**

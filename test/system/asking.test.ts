@@ -141,6 +141,20 @@ test("a VM that has just ended, and would be booted again, is not once its stop 
   expect(records(place)).toHaveLength(1)
 })
 
+test("a VM that ends and is booted again without end is stopped by one stop, at whatever moment that comes", async () => {
+  for (let round = 0; round < 15; round++) {
+    const name = `loop-${round}`
+    const restart = { policy: "always", limit: 1000, delay: "1ms" }
+    await runDouble(place, doubles, ["--detach"], "RESET PRINT[up]", { name, restart })
+    await Bun.sleep(Math.random() * 400)
+    expect((await banger(place, ["stop", name])).exit).toBe(0)
+    expect(await listed(place)).toEqual([])
+  }
+  expect(noted(place, "ended").toSorted()).toEqual([...new Set(noted(place, "ended"))].toSorted())
+  const ended = new Set(noted(place, "ended"))
+  expect(noted(place, "booted").filter((id) => !ended.has(id))).toEqual([])
+})
+
 test("a supervisor that boots VM after VM keeps nothing of them open", async () => {
   await runDouble(place, doubles, ["--detach"], "PRINT[up]", {
     restart: { policy: "always", limit: 100, delay: "5ms" },

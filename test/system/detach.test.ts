@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from "bun:test"
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync } from "node:fs"
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { banger, fixture, start, until } from "./banger.ts"
+import { banger, bangerElsewhere, fixture, start, until } from "./banger.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 import { doubleWords, listed, noted, runDouble } from "./vms.ts"
@@ -134,6 +134,29 @@ test("restart runs the same again under the same name, with a new id", async () 
   expect(again).toMatchObject({ name: "double", state: "running" })
   expect(again?.id).not.toBe(vm?.id)
   expect((await banger(place, ["rm", "-f", "double"])).exit).toBe(0)
+})
+
+test("restart leaves a VM running whose plugin can no longer be run", async () => {
+  const plugin = join(place.dir, "plugin.ts")
+  copyFileSync(fixture("double"), plugin)
+  const words = doubleWords(place, ["--detach"]).map((word) => (word === fixture("double") ? plugin : word))
+  expect((await banger(place, words, { ...doubles.env })).exit).toBe(0)
+  const before = await listed(place)
+  writeFileSync(plugin, "no plugin")
+  const { stderr, exit } = await banger(place, ["restart", "double"], { ...doubles.env })
+  expect(stderr).toContain("double is left as it is")
+  expect(exit).toBe(2)
+  expect(await listed(place)).toEqual(before)
+  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+})
+
+test("a VM of another PID namespace is not attached to", async () => {
+  await runDouble(place, doubles, ["--supervise=none"])
+  const { stderr, exit } = await bangerElsewhere(place, ["attach", "double"])
+  expect(stderr).toContain("it was started in another PID namespace")
+  expect(stderr).toContain("got no supervisor: not attached")
+  expect(exit).toBe(1)
+  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
 })
 
 test("a VM that fails is booted again so many times as its policy says, and no more; stop ends the waiting", async () => {

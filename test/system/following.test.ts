@@ -28,23 +28,31 @@ function tell(at: Place, id: string, text: string): number {
   }
 }
 
-test.each(["events -f", "logs -f double", "ps --watch"])(
-  "`banger %s | head` ends when nobody reads any more",
-  async (words) => {
-    await runDouble(place, doubles)
-    const [vm] = await listed(place)
-    const line = `${join(import.meta.dir, "../../dist/banger")} ${words} | head -n 1`
-    const piped = start(place, ["-c", line], {}, { through: ["sh"], self: false })
-    await until(() => tell(place, vm?.id ?? "", "more\n") > 0)
-    // Whatever comes next is what nobody reads.
-    const timer = setInterval(() => {
-      tell(place, vm?.id ?? "", "more\n")
-    }, 50)
-    expect((await piped.ended).stdout.split("\n")).toHaveLength(2)
-    clearInterval(timer)
-    expect((await banger(place, ["kill", "double"])).exit).toBe(0)
-  },
-)
+test.each(["logs -f double", "ps --watch"])("`banger %s | head` ends when nobody reads any more", async (words) => {
+  await runDouble(place, doubles)
+  const [vm] = await listed(place)
+  const line = `${join(import.meta.dir, "../../dist/banger")} ${words} | head -n 1`
+  const piped = start(place, ["-c", line], {}, { through: ["sh"], self: false })
+  await until(() => tell(place, vm?.id ?? "", "more\n") > 0)
+  // Whatever comes next is what nobody reads.
+  const timer = setInterval(() => {
+    tell(place, vm?.id ?? "", "more\n")
+  }, 50)
+  expect((await piped.ended).stdout.split("\n")).toHaveLength(2)
+  clearInterval(timer)
+  expect((await banger(place, ["kill", "double"])).exit).toBe(0)
+})
+
+test("`banger events -f | head` ends when nobody reads any more", async () => {
+  const line = `${join(import.meta.dir, "../../dist/banger")} events -f | head -n 1`
+  const piped = start(place, ["-c", line], {}, { through: ["sh"], self: false })
+  const over = piped.ended.then(() => true)
+  for (let round = 0; !(await Promise.race([over, Bun.sleep(0)])); round++) {
+    await runDouble(place, doubles, ["--supervise=none"], "PRINT[up]", { name: `vm-${round}` })
+    expect((await banger(place, ["kill", `vm-${round}`])).exit).toBe(0)
+  }
+  expect((await piped.ended).stdout.split("\n")).toHaveLength(2)
+})
 
 test("attach shows a reader that is slow all that the guest says", async () => {
   await runDouble(place, doubles)
