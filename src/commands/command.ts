@@ -15,8 +15,8 @@ export interface Invocation {
 
 /** Where a command's data and messages go. */
 export interface Output {
-  /** Data, to standard output: a line, or bytes as they are. */
-  print(data: string | Uint8Array): void
+  /** Data, to standard output: a line, or bytes as they are. False when nobody reads it any more. */
+  print(data: string | Uint8Array): boolean
   /** Prints what standard output takes without waiting, and tells how many bytes that was. */
   printSome(data: Uint8Array): number
   /** Prints a line that may be lost where nobody reads: it waits only a moment and never throws. */

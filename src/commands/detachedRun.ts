@@ -1,3 +1,4 @@
+import { takeReporter } from "../lifecycle/detach.ts"
 import { type Command, text } from "./command.ts"
 import { runArgs, runAs } from "./run.ts"
 
@@ -6,6 +7,6 @@ const command: Command = {
   meta: { name: "__run", description: "Supervise a VM without a terminal" },
   args: { ...runArgs, log: { type: "string", description: "Where messages go" } },
   takesRest: true,
-  run: (invocation) => runAs(invocation, "detached", text(invocation.values, "log")),
+  run: (invocation) => runAs(invocation, "detached", text(invocation.values, "log"), takeReporter()),
 }
 export default command

@@ -1,5 +1,5 @@
 import { eventsOf } from "../lifecycle/events.ts"
-import { openState } from "../lifecycle/session.ts"
+import { openStateToLook } from "../lifecycle/session.ts"
 import { EXIT } from "../terms/failure.ts"
 import { type Command, text } from "./command.ts"
 import { untilInterrupted } from "./untilInterrupted.ts"
@@ -11,13 +11,16 @@ const command: Command = {
     follow: { type: "boolean", alias: "f", description: "Go on with what happens, until interrupted" },
   },
   async run({ values, output }) {
-    const state = openState()
+    const state = openStateToLook(output.log.warn)
     const events = eventsOf(state, text(values, "vm"))
     state.db.close()
-    for (const line of events.past) output.print(line)
+    for (const line of events.past) if (!output.print(line)) return EXIT.ok
     if (values.follow !== true) return EXIT.ok
-    events.follow((line) => output.print(line))
-    return untilInterrupted()
+    return untilInterrupted((enough) =>
+      events.follow((line) => {
+        if (!output.print(line)) enough()
+      }),
+    )
   },
 }
 export default command

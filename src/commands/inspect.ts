@@ -1,5 +1,5 @@
 import { inspectVm } from "../lifecycle/inspect.ts"
-import { openState } from "../lifecycle/session.ts"
+import { openStateToLook } from "../lifecycle/session.ts"
 import { EXIT } from "../terms/failure.ts"
 import { type Command, text, vmArg } from "./command.ts"
 
@@ -7,7 +7,7 @@ const command: Command = {
   meta: { name: "inspect", description: "Print all that is known of a VM, as JSON" },
   args: { vm: vmArg },
   run({ values, output }) {
-    const state = openState()
+    const state = openStateToLook(output.log.warn)
     try {
       output.print(JSON.stringify(inspectVm(state, text(values, "vm") ?? ""), null, 2))
       return EXIT.ok

@@ -1,6 +1,6 @@
 import { openState } from "../lifecycle/session.ts"
 import { stopVm } from "../lifecycle/stopVm.ts"
-import { type Command, vmArg, vmsOf } from "./command.ts"
+import { type Command, vmArg } from "./command.ts"
 import { forEach } from "./forEach.ts"
 
 const command: Command = {
@@ -11,7 +11,7 @@ const command: Command = {
     const { output } = invocation
     const state = openState()
     try {
-      return await forEach(vmsOf(invocation), output.log, async (vm) => {
+      return await forEach("kill", invocation, async (vm) => {
         const { name, id } = await stopVm(state, vm, { action: "kill" }, output.log)
         output.log.info(`${name} (${id}) has ended`)
       })

@@ -15,7 +15,7 @@ const command: Command = {
     const which = (["events", "vmm", "supervisor"] as const).find((name) => values[name] === true) ?? "console"
     const vm = text(values, "vm") ?? ""
     if (values.follow === true) await followLogs(vm, which, output.print)
-    else for (const part of consoleOf(vm, which)) output.print(part)
+    else for (const part of consoleOf(vm, which, output.log.warn)) if (!output.print(part)) break
     return EXIT.ok
   },
 }

@@ -17,10 +17,10 @@ export function createOutput(verbose: boolean, quiet: boolean): Output {
   const stream = unbuffered(process.stderr, says.err)
   return {
     log: createConsola({ level, stdout: stream, stderr: stream, formatOptions: { date: false } }),
-    printSome: (data) => ifRead(data.length, () => writeSome(stdout, data)),
+    printSome: (data) => ifRead(() => writeSome(stdout, data)) ?? data.length,
     print: (data) => {
       const bytes = typeof data === "string" ? Buffer.from(`${data}\n`) : data
-      ifRead(bytes.length, () => writeFor(STDOUT, stdout, bytes, Number.POSITIVE_INFINITY))
+      return ifRead(() => writeFor(STDOUT, stdout, bytes, Number.POSITIVE_INFINITY)) !== undefined
     },
     say: (text, where) => says[where](Buffer.from(`${text}\n`)),
   }
@@ -50,11 +50,11 @@ function patiently(fd: number, write: Writer): (bytes: Uint8Array) => void {
 }
 
 /** Nobody reads any more (`banger logs | head`, a closed terminal): what is left has no place to go. */
-function ifRead(length: number, write: () => number): number {
+function ifRead(write: () => number): number | undefined {
   try {
     return write()
   } catch (error) {
-    if (errorCode(error) === "EPIPE" || errorCode(error) === "EIO") return length
+    if (errorCode(error) === "EPIPE" || errorCode(error) === "EIO") return undefined
     throw error
   }
 }

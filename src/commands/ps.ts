@@ -1,5 +1,5 @@
 import { type Listed, listVms, stateWords } from "../lifecycle/list.ts"
-import { openState, type State } from "../lifecycle/session.ts"
+import { openState, openStateToLook, type State } from "../lifecycle/session.ts"
 import { EXIT } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import type { Command, Output } from "./command.ts"
@@ -18,15 +18,15 @@ const command: Command = {
     reconcile: { type: "boolean", description: "First finish VMs that are dead and whose banger is gone" },
   },
   async run({ values, output }) {
-    const state = openState()
+    const state = values.reconcile === true ? openState() : openStateToLook(output.log.warn)
     const show = () => render(listVms(state, values.all === true), values.json === true)
     try {
-      if (values.reconcile === true) await reconcile(state, output)
+      const finished = values.reconcile !== true || (await reconcile(state, output))
       if (values.watch !== true) {
         const vms = listVms(state, values.all === true)
         print(render(vms, values.json === true), output)
         tellTroubles(vms, output)
-        return vms.some(({ truth }) => truth === "cannot tell") ? EXIT.failed : EXIT.ok
+        return finished && !vms.some(({ truth }) => truth === "cannot tell") ? EXIT.ok : EXIT.failed
       }
       return await watch(show, output)
     } finally {
@@ -38,12 +38,13 @@ export default command
 
 // --- internal ---
 
-/** Loaded only when it is wanted: a list should take no longer than it must. */
-async function reconcile(state: State, { log }: Output): Promise<void> {
+/** Loaded only when it is wanted: a list should take no longer than it must. Tells whether all could be finished. */
+async function reconcile(state: State, { log }: Output): Promise<boolean> {
   const { recoverAll } = await import("../lifecycle/recover.ts")
-  for (const { is, name, id, why, hint } of await recoverAll(state, log))
-    if (is === "failed")
-      log.error(`${name} (${id}) could not be finished: ${why}${hint === undefined ? "" : `\n${hint}`}`)
+  const failed = (await recoverAll(state, log)).filter(({ is }) => is === "failed")
+  for (const { name, id, why, hint } of failed)
+    log.error(`${name} (${id}) could not be finished: ${why}${hint === undefined ? "" : `\n${hint}`}`)
+  return failed.length === 0
 }
 
 function render(vms: readonly Listed[], json: boolean): string {
@@ -75,15 +76,16 @@ function tellTroubles(vms: readonly Listed[], { log }: Output): void {
 }
 
 /** On a terminal the list takes the place of the one before. */
-function watch(show: () => string, output: Output): Promise<never> {
+function watch(show: () => string, output: Output): Promise<number> {
   let last: string | undefined
-  const look = () => {
-    const text = show()
-    if (text === last) return
-    last = text
-    output.print(process.stdout.isTTY ? `\x1b[H\x1b[2J${text}` : text)
-  }
-  look()
-  setInterval(look, CADENCE)
-  return untilInterrupted()
+  return untilInterrupted((enough) => {
+    const look = () => {
+      const text = show()
+      if (text === last) return
+      last = text
+      if (!output.print(process.stdout.isTTY ? `\x1b[H\x1b[2J${text}` : text)) enough()
+    }
+    setInterval(look, CADENCE)
+    look()
+  })
 }

@@ -1,7 +1,9 @@
 import { againOf } from "../lifecycle/again.ts"
 import { detach } from "../lifecycle/detach.ts"
-import { openState } from "../lifecycle/session.ts"
+import { selfArgv } from "../lifecycle/self.ts"
+import { openState, ownEnvironment } from "../lifecycle/session.ts"
 import { stopVm } from "../lifecycle/stopVm.ts"
+import { EXIT } from "../terms/failure.ts"
 import { type Command, text, vmArg } from "./command.ts"
 import { showDetached } from "./run.ts"
 
@@ -14,6 +16,11 @@ const command: Command = {
     try {
       const vm = text(values, "vm") ?? ""
       words = againOf(state, vm)
+      const planned = await plan(words)
+      if (planned !== EXIT.ok) {
+        output.log.error(`${vm} is left as it is: its plugin cannot be run again`)
+        return planned
+      }
       await stopVm(state, vm, { action: "stop" }, output.log)
     } finally {
       state.db.close()
@@ -22,3 +29,14 @@ const command: Command = {
   },
 }
 export default command
+
+// --- internal ---
+
+/** Before the VM is stopped it is known that its plugin can still be loaded, and all its files are there. Returns the exit code. */
+async function plan(words: readonly string[]): Promise<number> {
+  const child = Bun.spawn([...selfArgv(), "run", "--plan", ...words], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: ownEnvironment(),
+  })
+  return await child.exited
+}

@@ -1,6 +1,6 @@
 import { removeVm } from "../lifecycle/remove.ts"
 import { openState } from "../lifecycle/session.ts"
-import { type Command, vmArg, vmsOf } from "./command.ts"
+import { type Command, vmArg } from "./command.ts"
 import { forEach } from "./forEach.ts"
 
 const command: Command = {
@@ -14,7 +14,7 @@ const command: Command = {
     const { values, output } = invocation
     const state = openState()
     try {
-      return await forEach(vmsOf(invocation), output.log, async (vm) => {
+      return await forEach("rm", invocation, async (vm) => {
         const { id, name } = await removeVm(state, vm, values.force === true, output.log)
         output.log.info(`${name} (${id}) is removed`)
       })

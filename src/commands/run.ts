@@ -1,6 +1,6 @@
 import type { ArgsDef } from "citty"
 import * as v from "valibot"
-import { type DetachedVm, detach, reportBooted } from "../lifecycle/detach.ts"
+import { type DetachedVm, detach } from "../lifecycle/detach.ts"
 import { exitText } from "../lifecycle/exit.ts"
 import type { Plan } from "../lifecycle/planRun.ts"
 import { resultJson } from "../lifecycle/result.ts"
@@ -58,11 +58,12 @@ const command: Command = {
 }
 export default command
 
-/** Runs a plugin's VM in this process; `log` is where its messages go when it is detached. */
+/** Runs a plugin's VM in this process; `log` is where its messages go when it is detached, `report` hears that it runs. */
 export async function runAs(
   { values, rest, output }: Invocation,
   supervisor: RunRequest["supervisor"],
   log?: string,
+  report?: (vm: DetachedVm) => void,
 ): Promise<number> {
   const json = values.json === true || supervisor !== "foreground"
   takeConsole(output, json)
@@ -85,7 +86,7 @@ export async function runAs(
     supervisor,
     log,
     onBooted: (vm) => {
-      if (supervisor === "detached") reportBooted(vm)
+      if (supervisor === "detached") report?.(vm)
       else if (supervisor === "none") showDetached(vm, values, output)
     },
   })

@@ -3,7 +3,7 @@ import { openState } from "../lifecycle/session.ts"
 import { stopVm } from "../lifecycle/stopVm.ts"
 import { durationSchema } from "../plugin/spec.ts"
 import { usage } from "../terms/failure.ts"
-import { type Command, text, vmArg, vmsOf } from "./command.ts"
+import { type Command, text, vmArg } from "./command.ts"
 import { forEach } from "./forEach.ts"
 
 const command: Command = {
@@ -19,7 +19,7 @@ const command: Command = {
     const timeout = given === undefined ? undefined : parseTimeout(given)
     const state = openState()
     try {
-      return await forEach(vmsOf(invocation), output.log, async (vm) => {
+      return await forEach("stop", invocation, async (vm) => {
         const { name, id } = await stopVm(state, vm, { action: "stop", timeout }, output.log)
         output.log.info(`${name} (${id}) has ended`)
       })

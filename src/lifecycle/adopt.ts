@@ -38,19 +38,24 @@ export interface Adoption {
 export async function adoptMachine(adoption: Adoption): Promise<Machine> {
   const { layout, consoleLimit, report } = adoption
   const child = adoptChild(adoption)
-  const control = await connect(adoption)
+  const control = await connect(adoption, child.exited)
   const warn = (path: string) => (what: string) => report.warn(`${path}: ${what}`)
   const shown = (chunk: Uint8Array) => {
     control.onConsole?.(chunk)
     return chunk.length
   }
-  const followers: Follower[] = [follow(layout.consoleLog, consoleLimit, shown, warn(layout.consoleLog))]
+  const followers: Follower[] = []
+  // Somebody may have removed one: that must not keep the VM from being stopped.
+  if (isThere(layout.consoleLog))
+    followers.push(follow(layout.consoleLog, consoleLimit, shown, warn(layout.consoleLog)))
+  else report.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
   for (const log of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
     followers.push(follow(log, VMM_LOG_LIMIT, (chunk) => chunk.length, warn(log)))
   const gone = child.exited.then(() => {
     for (const follower of followers) {
       follower.drain()
       follower.settle()
+      follower.close()
     }
   })
   return { child, control, gone, showRest: async () => true }
@@ -77,11 +82,11 @@ function adoptChild({ identity, pidfd }: Adoption): Child {
   }
 }
 
-async function connect(adoption: Adoption): Promise<Control> {
+async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Control> {
   const late = Bun.sleep(ANSWER_LIMIT).then(() => Promise.reject(new Error("it does not answer")))
   late.catch(() => {})
   try {
-    return await Promise.race([connected(adoption), late])
+    return await Promise.race([connected(adoption, exited), late])
   } catch (error) {
     const unreachable = `its control socket cannot be reached (${reason(error)})`
     const refuse = () => Promise.reject(new Failure(unreachable))
@@ -95,7 +100,7 @@ async function connect(adoption: Adoption): Promise<Control> {
   }
 }
 
-async function connected({ vmm, layout, resources, identity }: Adoption): Promise<Control> {
+async function connected({ vmm, layout, resources, identity }: Adoption, exited: Promise<unknown>): Promise<Control> {
   const jailed = resources.some(({ kind }) => kind === "jail")
   const { socket, control } = vmm.control(layout, undefined)
   if (socket === "passed") {
@@ -103,10 +108,11 @@ async function connected({ vmm, layout, resources, identity }: Adoption): Promis
     await connection.ready
     return connection
   }
-  // The socket stays open as long as this process: requests go to that very one.
   const dir = jailed ? openJailRoot(layout, resources) : openAt(AT_FDCWD, dirname(control), O.PATH | O_DIRECTORY)
   try {
     const fd = openControlSocket(dir, control.slice(dirname(control).length + 1), identity)
+    // Requests go to that very socket. Held longer, it would keep the jail's mount busy.
+    exited.then(() => close(fd))
     return await vmm.adopt(`/proc/self/fd/${fd}`)
   } finally {
     close(dir)

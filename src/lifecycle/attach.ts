@@ -3,13 +3,15 @@ import { O } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
 import { inForeground } from "../linux/terminal.ts"
 import { vmLayout } from "../state/places.ts"
-import { findRecord, getRecord } from "../state/records.ts"
+import { findRecord, getRecord, isUnfinished } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
-import { usage } from "../terms/failure.ts"
+import { Failure, usage } from "../terms/failure.ts"
+import type { Sink } from "../vmm/console.ts"
 import { awaitChange } from "./awaitChange.ts"
 import { detach } from "./detach.ts"
 import { followConsole } from "./followConsole.ts"
 import { look } from "./list.ts"
+import { refuseIfOwn } from "./ownVm.ts"
 import type { Report } from "./report.ts"
 import type { State } from "./session.ts"
 
@@ -18,8 +20,14 @@ const STDIN = 0
 /** So much of what was said before is shown, in bytes. */
 const TAIL = 2048
 
-/** Where the guest has not read its keys they are offered again after this many milliseconds. */
-const SLOW_GUEST_WAIT = 20
+/** Where the guest has not read its keys, or nobody its words, they are offered again after this many milliseconds. */
+const SLOW_WAIT = 20
+
+/** A reader has this long, in milliseconds, to take the rest of the console of a VM that has ended. */
+const LAST_WORDS = 2000
+
+/** Keys typed before the detach key have this long, in milliseconds, to reach the guest. */
+const LAST_KEYS = 200
 
 /** How attaching ended. */
 export type Attached = "detached" | "ended"
@@ -32,27 +40,27 @@ export async function attachVm(
   state: State,
   reference: string,
   detachKey: number,
-  show: (chunk: Uint8Array) => void,
+  show: Sink,
   report: Report,
   stop: AbortSignal,
 ): Promise<Attached> {
   const record = findRecord(state.db, reference)
   if (isFinal(record.state)) throw usage(`${record.name} has ended`, `to see what it said: banger logs ${record.id}`)
   const layout = vmLayout(state.where, record.id)
+  refuseIfOwn(layout, record)
   await ensureSupervisor(state, record.id, report)
   const over = new AbortController()
   const either = AbortSignal.any([stop, over.signal])
   const console = followConsole(layout.consoleLog, TAIL, show)
   const disconnect = connectInput(layout.consoleInput, detachKey, () => over.abort())
   try {
-    while (!either.aborted) {
-      if (isFinal(getRecord(state.db, record.id).state)) return "ended"
-      await awaitChange(layout, either)
-    }
-    return "detached"
+    while (!either.aborted && isUnfinished(state.db, record.id)) await awaitChange(layout, either)
+    if (either.aborted) return "detached"
+    const enough = performance.now() + LAST_WORDS
+    while (!console.drain() && !stop.aborted && performance.now() < enough) await Bun.sleep(SLOW_WAIT)
+    return "ended"
   } finally {
     disconnect()
-    console.drain()
     console.close()
   }
 }
@@ -69,28 +77,35 @@ export function controlKey(text: string): number {
 async function ensureSupervisor(state: State, id: string, report: Report): Promise<void> {
   if (look(state, getRecord(state.db, id)).supervisor !== undefined) return
   report.info(`${id} has no supervisor: starting one`)
-  await detach("__supervise", [id], (line) => report.info(line))
+  const vm = await detach("__supervise", [id], (line) => report.info(line))
+  if (typeof vm !== "number") return
+  // Another may have been quicker, or the VM have ended.
+  const now = look(state, getRecord(state.db, id))
+  if (now.supervisor === undefined && !isFinal(now.state)) throw new Failure(`${id} got no supervisor: not attached`)
 }
 
 function connectInput(fifo: string, detachKey: number, onDetach: () => void): () => void {
   const { stdin } = process
   const terminal = stdin.isTTY && inForeground(STDIN)
   const fd = openSync(fifo, O.RDWR | O.NONBLOCK)
+  const over = new AbortController()
+  let sent = Promise.resolve()
   const onKeys = (keys: Uint8Array) => {
     const at = terminal ? keys.indexOf(detachKey) : -1
     const typed = at === -1 ? keys : keys.subarray(0, at)
+    sent = sent.then(() => send(fd, typed, over.signal))
+    // What a person types is little, and the detach key must be heard although the guest reads nothing.
+    if (at !== -1) Promise.race([sent, Bun.sleep(LAST_KEYS)]).then(onDetach)
+    if (terminal) return
     stdin.pause()
-    send(fd, typed).then(
-      () => (at === -1 ? stdin.resume() : onDetach()),
-      // The VM has gone, and its end is told elsewhere.
-      () => {},
-    )
+    sent.then(() => over.signal.aborted || stdin.resume())
   }
   if (terminal) stdin.setRawMode(true)
   stdin.on("data", onKeys)
   stdin.on("error", () => {})
   stdin.resume()
   return () => {
+    over.abort()
     stdin.off("data", onKeys)
     stdin.pause()
     closeSync(fd)
@@ -102,13 +117,14 @@ function connectInput(fifo: string, detachKey: number, onDetach: () => void): ()
   }
 }
 
-async function send(fd: number, keys: Uint8Array): Promise<void> {
-  for (let rest = keys; rest.length > 0; ) {
+/** Never rejects: when the VM has gone, its end is told elsewhere. The descriptor may be another's once it is over. */
+async function send(fd: number, keys: Uint8Array, over: AbortSignal): Promise<void> {
+  for (let rest = keys; rest.length > 0 && !over.aborted; ) {
     try {
       rest = rest.subarray(writeSync(fd, rest))
     } catch (error) {
-      if (errorCode(error) !== "EAGAIN") throw error
-      await Bun.sleep(SLOW_GUEST_WAIT)
+      if (errorCode(error) !== "EAGAIN") return
+      await Bun.sleep(SLOW_WAIT)
     }
   }
 }

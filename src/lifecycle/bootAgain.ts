@@ -14,17 +14,21 @@ export async function bootAgain(boot: ReadyBoot): Promise<RunResult | "left"> {
   const policy = restartPolicy(runner.prepared.spec.restart)
   const log = { path: request.log }
   try {
-    for (let first = true; ; first = false) {
+    let ended: Session | undefined
+    for (;;) {
       const booted = { was: false }
-      const { session, outcome } = await bootVm(boot, state, { log, first, booted })
+      const { session, outcome } = await bootVm(boot, state, { log, ended, booted })
       if (outcome === "left") return outcome
-      const wait = booted.was || !first ? policy.next(outcome) : undefined
+      const wait = booted.was || ended !== undefined ? policy.next(outcome) : undefined
       const again =
         wait !== undefined &&
         !runner.interrupts.stop.aborted &&
         (await backOff(request, runner, session, outcome, wait))
-      session.release()
-      if (!again) return resultOf(session, runner, outcome)
+      if (!again) {
+        session.release()
+        return resultOf(session, runner, outcome)
+      }
+      ended = session
     }
   } finally {
     state.db.close()
@@ -56,6 +60,7 @@ async function backOff(
   interrupts.stop.addEventListener("abort", () => resolve(), { once: true })
   await promise
   clearTimeout(timer)
+  if (!interrupts.stop.aborted) return true
   noteRestart(db, id, null)
-  return !interrupts.stop.aborted
+  return false
 }

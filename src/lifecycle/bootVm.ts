@@ -1,5 +1,6 @@
 import { renameFile } from "../state/atomic.ts"
 import type { VmLayout } from "../state/places.ts"
+import { noteRestart } from "../state/records.ts"
 import { reason } from "../terms/failure.ts"
 import { type Follower, follow } from "../vmm/console.ts"
 import type { Chosen } from "./chooseVmm.ts"
@@ -26,7 +27,8 @@ export interface ReadyBoot {
 export interface Attempt {
   /** Where this process's messages go, when it has no terminal. */
   readonly log: { path: string | undefined }
-  readonly first: boolean
+  /** The VM before this one, whose lock is held until there is a record of this one. */
+  readonly ended: Session | undefined
   /** Whether the VM came to run. */
   readonly booted: { was: boolean }
 }
@@ -35,11 +37,11 @@ export interface Attempt {
 export async function bootVm(
   { request, runner, chosen: { vmm, program }, confined }: ReadyBoot,
   state: State,
-  { log, first, booted }: Attempt,
+  { log, ended, booted }: Attempt,
 ): Promise<{ session: Session; outcome: Outcome | "left" }> {
   const { prepared, interrupts, watchdog } = runner
   const { id } = layoutFor(prepared.spec.name)
-  const session = await claim(state, request, prepared, vmm.name, id)
+  const session = await claim(state, request, prepared, vmm.name, id).finally(() => letGo(ended))
   const { name } = prepared.spec
   const { layout } = session
   const { dir } = layout
@@ -66,7 +68,7 @@ export async function bootVm(
     },
     onBooted: () => {
       booted.was = true
-      if (first) request.onBooted({ id, name, vmm: vmm.name, pid, dir })
+      if (ended === undefined) request.onBooted({ id, name, vmm: vmm.name, pid, dir })
     },
   })
   own?.close()
@@ -81,9 +83,22 @@ export async function bootVm(
 
 // --- internal ---
 
+/** The VM before this one: until there is a record of this one, who stops it must find that it is to be booted again. */
+function letGo(ended: Session | undefined): void {
+  if (ended === undefined) return
+  noteRestart(ended.db, ended.id, null)
+  ended.release()
+}
+
 /** What this process says goes to the VM that it watches, and is kept below a limit. */
-function takeLog(path: string, { supervisorLog }: VmLayout, report: Report): Follower {
-  renameFile(path, supervisorLog)
+function takeLog(path: string, { supervisorLog }: VmLayout, report: Report): Follower | undefined {
+  try {
+    renameFile(path, supervisorLog)
+  } catch (error) {
+    // Somebody has removed the VM before this one, and it with that: this VM is run all the same.
+    report.warn(`what its supervisor says is lost: ${reason(error)}`)
+    return undefined
+  }
   return follow(
     supervisorLog,
     VMM_LOG_LIMIT,

@@ -27,7 +27,7 @@ export async function claim(
   } catch (error) {
     if (!(error instanceof NameTaken)) throw error
     const { finishNamed } = await import("./recover.ts")
-    if (!(await finishNamed(state, prepared.spec.name, request.report))) throw error
+    await finishNamed(state, prepared.spec.name, request.report)
     return createSession(prepared, vmm, id, state, asked)
   }
 }

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import * as v from "valibot"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
-import { openAt, replaceDescriptor, unlinkAt, withDescriptor } from "../linux/files.ts"
+import { close, openAt, replaceDescriptor, unlinkAt, withDescriptor } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { writeFor, writerTo } from "../linux/writer.ts"
 import { EXIT } from "../terms/failure.ts"
@@ -57,19 +57,29 @@ export async function detach(
   } finally {
     stopWatching()
     lines.take().forEach(say)
+    lines.close()
     for (const name of FORWARDED) process.off(name, forward)
     removeLog(log.path)
   }
 }
 
-/** In the detached banger: tells the one that waits that the VM is running, and lets go of it. */
-export function reportBooted(vm: DetachedVm): void {
-  try {
-    writeFor(STDOUT, writerTo(STDOUT), new TextEncoder().encode(`${JSON.stringify(vm)}\n`), PATIENCE)
-  } catch {
-    // Who waited has gone; the VM is running all the same.
+/**
+ * In the detached banger, before anything of a plugin runs: keeps what standard output was for one report, and makes it
+ * what standard error is. What a hook's processes print neither looks like the report nor holds who waits for it. The
+ * function it returns tells that one that the VM is running, and lets go of it.
+ */
+export function takeReporter(): (vm: DetachedVm) => void {
+  const fd = openAt(AT_FDCWD, "/dev/null", O.WRONLY)
+  replaceDescriptor(STDOUT, fd)
+  replaceDescriptor(STDERR, STDOUT, true)
+  return (vm) => {
+    try {
+      writeFor(fd, writerTo(fd), new TextEncoder().encode(`${JSON.stringify(vm)}\n`), PATIENCE)
+    } catch {
+      // Who waited has gone; the VM is running all the same.
+    }
+    close(fd)
   }
-  replaceDescriptor(STDERR, STDOUT)
 }
 
 // --- internal ---

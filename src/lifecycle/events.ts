@@ -58,17 +58,29 @@ function follow(
   show: (line: string) => void,
 ): () => void {
   const stops: (() => void)[] = []
+  const watched = new Map<string, () => void>()
   const begin = (id: string, lines: Lines) =>
-    stops.push(
+    watched.set(
+      id,
       lines.watch(() => {
         for (const { text } of take(id, lines)) show(text)
       }),
     )
+  const end = (id: string, lines: Lines) => {
+    watched.get(id)?.()
+    watched.delete(id)
+    for (const { text } of take(id, lines)) show(text)
+    lines.close()
+    files.delete(id)
+  }
   for (const [id, lines] of files) begin(id, lines)
   if (newcomers) {
     const vms = join(where.state, "vms")
     const look = () => {
-      for (const id of idsIn(vms)) {
+      const ids = new Set(idsIn(vms))
+      // VMs come and go: nothing is kept of one that was removed.
+      for (const [id, lines] of [...files]) if (!ids.has(id)) end(id, lines)
+      for (const id of ids) {
         if (files.has(id)) continue
         const lines = followLines(vmLayout(where, id).events)
         files.set(id, lines)
@@ -86,7 +98,7 @@ function follow(
     }
   }
   return () => {
-    for (const stop of stops) stop()
+    for (const stop of [...stops, ...watched.values()]) stop()
   }
 }
 

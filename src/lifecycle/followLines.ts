@@ -1,4 +1,4 @@
-import { openSync, readSync } from "node:fs"
+import { closeSync, openSync, readSync } from "node:fs"
 import { errorCode } from "../linux/errors.ts"
 import { watchFile } from "../vmm/watchFile.ts"
 
@@ -8,6 +8,8 @@ export interface Lines {
   take(): readonly string[]
   /** Calls back soon after the file has grown, until the function it returns is called. */
   watch(changed: () => void): () => void
+  /** Lets go of the file. */
+  close(): void
 }
 
 const CHUNK = 64 * 1024
@@ -43,6 +45,10 @@ export function followLines(path: string): Lines {
       })
       changed()
       return () => watcher.close()
+    },
+    close() {
+      if (fd !== undefined) closeSync(fd)
+      fd = undefined
     },
   }
 }

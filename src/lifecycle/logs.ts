@@ -1,12 +1,12 @@
 import { closeSync, openSync, readSync } from "node:fs"
 import { errorCode } from "../linux/errors.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
-import { findRecord, getRecord } from "../state/records.ts"
-import { isFinal } from "../state/vmState.ts"
+import { findRecord, isUnfinished } from "../state/records.ts"
 import { keptFrom } from "../vmm/console.ts"
 import { awaitChange } from "./awaitChange.ts"
 import { followConsole } from "./followConsole.ts"
-import { openState } from "./session.ts"
+import { refuseIfOwn } from "./ownVm.ts"
+import { openState, openStateToLook } from "./session.ts"
 
 const CHUNK = 64 * 1024
 
@@ -14,24 +14,36 @@ const CHUNK = 64 * 1024
 export type Which = "console" | "vmm" | "events" | "supervisor"
 
 /** What a VM wrote, oldest first, in chunks. Throws a failure when there is no such VM. */
-export function* consoleOf(reference: string, which: Which): Generator<Uint8Array> {
-  const { db, where } = openState()
+export function* consoleOf(reference: string, which: Which, warn: (text: string) => void): Generator<Uint8Array> {
+  const { db, where } = openStateToLook(warn)
   const layout = vmLayout(where, findRecord(db, reference).id)
   db.close()
   yield* chunksOf(pathOf(layout, which))
 }
 
-/** Shows what a VM wrote and goes on to its end; for one that has ended, that is at once. */
-export async function followLogs(reference: string, which: Which, show: (chunk: Uint8Array) => void): Promise<void> {
+/**
+ * Shows what a VM wrote and goes on to its end, or until `show` says that nobody reads; for one that has ended, that is at
+ * once.
+ */
+export async function followLogs(reference: string, which: Which, show: (chunk: Uint8Array) => boolean): Promise<void> {
   const { db, where } = openState()
   try {
-    const { id } = findRecord(db, reference)
-    const layout = vmLayout(where, id)
-    const shown = followConsole(pathOf(layout, which), undefined, show)
-    const never = new AbortController().signal
-    while (!isFinal(getRecord(db, id).state)) await awaitChange(layout, never)
-    shown.drain()
-    shown.close()
+    const record = findRecord(db, reference)
+    const layout = vmLayout(where, record.id)
+    const over = new AbortController()
+    const shown = followConsole(pathOf(layout, which), undefined, (chunk) => {
+      if (!over.signal.aborted && !show(chunk)) over.abort()
+      return chunk.length
+    })
+    try {
+      while (!over.signal.aborted && isUnfinished(db, record.id)) {
+        refuseIfOwn(layout, record)
+        await awaitChange(layout, over.signal)
+      }
+      shown.drain()
+    } finally {
+      shown.close()
+    }
   } finally {
     db.close()
   }

@@ -21,7 +21,7 @@ export interface Machine {
   readonly control: Control
   /** Resolves when it has gone and all it wrote is in its logs; never rejects. */
   readonly gone: Promise<void>
-  /** When it has gone: shows what a slow reader has not taken yet, until `enough`. Tells whether that was all. */
+  /** When it has gone, once: shows what a slow reader has not taken yet, until `enough`. Tells whether that was all. */
   showRest(enough: AbortSignal): Promise<boolean>
 }
 
@@ -113,7 +113,12 @@ export async function startMachine(
     }
     const control = await within(options, child, connecting())
     child.exited.then(letGo)
-    return { child, control, gone: gone(child, control, followers), showRest: (enough) => showRest(console, enough) }
+    return {
+      child,
+      control,
+      gone: gone(child, control, followers, console),
+      showRest: (enough) => showRest(console, enough),
+    }
   } catch (error) {
     late.abort(error)
     letGo()
@@ -157,21 +162,27 @@ function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "
   }
 }
 
-async function gone(child: Child, control: Control, followers: readonly Follower[]): Promise<void> {
+async function gone(child: Child, control: Control, followers: readonly Follower[], console: Follower): Promise<void> {
   // What QEMU said last may still be on its way to us.
   await Promise.allSettled([child.exited, control.closed])
   for (const follower of followers) {
     follower.drain()
     follower.settle()
+    // A supervisor may boot VM after VM: nothing of one stays open. The console may have to be shown yet.
+    if (follower !== console) follower.close()
   }
 }
 
 async function showRest(console: Follower, enough: AbortSignal): Promise<boolean> {
-  while (!console.drain()) {
-    if (enough.aborted) return false
-    await Bun.sleep(SLOW_READER_WAIT)
+  try {
+    while (!console.drain()) {
+      if (enough.aborted) return false
+      await Bun.sleep(SLOW_READER_WAIT)
+    }
+    return true
+  } finally {
+    console.close()
   }
-  return true
 }
 
 /** Waits for `work` until the VMM ends, the time is up, or the start is interrupted. */

@@ -48,18 +48,19 @@ export async function recover(state: State, record: VmRecord, report: Report): P
     if (first.is === "alive" && !first.mend && record.state === "running") return is("alive")
     const { postStop } = requestOf(record)
     const hooks = !isFinal(record.state) && (postStop === undefined || postStop > record.post_stop_done)
-    return is(hooks ? await recoverApart(id) : await recoverHere(state, id, report))
+    const how = hooks ? await recoverApart(id) : await recoverHere(state, id, report)
+    // Its process has told why.
+    return is(how, how === "failed" ? { why: "see above" } : {})
   } catch (error) {
     const hint = isFailure(error) ? error.hint : undefined
     return is("failed", { why: reason(error), hint })
   }
 }
 
-/** Finishes the VM of this name when its banger is gone and it is dead; tells whether the name is free now. */
-export async function finishNamed(state: State, name: string, report: Report): Promise<boolean> {
+/** Finishes the VM of this name when its banger is gone and it is dead: then the name is free, whatever is left of it. */
+export async function finishNamed(state: State, name: string, report: Report): Promise<void> {
   const record = listUnfinished(state.db).find((one) => one.name === name && !isFinal(one.state))
-  if (record === undefined) return true
-  return (await recover(state, record, report)).is === "recovered"
+  if (record !== undefined) await recover(state, record, report)
 }
 
 /** For the process that `recover` starts for a VM with hooks: finishes this one VM, or leaves it running. Returns the exit code. */
@@ -68,7 +69,8 @@ export async function recoverOne(state: State, id: string, report: Report): Prom
   if (held === undefined) return EXIT.tryLater
   if (held === "gone") return EXIT.ok
   try {
-    await withTools(report, (tools) => takeOver(state, held, "recover", tools))
+    const taken = await withTools(report, (tools) => takeOver(state, held, "recover", tools))
+    if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
     return EXIT.ok
   } finally {
     held.lock.release()

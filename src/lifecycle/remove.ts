@@ -1,17 +1,18 @@
 import { close } from "../linux/files.ts"
 import { vmLayout } from "../state/places.ts"
 import { recall } from "../state/recall.ts"
-import { deleteRecord, findRecord, getRecord, holdsNothing, type VmRecord } from "../state/records.ts"
+import { deleteRecord, findById, findRecord, holdsNothing, type VmRecord } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
 import { Failure, joined } from "../terms/failure.ts"
 import { awaitChange } from "./awaitChange.ts"
 import { openJournal } from "./journal.ts"
+import { refuseIfOwn } from "./ownVm.ts"
 import { proveAbsent } from "./proveAbsent.ts"
 import { releaseAll } from "./release.ts"
 import { removeDirectory } from "./removeDirectory.ts"
 import { prefixed, type Report } from "./report.ts"
 import type { State } from "./session.ts"
-import { stopKnown } from "./stopVm.ts"
+import { stopKnown, stopSuccessors } from "./stopVm.ts"
 import { type Held, hold, takeOver } from "./takeOver.ts"
 import { type Tools, withTools } from "./tools.ts"
 import { truthOfVm, undecided } from "./truth.ts"
@@ -28,6 +29,7 @@ export async function removeVm(state: State, reference: string, force: boolean, 
     if (force && !isFinal(record.state)) await killFirst(state, record, tools)
     else if (force && record.restart_at !== null) await stopKnown(state, record.id, { action: "kill" }, tools)
     await removeEnded(state, record, force, tools)
+    if (force && reference === record.name) await stopSuccessors(state, record, { action: "kill" }, tools)
   })
   return record
 }
@@ -68,7 +70,9 @@ async function holdEnded(state: State, id: string, { interrupts }: Tools): Promi
   for (;;) {
     const held = hold(state, id, "finish")
     if (held !== undefined || interrupts.stop.aborted || performance.now() >= deadline) return held
-    const record = getRecord(state.db, id)
+    const record = findById(state.db, id)
+    if (record === undefined) return "gone"
+    refuseIfOwn(vmLayout(state.where, id), record)
     if (!isFinal(record.state) || record.restart_at !== null) return undefined
     await awaitChange(vmLayout(state.where, id), interrupts.stop)
   }

@@ -1,4 +1,5 @@
 import type { Spec } from "../plugin/spec.ts"
+import type { VmRecord } from "../state/records.ts"
 import type { Outcome } from "./supervise.ts"
 
 /** The wait before a restart doubles up to this many milliseconds. */
@@ -6,6 +7,17 @@ const LONGEST = 5 * 60_000
 
 /** A VM that ran this long, in milliseconds, has not failed to start: the count of restarts begins anew. */
 const SETTLED = 60_000
+
+/** Whether a VM's supervisor, if it has one, may boot it again after its end. */
+export function mayRestart({ spec }: Pick<VmRecord, "spec">): boolean {
+  try {
+    const { restart } = JSON.parse(spec)
+    return restart !== undefined && restart !== "no" && restart?.policy !== "no"
+  } catch {
+    // A record that cannot be read: whoever supervises the VM read it when it could.
+    return false
+  }
+}
 
 /** Decides after each end of a VM whether it is booted again. */
 export interface RestartPolicy {

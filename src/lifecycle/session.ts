@@ -1,8 +1,11 @@
 import type { Database } from "bun:sqlite"
+import { existsSync, realpathSync } from "node:fs"
+import { join } from "node:path"
 import * as v from "valibot"
+import { errorCode } from "../linux/errors.ts"
 import { replaceFile } from "../state/atomic.ts"
 import { bootId } from "../state/bootId.ts"
-import { exclusively, openDatabase } from "../state/database.ts"
+import { exclusively, openCopy, openDatabase } from "../state/database.ts"
 import { ensurePrivateDirectory } from "../state/directory.ts"
 import { appendEvent, type VmEvent } from "../state/events.ts"
 import type { Generation } from "../state/handles.ts"
@@ -10,7 +13,7 @@ import { type AllPlaces, type Places, places, type VmLayout, vmLayout } from "..
 import { changeState, deleteRecord, insertRecord } from "../state/records.ts"
 import { newVmId } from "../state/vmId.ts"
 import type { VmState } from "../state/vmState.ts"
-import { Failure } from "../terms/failure.ts"
+import { Failure, reason } from "../terms/failure.ts"
 import { type Journal, openJournal } from "./journal.ts"
 import { checkSocketPath } from "./plan.ts"
 import type { Prepared } from "./prepare.ts"
@@ -69,6 +72,24 @@ export function openState(): State {
   const state = ensurePrivateDirectory(ownPlaces().state, openMode(), !env.BANGER_STATE_DIR)
   const runtime = ensureRuntime()
   return { db: openDatabase(state), where: { state, runtime } }
+}
+
+/**
+ * As `openState`, for commands that only look: where the disk is full or read-only they see the state as it is. `warn` hears
+ * of that.
+ */
+export function openStateToLook(warn: (text: string) => void): State {
+  try {
+    return openState()
+  } catch (error) {
+    const named = ownPlaces()
+    if (!isOnDeadDisk(error) || !existsSync(join(named.state, "state.db"))) throw error
+    // What is in memory only, as a rule.
+    const spare = ensurePrivateDirectory(named.runtime, 0o1711, !env.BANGER_RUNTIME_DIR)
+    const db = openCopy(named.state, spare)
+    warn(`${reason(error)}: only a look is possible`)
+    return { db, where: { state: realpathSync(named.state), runtime: spare } }
+  }
 }
 
 /** How a VM was asked for: what it takes to do so again, and to finish what was begun. */
@@ -138,6 +159,16 @@ export function resumeSession(
 /** Below root's there is what the uids of jails must reach. */
 function openMode(): number {
   return process.geteuid?.() === 0 ? 0o1711 : 0o1700
+}
+
+/** Whether a failure came of a disk that is full or cannot be written. */
+function isOnDeadDisk(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const code = errorCode(cause) ?? ""
+    if (["ENOSPC", "EDQUOT", "EROFS"].includes(code) || /^SQLITE_(?:FULL|IOERR|READONLY|CANTOPEN)/.test(code))
+      return true
+  }
+  return false
 }
 
 function undoing<T>(undo: () => void, work: () => T): T {

@@ -1,19 +1,21 @@
 import { close } from "../linux/files.ts"
-import { signalProcess } from "../process/kill.ts"
+import { isStopped } from "../process/procfs.ts"
 import type { Resource } from "../state/handles.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { recall } from "../state/recall.ts"
-import { findById, findRecord, getRecord, type VmRecord } from "../state/records.ts"
+import { findById, findRecord, getRecord, listUnfinished, type VmRecord } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
 import { Failure } from "../terms/failure.ts"
 import { awaitChange } from "./awaitChange.ts"
+import { refuseOwn } from "./ownVm.ts"
 import { proveAbsent } from "./proveAbsent.ts"
 import { prefixed, type Report } from "./report.ts"
+import { mayRestart } from "./restartPolicy.ts"
 import type { State } from "./session.ts"
-import { type StopRequest, writeStopRequest } from "./stopRequest.ts"
+import { askToStop, type StopRequest } from "./stopRequest.ts"
 import { hold, takeOver } from "./takeOver.ts"
 import { type Tools, withTools } from "./tools.ts"
-import { type LockHolder, lockHolder } from "./vmLock.ts"
+import { lockHolder } from "./vmLock.ts"
 
 /**
  * Stops a VM and proves that nothing of it is left: through its supervisor, or in its place where that is gone. One that
@@ -22,16 +24,45 @@ import { type LockHolder, lockHolder } from "./vmLock.ts"
  */
 export async function stopVm(state: State, reference: string, request: StopRequest, report: Report): Promise<VmRecord> {
   const { id, name } = findRecord(state.db, reference)
-  return withTools(prefixed(report, name), (tools) => stopKnown(state, id, request, tools))
+  return withTools(prefixed(report, name), async (tools) => {
+    const record = await stopKnown(state, id, request, tools)
+    if (reference === name) await stopSuccessors(state, record, request, tools)
+    return record
+  })
 }
 
-/** As `stopVm`, of the VM with this id, for a process that has its tools already. */
-export async function stopKnown(state: State, id: string, request: StopRequest, tools: Tools): Promise<VmRecord> {
+/** Stops what came in the place of a VM that was meant by its name, and was being booted again just then. */
+export async function stopSuccessors(state: State, ended: VmRecord, request: StopRequest, tools: Tools): Promise<void> {
+  const isNext = ({ name, id, state, restart_at }: VmRecord) =>
+    name === ended.name && id !== ended.id && (!isFinal(state) || restart_at !== null)
+  const next = mayRestart(ended) ? listUnfinished(state.db).find(isNext) : undefined
+  if (next === undefined) return
+  await stopSuccessors(state, await stopKnown(state, next.id, request, tools), request, tools)
+}
+
+/**
+ * As `stopVm`, of the VM with this id, for a process that has its tools already. `before`: the process of the supervisor
+ * that was told to stop already.
+ */
+export async function stopKnown(
+  state: State,
+  id: string,
+  request: StopRequest,
+  tools: Tools,
+  before?: number,
+): Promise<VmRecord> {
   const layout = vmLayout(state.where, id)
   const first = getRecord(state.db, id)
   const { journal } = recall(first, layout.handles)
-  let told: number | undefined
+  let told = before
+  let wanted = request
+  let impatientAt = Number.POSITIVE_INFINITY
   const patience = patienceWith(layout)
+  let warned = false
+  const warnOnce = (text: string) => {
+    if (!warned) tools.report.warn(text)
+    warned = true
+  }
   while (!tools.interrupts.stop.aborted) {
     const record = findById(state.db, id)
     // Another banger has removed it meanwhile.
@@ -39,14 +70,26 @@ export async function stopKnown(state: State, id: string, request: StopRequest, 
     const holder = lockHolder(layout)
     if (typeof holder === "object") {
       const { pid, doing } = holder
-      // A VM that waits to be booted again is final, and has a supervisor all the same.
-      if (doing === "supervise" && told !== pid && (!isFinal(record.state) || record.restart_at !== null)) {
-        ask(holder, layout, request)
-        told = pid
+      refuseOwn(holder, record)
+      if (isStopped(pid)) warnOnce(`its supervisor (process ${pid}) is stopped; to let it go on: kill -CONT ${pid}`)
+      if (performance.now() >= impatientAt) {
+        wanted = { action: "kill" }
+        impatientAt = Number.POSITIVE_INFINITY
+        told = undefined
+      }
+      // A VM that is booted again is final in between, and has a supervisor all the same.
+      const over = isFinal(record.state) && record.restart_at === null && !(doing === "supervise" && mayRestart(record))
+      if (doing === "supervise" && told !== pid && !over) {
+        const asked = askToStop(layout, holder, wanted, () => findById(state.db, id)?.state ?? record.state)
+        if (asked === "asked") told = pid
+        // Another's limit holds, unless this one is over before.
+        else if (wanted.timeout !== undefined) impatientAt = Math.min(impatientAt, performance.now() + wanted.timeout)
       }
       close(holder.pidfd)
-      if (isFinal(record.state) && record.restart_at === null) return proven(record, layout, journal)
+      if (over) return proven(record, layout, journal)
     } else if (isFinal(record.state) && record.restart_at === null && record.handles === "[]") {
+      const next = told === undefined ? undefined : bootedNext(state, record, told)
+      if (next !== undefined) await stopKnown(state, next, request, tools, told)
       return proven(record, layout, journal)
     } else if (await stopHere(state, id, request, tools))
       return proven(findById(state.db, id) ?? record, layout, journal)
@@ -60,8 +103,6 @@ export async function stopKnown(state: State, id: string, request: StopRequest, 
 }
 
 // --- internal ---
-
-const SIGTERM = 15
 
 /** One that holds a VM's lock says who it is at once; one that does not in so many milliseconds is stuck. */
 const PATIENCE = 10_000
@@ -80,9 +121,13 @@ function patienceWith({ lock }: VmLayout): { renew(): void; spend(): void } {
   }
 }
 
-function ask({ pidfd }: LockHolder, layout: VmLayout, request: StopRequest): void {
-  writeStopRequest(layout, request)
-  signalProcess(pidfd, SIGTERM)
+/** The VM that a supervisor was booting in the place of one that has ended, when it was told to stop. */
+function bootedNext(state: State, { id, name }: VmRecord, supervisor: number): string | undefined {
+  const next = listUnfinished(state.db).find((one) => one.name === name && one.id !== id && !isFinal(one.state))
+  const holder = next && lockHolder(vmLayout(state.where, next.id))
+  if (typeof holder !== "object") return undefined
+  close(holder.pidfd)
+  return holder.pid === supervisor ? next?.id : undefined
 }
 
 /** In the place of a supervisor that is gone; false when another banger has the VM's lock. */

@@ -5,10 +5,11 @@ import { Failure, usage } from "../terms/failure.ts"
 import type { DetachedVm } from "./detach.ts"
 import { look } from "./list.ts"
 import { prefixed, type Report } from "./report.ts"
+import { restartTaken } from "./restartTaken.ts"
 import type { Ended } from "./result.ts"
 import type { State } from "./session.ts"
-import { hold, takeOver } from "./takeOver.ts"
-import { withTools } from "./tools.ts"
+import { hasRun, hold, takeOver } from "./takeOver.ts"
+import { type Tools, withTools } from "./tools.ts"
 
 /** How supervising ended. */
 export interface Supervised extends Ended {
@@ -37,13 +38,17 @@ export async function superviseVm(
   const { dir } = layout
   const { pid } = look(state, record)
   const ready = () => onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
-  if (log !== undefined) renameFile(log, layout.supervisorLog)
   try {
-    return await withTools(prefixed(report, name), async (tools) => {
+    if (log !== undefined) renameFile(log, layout.supervisorLog)
+    const supervise = async (tools: Tools) => {
       const taken = await takeOver(state, held, { watch: { onBooted: ready } }, tools)
       if (typeof taken !== "object") throw usage(`${name} (${id}) has ended`)
+      // Of a VM that never came to run a first boot has failed.
+      if (hasRun(record.state)) await restartTaken(state, record, taken, tools)
       return { id, name, dir, interrupted: tools.interrupts.exitCode(), ...taken }
-    })
+    }
+    // One with a log of its own has no terminal that could go.
+    return await withTools(prefixed(report, name), supervise, log === undefined ? [] : ["SIGHUP"])
   } finally {
     held.lock.release()
   }

@@ -1,11 +1,12 @@
 import { jailRoot } from "../jail/base.ts"
 import { close } from "../linux/files.ts"
 import { killProcess } from "../process/kill.ts"
+import { exclusively } from "../state/database.ts"
 import type { Resource } from "../state/handles.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { type Recalled, recall, setAside } from "../state/recall.ts"
 import { findById, getRecord, noteRestart, type VmRecord } from "../state/records.ts"
-import { isFinal } from "../state/vmState.ts"
+import { isFinal, type VmState } from "../state/vmState.ts"
 import { Failure, joined } from "../terms/failure.ts"
 import { firecracker } from "../vmm/firecracker.ts"
 import { qemu } from "../vmm/qemu.ts"
@@ -20,7 +21,7 @@ import { recallPrepared, requestOf } from "./recallPrepared.ts"
 import { releaseAll } from "./release.ts"
 import { removeDirectory } from "./removeDirectory.ts"
 import type { Report } from "./report.ts"
-import { resumeSession, type State } from "./session.ts"
+import { resumeSession, type Session, type State } from "./session.ts"
 import type { StopRequest } from "./stopRequest.ts"
 import { type Care, type Outcome, surroundings } from "./supervise.ts"
 import type { Tools } from "./tools.ts"
@@ -41,11 +42,17 @@ export type Wish = "recover" | { watch: Pick<Care, "onBooted"> } | { stop: StopR
 /** How taking over went: the VM runs on, had ended before, or has ended now. */
 export type Taken = "alive" | "final" | Outcome
 
+/** Whether a VM that has not ended came to run. */
+export function hasRun(state: VmState): boolean {
+  return state === "running" || state === "stopping"
+}
+
 /** Takes a VM's lock and reads its record; undefined when another process has the lock, "gone" when there is no such VM. */
 export function hold(state: State, id: string, doing: "supervise" | "finish"): Held | "gone" | undefined {
   const layout = vmLayout(state.where, id)
   if (findById(state.db, id) === undefined) return "gone"
-  const lock = lockVm(layout, doing)
+  // A VM that is being made has its record a moment before its lock: nobody must come between the two.
+  const lock = exclusively(state.where.state, () => lockVm(layout, doing))
   if (lock === undefined) return undefined
   try {
     return { record: getRecord(state.db, id), layout, lock }
@@ -77,6 +84,7 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
   const session = resumeSession(state, layout, lock, record.state, recalled)
   // Before anything is done it is known that what is done can be written down.
   session.journal.mend()
+  writeIdentity(session, truth)
   if (truth.is === "alive" && record.state === "running" && wish === "recover") {
     close(truth.pidfd)
     return "alive"
@@ -97,7 +105,7 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
     onBooted: typeof wish === "object" && "watch" in wish ? wish.watch.onBooted : () => {},
   }
   // What fails here leaves a VM that runs as it is.
-  live.machine = await machineOf(care, truth, recalled)
+  live.machine = await machineOf(care, truth)
   live.machine?.gone.then(() => {
     live.gone = true
   })
@@ -110,14 +118,21 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
 
 type Known = Exclude<VmTruth, { is: "cannot tell" }>
 
+/** Where only a generation from before its process was known is left, the VMM's identity is written down again. */
+function writeIdentity({ state, journal }: Session, truth: Known): void {
+  const entry = journal.resources.find((resource) => resource.kind === "process")
+  if (truth.is === "alive" && hasRun(state) && entry?.identity === null)
+    journal.refine({ kind: "process", identity: truth.identity })
+}
+
 /** The VM as it runs, if it came to do so before its supervisor was ended. */
-async function machineOf(care: Care, truth: Known, { journal }: Recalled): Promise<Machine | undefined> {
-  const { state, layout } = care.session
-  if (truth.is === "dead" || (state !== "running" && state !== "stopping")) return undefined
+async function machineOf(care: Care, truth: Known): Promise<Machine | undefined> {
+  const { state, layout, journal } = care.session
+  if (truth.is === "dead" || !hasRun(state)) return undefined
   const { pidfd, identity } = truth
   const consoleLimit = care.prepared.spec.console.limit
   const machine = await adoptMachine({
-    ...{ vmm: care.vmm, layout, resources: journal, identity, pidfd, consoleLimit, report: care.report },
+    ...{ vmm: care.vmm, layout, resources: journal.resources, identity, pidfd, consoleLimit, report: care.report },
   })
   care.watchdog.noteEnd("started")
   return machine
@@ -131,7 +146,7 @@ async function settle(care: Care, live: Live, truth: Known): Promise<Failure | u
     close(truth.pidfd)
   }
   live.gone = true
-  if (session.state !== "running" && session.state !== "stopping") {
+  if (!hasRun(session.state)) {
     const why = `banger was ended while it started the VM (${session.state})`
     live.lost = neverStarted(why)
     return new Failure(why)

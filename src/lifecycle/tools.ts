@@ -10,11 +10,16 @@ export interface Tools extends Pick<HookRunner, "interrupts" | "trace" | "watchd
   readonly report: Report
 }
 
-/** Runs work on one VM with its plugin's hooks: signals ask for its end, and plugin code is contained and watched. */
-export async function withTools<T>(report: Report, work: (tools: Tools) => Promise<T>): Promise<T> {
-  const interrupts = watchInterrupts((count) => {
+/** Runs work on one VM with its plugin's hooks: signals but those `ignored` ask for its end, and plugin code is contained and watched. */
+export async function withTools<T>(
+  report: Report,
+  work: (tools: Tools) => Promise<T>,
+  ignored: Parameters<typeof watchInterrupts>[1] = [],
+): Promise<T> {
+  const onPress = (count: number) => {
     if (count === 2) report.warn("stopping at once")
-  })
+  }
+  const interrupts = watchInterrupts(onPress, ignored)
   const watchdog = startWatchdog()
   const release = containPlugin(interrupts)
   try {

@@ -57,11 +57,13 @@ export async function stopLive(
   around: VmSurroundings,
   live: Live,
   machine: Machine,
-  asked: StopRequest | undefined = takeStopRequest(run.session.layout),
+  wanted?: StopRequest,
 ): Promise<void> {
   const before = run.session.state
   if (before === "running") run.session.enter("stopping")
   live.requested = !live.gone
+  // Whoever asks now sees that it is stopping already.
+  const asked = wanted ?? takeStopRequest(run.session.layout)
   if (asked?.action === "kill") {
     machine.child.signal(SIGKILL)
     await machine.gone

@@ -7,6 +7,7 @@ import { findRecord, getRecord, type VmRecord } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
 import { Failure } from "../terms/failure.ts"
 import { awaitChange } from "./awaitChange.ts"
+import { refuseOwn } from "./ownVm.ts"
 import { recover } from "./recover.ts"
 import type { Report } from "./report.ts"
 import type { State } from "./session.ts"
@@ -25,8 +26,10 @@ export async function waitVm(state: State, reference: string, report: Report): P
     const record = getRecord(state.db, id)
     if (isFinal(record.state)) return record
     const holder = lockHolder(layout)
-    if (typeof holder === "object") close(holder.pidfd)
-    else await unsupervised(state, record, report)
+    if (typeof holder === "object") {
+      close(holder.pidfd)
+      refuseOwn(holder, record)
+    } else await unsupervised(state, record, report)
     await awaitChange(layout, never)
   }
 }

@@ -1,6 +1,9 @@
 import type { Exit } from "banger"
 import type { FromWatchdog, Protected, ToWatchdog } from "./watchdogWorker.ts"
 
+/** As it was when this program started: a plugin run as root may start none. */
+const Thread = Worker
+
 /**
  * Watches plugin code that could hold this thread for ever (`while (true) {}`), which no timer of this thread's own
  * could notice. Its thread cleans up and ends the process when this thread does not answer.
@@ -25,7 +28,7 @@ export const OWN_WORK = { staging: 60_000, cleaning: 600_000 } as const
 
 /** Starts the watching thread; it takes no time of this one. */
 export function startWatchdog(): Watchdog {
-  const worker = new Worker(workerUrl())
+  const worker = new Thread(workerUrl())
   const send = (message: ToWatchdog) => worker.postMessage(message)
   worker.onmessage = ({ data }: MessageEvent<FromWatchdog>) => {
     if (data === "are you there?") send({ kind: "here" })

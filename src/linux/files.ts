@@ -49,9 +49,13 @@ export function close(fd: number): void {
   checked("close", () => libc.close(descriptor(fd)))
 }
 
-/** Makes `to` a second descriptor of what `from` is, instead of what it was (dup3(2)); children do not get it. */
-export function replaceDescriptor(from: number, to: number): void {
-  checked("dup3", () => libc.dup3(descriptor(from), descriptor(to), O.CLOEXEC), `descriptor ${to}`)
+/**
+ * Makes `to` a second descriptor of what `from` is, instead of what it was (dup3(2)). Children get it only when it is
+ * `inherited`.
+ */
+export function replaceDescriptor(from: number, to: number, inherited = false): void {
+  const flags = inherited ? 0 : O.CLOEXEC
+  checked("dup3", () => libc.dup3(descriptor(from), descriptor(to), flags), `descriptor ${to}`)
 }
 
 /** Runs `use` with a descriptor and closes it however `use` ends. */

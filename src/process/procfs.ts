@@ -25,6 +25,17 @@ export function parseZombieStatus(stat: string, startTime: number): number | und
   return fields[0] === "Z" && parseStartTime(stat) === startTime && Number.isSafeInteger(status) ? status : undefined
 }
 
+/** Whether a process was stopped by a signal or a debugger (SIGSTOP, Ctrl-Z), as far as /proc tells. */
+export function isStopped(pid: number): boolean {
+  try {
+    const stat = readStart(`/proc/${pid}/stat`)
+    return /^[Tt]$/.test(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[0] ?? "")
+  } catch {
+    // It has ended meanwhile, or is hidden.
+    return false
+  }
+}
+
 /** The uid of a process from the text of /proc/PID/status when real, effective, saved and fs uid are all one. */
 export function parseSingleUid(status: string): number | undefined {
   const uids = /^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$/m.exec(status)?.slice(1).map(Number)

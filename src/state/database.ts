@@ -1,8 +1,9 @@
 import { Database } from "bun:sqlite"
-import { join } from "node:path"
+import { copyFileSync, existsSync, mkdirSync } from "node:fs"
+import { basename, join } from "node:path"
 import { chmodDescriptor } from "../linux/access.ts"
-import { O, O_NOFOLLOW } from "../linux/constants.ts"
-import { openAt, withDescriptor } from "../linux/files.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
+import { openAt, openBeneath, rmdirAt, unlinkAt, withDescriptor } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { withLock } from "./lock.ts"
@@ -67,12 +68,43 @@ export function openDatabase(stateDirectory: string): Database {
   }
 }
 
+/**
+ * Opens a copy of `state.db`, as it is now, that is gone when it is closed: for a look where the directory cannot be written.
+ * The copy is made in `spare`, a private directory elsewhere. Throws as `openDatabase` does.
+ */
+export function openCopy(stateDirectory: string, spare: string): Database {
+  const dir = join(spare, `.look-${crypto.randomUUID()}`)
+  mkdirSync(dir, { mode: 0o700 })
+  try {
+    for (const name of ["state.db", "state.db-wal"])
+      if (existsSync(join(stateDirectory, name))) copyFileSync(join(stateDirectory, name), join(dir, name))
+    const db = open(join(dir, "state.db"))
+    // All its files are open from the first look on.
+    db.query("select count(*) from vms").get()
+    return db
+  } finally {
+    removeCopy(spare, basename(dir))
+  }
+}
+
 /** Runs `work` while no other banger does so with the same state directory. */
 export function exclusively<T>(stateDirectory: string, work: () => T): T {
   return withLock(join(stateDirectory, "state.lock"), work)
 }
 
 // --- internal ---
+
+function removeCopy(spare: string, name: string): void {
+  withDescriptor(openAt(AT_FDCWD, spare, O.PATH | O_DIRECTORY), (parent) => {
+    withDescriptor(openBeneath(parent, name, O.PATH | O_DIRECTORY | O_NOFOLLOW), (dir) => {
+      for (const file of ["state.db", "state.db-wal", "state.db-shm"].filter((one) =>
+        existsSync(join(spare, name, one)),
+      ))
+        unlinkAt(dir, file)
+    })
+    rmdirAt(parent, name)
+  })
+}
 
 function open(path: string): Database {
   const db = new Database(path, { create: true, strict: true })

@@ -123,6 +123,12 @@ export function findById(db: Database, id: string): VmRecord | undefined {
   return row ? v.parse(rowSchema, row) : undefined
 }
 
+/** Whether a VM is on record, and has not ended. */
+export function isUnfinished(db: Database, id: string): boolean {
+  const record = findById(db, id)
+  return record !== undefined && !isFinal(record.state)
+}
+
 /** The record with exactly this id. Throws a failure when there is none. */
 export function getRecord(db: Database, id: string): VmRecord {
   const record = findById(db, id)

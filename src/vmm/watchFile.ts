@@ -9,7 +9,10 @@ const FALLBACK_INTERVAL = 250
 /** Calls `drain` soon after each change of a file, and again while it says false. */
 export function watchFile(path: string, drain: () => boolean): { close(): void } {
   let timer: Timer | undefined
+  let closed = false
   const soon = () => {
+    // An event that was on its way: what is closed is not looked at again, its descriptor may be another's by now.
+    if (closed) return
     timer ??= setTimeout(() => {
       timer = undefined
       // What a slow sink left over is offered again without a new write having to come.
@@ -31,6 +34,7 @@ export function watchFile(path: string, drain: () => boolean): { close(): void }
   }
   return {
     close() {
+      closed = true
       watcher?.close()
       clearInterval(interval)
       clearTimeout(timer)

@@ -1,16 +1,20 @@
 import { expect, test } from "bun:test"
-import { appendFileSync, renameSync, writeFileSync } from "node:fs"
+import { appendFileSync, existsSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { controlKey } from "../../src/lifecycle/attach.ts"
 import { endOf } from "../../src/lifecycle/exit.ts"
 import { followLines } from "../../src/lifecycle/followLines.ts"
 import { restartPolicy } from "../../src/lifecycle/restartPolicy.ts"
-import { takeStopRequest, writeStopRequest } from "../../src/lifecycle/stopRequest.ts"
+import { askToStop, takeStopRequest } from "../../src/lifecycle/stopRequest.ts"
+import { hold } from "../../src/lifecycle/takeOver.ts"
 import { lockHolder, lockVm } from "../../src/lifecycle/vmLock.ts"
 import { close } from "../../src/linux/files.ts"
+import { pidfdOpen } from "../../src/linux/pidfd.ts"
 import { decodeStatus } from "../../src/process/exitStatus.ts"
 import { parseZombieStatus } from "../../src/process/procfs.ts"
+import { openDatabase } from "../../src/state/database.ts"
 import { vmLayout } from "../../src/state/places.ts"
+import { insertRecord } from "../../src/state/records.ts"
 import { Failure } from "../../src/terms/failure.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
@@ -31,15 +35,56 @@ test("a lock tells who holds it, from the moment it is held to the moment it is 
   expect(lockHolder(layout())).toBeUndefined()
 })
 
-test("a request to stop is taken once; whatever else is there is a plain stop", () => {
-  lockVm(layout(), "finish")?.release()
+test("however many ask for a stop, its supervisor gets one signal; to kill is another matter; a request is taken once", async () => {
+  const lock = lockVm(layout(), "supervise")
+  const heard: string[] = []
+  const names = ["SIGTERM", "SIGUSR1"] as const
+  const ask = (action: "stop" | "kill", state: "running" | "stopping", timeout?: number) => {
+    const pidfd = pidfdOpen(process.pid)
+    try {
+      return askToStop(layout(), { pid: process.pid, pidfd, doing: "supervise" }, { action, timeout }, () => state)
+    } finally {
+      close(pidfd)
+    }
+  }
+  const hear = (name: string) => heard.push(name)
+  for (const name of names) process.on(name, hear)
   expect(takeStopRequest(layout())).toBeUndefined()
-  writeStopRequest(layout(), { action: "stop", timeout: 5 })
-  writeStopRequest(layout(), { action: "kill" })
-  expect(takeStopRequest(layout())).toEqual({ action: "kill" })
+  expect(ask("stop", "running", 5)).toBe("asked")
+  expect(ask("stop", "running")).toBe("asked before")
+  expect(ask("kill", "running")).toBe("asked")
+  expect(ask("kill", "running")).toBe("asked before")
+  expect(ask("stop", "running")).toBe("asked before")
+  expect(takeStopRequest(layout())).toMatchObject({ action: "kill" })
   expect(takeStopRequest(layout())).toBeUndefined()
+  expect(ask("stop", "stopping")).toBe("asked before")
   writeFileSync(layout().stopRequest, "{")
   expect(takeStopRequest(layout())).toBeUndefined()
+  // Of a supervisor that has ended it says nothing.
+  writeFileSync(layout().stopRequest, JSON.stringify({ action: "stop", to: 1 }))
+  expect(ask("stop", "running")).toBe("asked")
+  await Bun.sleep(0)
+  expect(heard).toEqual(["SIGTERM", "SIGTERM", "SIGTERM"])
+  for (const name of names) process.off(name, hear)
+  lock?.release()
+})
+
+test("a VM that is being made is left to whoever makes it: its record comes a moment before its lock", async () => {
+  const db = openDatabase(directory.path)
+  const base = { vmm: "qemu", boot_id: "x", plugin_path: "/p.ts", plugin_sha256: "x", spec: "{}", request: "{}" }
+  insertRecord(db, { id: "vm-1", name: "vm", ...base })
+  const done = join(directory.path, "done")
+  const maker = Bun.spawn(
+    ["flock", join(directory.path, "state.lock"), "sh", "-c", `echo on; sleep 0.3; touch ${done}`],
+    {
+      stdout: "pipe",
+    },
+  )
+  await maker.stdout.getReader().read()
+  const held = hold({ db, where: { state: directory.path, runtime: join(directory.path, "run") } }, "vm-1", "finish")
+  expect(existsSync(done)).toBe(true)
+  if (typeof held === "object") held.lock.release()
+  db.close()
 })
 
 const exit = {

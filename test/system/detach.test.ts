@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from "bun:test"
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync } from "node:fs"
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { banger, fixture, start, until } from "./banger.ts"
+import { banger, bangerElsewhere, fixture, start, until } from "./banger.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 import { doubleWords, listed, noted, runDouble } from "./vms.ts"
@@ -56,6 +56,13 @@ test("SIGHUP to a detached supervisor ends nothing", async () => {
   process.kill(vm?.supervisor ?? 0, "SIGHUP")
   // The next signal is heard after that one.
   expect(await listed(place)).toMatchObject([{ state: "running", supervisor: vm?.supervisor }])
+  // Nor to one that took it over.
+  process.kill(vm?.supervisor ?? 0, "SIGKILL")
+  await until(() => !alive(vm?.supervisor ?? 0))
+  expect((await banger(place, ["supervise", "--detach", "double"])).exit).toBe(0)
+  const [again] = await listed(place)
+  process.kill(again?.supervisor ?? 0, "SIGHUP")
+  expect(await listed(place)).toMatchObject([{ state: "running", supervisor: again?.supervisor }])
   expect((await banger(place, ["kill", "double"])).exit).toBe(0)
   expect(noted(place, "ended")).toHaveLength(1)
 })
@@ -129,6 +136,29 @@ test("restart runs the same again under the same name, with a new id", async () 
   expect((await banger(place, ["rm", "-f", "double"])).exit).toBe(0)
 })
 
+test("restart leaves a VM running whose plugin can no longer be run", async () => {
+  const plugin = join(place.dir, "plugin.ts")
+  copyFileSync(fixture("double"), plugin)
+  const words = doubleWords(place, ["--detach"]).map((word) => (word === fixture("double") ? plugin : word))
+  expect((await banger(place, words, { ...doubles.env })).exit).toBe(0)
+  const before = await listed(place)
+  writeFileSync(plugin, "no plugin")
+  const { stderr, exit } = await banger(place, ["restart", "double"], { ...doubles.env })
+  expect(stderr).toContain("double is left as it is")
+  expect(exit).toBe(2)
+  expect(await listed(place)).toEqual(before)
+  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+})
+
+test("a VM of another PID namespace is not attached to", async () => {
+  await runDouble(place, doubles, ["--supervise=none"])
+  const { stderr, exit } = await bangerElsewhere(place, ["attach", "double"])
+  expect(stderr).toContain("it was started in another PID namespace")
+  expect(stderr).toContain("got no supervisor: not attached")
+  expect(exit).toBe(1)
+  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+})
+
 test("a VM that fails is booted again so many times as its policy says, and no more; stop ends the waiting", async () => {
   const restart = { policy: "on-failure", limit: 2, delay: "50ms" }
   await runDouble(place, doubles, ["--detach"], "PRINT[up]", { restart })
@@ -156,6 +186,24 @@ test("a VM that fails is booted again so many times as its policy says, and no m
   expect((await banger(place, ["stop", "slow"])).exit).toBe(0)
   expect(await listed(place)).toEqual([])
 })
+
+test("a VM whose supervisor was killed, and that another took over, is booted again as its policy says", async () => {
+  await runDouble(place, doubles, ["--detach"], "PRINT[up]", { restart: { policy: "always", delay: "50ms" } })
+  const [vm] = await listed(place)
+  process.kill(vm?.supervisor ?? 0, "SIGKILL")
+  await until(() => !alive(vm?.supervisor ?? 0))
+  expect((await banger(place, ["supervise", "--detach", "double"], { ...doubles.env })).exit).toBe(0)
+  process.kill(vm?.pid ?? 0, "SIGKILL")
+  await until(() => noted(place, "booted").length === 2)
+  await until(() => records(place).filter(({ state }) => state === "running").length === 1)
+  const [again] = (await listed(place)).filter(({ truth }) => truth === "alive")
+  expect(again?.id).not.toBe(vm?.id)
+  expect((await banger(place, ["stop", again?.id ?? ""])).exit).toBe(0)
+  expect(noted(place, "ended").toSorted()).toEqual([vm?.id ?? "", again?.id ?? ""].toSorted())
+  await until(() => Bun.spawnSync([binary, "ps"], { env: envOf() }).stdout.toString().split("\n").length === 2)
+})
+
+const binary = join(import.meta.dir, "../../dist/banger")
 
 function envOf(): Record<string, string> {
   return { BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime }

@@ -241,3 +241,83 @@ test("ps starts no other program, however many VMs there are", async () => {
   expect(readFileSync(log, "utf8").match(/execve\(/g)).toHaveLength(1)
   expect((await banger(place, ["kill", id])).exit).toBe(0)
 })
+
+test("with only a generation left from before its process was known, a VM that runs is taken over, not killed", async () => {
+  const { id, pid } = await unsupervised()
+  const before = JSON.parse(readFileSync(`${handlesOf(id)}.prev`, "utf8")).journal
+  expect(before).toContainEqual(expect.objectContaining({ kind: "process", identity: null }))
+  writeFileSync(handlesOf(id), "{")
+  sql(place, "update vms set handles = '{'")
+  const { stdout, exit } = await banger(place, ["supervise", "--detach", id])
+  expect({ stdout, exit }).toEqual({ stdout: "double\n", exit: 0 })
+  expect(await listed(place)).toMatchObject([{ id, pid, truth: "alive", state: "running" }])
+  expect(JSON.parse(readFileSync(handlesOf(id), "utf8")).journal).toContainEqual(
+    expect.objectContaining({ kind: "process", identity: expect.objectContaining({ pid }) }),
+  )
+  expect((await banger(place, ["stop", id])).exit).toBe(0)
+})
+
+test("a VM whose logs somebody removed is stopped all the same, and its jail is not left busy", async () => {
+  const { id } = await unsupervised()
+  for (const log of ["console.log", "vmm.log", "firecracker.log"])
+    rmSync(join(place.state, "vms", id, log), { force: true })
+  const { stderr, exit } = await banger(place, ["stop", id])
+  expect(stderr).toContain("console.log was removed")
+  expect(stderr).not.toContain("was in use")
+  expect(exit).toBe(0)
+})
+
+test("what cannot be released is told by ps --reconcile's exit code, also of a VM with hooks; its name is free", async () => {
+  const { id, pid } = await unsupervised()
+  const busy = join(place.runtime, id, "busy")
+  mkdirSync(busy)
+  expect(Bun.spawnSync(["mount", "-t", "tmpfs", "busy", busy]).exitCode).toBe(0)
+  await die(pid)
+  const { stderr, exit } = await banger(place, ["ps", "--reconcile"])
+  expect(stderr).toContain(`double (${id}) could not be finished`)
+  expect(exit).toBe(1)
+  expect(noted(place, "ended")).toEqual([id])
+  expect((await runDouble(place, doubles)).exit).toBe(0)
+  expect((await banger(place, ["kill", "double"])).exit).toBe(0)
+  Bun.spawnSync(["umount", busy])
+  expect((await banger(place, ["ps", "--reconcile"])).exit).toBe(0)
+  expect(noted(place, "ended").filter((one) => one === id)).toHaveLength(1)
+})
+
+test.each(["read-only", "full"])(
+  "the state's disk is %s and nobody has the database open: a look is possible",
+  async (what) => {
+    mkdirSync(place.state, { mode: 0o700 })
+    expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=4M,mode=700", "small", place.state]).exitCode).toBe(0)
+    try {
+      const { id, pid } = await unsupervised()
+      const filler = join(place.state, "filler")
+      if (what === "full") writeFileFully(filler)
+      const ro = join(place.dir, "ro")
+      mkdirSync(ro, { mode: 0o700 })
+      if (what === "read-only") {
+        Bun.spawnSync(["mount", "--bind", place.state, ro])
+        expect(Bun.spawnSync(["mount", "-o", "remount,bind,ro", ro]).exitCode).toBe(0)
+      }
+      const at = what === "full" ? place : { ...place, state: ro }
+      for (const [words, said] of [
+        [["ps", "--json"], `"pid": ${pid}`],
+        [["inspect", id], '"truth": "alive"'],
+        [["logs", id], "up"],
+        [["events"], '"state":"running"'],
+      ] as const) {
+        const { stdout, stderr, exit } = await banger(at, words)
+        expect({ words, stderr, exit }).toMatchObject({
+          exit: 0,
+          stderr: expect.stringContaining("only a look is possible"),
+        })
+        expect(stdout).toContain(said)
+      }
+      Bun.spawnSync(["umount", ro])
+      rmSync(filler, { force: true })
+      expect((await banger(place, ["stop", id])).exit).toBe(0)
+    } finally {
+      Bun.spawnSync(["umount", "--lazy", place.state])
+    }
+  },
+)

@@ -1,0 +1,30 @@
+import { readFileSync } from "node:fs"
+
+/** More generations than any process has: an answer that never ends is none. */
+const LIMIT = 4096
+
+/** The parent of a process from the text of /proc/PID/stat: field 4. Undefined when there is none. */
+export function parseParent(stat: string): number | undefined {
+  // As for the start time, fields are counted after the last bracket.
+  const pid = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1])
+  return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined
+}
+
+/** The parent of a process, its parent, and so on, as far as /proc tells. */
+export function ancestorsOf(pid: number): readonly number[] {
+  const ancestors: number[] = []
+  for (let parent = parentOf(pid); parent !== undefined && ancestors.length < LIMIT; parent = parentOf(parent))
+    ancestors.push(parent)
+  return ancestors
+}
+
+// --- internal ---
+
+function parentOf(pid: number): number | undefined {
+  try {
+    return parseParent(readFileSync(`/proc/${pid}/stat`, "latin1"))
+  } catch {
+    // It has ended, or is hidden: nothing more is known.
+    return undefined
+  }
+}
