@@ -4,13 +4,12 @@ import { removeBridge } from "../network/bridge.ts"
 import { MARK, ownerOf, parseAlias, tableName } from "../network/names.ts"
 import { closeNamespace } from "../network/namespace.ts"
 import { applyRules, hasNft, hasTable } from "../network/nft.ts"
-import { planRules } from "../network/rules.ts"
+import { needsRules, planRules, ruledLeases } from "../network/rules.ts"
 import { removeTap } from "../network/tap.ts"
 import { tapHolders } from "../network/tapHolders.ts"
 import { freeLease, type Lease, listLeases } from "../state/leases.ts"
 import { listRecords } from "../state/records.ts"
 import { Failure } from "../terms/failure.ts"
-import { needsRules } from "./network.ts"
 import { withNetworkLock } from "./networkLock.ts"
 import type { State } from "./session.ts"
 
@@ -29,7 +28,7 @@ export interface NetworkFinding {
  */
 export function reapplyRules(state: State): boolean {
   return withNetworkLock(() => {
-    const leases = listLeases(state.db).filter(needsRules)
+    const leases = ruledLeases(listLeases(state.db))
     if (leases.length > 0) applyRules(planRules(ownerOf(state.where.state), leases))
     return leases.length > 0
   })
