@@ -121,8 +121,8 @@ export function releaseNetwork(
     }
     withRoute((route) => {
       attempt(() => {
-        if (resource.netns) closeNamespace(route, namespaceFile(layout), resource.link, owner)
-        else removeTap(route, resource.link, owner)
+        if (resource.netns) closeNamespace(route, namespaceFile(layout), resource.link, { owner, vm: id })
+        else removeTap(route, resource.link, owner, id)
       })
       if (lease === undefined) return
       attempt(() => forgetNeighbours(route, lease, owner))

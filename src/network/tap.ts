@@ -54,13 +54,13 @@ export function makeTap(route: Route, plan: TapPlan): void {
 }
 
 /**
- * Removes a tap of this owner, and proves it gone. While it is removed it is held, which only one process can: it is
+ * Removes a tap of this owner, and of this VM where one is named, and proves it gone. While it is removed it is held, which only one process can: it is
  * never taken from a VMM that runs. Throws a failure that names who holds it, or that it is somebody else's.
  */
-export function removeTap(route: Route, name: string, owner: string): "removed" | "gone" {
+export function removeTap(route: Route, name: string, owner: string, vm?: string): "removed" | "gone" {
   const link = findLink(route, name)
   if (link === undefined) return "gone"
-  requireOwn(link, owner)
+  requireOwn(link, owner, vm)
   withDescriptor(open(), (fd) => {
     hold(fd, link)
     const held = findLink(route, name)
@@ -91,11 +91,13 @@ function open(): number {
   }
 }
 
-function requireOwn({ name, kind, alias }: Link, owner: string): void {
+function requireOwn({ name, kind, alias }: Link, owner: string, vm: string | undefined): void {
   const whose = parseAlias(alias)
-  if (kind === "tun" && whose?.kind === "tap" && whose.owner === owner) return
+  if (kind === "tun" && whose?.kind === "tap" && whose.owner === owner && (vm ?? whose.vm) === whose.vm) return
   const what =
-    whose === undefined ? "bears no mark of banger's" : `belongs to the banger whose state is in ${whose.owner}`
+    whose === undefined
+      ? "bears no mark of banger's"
+      : `belongs to the VM ${whose.vm ?? "-"} of the banger whose state is in ${whose.owner}`
   const hint = `if nothing needs it: ip link delete ${name}`
   throw new Failure(`the interface ${name} is there and ${what}: left alone`, { hint })
 }

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
 import { chmodSync, mkdirSync, mkdtempSync, symlinkSync } from "node:fs"
 import { join } from "node:path"
-import { banger, fixture, type Running, start } from "./banger.ts"
+import { banger, fixture, type Running, start, until } from "./banger.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace } from "./place.ts"
 import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./wire.ts"
@@ -202,6 +202,24 @@ test("a tap of a dead VM is taken out of the way; one that a process holds never
   expect((await banger(place, ["net", "rm"])).stdout).toContain(
     "removed: tap bgrabcdefgh: no VM has it, and no process holds it",
   )
+})
+
+test("a pair of veths is kept while a process holds the tap behind it; what a killed check has left goes", async () => {
+  const script = `import { openTun, newTap } from ${JSON.stringify(join(import.meta.dir, "../../src/linux/tun.ts"))}
+    const fd = openTun(); newTap(fd, "bgrveveveve"); console.log("held"); setInterval(() => fd, 1000)`
+  const holder = Bun.spawn(["unshare", "--net", process.execPath, "-e", script], { stdout: "pipe", stdin: "ignore" })
+  await holder.stdout.getReader().read()
+  must("ip", "link", "add", "bgrveveveve", "type", "veth", "peer", "name", "up0", "netns", String(holder.pid))
+  must("ip", "link", "set", "bgrveveveve", "alias", `banger veth old-veveveve ${place.state}`)
+  must("nft", "add table inet banger_check")
+  const { stdout } = await banger(place, ["net", "rm"])
+  expect(stdout).toContain(`keep: veth bgrveveveve: process ${holder.pid} holds it`)
+  expect(stdout).toContain("removed: table banger_check: a check was killed")
+  expect(sh("ip", "link", "show", "bgrveveveve").exit).toBe(0)
+  holder.kill("SIGKILL")
+  await holder.exited
+  // The kernel takes it away with its other end, which was in the holder's namespace.
+  await until(() => sh("ip", "link", "show", "bgrveveveve").exit !== 0)
 })
 
 test("what banger did not make is not touched by net rm, and net takes only what it knows", async () => {
