@@ -170,8 +170,7 @@ export function withNetwork(boot: Boot, name: string, spec: NetworkSpec, network
   const gateway6 = formatIpv6(ipv6Bytes(ipv6Network(ownerOfLayout(layout), spec.bridge), 1))
   const other = ipv6 === undefined ? undefined : { address: ipv6, gateway: gateway6 }
   const words = guestWords(boot.bootArgs, { name, address, prefix, gateway, ipv6: other, dns })
-  const card = tap === undefined ? undefined : { tap, mac }
-  return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: { tap, mac, ports: [], netns }, card }
+  return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: { tap, mac, ports: [], netns } }
 }
 
 /** The network that a plan shows: what the first VM of an empty host would get. Pure. */
