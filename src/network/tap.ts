@@ -45,12 +45,30 @@ export function makeTap(route: Route, plan: TapPlan): void {
     if (link === undefined) throw new Failure(`the tap ${name} went away while it was made`)
     changeLink(route, link.index, name, { alias: formatAlias({ kind: "tap", vm, owner }), master: bridge, up: true })
     if (isolated) isolatePort(route, link.index, name, true)
+    requireHolder(findLink(route, name), plan)
     keepTap(fd, true)
   } catch (error) {
     throw explained(error, `the tap ${name} cannot be made`)
   } finally {
     close(fd)
   }
+}
+
+/**
+ * Throws a failure unless the kernel says that a VM's VMM will be able to open its tap: it has neither root's uid nor any
+ * capability by then, and all it would hear is EPERM.
+ */
+export function requireHolder(link: Link | undefined, { name, vm, user }: Pick<TapPlan, "name" | "vm" | "user">): void {
+  const holder = link?.holder
+  if (holder?.uid === user.uid && holder.gid === user.gid) return
+  const [is, is2] = [holder?.uid ?? "nobody", holder?.gid ?? "nobody"]
+  const hint = "something changes interfaces as they are made (a rule of udev?): look for it, then start the VM again"
+  throw new Failure(
+    `the tap ${name} is of uid ${is} and gid ${is2}, so ${vm} as ${user.uid}:${user.gid} cannot open it`,
+    {
+      hint,
+    },
+  )
 }
 
 /**

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test"
+import type { Link } from "../../src/linux/links.ts"
 import { judge } from "../../src/network/check.ts"
 import { firstCollision } from "../../src/network/collisions.ts"
 import { blocker } from "../../src/network/forwarding.ts"
@@ -6,6 +7,7 @@ import { guestWords, nameServers } from "../../src/network/guestWords.ts"
 import { parseListeners } from "../../src/network/listeners.ts"
 import { formatAlias, linkName, macOf, ownerOf, parseAlias, tableName } from "../../src/network/names.ts"
 import { opensLoopback, planRules, ruledLeases } from "../../src/network/rules.ts"
+import { requireHolder } from "../../src/network/tap.ts"
 import { parseTapName } from "../../src/network/tapHolders.ts"
 import type { Lease } from "../../src/state/leases.ts"
 import { parseSubnet, type Subnet } from "../../src/terms/address.ts"
@@ -173,6 +175,17 @@ test("a check says where packets stopped, and no more", () => {
   expect(stopped({ arrived: 1, routed: 1 })).toMatchObject({ ok: false, why: "because of it" })
   expect(stopped({ arrived: 1, routed: 1, passed: 1, left: 1 })).toMatchObject({ ok: false, what: "192.0.2.2 answers" })
   expect(judge({ arrived: 1, routed: 1, passed: 1, left: 1 }, true, "192.0.2.2", why).every(({ ok }) => ok)).toBe(true)
+})
+
+test("a tap that the jail's uid and gid could not both open is told before the VMM fails on it", () => {
+  const plan = { name: "bgrabcd1234", vm: "web-abcd1234", user: { uid: 100_000, gid: 100_001 } }
+  const of = (holder: Link["holder"]) => () => requireHolder({ holder } as Link, plan)
+  of({ uid: 100_000, gid: 100_001 })()
+  const words = (uid: string, gid: string) =>
+    `the tap bgrabcd1234 is of uid ${uid} and gid ${gid}, so web-abcd1234 as 100000:100001 cannot open it`
+  expect(of({ uid: 100_000, gid: 100_000 })).toThrow(words("100000", "100000"))
+  expect(of({ uid: undefined, gid: 100_001 })).toThrow(words("nobody", "100001"))
+  expect(of(undefined)).toThrow(words("nobody", "nobody"))
 })
 
 test("a tap's name is read from a descriptor's fdinfo", () => {
