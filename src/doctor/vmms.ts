@@ -8,7 +8,8 @@ export async function checkFirecracker(candidates: Candidates, root: boolean): P
   const found = await settled(candidates.choose("firecracker", false).then(({ program }) => program))
   if (!("path" in found)) return warn(`Firecracker cannot be used: ${found.message}`, "banger get firecracker")
   const { path, version, jailer, warning } = found
-  if (warning !== undefined) return fail(warning, "get the newer release: banger get firecracker")
+  const newer = "get the newer release: banger get firecracker"
+  if (warning !== undefined) return warning.dangerous ? fail(warning.words, newer) : warn(warning.words, newer)
   const says = `Firecracker ${version.join(".")}: ${path}`
   if (jailer === undefined && root) return warn(`${says}, without its jailer`, "get both: banger get firecracker")
   return ok(jailer === undefined ? says : `${says}, ${jailer}`)

@@ -4,14 +4,14 @@ import type { VmNetwork } from "banger"
 import { findLink } from "../linux/links.ts"
 import { deleteNeighbour, setNeighbour } from "../linux/routes.ts"
 import { type Route, withRoute } from "../linux/rtnetlink.ts"
-import { ensureBridge, removeBridge } from "../network/bridge.ts"
+import { ensureBridge, removeBridge, routeLoopback } from "../network/bridge.ts"
 import { checkForwarding, forwardBlockers } from "../network/forwarding.ts"
 import { guestWords, hostNameServers } from "../network/guestWords.ts"
 import { portHolder } from "../network/listeners.ts"
 import { ipv6Network, linkName, macOf, ownerOf } from "../network/names.ts"
 import { closeNamespace, openNamespace } from "../network/namespace.ts"
 import { applyRules } from "../network/nft.ts"
-import { planRules } from "../network/rules.ts"
+import { opensLoopback, planRules, ruledLeases } from "../network/rules.ts"
 import { makeTap, removeTap } from "../network/tap.ts"
 import type { NetworkSpec } from "../plugin/networkSpec.ts"
 import { namespaceExists } from "../process/networkNamespace.ts"
@@ -79,6 +79,7 @@ export async function connectNetwork(
     const leases = listLeases(db)
     const lease = leases.find(({ vm }) => vm === id)
     if (lease === undefined) throw new Failure(`${id} has no lease of an address`)
+    const ruled = ruledLeases(leases)
     withRoute((route) => {
       const ipv6 = leases.some((one) => one.bridge === lease.bridge && one.ipv6)
       const bridge = ensureBridge(route, { name: lease.bridge, subnet: lease.subnet, ipv6, owner })
@@ -86,8 +87,9 @@ export async function connectNetwork(
       if (lease.netns) openNamespace(route, namespaceFile(layout), tap)
       else makeTap(route, tap)
       for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, address, lease.mac)
+      if (ruled.includes(lease)) applyRules(planRules(owner, ruled))
+      if (opensLoopback([lease])) routeLoopback(route, lease.bridge, owner, true)
     })
-    if (needsRules(lease)) applyRules(planRules(owner, leases.filter(needsRules)))
   })
   sayWhatIsInTheWay(spec, report)
 }
@@ -117,16 +119,21 @@ export function releaseNetwork(
         failures.push(error instanceof Failure ? error : new Failure(reason(error), { cause: error }))
       }
     }
-    if (lease !== undefined && needsRules(lease)) attempt(() => applyRules(planRules(owner, others.filter(needsRules))))
     withRoute((route) => {
       attempt(() => {
-        if (resource.netns) closeNamespace(route, namespaceFile(layout), resource.link, owner)
-        else removeTap(route, resource.link, owner)
+        if (resource.netns) closeNamespace(route, namespaceFile(layout), resource.link, { owner, vm: id })
+        else removeTap(route, resource.link, owner, id)
       })
       if (lease === undefined) return
       attempt(() => forgetNeighbours(route, lease, owner))
-      const last = !others.some(({ bridge }) => bridge === lease.bridge)
-      if (!last || failures.length > 0) return
+      // While its interface may be there, so are the rules that keep what is behind it in bounds.
+      if (failures.length > 0) return
+      const neighbours = others.filter(({ bridge }) => bridge === lease.bridge)
+      attempt(() => {
+        if (!opensLoopback(neighbours)) routeLoopback(route, lease.bridge, owner, false)
+        if (ruledLeases(leases).includes(lease)) applyRules(planRules(owner, ruledLeases(others)))
+      })
+      if (neighbours.length > 0 || failures.length > 0) return
       attempt(() => {
         const port = removeBridge(route, lease.bridge, owner)
         if (port !== undefined) warn(`the bridge ${lease.bridge} stays: it has the port ${port}, which is not banger's`)
@@ -163,8 +170,7 @@ export function withNetwork(boot: Boot, name: string, spec: NetworkSpec, network
   const gateway6 = formatIpv6(ipv6Bytes(ipv6Network(ownerOfLayout(layout), spec.bridge), 1))
   const other = ipv6 === undefined ? undefined : { address: ipv6, gateway: gateway6 }
   const words = guestWords(boot.bootArgs, { name, address, prefix, gateway, ipv6: other, dns })
-  const card = tap === undefined ? undefined : { tap, mac }
-  return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: { tap, mac, ports: [], netns }, card }
+  return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: { tap, mac, ports: [], netns } }
 }
 
 /** The network that a plan shows: what the first VM of an empty host would get. Pure. */
@@ -175,11 +181,6 @@ export function plannedNetwork(id: string, spec: NetworkSpec, layout: VmLayout):
   const { bridge, ports, nat, isolate, ipv6, netns } = spec
   const lease = { vm: id, bridge, subnet, number, link: linkName(id), ports, nat, isolate, ipv6, netns }
   return networkOf({ ...lease, mac: spec.mac ?? macOf(id) }, layout)
-}
-
-/** Whether a lease has a part in the rules. */
-export function needsRules({ nat, isolate, ports }: Pick<Lease, "nat" | "isolate" | "ports">): boolean {
-  return nat || isolate || ports.length > 0
 }
 
 /** Whose the interfaces of a state directory's VMs are. */

@@ -3,13 +3,12 @@ import { ensureBridge, removeBridge } from "../network/bridge.ts"
 import { checkPath, type Step } from "../network/check.ts"
 import { linkName, macOf, ownerOf } from "../network/names.ts"
 import { applyRules, nftProgram } from "../network/nft.ts"
-import { planRules } from "../network/rules.ts"
+import { planRules, ruledLeases } from "../network/rules.ts"
 import { DEFAULT_BRIDGE, defaultSubnet } from "../plugin/networkSpec.ts"
 import { freeLease, listLeases, takeLease } from "../state/leases.ts"
 import { newVmId } from "../state/vmId.ts"
 import { parseAddress, parseSubnet } from "../terms/address.ts"
 import { usage } from "../terms/failure.ts"
-import { needsRules } from "./network.ts"
 import { withNetworkLock } from "./networkLock.ts"
 import type { State } from "./session.ts"
 
@@ -39,13 +38,13 @@ function check({ db, where }: State, bridge: string, to: number | undefined): re
   try {
     return withRoute((route) => {
       const index = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner })
-      applyRules(planRules(owner, listLeases(db).filter(needsRules)))
+      applyRules(planRules(owner, ruledLeases(listLeases(db))))
       return checkPath(route, lease, index, owner, to)
     })
   } finally {
     freeLease(db, vm)
     const others = listLeases(db)
-    applyRules(planRules(owner, others.filter(needsRules)))
+    applyRules(planRules(owner, ruledLeases(others)))
     if (!others.some((one) => one.bridge === bridge)) withRoute((route) => removeBridge(route, bridge, owner))
   }
 }

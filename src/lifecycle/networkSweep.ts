@@ -1,16 +1,15 @@
 import { type Link, listLinks } from "../linux/links.ts"
 import { type Route, withRoute } from "../linux/rtnetlink.ts"
 import { removeBridge } from "../network/bridge.ts"
-import { MARK, ownerOf, parseAlias, tableName } from "../network/names.ts"
+import { CHECK_TABLE, MARK, ownerOf, parseAlias, tableName } from "../network/names.ts"
 import { closeNamespace } from "../network/namespace.ts"
-import { applyRules, hasNft, hasTable } from "../network/nft.ts"
-import { planRules } from "../network/rules.ts"
+import { applyRules, forgetTable, hasNft, listOwnTables } from "../network/nft.ts"
+import { needsRules, planRules, ruledLeases } from "../network/rules.ts"
 import { removeTap } from "../network/tap.ts"
 import { tapHolders } from "../network/tapHolders.ts"
 import { freeLease, type Lease, listLeases } from "../state/leases.ts"
 import { listRecords } from "../state/records.ts"
 import { Failure } from "../terms/failure.ts"
-import { needsRules } from "./network.ts"
 import { withNetworkLock } from "./networkLock.ts"
 import type { State } from "./session.ts"
 
@@ -29,7 +28,7 @@ export interface NetworkFinding {
  */
 export function reapplyRules(state: State): boolean {
   return withNetworkLock(() => {
-    const leases = listLeases(state.db).filter(needsRules)
+    const leases = ruledLeases(listLeases(state.db))
     if (leases.length > 0) applyRules(planRules(ownerOf(state.where.state), leases))
     return leases.length > 0
   })
@@ -53,7 +52,10 @@ export function removeUnrecorded(state: State, finding: NetworkFinding): Network
   })
 }
 
-/** What is to become of an interface. Pure but for who holds a tap. */
+/**
+ * What is to become of an interface. Pure but for who holds a tap: that of its name, which with a pair of veths is in the
+ * namespace behind it.
+ */
 export function judgeLink(
   link: Link,
   owner: string,
@@ -75,25 +77,27 @@ export function judgeLink(
     const [port] = ports
     return port === undefined ? finding("remove", "no VM is on it") : finding("keep", `it has the port ${port.name}`)
   }
-  return as === "veth" ? finding("remove", "no VM has it") : judgeTap(link, finding)
+  return judgeTap(name, as === "tap" && link.carrier, finding)
 }
 
 // --- internal ---
 
 type Verdict = (verdict: NetworkFinding["verdict"], reason: string) => NetworkFinding
 
-function judgeTap({ name, carrier }: Link, finding: Verdict): NetworkFinding {
+/** Of a pair of veths there is no carrier to tell whether somebody is behind it whom we cannot see. */
+function judgeTap(name: string, held: boolean, finding: Verdict): NetworkFinding {
   const { pids, unreadable } = tapHolders(name)
   if (pids.length > 0) return finding("keep", `process ${pids.join(", ")} holds it`)
-  if (!carrier) return finding("remove", "no VM has it, and no process holds it")
+  if (!held) return finding("remove", "no VM has it, and no process holds it")
   const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : "it cannot be found"
   return finding("cannot tell", `some process holds it: ${why}`)
 }
 
 function look(state: State): readonly NetworkFinding[] {
   const owner = ownerOf(state.where.state)
-  const known = new Set(listRecords(state.db).map(({ id }) => id))
+  // In this order: a VM that comes meanwhile has its record before its lease, and must not look like one that is gone.
   const all = listLeases(state.db)
+  const known = new Set(listRecords(state.db).map(({ id }) => id))
   const leases = all.filter(({ vm }) => known.has(vm))
   const orphans = all.filter(({ vm }) => !known.has(vm))
   const links = withRoute(listLinks)
@@ -111,12 +115,17 @@ function look(state: State): readonly NetworkFinding[] {
     )
   })
   const table = tableName(owner)
-  const stale = !leases.some(needsRules) && hasNft() && hasTable("inet", table)
+  const tables = hasNft() ? listOwnTables() : []
+  const stale = !leases.some(needsRules) && tables.includes(table)
   return [
     // In the order they can be removed in: a bridge has no ports then.
     ...found.filter(({ kind }) => kind !== "bridge"),
     ...found.filter(({ kind }) => kind === "bridge"),
     ...(stale ? [{ kind: "table", name: table, verdict: "remove", reason: "no VM needs it" } as const] : []),
+    // Whoever checks holds the lock that is held here.
+    ...(tables.includes(CHECK_TABLE)
+      ? [{ kind: "table", name: CHECK_TABLE, verdict: "remove", reason: "a check was killed" } as const]
+      : []),
     ...orphans.map(
       ({ vm }) => ({ kind: "lease", name: vm, verdict: "remove", reason: "there is no such VM" }) as const,
     ),
@@ -126,9 +135,9 @@ function look(state: State): readonly NetworkFinding[] {
 function remove(route: Route, state: State, { kind, name }: NetworkFinding): void {
   const owner = ownerOf(state.where.state)
   if (kind === "lease") freeLease(state.db, name)
-  else if (kind === "table") applyRules(planRules(owner, []))
+  else if (kind === "table") applyRules(name === CHECK_TABLE ? forgetTable(name) : planRules(owner, []))
   else if (kind === "tap") removeTap(route, name, owner)
-  else if (kind === "veth") closeNamespace(route, undefined, name, owner)
+  else if (kind === "veth") closeNamespace(route, undefined, name, { owner, vm: undefined })
   else if (kind === "bridge") requirePortless(name, removeBridge(route, name, owner))
 }
 

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs"
 import { nftProgram } from "../network/nft.ts"
+import { needsRules } from "../network/rules.ts"
 import type { Spec } from "../plugin/spec.ts"
 import { usage } from "../terms/failure.ts"
-import { needsRules } from "./network.ts"
 
 /** Throws a usage failure when a VMM cannot have the network that a spec asks for. */
 export function requireFitting({ network }: Pick<Spec, "network">, vmm: string, restored: boolean): void {

@@ -33,7 +33,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     const confined = confining(prepared.spec, process.geteuid?.() === 0)
     const chosen = await candidates.choose(wantedVmm(prepared), confined.jail !== undefined)
     requireFitting(prepared.spec, chosen.vmm.name, request.restore !== undefined)
-    chosen.vmm.require(chosen.program, wishOf(prepared.spec, confined))
+    chosen.vmm.require(chosen.program, wishOf(prepared.spec, confined, request.restore !== undefined))
     if (request.restore !== undefined) checkSnapshot(request.restore, chosen)
     if (request.plan) return planRun(prepared, chosen, confined)
     requireNetwork(prepared.spec, process.geteuid?.() === 0)
@@ -57,15 +57,15 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
 
 const NAMES = { qemu: "QEMU", firecracker: "Firecracker" }
 
-function wishOf(spec: Prepared["spec"], { jail }: Confining): Wish {
+function wishOf(spec: Prepared["spec"], { jail }: Confining, restored: boolean): Wish {
   const { vcpus, memory, firecracker, network } = spec
   // The VMM's own user-mode network is none that Firecracker has.
   const networked = network !== false && network.mode !== "user"
-  return { vcpus, memoryMiB: memory, firecracker, jailed: jail !== undefined, networked }
+  return { vcpus, memoryMiB: memory, firecracker, jailed: jail !== undefined, networked, restored }
 }
 
 function sayWhatIsMissing(report: Report, vmm: Vmm, program: Program, { jail, cgroup }: Confining): void {
-  if (program.warning !== undefined) report.warn(program.warning)
+  if (program.warning !== undefined) report.warn(program.warning.words)
   if (process.geteuid?.() !== 0) return
   if (jail === undefined) report.warn(`${NAMES[vmm.name]} runs as root and without a jail: run only guests you trust`)
   if (cgroup === undefined) report.info("this host has no cgroup v2: the VM is known by its process alone")

@@ -27,6 +27,8 @@ export interface Link {
   readonly up: boolean
   readonly carrier: boolean
   readonly mac: string
+  /** Who can hold it without any capability, where it is a tap that says so (Linux 4.20). */
+  readonly holder: { readonly uid: number | undefined; readonly gid: number | undefined } | undefined
 }
 
 /** Letters of an interface's name that can be: IFNAMSIZ less its NUL. */
@@ -139,6 +141,8 @@ const IFLA = {
 const IFLA_INFO_KIND = 1
 const IFLA_INFO_DATA = 2
 const VETH_INFO_PEER = 1
+const IFLA_TUN_OWNER = 1
+const IFLA_TUN_GROUP = 2
 const IFLA_BRPORT_ISOLATED = 33
 const AF_BRIDGE = 7
 const IFF_UP = 1
@@ -178,11 +182,12 @@ function oneLink(route: Route, body: Uint8Array, subject: string): Link | undefi
 function parseLink({ body }: Message): Link {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
   const found = parseAttributes(body.subarray(LINK_HEADER))
-  const info = found.get(IFLA.LINKINFO)
+  const info = parseAttributes(found.get(IFLA.LINKINFO) ?? new Uint8Array(0))
+  const kind = textOf(info.get(IFLA_INFO_KIND))
   return {
     index: view.getInt32(4, true),
     name: textOf(found.get(IFLA.IFNAME)) ?? "",
-    kind: info && textOf(parseAttributes(info).get(IFLA_INFO_KIND)),
+    kind,
     alias: textOf(found.get(IFLA.IFALIAS)),
     group: u32Of(found.get(IFLA.GROUP)) ?? 0,
     master: u32Of(found.get(IFLA.MASTER)),
@@ -191,5 +196,12 @@ function parseLink({ body }: Message): Link {
     mac: Buffer.from(found.get(IFLA.ADDRESS) ?? [])
       .toString("hex")
       .replace(/..(?=.)/g, "$&:"),
+    holder: kind === "tun" ? parseHolder(info.get(IFLA_INFO_DATA)) : undefined,
   }
+}
+
+function parseHolder(data: Uint8Array | undefined): Link["holder"] {
+  if (data === undefined) return undefined
+  const found = parseAttributes(data)
+  return { uid: u32Of(found.get(IFLA_TUN_OWNER)), gid: u32Of(found.get(IFLA_TUN_GROUP)) }
 }

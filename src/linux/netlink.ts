@@ -106,6 +106,24 @@ export function joined(...parts: readonly Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(parts))
 }
 
+/** What one read has of the answer to a request. */
+export interface Part {
+  readonly messages: readonly Message[]
+  /** The message that ends the answer, when it is among them. */
+  readonly end: Message | undefined
+  /** Whether the list that is read changed meanwhile: then something may be missing. Its end alone may say so. */
+  readonly torn: boolean
+}
+
+/** Sorts what was read: only what answers this request counts, and nothing behind its end. Pure. */
+export function partOf(read: readonly Message[], sequence: number): Part {
+  const own = read.filter((message) => message.sequence === sequence)
+  const at = own.findIndex(({ type }) => type === NLMSG.ERROR || type === NLMSG.DONE)
+  const [messages, end] = at === -1 ? [own, undefined] : [own.slice(0, at), own[at]]
+  const torn = [...messages, ...(end === undefined ? [] : [end])].some(({ flags }) => (flags & NLM_F.DUMP_INTR) !== 0)
+  return { messages, end, torn }
+}
+
 /** What an answer's last message says: its errno, 0 for success, and the kernel's own words (extended ACK). */
 export function parseEnd({ type, flags, body }: Message): {
   readonly errno: number

@@ -2,7 +2,7 @@ import { SyscallError } from "./errors.ts"
 import { fixed } from "./guards.ts"
 import { afterCall, beforeCall } from "./interpose.ts"
 import { checked, libc, retried } from "./libc.ts"
-import { type Message, NLM_F, NLMSG, packMessage, parseEnd, parseMessages } from "./netlink.ts"
+import { type Message, NLM_F, packMessage, parseEnd, parseMessages, partOf } from "./netlink.ts"
 
 /** The messages of rtnetlink(7) that this program sends, by number. */
 export const RTM = {
@@ -57,10 +57,12 @@ const SOL_NETLINK = 270
 const NETLINK_CAP_ACK = 10
 const NETLINK_EXT_ACK = 11
 
+const EAGAIN = 11
+
 /** More than the kernel puts into one answer. */
 const BUFFER = fixed(128 * 1024)
 
-/** A list that changed while it was read is read again; one that always does is no longer waited for. */
+/** A list that changed while it was read is read again, this often. */
 const TRIES = 20
 
 function setFlag(fd: number, option: number): void {
@@ -70,32 +72,37 @@ function setFlag(fd: number, option: number): void {
 }
 
 function ask(fd: number, request: Request, sequence: number): readonly Message[] {
-  for (let left = TRIES; ; left--) {
+  for (let left = TRIES; left > 0; left--) {
     const answer = askOnce(fd, request, sequence)
-    if (left === 0 || !answer.some(({ flags }) => (flags & NLM_F.DUMP_INTR) !== 0)) return answer
+    if (answer !== undefined) return answer
   }
+  // What lacks something must not be believed.
+  throw new SyscallError(`RTM_${request.type}`, EAGAIN, "the list changes all the time", request.subject)
 }
 
-function askOnce(fd: number, { type, flags = 0, body, subject }: Request, sequence: number): readonly Message[] {
+/** Undefined when the list changed while it was read. */
+function askOnce(
+  fd: number,
+  { type, flags = 0, body, subject }: Request,
+  sequence: number,
+): readonly Message[] | undefined {
   const name = `RTM_${type}`
   const injected = beforeCall(name, subject)
   if (injected !== 0) throw new SyscallError(name, injected, String(libc.strerror(injected)), subject)
   const bytes = packMessage({ type: RTM[type], flags: NLM_F.REQUEST | NLM_F.ACK | flags, sequence, body })
   retried("send", () => libc.send(fd, bytes, bytes.length, 0), subject)
   const answer: Message[] = []
+  let whole = true
   for (;;) {
     const length = retried("read", () => libc.read(fd, BUFFER, BUFFER.length), subject)
     // Copied: the next read writes over it.
-    for (const message of parseMessages(BUFFER.slice(0, length))) {
-      if (message.sequence !== sequence) continue
-      if (message.type !== NLMSG.ERROR && message.type !== NLMSG.DONE) {
-        answer.push(message)
-        continue
-      }
-      const { errno, words } = parseEnd(message)
-      afterCall(name, subject)
-      if (errno !== 0) throw new SyscallError(name, errno, words ?? String(libc.strerror(errno)), subject)
-      return answer
-    }
+    const { messages, end, torn } = partOf(parseMessages(BUFFER.slice(0, length)), sequence)
+    answer.push(...messages)
+    if (torn) whole = false
+    if (end === undefined) continue
+    const { errno, words } = parseEnd(end)
+    afterCall(name, subject)
+    if (errno !== 0) throw new SyscallError(name, errno, words ?? String(libc.strerror(errno)), subject)
+    return whole ? answer : undefined
   }
 }

@@ -57,8 +57,7 @@ export function ensureBridge(route: Route, plan: BridgePlan): number {
 export function removeBridge(route: Route, name: string, owner: string): string | undefined {
   const link = findLink(route, name)
   // One of the name that is somebody else's means that there is none of ours.
-  if (link === undefined || !isMarkedBridge(link) || (parseAlias(link.alias)?.owner ?? owner) !== owner)
-    return undefined
+  if (!isOwnBridge(link, owner)) return undefined
   const port = listLinks(route).find(({ master }) => master === link.index)
   if (port !== undefined) return port.name
   try {
@@ -70,12 +69,25 @@ export function removeBridge(route: Route, name: string, owner: string): string 
   return undefined
 }
 
+/**
+ * Whether this host's own connections to 127.0.0.1 can be forwarded to the guests of this owner's bridge, if it is there.
+ * It opens the other way round too, which rules have to close: they come before it, and go after it.
+ */
+export function routeLoopback(route: Route, name: string, owner: string, on: boolean): void {
+  if (!isOwnBridge(findLink(route, name), owner)) return
+  writeSetting(`ipv4/conf/${name}/route_localnet`, on ? "1" : "0")
+}
+
 /** Whether a link is a bridge that bears banger's mark, whoever's. Pure. */
 export function isMarkedBridge({ kind, alias, group }: Link): boolean {
   return kind === "bridge" && (parseAlias(alias)?.kind === "bridge" || (alias === undefined && group === MARK))
 }
 
 // --- internal ---
+
+function isOwnBridge(link: Link | undefined, owner: string): link is Link {
+  return link !== undefined && isMarkedBridge(link) && (parseAlias(link.alias)?.owner ?? owner) === owner
+}
 
 function requireOwnBridge(link: Link, owner: string): void {
   const { name, kind, alias } = link
@@ -135,8 +147,6 @@ function requireFreeSubnet(route: Route, { subnet, owner }: BridgePlan, own: num
 
 function complete(route: Route, { index, name }: Link, { subnet, ipv6, owner }: BridgePlan): void {
   hardenInterface(name, ipv6)
-  // Connections of this host to 127.0.0.1 can be forwarded to a guest; the rules keep guests from the other way round.
-  writeSetting(`ipv4/conf/${name}/route_localnet`, "1")
   writeSetting(`ipv4/conf/${name}/rp_filter`, "1")
   const has = addressesOf(route, index)
   if (has.length > 0) requireAddress(name, has, subnet)

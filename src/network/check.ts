@@ -8,8 +8,8 @@ import type { Lease } from "../state/leases.ts"
 import { addressOf, bytesOf, formatAddress, gatewayOf } from "../terms/address.ts"
 import { Failure } from "../terms/failure.ts"
 import { forwardBlockers } from "./forwarding.ts"
-import { formatAlias, MARK } from "./names.ts"
-import { applyRules, counters } from "./nft.ts"
+import { CHECK_TABLE, formatAlias, MARK } from "./names.ts"
+import { applyRules, counters, forgetTable } from "./nft.ts"
 import { hardenInterface } from "./sysctl.ts"
 
 /** How far a packet came, in order. */
@@ -19,9 +19,6 @@ export interface Step {
   /** Why not, and what to do. */
   readonly why: string | undefined
 }
-
-/** The table that counts what comes by, for the time of a check. */
-const TABLE = "banger_check"
 
 /** An answer is waited for this long, in milliseconds. */
 const PATIENCE = 1500
@@ -118,12 +115,12 @@ function followed(lease: Lease, to: number, ping: () => boolean): readonly Step[
   applyRules(countingRules(packets))
   try {
     const answered = ping()
-    const count = counters(TABLE)
+    const count = counters(CHECK_TABLE)
     const blockers = forwardBlockers(lease.bridge)
     const forward = blockers.join("; ") || "a rule of another table drops them (nft list ruleset, hook forward)"
     return judge(count, answered, formatAddress(to), { forward })
   } finally {
-    applyRules(`add table inet ${TABLE}\ndelete table inet ${TABLE}\n`)
+    applyRules(forgetTable(CHECK_TABLE))
   }
 }
 
@@ -140,7 +137,7 @@ function countingRules(packets: string): string {
     ([name, type, hook, priority]) =>
       `counter ${name} { }\nchain count_${name} {\ntype ${type} hook ${hook} priority ${priority}; policy accept;\n${packets} counter name "${name}"\n}`,
   )
-  return `add table inet ${TABLE}\ndelete table inet ${TABLE}\ntable inet ${TABLE} {\n${chains.join("\n")}\n}\n`
+  return `${forgetTable(CHECK_TABLE)}table inet ${CHECK_TABLE} {\n${chains.join("\n")}\n}\n`
 }
 
 function defaultGateway(route: Route): number | undefined {

@@ -47,6 +47,9 @@ export function tableName(owner: string): string {
   return owner === "/var/lib/banger" ? "banger" : `banger_${digest(owner).toString("hex").slice(0, 8)}`
 }
 
+/** The table that counts what comes by, for the time of a check. */
+export const CHECK_TABLE = "banger_check"
+
 /** The unique local IPv6 network (RFC 4193) of a bridge, as the 8 bytes of a /64. */
 export function ipv6Network(owner: string, bridge: string): Uint8Array {
   return ipv6Bytes(Uint8Array.of(0xfd, ...digest(`${owner} ${bridge}`).subarray(0, 5), 0, 1), 0).subarray(0, 8)

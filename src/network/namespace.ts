@@ -41,12 +41,18 @@ export function openNamespace(route: Route, file: string, tap: TapPlan): void {
 }
 
 /** Removes the veth of a VM and lets go of its namespace, which goes with its last process. What is gone is fine. */
-export function closeNamespace(route: Route, file: string | undefined, name: string, owner: string): void {
+export function closeNamespace(
+  route: Route,
+  file: string | undefined,
+  name: string,
+  { owner, vm }: { readonly owner: string; readonly vm: string | undefined },
+): void {
   const link = findLink(route, name)
   if (link !== undefined) {
     const alias = parseAlias(link.alias)
     const half = link.alias === undefined && link.group === MARK
-    if (link.kind !== "veth" || (!half && (alias?.kind !== "veth" || alias.owner !== owner))) {
+    const own = alias?.kind === "veth" && alias.owner === owner && (vm ?? alias.vm) === alias.vm
+    if (link.kind !== "veth" || (!half && !own)) {
       throw new Failure(`the interface ${name} is there and is not this VM's: left alone`)
     }
     deleteLink(route, link.index, name)

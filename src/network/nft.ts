@@ -9,17 +9,17 @@ export function applyRules(script: string): void {
   run(["-f", "-"], script)
 }
 
-/** Whether a table is there. */
-export function hasTable(family: "inet" | "bridge", name: string): boolean {
-  const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
-  return listed.nftables.some(({ table }) => table?.family === family && table.name === name)
+/** A script that removes a table of family inet, if it is there. Pure. */
+export function forgetTable(name: string): string {
+  // Adding one that is there is no error; removing one that is not would be.
+  return `add table inet ${name}\ndelete table inet ${name}\n`
 }
 
 /** The names of banger's tables on this host, whoever's. */
 export function listOwnTables(): readonly string[] {
   const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
   const names = listed.nftables.map(({ table }) => table?.name ?? "")
-  return [...new Set(names.filter((name) => /^banger(?:_[0-9a-f]{8})?$/.test(name)))]
+  return [...new Set(names.filter((name) => /^banger(?:_[0-9a-f]{8}|_check)?$/.test(name)))]
 }
 
 /** A table's rules as nft prints them. */

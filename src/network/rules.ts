@@ -3,6 +3,22 @@ import { formatAddress, formatIpv6, ipv6Bytes } from "../terms/address.ts"
 import type { Port } from "../terms/ports.ts"
 import { ipv6Network, tableName } from "./names.ts"
 
+/** What an owner's rules are made from: the leases of every bridge on which one of them needs rules. Pure. */
+export function ruledLeases(leases: readonly Lease[]): readonly Lease[] {
+  const bridges = new Set(leases.filter(needsRules).map(({ bridge }) => bridge))
+  return leases.filter(({ bridge }) => bridges.has(bridge))
+}
+
+/** Whether a lease by itself needs rules. Pure. */
+export function needsRules({ nat, isolate, ports }: Pick<Lease, "nat" | "isolate" | "ports">): boolean {
+  return nat || isolate || ports.length > 0
+}
+
+/** Whether this host's own connections to 127.0.0.1 go to a guest of one of these leases. Pure. */
+export function opensLoopback(leases: readonly Pick<Lease, "ports">[]): boolean {
+  return leases.some(({ ports }) => ports.some(({ address = "127." }) => address.startsWith("127.")))
+}
+
 /**
  * All of an owner's rules as one nft script, which replaces those there are in one transaction; with no lease it only
  * removes them. Pure. Two tables of one name: `inet` for what is routed and translated, `bridge` for what goes from one
@@ -21,6 +37,14 @@ export function planRules(owner: string, leases: readonly Lease[]): string {
 }
 
 // --- internal ---
+
+/**
+ * Where clouds tell a machine its credentials, and their name servers answer: AWS, Google, Azure, Oracle and others at
+ * link-local addresses, which routers do not pass on either (RFC 3927); Azure's wire server; Alibaba.
+ */
+const METADATA = "{ 169.254.0.0/16, 168.63.129.16, 100.100.100.200 }"
+/** The same of AWS and Google by IPv6. */
+const METADATA6 = "{ fd00:ec2::254, fd20:ce::254 }"
 
 /** netfilter.org's priorities by number: `raw`, `dstnat`, `filter` and `srcnat` of family inet; `filter` of bridge. */
 const PRIORITY = { raw: -300, dstnat: -100, filter: 0, srcnat: 100, bridgeFilter: -200 } as const
@@ -49,6 +73,9 @@ function routed(table: string, owner: string, bridges: readonly string[], leases
     `type filter hook prerouting priority ${PRIORITY.raw}; policy accept;`,
     // The bridge lets this host's own connections to 127.0.0.1 out to guests: never a guest's in to this host.
     `iifname ${names} ip daddr 127.0.0.0/8 drop`,
+    ...["udp", "tcp"].map((protocol) => `iifname ${names} ip daddr ${METADATA} ${protocol} dport 53 accept`),
+    `iifname ${names} ip daddr ${METADATA} drop`,
+    `iifname ${names} ip6 daddr ${METADATA6} drop`,
     "}",
     "chain forward {",
     `type filter hook forward priority ${PRIORITY.filter}; policy accept;`,
@@ -60,8 +87,6 @@ function routed(table: string, owner: string, bridges: readonly string[], leases
       `iifname "${name}" oifname "${name}" meta protocol { ip, ip6 } drop`,
     ]),
     `oifname ${names} ct state established,related accept`,
-    // Clouds hand out a machine's credentials there; routers do not pass link-local addresses on (RFC 3927).
-    `iifname ${names} ip daddr 169.254.0.0/16 drop`,
     `oifname ${names} ct status dnat accept`,
     `iifname != ${names} ip daddr @plain accept`,
     `iifname != ${names} ip6 daddr @plain6 accept`,
@@ -69,6 +94,8 @@ function routed(table: string, owner: string, bridges: readonly string[], leases
     "}",
     "chain inward {",
     `type nat hook prerouting priority ${PRIORITY.dstnat}; policy accept;`,
+    // A neighbour can send to 127.0.0.1 too, and would be forwarded before the kernel refuses it.
+    "ip daddr 127.0.0.0/8 accept",
     ...leases.flatMap((lease) => lease.ports.map((port) => portRule(port, addressOf(lease)))),
     "}",
     "chain inward_from_here {",
@@ -117,6 +144,11 @@ function bridged(table: string, owner: string, leases: readonly Lease[]): readon
       "ifname . ipv6_addr",
       v6.map((lease) => `"${lease.link}" . ${ipv6Of(owner, lease)}`),
     ),
+    ...set(
+      "six",
+      "ifname",
+      v6.map(({ link }) => quoted(link)),
+    ),
     "chain guard {",
     `type filter hook prerouting priority ${PRIORITY.bridgeFilter}; policy accept;`,
     "iifname != @ports accept",
@@ -129,8 +161,9 @@ function bridged(table: string, owner: string, leases: readonly Lease[]): readon
       ? []
       : [
           "ether type ip6 icmpv6 type { nd-router-advert, nd-redirect } drop",
+          ...v6.map((lease) => adverts(lease.link, ipv6Bytes(ipv6Network(owner, lease.bridge), lease.number))),
           "ether type ip6 iifname . ip6 saddr @own6 accept",
-          "ether type ip6 ip6 saddr { ::, fe80::/10 } accept",
+          "ether type ip6 iifname @six ip6 saddr { ::, fe80::/10 } accept",
         ]),
     "drop",
     "}",
@@ -142,6 +175,12 @@ function bridged(table: string, owner: string, leases: readonly Lease[]): readon
     "}",
     "}",
   ]
+}
+
+/** Of a neighbour's address a guest tells its own only (RFC 4861: the target is behind eight bytes), or a link-local one. */
+function adverts(link: string, own: Uint8Array): string {
+  const target = `@th,64,128 != 0x${Buffer.from(own).toString("hex")}`
+  return `iifname "${link}" icmpv6 type nd-neighbor-advert @th,64,16 & 0xffc0 != 0xfe80 ${target} drop`
 }
 
 function portRule({ address, protocol, host, guest }: Port, to: string): string {

@@ -45,6 +45,7 @@ export function makeTap(route: Route, plan: TapPlan): void {
     if (link === undefined) throw new Failure(`the tap ${name} went away while it was made`)
     changeLink(route, link.index, name, { alias: formatAlias({ kind: "tap", vm, owner }), master: bridge, up: true })
     if (isolated) isolatePort(route, link.index, name, true)
+    requireHolder(findLink(route, name), plan)
     keepTap(fd, true)
   } catch (error) {
     throw explained(error, `the tap ${name} cannot be made`)
@@ -54,13 +55,30 @@ export function makeTap(route: Route, plan: TapPlan): void {
 }
 
 /**
- * Removes a tap of this owner, and proves it gone. While it is removed it is held, which only one process can: it is
+ * Throws a failure unless the kernel says that a VM's VMM will be able to open its tap: it has neither root's uid nor any
+ * capability by then, and all it would hear is EPERM.
+ */
+export function requireHolder(link: Link | undefined, { name, vm, user }: Pick<TapPlan, "name" | "vm" | "user">): void {
+  const holder = link?.holder
+  if (holder?.uid === user.uid && holder.gid === user.gid) return
+  const [is, is2] = [holder?.uid ?? "nobody", holder?.gid ?? "nobody"]
+  const hint = "something changes interfaces as they are made (a rule of udev?): look for it, then start the VM again"
+  throw new Failure(
+    `the tap ${name} is of uid ${is} and gid ${is2}, so ${vm} as ${user.uid}:${user.gid} cannot open it`,
+    {
+      hint,
+    },
+  )
+}
+
+/**
+ * Removes a tap of this owner, and of this VM where one is named, and proves it gone. While it is removed it is held, which only one process can: it is
  * never taken from a VMM that runs. Throws a failure that names who holds it, or that it is somebody else's.
  */
-export function removeTap(route: Route, name: string, owner: string): "removed" | "gone" {
+export function removeTap(route: Route, name: string, owner: string, vm?: string): "removed" | "gone" {
   const link = findLink(route, name)
   if (link === undefined) return "gone"
-  requireOwn(link, owner)
+  requireOwn(link, owner, vm)
   withDescriptor(open(), (fd) => {
     hold(fd, link)
     const held = findLink(route, name)
@@ -91,11 +109,13 @@ function open(): number {
   }
 }
 
-function requireOwn({ name, kind, alias }: Link, owner: string): void {
+function requireOwn({ name, kind, alias }: Link, owner: string, vm: string | undefined): void {
   const whose = parseAlias(alias)
-  if (kind === "tun" && whose?.kind === "tap" && whose.owner === owner) return
+  if (kind === "tun" && whose?.kind === "tap" && whose.owner === owner && (vm ?? whose.vm) === whose.vm) return
   const what =
-    whose === undefined ? "bears no mark of banger's" : `belongs to the banger whose state is in ${whose.owner}`
+    whose === undefined
+      ? "bears no mark of banger's"
+      : `belongs to the VM ${whose.vm ?? "-"} of the banger whose state is in ${whose.owner}`
   const hint = `if nothing needs it: ip link delete ${name}`
   throw new Failure(`the interface ${name} is there and ${what}: left alone`, { hint })
 }

@@ -2,7 +2,7 @@ import { Failure, usage } from "../terms/failure.ts"
 import { nearest } from "../terms/nearest.ts"
 import { BODY_LIMIT } from "./firecrackerApi.ts"
 import { requireBody } from "./firecrackerBodies.ts"
-import { bootRequests } from "./firecrackerRequests.ts"
+import { bootRequests, startRequests } from "./firecrackerRequests.ts"
 import { requireKnown } from "./firecrackerVersion.ts"
 import type { Boot, Disk, Program, Wish } from "./vmm.ts"
 
@@ -14,13 +14,16 @@ export function requireWish({ version }: Program, wish: Wish): void {
   requireBounds(wish)
   const ids = Object.keys(wish.firecracker.drives ?? {})
   const disks = ids.map((id): Disk => ({ id, path: "/", readonly: true, device: false, root: false }))
-  const card = wish.networked ? { tap: "tap", mac: undefined } : undefined
+  const network = wish.networked && { tap: "tap", mac: undefined, ports: [], netns: undefined }
+  const restore = wish.restored ? { state: "/", memory: "/" } : undefined
   const { vcpus, memoryMiB, firecracker } = wish
   const boot: Boot = {
-    ...{ name: "", kernel: "/", initrd: undefined, bootArgs: "", vcpus, memoryMiB, disks, card, firecracker },
-    ...{ network: false, confinement: undefined, restore: undefined },
+    ...{ name: "", kernel: "/", initrd: undefined, bootArgs: "", vcpus, memoryMiB, disks, network, firecracker },
+    ...{ confinement: undefined, restore },
   }
-  for (const request of bootRequests(boot, firecracker, { directory: "/", metrics: "/" })) {
+  const files = { directory: "/", metrics: "/" }
+  // A snapshot has its settings already, but those of its spec are not to be wrong either.
+  for (const request of [...bootRequests(boot, firecracker, files), ...startRequests(boot, firecracker, files)]) {
     requireBody(request)
     requireKnown(request, [...version, 0])
   }

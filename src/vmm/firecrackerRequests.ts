@@ -1,5 +1,5 @@
 import type { ApiRequest } from "./firecrackerApi.ts"
-import type { Boot, Disk, NetworkCard, SnapshotFiles } from "./vmm.ts"
+import type { Boot, Disk, SnapshotFiles } from "./vmm.ts"
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -44,7 +44,7 @@ export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: O
       ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
     }),
     ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
-    ...(boot.card === undefined ? [] : [networkRequest(boot.card, settings)]),
+    ...networkRequests(boot, settings),
     ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path }),
     ...optional("/entropy", "firecracker.entropy", entropy),
     ...optional("/balloon", "firecracker.balloon", balloon),
@@ -97,9 +97,11 @@ function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files:
 /** The guest's only network card. */
 const CARD = "eth0"
 
-function networkRequest({ tap, mac }: NetworkCard, { network }: FirecrackerSettings): ApiRequest {
-  const body = { iface_id: CARD, host_dev_name: tap, ...(mac === undefined ? {} : { guest_mac: mac }), ...network }
-  return put(`/network-interfaces/${CARD}`, "network", body)
+function networkRequests({ network }: Boot, { network: own }: FirecrackerSettings): readonly ApiRequest[] {
+  if (!network || network.tap === undefined) return []
+  const { tap, mac } = network
+  const body = { iface_id: CARD, host_dev_name: tap, ...(mac === undefined ? {} : { guest_mac: mac }), ...own }
+  return [put(`/network-interfaces/${CARD}`, "firecracker.network", body)]
 }
 
 /** The metadata that the guest reads at its link-local address, on its network card. */
@@ -112,9 +114,10 @@ function mmdsRequests({ mmds }: FirecrackerSettings): readonly ApiRequest[] {
   ]
 }
 
-function loadRequest({ state, memory }: SnapshotFiles, { card }: Boot): ApiRequest {
+function loadRequest({ state, memory }: SnapshotFiles, { network }: Boot): ApiRequest {
   const mem_backend = { backend_type: "File", backend_path: memory }
-  const other = card === undefined ? {} : { network_overrides: [{ iface_id: CARD, host_dev_name: card.tap }] }
+  const tap = network ? network.tap : undefined
+  const other = tap === undefined ? {} : { network_overrides: [{ iface_id: CARD, host_dev_name: tap }] }
   return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, resume_vm: true, ...other })
 }
 

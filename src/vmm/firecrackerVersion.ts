@@ -1,6 +1,6 @@
 import { Failure } from "../terms/failure.ts"
 import type { ApiRequest } from "./firecrackerApi.ts"
-import type { Version } from "./vmm.ts"
+import type { KnownFault, Version } from "./vmm.ts"
 
 /** Major, minor and patch. */
 export type Release = readonly [number, number, number]
@@ -20,14 +20,15 @@ export function requireSupported(path: string, release: Release): void {
 }
 
 /** What is known against a release, for a warning; undefined when nothing is. */
-export function knownBad(release: Release): string | undefined {
+export function knownBad(release: Release): KnownFault | undefined {
   const text = release.join(".")
-  const [, minor, patch] = release
+  const fault = (words: string, dangerous: boolean) => ({ words: `Firecracker ${text}: ${words}`, dangerous })
   if (!isNewer(release, [1, 13, 2]) || text === "1.14.0")
-    return `Firecracker ${text}: its jailer follows a planted symlink (CVE-2026-1386); use 1.13.2, 1.14.1 or newer`
-  if (text === "1.16.0") return "Firecracker 1.16.0: its jailer refuses a symlink to a network namespace; use 1.16.1"
-  if (minor === 15 && patch === 0)
-    return "Firecracker 1.15.0: writes out of bounds with PCI (CVE-2026-5747); use 1.15.1"
+    return fault("its jailer follows a planted symlink (CVE-2026-1386); use 1.15.1 or newer", true)
+  if (!isNewer(release, [1, 15, 0]))
+    return fault("its makers mend nothing in it any more, since 1.15; use 1.15.1 or newer", false)
+  if (text === "1.15.0") return fault("writes out of bounds with PCI (CVE-2026-5747); use 1.15.1", true)
+  if (text === "1.16.0") return fault("its jailer refuses a symlink to a network namespace; use 1.16.1", false)
   return undefined
 }
 

@@ -23,27 +23,18 @@ export interface Boot {
   readonly memoryMiB: number
   /** In the order the guest is to see them. */
   readonly disks: readonly Disk[]
-  /** QEMU's network card; see `card` for Firecracker's. */
   readonly network: BootNetwork | false
-  /** Firecracker's network card, on a tap that is there. */
-  readonly card?: NetworkCard | undefined
   readonly confinement: Confinement | undefined
   readonly firecracker: FirecrackerSettings
   /** The files of a snapshot to go on from, instead of booting. */
   readonly restore: SnapshotFiles | undefined
 }
 
-/** A network card on a tap of the host (or of the network namespace that the VMM is started in). */
-export interface NetworkCard {
-  readonly tap: string
-  /** The guest's address; undefined where the VMM chooses. */
-  readonly mac: string | undefined
-}
-
-/** A network: on a tap that is there, or the VMM's own user mode. */
+/** The guest's network card: on a tap that is there, or in the VMM's own user mode. */
 export interface BootNetwork {
-  /** The tap's name; undefined: user mode. */
+  /** The tap's name, in the network namespace that the VMM is started in; undefined: user mode. */
   readonly tap: string | undefined
+  /** The guest's; undefined where the VMM chooses. */
   readonly mac: string | undefined
   /** Ports that the VMM itself forwards: in user mode. */
   readonly ports: readonly Port[]
@@ -72,7 +63,14 @@ export interface Program {
   /** Firecracker's jailer, where it was found. */
   readonly jailer?: string | undefined
   /** What is known against this version. */
-  readonly warning?: string | undefined
+  readonly warning?: KnownFault | undefined
+}
+
+/** What is known against a release. */
+export interface KnownFault {
+  readonly words: string
+  /** Whether it gives guests a way out, or others one in. */
+  readonly dangerous: boolean
 }
 
 /** Programs that the configuration names; others are looked for in PATH. */
@@ -109,7 +107,10 @@ export interface VmmLaunch {
 /** What a spec asks of a VMM. */
 export interface Wish extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracker"> {
   readonly jailed: boolean
+  /** Whether the guest has a network card on a tap. */
   readonly networked: boolean
+  /** Whether it goes on from a snapshot. */
+  readonly restored: boolean
 }
 
 /** Major and minor. */

@@ -7,6 +7,7 @@ import { SyscallError } from "../../src/linux/errors.ts"
 import type { Stat } from "../../src/linux/structs.ts"
 import { Failure } from "../../src/terms/failure.ts"
 import { firecracker } from "../../src/vmm/firecracker.ts"
+import type { KnownFault } from "../../src/vmm/vmm.ts"
 
 const none = { nlink: 1, gid: 0, ino: 1n, size: 0, ctimeMs: 0, mtimeMs: 0, btimeMs: 0, dev: "8:1", mountId: 1n }
 const directory = (uid: number, mode: number): Stat => ({ ...none, uid, mode: 0o040000 | mode, rdev: "0:0" })
@@ -355,7 +356,7 @@ test("rules that let the bridge through, other hooks, and banger's own tables dr
 })
 
 const program = { path: "/fc", version: [1, 16] as const, jailer: "/jailer" }
-const candidates = (result: Partial<typeof program> & { warning?: string }, why?: string) => ({
+const candidates = (result: Partial<typeof program> & { warning?: KnownFault }, why?: string) => ({
   choose: async () => ({ vmm: firecracker, program: { ...program, ...result } }),
   whyNotFirecracker: async () => why,
 })
@@ -365,7 +366,13 @@ test("what is known against a Firecracker fails; one without its jailer, or of t
     verdict: "ok",
     says: "Firecracker 1.16: /fc, /jailer",
   })
-  expect(await checkFirecracker(candidates({ warning: "CVE" }), true)).toMatchObject({ verdict: "fail", says: "CVE" })
+  for (const [dangerous, verdict] of [
+    [true, "fail"],
+    [false, "warn"],
+  ] as const) {
+    const known = candidates({ warning: { words: "known", dangerous } })
+    expect(await checkFirecracker(known, true)).toMatchObject({ verdict, says: "known" })
+  }
   const alone = {
     ...candidates({}),
     choose: async () => ({ vmm: firecracker, program: { path: "/fc", version: [1, 16] as const } }),

@@ -69,6 +69,7 @@ function link(more: Partial<Link>): Link {
     up: true,
     carrier: false,
     mac: "",
+    holder: undefined,
     ...more,
   }
 }

@@ -8,6 +8,7 @@ import {
   parseAttributes,
   parseEnd,
   parseMessages,
+  partOf,
   textAttribute,
   textOf,
   u32Attribute,
@@ -27,6 +28,17 @@ test("messages one after the other are read as they were packed, whatever their 
   expect(messages.map(({ type }) => type)).toEqual([16, 17, 18])
   expect(messages.map(({ body }) => [...body])).toEqual(bodies.map((body) => [...body]))
   expect(messages[0]).toMatchObject({ flags: 5, sequence: 7 })
+})
+
+test("an answer is what has its request's number, up to its end; a list that changed is told by its end alone too", () => {
+  const message = (type: number, sequence: number, flags = 2) => ({ type, flags, sequence, body: new Uint8Array(4) })
+  const [mine, end] = [message(16, 7), message(NLMSG.DONE, 7)]
+  const parts = [message(16, 6), mine, message(NLMSG.ERROR, 6), mine]
+  expect(partOf(parts, 7)).toEqual({ messages: [mine, mine], end: undefined, torn: false })
+  expect(partOf([mine, end, mine], 7)).toEqual({ messages: [mine], end, torn: false })
+  expect(partOf([mine, message(NLMSG.DONE, 7, 0x12)], 7).torn).toBe(true)
+  expect(partOf([message(16, 7, 0x12), end], 7).torn).toBe(true)
+  expect(partOf([message(16, 6, 0x12), mine, end], 7).torn).toBe(false)
 })
 
 test("attributes nest, and carry what they were given", () => {

@@ -1,11 +1,13 @@
 import { expect, test } from "bun:test"
+import type { Link } from "../../src/linux/links.ts"
 import { judge } from "../../src/network/check.ts"
 import { firstCollision } from "../../src/network/collisions.ts"
 import { blocker } from "../../src/network/forwarding.ts"
 import { guestWords, nameServers } from "../../src/network/guestWords.ts"
 import { parseListeners } from "../../src/network/listeners.ts"
 import { formatAlias, linkName, macOf, ownerOf, parseAlias, tableName } from "../../src/network/names.ts"
-import { planRules } from "../../src/network/rules.ts"
+import { opensLoopback, planRules, ruledLeases } from "../../src/network/rules.ts"
+import { requireHolder } from "../../src/network/tap.ts"
 import { parseTapName } from "../../src/network/tapHolders.ts"
 import type { Lease } from "../../src/state/leases.ts"
 import { parseSubnet, type Subnet } from "../../src/terms/address.ts"
@@ -43,7 +45,17 @@ test.each<[string, Partial<Lease>, string]>([
   ["its own MAC only", {}, 'elements = { "bgraaaaaaaa" . 02:00:00:00:00:01 };'],
   ["its own address only", {}, 'elements = { "bgraaaaaaaa" . 10.213.0.2 };'],
   ["no way to the host's loopback", {}, 'iifname { "bgr0" } ip daddr 127.0.0.0/8 drop'],
-  ["no way to a cloud's metadata", {}, 'iifname { "bgr0" } ip daddr 169.254.0.0/16 drop'],
+  [
+    "no way to a cloud's metadata",
+    {},
+    'iifname { "bgr0" } ip daddr { 169.254.0.0/16, 168.63.129.16, 100.100.100.200 } drop',
+  ],
+  ["a cloud's name server", {}, "100.100.100.200 } udp dport 53 accept"],
+  [
+    "no other's address to tell by IPv6",
+    { ipv6: true },
+    'iifname "bgraaaaaaaa" icmpv6 type nd-neighbor-advert @th,64,16 & 0xffc0 != 0xfe80 @th,64,128 != 0xfd',
+  ],
   ["others' packets without NAT, when it has none", { nat: false }, "elements = { 10.213.0.2 };"],
 ])("the rules give a guest %s", (_, lease, part) => expect(rules(lease)).toContain(part))
 
@@ -54,6 +66,27 @@ test("the rules replace what there is in one transaction; without a lease they o
   expect(rules({ nat: false })).not.toContain("saddr 10.213.0.2 masquerade")
   expect(rules({ ipv6: true })).toContain("nd-router-advert")
   expect(rules({})).not.toContain("nd-router-advert")
+})
+
+test("a bridge has rules for all of its VMs as soon as one needs them, and the loopback's way when a port does", () => {
+  const free = { ...LEASE, nat: false, isolate: false }
+  const strict = { ...LEASE, vm: "vm-bbbbbbbb", number: 3 }
+  const away = { ...free, vm: "vm-cccccccc", bridge: "bgr1" }
+  expect(ruledLeases([free, away])).toEqual([])
+  expect(ruledLeases([free, strict, away])).toEqual([free, strict])
+  const opens = (...ports: readonly string[]) => opensLoopback([{ ports: ports.map(port) }])
+  expect([opens(), opens("192.0.2.1:80:80"), opens("80:80"), opens("127.0.0.2:80:80")]).toEqual([
+    false,
+    false,
+    true,
+    true,
+  ])
+})
+
+test("only guests that have IPv6 get to speak it", () => {
+  const six = rules({}, { vm: "vm-bbbbbbbb", number: 3, link: "bgrbbbbbbbb", ipv6: true })
+  expect(six).toContain('set six {\ntype ifname;\nelements = { "bgrbbbbbbbb" };\n}')
+  expect(six).toContain("ether type ip6 iifname @six ip6 saddr { ::, fe80::/10 } accept")
 })
 
 test("tables, taps and MACs of different owners and VMs are different", () => {
@@ -142,6 +175,17 @@ test("a check says where packets stopped, and no more", () => {
   expect(stopped({ arrived: 1, routed: 1 })).toMatchObject({ ok: false, why: "because of it" })
   expect(stopped({ arrived: 1, routed: 1, passed: 1, left: 1 })).toMatchObject({ ok: false, what: "192.0.2.2 answers" })
   expect(judge({ arrived: 1, routed: 1, passed: 1, left: 1 }, true, "192.0.2.2", why).every(({ ok }) => ok)).toBe(true)
+})
+
+test("a tap that the jail's uid and gid could not both open is told before the VMM fails on it", () => {
+  const plan = { name: "bgrabcd1234", vm: "web-abcd1234", user: { uid: 100_000, gid: 100_001 } }
+  const of = (holder: Link["holder"]) => () => requireHolder({ holder } as Link, plan)
+  of({ uid: 100_000, gid: 100_001 })()
+  const words = (uid: string, gid: string) =>
+    `the tap bgrabcd1234 is of uid ${uid} and gid ${gid}, so web-abcd1234 as 100000:100001 cannot open it`
+  expect(of({ uid: 100_000, gid: 100_000 })).toThrow(words("100000", "100000"))
+  expect(of({ uid: undefined, gid: 100_001 })).toThrow(words("nobody", "100001"))
+  expect(of(undefined)).toThrow(words("nobody", "nobody"))
 })
 
 test("a tap's name is read from a descriptor's fdinfo", () => {

@@ -1,7 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
 import { chmodSync, mkdirSync, mkdtempSync, symlinkSync } from "node:fs"
 import { join } from "node:path"
-import { banger, fixture, type Running, start } from "./banger.ts"
+import { findLink } from "../../src/linux/links.ts"
+import { withRoute } from "../../src/linux/rtnetlink.ts"
+import { banger, fixture, type Running, start, until } from "./banger.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace } from "./place.ts"
 import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./wire.ts"
@@ -202,6 +204,45 @@ test("a tap of a dead VM is taken out of the way; one that a process holds never
   expect((await banger(place, ["net", "rm"])).stdout).toContain(
     "removed: tap bgrabcdefgh: no VM has it, and no process holds it",
   )
+})
+
+test("a tap says who can hold it, and that one can", async () => {
+  const holder = (name: string) => withRoute((route) => findLink(route, name))?.holder
+  must("ip", "tuntap", "add", "dev", "free0", "mode", "tap")
+  must("ip", "tuntap", "add", "dev", "owned0", "mode", "tap", "vnet_hdr", "user", "70001", "group", "70002")
+  expect(holder("free0")).toEqual({ uid: undefined, gid: undefined })
+  expect(holder("owned0")).toEqual({ uid: 70_001, gid: 70_002 })
+  expect(holder("out0")).toBeUndefined()
+  const script = `import { openTun, holdTap } from ${JSON.stringify(join(import.meta.dir, "../../src/linux/tun.ts"))}
+    holdTap(openTun(), "owned0"); console.log("holds it")`
+  // With a device that all may open, as the jail's is the VMM's.
+  const device = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200"
+  const as = (uid: string, gid: string) => {
+    const become = `setpriv --reuid=${uid} --regid=${gid} --clear-groups "$@"`
+    return sh("unshare", "--mount", "sh", "-c", `${device} && exec ${become}`, "sh", process.execPath, "-e", script)
+  }
+  expect(as("70001", "70002")).toMatchObject({ exit: 0, stdout: "holds it\n" })
+  expect(as("70001", "70001").stderr).toContain("EPERM")
+  expect(as("70002", "70002").stderr).toContain("EPERM")
+  for (const link of ["free0", "owned0"]) must("ip", "link", "delete", link)
+})
+
+test("a pair of veths is kept while a process holds the tap behind it; what a killed check has left goes", async () => {
+  const script = `import { openTun, newTap } from ${JSON.stringify(join(import.meta.dir, "../../src/linux/tun.ts"))}
+    const fd = openTun(); newTap(fd, "bgrveveveve"); console.log("held"); setInterval(() => fd, 1000)`
+  const holder = Bun.spawn(["unshare", "--net", process.execPath, "-e", script], { stdout: "pipe", stdin: "ignore" })
+  await holder.stdout.getReader().read()
+  must("ip", "link", "add", "bgrveveveve", "type", "veth", "peer", "name", "up0", "netns", String(holder.pid))
+  must("ip", "link", "set", "bgrveveveve", "alias", `banger veth old-veveveve ${place.state}`)
+  must("nft", "add table inet banger_check")
+  const { stdout } = await banger(place, ["net", "rm"])
+  expect(stdout).toContain(`keep: veth bgrveveveve: process ${holder.pid} holds it`)
+  expect(stdout).toContain("removed: table banger_check: a check was killed")
+  expect(sh("ip", "link", "show", "bgrveveveve").exit).toBe(0)
+  holder.kill("SIGKILL")
+  await holder.exited
+  // The kernel takes it away with its other end, which was in the holder's namespace.
+  await until(() => sh("ip", "link", "show", "bgrveveveve").exit !== 0)
 })
 
 test("what banger did not make is not touched by net rm, and net takes only what it knows", async () => {

@@ -9,7 +9,7 @@ export interface Said {
   readonly exit: number
 }
 
-/** Another machine at the other end of a cable to this one: 192.0.2.2, this is 192.0.2.1 on `out0`. */
+/** Another machine at the other end of a cable to this one; by default 192.0.2.2, and this is 192.0.2.1 on `out0`. */
 export interface Outside {
   /** Runs a command there. */
   run(...argv: readonly string[]): Said
@@ -44,8 +44,17 @@ export function setting(name: string, value: string): void {
   writeFileSync(`/proc/sys/net/${name}`, value)
 }
 
-/** Makes the other machine, in a network namespace of its own that ends with it. */
-export async function makeOutside(): Promise<Outside> {
+/** The cable to another machine: its end on this host, and the addresses of both ends. */
+export interface Cable {
+  readonly link: string
+  readonly here: string | undefined
+  readonly there: string
+}
+
+/** Makes another machine, in a network namespace of its own that ends with it. */
+export async function makeOutside(
+  { link, here, there: address }: Cable = { link: "out0", here: "192.0.2.1/24", there: "192.0.2.2/24" },
+): Promise<Outside> {
   requireOwnNamespaces()
   const keeper = Bun.spawn(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 1000"], {
     stdout: "pipe",
@@ -54,11 +63,11 @@ export async function makeOutside(): Promise<Outside> {
   const started: Bun.Subprocess[] = []
   await keeper.stdout.getReader().read()
   const there = ["nsenter", "--net", "--target", String(keeper.pid)]
-  must("ip", "link", "add", "out0", "type", "veth", "peer", "name", "eth0", "netns", String(keeper.pid))
-  must("ip", "address", "add", "192.0.2.1/24", "dev", "out0")
-  must("ip", "link", "set", "out0", "up")
-  must(...there, "ip", "address", "add", "192.0.2.2/24", "dev", "eth0")
-  for (const link of ["lo", "eth0"]) must(...there, "ip", "link", "set", link, "up")
+  must("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", String(keeper.pid))
+  if (here !== undefined) must("ip", "address", "add", here, "dev", link)
+  must("ip", "link", "set", link, "up")
+  must(...there, "ip", "address", "add", address, "dev", "eth0")
+  for (const own of ["lo", "eth0"]) must(...there, "ip", "link", "set", own, "up")
   return {
     run: (...argv) => sh(...there, ...argv),
     start(...argv) {
@@ -69,7 +78,7 @@ export async function makeOutside(): Promise<Outside> {
     async close() {
       for (const child of [...started, keeper]) child.kill("SIGKILL")
       await Promise.all([...started, keeper].map((child) => child.exited))
-      sh("ip", "link", "delete", "out0")
+      sh("ip", "link", "delete", link)
     },
   }
 }

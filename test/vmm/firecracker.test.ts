@@ -123,13 +123,14 @@ test("old releases are refused, bad ones known, and what they lack named", () =>
   ] as const)
     expect(knownBad(release), release.join(".")).toBeDefined()
   for (const release of [
-    [1, 13, 2],
-    [1, 14, 1],
     [1, 15, 1],
     [1, 16, 1],
     [2, 0, 0],
   ] as const)
     expect(knownBad(release), release.join(".")).toBeUndefined()
+  const dangerous = (...release: [number, number, number]) => knownBad(release)?.dangerous
+  expect([dangerous(1, 13, 1), dangerous(1, 14, 0), dangerous(1, 15, 0)]).toEqual([true, true, true])
+  expect([dangerous(1, 13, 2), dangerous(1, 14, 4), dangerous(1, 16, 0)]).toEqual([false, false, false])
 })
 
 const request = (path: string, body: Record<string, unknown> | undefined): ApiRequest => ({
@@ -158,7 +159,7 @@ test.each([
   requireKnown(request(path, {}), [1, 14, 0])
 })
 
-const WISH = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true }
+const WISH = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true, restored: false }
 const LIMITER = { bandwidth: { size: 1, refill_time: 1, one_time_burst: 1 }, ops: { size: 1, refill_time: 1 } }
 
 test("every setting that Firecracker has becomes a request that its API takes", () => {
@@ -174,8 +175,8 @@ test("every setting that Firecracker has becomes a request that its API takes", 
     metrics: true,
     serial: { rate_limiter: { size: 1, refill_time: 1 } },
   }
-  const card = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01" }
-  const requests = startRequests({ ...BOOT, card }, settings, FILES)
+  const network = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01", ports: [], netns: undefined }
+  const requests = startRequests({ ...BOOT, network }, settings, FILES)
   for (const each of requests) requireBody(each)
   const body = (path: string) => requests.find((each) => each.path === path)?.body
   expect(body("/network-interfaces/eth0")).toEqual({
@@ -429,9 +430,25 @@ test("without its jailer Firecracker is not run in a jail", () => {
   )
 })
 
+test("a release that cannot put a snapshot's card on another tap is refused before anything is made", () => {
+  const older = { ...PROGRAM, version: [1, 11] as const }
+  const words = "restore.network_overrides: Firecracker 1.11 does not have it: it came with 1.12"
+  expect(() => firecracker.require(older, { ...WISH, restored: true })).toThrow(words)
+  firecracker.require(older, { ...WISH, restored: true, networked: false })
+  firecracker.require(older, WISH)
+  firecracker.require({ ...older, version: [1, 12] }, { ...WISH, restored: true })
+})
+
+test("a user-mode network is no card of Firecracker's", () => {
+  const network = { tap: undefined, mac: undefined, ports: [], netns: undefined }
+  expect(startRequests({ ...BOOT, network }, {}, FILES).map(({ path }) => path)).not.toContain(
+    "/network-interfaces/eth0",
+  )
+})
+
 test("after a snapshot the network card is on another tap", () => {
-  const card = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01" }
-  const requests = startRequests({ ...BOOT, card, restore: { state: "/s", memory: "/m" } }, {}, FILES)
+  const network = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined }
+  const requests = startRequests({ ...BOOT, network, restore: { state: "/s", memory: "/m" } }, {}, FILES)
   expect(requests.at(-1)?.body).toMatchObject({
     network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
   })
