@@ -32,7 +32,8 @@ END
 # What would make a Bun program another one.
 unset BUN_OPTIONS BUN_BE_BUN
 
-say() { printf '%s\n' "$*" >&2; }
+# Without what a server could make a terminal do.
+say() { printf '%s\n' "$*" | tr -d '\001-\010\013-\037\177' >&2; }
 
 # What happened, and then what to do next.
 die() {
@@ -52,12 +53,20 @@ main() {
   parse "$@"
   case $stall in '' | *[!0-9]* | 0*) die "BANGER_TIMEOUT is '$stall'; it takes seconds: a whole number above 0" ;; esac
   [ "$(uname -s)" = Linux ] || die "banger runs on Linux; this is $(uname -s)"
+  leave_others_home
   choose_directory
   trap clean EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
   if [ -n "$uninstall" ]; then uninstall; else install; fi
+}
+
+# curl and wget do what files of HOME say, which under sudo can be another user's.
+leave_others_home() {
+  [ "$(id -u)" -eq 0 ] && [ "$(stat -L -c %u "${HOME:-/}" 2> /dev/null)" != 0 ] || return 0
+  HOME=/
+  export HOME
 }
 
 parse() {
@@ -120,6 +129,8 @@ clean() {
 # --- install ---
 
 install() {
+  # What a download may be, in blocks of 512 bytes.
+  small=2048 large=2097152
   [ -n "$releases" ] || die "it is not known where the releases are" "set BANGER_RELEASES to the project's releases page"
   releases=${releases%/}
   choose_downloader
@@ -131,12 +142,13 @@ install() {
   fi
   prepare_directory
   tmp=$(mktemp -d) || die "cannot make a temporary directory" "free some space in ${TMPDIR:-/tmp}, or set TMPDIR"
-  fetch "$from/SHA256SUMS" "$tmp/SHA256SUMS"
-  verify_signature
+  fetch "$from/SHA256SUMS" "$tmp/SHA256SUMS" "$small"
   learn_version
+  # From here on by its version: what is the latest may change at any moment.
+  from=$releases/download/v$found
+  verify_signature
   say "downloading banger $found for $target"
-  # By its version: what is the latest may change at any moment.
-  fetch "$releases/download/v$found/banger-$target.tar.gz" "$tmp/archive"
+  fetch "$from/banger-$target.tar.gz" "$tmp/archive" "$large"
   verify_sum
   unpack
   put_in_place
@@ -208,13 +220,9 @@ has_musl() {
 
 prepare_directory() {
   mkdir -p "$bin" 2> /dev/null || die "cannot make $bin" "$(other_place)"
-  # Asked by doing: access(2) tells root that it may write where it cannot.
-  staged=$bin/.banger.new.$$
-  (set -C && : > "$staged") 2> /dev/null || {
-    staged=''
-    die "cannot write to $bin" "$(other_place)"
-  }
   remove_leftovers
+  # Asked by doing: access(2) tells root that it may write where it cannot.
+  staged=$(mktemp "$bin/.banger.new.$$.XXXXXX" 2> /dev/null) || die "cannot write to $bin" "$(other_place)"
 }
 
 other_place() {
@@ -223,23 +231,29 @@ other_place() {
   fi
 }
 
-# What a killed install left; not what another one is writing.
+# What a killed install left; not what another one is writing, which is not to be told without /proc.
 remove_leftovers() {
+  [ -d "/proc/$$" ] || return 0
   for leftover in "$bin"/.banger.new.*; do
-    pid=${leftover##*.}
+    pid=${leftover##*/.banger.new.}
+    pid=${pid%%.*}
     case $pid in '' | *[!0-9]*) continue ;; esac
-    [ "$leftover" = "$staged" ] || [ -d "/proc/$pid" ] || rm -f "$leftover"
+    [ -d "/proc/$pid" ] || rm -f "$leftover"
   done
 }
 
+# Gets a URL into a file, which may become that large; a server without an end shall not fill the disk.
 fetch() {
   status=0
-  case $downloader in
-    curl) fetch_curl "$@" || status=$? ;;
-    wget) fetch_wget "$@" || status=$? ;;
-    plain-wget) wget -q -T "$stall" -O "$2" "$1" 2> "$tmp/log" || status=$? ;;
-    cp) cp "${1#file://}" "$2" 2> "$tmp/log" || status=$? ;;
-  esac
+  (
+    ulimit -f "$3"
+    case $downloader in
+      curl) fetch_curl "$1" "$2" ;;
+      wget) fetch_wget "$1" "$2" ;;
+      plain-wget) wget -q -T "$stall" -O "$2" "$1" 2> "$tmp/log" ;;
+      cp) cp "${1#file://}" "$2" 2> "$tmp/log" ;;
+    esac
+  ) || status=$?
   [ "$status" -eq 0 ] || download_failed "$1" "$status"
 }
 
@@ -268,6 +282,7 @@ fetch_wget() {
     [ -n "$location" ] || return "$failed"
     case $location in
       https://*) url=$location ;;
+      /[!/]*) url=$(printf '%s\n' "$url" | sed 's|^\([a-z]*://[^/]*\).*|\1|')$location ;;
       *) echo "it redirects to $location, which is not https" > "$tmp/log" && return 1 ;;
     esac
     hops=$((hops + 1))
@@ -279,6 +294,7 @@ download_failed() {
   detail=$(said_in_log)
   case $2:$downloader in
     23:curl | 3:wget) die "cannot write what was downloaded: $detail" "free some space in ${TMPDIR:-/tmp}, or set TMPDIR" ;;
+    153:*) die "$1 is larger than it may be" "look at what is there: it is no release of banger's" ;;
     28:curl | 4:wget) die "$1 stalled, or its server cannot be reached (waited $stall s)" "try again, or give it longer: BANGER_TIMEOUT=120" ;;
   esac
   if no_space; then die "no space is left in ${TMPDIR:-/tmp}" "free some, or set TMPDIR to another directory"; fi
@@ -312,8 +328,8 @@ verify_signature() {
 verified_by_ssh() {
   has ssh-keygen || return 1
   case $(ssh-keygen -Y 2>&1 < /dev/null || true) in *'-Y verify'*) ;; *) return 1 ;; esac
-  fetch "$from/SHA256SUMS.sshsig" "$tmp/SHA256SUMS.sshsig"
-  printf 'banger ssh-ed25519 %s\n' "$ssh_key" > "$tmp/signers"
+  fetch "$from/SHA256SUMS.sshsig" "$tmp/SHA256SUMS.sshsig" "$small"
+  printf 'banger ssh-ed25519 %s\n' "$ssh_key" > "$tmp/signers" || cannot_note
   ssh-keygen -Y verify -f "$tmp/signers" -I banger -n banger-release -s "$tmp/SHA256SUMS.sshsig" \
     < "$tmp/SHA256SUMS" > /dev/null 2>&1 || bad_signature
 }
@@ -322,18 +338,21 @@ verified_by_ssh() {
 verified_by_openssl() {
   has openssl || return 1
   case $(openssl pkeyutl -help 2>&1 < /dev/null || true) in *-rawin*) ;; *) return 1 ;; esac
-  fetch "$from/SHA256SUMS.sig" "$tmp/SHA256SUMS.sig"
-  printf -- '-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n' "$pem_key" > "$tmp/key"
+  fetch "$from/SHA256SUMS.sig" "$tmp/SHA256SUMS.sig" "$small"
+  printf -- '-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n' "$pem_key" > "$tmp/key" || cannot_note
   openssl pkeyutl -verify -pubin -inkey "$tmp/key" -rawin -in "$tmp/SHA256SUMS" -sigfile "$tmp/SHA256SUMS.sig" \
     > /dev/null 2>&1 < /dev/null || bad_signature
 }
+
+cannot_note() { die "cannot write to $tmp" "free some space in ${TMPDIR:-/tmp}, or set TMPDIR"; }
 
 bad_signature() {
   die "the signature of $from/SHA256SUMS is not the project's: what is there was altered, or is not banger" \
     "nothing was installed; tell the project where you got it from"
 }
 
-# The sums name the version by its list of components, so a signed list cannot be passed off as another version's.
+# The sums name the version by its list of components, so a signed list cannot be passed off as another version's. What is
+# read here is not checked yet: it is a version or nothing.
 learn_version() {
   found=$(sed -n 's/^[0-9a-f]\{64\}  banger-\([0-9][0-9A-Za-z.+-]*\)\.cdx\.json$/\1/p' "$tmp/SHA256SUMS" | head -n 1)
   [ -n "$found" ] || die "$from/SHA256SUMS is no list of a release's sums" "look at what BANGER_RELEASES names"
@@ -396,21 +415,21 @@ put_in_place() {
 # What says that it is the latest and is older than what is there may be somebody's old copy.
 refuse_downgrade() {
   [ -z "$version" ] && [ -x "$target_file" ] || return 0
-  installed=$("$target_file" --version 2> /dev/null < /dev/null | sed -n 's/^banger \([0-9][0-9.]*\).*/\1/p') || return 0
+  installed=$("$target_file" --version 2> /dev/null < /dev/null | sed -n 's/^banger \([0-9][^ ]*\) .*/\1/p') || return 0
   [ -n "$installed" ] && [ "$installed" != "$found" ] || return 0
   is_older "$found" "$installed" || return 0
   die "the latest release there is $found, older than what is installed ($installed)" \
     "to go back to it all the same: --version $found"
 }
 
-# Whether the numbers of the first version are lower.
+# Whether the first version is older: by its numbers, and where they are the same, by being a pre-release (1.0.0-rc.1).
 is_older() {
   left=${1%%[-+]*}. right=${2%%[-+]*}.
   while [ -n "$left" ] && [ -n "$right" ]; do
     [ "${left%%.*}" -eq "${right%%.*}" ] || { [ "${left%%.*}" -lt "${right%%.*}" ] && return 0 || return 1; }
     left=${left#*.} right=${right#*.}
   done
-  return 1
+  case ${1%%+*}:${2%%+*} in *-*:*-*) return 1 ;; *-*:*) return 0 ;; *) return 1 ;; esac
 }
 
 say_path() {
@@ -451,11 +470,16 @@ remove() {
   say "removed $2"
 }
 
-# A running VM's directory is in the runtime directory, and a jail has mounts: rm would go through them.
+# A running VM's directory is in the runtime directory, and a jail has mounts: rm would go through them. What is in a jail
+# its VM can exchange while rm is at it.
 refuse_in_use() {
-  for vm in "$runtime"/*; do
+  for vm in "$runtime"/* "$state"/jail/*/* "$state"/jail/.stage-* "$state"/jail/.grave/*; do
+    # The locks of sweeps.
+    [ "$vm" != "$runtime/sweep" ] || continue
     [ ! -d "$vm" ] || die "a VM runs, or one that crashed left $vm" "see what it is: banger ps; banger sweep"
   done
+  [ -r /proc/self/mountinfo ] || die "without /proc it cannot be told whether something is mounted in $state" \
+    "mount it, then run this again: mount -t proc proc /proc"
   for place in "$state" "$runtime" "$config"; do
     [ ! -L "$place" ] || die "$place is a symlink" "remove by hand what it leads to"
     [ -d "$place" ] || continue
@@ -478,11 +502,11 @@ refuse_others() {
   for entry in "$1"/* "$1"/.[!.]*; do
     [ -e "$entry" ] || [ -L "$entry" ] || continue
     case ${entry##*/} in
-      jail | kernels | images | vms | state.db | state.db-wal | state.db-shm | state.lock | config.toml) ;;
+      jail | kernels | images | vms | sweep | state.db | state.db-wal | state.db-shm | *.lock | config.toml) ;;
       *) die "$entry is not known to be banger's" "remove by hand what is banger's in $1" ;;
     esac
   done
 }
 
-# In braces: half of this line is no command.
-{ main "$@" && exit; }
+# In braces: half of this line is no command. Without `&&`, which would switch `set -e` off in all of main.
+{ main "$@"; }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test"
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import type { ArgsDef } from "citty"
 import { globalArgs } from "../src/commands/globalArgs.ts"
 import { parseWords } from "../src/commands/parse.ts"
@@ -80,6 +80,58 @@ test.each(files)("every command that %s mentions is there, with its options", as
     for (const option of options)
       expect(parsed([option], args), `${option} of ${mention}`).not.toContain("unknown option")
   }
+})
+
+test("every test that the README names is there", () => {
+  const text = readFileSync(join(root, "README.md"), "utf8")
+  const named = [...text.matchAll(/`((?:test|scripts)\/[\w/-]+)`/g)].map(([, path = ""]) => path)
+  expect(named.length).toBeGreaterThan(15)
+  for (const path of named) {
+    const [dir, base] = [dirname(join(root, path)), basename(path)]
+    expect({ path, there: readdirSync(dir).some((name) => name.startsWith(base)) }).toEqual({ path, there: true })
+  }
+})
+
+/** The members of an interface of banger.d.ts. */
+function membersOf(name: string): readonly string[] {
+  const types = readFileSync(join(root, "src/plugin/banger.d.ts"), "utf8")
+  const [, body = ""] = new RegExp(`^  export interface ${name}\\b[^{]*\\{\\n(.*?)^  \\}$`, "ms").exec(types) ?? []
+  return [...body.matchAll(/^ {4}(?:readonly )?"?([\w-]+)"?[?]?[:(]/gm)].map(([, member = ""]) => member)
+}
+
+test.each([
+  ...["Plugin", "Spec", "RestartOptions", "Limits", "IoLimit", "Drive", "Timeouts", "ConsoleOptions", "Hooks"],
+  ...["ConfigureContext", "HookContext", "PreBootContext", "RunningContext", "PostStopContext", "SweepContext"],
+  ...["Vm", "VmNetwork", "Log", "Stage", "Exit"],
+])("docs/plugins.md has every member of %s", (name) => {
+  const text = readFileSync(join(root, "docs/plugins.md"), "utf8")
+  const spans = [...text.matchAll(/`([^`\n]+)`/g)].map(([, span = ""]) => span).join("\n")
+  const members = membersOf(name)
+  expect(members.length).toBeGreaterThan(0)
+  expect(members.filter((member) => !new RegExp(`\\b${member}\\b`).test(spans))).toEqual([])
+})
+
+test.each([
+  ["Network", "docs/network.md"],
+  ["FirecrackerSettings", "docs/firecracker.md"],
+])("every member of %s is in %s", (name, file) => {
+  const text = readFileSync(join(root, file), "utf8")
+  expect(membersOf(name).filter((member) => !new RegExp(`\\b${member}\\b`).test(text))).toEqual([])
+})
+
+test("docs/plugins.md has every way that a VM ends", () => {
+  const types = readFileSync(join(root, "src/plugin/banger.d.ts"), "utf8")
+  const [, body = ""] = /readonly reason:\n(.*?)\/\*\* Whether banger asked/s.exec(types) ?? []
+  const text = readFileSync(join(root, "docs/plugins.md"), "utf8")
+  const reasons = [...body.matchAll(/\| "([^"]+)"/g)].map(([, reason = ""]) => reason)
+  expect(reasons.length).toBeGreaterThan(6)
+  for (const reason of reasons) expect(text).toContain(`| \`${reason}\` |`)
+})
+
+test("docs/design.md has every folder of src", () => {
+  const text = readFileSync(join(root, "docs/design.md"), "utf8")
+  const folders = readdirSync(join(root, "src"), { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  for (const { name } of folders) expect(text).toContain(`src/${name}`)
 })
 
 test("every command is mentioned in the README", async () => {

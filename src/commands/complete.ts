@@ -1,6 +1,7 @@
 import { RootCommand, script } from "@bomb.sh/tab"
 import type { ArgDef } from "citty"
 import { EXIT, usage } from "../terms/failure.ts"
+import { BASH_SCRIPT } from "./bashScript.ts"
 import { type Command, text } from "./command.ts"
 import { candidatesFor } from "./completions.ts"
 import { globalArgs } from "./globalArgs.ts"
@@ -35,6 +36,7 @@ export default command
 // --- internal ---
 
 function scriptFor(shell: string): string {
+  if (shell === "bash") return BASH_SCRIPT
   const made = printed(() => script(shell, "banger", "banger"))
   // A shell that reads its startup file again, or another program's script of this kind, would fail on these.
   return made.replace(/^readonly /gm, "")

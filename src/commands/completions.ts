@@ -35,7 +35,10 @@ const PLACES: Readonly<Record<string, (add: Complete, current: string) => void>>
   from: (add, current) => addFiles(add, current, () => true),
   trace: (add, current) => addFiles(add, current, () => true),
   restore: (add, current) => addFiles(add, current, () => false),
+  dir: (add, current) => addFiles(add, current, () => false),
   shell: (add) => addAll(add, ["bash", "zsh", "fish"]),
+  action: (add) => addAll(add, ["ls", "rm", "check"]),
+  "system what": (add) => addAll(add, ["cron", "units"]),
   "get what": addKnown,
   "get name": (add) =>
     addAll(

@@ -38,7 +38,7 @@ export const TOPICS: Readonly<Record<string, string>> = {
 
   completions: `Completions
 
-  bash (with the bash-completion package), in ~/.bashrc:       source <(banger complete bash)
+  bash, in ~/.bashrc:                                          source <(banger complete bash)
   zsh, in ~/.zshrc after compinit:                             source <(banger complete zsh)
   fish, once:      banger complete fish > ~/.config/fish/completions/banger.fish`,
 }

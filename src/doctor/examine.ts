@@ -22,7 +22,7 @@ import {
   checkVulnerabilities,
 } from "./hardening.ts"
 import type { Host } from "./host.ts"
-import { checkBinary, checkCalls, checkCpu, checkEnvironment, checkKernel } from "./kernel.ts"
+import { checkBinary, checkCalls, checkCpu, checkEnvironment, checkKernel, checkPath } from "./kernel.ts"
 import { checkGuests, checkKvm } from "./kvm.ts"
 import { checkLeftovers } from "./leftovers.ts"
 import { checkForwarding, checkForwardPolicy, checkNft, checkTun } from "./network.ts"
@@ -42,6 +42,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     cpu: (host) => checkCpu(host, target),
     binary: checkBinary,
     environment: checkEnvironment,
+    path: checkPath,
     kvm: checkKvm,
     guests: checkGuests,
     firecracker: (host) => checkFirecracker(candidates(), root(host)),

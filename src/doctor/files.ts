@@ -111,7 +111,8 @@ export function checkSpace(host: Host): Finding {
 
 function wrongDirectory(host: Host, path: string): Finding | undefined {
   const own = host.stat(path, "own")
-  if (own === undefined) return trustedToMakeIn(host, realpathSync(nearestDirectory(host, path)))
+  if (own === undefined)
+    return cannotMake(host, path) ?? trustedToMakeIn(host, realpathSync(nearestDirectory(host, path)))
   if (isType(own, S.IFLNK))
     return fail(`${path} is a symlink`, "name the directory it leads to, by BANGER_STATE_DIR or BANGER_RUNTIME_DIR")
   if (!isType(own, S.IFDIR)) return fail(`${path} is not a directory`, `mv ${path} ${path}.away`)
@@ -125,6 +126,13 @@ function wrongDirectory(host: Host, path: string): Finding | undefined {
     )
   }
   return trusted(realpathSync(path))
+}
+
+function cannotMake(host: Host, path: string): Finding | undefined {
+  const parent = nearestDirectory(host, path)
+  if (host.writable(parent)) return undefined
+  const variable = path === host.places.state ? "BANGER_STATE_DIR" : "BANGER_RUNTIME_DIR"
+  return fail(`${path} cannot be made: ${parent} cannot be written`, `set ${variable} to a directory of your own`)
 }
 
 /** What a user makes in a sticky directory (`/tmp`) others can neither rename nor remove. */

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync, statfsSync, writeSync } from "node:fs"
+import { accessSync, closeSync, constants, openSync, readdirSync, readFileSync, statfsSync, writeSync } from "node:fs"
 import { release } from "node:os"
 import { dirname } from "node:path"
 import { O, O_DIRECTORY } from "../linux/constants.ts"
@@ -10,6 +10,7 @@ import { kvmHas, kvmVersion } from "../linux/kvm.ts"
 import { refusedCalls } from "../linux/probe.ts"
 import type { Stat } from "../linux/structs.ts"
 import type { AllPlaces } from "../state/places.ts"
+import { ADMIN_PATH, findProgram } from "../state/programs.ts"
 
 /** What a program said. */
 export interface Said {
@@ -41,6 +42,8 @@ export interface Host {
   list(path: string): readonly string[] | undefined
   /** Of what a path leads to; `own` of the symlink itself. */
   stat(path: string, own?: "own"): Stat | undefined
+  /** Whether this user can make files in a directory. */
+  writable(path: string): boolean
   /** Throws where a device or a file cannot be opened for reading and writing. */
   open(path: string): void
   /** Runs a program that only tells. Undefined when it is not there. */
@@ -64,6 +67,7 @@ export function thisHost(places: AllPlaces, binary: string | undefined): Host {
     read: (path) => orAbsent(() => readFileSync(path, "latin1")),
     list: (path) => orAbsent(() => readdirSync(path)),
     stat: (path, own) => orAbsent(() => (own === undefined ? statPath(path) : statAt(AT_FDCWD, path))),
+    writable,
     open: (path) => close(openAt(AT_FDCWD, path, O.RDWR | O.NONBLOCK)),
     run,
     room(path) {
@@ -99,9 +103,19 @@ function orAbsent<T>(look: () => T): T | undefined {
   }
 }
 
+function writable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK | constants.X_OK)
+    return true
+  } catch (error) {
+    if (["EACCES", "EROFS", "EPERM"].includes(errorCode(error) ?? "")) return false
+    throw error
+  }
+}
+
 function run([name = "", ...args]: readonly string[]): Said | undefined {
-  const program = Bun.which(name, { PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin` })
-  if (program === null) return undefined
+  const { path: program } = findProgram(name, ADMIN_PATH)
+  if (program === undefined) return undefined
   const ended = Bun.spawnSync([program, ...args], {
     env: {},
     cwd: "/",

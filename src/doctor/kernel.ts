@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs"
 import { dirname } from "node:path"
 import { pinDirectory } from "../state/pin.ts"
 import { Failure, inOneLine } from "../terms/failure.ts"
@@ -54,6 +55,21 @@ export function checkEnvironment({ env }: Host): Finding {
   )
   if (found.length === 0) return ok("nothing in the environment makes banger run other code")
   return warn(`${found.join(", ")} in the environment can make banger run other code`, `unset ${found.join(" ")}`)
+}
+
+/** Whether what root runs by its name alone can be another's. banger itself passes over such; a shell does not. */
+export function checkPath(host: Host): Finding {
+  const dirs = (host.env.PATH ?? "").split(":")
+  const relative = dirs.find((dir) => !dir.startsWith("/"))
+  if (relative !== undefined && host.env.PATH !== undefined) {
+    const says = `PATH has ${JSON.stringify(relative)}: programs of whatever directory one is in`
+    return warn(says, "take it out of PATH, in your shell's startup file too")
+  }
+  if (host.uid !== 0) return ok("PATH has whole paths only")
+  const wrong = dirs.map((dir) => (host.stat(dir) === undefined ? undefined : trusted(realpathSync(dir))))
+  const found = wrong.find((each) => each !== undefined)
+  if (found === undefined) return ok("PATH has only directories that are root's alone")
+  return warn(`root's PATH has a directory that is not root's alone: ${found.says}`, found.mend)
 }
 
 /** Whether the binary that root runs can be changed by others. */

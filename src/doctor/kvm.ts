@@ -3,7 +3,7 @@ import { S } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
 import { isType } from "../linux/files.ts"
 import { reason } from "../terms/failure.ts"
-import { type Finding, fail, ok, warn } from "./finding.ts"
+import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
 import { cpuFlags } from "./kernel.ts"
 
@@ -50,6 +50,7 @@ export function checkKvm(host: Host): Finding {
 /** Whether ordinary guests boot by this KVM. */
 export function checkGuests(host: Host): Finding {
   const flags = cpuFlags(host)
+  if (host.stat("/dev/kvm") === undefined) return unknown("there is no KVM here that guests could boot by")
   const pvm = host.list("/sys/module/kvm_pvm") !== undefined
   if (pvm && !flags.has("vmx") && !flags.has("svm")) {
     return warn(

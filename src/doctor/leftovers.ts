@@ -54,7 +54,8 @@ function idsIn(path: string): readonly string[] {
 /** Files there are locks, which stay. */
 function runtimeDirectories(host: Host, live: (id: string) => boolean): readonly string[] {
   const { runtime } = host.places
-  const ids = (host.list(runtime) ?? []).filter((name) => !name.startsWith(".") && !live(name))
+  // The directory of sweeps' locks stays too.
+  const ids = (host.list(runtime) ?? []).filter((name) => !name.startsWith(".") && name !== "sweep" && !live(name))
   return ids.map((name) => `${runtime}/${name}`).filter((path) => isDirectory(host.stat(path)))
 }
 

@@ -36,7 +36,8 @@ export function checkForwarding(host: Host): Finding {
   const value = host.read("/proc/sys/net/ipv4/ip_forward")?.trim()
   if (value === undefined) return unknown("/proc/sys/net/ipv4/ip_forward is not there")
   if (value === "1") return ok("packets are forwarded (net.ipv4.ip_forward=1)")
-  const mend = "sysctl -w net.ipv4.ip_forward=1, and in a file of /etc/sysctl.d to keep it"
+  const mend =
+    "sysctl -w net.ipv4.ip_forward=1, and in a file of /etc/sysctl.d to keep it; or in a plugin: network: { forward: true }"
   return warn("packets are not forwarded (net.ipv4.ip_forward=0): VMs reach this host only", mend)
 }
 

@@ -1,4 +1,4 @@
-import { usage } from "../terms/failure.ts"
+import { Failure, usage } from "../terms/failure.ts"
 
 /** Where something is downloaded from: over the network, or from a file of this host. */
 export type Address = { readonly url: URL } | { readonly file: string }
@@ -31,10 +31,10 @@ export function below(place: Address, path: string): Address {
 /** Where a redirect leads; throws a failure unless that is https. */
 export function redirected(from: URL, location: string | null): URL {
   const to = location === null ? null : URL.parse(location, from.href)
-  if (to === null) throw usage(`${from.href} redirects to nowhere`)
+  if (to === null) throw new Failure(`${from.href} redirects to nowhere`)
   const same = to.protocol === from.protocol && to.host === from.host
   if (to.protocol === "https:" || (same && isLoopback(to))) return to
-  throw usage(`${from.href} redirects to ${to.href}, which is not https`, "nothing was downloaded")
+  throw new Failure(`${from.href} redirects to ${to.href}, which is not https`, { hint: "nothing was downloaded" })
 }
 
 /** An address as messages show it. */

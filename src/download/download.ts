@@ -78,6 +78,18 @@ export async function downloadBytes(from: Address, manner: Manner): Promise<Uint
   return new Uint8Array(Buffer.concat(chunks))
 }
 
+/** Opens a regular file to read; what else a path may lead to could be without an end. Throws a failure. */
+export function openRegular(path: string): number {
+  try {
+    return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
+      if (!isType(statDescriptor(fd), S.IFREG)) throw new Failure(`${path} is not a regular file`)
+    })
+  } catch (error) {
+    if (isFailure(error)) throw error
+    throw new Failure(`${path} cannot be read: ${reason(error)}`, { hint: "look whether it is there", cause: error })
+  }
+}
+
 // --- internal ---
 
 /** How long to wait before each new try, in milliseconds. */
@@ -154,7 +166,7 @@ function totalOf(response: Response, have: number): number | undefined {
 }
 
 function copy(path: string, sink: Sink, { limit, onProgress }: Manner): void {
-  const file = openFile(path)
+  const file = openRegular(path)
   withDescriptor(file, (fd) => {
     const { size } = statDescriptor(fd)
     if (size > limit) throw new Failure(`${path} is larger than ${limit} bytes`)
@@ -167,18 +179,6 @@ function copy(path: string, sink: Sink, { limit, onProgress }: Manner): void {
   })
 }
 
-/** Opens a regular file; what else a path may lead to could be without an end. */
-function openFile(path: string): number {
-  try {
-    return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
-      if (!isType(statDescriptor(fd), S.IFREG)) throw new Failure(`${path} is not a regular file`)
-    })
-  } catch (error) {
-    if (isFailure(error)) throw error
-    throw new Failure(`${path} cannot be read: ${reason(error)}`, { hint: "look whether it is there", cause: error })
-  }
-}
-
 /** A full disk is not the server's fault, and trying again does not mend it. */
 function isOurs(error: unknown): boolean {
   return ["ENOSPC", "EDQUOT", "EROFS", "EIO", "EFBIG"].includes(errorCode(error) ?? "")
@@ -187,7 +187,12 @@ function isOurs(error: unknown): boolean {
 function failed(from: Address, error: unknown): Failure {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
   const hint = "try again: what was downloaded is kept where it can be gone on from; BANGER_TIMEOUT=120 waits longer"
-  return new Failure(`${shownAddress(from)} cannot be downloaded: ${reason(cause)}`, { hint, cause: error })
+  return new Failure(`${shownAddress(from)} cannot be downloaded: ${fetchReason(cause)}`, { hint, cause: error })
+}
+
+/** Without the advice that fetch has for who calls it. */
+function fetchReason(cause: unknown): string {
+  return reason(cause).replace(/\.? For more information, pass .*/s, "")
 }
 
 function tooLarge(url: URL, limit: number): Failure {

@@ -26,7 +26,7 @@ import { EXIT, Failure, usage } from "../terms/failure.ts"
 import { type Address, shownAddress } from "./address.ts"
 import { unpackFiles } from "./archive.ts"
 import { exactName } from "./catalog.ts"
-import { download, type Manner } from "./download.ts"
+import { download, type Manner, openRegular } from "./download.ts"
 
 /** Where a user's images are. */
 export function imagesDirectory({ state }: Places): string {
@@ -73,11 +73,11 @@ export function imagePath(where: Places, name: string): string {
 export async function getImage(where: Places, wanted: Wanted, manner: Manner): Promise<{ path: string; new: boolean }> {
   const dir = ensureImages(where)
   const path = join(dir, wanted.name)
-  if (namesIn(dir).includes(wanted.name)) return { path, new: false }
+  if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
   const fd = openPart(dir, wanted.name)
   try {
     // Another banger may have got it while this one came to its turn.
-    if (namesIn(dir).includes(wanted.name)) return { path, new: false }
+    if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
     await fill(fd, wanted, manner)
     settle(dir, fd, wanted)
     syncDirectory(dir)
@@ -112,6 +112,22 @@ function ensureImages(where: Places): string {
   const root = process.geteuid?.() === 0
   const state = ensurePrivateDirectory(where.state, root ? 0o1711 : 0o1700, process.env.BANGER_STATE_DIR === undefined)
   return ensurePrivateDirectory(join(state, "images"), 0o755, true)
+}
+
+/** An image that is here already; throws a failure when it is not what is wanted now, which would be taken for it. */
+function asWanted(path: string, { name, from, sha256, members }: Wanted): { path: string; new: false } {
+  // What was unpacked of an archive has a sum of its own no more.
+  if (members !== undefined) return { path, new: false }
+  const wanted = sha256 ?? ("file" in from ? hashOfFile(from.file) : undefined)
+  if (wanted === undefined || hashOfFile(path) === wanted) return { path, new: false }
+  const hint = `to put this one in its place: banger get rm ${name}, then the same again`
+  throw new Failure(`the image ${name} that is here is another one, or was changed: its sha256 is not ${wanted}`, {
+    hint,
+  })
+}
+
+function hashOfFile(path: string): string {
+  return withDescriptor(openRegular(path), hashOf)
 }
 
 function partOf(name: string): string {

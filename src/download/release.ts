@@ -28,21 +28,23 @@ export async function findRelease(
   publicKey: string,
   manner: Omit<Manner, "limit">,
 ): Promise<Release> {
-  const place = below(releases, version === undefined ? "latest/download" : `download/v${version}`)
+  const asked = below(releases, version === undefined ? "latest/download" : `download/v${version}`)
   const small = { ...manner, limit: SMALL }
-  const list = await downloadBytes(below(place, "SHA256SUMS"), small)
+  const list = await downloadBytes(below(asked, "SHA256SUMS"), small)
+  const sums = parseSums(new TextDecoder().decode(list))
+  // Not checked yet: it is a version or nothing.
+  const found = [...sums.keys()].map((name) => /^banger-(\d[\w.+-]*)\.cdx\.json$/.exec(name)?.[1]).find((each) => each)
+  if (found === undefined) throw new Failure(`${shownAddress(asked)}/SHA256SUMS is no list of a release's sums`)
+  // By its version: what is the latest may change at any moment.
+  const place = below(releases, `download/v${found}`)
   const signature = await downloadBytes(below(place, "SHA256SUMS.sig"), small)
-  const where = shownAddress(place)
+  const where = shownAddress(asked)
   if (!isSigned(list, signature, publicKey)) {
     const hint = "nothing was changed; tell the project where you got it from"
     throw new Failure(`the signature of ${where}/SHA256SUMS is not the project's`, { hint })
   }
-  const sums = parseSums(new TextDecoder().decode(list))
-  const found = [...sums.keys()].map((name) => /^banger-(\d[\w.+-]*)\.cdx\.json$/.exec(name)?.[1]).find((each) => each)
-  if (found === undefined) throw new Failure(`${where}/SHA256SUMS names no version`)
   if (version !== undefined && version !== found) throw new Failure(`${where} is the release ${found}, not ${version}`)
-  // By its version: what is the latest may change at any moment.
-  return { version: found, place: below(releases, `download/v${found}`), sums }
+  return { version: found, place, sums }
 }
 
 /** A release's archive for a target, once its sum was checked. Throws a failure. */

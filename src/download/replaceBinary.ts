@@ -4,7 +4,18 @@ import { chmodDescriptor, procPath } from "../linux/access.ts"
 import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
 import { sync, writeAll } from "../linux/content.ts"
 import { errorCode } from "../linux/errors.ts"
-import { flock, linkDescriptor, openAt, renameAt, unlinkAt, withDescriptor } from "../linux/files.ts"
+import {
+  close,
+  flock,
+  inodeOf,
+  linkDescriptor,
+  openAt,
+  renameAt,
+  statAt,
+  statDescriptor,
+  unlinkAt,
+  withDescriptor,
+} from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { EXIT, Failure } from "../terms/failure.ts"
 
@@ -63,19 +74,56 @@ function inDirectoryOf<T>(path: string, work: (dir: number, name: string) => T):
   }
   return withDescriptor(openAt(AT_FDCWD, dirname(path), O.RDONLY | O_DIRECTORY), (dir) => {
     try {
-      flock(dir, LOCK.EX | LOCK.NB)
-      clearLeftovers(dir, basename(path))
-      return work(dir, basename(path))
+      const name = basename(path)
+      return locked(dir, `.${name}.new.lock`, () => {
+        clearLeftovers(dir, name)
+        return work(dir, name)
+      })
     } catch (error) {
       throw explained(error, path)
     }
   })
 }
 
+/**
+ * Does something while no other process does it by the same lock, a file that is gone afterwards. Not by the directory
+ * itself: that could be locked by anybody who can read it, for ever.
+ */
+function locked<T>(dir: number, lock: string, work: () => T): T {
+  for (;;) {
+    const held = openAt(dir, lock, O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
+    try {
+      flock(held, LOCK.EX | LOCK.NB)
+      if (!isNamed(held, dir, lock)) continue
+      try {
+        return work()
+      } finally {
+        forget(dir, lock)
+      }
+    } finally {
+      close(held)
+    }
+  }
+}
+
+/** Whether a file still has the name it was opened by: whoever had the lock before takes it away. */
+function isNamed(file: number, dir: number, name: string): boolean {
+  try {
+    return inodeOf(statDescriptor(file)) === inodeOf(statAt(dir, name))
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return false
+    throw error
+  }
+}
+
 /** Takes away what killed updates, or installs, left; not what a running install.sh writes. */
 function clearLeftovers(dir: number, name: string): void {
+  if (!existsSync("/proc/self")) return
   for (const entry of readdirSync(procPath(dir))) {
-    const [, pid] = entry.startsWith(`.${name}.new.`) ? (/\.(\d+)$/.exec(entry) ?? []) : []
+    const prefix = `.${name}.new.`
+    const [, pid] = entry.startsWith(prefix)
+      ? (/^(?:old\.)?(\d+)(?:\.\w+)?$/.exec(entry.slice(prefix.length)) ?? [])
+      : []
     if (pid !== undefined && !existsSync(`/proc/${pid}`)) forget(dir, entry)
   }
 }

@@ -6,6 +6,7 @@ import { AT_FDCWD } from "../linux/guards.ts"
 import type { Spec } from "../plugin/spec.ts"
 import { type Config, readConfig } from "../state/config.ts"
 import { type Places, places } from "../state/places.ts"
+import { findProgram } from "../state/programs.ts"
 import { Failure, inOneLine, isFailure, reason } from "../terms/failure.ts"
 import { firecracker } from "../vmm/firecracker.ts"
 import { qemu } from "../vmm/qemu.ts"
@@ -34,9 +35,9 @@ export function findCandidates(): Candidates {
   const config = withDownloaded(readConfig(where.config), where)
   const findQemu = once(() => qemu.find(config))
   const findFirecracker = once(() => firecracker.find(config))
-  const likelier = config.firecracker ?? Bun.which("firecracker", { PATH: process.env.PATH ?? "" })
+  const likelier = config.firecracker ?? findProgram("firecracker").path
   // Whoever awaits it sees its failure; it may never be awaited.
-  const early: Promise<Program> = likelier === null ? findQemu() : findFirecracker()
+  const early: Promise<Program> = likelier === undefined ? findQemu() : findFirecracker()
   early.catch(() => {})
   return {
     whyNotFirecracker: (jailed) => unusable(findFirecracker(), jailed),
@@ -59,8 +60,7 @@ export function findCandidates(): Candidates {
 
 /** Where neither the configuration nor PATH has a Firecracker, the pair that `banger get` got, if it did. */
 function withDownloaded(config: Config, where: Places): Config {
-  if (config.firecracker !== undefined || Bun.which("firecracker", { PATH: process.env.PATH ?? "" }) !== null)
-    return config
+  if (config.firecracker !== undefined || findProgram("firecracker").path !== undefined) return config
   // An image of the user's own may have a name like it.
   const pairs = catalog().filter(({ members }) => members !== undefined)
   const got = listImages(where).find(({ name }) => pairs.some((item) => item.name === name))

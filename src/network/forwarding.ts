@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { ADMIN_PATH, findProgram } from "../state/programs.ts"
 import { listBaseChains, listTable } from "./nft.ts"
 import { readSetting, writeSetting } from "./sysctl.ts"
 
@@ -73,9 +74,8 @@ function legacyPolicy(bridge: string): string | undefined {
     return undefined
   }
   if (!tables.split("\n").includes("filter")) return undefined
-  const PATH = `${process.env.PATH ?? ""}:/usr/sbin:/sbin`
-  const program = Bun.which("iptables-legacy", { PATH }) ?? Bun.which("iptables", { PATH })
-  if (program === null) return undefined
+  const program = findProgram("iptables-legacy", ADMIN_PATH).path ?? findProgram("iptables", ADMIN_PATH).path
+  if (program === undefined) return undefined
   const { exitCode, stdout } = Bun.spawnSync([program, "-w", "5", "-S"], {
     env: {},
     cwd: "/",

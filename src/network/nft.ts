@@ -1,4 +1,5 @@
 import * as v from "valibot"
+import { ADMIN_PATH, type FoundProgram, findProgram } from "../state/programs.ts"
 import { Failure } from "../terms/failure.ts"
 
 /** nft answers in milliseconds; one that does not in this time, also in milliseconds, is stuck. */
@@ -59,8 +60,9 @@ export function hasNft(): boolean {
 
 /** Where nft is. Throws a failure that names its package. */
 export function nftProgram(): string {
-  const found = findNft()
-  if (found !== null) return found
+  const { path, passedOver } = findNft()
+  if (path !== undefined) return path
+  if (passedOver.length > 0) throw new Failure(`no nft can be used: ${passedOver.join("; ")}`)
   const hint =
     "install the package nftables (Debian, Ubuntu, Fedora, Alpine and Arch call it so); it works beside iptables. " +
     "Or a network without rules: network: { nat: false, isolate: false }"
@@ -69,8 +71,8 @@ export function nftProgram(): string {
 
 // --- internal ---
 
-function findNft(): string | null {
-  return Bun.which("nft", { PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin` })
+function findNft(): FoundProgram {
+  return findProgram("nft", ADMIN_PATH)
 }
 
 const text = v.string()

@@ -1,3 +1,4 @@
+import { findProgram } from "../state/programs.ts"
 import { Failure } from "../terms/failure.ts"
 import { isLegacyLz4, unpackLegacyLz4 } from "./lz4.ts"
 
@@ -17,9 +18,9 @@ export function decompress(data: Uint8Array<ArrayBuffer>): Uint8Array {
 }
 
 function unpackXz(data: Uint8Array<ArrayBuffer>): Uint8Array {
-  const program = Bun.which("xz", { PATH: process.env.PATH ?? "" })
-  if (program === null) {
-    throw new Failure("xz is needed to unpack the kernel, and is not in PATH", {
+  const { path: program, passedOver } = findProgram("xz")
+  if (program === undefined) {
+    throw new Failure(["xz is needed to unpack the kernel, and is not in PATH", ...passedOver].join("; "), {
       hint: "install it (Debian and Ubuntu: apt-get install xz-utils)",
     })
   }

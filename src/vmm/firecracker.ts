@@ -1,5 +1,6 @@
 import { basename } from "node:path"
 import { errorCode } from "../linux/errors.ts"
+import { findProgram } from "../state/programs.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { type Api, openApi } from "./firecrackerApi.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS } from "./firecrackerArgv.ts"
@@ -54,11 +55,11 @@ const HINT =
   "`firecracker` and `jailer`, or name them in banger's config.toml"
 
 async function find(paths: ProgramPaths): Promise<Program> {
-  const PATH = process.env.PATH ?? ""
-  const found = paths.firecracker ?? Bun.which("firecracker", { PATH })
-  if (!found) throw new Failure("firecracker is not in PATH", { hint: HINT })
+  const inPath = findProgram("firecracker")
+  const found = paths.firecracker ?? inPath.path
+  if (!found) throw new Failure(["firecracker is not in PATH", ...inPath.passedOver].join("; "), { hint: HINT })
   const path = await resolved(found)
-  const jailer = paths.jailer ?? Bun.which("jailer", { PATH }) ?? undefined
+  const jailer = paths.jailer ?? findProgram("jailer").path
   const [release, other] = await Promise.all([
     releaseOf("Firecracker", path),
     jailer === undefined ? undefined : releaseOf("Jailer", jailer),

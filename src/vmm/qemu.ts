@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
 import * as v from "valibot"
+import { findProgram } from "../state/programs.ts"
 import { Failure } from "../terms/failure.ts"
 import { isAtLeast, qemuArgv, rootArgs } from "./qemuArgv.ts"
 import { connectQmp, type Qmp } from "./qmp.ts"
@@ -52,10 +53,11 @@ async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
   if (process.arch !== "x64") {
     throw new Failure(`QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
   }
-  const found = configured ?? Bun.which(PROGRAM, { PATH: process.env.PATH ?? "" })
-  if (found !== null) return { path: found, version: await versionOf(found) }
+  const inPath = findProgram(PROGRAM)
+  const found = configured ?? inPath.path
+  if (found !== undefined) return { path: found, version: await versionOf(found) }
   const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
-  throw new Failure(`${PROGRAM} is not in PATH`, { hint })
+  throw new Failure([`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; "), { hint })
 }
 
 async function connect(controlPath: string, begin: (qmp: Qmp) => Promise<void>): Promise<Control> {

@@ -31,27 +31,37 @@ test("help is data when it is asked for, and not success when nothing was", () =
 
       banger run ./plugin.ts
 
+    Start a VM
+      init       Write a starter plugin and the types it needs
+      get        Get Firecracker, a guest kernel or a root file system
       run        Boot the VM that a plugin describes, run its hooks, clean up after it
+
+    VMs that run
       ps         List VMs, with what is proven of each now
       logs       Print what a VM's serial console said
       attach     Connect this terminal to a VM's serial console
       stop       Stop VMs as their plugins say, and prove that nothing of them is left
       kill       End VMs at once, without asking their guests
       restart    Stop a VM if it runs, and run its plugin again in the background
-      rm         Remove VMs that have ended, with their logs
       wait       Wait for a VM's end and print how it was; fails when it was a bad one
       inspect    Print all that is known of a VM, as JSON
       events     Print what happened to VMs, as JSON lines
+      snapshot   Write a running VM's state, memory and disks to a new directory (Firecracker)
+
+    After them
+      rm         Remove VMs that have ended, with their logs
+      sweep      Remove sockets that nothing is bound to, and never any other; made for cron
       supervise  Watch over a running VM whose supervisor is gone, to its end
+
+    This host
       doctor     Look whether this host can run VMs, and say what mends it
-      get        Get Firecracker, a guest kernel or a root file system
+      net        Look after the network: ls (bridges, taps, leases, rules), rm (leftovers), check (send packets)
+      system     Print what runs banger sweep by itself: a cron file, or systemd units
+
+    banger itself
       update     Put a newer release in the place of this banger; VMs that run go on
       complete   Print the completion script of a shell
-      net        Look after the network: ls (bridges, taps, leases, rules), rm (leftovers), check (send packets)
-      snapshot   Write a running VM's state, memory and disks to a new directory (Firecracker)
-      sweep      Remove sockets that nothing is bound to, and never any other; made for cron
-      system     Print what runs banger sweep by itself: a cron file, or systemd units
-      init       Write a starter plugin and the types it needs
+      help       Tell of a command, or of a topic
       version    Print the version
 
     banger COMMAND --help tells more; banger help exit-codes | environment | images | completions too.

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { existsSync, mkdirSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { openDatabase } from "../../src/state/database.ts"
 import { insertRecord } from "../../src/state/records.ts"
@@ -72,20 +72,74 @@ test.each(["bash", "zsh", "fish"])("the script of %s", (shell) => {
   expect(Bun.spawnSync(check).exitCode).toBe(0)
 })
 
-test("bash asks banger, and offers what it says", () => {
-  const { stdout } = cli("complete", "bash")
-  mkdirSync(join(directory.path, "bin"))
-  writeFileSync(join(directory.path, "bin/banger"), `#!/bin/sh\nexec ${process.execPath} ${cliPath} "$@"\n`, {
-    mode: 0o755,
+/** Where `banger` is a program, as shells want it. */
+function withProgram(): Record<string, string> {
+  const bin = join(directory.path, "bin")
+  mkdirSync(bin)
+  writeFileSync(join(bin, "banger"), `#!/bin/sh\nexec ${process.execPath} ${cliPath} "$@"\n`, { mode: 0o755 })
+  return { PATH: `${bin}:${process.env.PATH}`, HOME: directory.path, BANGER_STATE_DIR: join(directory.path, "state") }
+}
+
+/** The words of a command line up to the cursor, as bash splits them, and what is to be offered for the last. */
+const TYPED: readonly [words: readonly string[], offered: string][] = [
+  [["run", "--vmm", "fi"], "firecracker"],
+  [["run", "--vmm", "=", "fi"], "firecracker"],
+  [["run", "--vmm", "="], "auto firecracker qemu"],
+  [["ru"], "run"],
+  [["net", ""], "ls rm check"],
+  [["system", ""], "cron units"],
+  [["run", "pl"], "plugins/"],
+  [["nonsense", ""], ""],
+  [["logs", ">", "precious", "--f"], "--follow"],
+  [["rm", "$(touch", "ran)", ""], ""],
+  [["rm", "`touch ran`", ";", "touch", "ran", "|", "&", ""], ""],
+]
+
+test("bash offers what banger says, and obeys nothing of what is typed", () => {
+  const env = withProgram()
+  mkdirSync(join(directory.path, "plugins"))
+  writeFileSync(join(directory.path, "precious"), "kept")
+  const tries = TYPED.map(([words]) => {
+    const quoted = ["banger", ...words].map((word) => `'${word}'`).join(" ")
+    return `COMP_WORDS=(${quoted}) COMP_CWORD=${words.length}; _banger; echo "\${COMPREPLY[*]}"`
   })
-  // What the bash-completion package has, as far as the script needs it.
-  const library = `_get_comp_words_by_ref() { cur=\${COMP_WORDS[COMP_CWORD]} words=("\${COMP_WORDS[@]}") cword=$COMP_CWORD; }\ncompopt() { :; }\n`
-  const ask = `COMP_WORDS=(banger run --vmm fi) COMP_CWORD=3; __banger_complete; echo "\${COMPREPLY[@]}"`
-  const run = Bun.spawnSync(["bash", "-c", `${library}${stdout}\n${stdout}\n${ask}`], {
-    env: { PATH: `${join(directory.path, "bin")}:${process.env.PATH}`, HOME: directory.path },
+  // compopt is for the shell that completes alone.
+  const text = ["compopt() { :; }", cli("complete", "bash").stdout, ...tries].join("\n")
+  const run = Bun.spawnSync(["bash", "-c", text], { env, cwd: directory.path })
+  expect(run.stderr.toString()).toBe("")
+  expect(run.stdout.toString().split("\n").slice(0, -1)).toEqual(TYPED.map(([, offered]) => offered))
+  expect(readFileSync(join(directory.path, "precious"), "utf8")).toBe("kept")
+  expect(existsSync(join(directory.path, "ran"))).toBe(false)
+}, 30_000)
+
+test("a bash at a terminal completes on tab, also without the bash-completion package", async () => {
+  const env = { ...withProgram(), TERM: "dumb" }
+  writeFileSync(join(directory.path, "rc"), `PS1='> '\n${cli("complete", "bash").stdout}\n`)
+  const typed = "banger syst\tcr\t# whole\n: > done\n"
+  const terminal = `script -qec 'bash --noprofile --rcfile rc -i' /dev/null`
+  const child = Bun.spawn(["sh", "-c", terminal], { env, cwd: directory.path, stdin: "pipe", stdout: "pipe" })
+  for (const key of typed) {
+    child.stdin.write(key)
+    await child.stdin.flush()
+  }
+  for (const deadline = performance.now() + 20_000; !existsSync(join(directory.path, "done")); await Bun.sleep(20))
+    expect(performance.now()).toBeLessThan(deadline)
+  child.stdin.end()
+  child.kill()
+  expect((await child.stdout.text()).replaceAll("\u0007", "")).toContain("banger system cron # whole")
+}, 30_000)
+
+test("fish offers what banger says", () => {
+  if (Bun.which("fish") === null) return console.log("fish is not here: its script is not tried")
+  const lines = ["banger ru", "banger net ", "banger run --vmm=fi"].map((line) => `complete -C '${line}'`)
+  const run = Bun.spawnSync(["fish", "--no-config", "-c", `banger complete fish | source; ${lines.join("; ")}`], {
+    env: withProgram(),
+    cwd: directory.path,
   })
-  expect({ out: run.stdout.toString().trim(), err: run.stderr.toString() }).toEqual({ out: "firecracker", err: "" })
-})
+  const words = run.stdout.toString().trimEnd().split("\n")
+  const offered = words.map((line) => line.split("\t")[0] ?? "")
+  expect(offered).toEqual(["run", "check", "ls", "rm", "--vmm=firecracker"])
+}, 30_000)
 
 test("what it cannot complete is wrong usage", () => {
   expect(cli("complete")).toMatchObject({ exit: 2, stdout: "" })

@@ -63,6 +63,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     places: { state: "/s", runtime: "/r", config: "/c" },
     binary: undefined,
     open: () => {},
+    writable: () => true,
     room: () => ({ bytes: 2 ** 40, files: 10 ** 6, type: 0xef53 }),
     clones: () => true,
     kvm: () => ({ version: 12, has: () => true }),
@@ -323,6 +324,16 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /banger sweep/,
   ],
   ["user", "warn", { uid: 1000 }, /without a jail/, /sudo/],
+  ["path", "warn", { env: { PATH: "/usr/bin:." } }, /PATH has "\."/, /out of PATH/],
+  ["path", "warn", { env: { PATH: "/usr/bin:" }, uid: 1000 }, /PATH has ""/, /out of PATH/],
+  [
+    "directories",
+    "fail",
+    { writable: () => false, uid: 1000 },
+    /\/s cannot be made: \/ cannot be written/,
+    /BANGER_STATE_DIR/,
+  ],
+  ["guests", "unknown", { stats: { "/dev/kvm": undefined } }, /there is no KVM here/],
 ]
 
 test.each(FAULTS.map((fault) => [fault[0], fault] as const))("%s", async (_, [id, verdict, changes, says, mend]) => {

@@ -46,6 +46,18 @@ test("an image is got once, readable by jails, and taken away", async () => {
   expect(() => imagePath(where, "kernel")).toThrow("is not here")
 })
 
+test("an image of that name that is another one is not taken for what is wanted", async () => {
+  const [kernel, other] = ["a", "b"].map((name) => join(directory.path, name))
+  writeFileSync(kernel ?? "", "one")
+  writeFileSync(other ?? "", "two")
+  const mine = (file = "", sum?: string) => ({ name: "mine", from: parseAddress(file, "x"), sha256: sum })
+  const got = await getImage(where, mine(kernel), manner)
+  expect(await getImage(where, mine(kernel), manner)).toEqual({ path: got.path, new: false })
+  await expect(getImage(where, mine(other), manner)).rejects.toThrow("the image mine that is here is another one")
+  await expect(getImage(where, { ...wanted(), name: "mine" }, manner)).rejects.toThrow("is another one, or was changed")
+  expect(readFileSync(got.path, "utf8")).toBe("one")
+})
+
 test("a download that breaks off is gone on from, by a server that can and by one that cannot", async () => {
   const ranges: (string | null)[] = []
   server.faults.set("kernel", (request, whole) => {

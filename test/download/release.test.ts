@@ -55,7 +55,7 @@ test("what is not signed by the key, is another version's, or has no version, is
     writeFileSync(join(out, name), readFileSync(join(out, `../v0.1.0/${name}`)))
   await expect(findRelease(releases(), "0.2.0", publicKey, manner)).rejects.toThrow("is the release 0.1.0, not 0.2.0")
   writeSums(out, "nothing\n", key)
-  await expect(findRelease(releases(), undefined, publicKey, manner)).rejects.toThrow("names no version")
+  await expect(findRelease(releases(), undefined, publicKey, manner)).rejects.toThrow("is no list of a release's sums")
 })
 
 test("a damaged archive is refused", async () => {

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test"
-import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs"
+import { chmodSync, chownSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger } from "./banger.ts"
 import { eachInItsPlace } from "./place.ts"
@@ -57,7 +57,6 @@ test("it looks at all of this host, says so as data, and makes nothing", async (
   expect(found.exit).toBe(found.verdict === "fail" ? 1 : 0)
   const text = await banger(place, ["doctor"])
   for (const { id } of found.checks) expect(text.stdout).toMatch(new RegExp(`^\\w+ +${id} `, "m"))
-  const { existsSync } = await import("node:fs")
   expect([existsSync(place.state), existsSync(place.runtime)]).toEqual([false, false])
 })
 
@@ -183,6 +182,27 @@ test("no VMM at all, a Firecracker that is known bad, and one whose jailer is of
   })
 })
 
+test("a directory of PATH that others can write is told, and nothing of it is run", async () => {
+  const [open, proof] = [join(place.dir, "open"), join(place.dir, "proof")]
+  mkdirSync(open)
+  for (const name of ["nft", "firecracker", "jailer", "qemu-system-x86_64"])
+    writeFileSync(join(open, name), `#!/bin/sh\n: > ${proof}\n`, { mode: 0o755 })
+  chmodSync(open, 0o777)
+  const PATH = `${open}:${process.env.PATH}`
+  expect(await verdictOf("path", { PATH })).toMatchObject({
+    verdict: "warn",
+    mend: expect.stringContaining(`chmod go-w ${open}`),
+  })
+  expect(await verdictOf("firecracker", { PATH })).toMatchObject({
+    says: expect.stringContaining(`${open}/firecracker is passed over: ${open} can be written by others`),
+  })
+  expect(existsSync(proof)).toBe(false)
+  // Otherwise the proof proves nothing.
+  chmodSync(open, 0o755)
+  await doctor({ PATH })
+  expect(existsSync(proof)).toBe(true)
+})
+
 test("what makes a Bun program another one, and what nobody watches", async () => {
   expect(await verdictOf("environment", { LD_PRELOAD: "" })).toMatchObject({ verdict: "warn" })
   mkdirSync(join(place.runtime, "gone-12345678"), { recursive: true, mode: 0o700 })
@@ -191,6 +211,12 @@ test("what makes a Bun program another one, and what nobody watches", async () =
     says: expect.stringContaining("gone-12345678"),
   })
   run(["rmdir", join(place.runtime, "gone-12345678")])
+  // The locks of sweeps stay, and are no VM's.
+  const sockets = join(place.dir, "sockets")
+  mount("tmpfs", sockets, "mode=1777")
+  expect((await banger(place, ["sweep", sockets])).exit).toBe(0)
+  expect(existsSync(join(place.runtime, "sweep"))).toBe(true)
+  expect(await verdictOf("leftovers")).toMatchObject({ verdict: "ok" })
 })
 
 test("another user's view: what only root can see is unknown or left out, and nothing fails for it", async () => {

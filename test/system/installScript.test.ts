@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test"
 import {
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -115,6 +116,8 @@ function pathWith(...names: string[]): string {
     "ln",
     "cp",
     "mv",
+    "tr",
+    "stat",
   ]
   for (const name of [...always, ...names]) symlinkSync(Bun.which(name) ?? `/nonexistent/${name}`, join(path, name))
   return path
@@ -184,7 +187,7 @@ describe.each(shells)("%s", (...shell) => {
         [
           "no list of sums",
           () => server.faults.set("SHA256SUMS", () => new Response("<html>")),
-          /signature .* is not the project's/,
+          /is no list of a release's sums/,
         ],
         [
           "a redirect to http",
@@ -192,6 +195,20 @@ describe.each(shells)("%s", (...shell) => {
           /https|[Pp]rotocol/,
         ],
         ["a stall", () => server.faults.set(".tar.gz", stalling(10)), /stalled|timed out/],
+        [
+          "a list of sums without an end",
+          () => server.faults.set("SHA256SUMS", () => new Response(new Uint8Array(3 * 2 ** 20))),
+          /SHA256SUMS is larger than it may be/,
+        ],
+        [
+          "what a terminal would obey",
+          () =>
+            server.faults.set(
+              "SHA256SUMS",
+              () => new Response("", { status: 302, headers: { location: "http://x/\u009b\u0080[2J" } }),
+            ),
+          /^[^\x00-\x08\x0b-\x1f\x7f]*$/,
+        ],
         [
           "a broken server",
           () => server.faults.set(".tar.gz", () => new Response("", { status: 404 })),
@@ -291,7 +308,14 @@ test.each(["curl", "wget"])(
     expect(left()).toEqual([])
     tls.faults.clear()
     tls.faults.set("SHA256SUMS", () => Response.redirect(`${tls.url}/download/v0.2.0/SHA256SUMS.sig`))
-    expect((await install([], trusting)).said).toContain("is not the project's")
+    expect((await install([], trusting)).said).toContain("is no list of a release's sums")
+    // From one place of the same server to another, as nginx says it.
+    tls.faults.clear()
+    tls.faults.set(
+      ".tar.gz",
+      () => new Response("", { status: 302, headers: { location: "/releases/download/v0.2.0/install.sh" } }),
+    )
+    expect((await install([], trusting)).said).toMatch(/is not what the release has|cannot download .*404/)
     tls.faults.clear()
     expect(await install([], trusting)).toMatchObject({ exit: 0 })
   },
@@ -347,10 +371,80 @@ test("a binary that does not run, or is of another version, is not put in place"
 
 test("leftovers of a killed install go with the next one; those of a running one stay", async () => {
   mkdirSync(bin(), { recursive: true })
-  writeFileSync(join(bin(), ".banger.new.999999999"), "x")
-  writeFileSync(join(bin(), `.banger.new.${process.pid}`), "x")
+  for (const name of [".banger.new.999999999", ".banger.new.999999999.aBc123", `.banger.new.${process.pid}.aBc123`])
+    writeFileSync(join(bin(), name), "x")
   expect(await install()).toMatchObject({ exit: 0 })
-  expect(left()).toEqual([`.banger.new.${process.pid}`, "banger"])
+  expect(left()).toEqual([`.banger.new.${process.pid}.aBc123`, "banger"])
+})
+
+test("a killed install's leftover of the same pid, as in containers, is not in the way; without /proc none is taken", async () => {
+  mkdirSync(bin(), { recursive: true })
+  writeFileSync(join(bin(), ".banger.new.999999999"), "x")
+  const again = `: > "${bin()}/.banger.new.$$"; . "${script}"`
+  const run = async (unshared: string[], text: string) => {
+    const child = Bun.spawn([...unshared, "sh", "-c", text, "sh", "--prefix", join(dir, "home/.local")], {
+      env: { PATH: process.env.PATH, HOME: join(dir, "home"), TMPDIR: dir },
+      stderr: "pipe",
+    })
+    return { said: await child.stderr.text(), exit: await child.exited }
+  }
+  const blind = await run(["unshare", "--mount", "sh", "-c", 'umount --lazy /proc; exec "$@"', "sh"], again)
+  expect(blind).toMatchObject({ exit: 0 })
+  expect(left().filter((name) => name.startsWith(".banger.new.")).length).toBe(2)
+  rmSync(installed())
+  expect(await run([], again)).toMatchObject({ exit: 0 })
+  expect(left()).toContain("banger")
+  expect(left()).not.toContain(".banger.new.999999999")
+})
+
+test("six at once, some of them killed: a whole banger, and nothing else once one has come to its end", async () => {
+  const env = { PATH: process.env.PATH, HOME: join(dir, "home"), TMPDIR: dir }
+  const argv = ["sh", script, "--prefix", join(dir, "home/.local"), "--version"]
+  const all = Array.from({ length: 6 }, (_, index) =>
+    Bun.spawn([...argv, index % 2 === 0 ? "0.1.0" : "0.2.0"], { env, stderr: "ignore" }),
+  )
+  all.slice(4).forEach((child, index) => void Bun.sleep(60 * (index + 1)).then(() => child.kill("SIGKILL")))
+  const ends = await Promise.all(all.map(({ exited }) => exited))
+  expect(ends.slice(0, 4)).toEqual([0, 0, 0, 0])
+  expect([smallProgram("0.1.0"), smallProgram("0.2.0")]).toContain(readFileSync(installed(), "utf8"))
+  // A child of a killed one may still be writing.
+  await Bun.sleep(200)
+  for (const name of readdirSync(dir)) if (name.startsWith("tmp.")) rmSync(join(dir, name), { recursive: true })
+  expect(await install()).toMatchObject({ exit: 0 })
+  expect(left()).toEqual(["banger", "banger.old"])
+})
+
+test("a release that comes out in between does not mix with the one before", async () => {
+  server.latest = "0.1.0"
+  server.faults.set("v0.1.0/SHA256SUMS", () => {
+    server.latest = "0.2.0"
+    return undefined
+  })
+  expect(await install()).toEqual({ exit: 0, said: expect.stringContaining("banger 0.1.0 (small) is installed") })
+})
+
+test("a pre-release is older than its release, and is not taken for the latest of the two", async () => {
+  for (const version of ["0.2.0-rc.2", "0.2.0-rc.10"]) writeRelease(join(dir, "releases"), { version, key })
+  expect(await install(["--version", "0.2.0-rc.2"])).toMatchObject({ exit: 0 })
+  expect(await install()).toMatchObject({ exit: 0 })
+  server.latest = "0.2.0-rc.10"
+  expect((await install()).said).toContain("0.2.0-rc.10, older than what is installed (0.2.0)")
+  expect(readFileSync(installed(), "utf8")).toBe(smallProgram("0.2.0"))
+  for (const version of ["0.2.0-rc.2", "0.2.0-rc.10"])
+    rmSync(join(dir, "releases/download", `v${version}`), { recursive: true })
+})
+
+test("by sudo with another user's HOME, what curl and wget would read there is not read", async () => {
+  const home = join(dir, "home")
+  for (const name of [".curlrc", ".wgetrc"])
+    writeFileSync(join(home, name), "proxy = http://127.0.0.1:1\nhttp_proxy = http://127.0.0.1:1\nuse_proxy = on\n")
+  for (const downloader of ["curl", "wget"]) {
+    const PATH = pathWith(downloader, "openssl")
+    chownSync(home, 0, 0)
+    expect(await install([], { PATH })).toMatchObject({ exit: 1 })
+    chownSync(home, 12345, 12345)
+    expect(await install([], { PATH })).toMatchObject({ exit: 0 })
+  }
 })
 
 test("--purge takes records away, and refuses while something runs", async () => {
@@ -371,6 +465,20 @@ test("--purge takes records away, and refuses while something runs", async () =>
   const mistaken = await install(["--uninstall", "--purge"], { ...env, BANGER_STATE_DIR: join(dir, "home") })
   expect(mistaken.said).toContain(`${join(dir, "home/photos")} is not known to be banger's`)
   expect(existsSync(join(dir, "home/photos"))).toBe(true)
+  mkdirSync(join(state, "jail/qemu/web-1"), { recursive: true })
+  const jailed = await install(["--uninstall", "--purge"], env)
+  expect(jailed.said).toContain(`left ${join(state, "jail/qemu/web-1")}`)
+  rmSync(join(state, "jail/qemu/web-1"), { recursive: true })
+  // The locks of a sweep are no VM's.
+  mkdirSync(join(dir, "home/run/sweep"), { recursive: true })
+  const blind = Bun.spawnSync(
+    ["unshare", "--mount", "sh", "-c", 'umount --lazy /proc; exec "$@"', "sh", "sh", script, "--uninstall", "--purge"],
+    { env: { PATH: process.env.PATH, HOME: join(dir, "home"), ...env } },
+  )
+  expect(blind.stderr.toString()).toContain("without /proc it cannot be told")
+  expect([blind.exitCode, existsSync(state)]).toEqual([1, true])
+  expect(await install(["--uninstall", "--purge"], env)).toMatchObject({ exit: 0 })
+  expect([existsSync(state), existsSync(join(dir, "home/run"))]).toEqual([false, false])
   symlinkSync("/etc", state)
   expect((await install(["--uninstall", "--purge"], env)).said).toContain("is a symlink")
 })

@@ -109,7 +109,7 @@ test("a fault of an update is a clear error, and the banger that is there stays"
       () => faults.set(".tar.gz", (_, whole) => new Response(new Uint8Array(whole.toReversed()))),
       /is not what the release has/,
     ],
-    [() => faults.set("SHA256SUMS", () => new Response("x")), /the signature of .* is not the project's/],
+    [() => faults.set("SHA256SUMS", () => new Response("x")), /is no list of a release's sums/],
     [
       () => faults.set(".tar.gz", () => Response.redirect("http://example.org/x")),
       /redirects to http:\/\/example\.org\/x, which is not https/,
@@ -164,6 +164,22 @@ test("no space, and a place that is read-only, leave the old binary", async () =
     said: expect.stringContaining(`cannot write to ${bin()}`),
   })
   expect([left(), inode(installed())]).toEqual([["banger"], before])
+}, 60_000)
+
+test("nobody who can only read its directory keeps an update from being made; two at once do not mix", async () => {
+  await install()
+  chmodSync(place.dir, 0o755)
+  const other = Bun.spawn(["flock", bin(), "sleep", "60"], { uid: 65534, gid: 65534 } as never)
+  await until(() => readFileSync("/proc/locks", "latin1").includes(` ${other.pid} `))
+  expect(await run([installed(), "update", "--version", NEXT])).toMatchObject({ exit: 0 })
+  other.kill()
+  await other.exited
+  const both = await Promise.all([CURRENT, CURRENT, CURRENT].map((to) => run([installed(), "update", "--version", to])))
+  // One that comes later finds it done, or its turn taken.
+  expect(both.map(({ exit }) => exit).sort()[0]).toBe(0)
+  for (const { exit, said } of both) if (exit !== 0) expect(said).toContain("another update of")
+  expect(await version()).toBe(CURRENT)
+  expect(left()).toEqual(["banger", "banger.old"])
 }, 60_000)
 
 test("killed at any step of an update, there is a whole banger, and the next update succeeds", async () => {
@@ -253,6 +269,10 @@ test("started in a directory with hostile files, it opens none of them", async (
     "libc.so.6": "not a library",
   }
   for (const [name, content] of Object.entries(files)) writeFileSync(join(hostile, name), content)
+  const configuration = join(hostile, "home")
+  mkdirSync(configuration)
+  for (const name of [".bunfig.toml", ".npmrc", ".env"])
+    writeFileSync(join(configuration, name), 'preload = ["/evil.ts"]\n')
   cpSync(fixture("guest"), join(place.dir, "plain.ts"))
   const trace = join(place.dir, "trace")
   for (const words of [
@@ -263,13 +283,19 @@ test("started in a directory with hostile files, it opens none of them", async (
     ["logs", "x"],
     ["complete", "--", "ru"],
     ["update", "--check"],
+    ["run", "--plan", "../plain.ts", "--", "x", "{}"],
   ]) {
     const strace = ["strace", "-f", "-e", "trace=open,openat,openat2,execve,readlink", "-o", trace]
-    await run([...strace, installed(), ...words], { NODE_ENV: "production" }, hostile)
+    await run(
+      [...strace, installed(), ...words],
+      { NODE_ENV: "production", HOME: configuration, XDG_CONFIG_HOME: configuration },
+      hostile,
+    )
     const opened = readFileSync(trace, "utf8")
     // Otherwise it was not traced, or did nothing.
     expect(opened).toMatch(/openat\(.*\/proc\/|openat\(.*"\/usr/)
-    const names = Object.keys(files).filter((name) => name !== "libc.so.6")
+    if (words[0] === "run") expect(opened).toContain("plain.ts")
+    const names = [...Object.keys(files).filter((name) => name !== "libc.so.6"), ".bunfig.toml"]
     expect({ words, opened: names.filter((name) => opened.includes(`${name}"`)) }).toEqual({ words, opened: [] })
     // The system's own, by its path, is what has to be opened.
     expect(opened).not.toMatch(/"(?:\.\/)?libc\.so\.6"/)
