@@ -8,7 +8,7 @@ import { planRules } from "../network/rules.ts"
 import { removeTap } from "../network/tap.ts"
 import { tapHolders } from "../network/tapHolders.ts"
 import { freeLease, type Lease, listLeases } from "../state/leases.ts"
-import { listRecords } from "../state/records.ts"
+import { listRecordIds } from "../state/records.ts"
 import { Failure } from "../terms/failure.ts"
 import { needsRules } from "./network.ts"
 import { withNetworkLock } from "./networkLock.ts"
@@ -19,6 +19,8 @@ export interface NetworkFinding {
   readonly kind: "tap" | "veth" | "bridge" | "table" | "lease"
   /** The interface's or table's name; the VM's id for a lease. */
   readonly name: string
+  /** The VM it is for, where that is known. */
+  readonly vm?: string | undefined
   readonly verdict: "remove" | "keep" | "cannot tell"
   readonly reason: string
 }
@@ -66,7 +68,8 @@ export function judgeLink(
   const marked = mark !== undefined || (alias === undefined && group === MARK)
   if (!marked || (kind !== "tun" && kind !== "veth" && kind !== "bridge")) return undefined
   const as = kind === "tun" ? "tap" : kind
-  const finding = (verdict: NetworkFinding["verdict"], reason: string) => ({ kind: as, name, verdict, reason }) as const
+  const finding = (verdict: NetworkFinding["verdict"], reason: string) =>
+    ({ kind: as, name, vm: mark?.vm, verdict, reason }) as const
   if (mark !== undefined && mark.owner !== owner)
     return finding("keep", `of the banger whose state is in ${mark.owner}`)
   const lease = leases.find((one) => (as === "bridge" ? one.bridge : one.link) === name)
@@ -92,8 +95,9 @@ function judgeTap({ name, carrier }: Link, finding: Verdict): NetworkFinding {
 
 function look(state: State): readonly NetworkFinding[] {
   const owner = ownerOf(state.where.state)
-  const known = new Set(listRecords(state.db).map(({ id }) => id))
+  // In this order: a VM has its record before its lease, and its lease before its interface, which is made under the lock.
   const all = listLeases(state.db)
+  const known = listRecordIds(state.db)
   const leases = all.filter(({ vm }) => known.has(vm))
   const orphans = all.filter(({ vm }) => !known.has(vm))
   const links = withRoute(listLinks)
@@ -117,10 +121,16 @@ function look(state: State): readonly NetworkFinding[] {
     ...found.filter(({ kind }) => kind !== "bridge"),
     ...found.filter(({ kind }) => kind === "bridge"),
     ...(stale ? [{ kind: "table", name: table, verdict: "remove", reason: "no VM needs it" } as const] : []),
-    ...orphans.map(
-      ({ vm }) => ({ kind: "lease", name: vm, verdict: "remove", reason: "there is no such VM" }) as const,
-    ),
+    ...orphans.map((lease) => judgeLease(lease, found)),
   ]
+}
+
+/** The address of a VM whose interface some process holds is not to become another's. */
+function judgeLease({ vm, link }: Lease, found: readonly NetworkFinding[]): NetworkFinding {
+  const held = found.find(({ name, verdict }) => name === link && verdict !== "remove")
+  const finding = { kind: "lease", name: vm, vm } as const
+  if (held !== undefined) return { ...finding, verdict: held.verdict, reason: `${link}: ${held.reason}` }
+  return { ...finding, verdict: "remove", reason: "there is no such VM" }
 }
 
 function remove(route: Route, state: State, { kind, name }: NetworkFinding): void {

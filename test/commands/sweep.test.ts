@@ -14,6 +14,7 @@ const report = (
   seconds: 0.5,
   totals: { ...noTotals(), ...totals },
   vms: [],
+  leftovers: [],
   directories: states.map(directory),
 })
 
