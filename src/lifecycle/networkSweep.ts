@@ -6,7 +6,7 @@ import { closeNamespace } from "../network/namespace.ts"
 import { applyRules, hasNft, hasTable } from "../network/nft.ts"
 import { planRules } from "../network/rules.ts"
 import { removeTap } from "../network/tap.ts"
-import { tapHolders } from "../network/tapHolders.ts"
+import { allTapHolders, type TapHolders, tapHolders } from "../network/tapHolders.ts"
 import { freeLease, type Lease, listLeases } from "../state/leases.ts"
 import { listRecordIds } from "../state/records.ts"
 import { Failure } from "../terms/failure.ts"
@@ -48,7 +48,7 @@ export function unrecordedNetwork(state: State): readonly NetworkFinding[] {
  */
 export function removeUnrecorded(state: State, finding: NetworkFinding): NetworkFinding {
   return withNetworkLock(() => {
-    const now = look(state).find(({ kind, name }) => kind === finding.kind && name === finding.name)
+    const now = look(state, finding).find(({ kind, name }) => kind === finding.kind && name === finding.name)
     if (now === undefined) return { ...finding, reason: "it is gone already" }
     if (now.verdict === "remove") withRoute((route) => remove(route, state, now))
     return now
@@ -61,6 +61,7 @@ export function judgeLink(
   owner: string,
   leases: readonly Lease[],
   ports: readonly Link[],
+  holdersOf: (name: string) => TapHolders = tapHolders,
 ): NetworkFinding | undefined {
   const { name, kind, alias, group } = link
   if (!name.startsWith("bgr")) return undefined
@@ -78,22 +79,22 @@ export function judgeLink(
     const [port] = ports
     return port === undefined ? finding("remove", "no VM is on it") : finding("keep", `it has the port ${port.name}`)
   }
-  return as === "veth" ? finding("remove", "no VM has it") : judgeTap(link, finding)
+  return as === "veth" ? finding("remove", "no VM has it") : judgeTap(link, finding, holdersOf(name))
 }
 
 // --- internal ---
 
 type Verdict = (verdict: NetworkFinding["verdict"], reason: string) => NetworkFinding
 
-function judgeTap({ name, carrier }: Link, finding: Verdict): NetworkFinding {
-  const { pids, unreadable } = tapHolders(name)
+function judgeTap({ carrier }: Link, finding: Verdict, { pids, unreadable }: TapHolders): NetworkFinding {
   if (pids.length > 0) return finding("keep", `process ${pids.join(", ")} holds it`)
   if (!carrier) return finding("remove", "no VM has it, and no process holds it")
   const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : "it cannot be found"
   return finding("cannot tell", `some process holds it: ${why}`)
 }
 
-function look(state: State): readonly NetworkFinding[] {
+/** `about`: the one that matters; what it does not depend on is not looked at then. */
+function look(state: State, about?: NetworkFinding): readonly NetworkFinding[] {
   const owner = ownerOf(state.where.state)
   // In this order: a VM has its record before its lease, and its lease before its interface, which is made under the lock.
   const all = listLeases(state.db)
@@ -101,18 +102,18 @@ function look(state: State): readonly NetworkFinding[] {
   const leases = all.filter(({ vm }) => known.has(vm))
   const orphans = all.filter(({ vm }) => !known.has(vm))
   const links = withRoute(listLinks)
-  const found = links.flatMap((link) => {
+  let holders: ReturnType<typeof allTapHolders> | undefined
+  const holdersOf = (name: string) => {
+    holders ??= allTapHolders()
+    return holders(name)
+  }
+  const relevant = ({ name }: Link) => about === undefined || name === about.name || about.kind === "lease"
+  const found = links.filter(relevant).flatMap((link) => {
     const ports = links.filter(
       ({ master, name }) => master === link.index && !orphans.some((lease) => lease.link === name),
     )
-    return (
-      judgeLink(
-        link,
-        owner,
-        leases,
-        ports.filter((port) => judgeLink(port, owner, leases, [])?.verdict !== "remove"),
-      ) ?? []
-    )
+    const staying = ports.filter((port) => judgeLink(port, owner, leases, [], holdersOf)?.verdict !== "remove")
+    return judgeLink(link, owner, leases, staying, holdersOf) ?? []
   })
   const table = tableName(owner)
   const stale = !leases.some(needsRules) && hasNft() && hasTable("inet", table)
