@@ -7,10 +7,12 @@ import type { Output } from "./command.ts"
 /** Tells what a sweep found: nothing when there is nothing to say. `json`: its data was printed already. */
 export function showSweep(report: SweepReport, json: boolean, output: Output): void {
   for (const vm of report.vms) showVm(vm, output)
+  for (const leftover of report.leftovers) showLeftover(leftover, report.dry_run && !json, output)
   for (const directory of report.directories) showDirectory(directory, report.dry_run && !json, output)
   const { removed, errors } = report.totals
   const recovered = report.vms.some(({ is }) => is === "recovered")
-  if (removed > 0 || recovered || errors > 0 || report.dry_run) output.log.info(summary(report))
+  const cleared = report.leftovers.some(({ is }) => is === "removed")
+  if (removed > 0 || recovered || cleared || errors > 0 || report.dry_run) output.log.info(summary(report))
 }
 
 /** 1 when something could not be done, 75 when another sweep was in a directory (0 with --quiet), else 0. */
@@ -21,7 +23,7 @@ export function exitOf({ totals, directories }: SweepReport, quiet: boolean): nu
 }
 
 /** `14 sockets in 2 directories: 3 live, 8 removed, 3 spared (2 young, 1 lock)`. Pure. */
-export function summary({ directories, totals, vms, dry_run }: SweepReport): string {
+export function summary({ directories, totals, vms, leftovers, dry_run }: SweepReport): string {
   const spared = Object.entries(totals.spared).filter(([, count]) => count > 0)
   const all = spared.reduce((sum, [, count]) => sum + count, 0)
   const kinds = spared.map(([reason, count]) => `${count} ${reason}`).join(", ")
@@ -33,6 +35,8 @@ export function summary({ directories, totals, vms, dry_run }: SweepReport): str
   ]
   const dead = vms.filter(({ is }) => is === "recovered" || is === "dead").length
   if (dead > 0) parts.push(`${counted(dead, "dead VM")} ${dry_run ? "would be recovered" : "recovered"}`)
+  const nobodys = leftovers.filter(({ is }) => is === "removed" || is === "dead").length
+  if (nobodys > 0) parts.push(`${counted(nobodys, "leftover")} ${dry_run ? "would be removed" : "removed"}`)
   const where = counted(directories.length, "director", "y", "ies")
   return `${counted(totals.examined, "socket")} in ${where}: ${parts.join(", ")}`
 }
@@ -45,6 +49,18 @@ function showVm({ name, id, is, why, hint }: SweepReport["vms"][number], { log }
   const words = `${name} (${id}): ${is}${why === undefined ? "" : `: ${why}`}${hint === undefined ? "" : `\n${hint}`}`
   if (is === "cannot tell" || is === "failed") log.warn(shownText(words))
   else log.debug(shownText(words))
+}
+
+/** What lives and has no record is worth a word each time: nobody else knows of it. */
+function showLeftover(leftover: SweepReport["leftovers"][number], dryRun: boolean, { log, print }: Output): void {
+  const { kind, name, is, why, hint } = leftover
+  const what = shownText(`${kind} ${name}`)
+  if (dryRun && is === "dead") print(`${what}: ${shownText(why)}`)
+  const words = `${shownText(why)}${hint === undefined ? "" : `\n${shownText(hint)}`}`
+  if (is === "failed") log.warn(`${what} could not be removed: ${words}`)
+  else if (is === "cannot tell") log.warn(`${what} is left alone: cannot tell: ${words}`)
+  else if (is === "alive") log.warn(`${what} has no record and is left alone: ${words}`)
+  else log.debug(`${what}: ${is}: ${words}`)
 }
 
 function showDirectory(directory: DirectoryReport, dryRun: boolean, { log, print }: Output): void {

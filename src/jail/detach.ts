@@ -14,20 +14,23 @@ const BUSY_WAITS = [10, 20, 40, 80, 160]
 /**
  * Detaches all that is mounted on the directory `path` or below it, innermost first, each through its parent's
  * descriptor reached from `base` (at `basePath`) without following a symlink. Returns a warning for each that was in
- * use and went lazily. Throws a failure when a mount remains.
+ * use and went lazily; with `busy: "keep"` that is a failure instead. Throws a failure when a mount remains.
  */
-export function detachBelow(base: number, basePath: string, path: string): readonly string[] {
+export function detachBelow(base: number, basePath: string, path: string, busy: Busy = "detach"): readonly string[] {
   const warnings: string[] = []
   for (let round = 0; round < ROUNDS; round++) {
     const mounts = mountsBelow(path)
     if (mounts.length === 0) return warnings
     for (const mount of mounts) {
-      if (detach(base, basePath, mount)) warnings.push(`${shownPoint(mount)} was in use, and detached lazily`)
+      if (detach(base, basePath, mount, busy)) warnings.push(`${shownPoint(mount)} was in use, and detached lazily`)
     }
   }
   requireNoMounts(path)
   return warnings
 }
+
+/** What becomes of a mount that is in use. */
+export type Busy = "detach" | "keep"
 
 /** Throws a failure that names what is still mounted on a path or below it. */
 export function requireNoMounts(path: string): void {
@@ -40,7 +43,7 @@ export function requireNoMounts(path: string): void {
 // --- internal ---
 
 /** Whether the mount was busy to the end and detached lazily. What is gone meanwhile, or elsewhere, is left alone. */
-function detach(base: number, basePath: string, mount: Mount): boolean {
+function detach(base: number, basePath: string, mount: Mount, busy: Busy): boolean {
   const beneath = Buffer.from(mount.point, "latin1").subarray(Buffer.byteLength(basePath) + 1)
   const parts = split(beneath)
   const name = parts.pop()
@@ -48,7 +51,7 @@ function detach(base: number, basePath: string, mount: Mount): boolean {
   try {
     return withDescriptor(walk(base, parts), (parent) => {
       if (Number(statAt(parent, name).mountId) !== mount.id) return false
-      return detachBusy(parent, name)
+      return detachBusy(parent, name, mount, busy)
     })
   } catch (error) {
     // Gone, or no mount any more, or the directories above it were swapped: the next reading of the table tells.
@@ -57,15 +60,21 @@ function detach(base: number, basePath: string, mount: Mount): boolean {
   }
 }
 
-function detachBusy(parent: number, name: Uint8Array): boolean {
+function detachBusy(parent: number, name: Uint8Array, mount: Mount, busy: Busy): boolean {
+  let cause: unknown
   for (const wait of BUSY_WAITS) {
     try {
       unmountAt(parent, name)
       return false
     } catch (error) {
       if (errorCode(error) !== "EBUSY") throw error
+      cause = error
       Bun.sleepSync(wait)
     }
+  }
+  if (busy === "keep") {
+    const hint = `see who uses it: fuser -vm ${shownPoint(mount)}`
+    throw new Failure(`${shownPoint(mount)} is mounted and in use`, { hint, cause })
   }
   unmountAt(parent, name, UMOUNT.DETACH)
   return true

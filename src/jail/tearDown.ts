@@ -4,7 +4,7 @@ import { inodeOf, isType, openBeneath, renameNoReplace, statAt, withDescriptor }
 import { nextEntries } from "../linux/listing.ts"
 import { Failure } from "../terms/failure.ts"
 import { ensureDirectory, findBase, GRAVE, type JailSite, stageName } from "./base.ts"
-import { detachBelow, requireNoMounts } from "./detach.ts"
+import { type Busy, detachBelow, requireNoMounts } from "./detach.ts"
 import { removeTree } from "./removeTree.ts"
 
 /**
@@ -12,17 +12,18 @@ import { removeTree } from "./removeTree.ts"
  * to a directory that is root's alone, deletes it there without leaving the file system it is on, and proves that it is
  * gone. `inode` is its root's as `makeJail` told it, or null when it never did. The jail's processes must be gone. Safe
  * to repeat, and to run by several processes at once. Returns warnings. Throws a failure, with nothing deleted, when
- * what has the jail's place is not the jail, or a mount cannot be detached.
+ * what has the jail's place is not the jail, or a mount cannot be detached; `busy` says what becomes of one in use.
  */
-export function tearDown(site: JailSite, inode: string | null): readonly string[] {
+export function tearDown(site: JailSite, inode: string | null, busy: Busy = "detach"): readonly string[] {
   const base = findBase(site.base)
   if (base === undefined) return []
   return withDescriptor(base, () => {
     const grave = ensureDirectory(base, GRAVE, 0o700)
     return withDescriptor(grave, () => {
-      const warnings = bury(base, base, stageName(site.id), { site, inode, grave })
+      const warnings = bury(base, base, stageName(site.id), { site, inode, grave, busy })
       const vmm = open(base, site.vmm)
-      if (vmm !== undefined) warnings.push(...withDescriptor(vmm, () => buryPlaced(base, vmm, { site, inode, grave })))
+      if (vmm !== undefined)
+        warnings.push(...withDescriptor(vmm, () => buryPlaced(base, vmm, { site, inode, grave, busy })))
       emptyGrave(grave, site.id)
       requireGone(base, grave, site)
       return warnings
@@ -39,6 +40,7 @@ interface Burial {
   readonly site: JailSite
   readonly inode: string | null
   readonly grave: number
+  readonly busy: Busy
 }
 
 function buryPlaced(base: number, vmm: number, burial: Burial): readonly string[] {
@@ -52,13 +54,13 @@ function buryPlaced(base: number, vmm: number, burial: Burial): readonly string[
 }
 
 /** Moves one of a jail's places to the grave, with nothing mounted in it. Gone already is fine. */
-function bury(base: number, parent: number, name: string, { site, inode, grave }: Burial): string[] {
+function bury(base: number, parent: number, name: string, { site, inode, grave, busy }: Burial): string[] {
   const path = parent === base ? `${site.base}/${name}` : `${site.base}/${site.vmm}/${name}`
   const dir = open(parent, name)
   if (dir === undefined) return []
   const warnings = withDescriptor(dir, () => {
     if (inode !== null) requireRoot(dir, inode, path)
-    const found = detachBelow(base, site.base, path)
+    const found = detachBelow(base, site.base, path, busy)
     if (inode !== null) requireRoot(dir, inode, path)
     return [...found]
   })

@@ -1,9 +1,9 @@
 import { closeSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import * as v from "valibot"
-import { O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
+import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
 import { errorCode } from "../linux/errors.ts"
-import { close, openAt, replaceDescriptor, unlinkAt, withDescriptor } from "../linux/files.ts"
+import { close, flock, openAt, replaceDescriptor, unlinkAt, withDescriptor } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { writeFor, writerTo } from "../linux/writer.ts"
 import { EXIT } from "../terms/failure.ts"
@@ -95,7 +95,10 @@ function newLog(): { path: string; fd: number } {
   const vms = join(state.where.state, "vms")
   mkdirSync(vms, { recursive: true, mode: 0o700 })
   const path = join(vms, `.detached-${crypto.randomUUID()}.log`)
-  return { path, fd: openAt(AT_FDCWD, path, O.WRONLY | O.CREAT | O.EXCL | O.APPEND | O_NOFOLLOW, 0o600) }
+  const fd = openAt(AT_FDCWD, path, O.WRONLY | O.CREAT | O.EXCL | O.APPEND | O_NOFOLLOW, 0o600)
+  // For as long as one of the two has it open: a sweep takes away what nobody holds.
+  flock(fd, LOCK.EX | LOCK.NB)
+  return { path, fd }
 }
 
 function removeLog(path: string): void {

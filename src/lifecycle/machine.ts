@@ -5,6 +5,7 @@ import { AT_FDCWD } from "../linux/guards.ts"
 import { listenUnix } from "../linux/sockets.ts"
 import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../process/cgroup.ts"
 import { type Child, type Launch, SIGKILL, spawn } from "../process/spawn.ts"
+import { markOf } from "../state/mark.ts"
 import { Failure, reason } from "../terms/failure.ts"
 import { formatDuration } from "../terms/quantity.ts"
 import { type Follower, follow, type Sink } from "../vmm/console.ts"
@@ -65,7 +66,10 @@ export async function startMachine(
     { kind: "process", identity: null },
     ...(cgroup === undefined ? [] : [{ kind: "cgroup", path: cgroup } as const]),
   )
-  if (options.cgroup) makeCgroup(options.cgroup.mount, session.id, options.cgroup.settings)
+  if (options.cgroup) {
+    const { mount, settings } = options.cgroup
+    makeCgroup(mount, session.id, settings, markOf(layout))
+  }
   for (const log of [layout.consoleLog, layout.vmmLog]) writeFileSync(log, "", { mode: 0o600, flag: "wx" })
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
   const place = { ...layout, cgroup: cgroup === undefined ? undefined : `banger/${session.id}` }

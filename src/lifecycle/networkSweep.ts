@@ -6,9 +6,9 @@ import { closeNamespace } from "../network/namespace.ts"
 import { applyRules, forgetTable, hasNft, listOwnTables } from "../network/nft.ts"
 import { needsRules, planRules, ruledLeases } from "../network/rules.ts"
 import { removeTap } from "../network/tap.ts"
-import { tapHolders } from "../network/tapHolders.ts"
+import { allTapHolders, type TapHolders, tapHolders } from "../network/tapHolders.ts"
 import { freeLease, type Lease, listLeases } from "../state/leases.ts"
-import { listRecords } from "../state/records.ts"
+import { listRecordIds } from "../state/records.ts"
 import { Failure } from "../terms/failure.ts"
 import { withNetworkLock } from "./networkLock.ts"
 import type { State } from "./session.ts"
@@ -18,6 +18,8 @@ export interface NetworkFinding {
   readonly kind: "tap" | "veth" | "bridge" | "table" | "lease"
   /** The interface's or table's name; the VM's id for a lease. */
   readonly name: string
+  /** The VM it is for, where that is known. */
+  readonly vm?: string | undefined
   readonly verdict: "remove" | "keep" | "cannot tell"
   readonly reason: string
 }
@@ -45,7 +47,7 @@ export function unrecordedNetwork(state: State): readonly NetworkFinding[] {
  */
 export function removeUnrecorded(state: State, finding: NetworkFinding): NetworkFinding {
   return withNetworkLock(() => {
-    const now = look(state).find(({ kind, name }) => kind === finding.kind && name === finding.name)
+    const now = look(state, finding).find(({ kind, name }) => kind === finding.kind && name === finding.name)
     if (now === undefined) return { ...finding, reason: "it is gone already" }
     if (now.verdict === "remove") withRoute((route) => remove(route, state, now))
     return now
@@ -61,6 +63,7 @@ export function judgeLink(
   owner: string,
   leases: readonly Lease[],
   ports: readonly Link[],
+  holdersOf: (name: string) => TapHolders = tapHolders,
 ): NetworkFinding | undefined {
   const { name, kind, alias, group } = link
   if (!name.startsWith("bgr")) return undefined
@@ -68,7 +71,8 @@ export function judgeLink(
   const marked = mark !== undefined || (alias === undefined && group === MARK)
   if (!marked || (kind !== "tun" && kind !== "veth" && kind !== "bridge")) return undefined
   const as = kind === "tun" ? "tap" : kind
-  const finding = (verdict: NetworkFinding["verdict"], reason: string) => ({ kind: as, name, verdict, reason }) as const
+  const finding = (verdict: NetworkFinding["verdict"], reason: string) =>
+    ({ kind: as, name, vm: mark?.vm, verdict, reason }) as const
   if (mark !== undefined && mark.owner !== owner)
     return finding("keep", `of the banger whose state is in ${mark.owner}`)
   const lease = leases.find((one) => (as === "bridge" ? one.bridge : one.link) === name)
@@ -77,7 +81,7 @@ export function judgeLink(
     const [port] = ports
     return port === undefined ? finding("remove", "no VM is on it") : finding("keep", `it has the port ${port.name}`)
   }
-  return judgeTap(name, as === "tap" && link.carrier, finding)
+  return judgeTap(as === "tap" && link.carrier, finding, holdersOf(name))
 }
 
 // --- internal ---
@@ -85,34 +89,34 @@ export function judgeLink(
 type Verdict = (verdict: NetworkFinding["verdict"], reason: string) => NetworkFinding
 
 /** Of a pair of veths there is no carrier to tell whether somebody is behind it whom we cannot see. */
-function judgeTap(name: string, held: boolean, finding: Verdict): NetworkFinding {
-  const { pids, unreadable } = tapHolders(name)
+function judgeTap(held: boolean, finding: Verdict, { pids, unreadable }: TapHolders): NetworkFinding {
   if (pids.length > 0) return finding("keep", `process ${pids.join(", ")} holds it`)
   if (!held) return finding("remove", "no VM has it, and no process holds it")
   const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : "it cannot be found"
   return finding("cannot tell", `some process holds it: ${why}`)
 }
 
-function look(state: State): readonly NetworkFinding[] {
+/** `about`: the one that matters; what it does not depend on is not looked at then. */
+function look(state: State, about?: NetworkFinding): readonly NetworkFinding[] {
   const owner = ownerOf(state.where.state)
-  // In this order: a VM that comes meanwhile has its record before its lease, and must not look like one that is gone.
+  // In this order: a VM has its record before its lease, and its lease before its interface, which is made under the lock.
   const all = listLeases(state.db)
-  const known = new Set(listRecords(state.db).map(({ id }) => id))
+  const known = listRecordIds(state.db)
   const leases = all.filter(({ vm }) => known.has(vm))
   const orphans = all.filter(({ vm }) => !known.has(vm))
   const links = withRoute(listLinks)
-  const found = links.flatMap((link) => {
+  let holders: ReturnType<typeof allTapHolders> | undefined
+  const holdersOf = (name: string) => {
+    holders ??= allTapHolders()
+    return holders(name)
+  }
+  const relevant = ({ name }: Link) => about === undefined || name === about.name || about.kind === "lease"
+  const found = links.filter(relevant).flatMap((link) => {
     const ports = links.filter(
       ({ master, name }) => master === link.index && !orphans.some((lease) => lease.link === name),
     )
-    return (
-      judgeLink(
-        link,
-        owner,
-        leases,
-        ports.filter((port) => judgeLink(port, owner, leases, [])?.verdict !== "remove"),
-      ) ?? []
-    )
+    const staying = ports.filter((port) => judgeLink(port, owner, leases, [], holdersOf)?.verdict !== "remove")
+    return judgeLink(link, owner, leases, staying, holdersOf) ?? []
   })
   const table = tableName(owner)
   const tables = hasNft() ? listOwnTables() : []
@@ -126,10 +130,16 @@ function look(state: State): readonly NetworkFinding[] {
     ...(tables.includes(CHECK_TABLE)
       ? [{ kind: "table", name: CHECK_TABLE, verdict: "remove", reason: "a check was killed" } as const]
       : []),
-    ...orphans.map(
-      ({ vm }) => ({ kind: "lease", name: vm, verdict: "remove", reason: "there is no such VM" }) as const,
-    ),
+    ...orphans.map((lease) => judgeLease(lease, found)),
   ]
+}
+
+/** The address of a VM whose interface some process holds is not to become another's. */
+function judgeLease({ vm, link }: Lease, found: readonly NetworkFinding[]): NetworkFinding {
+  const held = found.find(({ name, verdict }) => name === link && verdict !== "remove")
+  const finding = { kind: "lease", name: vm, vm } as const
+  if (held !== undefined) return { ...finding, verdict: held.verdict, reason: `${link}: ${held.reason}` }
+  return { ...finding, verdict: "remove", reason: "there is no such VM" }
 }
 
 function remove(route: Route, state: State, { kind, name }: NetworkFinding): void {

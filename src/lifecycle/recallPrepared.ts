@@ -27,6 +27,12 @@ export async function recallPrepared(record: VmRecord, withHooks: boolean, repor
   return { loaded: loaded ?? known, spec: { ...spec, kernel, name: record.name }, written }
 }
 
+/** How many bytes of its console a VM keeps; the default where its spec cannot be read. */
+export function consoleLimitOf(record: VmRecord): number {
+  const silent = { warn: () => {} }
+  return parseSpec(specOf(record, silent), { path: record.plugin_path, text: "" }).console.limit
+}
+
 // --- internal ---
 
 async function reload(record: VmRecord, report: Report): Promise<Prepared["loaded"] | undefined> {
@@ -43,7 +49,7 @@ async function reload(record: VmRecord, report: Report): Promise<Prepared["loade
 }
 
 /** A record of another version may hold what cannot be read: then the defaults must do, of which only limits matter here. */
-function specOf(record: VmRecord, report: Report): Readonly<Record<string, unknown>> {
+function specOf(record: VmRecord, report: Pick<Report, "warn">): Readonly<Record<string, unknown>> {
   try {
     const spec: unknown = JSON.parse(record.spec)
     parseSpec(spec, { path: record.plugin_path, text: "" })

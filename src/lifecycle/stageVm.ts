@@ -3,9 +3,11 @@ import { type Jail, makeJail } from "../jail/makeJail.ts"
 import { blockDevice, makeNode } from "../jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../jail/stage.ts"
 import { stageFile } from "../jail/stageFile.ts"
-import { O, S } from "../linux/constants.ts"
-import { isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../linux/files.ts"
+import { O, O_NOFOLLOW, S } from "../linux/constants.ts"
+import { isType, openAt, openBeneath, openNamed, statDescriptor, symlinkAt, withDescriptor } from "../linux/files.ts"
+import { AT_FDCWD } from "../linux/guards.ts"
 import type { Spec } from "../plugin/spec.ts"
+import { markOf, RUNTIME_MARK } from "../state/mark.ts"
 import { takeUid } from "../state/uids.ts"
 import { usage } from "../terms/failure.ts"
 import { elfKernel } from "../vmm/elfKernel.ts"
@@ -55,6 +57,9 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   journal.acquire({ kind: "runtime", path: layout.runtime })
   // Sticky, so that a sweep can remove exactly the socket that it found dead.
   mkdirSync(layout.runtime, { mode: 0o1700 })
+  withDescriptor(openAt(AT_FDCWD, layout.runtime, O.PATH | O_NOFOLLOW), (dir) =>
+    symlinkAt(markOf(layout), dir, RUNTIME_MARK),
+  )
   const { spec, vmm } = staging
   const unpacks = vmm.name === "firecracker" && process.arch === "x64"
   const kernel = unpacks ? elfKernel(spec.kernel, layout.kernels) : spec.kernel

@@ -1,22 +1,21 @@
 import { existsSync } from "node:fs"
 import { release } from "node:os"
-import { join } from "node:path"
 import type { Log } from "banger"
 import * as v from "valibot"
-import { close } from "../linux/files.ts"
 import { sweepSockets } from "../sockets/sweepSockets.ts"
 import { directorySchema, totalsSchema } from "../sockets/verdict.ts"
-import { ensurePrivateDirectory } from "../state/directory.ts"
-import { takeLock } from "../state/lock.ts"
-import { Failure } from "../terms/failure.ts"
-import { ensureRuntime, ownPlaces } from "./session.ts"
+import { Failure, isFailure, reason } from "../terms/failure.ts"
+import { directoryLocks } from "./directoryLocks.ts"
+import { ownPlaces } from "./session.ts"
 import { socketOwners } from "./socketOwners.ts"
 import { hookVeto } from "./sweepHooks.ts"
+import { isTroublesome, sweepUnrecorded } from "./sweepUnrecorded.ts"
 import { isTrouble, sweepVms, vmSchema } from "./sweepVms.ts"
+import { leftoverSchema } from "./unrecorded/leftover.ts"
 
 /** What is to be swept, and how. Times in milliseconds. */
 export interface SweepOptions {
-  /** Empty: VMs that are dead, and banger's own runtime directory, if there is one. */
+  /** Empty: VMs that are dead, what no record speaks for, and banger's own runtime directory, if there is one. */
   readonly dirs: readonly string[]
   readonly dryRun: boolean
   readonly grace: number
@@ -35,6 +34,8 @@ export const sweepReportSchema = v.strictObject({
   seconds: v.number(),
   totals: totalsSchema,
   vms: v.array(vmSchema),
+  /** What no record speaks for; with directories to sweep there is none looked for. */
+  leftovers: v.array(leftoverSchema),
   directories: v.array(directorySchema),
 })
 
@@ -52,7 +53,7 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   const uid = process.geteuid?.() ?? 0
   const veto = options.plugin === undefined ? undefined : await hookVeto(options.plugin, options.log)
   // Before their sockets are looked at: what is left of them then is nobody's.
-  const vms = options.dirs.length === 0 ? await sweepVms(dryRun, options.log) : []
+  const { vms, leftovers } = options.dirs.length === 0 ? await sweepState(options) : { vms: [], leftovers: [] }
   const own = existsSync(where.runtime) ? [where.runtime] : []
   const { directories, totals } = await sweepSockets({
     dirs: options.dirs.length === 0 ? own : options.dirs,
@@ -66,9 +67,9 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     lock: dryRun ? (_, work) => work() : directoryLocks(),
     keep: (verdict, why) => all || verdict === "failed" || why === "unknown" || (dryRun && verdict === "stale"),
   })
-  totals.errors += vms.filter(isTrouble).length
+  totals.errors += vms.filter(isTrouble).length + leftovers.filter(isTroublesome).length
   const seconds = (performance.now() - start) / 1000
-  return { dry_run: dryRun, seconds, totals, vms: [...vms], directories: [...directories] }
+  return { dry_run: dryRun, seconds, totals, vms: [...vms], leftovers: [...leftovers], directories: [...directories] }
 }
 
 /** Throws a failure when the kernel is older than what a sweep relies on. Pure. */
@@ -81,22 +82,15 @@ export function requireLinux(version: string): void {
 
 // --- internal ---
 
-type DirectoryLock = <T>(inode: string, work: () => Promise<T>) => Promise<T | undefined>
-
-/**
- * One sweep at a time in each directory: by a lock file for its inode, among files that only this user can lock. The
- * directory itself could be locked by anybody who can read it, for ever.
- */
-function directoryLocks(): DirectoryLock {
-  let locks: string | undefined
-  return async (inode, work) => {
-    locks ??= ensurePrivateDirectory(join(ensureRuntime(), "sweep"), 0o700, true)
-    const held = takeLock(join(locks, `${inode.replaceAll(":", "-")}.lock`))
-    if (held === undefined) return undefined
-    try {
-      return await work()
-    } finally {
-      close(held)
-    }
+/** VMs that are dead, and then what has no record. Throws a failure when the records cannot be read. */
+async function sweepState({ dryRun, grace, log }: SweepOptions): Promise<Pick<SweepReport, "vms" | "leftovers">> {
+  try {
+    const vms = await sweepVms(dryRun, log)
+    return { vms: [...vms], leftovers: [...sweepUnrecorded({ dryRun, grace }, log)] }
+  } catch (error) {
+    const first = isFailure(error) ? error.hint : undefined
+    const hint = `${first === undefined ? "" : `${first}\n`}directories can be swept meanwhile: banger sweep DIR`
+    const what = "without banger's records nothing can be told of VMs; nothing was swept"
+    throw new Failure(`${reason(error)}\n${what}`, { hint, cause: error })
   }
 }

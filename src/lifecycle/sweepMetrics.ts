@@ -8,6 +8,7 @@ import { AT_FDCWD } from "../linux/guards.ts"
 import { replaceFileBy } from "../state/atomic.ts"
 import { usage } from "../terms/failure.ts"
 import type { SweepReport } from "./sweep.ts"
+import { leftoverSchema } from "./unrecorded/leftover.ts"
 
 /** When each value was measured, in seconds since 1970. */
 interface Times {
@@ -17,7 +18,10 @@ interface Times {
 }
 
 /** A sweep's numbers in the text format of Prometheus, for node_exporter's textfile collector. Pure. */
-export function metricsText({ totals, seconds, directories, vms }: SweepReport, { now, success }: Times): string {
+export function metricsText(
+  { totals, seconds, directories, vms, leftovers }: SweepReport,
+  { now, success }: Times,
+): string {
   const busy = directories.filter(({ state }) => state === "busy").length
   const spared = Object.entries(totals.spared).map(([reason, count]) => [`{reason="${reason}"}`, count] as const)
   return [
@@ -28,6 +32,7 @@ export function metricsText({ totals, seconds, directories, vms }: SweepReport, 
     metric("sockets_spared", "Sockets that were left alone, by reason.", spared),
     gauge("directories_busy", "Directories that another sweep was in.", busy),
     gauge("vms_recovered", "Dead VMs that were finished.", vms.filter(({ is }) => is === "recovered").length),
+    metric("leftovers", "What no VM's record speaks for, by what became of it.", countedBy(leftovers)),
     gauge("errors", "What could not be done or told.", totals.errors),
     gauge("duration_seconds", "How long the last sweep took.", seconds),
     gauge("last_run_timestamp_seconds", "When the last sweep ended.", now),
@@ -71,6 +76,12 @@ function gauge(name: string, help: string, value: number): string {
 function metric(name: string, help: string, values: readonly (readonly [string, number])[]): string {
   const lines = values.map(([labels, value]) => `${PREFIX}${name}${labels} ${value}\n`)
   return `# HELP ${PREFIX}${name} ${help}\n# TYPE ${PREFIX}${name} gauge\n${lines.join("")}`
+}
+
+function countedBy(leftovers: SweepReport["leftovers"]): readonly (readonly [string, number])[] {
+  return leftoverSchema.entries.is.options.map(
+    (is) => [`{is="${is}"}`, leftovers.filter((leftover) => leftover.is === is).length] as const,
+  )
 }
 
 function lastSuccess(path: string): number | undefined {

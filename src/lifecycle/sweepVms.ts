@@ -1,10 +1,12 @@
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import * as v from "valibot"
+import { reason } from "../terms/failure.ts"
 import { type Listed, listVms } from "./list.ts"
-import { recoverAll } from "./recover.ts"
+import { type Recovery, recoverAll } from "./recover.ts"
 import type { Report } from "./report.ts"
-import { openState, ownPlaces } from "./session.ts"
+import { openState, ownPlaces, type State } from "./session.ts"
+import { trimLogs } from "./trimLogs.ts"
 
 /** What became of a VM that had not ended, by its record; `dead`: it would be recovered, but this was a dry run. */
 export const vmSchema = v.strictObject({
@@ -13,6 +15,8 @@ export const vmSchema = v.strictObject({
   is: v.picklist(["supervised", "alive", "busy", "kept", "recovered", "cannot tell", "failed", "dead"]),
   why: v.optional(v.string()),
   hint: v.optional(v.string()),
+  /** So many bytes of its logs were given up, which nobody keeps below their limits. */
+  trimmed: v.optional(v.number()),
 })
 
 export type VmVerdict = v.InferOutput<typeof vmSchema>
@@ -25,7 +29,8 @@ export async function sweepVms(dryRun: boolean, report: Report): Promise<readonl
   if (!existsSync(join(ownPlaces().state, "state.db"))) return []
   const state = openState()
   try {
-    return dryRun ? listVms(state, false).map(asListed) : await recoverAll(state, report)
+    if (dryRun) return listVms(state, false).map(asListed)
+    return (await recoverAll(state, report)).map((vm) => (vm.is === "alive" ? trimmed(state, vm) : vm))
   } finally {
     state.db.close()
   }
@@ -37,6 +42,16 @@ export function isTrouble({ is }: Pick<VmVerdict, "is">): boolean {
 }
 
 // --- internal ---
+
+/** A VM without a supervisor has nobody who keeps its logs below their limits. */
+function trimmed(state: State, vm: Recovery): VmVerdict {
+  try {
+    const bytes = trimLogs(state, vm.id)
+    return bytes === 0 ? vm : { ...vm, trimmed: bytes }
+  } catch (error) {
+    return { ...vm, is: "failed", why: `its logs are not kept below their limits: ${reason(error)}` }
+  }
+}
 
 function asListed({ id, name, truth, supervisor, why, hint }: Listed): VmVerdict {
   const is = supervisor === undefined ? truth : "supervised"

@@ -39,6 +39,29 @@ export function hasAttribute(fd: number, name: string): boolean {
   }
 }
 
+/** The text of an extended attribute of a file, by descriptor, if it has one of at most 4 KiB (works with O_PATH). */
+export function readAttribute(fd: number, name: string): string | undefined {
+  const path = procPath(fd)
+  const buffer = new Uint8Array(ATTRIBUTE_LIMIT)
+  try {
+    const [file, attribute] = [cPath(path), cPath(name)]
+    const length = checked("getxattr", () => libc.getxattr(file, attribute, ptr(buffer), buffer.length), path)
+    return new TextDecoder().decode(buffer.subarray(0, length))
+  } catch (error) {
+    if (error instanceof Error && "code" in error && (error.code === "ENODATA" || error.code === "EOPNOTSUPP"))
+      return undefined
+    throw error
+  }
+}
+
+/** Gives a file, by descriptor, an extended attribute (setxattr(2) through /proc; works with O_PATH). */
+export function writeAttribute(fd: number, name: string, value: string): void {
+  const path = procPath(fd)
+  const bytes = new TextEncoder().encode(value)
+  const [file, attribute] = [cPath(path), cPath(name)]
+  checked("setxattr", () => libc.setxattr(file, attribute, ptr(bytes), bytes.length, 0), path)
+}
+
 /** Clears the immutable and append-only flags of an inode (ioctl_iflags(2)). The descriptor must not be O_PATH. */
 export function makeMutable(fd: number): void {
   const flags = new Int32Array(2)
@@ -57,6 +80,7 @@ export function procPath(fd: number): string {
 
 /** A gid that fchownat(2) leaves as it is. */
 const KEEP = 0xffff_ffff
+const ATTRIBUTE_LIMIT = 4096
 const FS_IOC_GETFLAGS = 0x80086601
 const FS_IOC_SETFLAGS = 0x40086602
 const FS_IMMUTABLE_FL = 0x10

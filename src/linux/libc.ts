@@ -45,6 +45,7 @@ const SYMBOLS = {
   setns: { args: [i32, i32], returns: i32 },
   setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 },
   sendfile: { args: [i32, i32, pointer, u64], returns: i64_fast },
+  setxattr: { args: [pointer, pointer, pointer, u64, i32], returns: i32 },
   setfsuid: { args: [u32], returns: i32 },
   signal: { args: [i32, u64], returns: u64 },
   socket: { args: [i32, i32, i32], returns: i32 },

@@ -9,15 +9,20 @@ export interface TapHolders {
 
 /** The processes that have a tap of this name open, by the `iff:` line of their descriptors (/proc/PID/fdinfo). */
 export function tapHolders(name: string): TapHolders {
-  const pids: number[] = []
+  return allTapHolders()(name)
+}
+
+/** As `tapHolders`, of all taps by one look. */
+export function allTapHolders(): (name: string) => TapHolders {
+  const holders = new Map<string, Set<number>>()
   let unreadable = 0
   for (const pid of readdirSync("/proc")) {
     if (!/^[1-9]\d*$/.test(pid) || Number(pid) === process.pid) continue
-    const holds = holdsTap(pid, name)
-    if (holds === undefined) unreadable++
-    else if (holds) pids.push(Number(pid))
+    const taps = tapsOf(pid)
+    if (taps === undefined) unreadable++
+    for (const tap of taps ?? []) holders.set(tap, (holders.get(tap) ?? new Set()).add(Number(pid)))
   }
-  return { pids, unreadable }
+  return (name) => ({ pids: [...(holders.get(name) ?? [])], unreadable })
 }
 
 /** The tap's name in the text of a descriptor's fdinfo. Pure. */
@@ -28,21 +33,21 @@ export function parseTapName(fdinfo: string): string | undefined {
 // --- internal ---
 
 /** Undefined when it cannot be told. */
-function holdsTap(pid: string, name: string): boolean | undefined {
+function tapsOf(pid: string): readonly string[] | undefined {
   try {
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => isTap(pid, fd, name))
+    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => tapOf(pid, fd) ?? [])
   } catch (error) {
-    return isGone(error) ? false : undefined
+    return isGone(error) ? [] : undefined
   }
 }
 
-function isTap(pid: string, fd: string, name: string): boolean {
+function tapOf(pid: string, fd: string): string | undefined {
   try {
-    if (!readlinkSync(`/proc/${pid}/fd/${fd}`).endsWith("/net/tun")) return false
-    return parseTapName(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1")) === name
+    if (!readlinkSync(`/proc/${pid}/fd/${fd}`).endsWith("/net/tun")) return undefined
+    return parseTapName(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1"))
   } catch (error) {
     // Closed meanwhile.
-    if (isGone(error)) return false
+    if (isGone(error)) return undefined
     throw error
   }
 }

@@ -1,10 +1,13 @@
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
+import { basename, dirname } from "node:path"
+import { readAttribute, writeAttribute } from "../linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../linux/constants.ts"
 import { readAll, seek, writeAll } from "../linux/content.ts"
-import { errorCode } from "../linux/errors.ts"
-import { mkdirAt, openAt, openBeneath, rmdirAt, withDescriptor } from "../linux/files.ts"
+import { errorCode, ignoring } from "../linux/errors.ts"
+import { mkdirAt, openAt, openBeneath, rmdirAt, statDescriptor, withDescriptor } from "../linux/files.ts"
 import { AT_FDCWD } from "../linux/guards.ts"
 import { awaitUrgent } from "../linux/poll.ts"
+import type { Stat } from "../linux/structs.ts"
 import { Failure } from "../terms/failure.ts"
 
 /** The cgroup that all VMs' cgroups are in. */
@@ -38,19 +41,68 @@ export function requireControllers(mount: string, settings: readonly CgroupSetti
   throw new Failure(`limits: cgroup v2 at ${mount} has no ${missing.join(", ")} controller`, { hint })
 }
 
-/** Makes a VM's cgroup with its settings. Throws when it is there already. */
-export function makeCgroup(mount: string, id: string, settings: readonly CgroupSetting[]): void {
+/**
+ * Makes a VM's cgroup with its settings; `mark` tells whose it is, where cgroups can have attributes (Linux 5.7). Throws
+ * when it is there already.
+ */
+export function makeCgroup(mount: string, id: string, settings: readonly CgroupSetting[], mark?: string): void {
   withDescriptor(openAt(AT_FDCWD, mount, O.PATH | O_DIRECTORY), (root) => {
     enable(root, controllersOf(settings))
-    ignoring("EEXIST", () => mkdirAt(root, PARENT, 0o755))
+    ignoring(["EEXIST"], () => mkdirAt(root, PARENT, 0o755))
     withDescriptor(enter(root, PARENT), (parent) => {
       enable(parent, controllersOf(settings))
       mkdirAt(parent, id, 0o755)
       withDescriptor(enter(parent, id), (dir) => {
+        // Without a mark it is only told later, by its age, whether it is in use still.
+        if (mark !== undefined) ignoring(NO_ATTRIBUTES, () => writeAttribute(dir, MARK, mark))
         for (const [file, value] of settings) write(dir, file, value)
       })
     })
   })
+}
+
+/** A VM's cgroup as it is now; `mark`: see `makeCgroup`. */
+export interface CgroupFacts {
+  readonly path: string
+  readonly mark: string | undefined
+  readonly populated: boolean
+  readonly stat: Stat
+}
+
+/** The names of all VMs' cgroups, of whatever state directory. */
+export function listCgroups(mount: string): readonly string[] {
+  try {
+    const entries = readdirSync(`${mount}/${PARENT}`, { withFileTypes: true })
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return []
+    throw error
+  }
+}
+
+/** Looks at a VM's cgroup; undefined when it is not there. */
+export function lookAtCgroup(mount: string, id: string): CgroupFacts | undefined {
+  const path = cgroupPath(mount, id)
+  try {
+    return withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), (dir) => {
+      const events = withDescriptor(openBeneath(dir, "cgroup.events", O.RDONLY), (fd) => readAll(fd, 4096))
+      const populated = !isEmpty(new TextDecoder().decode(events))
+      return { path, mark: readAttribute(dir, MARK), populated, stat: statDescriptor(dir) }
+    })
+  } catch (error) {
+    // ENODEV: it was removed after it was opened.
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENODEV") return undefined
+    throw error
+  }
+}
+
+/** Removes a cgroup without processes: the kernel keeps one that has any (EBUSY). "Gone already" is success. */
+export function removeEmptyCgroup(path: string): void {
+  ignoring(["ENOENT"], () =>
+    withDescriptor(openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY | O_NOFOLLOW), (parent) =>
+      rmdirAt(parent, basename(path)),
+    ),
+  )
 }
 
 /** Moves a process, with all its threads, into a VM's cgroup; what it starts from then on is in it too. */
@@ -69,7 +121,7 @@ export function removeCgroup(path: string, timeoutMs: number): boolean {
   const at = path.lastIndexOf("/")
   const name = path.slice(at + 1)
   let wasThere = false
-  ignoring("ENOENT", () =>
+  ignoring(["ENOENT"], () =>
     withDescriptor(openAt(AT_FDCWD, path.slice(0, at), O.PATH | O_DIRECTORY | O_NOFOLLOW), (parent) => {
       withDescriptor(enter(parent, name), (dir) => {
         write(dir, "cgroup.kill", "1")
@@ -88,6 +140,12 @@ export function isEmpty(events: string): boolean {
 }
 
 // --- internal ---
+
+/** The attribute that tells whose a cgroup is. */
+const MARK = "user.banger"
+
+/** Of a kernel or a container without them, or full of them. */
+const NO_ATTRIBUTES = ["EOPNOTSUPP", "EPERM", "EACCES", "ENOSPC"]
 
 function enter(dir: number, name: string): number {
   return openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
@@ -112,12 +170,4 @@ function awaitEmpty(dir: number, path: string, timeoutMs: number): void {
       awaitUrgent(fd, left)
     }
   })
-}
-
-function ignoring(code: string, work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (errorCode(error) !== code) throw error
-  }
 }

@@ -68,16 +68,16 @@ export function writesTo(pid: number, target: string): boolean {
   }
 }
 
-// --- internal ---
-
-/** Of a process whose descriptors are hidden from us. */
-function mayBeOurs(pid: number): boolean {
+/** Whether a process whose descriptors are hidden from us may be one that we started. */
+export function mayBeOurs(pid: number): boolean {
   // To another user everything is hidden but what that user started.
   if (process.geteuid?.() !== 0) return false
   // Root is refused what has more capabilities, which nothing that it started can have; else it cannot tell.
   const [theirs, own] = [pid, "self" as const].map((who) => parsePermitted(statusOf(who)))
   return theirs === undefined || own === undefined || (theirs & ~own) === 0n
 }
+
+// --- internal ---
 
 /** Empty when it is gone by now. */
 function statusOf(pid: number | "self"): string {

@@ -94,6 +94,16 @@ export function closeAll(candidates: readonly Candidate[]): void {
   for (const { pidfd } of candidates) if (pidfd !== undefined) close(pidfd)
 }
 
+/** Mounted with hidepid, /proc does not list the processes of other uids to who may not trace them (proc(5)): throws a failure then. */
+export function requireSight(uid: number | undefined): void {
+  if (uid === undefined || uid === process.geteuid?.()) return
+  const mount = readFileSync("/proc/self/mountinfo", "latin1").split("\n")
+  const hides = mount.some((line) => / \/proc \S+ .*- proc .*\bhidepid=(?!0\b|off\b)/.test(line))
+  if (!hides) return
+  const own = parsePermitted(readFileSync("/proc/self/status", "latin1")) ?? 0n
+  if ((own & CAP_SYS_PTRACE) === 0n) throw new Failure("/proc hides the processes of others here (hidepid)")
+}
+
 // --- internal ---
 
 /** A pid with a newline takes fewer. */
@@ -110,16 +120,6 @@ function calledSo(commandLines: Marks["commandLines"]): readonly Candidate[] {
   const pids = readdirSync("/proc").filter((name) => /^[1-9]\d*$/.test(name))
   const others = pids.map(Number).filter((pid) => pid !== process.pid)
   return others.filter((pid) => unlessMissing(() => isCalled(pid, commandLines)) ?? false).map((pid) => ({ pid }))
-}
-
-/** Mounted with hidepid, /proc does not list the processes of other uids to who may not trace them (proc(5)). */
-function requireSight(uid: number | undefined): void {
-  if (uid === undefined || uid === process.geteuid?.()) return
-  const mount = readFileSync("/proc/self/mountinfo", "latin1").split("\n")
-  const hides = mount.some((line) => / \/proc \S+ .*- proc .*\bhidepid=(?!0\b|off\b)/.test(line))
-  if (!hides) return
-  const own = parsePermitted(readFileSync("/proc/self/status", "latin1")) ?? 0n
-  if ((own & CAP_SYS_PTRACE) === 0n) throw new Failure("/proc hides the processes of others here (hidepid)")
 }
 
 /** Of a file, or of a process's in /proc, that may be gone. */

@@ -142,6 +142,12 @@ export function listRecords(db: Database): readonly VmRecord[] {
   return rows.map((row) => v.parse(rowSchema, row))
 }
 
+/** The ids of all records, also of those that cannot be read. */
+export function listRecordIds(db: Database): ReadonlySet<string> {
+  const rows = db.query<{ id: string }, []>("select id from vms").all()
+  return new Set(rows.map(({ id }) => id))
+}
+
 /** The records of VMs that have not ended, or hold something still, or are to be booted again; newest first. */
 export function listUnfinished(db: Database): readonly VmRecord[] {
   const rows = db

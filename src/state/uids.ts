@@ -33,6 +33,13 @@ export function freeUid(db: Database, vm: string): void {
   db.query("delete from uids where vm = ?").run(vm)
 }
 
+/** The uids of VMs that have no record: left by one that went without its removal. */
+export function unrecordedUids(db: Database): readonly { uid: number; vm: string }[] {
+  return db
+    .query<{ uid: number; vm: string }, []>("select uid, vm from uids where vm not in (select id from vms)")
+    .all()
+}
+
 // --- internal ---
 
 /** From a random place on, so that bangers with other databases hardly ever choose the same. */

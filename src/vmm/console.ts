@@ -68,7 +68,7 @@ export function follow(path: string, limit: number, sink: Sink, onTrouble: (what
     })
     attempt("it is not kept below its limit", () => {
       if (size - start < limit) return
-      start = forgetBefore(fd, start, Math.floor((size - limit / 2) / BLOCK) * BLOCK)
+      start = forgetBefore(fd, start, halfOf(size, limit))
       shown = start === 0 ? 0 : Math.max(shown, start)
     })
     return !behind
@@ -87,6 +87,24 @@ export function follow(path: string, limit: number, sink: Sink, onTrouble: (what
       closeSync(fd)
     },
   }
+}
+
+/** Whether a file that nobody follows has its limit of bytes, or more. One that is not there has none. */
+export function isFull(path: string, limit: number): boolean {
+  return withLog(path, false, (fd, size) => size >= limit && size - keptFrom(fd, 0) >= limit)
+}
+
+/**
+ * Keeps a file that nobody follows below its limit, as `follow` does: with `limit` bytes or more in it, the older half
+ * becomes a hole. Returns how many bytes it gave up.
+ */
+export function keepBelow(path: string, limit: number): number {
+  return withLog(path, 0, (fd, size) => {
+    const start = keptFrom(fd, 0)
+    if (size - start < limit) return 0
+    const kept = forgetBefore(fd, start, halfOf(size, limit))
+    return kept === 0 ? size : kept - start
+  })
 }
 
 /** Where the bytes that are kept of a console begin, from an offset on: past the hole that was made of older ones. */
@@ -121,6 +139,26 @@ export function tailOf(path: string, bytes: number): string {
 }
 
 // --- internal ---
+
+function withLog<T>(path: string, missing: T, use: (fd: number, size: number) => T): T {
+  let fd: number
+  try {
+    fd = openSync(path, "r+")
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return missing
+    throw error
+  }
+  try {
+    return use(fd, fstatSync(fd).size)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Where the newer half of what may be kept begins. */
+function halfOf(size: number, limit: number): number {
+  return Math.floor((size - limit / 2) / BLOCK) * BLOCK
+}
 
 /** Makes a hole of what is before `end`, and tells where the file begins now. */
 function forgetBefore(fd: number, start: number, end: number): number {

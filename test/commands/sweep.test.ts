@@ -14,6 +14,7 @@ const report = (
   seconds: 0.5,
   totals: { ...noTotals(), ...totals },
   vms: [],
+  leftovers: [],
   directories: states.map(directory),
 })
 
@@ -47,7 +48,7 @@ test("metrics are in Prometheus' text format, one HELP and TYPE each", () => {
   expect(text).toContain("banger_sweep_last_run_timestamp_seconds 100.5\n")
   expect(text).not.toContain("last_success")
   for (const line of text.trimEnd().split("\n"))
-    expect(line).toMatch(/^(?:# (?:HELP|TYPE) \w+ .+|\w+(?:\{reason="\w+"\})? [\d.]+)$/)
+    expect(line).toMatch(/^(?:# (?:HELP|TYPE) \w+ .+|\w+(?:\{(?:reason|is)="[\w ]+"\})? [\d.]+)$/)
 })
 
 test("a cron file runs the sweep every minute, its words safe from the shell and from cron", () => {

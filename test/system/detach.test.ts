@@ -1,14 +1,17 @@
 import { beforeAll, expect, test } from "bun:test"
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
+import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, bangerElsewhere, fixture, start, until } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 import { doubleWords, listed, noted, runDouble } from "./vms.ts"
 
+const newDirectory = directoriesOfFile()
+
 let doubles: Doubles
 beforeAll(() => {
-  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+  doubles = buildDoubles(newDirectory())
 })
 const place = eachInItsPlace()
 const alive = (pid: number) =>

@@ -3,7 +3,6 @@ import {
   chmodSync,
   closeSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -15,12 +14,15 @@ import {
 import { join } from "node:path"
 import { cgroupMount } from "../../src/process/cgroup.ts"
 import { fixture, type Running, start, until } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 
+const newDirectory = directoriesOfFile()
+
 let doubles: Doubles
 beforeAll(() => {
-  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+  doubles = buildDoubles(newDirectory())
 })
 const place = eachInItsPlace()
 
@@ -202,7 +204,7 @@ test("all that Firecracker alone knows is set, jailed and bare; its logs and met
 })
 
 test("what this Firecracker lacks, and what is out of bounds, is refused before anything is made", async () => {
-  const dir = mkdtempSync("/run/banger-doubles-")
+  const dir = newDirectory()
   const older = buildDoubles(dir, "1.13.2")
   const serial = { serial: { rate_limiter: { size: 1, refill_time: 1 } } }
   for (const [firecracker, words, env] of [
@@ -276,7 +278,7 @@ test("a kernel that is none is named before Firecracker is started", async () =>
 })
 
 test("every version is looked at before anything is made: old, unlike, missing, unreadable", async () => {
-  const dir = mkdtempSync("/run/banger-doubles-")
+  const dir = newDirectory()
   const old = buildDoubles(join(dir, "old"), "1.4.1")
   expect((await boot("", {}, "", old.env).ended).stderr).toContain("is Firecracker 1.4.1, which is too old")
   const unlike = buildDoubles(join(dir, "unlike"), "1.16.1", "1.15.1")
@@ -291,7 +293,7 @@ test("every version is looked at before anything is made: old, unlike, missing, 
 })
 
 test("a dynamically linked build finds its libraries in the jail", async () => {
-  const dir = mkdtempSync("/run/banger-doubles-")
+  const dir = newDirectory()
   const dynamic = buildDoubles(dir, "1.16.1", "1.16.1", "-pie")
   expect(Bun.spawnSync(["ldd", join(dynamic.bin, "firecracker")]).stdout.toString()).toContain("libc.so")
   const { stdout, exit } = await boot("RESET PRINT[up]", {}, "", dynamic.env).ended
@@ -301,7 +303,7 @@ test("a dynamically linked build finds its libraries in the jail", async () => {
 })
 
 test("a known-bad version is warned of by name", async () => {
-  const dir = mkdtempSync("/run/banger-doubles-")
+  const dir = newDirectory()
   const bad = buildDoubles(dir, "1.14.0")
   const { stderr, exit } = await boot("RESET", {}, "", bad.env).ended
   expect(stderr).toContain("CVE-2026-1386")
@@ -360,7 +362,7 @@ test("where the state's file system is mounted noexec, nodev and nosuid the jail
 })
 
 test("a program whose name makes the path of its socket long is reached all the same", async () => {
-  const dir = mkdtempSync("/run/banger-doubles-")
+  const dir = newDirectory()
   const long = buildDoubles(dir)
   const name = `firecracker-v1.16.1-x86_64-${"x".repeat(30)}`
   Bun.spawnSync(["sh", "-c", `cd ${long.bin} && mv firecracker ${name} && ln -s ${name} firecracker`])

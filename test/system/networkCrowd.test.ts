@@ -1,15 +1,17 @@
 import { Database } from "bun:sqlite"
 import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
-import { mkdtempSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, until } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 import { beHost, expectNoNetwork, must } from "./wire.ts"
 
+const newDirectory = directoriesOfFile()
+
 let doubles: Doubles
 beforeAll(() => {
-  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+  doubles = buildDoubles(newDirectory())
 })
 beforeEach(beHost)
 const place = eachInItsPlace()

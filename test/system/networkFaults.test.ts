@@ -1,17 +1,20 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
-import { chmodSync, mkdirSync, mkdtempSync, symlinkSync } from "node:fs"
+import { chmodSync, mkdirSync, symlinkSync } from "node:fs"
 import { join } from "node:path"
 import { findLink } from "../../src/linux/links.ts"
 import { withRoute } from "../../src/linux/rtnetlink.ts"
 import { banger, fixture, type Running, start, until } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace } from "./place.ts"
 import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./wire.ts"
 
+const newDirectory = directoriesOfFile()
+
 let doubles: Doubles
 let outside: Outside
 beforeAll(async () => {
-  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+  doubles = buildDoubles(newDirectory())
   outside = await makeOutside()
 })
 afterAll(() => outside.close())

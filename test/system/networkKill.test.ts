@@ -1,15 +1,18 @@
 import { Database } from "bun:sqlite"
 import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
-import { mkdtempSync, rmSync } from "node:fs"
+import { rmSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, start } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, expectNothingLeft, records } from "./place.ts"
 import { beHost, expectNoNetwork } from "./wire.ts"
 
+const newDirectory = directoriesOfFile()
+
 let doubles: Doubles
 beforeAll(() => {
-  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+  doubles = buildDoubles(newDirectory())
 })
 beforeEach(beHost)
 const place = eachInItsPlace()

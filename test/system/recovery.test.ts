@@ -1,15 +1,18 @@
 import { Database } from "bun:sqlite"
 import { beforeAll, expect, test } from "bun:test"
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start, until } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
 import { listed, noted, runDouble, sql } from "./vms.ts"
 
+const newDirectory = directoriesOfFile()
+
 let doubles: Doubles
 beforeAll(() => {
-  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+  doubles = buildDoubles(newDirectory())
 })
 const place = eachInItsPlace()
 const handlesOf = (id: string) => join(place.state, "vms", id, "handles.json")

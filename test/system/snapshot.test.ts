@@ -1,22 +1,16 @@
 import { beforeAll, expect, test } from "bun:test"
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs"
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, type Running, start } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, records } from "./place.ts"
 
+const newDirectory = directoriesOfFile()
+
 let doubles: Doubles
 beforeAll(() => {
-  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+  doubles = buildDoubles(newDirectory())
 })
 const place = eachInItsPlace()
 
@@ -91,7 +85,7 @@ test("what is no snapshot, of another version or for another VMM, is refused bef
   run.signal("SIGINT")
   await run.ended
   expect((await restore("qemu")).stderr).toContain("qemu has no snapshots")
-  const other = mkdtempSync("/run/banger-doubles-")
+  const other = newDirectory()
   expect((await restore("firecracker", buildDoubles(other, "1.15.1").env)).stderr).toContain(
     "it is of Firecracker 1.16, here is 1.15",
   )

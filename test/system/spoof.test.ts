@@ -3,7 +3,6 @@ import {
   chmodSync,
   chownSync,
   existsSync,
-  mkdtempSync,
   readFileSync,
   renameSync,
   statSync,
@@ -22,14 +21,17 @@ import { bootId } from "../../src/state/bootId.ts"
 import { readHandles } from "../../src/state/handles.ts"
 import { vmLayout } from "../../src/state/places.ts"
 import { fixture, start } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./place.ts"
+
+const newDirectory = directoriesOfFile()
 
 // What the VM's uid can write (its pidfile, its socket, its name) decides about no process.
 
 let doubles: Doubles
 beforeAll(() => {
-  const dir = mkdtempSync("/run/banger-doubles-")
+  const dir = newDirectory()
   // Others run them too.
   chmodSync(dir, 0o711)
   doubles = buildDoubles(dir)

@@ -1,11 +1,14 @@
 import { beforeAll, expect, test } from "bun:test"
-import { chmodSync, chownSync, mkdirSync, mkdtempSync } from "node:fs"
+import { chmodSync, chownSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { OWNER } from "../fixtures/jail.ts"
 import { DIRECTORIES, hammer } from "../fixtures/sockets/hammer.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildFixture } from "./doubles.ts"
 import { mountImage } from "./mountImage.ts"
 import { eachInItsPlace, type Place } from "./place.ts"
+
+const newDirectory = directoriesOfFile()
 
 // A service unlinks and binds again at the same path as fast as it can, while its directory is cleaned all the while. The
 // sweep takes none of its lives; each of the other ways shows that the hammer hits. ×N with BANGER_TEST_SOAK=N.
@@ -18,7 +21,7 @@ const MINUTES = 5 * 60_000 * soak
 let service = ""
 
 beforeAll(() => {
-  service = buildFixture("sockets/respawn", mkdtempSync("/run/banger-doubles-"))
+  service = buildFixture("sockets/respawn", newDirectory())
 })
 
 const cleaning = [process.execPath, join(import.meta.dir, "../fixtures/sockets/cleaner.ts")]

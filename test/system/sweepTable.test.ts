@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "bun:test"
-import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { O } from "../../src/linux/constants.ts"
 import { close, openAt, statAt, statDescriptor } from "../../src/linux/files.ts"
@@ -8,16 +8,19 @@ import { closeDirectory, openDirectory } from "../../src/sockets/directory.ts"
 import { lastLook, startProbe } from "../../src/sockets/judge.ts"
 import { callWitness } from "../../src/sockets/witness.ts"
 import { inState, type Network, TABLE } from "../fixtures/sockets/table.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildFixture } from "./doubles.ts"
 import { mountImage } from "./mountImage.ts"
 import { eachInItsPlace } from "./place.ts"
 import { directoryIn, sweepNow, verdicts } from "./sweeping.ts"
 
+const newDirectory = directoriesOfFile()
+
 const place = eachInItsPlace()
 let states = ""
 
 beforeAll(() => {
-  states = buildFixture("sockets/states", mkdtempSync("/run/banger-doubles-"))
+  states = buildFixture("sockets/states", newDirectory())
 })
 
 const bring = (state: string, path: string, network?: Network) => inState(states, state, path, network)

@@ -1,13 +1,15 @@
 import { beforeAll, expect, test } from "bun:test"
-import { mkdtempSync } from "node:fs"
 import { banger, until } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles } from "./doubles.ts"
 import { eachInItsPlace, processesOf } from "./place.ts"
 import { listed, noted, runDouble } from "./vms.ts"
 
+const newDirectory = directoriesOfFile()
+
 let doubles: Doubles
 beforeAll(() => {
-  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+  doubles = buildDoubles(newDirectory())
 })
 const place = eachInItsPlace()
 

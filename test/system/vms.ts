@@ -53,3 +53,14 @@ export function sql(place: Place, statement: string): void {
   db.run(statement)
   db.close()
 }
+
+/** What a place's state database has. */
+export function rowsOf(place: Place, select: string): readonly unknown[] {
+  const db = new Database(join(place.state, "state.db"))
+  db.run("pragma busy_timeout = 5000")
+  try {
+    return db.query(select).all()
+  } finally {
+    db.close()
+  }
+}

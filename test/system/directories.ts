@@ -1,0 +1,15 @@
+import { afterAll } from "bun:test"
+import { mkdtempSync, rmSync } from "node:fs"
+
+/** Makes directories for what a file's tests build; they go after its last test. Call it outside of them. */
+export function directoriesOfFile(): () => string {
+  const made: string[] = []
+  afterAll(() => {
+    for (const dir of made) rmSync(dir, { recursive: true })
+  })
+  return () => {
+    const dir = mkdtempSync("/run/banger-doubles-")
+    made.push(dir)
+    return dir
+  }
+}
