@@ -7,6 +7,7 @@ import { SyscallError } from "../../src/linux/errors.ts"
 import type { Stat } from "../../src/linux/structs.ts"
 import { Failure } from "../../src/terms/failure.ts"
 import { firecracker } from "../../src/vmm/firecracker.ts"
+import { qemu } from "../../src/vmm/qemu.ts"
 import type { KnownFault } from "../../src/vmm/vmm.ts"
 
 const none = { nlink: 1, gid: 0, ino: 1n, size: 0, ctimeMs: 0, mtimeMs: 0, btimeMs: 0, dev: "8:1", mountId: 1n }
@@ -398,6 +399,15 @@ test("what is known against a Firecracker fails; one without its jailer, or of t
     mend: "banger get firecracker",
   } as never)
   expect(await checkChoice(refused, true)).toMatchObject({ verdict: "fail" })
+  const emulated = {
+    ...candidates({}, "it is not there (run: banger get it; or (so))"),
+    choose: async () => ({ vmm: qemu, program }),
+  }
+  expect(await checkChoice(emulated, true)).toEqual({
+    verdict: "warn",
+    says: 'vmm: "auto" takes QEMU, which emulates: no Firecracker, because it is not there',
+    mend: "banger get it; or (so)",
+  })
 })
 
 function docker(rule: string): string {

@@ -354,6 +354,35 @@ test.each([
   expect(await install(args)).toEqual({ exit: 2, said: expect.stringContaining(message) })
 })
 
+const ALL = "fpu avx2 bmi1 bmi2 fma f16c movbe"
+
+test.each([
+  ["x86_64", ALL, "ldd (Debian GLIBC 2.36) 2.36", "banger-linux-x64.tar.gz"],
+  ["amd64", `${ALL} vmx`, "ldd (GNU libc) 2.40", "banger-linux-x64.tar.gz"],
+  ["x86_64", ALL.replace("avx2 ", "avx "), "GNU", "banger-linux-x64-baseline.tar.gz"],
+  ["x86_64", ALL.replace(" movbe", ""), "GNU", "banger-linux-x64-baseline.tar.gz"],
+  ["x86_64", "", "GNU", "banger-linux-x64-baseline.tar.gz"],
+  ["x86_64", ALL, "musl libc (x86_64)", "banger-linux-x64-musl.tar.gz"],
+  ["x86_64", "fpu", "musl libc (x86_64)", "banger-linux-x64-baseline-musl.tar.gz"],
+  ["aarch64", "", "GNU", "banger-linux-arm64.tar.gz"],
+  ["arm64", "", "musl libc (aarch64)", "banger-linux-arm64-musl.tar.gz"],
+  ["riscv64", "", "GNU", "there is no banger for riscv64"],
+])("on %s with %p by %p it takes %s", async (machine, flags, ldd, taken) => {
+  const path = pathWith("curl", "mount", "sh")
+  rmSync(join(path, "uname"))
+  const write = (name: string, text: string) => writeFileSync(join(path, name), text, { mode: 0o755 })
+  write("uname", `#!/bin/sh\ncase $1 in -m) echo ${machine} ;; *) echo Linux ;; esac\n`)
+  // musl's tells its name as an error.
+  write("ldd", `#!/bin/sh\necho '${ldd}' ${ldd.startsWith("musl") ? ">&2; exit 1" : ""}\n`)
+  writeFileSync(join(dir, "cpuinfo"), `processor\t: 0\nflags\t\t: ${flags}\n`)
+  const text = `mount --bind ${join(dir, "cpuinfo")} /proc/cpuinfo; exec sh ${script} --dry-run`
+  const child = Bun.spawn([Bun.which("unshare") ?? "", "--mount", "sh", "-c", text], {
+    env: { PATH: path, HOME: join(dir, "home"), TMPDIR: dir },
+    stderr: "pipe",
+  })
+  expect(await child.stderr.text()).toContain(taken)
+})
+
 test("a binary that does not run, or is of another version, is not put in place", async () => {
   const out = writeRelease(join(dir, "releases"), {
     version: "0.4.0",
