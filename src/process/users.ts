@@ -76,7 +76,9 @@ function usesOf(pid: number, marks: Marks): readonly Use[] {
     if (id !== undefined) uses.push([id, how])
   }
   try {
-    for (const uid of uidsOf(pid)) add(marks.uids.get(uid), `runs as its uid ${uid}`)
+    const status = readFileSync(`/proc/${pid}/status`, "latin1")
+    if (hasEnded(status)) return []
+    for (const uid of uidsOf(status)) add(marks.uids.get(uid), `runs as its uid ${uid}`)
     add(marks.inodes.get(inodeOf(statPath(`/proc/${pid}/root`))), "has its root directory")
     if (marks.inodes.size > 0)
       add(marks.inodes.get(inodeOf(statPath(`/proc/${pid}/ns/net`))), "is in its network namespace")
@@ -93,9 +95,14 @@ function usesOf(pid: number, marks: Marks): readonly Use[] {
   return uses
 }
 
+/** Whether a process has ended and just was not waited for yet, by its /proc/PID/status: and all its threads, too. */
+function hasEnded(status: string): boolean {
+  return /^State:\t[ZX]/m.test(status) && /^Threads:\t[01]$/m.test(status)
+}
+
 /** Real, effective, saved and of its file accesses. */
-function uidsOf(pid: number): readonly number[] {
-  const [, list = ""] = /^Uid:\t(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1")) ?? []
+function uidsOf(status: string): readonly number[] {
+  const [, list = ""] = /^Uid:\t(.*)$/m.exec(status) ?? []
   return [...new Set(list.split("\t").map(Number))]
 }
 

@@ -48,7 +48,7 @@ export function records(place: Place): readonly { id: string; name: string; stat
 /** Asserts that a test's VMs left nothing: no process, file, socket, mount or link, and only final records. */
 export function expectNothingLeft(place: Place): void {
   expect(processesOf(place)).toEqual([])
-  // The locks of sweeps stay: whoever removed one could let two in at a time.
+  // Where the locks of sweeps are, which go with them.
   const runtime = existsSync(place.runtime) ? readdirSync(place.runtime) : []
   expect(runtime.filter((name) => name !== "sweep")).toEqual([])
   const files = existsSync(place.state) ? readdirSync(place.state, { recursive: true, encoding: "utf8" }) : []

@@ -64,7 +64,8 @@ const DETACHED: Sort = {
 const SWEEPS: Sort = {
   kind: "lock",
   pattern: /^\d+-\d+-\d+\.lock$/,
-  age: 0,
+  // To look whether it is held it is taken, which a sweep that is about to take it must not notice.
+  age: UNMARKED_GRACE,
   why: "no sweep holds it",
   locked: true,
 }
@@ -121,7 +122,7 @@ function unlinkUnlocked(dir: number, name: string, seen: Stat, dryRun: boolean):
     try {
       flock(fd, LOCK.EX | LOCK.NB)
     } catch (error) {
-      if (errorCode(error) === "EAGAIN") return { is: "alive", why: "a process holds it" }
+      if (errorCode(error) === "EAGAIN") return { is: "kept", why: "a process holds it" }
       throw error
     }
     const { nlink, ...held } = statDescriptor(fd)
