@@ -5,7 +5,7 @@ import { findLink } from "../linux/links.ts"
 import { deleteNeighbour, setNeighbour } from "../linux/routes.ts"
 import { type Route, withRoute } from "../linux/rtnetlink.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../network/bridge.ts"
-import { checkForwarding, forwardBlockers } from "../network/forwarding.ts"
+import { blockersHere, checkForwarding } from "../network/forwarding.ts"
 import { guestWords, hostNameServers } from "../network/guestWords.ts"
 import { portHolder } from "../network/listeners.ts"
 import { ipv6Network, linkName, macOf, ownerOf } from "../network/names.ts"
@@ -215,7 +215,7 @@ function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, r
   if (info !== undefined) report.info(info)
   for (const warning of warnings) report.warn(warning)
   try {
-    if (works) for (const blocker of forwardBlockers(bridge)) report.warn(blocker)
+    if (works) for (const blocker of blockersHere(bridge)) report.warn(blocker)
   } catch (error) {
     report.debug(`the host's rules cannot be looked at: ${reason(error)}`)
   }

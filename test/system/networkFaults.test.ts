@@ -154,6 +154,10 @@ test("without rules no nft is needed: nat and isolation off", async () => {
   const run = boot({ nat: false, isolate: false }, [], hidden)
   await run.shows("runs as firecracker")
   expect(must("nft", "list", "tables")).not.toContain("banger")
+  for (const action of ["ls", "rm"]) {
+    const { exit, stderr } = await start(place, ["net", action], {}, { through: hidden }).ended
+    expect({ exit, stderr }).toMatchObject({ exit: 0, stderr: "" })
+  }
   await end(run)
 })
 
