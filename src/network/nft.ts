@@ -20,6 +20,11 @@ export function listOwnTables(): readonly string[] {
   return [...new Set(names.filter((name) => /^banger(?:_[0-9a-f]{8}|_check)?$/.test(name)))]
 }
 
+/** A table's rules as nft prints them. */
+export function listTable(name: string): string {
+  return run(["list", "table", "inet", name], "")
+}
+
 /** The packets that each named counter of an inet table has seen. */
 export function counters(table: string): Readonly<Record<string, number>> {
   const listed = v.parse(countersSchema, JSON.parse(run(["-j", "list", "counters", "table", "inet", table], "")))

@@ -4,7 +4,7 @@ import { ANY_BRIDGE, forwardBlockers, legacyBlockers, nftBlockers, sayBlocker } 
 import { judge } from "../../src/network/check.ts"
 import { firstCollision } from "../../src/network/collisions.ts"
 import { guestWords, nameServers } from "../../src/network/guestWords.ts"
-import { parseListeners } from "../../src/network/listeners.ts"
+import { parseForwards, parseListeners } from "../../src/network/listeners.ts"
 import { formatAlias, linkName, macOf, ownerOf, parseAlias, tableName } from "../../src/network/names.ts"
 import { opensLoopback, planRules, ruledLeases } from "../../src/network/rules.ts"
 import { requireHolder } from "../../src/network/tap.ts"
@@ -147,6 +147,20 @@ test("sockets that take what comes in are read from the kernel's tables", () => 
   const tcp6 =
     "   0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 444 1"
   expect(parseListeners(tcp6, "tcp")).toEqual([{ protocol: "tcp", address: undefined, host: 8080, inode: "444" }])
+})
+
+test("the ports that another banger forwards are read from its rules", () => {
+  const printed = `table inet banger_0123abcd {
+	chain inward {
+		meta nfproto ipv4 fib daddr type local tcp dport 8080 dnat ip to 10.214.0.2:80
+		meta nfproto ipv4 ip daddr 127.0.0.1 udp dport 53 dnat ip to 10.214.0.2:5353
+		ip saddr 10.0.0.1 tcp dport 22 accept
+	}
+}`
+  expect(parseForwards(printed)).toEqual([
+    { protocol: "tcp", address: undefined, host: 8080 },
+    { protocol: "udp", address: "127.0.0.1", host: 53 },
+  ])
 })
 
 test("of the networks of the host the first that collides is found", () => {
