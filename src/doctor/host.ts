@@ -10,13 +10,10 @@ import { kvmHas, kvmVersion } from "../linux/kvm.ts"
 import { refusedCalls } from "../linux/probe.ts"
 import type { Stat } from "../linux/structs.ts"
 import type { AllPlaces } from "../state/places.ts"
-import { ADMIN_PATH, findProgram } from "../state/programs.ts"
+import { runSystem, type Said as SystemSaid } from "../state/programs.ts"
 
 /** What a program said. */
-export interface Said {
-  readonly exit: number | null
-  readonly stdout: string
-}
+export type Said = Pick<SystemSaid, "exit" | "stdout">
 
 /** Room in a file system, in bytes and in files; `type` is its magic number (statfs(2)). */
 export interface Room {
@@ -113,17 +110,8 @@ function writable(directory: string): boolean {
   }
 }
 
-function run([name = "", ...args]: readonly string[]): Said | undefined {
-  const { path: program } = findProgram(name, ADMIN_PATH)
-  if (program === undefined) return undefined
-  const ended = Bun.spawnSync([program, ...args], {
-    env: {},
-    cwd: "/",
-    stdin: "ignore",
-    stderr: "ignore",
-    timeout: PATIENCE,
-  })
-  return { exit: ended.exitCode, stdout: ended.stdout.toString() }
+function run(argv: readonly string[]): Said | undefined {
+  return runSystem(argv, "", PATIENCE)
 }
 
 function clones(directory: string): boolean {

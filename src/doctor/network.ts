@@ -1,5 +1,6 @@
 import { S } from "../linux/constants.ts"
 import { isType } from "../linux/files.ts"
+import { ANY_BRIDGE, forwardBlockers } from "../network/blockers.ts"
 import { reason } from "../terms/failure.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
@@ -41,35 +42,14 @@ export function checkForwarding(host: Host): Finding {
   return warn("packets are not forwarded (net.ipv4.ip_forward=0): VMs reach this host only", mend)
 }
 
-/**
- * Whether rules of others drop what a VM sends beyond this host: Docker sets the policy of FORWARD to drop. For netfilter
- * a drop is final, whatever other tables accept.
- */
+/** Whether rules of others drop what a VM sends beyond this host: Docker sets the policy of FORWARD to drop. */
 export function checkForwardPolicy(host: Host): Finding {
   if (host.uid !== 0) return unknown("the rules can be read by root only", "sudo banger doctor")
-  const said = host.run(["nft", "list", "ruleset"])
-  // To ask it where there are no such tables would make the kernel have them.
-  const hasLegacy = host.read("/proc/net/ip_tables_names")?.split("\n").includes("filter") === true
-  const legacy = hasLegacy ? host.run(["iptables-legacy", "-w", "5", "-S"]) : undefined
-  if (said === undefined && legacy === undefined) return unknown("neither nft nor iptables is there to ask")
-  const chains = said?.exit === 0 ? droppingChains(said.stdout) : []
-  const old = legacy?.exit === 0 && /^-P FORWARD DROP$/m.test(legacy.stdout) && !legacy.stdout.includes("bgr")
-  const names = [...chains, ...(old ? ["filter FORWARD (iptables-legacy)"] : [])]
-  if (names.length === 0) return ok("no rules of others drop what is forwarded")
-  const docker = /\bDOCKER-USER\b/.test(`${said?.stdout ?? ""}${legacy?.stdout ?? ""}`)
-  const into = docker ? "DOCKER-USER" : "FORWARD"
-  const program = chains.length === 0 ? "iptables-legacy" : "iptables"
-  const mend = ["-i", "-o"].map((way) => `${program} -I ${into} ${way} bgr+ -j ACCEPT`).join(" && ")
-  return warn(`${docker ? "Docker's" : "others'"} rules drop what VMs send beyond this host: ${names.join(", ")}`, mend)
-}
-
-/** The base chains of a ruleset (as `nft list ruleset` prints it) that drop what is forwarded and know no bridge of ours. Pure. */
-export function droppingChains(ruleset: string): readonly string[] {
-  const tables = ruleset.split(/^(?=table )/m).filter((text) => !/^table \w+ banger/.test(text))
-  return tables.flatMap((text) => {
-    const [, table = ""] = /^table (?:ip|inet) (\S+)/.exec(text) ?? []
-    if (table === "" || /\bbgr[a-z0-9*+]*"?/.test(text)) return []
-    const chains = text.matchAll(/chain (\S+) \{[^{}]*?hook forward[^{}]*?policy drop/g)
-    return [...chains].map(([, chain]) => `${table} ${chain}`)
-  })
+  const found = forwardBlockers(host, ANY_BRIDGE)
+  if (found === undefined) return unknown("neither nft nor iptables is there to ask")
+  if (found.length === 0) return ok("no rules of others drop what is forwarded")
+  const whose = found.some(({ docker }) => docker) ? "Docker's" : "others'"
+  const mends = found.map(({ chain, mend }) => mend ?? `let what comes from and goes to bgr* pass in ${chain}`)
+  const names = found.map(({ chain }) => chain).join(", ")
+  return warn(`${whose} rules drop what VMs send beyond this host: ${names}`, mends.join(" && "))
 }

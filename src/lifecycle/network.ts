@@ -5,12 +5,12 @@ import { findLink } from "../linux/links.ts"
 import { deleteNeighbour, setNeighbour } from "../linux/routes.ts"
 import { type Route, withRoute } from "../linux/rtnetlink.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../network/bridge.ts"
-import { checkForwarding, forwardBlockers } from "../network/forwarding.ts"
+import { blockersHere, checkForwarding } from "../network/forwarding.ts"
 import { guestWords, hostNameServers } from "../network/guestWords.ts"
-import { portHolder } from "../network/listeners.ts"
-import { ipv6Network, linkName, macOf, ownerOf } from "../network/names.ts"
+import { parseForwards, portHolder } from "../network/listeners.ts"
+import { ipv6Network, linkName, macOf, ownerOf, tableName } from "../network/names.ts"
 import { closeNamespace, openNamespace } from "../network/namespace.ts"
-import { applyRules } from "../network/nft.ts"
+import { applyRules, listOwnTables, listTable } from "../network/nft.ts"
 import { opensLoopback, planRules, ruledLeases } from "../network/rules.ts"
 import { makeTap, removeTap } from "../network/tap.ts"
 import type { NetworkSpec } from "../plugin/networkSpec.ts"
@@ -31,7 +31,7 @@ import {
   type Subnet,
 } from "../terms/address.ts"
 import { Failure, joined, reason } from "../terms/failure.ts"
-import { hostSide } from "../terms/ports.ts"
+import { clash, hostSide } from "../terms/ports.ts"
 import type { Boot } from "../vmm/vmm.ts"
 import { inNetworkTurn, withNetworkLock } from "./networkLock.ts"
 import type { Report } from "./report.ts"
@@ -80,6 +80,7 @@ export async function connectNetwork(
     const lease = leases.find(({ vm }) => vm === id)
     if (lease === undefined) throw new Failure(`${id} has no lease of an address`)
     const ruled = ruledLeases(leases)
+    requireUnforwarded(lease, owner)
     withRoute((route) => {
       const ipv6 = leases.some((one) => one.bridge === lease.bridge && one.ipv6)
       const bridge = ensureBridge(route, { name: lease.bridge, subnet: lease.subnet, ipv6, owner })
@@ -208,6 +209,21 @@ function networkOf(lease: Lease, layout: VmLayout): VmNetwork {
 
 const ROOT = { uid: 0, gid: 0 }
 
+/** Of two tables that forward a port only one gets what comes in. Those of other state directories are not in our leases. */
+function requireUnforwarded({ ports }: Lease, owner: string): void {
+  if (ports.length === 0) return
+  for (const table of listOwnTables().filter((name) => name !== tableName(owner))) {
+    const taken = parseForwards(listTable(table))
+    const port = ports.find((own) => taken.some((other) => clash(own, other)))
+    if (port === undefined) continue
+    const hint = "choose another port, or stop that VM"
+    throw new Failure(
+      `the port ${hostSide(port)} of this host goes to a VM of another banger, by the rules of the table inet ${table}`,
+      { hint },
+    )
+  }
+}
+
 /** All of it is advice: what cannot be found out must not keep a VM from running. */
 function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, report: Report): void {
   if (!nat && ports.length === 0 && !forward) return
@@ -215,7 +231,7 @@ function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, r
   if (info !== undefined) report.info(info)
   for (const warning of warnings) report.warn(warning)
   try {
-    if (works) for (const blocker of forwardBlockers(bridge)) report.warn(blocker)
+    if (works) for (const blocker of blockersHere(bridge)) report.warn(blocker)
   } catch (error) {
     report.debug(`the host's rules cannot be looked at: ${reason(error)}`)
   }

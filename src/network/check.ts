@@ -7,7 +7,7 @@ import { type Route, withRoute } from "../linux/rtnetlink.ts"
 import type { Lease } from "../state/leases.ts"
 import { addressOf, bytesOf, formatAddress, gatewayOf } from "../terms/address.ts"
 import { Failure } from "../terms/failure.ts"
-import { forwardBlockers } from "./forwarding.ts"
+import { blockersHere } from "./forwarding.ts"
 import { CHECK_TABLE, formatAlias, MARK } from "./names.ts"
 import { applyRules, counters, forgetTable } from "./nft.ts"
 import { hardenInterface } from "./sysctl.ts"
@@ -116,7 +116,7 @@ function followed(lease: Lease, to: number, ping: () => boolean): readonly Step[
   try {
     const answered = ping()
     const count = counters(CHECK_TABLE)
-    const blockers = forwardBlockers(lease.bridge)
+    const blockers = blockersHere(lease.bridge)
     const forward = blockers.join("; ") || "a rule of another table drops them (nft list ruleset, hook forward)"
     return judge(count, answered, formatAddress(to), { forward })
   } finally {

@@ -18,6 +18,19 @@ export function portHolder(port: Port): string | undefined {
   return found && holderOf(found.inode)
 }
 
+/**
+ * The host's sides of the ports in a table's rules, as nft prints those of `planRules`. Rules of others are not looked at:
+ * who forwards a port mostly listens on it too. Pure.
+ */
+export function parseForwards(rules: string): readonly Omit<Listener, "inode">[] {
+  const lines = rules.matchAll(/(?:ip daddr ([\d.]+)|fib daddr type local) (tcp|udp) dport (\d+) dnat /g)
+  return [...lines].map(([, address, protocol, host]) => ({
+    protocol: protocol === "udp" ? "udp" : "tcp",
+    address,
+    host: Number(host),
+  }))
+}
+
 /** The sockets in the text of /proc/net/tcp or udp that take what comes from others: TCP 0A is LISTEN, UDP 07 unconnected. Pure. */
 export function parseListeners(text: string, protocol: "tcp" | "udp"): readonly Listener[] {
   const state = protocol === "tcp" ? "0A" : "07"

@@ -1,9 +1,6 @@
 import * as v from "valibot"
-import { ADMIN_PATH, type FoundProgram, findProgram } from "../state/programs.ts"
+import { ADMIN_PATH, findProgram, runSystem } from "../state/programs.ts"
 import { Failure } from "../terms/failure.ts"
-
-/** nft answers in milliseconds; one that does not in this time, also in milliseconds, is stuck. */
-const LIMIT = 20_000
 
 /** Applies a script as one transaction (`nft -f -`): all of it or nothing. Throws a failure with nft's own words. */
 export function applyRules(script: string): void {
@@ -24,8 +21,8 @@ export function listOwnTables(): readonly string[] {
 }
 
 /** A table's rules as nft prints them. */
-export function listTable(family: string, name: string): string {
-  return run(["list", "table", family, name], "")
+export function listTable(name: string): string {
+  return run(["list", "table", "inet", name], "")
 }
 
 /** The packets that each named counter of an inet table has seen. */
@@ -36,31 +33,14 @@ export function counters(table: string): Readonly<Record<string, number>> {
   )
 }
 
-/** A chain that the kernel itself calls. */
-export interface BaseChain {
-  readonly family: string
-  readonly table: string
-  readonly name: string
-  readonly hook: string
-  readonly policy: string
-}
-
-/** The base chains of every table. */
-export function listBaseChains(): readonly BaseChain[] {
-  const listed = v.parse(chainsSchema, JSON.parse(run(["-j", "list", "chains"], "")))
-  return listed.nftables.flatMap(({ chain }) =>
-    chain?.hook === undefined ? [] : [{ ...chain, hook: chain.hook, policy: chain.policy ?? "accept" }],
-  )
-}
-
 /** Whether this host has nft. */
 export function hasNft(): boolean {
-  return findNft() !== null
+  return findProgram("nft", ADMIN_PATH).path !== undefined
 }
 
 /** Where nft is. Throws a failure that names its package. */
 export function nftProgram(): string {
-  const { path, passedOver } = findNft()
+  const { path, passedOver } = findProgram("nft", ADMIN_PATH)
   if (path !== undefined) return path
   if (passedOver.length > 0) throw new Failure(`no nft can be used: ${passedOver.join("; ")}`)
   const hint =
@@ -71,37 +51,19 @@ export function nftProgram(): string {
 
 // --- internal ---
 
-function findNft(): FoundProgram {
-  return findProgram("nft", ADMIN_PATH)
-}
-
 const text = v.string()
 const tablesSchema = v.object({
   nftables: v.array(v.object({ table: v.optional(v.object({ family: text, name: text })) })),
 })
-const chainsSchema = v.object({
-  nftables: v.array(
-    v.object({
-      chain: v.optional(
-        v.object({ family: text, table: text, name: text, hook: v.optional(text), policy: v.optional(text) }),
-      ),
-    }),
-  ),
-})
-
 const countersSchema = v.object({
   nftables: v.array(v.object({ counter: v.optional(v.object({ name: text, packets: v.number() })) })),
 })
 
 function run(words: readonly string[], input: string): string {
-  const { exitCode, stdout, stderr } = Bun.spawnSync([nftProgram(), ...words], {
-    stdin: Buffer.from(input),
-    timeout: LIMIT,
-    cwd: "/",
-    env: {},
-  })
-  if (exitCode === 0) return stdout.toString()
-  const said = stderr.toString().trim().split("\n").slice(0, 3).join("; ")
+  nftProgram()
+  const { exit = null, stdout = "", stderr = "" } = runSystem(["nft", ...words], input) ?? {}
+  if (exit === 0) return stdout
+  const said = stderr.trim().split("\n").slice(0, 3).join("; ")
   const unable = /not supported|No such file|Operation not permitted/.test(said)
   const hint = unable
     ? "the kernel needs nf_tables with the families inet and bridge (modprobe nf_tables), and banger root"

@@ -4,12 +4,15 @@ import { formatAddress, formatSubnet, guestNumbers, parseSubnet, type Subnet, si
 import { Failure } from "../terms/failure.ts"
 import { clash, hostSide } from "../terms/ports.ts"
 
+// Rules are written with these words: what is not their like is not believed.
+const portNumber = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))
 const portSchema = v.object({
   protocol: v.picklist(["tcp", "udp"]),
-  address: v.optional(v.string()),
-  host: v.number(),
-  guest: v.number(),
+  address: v.optional(v.pipe(v.string(), v.ipv4())),
+  host: portNumber,
+  guest: portNumber,
 })
+const linkName = v.pipe(v.string(), v.regex(/^bgr[a-z0-9-]{1,12}$/, "no name for an interface of banger's"))
 
 /** What a lease is for, besides who has it and where. */
 const detailSchema = v.object({
@@ -23,11 +26,11 @@ const detailSchema = v.object({
 const rowSchema = v.pipe(
   v.object({
     vm: v.string(),
-    bridge: v.string(),
+    bridge: linkName,
     subnet: v.string(),
-    number: v.number(),
-    mac: v.string(),
-    link: v.string(),
+    number: v.pipe(v.number(), v.integer(), v.minValue(2), v.maxValue(2 ** 24)),
+    mac: v.pipe(v.string(), v.regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/, "no MAC address")),
+    link: linkName,
     detail: v.pipe(v.string(), v.parseJson(), detailSchema),
   }),
   v.transform(({ subnet, detail, ...row }) => ({ ...row, ...detail, subnet: subnetOf(subnet) })),

@@ -34,6 +34,37 @@ export function findProgram(name: string, more: readonly string[] = [], PATH = p
   return { path: undefined, passedOver }
 }
 
+/** What a program said. */
+export interface Said {
+  /** Null when it did not end in time. */
+  readonly exit: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A program that is stuck is ended after this time, in milliseconds. */
+const LIMIT = 20_000
+
+/**
+ * Runs a program of the system with nothing of this process: no environment, so that it speaks as it is written, and no
+ * directory. Undefined when there is none that may be run.
+ */
+export function runSystem(
+  [name = "", ...args]: readonly string[],
+  input = "",
+  limit: number = LIMIT,
+): Said | undefined {
+  const { path } = findProgram(name, ADMIN_PATH)
+  if (path === undefined) return undefined
+  const { exitCode, stdout, stderr } = Bun.spawnSync([path, ...args], {
+    stdin: Buffer.from(input),
+    timeout: limit,
+    cwd: "/",
+    env: {},
+  })
+  return { exit: exitCode, stdout: stdout.toString(), stderr: stderr.toString() }
+}
+
 // --- internal ---
 
 /**

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test"
 import type { Link } from "../../src/linux/links.ts"
+import { ANY_BRIDGE, forwardBlockers, legacyBlockers, nftBlockers, sayBlocker } from "../../src/network/blockers.ts"
 import { judge } from "../../src/network/check.ts"
 import { firstCollision } from "../../src/network/collisions.ts"
-import { blocker } from "../../src/network/forwarding.ts"
 import { guestWords, nameServers } from "../../src/network/guestWords.ts"
-import { parseListeners } from "../../src/network/listeners.ts"
+import { parseForwards, parseListeners } from "../../src/network/listeners.ts"
 import { formatAlias, linkName, macOf, ownerOf, parseAlias, tableName } from "../../src/network/names.ts"
 import { opensLoopback, planRules, ruledLeases } from "../../src/network/rules.ts"
 import { requireHolder } from "../../src/network/tap.ts"
@@ -149,6 +149,20 @@ test("sockets that take what comes in are read from the kernel's tables", () => 
   expect(parseListeners(tcp6, "tcp")).toEqual([{ protocol: "tcp", address: undefined, host: 8080, inode: "444" }])
 })
 
+test("the ports that another banger forwards are read from its rules", () => {
+  const printed = `table inet banger_0123abcd {
+	chain inward {
+		meta nfproto ipv4 fib daddr type local tcp dport 8080 dnat ip to 10.214.0.2:80
+		meta nfproto ipv4 ip daddr 127.0.0.1 udp dport 53 dnat ip to 10.214.0.2:5353
+		ip saddr 10.0.0.1 tcp dport 22 accept
+	}
+}`
+  expect(parseForwards(printed)).toEqual([
+    { protocol: "tcp", address: undefined, host: 8080 },
+    { protocol: "udp", address: "127.0.0.1", host: 53 },
+  ])
+})
+
 test("of the networks of the host the first that collides is found", () => {
   const known = ["192.168.0.0/24", "10.0.0.0/8"].map((text) => ({
     subnet: parseSubnet(text) as Subnet,
@@ -159,12 +173,48 @@ test("of the networks of the host the first that collides is found", () => {
   expect(firstCollision(parseSubnet("172.20.0.0/16") as Subnet, known)).toBeUndefined()
 })
 
+const docker = (rule: string) =>
+  `table ip nat {\n\tchain x {\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t\t${rule}\n\t}\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t\tjump DOCKER-USER\n\t}\n}\n`
+
 test("what drops forwarded packets is named with the commands that let them through", () => {
-  expect(blocker("ip filter FORWARD", "chain DOCKER-USER {", "bgr0")).toContain(
-    "iptables -I DOCKER-USER -i bgr0 -j ACCEPT",
+  const said = (ruleset: string, bridge = "bgr0") =>
+    nftBlockers(ruleset, bridge).map((blocker) => sayBlocker(blocker, bridge))
+  expect(said(docker(""))[0]).toMatch(
+    /^Docker's chain ip filter FORWARD drops .* run: iptables -I DOCKER-USER -i bgr0 -j ACCEPT && iptables -I DOCKER-USER -o bgr0 -j ACCEPT$/,
   )
-  expect(blocker("ip filter FORWARD", "", "bgr0")).toContain("iptables -I FORWARD -i bgr0 -j ACCEPT")
-  expect(blocker("inet firewall forward", "", "bgr0")).toContain("add rules there")
+  expect(said(docker("").replaceAll("DOCKER-USER", "x"))[0]).toContain("iptables -I FORWARD -i bgr0 -j ACCEPT")
+  expect(said(docker("").replace("ip filter", "inet firewall"))[0]).toContain("add rules there")
+})
+
+test("rules that let the bridge through, other hooks, and banger's own tables drop nothing", () => {
+  const chains = (ruleset: string, bridge: string) => nftBlockers(ruleset, bridge).map(({ chain }) => chain)
+  expect(chains(docker('iifname "bgr1" accept'), "bgr0")).toEqual(["ip filter FORWARD"])
+  // What doctor proposes is for all bridges.
+  for (const bridge of ["bgr0", "bgr-web", ANY_BRIDGE]) {
+    expect(chains(docker('iifname "bgr*" accept'), bridge)).toEqual([])
+    expect(legacyBlockers("-P FORWARD DROP\n-A DOCKER-USER -i bgr+ -j ACCEPT\n", "iptables", bridge)).toEqual([])
+    expect(legacyBlockers("-P FORWARD DROP\n", "iptables-legacy", bridge)).toHaveLength(1)
+    expect(chains(docker("").replaceAll("forward", "input"), bridge)).toEqual([])
+    expect(chains(docker("").replace("table ip filter", "table inet banger"), bridge)).toEqual([])
+    expect(chains("", bridge)).toEqual([])
+  }
+})
+
+test("the old iptables is asked only where it has a table, and nobody where nobody is there", () => {
+  const asked: string[] = []
+  const look = (tables: string | undefined, programs: readonly string[]) => ({
+    read: () => tables,
+    run([name = ""]: readonly string[]) {
+      asked.push(name)
+      return programs.includes(name) ? { exit: 0, stdout: "-P FORWARD DROP\n" } : undefined
+    },
+  })
+  expect(forwardBlockers(look(undefined, ["nft", "iptables"]), "bgr0")).toEqual([])
+  expect(asked).toEqual(["nft"])
+  expect(forwardBlockers(look("filter\n", ["iptables"]), "bgr0")).toMatchObject([
+    { chain: "filter FORWARD (iptables)", mend: expect.stringContaining("iptables -I FORWARD -i bgr0") },
+  ])
+  expect(forwardBlockers(look("filter\n", []), "bgr0")).toBeUndefined()
 })
 
 test("a check says where packets stopped, and no more", () => {

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test"
 import { mkdtempSync } from "node:fs"
+import { macOf } from "../../src/network/names.ts"
 import { openDatabase } from "../../src/state/database.ts"
 import { freeLease, type LeaseRequest, listLeases, takeLease } from "../../src/state/leases.ts"
 import { parseSubnet, type Subnet } from "../../src/terms/address.ts"
@@ -10,7 +11,7 @@ const database = () => openDatabase(mkdtempSync("/tmp/banger-leases-"))
 function request(vm: string, more: Partial<LeaseRequest> = {}): LeaseRequest {
   const subnet = parseSubnet("10.9.0.0/29") as Subnet
   const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: false }
-  return { vm, bridge: "bgr0", subnet, number: undefined, mac: `mac-${vm}`, link: `bgr${vm}`, ...settings, ...more }
+  return { vm, bridge: "bgr0", subnet, number: undefined, mac: macOf(vm), link: `bgr${vm}`, ...settings, ...more }
 }
 
 test("VMs get the first addresses that are free, and what one gives back is the next one's", () => {
@@ -36,7 +37,7 @@ test("a VM that has a place gets the same again, and giving back twice is fine",
 
 test.each<[string, Partial<LeaseRequest>, string]>([
   ["its address", { number: 2 }, "the address 10.9.0.2 is in use by the VM a"],
-  ["its MAC", { mac: "mac-a", bridge: "bgr1" }, "the MAC address mac-a is in use by the VM a"],
+  ["its MAC", { mac: macOf("a"), bridge: "bgr1" }, `the MAC address ${macOf("a")} is in use by the VM a`],
   ["its interface", { link: "bgra", bridge: "bgr1" }, "the interface bgra is in use by the VM a"],
   ["its port", { ports: [parsePort("8080:1") as Port], bridge: "bgr1" }, "the port 8080/tcp is in use by the VM a"],
   [
@@ -58,4 +59,22 @@ test("a full subnet says so", () => {
     "the subnet 10.9.0.0/29 of bgr0 is full: all 5 of its addresses are in use",
   )
   expect(takeLease(db, request("g", { bridge: "bgr1" })).number).toBe(2)
+})
+
+test.each([
+  ["link", 'bgr0" accept; flush ruleset; #'],
+  ["bridge", "eth0"],
+  ["mac", "02:00:00:00:00:01 }"],
+  ["number", 1],
+  ["subnet", "10.9.0.1/29"],
+  [
+    "detail",
+    '{"ports":[{"protocol":"tcp","host":80,"guest":70000}],"nat":true,"isolate":true,"ipv6":false,"netns":false}',
+  ],
+  ["detail", "{"],
+])("a lease whose %s is %p is not believed: rules are written with it", (column, value) => {
+  const db = database()
+  takeLease(db, request("a"))
+  db.query(`update leases set ${column} = ?`).run(value)
+  expect(() => listLeases(db)).toThrow()
 })

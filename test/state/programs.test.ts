@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
 import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { findProgram } from "../../src/state/programs.ts"
+import { findProgram, runSystem } from "../../src/state/programs.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -60,4 +60,14 @@ test.skipIf(!isRoot)("a directory that a symlink leads to is named by its own pa
   const dir = place("real")
   symlinkSync(dir, join(directory.path, "link"))
   expect(findProgram("tool", [], join(directory.path, "link")).path).toBe(join(dir, "tool"))
+})
+
+test("a program of the system gets its input, no environment and no directory of ours; one that is stuck is ended", () => {
+  expect(runSystem(["sh", "-c", "cat; pwd; env; echo no >&2; exit 3"], "in\n")).toMatchObject({
+    exit: 3,
+    stdout: expect.stringMatching(/^in\n\/\n(?:PWD=.*\n|SHLVL=.*\n|_=.*\n|OLDPWD=.*\n)*$/),
+    stderr: "no\n",
+  })
+  expect(runSystem(["sleep", "60"], "", 50)?.exit).toBeNull()
+  expect(runSystem(["no-such-program"])).toBeUndefined()
 })

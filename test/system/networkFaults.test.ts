@@ -109,6 +109,21 @@ test("what one VM has is not another's: address, MAC, port, subnet of the bridge
   await end(first)
 })
 
+test("a port that the banger of another state directory forwards is refused, and goes on to its own VM", async () => {
+  const dirs = { BANGER_STATE_DIR: join(place.dir, "other/s"), BANGER_RUNTIME_DIR: join(place.dir, "other/r") }
+  mkdirSync(join(place.dir, "other"))
+  const spec = JSON.stringify({ network: { bridge: "bgr1", ports: ["8080:80"] } })
+  const argv = ["run", fixture("firecracker"), "--", kernelOf(place.dir, "PRINT[up]"), spec]
+  const other = start(place, argv, { ...doubles.env, ...dirs })
+  await other.shows("runs as firecracker")
+  await refused(
+    boot({ ports: ["127.0.0.1:8080:80"] }),
+    "the port 127.0.0.1:8080/tcp of this host goes to a VM of another banger, by the rules of the table inet banger_",
+  )
+  await end(await up({ ports: ["8080:80/udp"] }, "second"))
+  await end(other)
+})
+
 test("a port that a process of this host has is refused, with its name", async () => {
   const script = 'Bun.listen({ hostname: "0.0.0.0", port: 8080, socket: { data() {} } }); console.log("up")'
   const server = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stdin: "ignore" })
@@ -154,6 +169,10 @@ test("without rules no nft is needed: nat and isolation off", async () => {
   const run = boot({ nat: false, isolate: false }, [], hidden)
   await run.shows("runs as firecracker")
   expect(must("nft", "list", "tables")).not.toContain("banger")
+  for (const action of ["ls", "rm"]) {
+    const { exit, stderr } = await start(place, ["net", action], {}, { through: hidden }).ended
+    expect({ exit, stderr }).toMatchObject({ exit: 0, stderr: "" })
+  }
   await end(run)
 })
 
