@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 export function directoriesOfFile(): () => string {
   const made: string[] = []
   afterAll(() => {
-    for (const dir of made) rmSync(dir, { recursive: true })
+    for (const dir of made) rmSync(dir, { recursive: true, force: true })
   })
   return () => {
     const dir = mkdtempSync("/run/banger-doubles-")
