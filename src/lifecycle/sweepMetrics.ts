@@ -80,7 +80,7 @@ function metric(name: string, help: string, values: readonly (readonly [string, 
 
 function countedBy(leftovers: SweepReport["leftovers"]): readonly (readonly [string, number])[] {
   return leftoverSchema.entries.is.options.map(
-    (is) => [`{is="${is}"}`, leftovers.filter((leftover) => leftover.is === is).length] as const,
+    (is) => [`{is="${is.replace(" ", "_")}"}`, leftovers.filter((leftover) => leftover.is === is).length] as const,
   )
 }
 

@@ -121,9 +121,12 @@ export const LEAVE: Readonly<Record<string, (place: Place, id: string, index: nu
   },
 }
 
+/** Of this run alone: others on this machine may be at it too. */
+const FIRST_UID = UID_RANGE.first + Math.floor(Math.random() * 60_000)
+
 /** The uid of the jail or the row with this number. */
 export function uidOf(index: number): number {
-  return UID_RANGE.first + 40_000 + index
+  return FIRST_UID + index
 }
 
 /** Starts with nothing that lives. */
