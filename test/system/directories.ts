@@ -5,7 +5,8 @@ import { mkdtempSync, rmSync } from "node:fs"
 export function directoriesOfFile(): () => string {
   const made: string[] = []
   afterAll(() => {
-    for (const dir of made) rmSync(dir, { recursive: true })
+    // A test may have taken its own away.
+    for (const dir of made) rmSync(dir, { recursive: true, force: true })
   })
   return () => {
     const dir = mkdtempSync("/run/banger-doubles-")
