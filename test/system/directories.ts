@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 export function directoriesOfFile(): () => string {
   const made: string[] = []
   afterAll(() => {
+    // A test may have taken its own away.
     for (const dir of made) rmSync(dir, { recursive: true, force: true })
   })
   return () => {

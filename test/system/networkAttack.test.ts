@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
-import { mkdtempSync } from "node:fs"
 import { tableName } from "../../src/network/names.ts"
 import { fixture, start } from "./banger.ts"
+import { directoriesOfFile } from "./directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./doubles.ts"
 import { eachInItsPlace } from "./place.ts"
 import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./wire.ts"
@@ -9,11 +9,13 @@ import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh }
 // What others on the cable, and guests that play foul, try to reach. A port of the bridge that banger did not make plays
 // a guest without rules of its own.
 
+const newDirectory = directoriesOfFile()
+
 let doubles: Doubles
 let outside: Outside
 let guest: Outside
 beforeAll(async () => {
-  doubles = buildDoubles(mkdtempSync("/run/banger-doubles-"))
+  doubles = buildDoubles(newDirectory())
   outside = await makeOutside()
   guest = await makeOutside({ link: "fake0", here: undefined, there: "10.213.0.66/16" })
 })
