@@ -27,7 +27,7 @@ export async function removeVm(state: State, reference: string, force: boolean, 
   const record = findRecord(state.db, reference)
   await withTools(prefixed(report, record.name), async (tools) => {
     if (force && !isFinal(record.state)) await killFirst(state, record, tools)
-    else if (force && record.restart_at !== null) await stopKnown(state, record.id, { action: "kill" }, tools)
+    else if (force && record.restart_at !== null) await stopKnown(state, record, { action: "kill" }, tools)
     await removeEnded(state, record, force, tools)
     if (force && reference === record.name) await stopSuccessors(state, record, { action: "kill" }, tools)
   })
@@ -41,8 +41,7 @@ async function killFirst(state: State, record: VmRecord, tools: Tools): Promise<
   const layout = vmLayout(state.where, record.id)
   const truth = truthOfVm(record, layout, recall(record, layout.handles).journal)
   if (truth.is === "alive") close(truth.pidfd)
-  if (truth.is !== "cannot tell" || isHeld(state, record.id))
-    await stopKnown(state, record.id, { action: "kill" }, tools)
+  if (truth.is !== "cannot tell" || isHeld(state, record.id)) await stopKnown(state, record, { action: "kill" }, tools)
 }
 
 async function removeEnded(state: State, { id, name }: VmRecord, force: boolean, tools: Tools): Promise<void> {

@@ -3,7 +3,7 @@ import { isStopped } from "../process/procfs.ts"
 import type { Resource } from "../state/handles.ts"
 import { type VmLayout, vmLayout } from "../state/places.ts"
 import { recall } from "../state/recall.ts"
-import { findById, findRecord, getRecord, listUnfinished, type VmRecord } from "../state/records.ts"
+import { findById, findRecord, listUnfinished, type VmRecord } from "../state/records.ts"
 import { isFinal } from "../state/vmState.ts"
 import { Failure } from "../terms/failure.ts"
 import { awaitChange } from "./awaitChange.ts"
@@ -23,10 +23,10 @@ import { lockHolder } from "./vmLock.ts"
  * something of it could not be removed.
  */
 export async function stopVm(state: State, reference: string, request: StopRequest, report: Report): Promise<VmRecord> {
-  const { id, name } = findRecord(state.db, reference)
-  return withTools(prefixed(report, name), async (tools) => {
-    const record = await stopKnown(state, id, request, tools)
-    if (reference === name) await stopSuccessors(state, record, request, tools)
+  const known = findRecord(state.db, reference)
+  return withTools(prefixed(report, known.name), async (tools) => {
+    const record = await stopKnown(state, known, request, tools)
+    if (reference === known.name) await stopSuccessors(state, record, request, tools)
     return record
   })
 }
@@ -37,22 +37,25 @@ export async function stopSuccessors(state: State, ended: VmRecord, request: Sto
     name === ended.name && id !== ended.id && (!isFinal(state) || restart_at !== null)
   const next = mayRestart(ended) ? listUnfinished(state.db).find(isNext) : undefined
   if (next === undefined) return
-  await stopSuccessors(state, await stopKnown(state, next.id, request, tools), request, tools)
+  await stopSuccessors(state, await stopKnown(state, next, request, tools), request, tools)
 }
 
 /**
- * As `stopVm`, of the VM with this id, for a process that has its tools already. `before`: the process of the supervisor
- * that was told to stop already.
+ * As `stopVm`, of a VM on record, for a process that has its tools already. `before`: the process of the supervisor that was
+ * told to stop already.
  */
 export async function stopKnown(
   state: State,
-  id: string,
+  known: VmRecord,
   request: StopRequest,
   tools: Tools,
   before?: number,
 ): Promise<VmRecord> {
+  const { id } = known
   const layout = vmLayout(state.where, id)
-  const first = getRecord(state.db, id)
+  const first = findById(state.db, id)
+  // Another banger has removed it meanwhile.
+  if (first === undefined) return known
   const { journal } = recall(first, layout.handles)
   let told = before
   let wanted = request
@@ -122,12 +125,12 @@ function patienceWith({ lock }: VmLayout): { renew(): void; spend(): void } {
 }
 
 /** The VM that a supervisor was booting in the place of one that has ended, when it was told to stop. */
-function bootedNext(state: State, { id, name }: VmRecord, supervisor: number): string | undefined {
+function bootedNext(state: State, { id, name }: VmRecord, supervisor: number): VmRecord | undefined {
   const next = listUnfinished(state.db).find((one) => one.name === name && one.id !== id && !isFinal(one.state))
   const holder = next && lockHolder(vmLayout(state.where, next.id))
   if (typeof holder !== "object") return undefined
   close(holder.pidfd)
-  return holder.pid === supervisor ? next?.id : undefined
+  return holder.pid === supervisor ? next : undefined
 }
 
 /** In the place of a supervisor that is gone; false when another banger has the VM's lock. */
