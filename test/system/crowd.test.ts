@@ -16,7 +16,7 @@ const place = eachInItsPlace()
 const VMS = 50
 const CALLERS = 20
 /** How long they go on, in milliseconds: a minute when it is asked for. */
-const TIME = Number(process.env.BANGER_TEST_CROWD_MS ?? 20_000)
+const TIME = Number(process.env.BANGER_TEST_CROWD_MS ?? 10_000)
 
 /** What a caller may be told besides that all is well: another one was first. */
 const FIRST = /no VM "|is in the hands of another banger|still runs as process/
