@@ -1,5 +1,5 @@
 // Stages and tears down a jail for each line on standard input. Arguments: base, id, kernel, image, library directory.
-import { tearDown } from "../src/jail/tearDown.ts"
+import { tearDown } from "../src/host/jail/tearDown.ts"
 import { stage } from "./jail.ts"
 
 const [base = "", id = "", kernel = "", image = "", library = ""] = process.argv.slice(2)

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs"
-import { findLink } from "../src/linux/links.ts"
-import { withRoute } from "../src/linux/rtnetlink.ts"
-import { ensureBridge, removeBridge } from "../src/network/bridge.ts"
-import { makeTap, removeTap } from "../src/network/tap.ts"
+import { findLink } from "../src/base/linux/links.ts"
+import { withRoute } from "../src/base/linux/rtnetlink.ts"
+import { ensureBridge, removeBridge } from "../src/host/network/bridge.ts"
+import { makeTap, removeTap } from "../src/host/network/tap.ts"
 import type { Benchmark } from "./compare.ts"
 
 const OWNER = "/var/lib/banger-bench"

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import type { Plan } from "../src/lifecycle/planRun.ts"
+import type { Plan } from "../src/supervisor/boot/planRun.ts"
 import { type Benchmark, command } from "./compare.ts"
 import { resetGuest } from "./resetGuest.ts"
 

@@ -38,7 +38,7 @@ export interface Compilation {
 export async function compile({ outfile, target, runtime, releases, publicKey }: Compilation): Promise<void> {
   await Bun.build({
     // All but the first are threads of their own, which no import leads to.
-    entrypoints: ["cli.ts", "src/lifecycle/watchdogWorker.ts", "src/process/exitWorker.ts"].map((path) =>
+    entrypoints: ["cli.ts", "src/supervisor/hooks/watchdogWorker.ts", "src/host/process/exitWorker.ts"].map((path) =>
       join(root, path),
     ),
     root,

@@ -3,8 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
 import type { ArgsDef } from "citty"
-import { globalArgs } from "../src/commands/globalArgs.ts"
-import { parseWords } from "../src/commands/parse.ts"
+import { globalArgs } from "../src/cli/terminal/globalArgs.ts"
+import { parseWords } from "../src/cli/terminal/parse.ts"
 
 const root = join(import.meta.dir, "..")
 const files = ["README.md", ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`)]
@@ -84,7 +84,7 @@ test.each(files)("every command that %s mentions is there, with its options", as
 
 test("every test that the README names is there", () => {
   const text = readFileSync(join(root, "README.md"), "utf8")
-  const named = [...text.matchAll(/`((?:test|scripts)\/[\w/-]+)`/g)].map(([, path = ""]) => path)
+  const named = [...text.matchAll(/`((?:test|scripts)\/[\w/.-]+)`/g)].map(([, path = ""]) => path)
   expect(named.length).toBeGreaterThan(15)
   for (const path of named) {
     const [dir, base] = [dirname(join(root, path)), basename(path)]
@@ -94,7 +94,7 @@ test("every test that the README names is there", () => {
 
 /** The members of an interface of banger.d.ts. */
 function membersOf(name: string): readonly string[] {
-  const types = readFileSync(join(root, "src/plugin/banger.d.ts"), "utf8")
+  const types = readFileSync(join(root, "src/inputs/plugin/banger.d.ts"), "utf8")
   const [, body = ""] = new RegExp(`^  export interface ${name}\\b[^{]*\\{\\n(.*?)^  \\}$`, "ms").exec(types) ?? []
   return [...body.matchAll(/^ {4}(?:readonly )?"?([\w-]+)"?[?]?[:(]/gm)].map(([, member = ""]) => member)
 }
@@ -120,7 +120,7 @@ test.each([
 })
 
 test("docs/plugins.md has every way that a VM ends", () => {
-  const types = readFileSync(join(root, "src/plugin/banger.d.ts"), "utf8")
+  const types = readFileSync(join(root, "src/inputs/plugin/banger.d.ts"), "utf8")
   const [, body = ""] = /readonly reason:\n(.*?)\/\*\* Whether banger asked/s.exec(types) ?? []
   const text = readFileSync(join(root, "docs/plugins.md"), "utf8")
   const reasons = [...body.matchAll(/\| "([^"]+)"/g)].map(([, reason = ""]) => reason)
@@ -128,10 +128,16 @@ test("docs/plugins.md has every way that a VM ends", () => {
   for (const reason of reasons) expect(text).toContain(`| \`${reason}\` |`)
 })
 
-test("docs/design.md has every folder of src", () => {
+test("docs/design.md has every room of src", () => {
   const text = readFileSync(join(root, "docs/design.md"), "utf8")
-  const folders = readdirSync(join(root, "src"), { withFileTypes: true }).filter((entry) => entry.isDirectory())
-  for (const { name } of folders) expect(text).toContain(`src/${name}`)
+  const rooms = readdirSync(join(root, "src"), { withFileTypes: true, recursive: true }).filter((entry) => {
+    return entry.isDirectory()
+  })
+  for (const { name, parentPath } of rooms) {
+    const [path, door] = [join(parentPath, name), parentPath === join(root, "src")]
+    // A door with its rooms behind it on the same lines: `host/  jail/  network/ …`.
+    expect({ path, told: text.includes(door ? `src/${name}` : ` ${name}/`) }).toEqual({ path, told: true })
+  }
 })
 
 test("every command is mentioned in the README", async () => {

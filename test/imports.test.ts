@@ -3,23 +3,74 @@ import { readFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 
 const root = join(import.meta.dir, "..")
-const middle = ["plugin", "vmm", "jail", "network", "sockets", "process"]
 
-/** From each folder, the folders it may import from besides itself; `cli` is cli.ts. */
+const GROUND = ["store/files", "base/linux", "base/terms"]
+const DISK = ["store/state", ...GROUND]
+const INPUTS = ["inputs/plugin", "inputs/schema"]
+const VM_AND_BELOW = ["vm", "host/process", "host/vmm", ...INPUTS, ...DISK]
+
+/** From each room, the rooms below it that it may import from; `cli` is cli.ts. Upper rooms come first. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
-  cli: ["commands", "terms"],
-  commands: ["doctor", "download", "lifecycle", "plugin", "state", "linux", "terms"],
-  doctor: ["lifecycle", ...middle, "state", "linux", "terms"],
-  lifecycle: [...middle, "download", "state", "linux", "terms"],
-  download: ["state", "linux", "terms"],
-  ...Object.fromEntries(middle.map((folder) => [folder, ["state", "linux", "terms"]])),
-  state: ["linux", "terms"],
-  linux: [],
-  terms: [],
+  cli: ["cli/commands", "cli/terminal", "base/terms"],
+  "cli/commands": [
+    ...["operations", "upkeep/metrics", "upkeep/sweep", "upkeep/leftovers", "upkeep/doctor", "supervisor"],
+    ...["supervisor/boot", "supervisor/snapshot", "vm", "host/process", "inputs/image", "inputs/download", ...INPUTS],
+    ...["store/state", "cli/show", "cli/terminal", "base/terms"],
+  ],
+  "cli/show": ["upkeep/sweep", "upkeep/doctor", "inputs/image", "store/state", "cli/terminal", "base/terms"],
+  operations: [
+    ...["supervisor", "supervisor/boot", "supervisor/hooks", "supervisor/snapshot", "host/network", "store/logs"],
+    ...VM_AND_BELOW,
+  ],
+  "upkeep/metrics": ["upkeep/sweep", "upkeep/leftovers", "vm", "host/process", ...DISK],
+  "upkeep/sweep": [
+    ...["upkeep/leftovers", "supervisor", "supervisor/hooks", "vm", "host/process", "host/sockets", "inputs/plugin"],
+    ...["store/logs", ...DISK],
+  ],
+  "upkeep/leftovers": ["vm", "host/cgroup", "host/jail", "host/network", "host/process", "host/search", ...DISK],
+  "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/network", "host/process", "host/vmm", ...DISK],
+  supervisor: [
+    ...["supervisor/boot", "supervisor/hooks", "supervisor/snapshot", "host/firecracker", "host/jail", "host/qemu"],
+    ...["store/logs", ...VM_AND_BELOW],
+  ],
+  "supervisor/boot": [
+    ...["supervisor/hooks", "supervisor/snapshot", "host/cgroup", "host/firecracker", "host/jail", "host/network"],
+    ...["host/qemu", "host/search", "host/sockets", "inputs/image", "inputs/kernel", "store/logs", ...VM_AND_BELOW],
+  ],
+  "supervisor/hooks": ["vm", "inputs/plugin", ...DISK],
+  "supervisor/snapshot": ["host/firecracker", ...VM_AND_BELOW],
+  vm: [
+    ...["host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search", "host/vmm"],
+    ...["inputs/schema", "store/logs", ...DISK],
+  ],
+  "host/cgroup": DISK,
+  "host/firecracker": ["host/vmm", ...DISK],
+  "host/jail": DISK,
+  "host/network": DISK,
+  "host/process": DISK,
+  "host/qemu": ["host/vmm", ...DISK],
+  "host/search": ["host/process", ...DISK],
+  "host/sockets": DISK,
+  "host/vmm": DISK,
+  "inputs/plugin": ["inputs/schema", "base/linux", "base/terms"],
+  "inputs/schema": ["base/terms"],
+  "inputs/image": ["inputs/download", ...DISK],
+  "inputs/kernel": GROUND,
+  "inputs/download": ["base/linux", "base/terms"],
+  "cli/terminal": ["base/linux", "base/terms"],
+  "store/logs": GROUND,
+  "store/state": GROUND,
+  "store/files": ["base/linux", "base/terms"],
+  "base/linux": [],
+  "base/terms": [],
 }
 
+/** Folders that are lists of like things: a command, a verb, a family of system calls each file. */
+const LISTS = ["cli/commands", "operations", "base/linux"]
+
 const sources = ["cli.ts", ...new Bun.Glob("src/**/*.ts").scanSync(root)].sort()
-const folderOf = (path: string) => (path === "cli.ts" ? "cli" : (path.split("/")[1] ?? ""))
+const roomOf = (path: string) => (path === "cli.ts" ? "cli" : dirname(path).replace(/^src\/?/, ""))
+const rooms = new Map(Map.groupBy(sources, roomOf))
 
 /** Every module a file names in an import or export, types included, comments left out. */
 function importsOf(path: string): readonly string[] {
@@ -27,27 +78,97 @@ function importsOf(path: string): readonly string[] {
   return [...text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g)].map(([, name = ""]) => name)
 }
 
-test("folders import only along the arrows, never up", () => {
-  const wrong = sources.flatMap((path) => {
-    const own = folderOf(path)
-    const targets = importsOf(path).filter((name) => name.startsWith("."))
-    return targets
-      .map((name) => relative(root, join(root, dirname(path), name)))
-      .filter((target) => target.startsWith("src/") || target === "cli.ts")
-      .filter((target) => folderOf(target) !== own && !ARROWS[own]?.includes(folderOf(target)))
-      .map((target) => `${path} → ${target}`)
-  })
-  expect(wrong).toEqual([])
+/** The files of this repository that a file imports. */
+function targetsOf(path: string): readonly string[] {
+  return importsOf(path)
+    .filter((name) => name.startsWith("."))
+    .map((name) => relative(root, join(root, dirname(path), name)))
+    .filter((target) => target.startsWith("src/") || target === "cli.ts")
+}
+
+/** The first circle of imports there is, its files in order; undefined when there is none. */
+function findCircle(importing: ReadonlyMap<string, readonly string[]>): readonly string[] | undefined {
+  const done = new Set<string>()
+  const visit = (path: string, trail: readonly string[]): readonly string[] | undefined => {
+    if (trail.includes(path)) return [...trail.slice(trail.indexOf(path)), path]
+    if (done.has(path)) return undefined
+    for (const target of importing.get(path) ?? []) {
+      const circle = visit(target, [...trail, path])
+      if (circle !== undefined) return circle
+    }
+    done.add(path)
+    return undefined
+  }
+  for (const path of importing.keys()) {
+    const circle = visit(path, [])
+    if (circle !== undefined) return circle
+  }
+  return undefined
+}
+
+const ADVICE = {
+  arrow: `A room imports only from the rooms that ARROWS names for it, all below it. Move what is needed down into the room that
+both may import, or hand it down as an argument; a new arrow goes into ARROWS only if it points down.`,
+  circle: `These files import one another. Put what both need (most often a type) into a file of its own that both import, or
+give one of them what it needs as an argument.`,
+  room: `src has at most nine doors, a door may have rooms, and a room has no rooms. Put the file into the room whose job it
+is, and name that room in ARROWS and in docs/design.md.`,
+  size: `A room that no reader can survey is two rooms. Split it by job, and name both in ARROWS and in docs/design.md.`,
+}
+
+/** Fails with what was found and what to do instead. */
+function expectNone(wrong: readonly string[], advice: string): void {
+  if (wrong.length > 0) throw new Error(`${wrong.join("\n")}\n${advice}`)
+}
+
+test("rooms import only along the arrows, never up", () => {
+  const wrong = sources.flatMap((path) =>
+    targetsOf(path)
+      .filter((target) => roomOf(target) !== roomOf(path) && !ARROWS[roomOf(path)]?.includes(roomOf(target)))
+      .map((target) => `${path} imports ${target}`),
+  )
+  expectNone(wrong, ADVICE.arrow)
+})
+
+test("no files import one another in a circle, nor do rooms", () => {
+  const files = findCircle(new Map(sources.map((path) => [path, targetsOf(path)])))
+  expectNone(files === undefined ? [] : [files.join(" → ")], ADVICE.circle)
+  const arrows = findCircle(new Map(Object.entries(ARROWS)))
+  expectNone(arrows === undefined ? [] : [arrows.join(" → ")], ADVICE.arrow)
+})
+
+test("a circle is seen", () => {
+  const importing = { a: ["b"], b: ["c", "d"], c: [], d: ["b"] }
+  expect(findCircle(new Map(Object.entries(importing)))).toEqual(["b", "d", "b"])
+})
+
+test("there are at most nine doors, and every file is in a room", () => {
+  const doors = new Set([...rooms.keys()].map((room) => room.split("/")[0]))
+  expect(doors.size).toBeLessThanOrEqual(9)
+  expectNone(
+    [...rooms.keys()].filter((room) => ARROWS[room] === undefined || room.split("/").length > 2),
+    ADVICE.room,
+  )
+  expect(Object.keys(ARROWS).filter((room) => !rooms.has(room))).toEqual([])
+})
+
+test("a room can be surveyed: some fifteen files, and 2,000 lines", () => {
+  const lines = (path: string) => readFileSync(join(root, path), "utf8").split("\n").length - 1
+  for (const [room, paths] of rooms) {
+    const total = paths.reduce((sum, path) => sum + lines(path), 0)
+    if (room !== "base/linux" && total > 2000) throw new Error(`${room} has ${total} lines\n${ADVICE.size}`)
+    if (!LISTS.includes(room) && paths.length > 16) throw new Error(`${room} has ${paths.length} files\n${ADVICE.size}`)
+  }
 })
 
 test("the check sees imports at all", () => {
-  expect(importsOf("src/lifecycle/chooseVmm.ts")).toContain("../vmm/qemu.ts")
-  expect(importsOf("cli.ts")).toContain("./src/commands/run.ts")
+  expect(importsOf("src/supervisor/boot/chooseVmm.ts")).toContain("../../host/qemu/qemu.ts")
+  expect(importsOf("cli.ts")).toContain("./src/cli/commands/run.ts")
 })
 
-test("only src/linux calls into libc", () => {
+test("only base/linux calls into libc", () => {
   const users = sources.filter((path) => importsOf(path).includes("bun:ffi"))
-  expect(users.map(folderOf)).toEqual(users.map(() => "linux"))
+  expect(users.map(roomOf)).toEqual(users.map(() => "base/linux"))
   expect(users).not.toEqual([])
 })
 
@@ -71,12 +192,12 @@ function changesByPath(text: string): readonly string[] {
   ]
 }
 
-test("one gate: what owns, renames, links, removes or mounts is done by src/linux alone, by descriptor", () => {
+test("one gate: what owns, renames, links, removes or mounts is done by src/base/linux alone, by descriptor", () => {
   const code = (path: string) => readFileSync(join(root, path), "utf8")
-  const others = sources.filter((path) => folderOf(path) !== "linux")
+  const others = sources.filter((path) => roomOf(path) !== "base/linux")
   expect(others.flatMap((path) => changesByPath(code(path)).map((what) => `${path}: ${what}`))).toEqual([])
-  // The calls of src/linux take a directory's descriptor, or one of the thing itself; none but these take a path.
-  const linux = sources.filter((path) => folderOf(path) === "linux").map(code)
+  // The calls of src/base/linux take a directory's descriptor, or one of the thing itself; none but these take a path.
+  const linux = sources.filter((path) => roomOf(path) === "base/linux").map(code)
   const symbols = [...(linux.find((text) => text.includes("SYMBOLS = {"))?.matchAll(/^ {2}(\w+): \{ args/gm) ?? [])]
   const byPath = ["chmod", "chown", "lchown", "link", "mount", "rename", "rmdir", "symlink", "umount", "unlink"]
   expect(symbols.map(([, name = ""]) => name).filter((name) => byPath.includes(name))).toEqual([])
@@ -108,6 +229,6 @@ test("banger --version loads nothing but what tells the version", () => {
   const dynamic = /import\("/
   const text = readFileSync(join(root, "cli.ts"), "utf8")
   const loaded = text.split("\n").filter((line) => /^import (?!type )/.test(line) && !dynamic.test(line))
-  expect(loaded).toEqual(['import { versionText } from "./src/commands/version.ts"'])
-  expect(importsOf("src/commands/version.ts")).toEqual(["../../package.json"])
+  expect(loaded).toEqual(['import { versionText } from "./src/cli/terminal/version.ts"'])
+  expect(importsOf("src/cli/terminal/version.ts")).toEqual(["../../../package.json"])
 })

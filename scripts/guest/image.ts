@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { extractVmlinux } from "../../src/vmm/vmlinux.ts"
+import { extractVmlinux } from "../../src/inputs/kernel/vmlinux.ts"
 import type { Package } from "./apt.ts"
 import { writeCpio } from "./cpio.ts"
 import { initramfs } from "./initramfs.ts"

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { basename, join } from "node:path"
-import { decompress } from "../../src/vmm/decompress.ts"
+import { decompress } from "../../src/inputs/kernel/decompress.ts"
 import { dependenciesOf, moduleName } from "./modinfo.ts"
 
 /** One module as the guest needs it: unpacked, at its place in the load order. */

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { eachInItsPlace } from "./place.ts"
-import { CURRENT, makeReleases, NEXT, type Releases } from "./releases.ts"
+import { eachInItsPlace } from "./support/place.ts"
+import { CURRENT, makeReleases, NEXT, type Releases } from "./support/releases.ts"
 
 const root = join(import.meta.dir, "../..")
 

@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "bun:test"
 import { chmodSync, chownSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { banger } from "./banger.ts"
-import { eachInItsPlace } from "./place.ts"
+import { banger } from "./support/banger.ts"
+import { eachInItsPlace } from "./support/place.ts"
 
 // The faults are made on this machine itself: in this test's own mount and network namespace, by binding files over what
 // the kernel says, and by mounts and rules that are taken away after each test.

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { fixture, start } from "./banger.ts"
-import { eachInItsPlace, records } from "./place.ts"
+import { fixture, start } from "./support/banger.ts"
+import { eachInItsPlace, records } from "./support/place.ts"
 
 const place = eachInItsPlace()
 const script = join(import.meta.dir, "../../scripts/guest-image")

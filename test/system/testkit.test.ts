@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { eachInItsPlace } from "./place.ts"
+import { eachInItsPlace } from "./support/place.ts"
 
 const place = eachInItsPlace()
 const root = join(import.meta.dir, "../..")

@@ -1,0 +1,48 @@
+const strict = new TextDecoder("utf-8", { fatal: true })
+const lenient = new TextDecoder()
+
+/** Bytes of a path as text: what is no UTF-8 becomes U+FFFD. `exact` tells whether anything was lost. Pure. */
+export function textOfPath(path: Uint8Array): { readonly text: string; readonly exact: boolean } {
+  try {
+    return { text: strict.decode(path), exact: true }
+  } catch {
+    return { text: lenient.decode(path), exact: false }
+  }
+}
+
+/**
+ * A path for a line on a terminal: as it is, or in double quotes with what would break or fake the line as `\n`, `\x1b`.
+ * Invisible characters that change the direction of text are among these. Pure.
+ */
+export function printablePath(path: Uint8Array): string {
+  const { text, exact } = textOfPath(path)
+  if (exact && !ODD.test(text)) return text
+  const shown = exact ? text : Array.from(path, (byte) => String.fromCharCode(byte)).join("")
+  const unsafe = exact ? ODD_EACH : /[^\x20-\x7e]|["\\]/g
+  return `"${shown.replace(unsafe, escaped)}"`
+}
+
+/** Words for a terminal, in which a name may stand as it is: without what would break or fake a line. Pure. */
+export function printableText(text: string): string {
+  return text.replace(/[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu, escaped)
+}
+
+/** A reported path for a line on a terminal. */
+export function shownPath(named: { readonly path: string; readonly path_base64?: string | undefined }): string {
+  const { path, path_base64: bytes } = named
+  return printablePath(bytes === undefined ? new TextEncoder().encode(path) : Buffer.from(bytes, "base64"))
+}
+
+/** Words of a report for a terminal. */
+export const shownText: (text: string) => string = printableText
+
+// --- internal ---
+
+const ODD = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}"\\]/u
+const ODD_EACH = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}"\\]/gu
+const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\" }
+
+function escaped(character: string): string {
+  const code = character.codePointAt(0) ?? 0
+  return SHORT[character] ?? (code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`)
+}

@@ -1,0 +1,100 @@
+import { EXIT, usage } from "../../base/terms/failure.ts"
+import { formatSize } from "../../base/terms/quantity.ts"
+import { type Address, below, parseAddress } from "../../inputs/download/address.ts"
+import { stallLimit } from "../../inputs/download/download.ts"
+import { catalog, exactName, findItem, shortNames } from "../../inputs/image/catalog.ts"
+import { getImage, imagePath, listImages, removeImage, type Wanted } from "../../inputs/image/store.ts"
+import { ownPlaces } from "../../store/state/open.ts"
+import { type Command, type Invocation, text } from "../terminal/command.ts"
+import { startProgress } from "../terminal/progress.ts"
+
+/** No image is larger than this, in bytes. */
+const LIMIT = 64 * 1024 ** 3
+
+const command: Command = {
+  meta: { name: "get", description: "Get Firecracker, a guest kernel or a root file system" },
+  args: {
+    what: { type: "positional", required: true, description: "What to get; or ls, or path NAME, or rm NAME" },
+    name: { type: "positional", required: false, description: "The image of path and rm" },
+    from: { type: "string", valueHint: "URL|FILE", description: "Get it from here instead; also an image of your own" },
+    sha256: { type: "string", valueHint: "HEX", description: "The sum of an image of your own" },
+    json: { type: "boolean", description: "With ls: print JSON" },
+  },
+  async run({ values, output }) {
+    const what = text(values, "what") ?? ""
+    if (what === "ls") return list(values, output)
+    const name = text(values, "name")
+    if (what === "path" || what === "rm") {
+      if (name === undefined)
+        throw usage(`NAME is missing: which image to ${what === "rm" ? "remove" : "tell the path of"}`)
+      if (what === "path") output.print(imagePath(ownPlaces(), name))
+      else output.log.info(`removed ${removeImage(ownPlaces(), name)}`)
+      return EXIT.ok
+    }
+    if (name !== undefined) throw usage(`unexpected argument ${name}`)
+    const wanted = wantedOf(what, values)
+    const progress = startProgress(wanted.name, values.quiet === true)
+    const manner = { limit: LIMIT, stall: stallLimit(), onProgress: progress.update }
+    const got = await getImage(ownPlaces(), wanted, manner).finally(progress.end)
+    output.log.info(got.new ? `got ${wanted.name}` : `${wanted.name} is here already`)
+    output.print(got.path)
+    return EXIT.ok
+  },
+}
+export default command
+
+// --- internal ---
+
+function list(values: Invocation["values"], output: Invocation["output"]): number {
+  const images = listImages(ownPlaces())
+  const known = catalog().filter(({ name }) => !images.some((image) => image.name === name))
+  const rows = [
+    ...images.map(({ name, path, bytes }) => ({ name, here: true, bytes, path })),
+    ...known.map(({ name }) => ({ name, here: false, bytes: null, path: null })),
+  ].map((row) => ({
+    ...row,
+    also: shortNames(row.name),
+    about: catalog().find(({ name }) => name === row.name)?.about ?? null,
+  }))
+  if (values.json === true) {
+    output.print(JSON.stringify(rows, null, 2))
+    return EXIT.ok
+  }
+  const width = Math.max(...rows.map(({ name }) => name.length))
+  for (const { name, bytes, path, about, also } of rows) {
+    const state = bytes === null ? "not here" : formatSize(bytes)
+    const names = also.length === 0 ? "" : ` (also: ${also.join(", ")})`
+    output.print(`${name.padEnd(width)}  ${state.padEnd(8)}  ${path ?? `${about}${names}`}`)
+  }
+  return EXIT.ok
+}
+
+/** What the words of the command line ask for: something of the catalog, from its makers or a mirror; or an image of one's own. */
+function wantedOf(what: string, values: Invocation["values"]): Wanted {
+  const from = text(values, "from")
+  const sha256 = text(values, "sha256")?.toLowerCase()
+  const own = from !== undefined && !catalog().some(({ name }) => name === exactName(what))
+  if (own) return ownImage(what, parseAddress(absolute(from), "--from"), sha256)
+  if (sha256 !== undefined) throw usage("--sha256 is for an image of your own", "banger has the sums of what it knows")
+  const item = findItem(what)
+  return { name: item.name, from: source(item, from), sha256: item.sha256, members: item.members }
+}
+
+function ownImage(what: string, from: Address, sha256: string | undefined): Wanted {
+  if (sha256 !== undefined && !/^[0-9a-f]{64}$/.test(sha256)) throw usage("--sha256 has 64 characters of 0-9 and a-f")
+  if (sha256 === undefined && "url" in from) {
+    throw usage("an image of your own from a URL needs its sum", "add --sha256 with what sha256sum says of it")
+  }
+  return { name: exactName(what), from, sha256 }
+}
+
+function source(item: ReturnType<typeof findItem>, from: string | undefined): Address {
+  if (from !== undefined) return parseAddress(absolute(from), "--from")
+  const mirror = process.env.BANGER_MIRROR
+  return mirror ? below(parseAddress(mirror, "BANGER_MIRROR"), item.file) : parseAddress(item.url, "the catalog")
+}
+
+/** A path as the user typed it, from the working directory. */
+function absolute(path: string): string {
+  return /^[a-z]+:/.test(path) ? path : process.getBuiltinModule("node:path").resolve(path)
+}

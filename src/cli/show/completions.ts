@@ -1,0 +1,89 @@
+import { Database } from "bun:sqlite"
+import { type Dirent, readdirSync } from "node:fs"
+import { dirname, join } from "node:path"
+import type { Complete } from "@bomb.sh/tab"
+import type { ArgDef } from "citty"
+import { catalog, shortNames } from "../../inputs/image/catalog.ts"
+import { listImages } from "../../inputs/image/store.ts"
+import { ownPlaces } from "../../store/state/open.ts"
+
+/** Adds what may stand in a place of the command line. */
+type Candidates = (add: Complete) => void
+
+/**
+ * What may stand for an option or positional of a command. Nothing is made, no plugin is loaded, and what cannot be
+ * read has no candidates: a shell that completes must not be told of errors.
+ */
+export function candidatesFor(command: string, name: string, def: ArgDef, current: string): Candidates {
+  if (def.type === "enum") return (add) => addAll(add, (def.options ?? []).map(String))
+  const find = PLACES[name === "what" || name === "name" ? `${command} ${name}` : name]
+  return (add) => {
+    try {
+      find?.(add, current)
+    } catch {
+      // See above.
+    }
+  }
+}
+
+// --- internal ---
+
+const PLACES: Readonly<Record<string, (add: Complete, current: string) => void>> = {
+  vm: addVms,
+  plugin: (add, current) => addFiles(add, current, (name) => /\.[jt]s$/.test(name)),
+  file: (add, current) => addFiles(add, current, () => true),
+  from: (add, current) => addFiles(add, current, () => true),
+  trace: (add, current) => addFiles(add, current, () => true),
+  restore: (add, current) => addFiles(add, current, () => false),
+  dir: (add, current) => addFiles(add, current, () => false),
+  shell: (add) => addAll(add, ["bash", "zsh", "fish"]),
+  action: (add) => addAll(add, ["ls", "rm", "check"]),
+  "system what": (add) => addAll(add, ["cron", "units"]),
+  "get what": addKnown,
+  "get name": (add) =>
+    addAll(
+      add,
+      listImages(ownPlaces()).map(({ name }) => name),
+    ),
+}
+
+function addAll(add: Complete, values: readonly string[]): void {
+  for (const value of values) add(value, "")
+}
+
+/** Names and ids of VMs. */
+function addVms(add: Complete): void {
+  const db = new Database(join(ownPlaces().state, "state.db"), { readonly: true })
+  try {
+    const rows = db.query<{ id: string; name: string; state: string }, []>("select id, name, state from vms").all()
+    for (const { id, name, state } of rows) {
+      add(name, state)
+      add(id, `${name}, ${state}`)
+    }
+  } finally {
+    db.close()
+  }
+}
+
+function addKnown(add: Complete): void {
+  for (const { name, about } of catalog()) for (const each of [name, ...shortNames(name)]) add(each, about)
+  add("ls", "list images")
+  add("path", "print where an image is")
+  add("rm", "remove an image")
+}
+
+/** Files that a beginning leads to, and directories, which can be gone into. */
+function addFiles(add: Complete, current: string, wanted: (name: string) => boolean): void {
+  const typed = current.includes("/") ? `${current.slice(0, current.lastIndexOf("/"))}/` : ""
+  const entries = readdirSync(dirname(`${typed || "./"}x`), { withFileTypes: true })
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    // Shells put what is offered on the command line as it is.
+    if (!/^[\w@%+=,.-]+$/.test(entry.name)) continue
+    if (isDirectory(entry)) add(`${typed}${entry.name}/`, "")
+    else if (wanted(entry.name)) add(`${typed}${entry.name}`, "")
+  }
+}
+
+function isDirectory(entry: Dirent): boolean {
+  return entry.isDirectory() && !entry.name.startsWith(".")
+}

@@ -1,0 +1,173 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { basename, dirname } from "node:path"
+import { readAttribute, writeAttribute } from "../../base/linux/access.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { readAll, seek, writeAll } from "../../base/linux/content.ts"
+import { errorCode, ignoring } from "../../base/linux/errors.ts"
+import { mkdirAt, openAt, openBeneath, rmdirAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { awaitUrgent } from "../../base/linux/poll.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { Failure } from "../../base/terms/failure.ts"
+
+/** The cgroup that all VMs' cgroups are in. */
+const PARENT = "banger"
+
+/** A file of a cgroup and what to write to it, in the order of writing. */
+export type CgroupSetting = readonly [file: string, value: string]
+
+/** Where this host's cgroup v2 hierarchy is mounted, also beside v1; undefined when it is not. */
+export function cgroupMount(mountinfo = readFileSync("/proc/self/mountinfo", "latin1")): string | undefined {
+  const line = mountinfo.split("\n").find((text) => / - cgroup2 /.test(text))
+  return line?.split(" ")[4]
+}
+
+/** The path of a VM's cgroup below a mount. */
+export function cgroupPath(mount: string, id: string): string {
+  return `${mount}/${PARENT}/${id}`
+}
+
+/** The controllers that settings need: the first word of each file's name. Pure. */
+export function controllersOf(settings: readonly CgroupSetting[]): readonly string[] {
+  return [...new Set(settings.map(([file]) => file.split(".")[0] ?? ""))]
+}
+
+/** Throws a failure that names the controllers which this host's hierarchy does not have, or v1 holds. */
+export function requireControllers(mount: string, settings: readonly CgroupSetting[]): void {
+  const there = readFileSync(`${mount}/cgroup.controllers`, "latin1").trim().split(" ")
+  const missing = controllersOf(settings).filter((name) => !there.includes(name))
+  if (missing.length === 0) return
+  const hint = "boot the host with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1), or leave these limits out"
+  throw new Failure(`limits: cgroup v2 at ${mount} has no ${missing.join(", ")} controller`, { hint })
+}
+
+/**
+ * Makes a VM's cgroup with its settings; `mark` tells whose it is, where cgroups can have attributes (Linux 5.7). Throws
+ * when it is there already.
+ */
+export function makeCgroup(mount: string, id: string, settings: readonly CgroupSetting[], mark?: string): void {
+  withDescriptor(openAt(AT_FDCWD, mount, O.PATH | O_DIRECTORY), (root) => {
+    enable(root, controllersOf(settings))
+    ignoring(["EEXIST"], () => mkdirAt(root, PARENT, 0o755))
+    withDescriptor(enter(root, PARENT), (parent) => {
+      enable(parent, controllersOf(settings))
+      mkdirAt(parent, id, 0o755)
+      withDescriptor(enter(parent, id), (dir) => {
+        // Without a mark it is only told later, by its age, whether it is in use still.
+        if (mark !== undefined) ignoring(NO_ATTRIBUTES, () => writeAttribute(dir, MARK, mark))
+        for (const [file, value] of settings) write(dir, file, value)
+      })
+    })
+  })
+}
+
+/** A VM's cgroup as it is now; `mark`: see `makeCgroup`. */
+export interface CgroupFacts {
+  readonly path: string
+  readonly mark: string | undefined
+  readonly populated: boolean
+  readonly stat: Stat
+}
+
+/** The names of all VMs' cgroups, of whatever state directory. */
+export function listCgroups(mount: string): readonly string[] {
+  try {
+    const entries = readdirSync(`${mount}/${PARENT}`, { withFileTypes: true })
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return []
+    throw error
+  }
+}
+
+/** Looks at a VM's cgroup; undefined when it is not there. */
+export function lookAtCgroup(mount: string, id: string): CgroupFacts | undefined {
+  const path = cgroupPath(mount, id)
+  try {
+    return withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), (dir) => {
+      const events = withDescriptor(openBeneath(dir, "cgroup.events", O.RDONLY), (fd) => readAll(fd, 4096))
+      const populated = !isEmpty(new TextDecoder().decode(events))
+      return { path, mark: readAttribute(dir, MARK), populated, stat: statDescriptor(dir) }
+    })
+  } catch (error) {
+    // ENODEV: it was removed after it was opened.
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENODEV") return undefined
+    throw error
+  }
+}
+
+/** Removes a cgroup without processes: the kernel keeps one that has any (EBUSY). "Gone already" is success. */
+export function removeEmptyCgroup(path: string): void {
+  ignoring(["ENOENT"], () =>
+    withDescriptor(openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY | O_NOFOLLOW), (parent) =>
+      rmdirAt(parent, basename(path)),
+    ),
+  )
+}
+
+/** Moves a process, with all its threads, into a VM's cgroup; what it starts from then on is in it too. */
+export function joinCgroup(path: string, pid: number): void {
+  withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), (dir) =>
+    write(dir, "cgroup.procs", String(pid)),
+  )
+}
+
+/**
+ * Kills every process in a cgroup, also those being forked meanwhile (cgroup.kill, Linux 5.14), waits until it is
+ * empty, and removes it. Returns whether it was there, so that what was in it is proven gone. Throws when it is not
+ * empty in `timeoutMs`.
+ */
+export function removeCgroup(path: string, timeoutMs: number): boolean {
+  const at = path.lastIndexOf("/")
+  const name = path.slice(at + 1)
+  let wasThere = false
+  ignoring(["ENOENT"], () =>
+    withDescriptor(openAt(AT_FDCWD, path.slice(0, at), O.PATH | O_DIRECTORY | O_NOFOLLOW), (parent) => {
+      withDescriptor(enter(parent, name), (dir) => {
+        write(dir, "cgroup.kill", "1")
+        awaitEmpty(dir, path, timeoutMs)
+      })
+      wasThere = true
+      rmdirAt(parent, name)
+    }),
+  )
+  return wasThere
+}
+
+/** Whether a cgroup.events text says that no process is in the cgroup. Pure. */
+export function isEmpty(events: string): boolean {
+  return /^populated 0$/m.test(events)
+}
+
+// --- internal ---
+
+/** The attribute that tells whose a cgroup is. */
+const MARK = "user.banger"
+
+/** Of a kernel or a container without them, or full of them. */
+const NO_ATTRIBUTES = ["EOPNOTSUPP", "EPERM", "EACCES", "ENOSPC"]
+
+function enter(dir: number, name: string): number {
+  return openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
+}
+
+function write(dir: number, file: string, value: string): void {
+  withDescriptor(openBeneath(dir, file, O.WRONLY), (fd) => writeAll(fd, new TextEncoder().encode(value)))
+}
+
+function enable(dir: number, controllers: readonly string[]): void {
+  if (controllers.length > 0) write(dir, "cgroup.subtree_control", controllers.map((name) => `+${name}`).join(" "))
+}
+
+function awaitEmpty(dir: number, path: string, timeoutMs: number): void {
+  const deadline = performance.now() + timeoutMs
+  withDescriptor(openBeneath(dir, "cgroup.events", O.RDONLY), (fd) => {
+    for (;;) {
+      seek(fd, 0, 0)
+      if (isEmpty(new TextDecoder().decode(readAll(fd, 4096)))) return
+      const left = deadline - performance.now()
+      if (left <= 0) throw new Failure(`the processes in ${path} do not die`)
+      awaitUrgent(fd, left)
+    }
+  })
+}

@@ -1,0 +1,67 @@
+import { Failure, usage } from "../../base/terms/failure.ts"
+import { nearest } from "../../base/terms/nearest.ts"
+import type { Boot, Disk, Program, Wish } from "../vmm/vmm.ts"
+import { BODY_LIMIT } from "./api.ts"
+import { requireBody } from "./bodies.ts"
+import { bootRequests, startRequests } from "./requests.ts"
+import { requireKnown } from "./version.ts"
+
+/**
+ * Throws a failure that names the setting when Firecracker, or this release of it, cannot do what a spec asks for. What
+ * is asked here is asked before anything is made; Firecracker itself asks most of it again. Pure.
+ */
+export function requireWish({ version }: Program, wish: Wish): void {
+  requireBounds(wish)
+  const ids = Object.keys(wish.firecracker.drives ?? {})
+  const disks = ids.map((id): Disk => ({ id, path: "/", readonly: true, device: false, root: false }))
+  const network = wish.networked && { tap: "tap", mac: undefined, ports: [], netns: undefined }
+  const restore = wish.restored ? { state: "/", memory: "/" } : undefined
+  const { vcpus, memoryMiB, firecracker } = wish
+  const boot: Boot = {
+    ...{ name: "", kernel: "/", initrd: undefined, bootArgs: "", vcpus, memoryMiB, disks, network, firecracker },
+    ...{ confinement: undefined, restore },
+  }
+  const files = { directory: "/", metrics: "/" }
+  // A snapshot has its settings already, but those of its spec are not to be wrong either.
+  for (const request of [...bootRequests(boot, firecracker, files), ...startRequests(boot, firecracker, files)]) {
+    requireBody(request)
+    requireKnown(request, [...version, 0])
+  }
+}
+
+/** Throws a failure for settings of a drive that there is not. */
+export function requireDrives({ disks, firecracker }: Boot): void {
+  const ids = disks.map(({ id }) => id)
+  const unknown = Object.keys(firecracker.drives ?? {}).find((id) => !ids.includes(id))
+  if (unknown === undefined) return
+  const like = nearest(unknown, ids)
+  throw new Failure(
+    `firecracker.drives: no drive is called ${unknown}${like === undefined ? "" : `; did you mean ${like}?`}`,
+  )
+}
+
+// --- internal ---
+
+function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked }: Wish): void {
+  const { machine, balloon, mmds, network, resource_limit } = firecracker
+  if (machine?.smt === true && process.arch !== "x64") throw usage("firecracker.machine.smt: is for x86-64 alone")
+  if (machine?.smt === true && vcpus > 1 && vcpus % 2 !== 0)
+    throw usage(`firecracker.machine.smt: vcpus must be 1 or even, not ${vcpus}`)
+  if (machine?.huge_pages === "2M" && memoryMiB % 2 !== 0)
+    throw usage(`firecracker.machine.huge_pages: memory must be an even number of MiB, not ${memoryMiB}`)
+  if (Number(balloon?.amount_mib) > memoryMiB)
+    throw usage(`firecracker.balloon.amount_mib: ${balloon?.amount_mib} is more than the guest's memory (${memoryMiB})`)
+  const needy = mmds !== undefined ? "mmds" : network === undefined ? undefined : "network"
+  if (needy !== undefined && !networked)
+    throw usage(
+      `firecracker.${needy}: the guest has no network card`,
+      "give it a network with a tap, or leave this out",
+    )
+  const bytes = Buffer.byteLength(JSON.stringify(mmds?.data ?? {}))
+  if (bytes > BODY_LIMIT) throw usage(`firecracker.mmds.data: ${bytes} bytes; Firecracker takes ${BODY_LIMIT} at most`)
+  if (resource_limit !== undefined && !jailed)
+    throw usage(
+      "firecracker.resource_limit: the jailer keeps it, and there is no jail",
+      "run it in a jail, or leave it out",
+    )
+}

@@ -1,0 +1,200 @@
+import { basename } from "node:path"
+import { errorCode } from "../../base/linux/errors.ts"
+import { Failure, reason } from "../../base/terms/failure.ts"
+import { findProgram } from "../../store/files/programs.ts"
+import type {
+  Boot,
+  Control,
+  Ending,
+  ExitReason,
+  LaunchPlace,
+  Program,
+  ProgramPaths,
+  Vmm,
+  VmmLaunch,
+} from "../vmm/vmm.ts"
+import { type Api, openApi } from "./api.ts"
+import { API_SOCKET, bareArgv, jailerArgv, METRICS } from "./argv.ts"
+import { requireBody } from "./bodies.ts"
+import { requireDrives, requireWish } from "./bounds.ts"
+import { INSTANCE, type Instance } from "./replies.ts"
+import { CTRL_ALT_DEL, PAUSE, RESUME, startRequests } from "./requests.ts"
+import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
+
+/** Firecracker, through its jailer or, without a jail, by itself. */
+export const firecracker: Vmm = {
+  name: "firecracker",
+  find,
+  // The jailer names the directory after the program that a symlink leads to.
+  jailName: ({ path }) => basename(path),
+  // It says itself where the root file system is.
+  bootArgs: () => [],
+  require: requireWish,
+  launch,
+  connect,
+  control: ({ runtime }, root) => ({ socket: "own", control: `${root ?? runtime}/${API_SOCKET}` }),
+  adopt: async (socket) => controlOf(openApi(socket), Promise.resolve()),
+  reason: exitReason,
+}
+
+/** Why Firecracker ended. Its exit code does not tell a guest's reset from a panic: the console does. */
+export function exitReason({ code, signal, announced }: Ending): ExitReason {
+  if (announced === "halted") return "guest powered off"
+  if (signal === "SIGKILL") return "killed"
+  if (signal === "SIGTERM" || signal === "SIGINT") return "stopped"
+  if (signal === null && code === null) return "lost"
+  return code === 0 && signal === null ? "guest reset" : "crashed"
+}
+
+/** Whether a console's last lines say that the guest has powered off or halted: on x86-64 Firecracker stays then. */
+export function saysHalted(tail: string): boolean {
+  return /^\[ *\d+\.\d+\] reboot: (?:Power down|System halted)\r?$/m.test(tail)
+}
+
+// --- internal ---
+
+const HINT =
+  "run: banger get firecracker; or get both from one release at https://github.com/firecracker-microvm/firecracker/releases and put them in PATH as " +
+  "`firecracker` and `jailer`, or name them in banger's config.toml"
+
+async function find(paths: ProgramPaths): Promise<Program> {
+  const inPath = findProgram("firecracker")
+  const found = paths.firecracker ?? inPath.path
+  if (!found) throw new Failure(["firecracker is not in PATH", ...inPath.passedOver].join("; "), { hint: HINT })
+  const path = await resolved(found)
+  const jailer = paths.jailer ?? findProgram("jailer").path
+  const [release, other] = await Promise.all([
+    releaseOf("Firecracker", path),
+    jailer === undefined ? undefined : releaseOf("Jailer", jailer),
+  ])
+  requireSupported(path, release)
+  if (other !== undefined && other.join(".") !== release.join(".")) {
+    const both = `${path} is version ${release.join(".")}, ${jailer} is version ${other.join(".")}`
+    throw new Failure(`Firecracker and its jailer must be of one release: ${both}`, { hint: HINT })
+  }
+  return { path, jailer, version: versionOf(release), warning: knownBad(release) }
+}
+
+async function resolved(path: string): Promise<string> {
+  const { realpath } = await import("node:fs/promises")
+  try {
+    return await realpath(path)
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error
+    throw new Failure(`there is no ${path}`, { hint: HINT, cause: error })
+  }
+}
+
+async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promise<Release> {
+  let text: string
+  try {
+    const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
+    text = await child.stdout.text()
+  } catch (error) {
+    throw new Failure(`${path} cannot be run: ${reason(error)}`, { hint: HINT, cause: error })
+  }
+  const release = parseRelease(program, text)
+  if (release === undefined)
+    throw new Failure(`${path} --version does not tell a version of ${program}`, { hint: HINT })
+  return release
+}
+
+function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
+  const { confinement } = boot
+  requireDrives(boot)
+  const { control } = firecracker.control(place, confinement?.root)
+  if (confinement === undefined) {
+    const argv = bareArgv(program.path, boot.name, `${place.runtime}/`, place.firecrackerLog)
+    return { argv, socket: "own", control }
+  }
+  if (program.jailer === undefined) {
+    throw new Failure("jailer is not in PATH", { hint: `${HINT}; or run without a jail (jail: false)` })
+  }
+  const { jails, cgroup } = place
+  const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
+  const limits = boot.firecracker.resource_limit
+  return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), socket: "own", control }
+}
+
+async function connect(socket: string, _: Program, boot: Boot, place: LaunchPlace): Promise<Control> {
+  const api = openApi(socket)
+  const jailed = boot.confinement !== undefined
+  const files = jailed
+    ? { directory: "/", metrics: `/${METRICS}` }
+    : { directory: `${place.runtime}/`, metrics: place.firecrackerMetrics }
+  const configure = async () => {
+    const { id, vmm_version } = await firstAnswer(api)
+    if (id !== boot.name) throw new Failure(`instance: the API is of ${id}, not of ${boot.name}`)
+    const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
+    if (release === undefined) throw new Failure(`instance: ${vmm_version} is no version of Firecracker`)
+    for (const request of startRequests(insideOf(boot), boot.firecracker, files)) {
+      requireBody(request)
+      requireKnown(request, release)
+      await api.request(request)
+    }
+  }
+  const ready = configure()
+  ready.catch(() => {})
+  return controlOf(api, ready)
+}
+
+function controlOf(api: Api, ready: Promise<void>): Control {
+  const halted = Promise.withResolvers<void>()
+  let announced: string | undefined
+  let tail = ""
+  return {
+    ready,
+    pressCtrlAltDel: process.arch === "x64" ? () => pressCtrlAltDel(api) : undefined,
+    pause: () => api.request(PAUSE),
+    resume: () => api.request(RESUME),
+    announced: () => announced,
+    onConsole(chunk) {
+      tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-400)
+      if (process.arch !== "x64" || announced !== undefined || !saysHalted(tail)) return
+      announced = "halted"
+      halted.resolve()
+    },
+    halted: halted.promise,
+    // Its API says nothing by itself: there is nothing to wait for when its process has gone.
+    closed: Promise.resolve(),
+  }
+}
+
+/** A guest that stands still, whoever paused it, would never hear of it. */
+async function pressCtrlAltDel(api: Api): Promise<void> {
+  const { state } = await api.request(INSTANCE)
+  if (state === "Paused") await api.request(RESUME)
+  await api.request(CTRL_ALT_DEL)
+}
+
+/** The socket is there before its server listens: it is asked again until it does. Who waits has a limit of their own. */
+async function firstAnswer(api: Api): Promise<Instance> {
+  for (;;) {
+    try {
+      return await api.request(INSTANCE)
+    } catch (error) {
+      if (!isRefused(error)) throw error
+      await Bun.sleep(10)
+    }
+  }
+}
+
+function isRefused(error: unknown): boolean {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const code = errorCode(at)
+    if (code === "ECONNREFUSED" || code === "ConnectionRefused") return true
+  }
+  return false
+}
+
+/** A boot with its paths as a VMM in its jail sees them. */
+function insideOf(boot: Boot): Boot {
+  const root = boot.confinement?.root
+  if (root === undefined) return boot
+  const inside = (path: string) => (path.startsWith(`${root}/`) ? path.slice(root.length) : path)
+  const disks = boot.disks.map((disk) => ({ ...disk, path: inside(disk.path) }))
+  const initrd = boot.initrd === undefined ? undefined : inside(boot.initrd)
+  const { restore } = boot
+  const from = restore && { state: inside(restore.state), memory: inside(restore.memory) }
+  return { ...boot, kernel: inside(boot.kernel), initrd, disks, restore: from }
+}

@@ -1,0 +1,107 @@
+import type { Boot, Disk, Fields, FirecrackerSettings, SnapshotFiles } from "../vmm/vmm.ts"
+import type { ApiRequest } from "./api.ts"
+
+/** Where Firecracker sees what banger has made for it. */
+export interface OwnFiles {
+  /** The directory that the vsock's socket goes into, ending with `/`. */
+  readonly directory: string
+  readonly metrics: string
+}
+
+/** The name of the vsock's socket in the VMM's root directory. */
+export const VSOCK = "vsock.sock"
+
+/** The requests that configure a boot, in order, before the one that starts it. Pure. */
+export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
+  const { machine, vsock, entropy, balloon } = settings
+  const uds_path = `${files.directory}${VSOCK}`
+  return [
+    ...outputRequests(settings, files),
+    put("/machine-config", "machine-config", { vcpu_count: boot.vcpus, mem_size_mib: boot.memoryMiB, ...machine }),
+    put("/boot-source", "kernel", {
+      kernel_image_path: boot.kernel,
+      boot_args: boot.bootArgs,
+      ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
+    }),
+    ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
+    ...networkRequests(boot, settings),
+    ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path }),
+    ...optional("/entropy", "firecracker.entropy", entropy),
+    ...optional("/balloon", "firecracker.balloon", balloon),
+    ...mmdsRequests(settings),
+  ]
+}
+
+/** The requests that bring a boot to run: its configuration and its start, or the snapshot it goes on from. Pure. */
+export function startRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
+  if (boot.restore === undefined) return [...bootRequests(boot, settings, files), START]
+  return [...outputRequests(settings, files), loadRequest(boot.restore, boot)]
+}
+
+/** The requests around a snapshot: nothing moves while it is made. */
+export const PAUSE: ApiRequest = { method: "PATCH", path: "/vm", setting: "pause", body: { state: "Paused" } }
+export const RESUME: ApiRequest = { method: "PATCH", path: "/vm", setting: "resume", body: { state: "Resumed" } }
+
+/** The request that writes a full snapshot to these files. */
+export function snapshotRequest({ state, memory }: SnapshotFiles): ApiRequest {
+  const body = { snapshot_type: "Full", snapshot_path: state, mem_file_path: memory }
+  return put("/snapshot/create", "snapshot", body)
+}
+
+/** The request that starts what was configured. */
+export const START: ApiRequest = put("/actions", "boot", { action_type: "InstanceStart" })
+
+/** The request that presses Ctrl-Alt-Del. */
+export const CTRL_ALT_DEL: ApiRequest = put("/actions", "Ctrl-Alt-Del", { action_type: "SendCtrlAltDel" })
+
+// --- internal ---
+
+function put(path: string, setting: string, body: Fields): ApiRequest {
+  return { method: "PUT", path, setting, body }
+}
+
+function optional(path: string, setting: string, body: Fields | undefined): readonly ApiRequest[] {
+  return body === undefined ? [] : [put(path, setting, body)]
+}
+
+/** What Firecracker says of itself and the guest's console: first, and also before a snapshot is loaded. */
+function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
+  return [
+    // Without a level it would go back to Info.
+    ...optional("/logger", "firecracker.logger", logger && { level: "Warning", ...logger }),
+    ...optional("/metrics", "firecracker.metrics", metrics === true ? { metrics_path: files.metrics } : undefined),
+    ...optional("/serial", "firecracker.serial", serial),
+  ]
+}
+
+/** The guest's only network card. */
+const CARD = "eth0"
+
+function networkRequests({ network }: Boot, { network: own }: FirecrackerSettings): readonly ApiRequest[] {
+  if (!network || network.tap === undefined) return []
+  const { tap, mac } = network
+  const body = { iface_id: CARD, host_dev_name: tap, ...(mac === undefined ? {} : { guest_mac: mac }), ...own }
+  return [put(`/network-interfaces/${CARD}`, "firecracker.network", body)]
+}
+
+/** The metadata that the guest reads at its link-local address, on its network card. */
+function mmdsRequests({ mmds }: FirecrackerSettings): readonly ApiRequest[] {
+  if (mmds === undefined) return []
+  const { data, ...config } = mmds
+  return [
+    put("/mmds/config", "firecracker.mmds", { network_interfaces: [CARD], ...config }),
+    ...optional("/mmds", "firecracker.mmds.data", data),
+  ]
+}
+
+function loadRequest({ state, memory }: SnapshotFiles, { network }: Boot): ApiRequest {
+  const mem_backend = { backend_type: "File", backend_path: memory }
+  const tap = network ? network.tap : undefined
+  const other = tap === undefined ? {} : { network_overrides: [{ iface_id: CARD, host_dev_name: tap }] }
+  return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, resume_vm: true, ...other })
+}
+
+function driveRequest({ id, path, readonly, root }: Disk, index: number, { drives }: FirecrackerSettings): ApiRequest {
+  const body = { drive_id: id, path_on_host: path, is_root_device: root, is_read_only: readonly, ...drives?.[id] }
+  return put(`/drives/${id}`, `drives[${index}]`, body)
+}

@@ -1,0 +1,73 @@
+import { Failure } from "../../base/terms/failure.ts"
+import type { KnownFault, Version } from "../vmm/vmm.ts"
+import type { ApiRequest } from "./api.ts"
+
+/** Major, minor and patch. */
+export type Release = readonly [number, number, number]
+
+/** The release from what `firecracker --version` or `jailer --version` prints: its first line counts. */
+export function parseRelease(program: "Firecracker" | "Jailer", text: string): Release | undefined {
+  const line = text.split("\n").find((each) => each.startsWith(`${program} v`))
+  const [, ...parts] = /v(\d+)\.(\d+)\.(\d+)/.exec(line ?? "") ?? []
+  const [major, minor, patch] = parts.map(Number)
+  return major === undefined || minor === undefined || patch === undefined ? undefined : [major, minor, patch]
+}
+
+/** Throws a failure for a release that is too old. */
+export function requireSupported(path: string, release: Release): void {
+  if (isNewer(release, [1, 5, 0])) return
+  throw new Failure(`${path} is Firecracker ${release.join(".")}, which is too old: 1.5 or newer is needed`)
+}
+
+/** What is known against a release, for a warning; undefined when nothing is. */
+export function knownBad(release: Release): KnownFault | undefined {
+  const text = release.join(".")
+  const fault = (words: string, dangerous: boolean) => ({ words: `Firecracker ${text}: ${words}`, dangerous })
+  if (!isNewer(release, [1, 13, 2]) || text === "1.14.0")
+    return fault("its jailer follows a planted symlink (CVE-2026-1386); use 1.15.1 or newer", true)
+  if (!isNewer(release, [1, 15, 0]))
+    return fault("its makers mend nothing in it any more, since 1.15; use 1.15.1 or newer", false)
+  if (text === "1.15.0") return fault("writes out of bounds with PCI (CVE-2026-5747); use 1.15.1", true)
+  if (text === "1.16.0") return fault("its jailer refuses a symlink to a network namespace; use 1.16.1", false)
+  return undefined
+}
+
+/** Since which release there is a request, or one field of it (of whatever depth). */
+const SINCE: readonly (readonly [path: string, field: string | undefined, since: Release])[] = [
+  ["/serial", undefined, [1, 14, 0]],
+  ["/serial", "rate_limiter", [1, 16, 0]],
+  ["/machine-config", "huge_pages", [1, 7, 0]],
+  ["/network-interfaces/", "mtu", [1, 16, 0]],
+  ["/balloon", "free_page_hinting", [1, 14, 0]],
+  ["/balloon", "free_page_reporting", [1, 14, 0]],
+  ["/mmds/config", "imds_compat", [1, 13, 0]],
+  ["/logger", "module", [1, 6, 0]],
+  ["/snapshot/load", "network_overrides", [1, 12, 0]],
+]
+
+/** Throws a failure that names what of a request a release does not have. */
+export function requireKnown({ path, body = {}, setting }: ApiRequest, release: Release): void {
+  for (const [prefix, field, since] of SINCE) {
+    if (!path.startsWith(prefix) || (field !== undefined && body[field] === undefined) || isNewer(release, since))
+      continue
+    const what = field === undefined ? setting : `${setting}.${field}`
+    const [own, first] = [release, since].map((each) => each.slice(0, 2).join("."))
+    throw new Failure(`${what}: Firecracker ${own} does not have it: it came with ${first}`)
+  }
+}
+
+/** Major and minor, as all VMMs have them. */
+export function versionOf([major, minor]: Release): Version {
+  return [major, minor]
+}
+
+// --- internal ---
+
+/** Whether a release is another or newer. */
+function isNewer(release: Release, than: Release): boolean {
+  for (const [index, number] of release.entries()) {
+    const other = than[index] ?? 0
+    if (number !== other) return number > other
+  }
+  return true
+}

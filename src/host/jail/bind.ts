@@ -1,0 +1,27 @@
+import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { inodeOf, openBeneath, openBeneathMounts, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { attachTree, cloneTree, setMountAttributes } from "../../base/linux/mounts.ts"
+import { Failure } from "../../base/terms/failure.ts"
+
+/**
+ * Mounts the very inode of `source` on the file or directory `name` of a jail's directory, with these attributes
+ * from the first moment it can be reached there, and checks that it is what is mounted. Both ends are inodes, not
+ * names: a symlink, or something of another type, in the place of `name` is refused.
+ */
+export function bindAt(source: number, dir: number, name: string, attributes: number): void {
+  const from = statDescriptor(source)
+  withDescriptor(cloneTree(source), (tree) => {
+    setMountAttributes(tree, attributes, 0)
+    withDescriptor(openBeneath(dir, name, O.PATH | O_NOFOLLOW), (target) => {
+      const to = statDescriptor(target)
+      if ((to.mode & S.IFMT) !== (from.mode & S.IFMT))
+        throw new Failure(`${name}: its place in the jail has another type`)
+      attachTree(tree, target)
+    })
+  })
+  withDescriptor(openBeneathMounts(dir, name, O.PATH | O_NOFOLLOW), (mounted) => {
+    const now = statDescriptor(mounted)
+    const same = inodeOf(now) === inodeOf(from) && now.mountId !== statDescriptor(dir).mountId
+    if (!same) throw new Failure(`${name}: something else is mounted in its place in the jail`)
+  })
+}

@@ -1,0 +1,56 @@
+import { chmodDescriptor, chownDescriptor } from "../../base/linux/access.ts"
+import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { isType, mknodAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { Failure, usage } from "../../base/terms/failure.ts"
+import { allow, type Jail } from "./makeJail.ts"
+import { withParent } from "./stage.ts"
+
+/** The character devices that a jail may have, with their numbers (Linux's admin-guide/devices.rst). */
+export const DEVICES: Readonly<Record<string, string>> = {
+  "dev/kvm": "10:232",
+  "dev/net/tun": "10:200",
+  "dev/vhost-vsock": "10:241",
+}
+
+/** A device: its type, `S.IFCHR` or `S.IFBLK`, and its number `major:minor`. */
+export interface Device {
+  readonly type: number
+  readonly rdev: string
+}
+
+/** The block device at a path. Throws a usage failure when it is none. */
+export function blockDevice(path: string): Device {
+  return withDescriptor(openNamed(path, O.PATH), (fd) => {
+    const stat = statDescriptor(fd)
+    if (!isType(stat, S.IFBLK)) throw usage(`${path} is not a block device`)
+    return { type: S.IFBLK, rdev: stat.rdev }
+  })
+}
+
+/**
+ * Makes a device node in a jail for its owner alone: what is opened under the name is checked to be the node just made
+ * before it is given away, and the owner and mode are set on that very inode.
+ */
+export function makeNode(jail: Jail, path: string, device: Device): void {
+  allow(jail, "devices")
+  withParent(jail, jail.fd, path, (dir, name) => {
+    mknodAt(dir, name, device.type, device.rdev, 0o600)
+    withDescriptor(openBeneath(dir, name, O.PATH | O_NOFOLLOW), (fd) => {
+      const stat = statDescriptor(fd)
+      const same = isType(stat, device.type) && stat.rdev === device.rdev && stat.nlink === 1
+      if (!same) throw new Error(`${path} is not the node just made`)
+      chmodDescriptor(fd, 0o660)
+      chownDescriptor(fd, jail.owner.uid, jail.owner.gid)
+    })
+  })
+}
+
+/** Makes the node of one of `DEVICES`. Throws a failure when this host's device is missing, or is another. */
+export function makeHostDevice(jail: Jail, path: string): void {
+  const rdev = DEVICES[path]
+  withDescriptor(openNamed(`/${path}`, O.PATH), (fd) => {
+    const stat = statDescriptor(fd)
+    if (!isType(stat, S.IFCHR) || stat.rdev !== rdev) throw new Failure(`/${path} is not the device ${rdev}`)
+  })
+  makeNode(jail, path, { type: S.IFCHR, rdev: rdev ?? "" })
+}

@@ -1,0 +1,159 @@
+import { ignoring } from "../../base/linux/errors.ts"
+import { addBridge, changeLink, deleteLink, findLink, type Link, listLinks } from "../../base/linux/links.ts"
+import { addAddress, listAddresses } from "../../base/linux/routes.ts"
+import type { Route } from "../../base/linux/rtnetlink.ts"
+import {
+  addressOf,
+  bytesOf,
+  formatAddress,
+  formatSubnet,
+  gatewayOf,
+  ipv6Bytes,
+  networkOf,
+  type Subnet,
+} from "../../base/terms/address.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { collision, firstCollision, knownNetworks } from "./collisions.ts"
+import { bridgeMac, formatAlias, ipv6Network, MARK, parseAlias } from "./names.ts"
+import { explained } from "./refusals.ts"
+import { hardenInterface, writeSetting } from "./sysctl.ts"
+import { reclaimTap } from "./tap.ts"
+
+/** A bridge as it is to be. */
+export interface BridgePlan {
+  readonly name: string
+  readonly subnet: Subnet
+  /** Also an address of its unique local IPv6 network. */
+  readonly ipv6: boolean
+  readonly owner: string
+}
+
+/**
+ * Makes a bridge with the subnet's first address, up, or finds it so. Returns its index. Throws a failure, with nothing
+ * changed, when one of this name is somebody else's or has another subnet, or the subnet collides with a network of the
+ * host. One that was made half by a banger that was killed is completed. The caller holds the network's lock.
+ */
+export function ensureBridge(route: Route, plan: BridgePlan): number {
+  const { name, owner } = plan
+  try {
+    const found = findLink(route, name)
+    if (found !== undefined && isComplete(route, found, plan)) return found.index
+    if (found !== undefined) requireOwnBridge(found, owner)
+    requireFreeSubnet(route, plan, found?.index)
+    if (found === undefined) addBridge(route, name, bridgeMac(owner, name), MARK)
+    const link = found ?? findLink(route, name)
+    if (link === undefined) throw new Failure(`the bridge ${name} went away while it was made`)
+    complete(route, link, plan)
+    return link.index
+  } catch (error) {
+    throw explained(error, `the bridge ${name} cannot be made`)
+  }
+}
+
+/**
+ * Removes a bridge of this owner, if it is there, and checks that it is gone. One that has a port still is left to whoever
+ * put that there: returns the port's name.
+ */
+export function removeBridge(route: Route, name: string, owner: string): string | undefined {
+  const link = findLink(route, name)
+  // One of the name that is somebody else's means that there is none of ours.
+  if (!isOwnBridge(link, owner)) return undefined
+  const port = listLinks(route).find(({ master }) => master === link.index)
+  if (port !== undefined) return port.name
+  try {
+    deleteLink(route, link.index, name)
+  } catch (error) {
+    throw explained(error, `the bridge ${name} cannot be removed`)
+  }
+  if (findLink(route, name)?.index === link.index) throw new Failure(`the bridge ${name} is still there`)
+  return undefined
+}
+
+/**
+ * Whether this host's own connections to 127.0.0.1 can be forwarded to the guests of this owner's bridge, if it is there.
+ * It opens the other way round too, which rules have to close: they come before it, and go after it.
+ */
+export function routeLoopback(route: Route, name: string, owner: string, on: boolean): void {
+  if (!isOwnBridge(findLink(route, name), owner)) return
+  writeSetting(`ipv4/conf/${name}/route_localnet`, on ? "1" : "0")
+}
+
+/** Whether a link is a bridge that bears banger's mark, whoever's. Pure. */
+export function isMarkedBridge({ kind, alias, group }: Link): boolean {
+  return kind === "bridge" && (parseAlias(alias)?.kind === "bridge" || (alias === undefined && group === MARK))
+}
+
+// --- internal ---
+
+function isOwnBridge(link: Link | undefined, owner: string): link is Link {
+  return link !== undefined && isMarkedBridge(link) && (parseAlias(link.alias)?.owner ?? owner) === owner
+}
+
+function requireOwnBridge(link: Link, owner: string): void {
+  const { name, kind, alias } = link
+  const hint = 'choose another name: network: { bridge: "bgr1" }'
+  if (kind !== "bridge")
+    throw new Failure(`${name} is there, and is no bridge (${kind ?? "a device"}): left alone`, { hint })
+  if (!isMarkedBridge(link)) {
+    const who = alias === undefined ? "it has no alias of banger's" : `its alias is ${JSON.stringify(alias)}`
+    throw new Failure(`the bridge ${name} is somebody else's (${who}): left alone`, { hint })
+  }
+  const other = parseAlias(alias)
+  if (other !== undefined && other.owner !== owner) {
+    throw new Failure(`the bridge ${name} belongs to the banger whose state is in ${other.owner}: left alone`, { hint })
+  }
+}
+
+function isComplete(
+  route: Route,
+  { index, up, alias, kind }: Link,
+  { name, owner, subnet, ipv6 }: BridgePlan,
+): boolean {
+  if (!up || kind !== "bridge" || alias !== formatAlias({ kind: "bridge", vm: undefined, owner })) return false
+  const has = addressesOf(route, index)
+  const [gateway] = has
+  if (
+    gateway === undefined ||
+    (ipv6 && listAddresses(route, 6).every((one) => one.index !== index || one.address[0] !== 0xfd))
+  )
+    return false
+  requireAddress(name, has, subnet)
+  return true
+}
+
+function addressesOf(route: Route, index: number) {
+  return listAddresses(route).filter((one) => one.index === index)
+}
+
+function requireAddress(name: string, has: ReturnType<typeof addressesOf>, subnet: Subnet): void {
+  const wanted = `${formatAddress(gatewayOf(subnet))}/${subnet.prefix}`
+  const texts = has.map(({ address, prefix }) => `${formatAddress(addressOf(address))}/${prefix}`)
+  if (texts.includes(wanted)) return
+  const [first] = has
+  const other = first && formatSubnet({ base: networkOf(addressOf(first.address), first.prefix), prefix: first.prefix })
+  const hint = `give network.subnet as ${other}, or choose another bridge: network: { bridge: "bgr1", subnet: "${formatSubnet(subnet)}" }`
+  throw new Failure(`the bridge ${name} has the address ${texts.join(", ")}, not ${wanted}`, { hint })
+}
+
+/** A tap of ours that a dead VM left, with a route to the subnet and nobody behind it, is taken out of the way. */
+function requireFreeSubnet(route: Route, { subnet, owner }: BridgePlan, own: number | undefined): void {
+  for (;;) {
+    const all = knownNetworks(route, own)
+    const other = firstCollision(subnet, all)
+    if (other === undefined) return
+    if (other.link === undefined || !reclaimTap(route, other.link, owner)) throw collision(subnet, other, all)
+  }
+}
+
+function complete(route: Route, { index, name }: Link, { subnet, ipv6, owner }: BridgePlan): void {
+  hardenInterface(name, ipv6)
+  writeSetting(`ipv4/conf/${name}/rp_filter`, "1")
+  const has = addressesOf(route, index)
+  if (has.length > 0) requireAddress(name, has, subnet)
+  else ignoring(["EEXIST"], () => addAddress(route, index, name, bytesOf(gatewayOf(subnet)), subnet.prefix))
+  if (ipv6) {
+    const address = ipv6Bytes(ipv6Network(owner, name), 1)
+    ignoring(["EEXIST"], () => addAddress(route, index, name, address, 64))
+  }
+  changeLink(route, index, name, { up: true, alias: formatAlias({ kind: "bridge", vm: undefined, owner }) })
+}

@@ -1,0 +1,146 @@
+import { withDescriptor } from "../../base/linux/files.ts"
+import { addVeth, changeLink, deleteLink, findLink } from "../../base/linux/links.ts"
+import { inNetworkNamespace, newNetworkNamespace } from "../../base/linux/namespaces.ts"
+import { answersPing } from "../../base/linux/ping.ts"
+import { addAddress, addDefaultRoute, deleteNeighbour, listRoutes, setNeighbour } from "../../base/linux/routes.ts"
+import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
+import { addressOf, bytesOf, formatAddress, gatewayOf } from "../../base/terms/address.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import type { Lease } from "../../store/state/leases.ts"
+import { blockersHere } from "./forwarding.ts"
+import { CHECK_TABLE, formatAlias, MARK } from "./names.ts"
+import { applyRules, counters, forgetTable } from "./nft.ts"
+import { hardenInterface } from "./sysctl.ts"
+
+/** How far a packet came, in order. */
+export interface Step {
+  readonly what: string
+  readonly ok: boolean
+  /** Why not, and what to do. */
+  readonly why: string | undefined
+}
+
+/** An answer is waited for this long, in milliseconds. */
+const PATIENCE = 1500
+
+/**
+ * Plays a guest with this lease in a namespace that is thrown away: pings the bridge's address, then `target` (by default
+ * the host's own router), and looks how far the packets came by counting them on their way. The bridge and the rules are
+ * there already. What is made for it is removed again.
+ */
+export function checkPath(
+  route: Route,
+  lease: Lease,
+  bridge: number,
+  owner: string,
+  target: number | undefined,
+): readonly Step[] {
+  const to = target ?? defaultGateway(route)
+  return withDescriptor(newNetworkNamespace(), (inner) => {
+    addVeth(route, lease.link, MARK, UPLINK, inner)
+    const outside = findLink(route, lease.link)
+    if (outside === undefined) throw new Failure(`the interface ${lease.link} went away while it was made`)
+    try {
+      hardenInterface(lease.link, false)
+      const alias = formatAlias({ kind: "veth", vm: lease.vm, owner })
+      changeLink(route, outside.index, lease.link, { alias, master: bridge, up: true })
+      const mac = inNetworkNamespace(inner, () => withRoute((within) => settle(within, lease)))
+      setNeighbour(route, bridge, bytesOf(lease.subnet.base + lease.number), mac)
+      const gateway = gatewayOf(lease.subnet)
+      const ping = (address: number) => inNetworkNamespace(inner, () => answersPing(bytesOf(address), PATIENCE))
+      const reached = ping(gateway)
+      const first = step(
+        `a guest reaches the host at ${formatAddress(gateway)}`,
+        reached,
+        "the host's own rules drop what comes in by the bridge",
+      )
+      if (!reached || !lease.nat) return [first]
+      if (to === undefined) return [first, step("the host has a way out", false, "it has no default route")]
+      return [first, ...followed(lease, to, () => ping(to))]
+    } finally {
+      deleteNeighbour(route, bridge, bytesOf(lease.subnet.base + lease.number))
+      deleteLink(route, outside.index, lease.link)
+    }
+  })
+}
+
+/** Where packets stopped, from what was counted. Pure. */
+export function judge(
+  count: Readonly<Record<string, number>>,
+  answered: boolean,
+  to: string,
+  why: { forward: string },
+): readonly Step[] {
+  const { arrived = 0, routed = 0, passed = 0, left = 0 } = count
+  const steps = [
+    step(
+      "its packets come to the host's routing",
+      arrived > 0,
+      "the rules of bridges (nft list tables bridge, ebtables) drop them",
+    ),
+    step(
+      `the host routes them to ${to}`,
+      routed > 0,
+      "net.ipv4.ip_forward is off, or there is no route: network: { forward: true }",
+    ),
+    step("the host's rules let them be forwarded", passed > 0, why.forward),
+    step("they leave the host", left > 0, "a rule after routing drops them (nft list ruleset)"),
+    step(`${to} answers`, answered, "the packets left this host; what is beyond does not answer, or not to ping"),
+  ]
+  const stopped = steps.findIndex(({ ok }) => !ok)
+  return stopped === -1 ? steps : steps.slice(0, stopped + 1)
+}
+
+// --- internal ---
+
+const UPLINK = "eth0"
+
+function step(what: string, ok: boolean, why: string): Step {
+  return { what, ok, why: ok ? undefined : why }
+}
+
+/** Gives the guest that is played its address, the MAC of its lease, and its way out. */
+function settle(route: Route, lease: Lease): string {
+  const [link, lo] = [findLink(route, UPLINK), findLink(route, "lo")]
+  if (link === undefined || lo === undefined) throw new Failure("the new namespace lacks what was put into it")
+  changeLink(route, lo.index, "lo", { up: true })
+  changeLink(route, link.index, UPLINK, { mac: lease.mac, up: true })
+  addAddress(route, link.index, UPLINK, bytesOf(lease.subnet.base + lease.number), lease.subnet.prefix)
+  addDefaultRoute(route, link.index, bytesOf(gatewayOf(lease.subnet)))
+  return lease.mac
+}
+
+function followed(lease: Lease, to: number, ping: () => boolean): readonly Step[] {
+  const packets = `ip saddr ${formatAddress(lease.subnet.base + lease.number)} ip daddr ${formatAddress(to)} icmp type echo-request`
+  applyRules(countingRules(packets))
+  try {
+    const answered = ping()
+    const count = counters(CHECK_TABLE)
+    const blockers = blockersHere(lease.bridge)
+    const forward = blockers.join("; ") || "a rule of another table drops them (nft list ruleset, hook forward)"
+    return judge(count, answered, formatAddress(to), { forward })
+  } finally {
+    applyRules(forgetTable(CHECK_TABLE))
+  }
+}
+
+/** Counts packets before and after everybody else's rules. */
+function countingRules(packets: string): string {
+  const places = [
+    ["arrived", "filter", "prerouting", "-400"],
+    ["routed", "filter", "forward", "-400"],
+    ["passed", "filter", "forward", "400"],
+    // Before the source is translated.
+    ["left", "filter", "postrouting", "90"],
+  ]
+  const chains = places.map(
+    ([name, type, hook, priority]) =>
+      `counter ${name} { }\nchain count_${name} {\ntype ${type} hook ${hook} priority ${priority}; policy accept;\n${packets} counter name "${name}"\n}`,
+  )
+  return `${forgetTable(CHECK_TABLE)}table inet ${CHECK_TABLE} {\n${chains.join("\n")}\n}\n`
+}
+
+function defaultGateway(route: Route): number | undefined {
+  const found = listRoutes(route).find(({ prefix, gateway }) => prefix === 0 && gateway !== undefined)
+  return found?.gateway && addressOf(found.gateway)
+}

@@ -1,0 +1,76 @@
+import { type Link, listLinks } from "../../base/linux/links.ts"
+import { listAddresses, listRoutes } from "../../base/linux/routes.ts"
+import type { Route } from "../../base/linux/rtnetlink.ts"
+import {
+  addressOf,
+  formatAddress,
+  formatSubnet,
+  networkOf,
+  overlap,
+  parseSubnet,
+  type Subnet,
+} from "../../base/terms/address.ts"
+import { Failure } from "../../base/terms/failure.ts"
+
+/** A network that this host knows already. */
+export interface Known {
+  readonly subnet: Subnet
+  /** The interface it is on, where there is one. */
+  readonly link: Link | undefined
+  /** Whether it is one of the host's own addresses there, or only a route. */
+  readonly address: string | undefined
+}
+
+/** Routes as short as these are ways to everywhere (VPNs split the default route in two), and say nothing of a subnet. */
+const SHORTEST = 8
+
+/** Every network of this host's routes and addresses, but for those of the interface `except`. */
+export function knownNetworks(route: Route, except: number | undefined): readonly Known[] {
+  const links = new Map(listLinks(route).map((link) => [link.index, link]))
+  const networks = [
+    ...listAddresses(route).map(({ index, address, prefix }) => known(links.get(index), address, prefix, true)),
+    ...listRoutes(route).map(({ index, to, prefix }) =>
+      known(index === undefined ? undefined : links.get(index), to, prefix, false),
+    ),
+  ]
+  return networks.filter(
+    ({ link, subnet }) => subnet.prefix >= SHORTEST && (link === undefined || link.index !== except),
+  )
+}
+
+/** The failure of a subnet that another network of the host has a part of. Pure. */
+export function collision(subnet: Subnet, other: Known, all: readonly Known[]): Failure {
+  const where = other.link === undefined ? "" : ` on ${other.link.name}`
+  const what =
+    other.address === undefined
+      ? `route to ${formatSubnet(other.subnet)}`
+      : `address ${other.address}/${other.subnet.prefix}`
+  const free = freeSubnet(all)
+  const hint =
+    free === undefined
+      ? "choose another: network: { subnet }"
+      : `this one is free: network: { subnet: "${formatSubnet(free)}" }`
+  return new Failure(`the subnet ${formatSubnet(subnet)} overlaps the ${what} that this host has${where}`, { hint })
+}
+
+/** The first network that a subnet collides with. Pure. */
+export function firstCollision(subnet: Subnet, all: readonly Known[]): Known | undefined {
+  return all.find((known) => overlap(known.subnet, subnet))
+}
+
+// --- internal ---
+
+function known(link: Link | undefined, bytes: Uint8Array, prefix: number, own: boolean): Known {
+  const address = addressOf(bytes)
+  return {
+    subnet: { base: networkOf(address, prefix), prefix },
+    link,
+    address: own ? formatAddress(address) : undefined,
+  }
+}
+
+/** One to propose. */
+function freeSubnet(all: readonly Known[]): Subnet | undefined {
+  const proposals = Array.from({ length: 40 }, (_, at) => parseSubnet(`10.${213 + at}.0.0/16`))
+  return proposals.find((subnet) => subnet !== undefined && firstCollision(subnet, all) === undefined)
+}

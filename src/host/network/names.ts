@@ -1,0 +1,67 @@
+import { NAME_MAX } from "../../base/linux/links.ts"
+import { ipv6Bytes } from "../../base/terms/address.ts"
+
+/** The group of links that banger's own are born into: `bgr` in ASCII. It marks those that have no alias yet. */
+export const MARK = 0x62_67_72
+
+/** What an interface's alias says of it. */
+export interface Alias {
+  readonly kind: "bridge" | "tap" | "veth"
+  /** The VM it is for; undefined for a bridge. */
+  readonly vm: string | undefined
+  /** Whose it is: the state directory of the banger that made it. */
+  readonly owner: string
+}
+
+/** The interface of a VM: `bgr` and the last letters of its id, which are random. */
+export function linkName(id: string): string {
+  const short = /[a-z0-9]{8}$/.exec(id)?.[0] ?? digest(id).toString("hex").slice(0, 12)
+  return `bgr${short}`.slice(0, NAME_MAX)
+}
+
+/** A MAC of this VM alone: locally administered, from its id. */
+export function macOf(id: string): string {
+  return [0x02, ...digest(id).subarray(0, 5)].map((byte) => byte.toString(16).padStart(2, "0")).join(":")
+}
+
+/** Who owns what the banger of a state directory makes, as an alias (at most 255 bytes) can hold it. */
+export function ownerOf(stateDirectory: string): string {
+  const plain = /^[\x21-\x7e]{1,160}$/.test(stateDirectory)
+  return plain ? stateDirectory : `sha256:${digest(stateDirectory).toString("hex")}`
+}
+
+/** The text of an alias. */
+export function formatAlias({ kind, vm, owner }: Alias): string {
+  return `banger ${kind} ${vm ?? "-"} ${owner}`
+}
+
+/** An alias of banger's, or undefined when it is another's. */
+export function parseAlias(text: string | undefined): Alias | undefined {
+  const [, kind, vm, owner] = /^banger (bridge|tap|veth) ([a-z0-9-]{1,64}) ([\x21-\x7e]+)$/.exec(text ?? "") ?? []
+  if (kind === undefined || vm === undefined || owner === undefined) return undefined
+  return { kind: kind as Alias["kind"], vm: vm === "-" ? undefined : vm, owner }
+}
+
+/** The nftables table (of family inet, and of family bridge) that this owner's rules are in. */
+export function tableName(owner: string): string {
+  return owner === "/var/lib/banger" ? "banger" : `banger_${digest(owner).toString("hex").slice(0, 8)}`
+}
+
+/** The table that counts what comes by, for the time of a check. */
+export const CHECK_TABLE = "banger_check"
+
+/** The unique local IPv6 network (RFC 4193) of a bridge, as the 8 bytes of a /64. */
+export function ipv6Network(owner: string, bridge: string): Uint8Array {
+  return ipv6Bytes(Uint8Array.of(0xfd, ...digest(`${owner} ${bridge}`).subarray(0, 5), 0, 1), 0).subarray(0, 8)
+}
+
+/** The MAC of a bridge, so that it stays the same whatever its ports are. */
+export function bridgeMac(owner: string, bridge: string): string {
+  return macOf(`${owner} ${bridge}`)
+}
+
+// --- internal ---
+
+function digest(text: string): Buffer {
+  return new Bun.CryptoHasher("sha256").update(text).digest()
+}

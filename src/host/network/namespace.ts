@@ -1,0 +1,98 @@
+import { basename, dirname } from "node:path"
+import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { errorCode, ignoring } from "../../base/linux/errors.ts"
+import { close, openAt, openBeneath, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { addBridge, addVeth, changeLink, deleteLink, findLink, isolatePort } from "../../base/linux/links.ts"
+import { attachTree, cloneTree, UMOUNT, unmountAt } from "../../base/linux/mounts.ts"
+import { inNetworkNamespace, newNetworkNamespace } from "../../base/linux/namespaces.ts"
+import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { pinDirectory } from "../../store/files/pinDirectory.ts"
+import { bridgeMac, formatAlias, MARK, parseAlias } from "./names.ts"
+import { explained } from "./refusals.ts"
+import { hardenInterface } from "./sysctl.ts"
+import { makeTap, type TapPlan } from "./tap.ts"
+
+/** Names inside of a VM's namespace, where there is nobody else. */
+const INNER = { bridge: "br0", uplink: "up0" } as const
+
+/**
+ * Makes a network namespace with a tap in it, and a pair of veths that makes the tap a port of the host's bridge all the
+ * same: `tap.name` is the name of both the tap inside and the veth outside. The namespace is kept by a mount on `file`,
+ * which must not be there. The caller holds the network's lock; `closeNamespace` undoes whatever was done.
+ */
+export function openNamespace(route: Route, file: string, tap: TapPlan): void {
+  try {
+    withDescriptor(newNetworkNamespace(), (inner) => {
+      keepNamespace(inner, file)
+      addVeth(route, tap.name, MARK, INNER.uplink, inner)
+      const outside = findLink(route, tap.name)
+      if (outside === undefined) throw new Failure(`the interface ${tap.name} went away while it was made`)
+      hardenInterface(tap.name, false)
+      const alias = formatAlias({ kind: "veth", vm: tap.vm, owner: tap.owner })
+      changeLink(route, outside.index, tap.name, { alias, master: tap.bridge, up: true })
+      if (tap.isolated) isolatePort(route, outside.index, tap.name, true)
+      inNetworkNamespace(inner, () => withRoute((within) => joinInside(within, tap)))
+    })
+  } catch (error) {
+    throw explained(error, `the network namespace of ${tap.vm} cannot be made`)
+  }
+}
+
+/** Removes the veth of a VM and lets go of its namespace, which goes with its last process. What is gone is fine. */
+export function closeNamespace(
+  route: Route,
+  file: string | undefined,
+  name: string,
+  { owner, vm }: { readonly owner: string; readonly vm: string | undefined },
+): void {
+  const link = findLink(route, name)
+  if (link !== undefined) {
+    const alias = parseAlias(link.alias)
+    const half = link.alias === undefined && link.group === MARK
+    const own = alias?.kind === "veth" && alias.owner === owner && (vm ?? alias.vm) === alias.vm
+    if (link.kind !== "veth" || (!half && !own)) {
+      throw new Failure(`the interface ${name} is there and is not this VM's: left alone`)
+    }
+    deleteLink(route, link.index, name)
+    if (findLink(route, name)?.index === link.index) throw new Failure(`the interface ${name} is still there`)
+  }
+  if (file !== undefined) forgetNamespace(file)
+}
+
+// --- internal ---
+
+function joinInside(route: Route, tap: TapPlan): void {
+  addBridge(route, INNER.bridge, bridgeMac(tap.owner, tap.vm), MARK)
+  const [bridge, uplink] = [INNER.bridge, INNER.uplink].map((name) => findLink(route, name))
+  if (bridge === undefined || uplink === undefined) throw new Failure("the new namespace lacks what was put into it")
+  for (const { name } of [bridge, uplink]) hardenInterface(name, false)
+  changeLink(route, uplink.index, uplink.name, { master: bridge.index, up: true })
+  changeLink(route, bridge.index, bridge.name, { up: true })
+  makeTap(route, { ...tap, bridge: bridge.index, isolated: false })
+}
+
+function keepNamespace(namespace: number, file: string): void {
+  withDescriptor(pinDirectory(dirname(file)), (dir) => {
+    close(openAt(dir, basename(file), O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o600))
+    withDescriptor(openBeneath(dir, basename(file), O.PATH | O_NOFOLLOW), (target) => {
+      withDescriptor(cloneTree(namespace), (tree) => attachTree(tree, target))
+    })
+  })
+}
+
+function forgetNamespace(file: string): void {
+  let dir: number
+  try {
+    dir = openAt(AT_FDCWD, dirname(file), O.RDONLY | O_NOFOLLOW)
+  } catch (error) {
+    // The VM's runtime directory went with a reboot, or was never made.
+    if (errorCode(error) === "ENOENT") return
+    throw error
+  }
+  withDescriptor(dir, () => {
+    ignoring(["EINVAL", "ENOENT"], () => unmountAt(dir, basename(file), UMOUNT.DETACH))
+    ignoring(["ENOENT"], () => unlinkAt(dir, basename(file)))
+  })
+}

@@ -1,0 +1,72 @@
+import * as v from "valibot"
+import { Failure } from "../../base/terms/failure.ts"
+import { ADMIN_PATH, findProgram, runSystem } from "../../store/files/programs.ts"
+
+/** Applies a script as one transaction (`nft -f -`): all of it or nothing. Throws a failure with nft's own words. */
+export function applyRules(script: string): void {
+  run(["-f", "-"], script)
+}
+
+/** A script that removes a table of family inet, if it is there. Pure. */
+export function forgetTable(name: string): string {
+  // Adding one that is there is no error; removing one that is not would be.
+  return `add table inet ${name}\ndelete table inet ${name}\n`
+}
+
+/** The names of banger's tables on this host, whoever's. */
+export function listOwnTables(): readonly string[] {
+  const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
+  const names = listed.nftables.map(({ table }) => table?.name ?? "")
+  return [...new Set(names.filter((name) => /^banger(?:_[0-9a-f]{8}|_check)?$/.test(name)))]
+}
+
+/** A table's rules as nft prints them. */
+export function listTable(name: string): string {
+  return run(["list", "table", "inet", name], "")
+}
+
+/** The packets that each named counter of an inet table has seen. */
+export function counters(table: string): Readonly<Record<string, number>> {
+  const listed = v.parse(countersSchema, JSON.parse(run(["-j", "list", "counters", "table", "inet", table], "")))
+  return Object.fromEntries(
+    listed.nftables.flatMap(({ counter }) => (counter ? [[counter.name, counter.packets]] : [])),
+  )
+}
+
+/** Whether this host has nft. */
+export function hasNft(): boolean {
+  return findProgram("nft", ADMIN_PATH).path !== undefined
+}
+
+/** Where nft is. Throws a failure that names its package. */
+export function nftProgram(): string {
+  const { path, passedOver } = findProgram("nft", ADMIN_PATH)
+  if (path !== undefined) return path
+  if (passedOver.length > 0) throw new Failure(`no nft can be used: ${passedOver.join("; ")}`)
+  const hint =
+    "install the package nftables (Debian, Ubuntu, Fedora, Alpine and Arch call it so); it works beside iptables. " +
+    "Or a network without rules: network: { nat: false, isolate: false }"
+  throw new Failure("nft is not installed: a network with NAT, ports or isolation needs it", { hint })
+}
+
+// --- internal ---
+
+const text = v.string()
+const tablesSchema = v.object({
+  nftables: v.array(v.object({ table: v.optional(v.object({ family: text, name: text })) })),
+})
+const countersSchema = v.object({
+  nftables: v.array(v.object({ counter: v.optional(v.object({ name: text, packets: v.number() })) })),
+})
+
+function run(words: readonly string[], input: string): string {
+  nftProgram()
+  const { exit = null, stdout = "", stderr = "" } = runSystem(["nft", ...words], input) ?? {}
+  if (exit === 0) return stdout
+  const said = stderr.trim().split("\n").slice(0, 3).join("; ")
+  const unable = /not supported|No such file|Operation not permitted/.test(said)
+  const hint = unable
+    ? "the kernel needs nf_tables with the families inet and bridge (modprobe nf_tables), and banger root"
+    : undefined
+  throw new Failure(`nft ${words.join(" ")}: ${said || "it was stopped: it did not answer"}`, { hint })
+}

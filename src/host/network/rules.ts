@@ -1,0 +1,214 @@
+import { formatAddress, formatIpv6, ipv6Bytes } from "../../base/terms/address.ts"
+import type { Port } from "../../base/terms/ports.ts"
+import type { Lease } from "../../store/state/leases.ts"
+import { ipv6Network, tableName } from "./names.ts"
+
+/** What an owner's rules are made from: the leases of every bridge on which one of them needs rules. Pure. */
+export function ruledLeases(leases: readonly Lease[]): readonly Lease[] {
+  const bridges = new Set(leases.filter(needsRules).map(({ bridge }) => bridge))
+  return leases.filter(({ bridge }) => bridges.has(bridge))
+}
+
+/** Whether a lease by itself needs rules. Pure. */
+export function needsRules({ nat, isolate, ports }: Pick<Lease, "nat" | "isolate" | "ports">): boolean {
+  return nat || isolate || ports.length > 0
+}
+
+/** Whether this host's own connections to 127.0.0.1 go to a guest of one of these leases. Pure. */
+export function opensLoopback(leases: readonly Pick<Lease, "ports">[]): boolean {
+  return leases.some(({ ports }) => ports.some(({ address = "127." }) => address.startsWith("127.")))
+}
+
+/**
+ * All of an owner's rules as one nft script, which replaces those there are in one transaction; with no lease it only
+ * removes them. Pure. Two tables of one name: `inet` for what is routed and translated, `bridge` for what goes from one
+ * port of a bridge to another.
+ */
+export function planRules(owner: string, leases: readonly Lease[]): string {
+  const table = tableName(owner)
+  // Adding a table that is there is no error; removing one that is not would be.
+  const clear = ["inet", "bridge"].flatMap((family) => [
+    `add table ${family} ${table}`,
+    `delete table ${family} ${table}`,
+  ])
+  if (leases.length === 0) return lines(clear)
+  const bridges = [...new Set(leases.map(({ bridge }) => bridge))]
+  return lines([...clear, ...routed(table, owner, bridges, leases), ...bridged(table, owner, leases)])
+}
+
+// --- internal ---
+
+/**
+ * Where clouds tell a machine its credentials, and their name servers answer: AWS, Google, Azure, Oracle and others at
+ * link-local addresses, which routers do not pass on either (RFC 3927); Azure's wire server; Alibaba.
+ */
+const METADATA = "{ 169.254.0.0/16, 168.63.129.16, 100.100.100.200 }"
+/** The same of AWS and Google by IPv6. */
+const METADATA6 = "{ fd00:ec2::254, fd20:ce::254 }"
+
+/** netfilter.org's priorities by number: `raw`, `dstnat`, `filter` and `srcnat` of family inet; `filter` of bridge. */
+const PRIORITY = { raw: -300, dstnat: -100, filter: 0, srcnat: 100, bridgeFilter: -200 } as const
+
+function routed(table: string, owner: string, bridges: readonly string[], leases: readonly Lease[]): readonly string[] {
+  const names = anyOf(bridges.map(quoted))
+  const open = leases.filter(({ isolate }) => !isolate)
+  const nat = leases.filter((lease) => lease.nat)
+  const plain = leases.filter((lease) => !lease.nat)
+  const v6 = (some: readonly Lease[]) => some.filter(({ ipv6 }) => ipv6)
+  return [
+    `table inet ${table} {`,
+    ...set("open", "ipv4_addr", open.map(addressOf)),
+    ...set(
+      "open6",
+      "ipv6_addr",
+      v6(open).map((lease) => ipv6Of(owner, lease)),
+    ),
+    ...set("plain", "ipv4_addr", plain.map(addressOf)),
+    ...set(
+      "plain6",
+      "ipv6_addr",
+      v6(plain).map((lease) => ipv6Of(owner, lease)),
+    ),
+    "chain early {",
+    `type filter hook prerouting priority ${PRIORITY.raw}; policy accept;`,
+    // The bridge lets this host's own connections to 127.0.0.1 out to guests: never a guest's in to this host.
+    `iifname ${names} ip daddr 127.0.0.0/8 drop`,
+    ...["udp", "tcp"].map((protocol) => `iifname ${names} ip daddr ${METADATA} ${protocol} dport 53 accept`),
+    `iifname ${names} ip daddr ${METADATA} drop`,
+    `iifname ${names} ip6 daddr ${METADATA6} drop`,
+    "}",
+    "chain forward {",
+    `type filter hook forward priority ${PRIORITY.filter}; policy accept;`,
+    `iifname != ${names} oifname != ${names} accept`,
+    ...bridges.flatMap((name) => [
+      `iifname "${name}" oifname "${name}" ip saddr @open ip daddr @open accept`,
+      `iifname "${name}" oifname "${name}" ip6 saddr @open6 ip6 daddr @open6 accept`,
+      // With br_netfilter what is only bridged comes by here too; it has no IP address to go by.
+      `iifname "${name}" oifname "${name}" meta protocol { ip, ip6 } drop`,
+    ]),
+    `oifname ${names} ct state established,related accept`,
+    `oifname ${names} ct status dnat accept`,
+    `iifname != ${names} ip daddr @plain accept`,
+    `iifname != ${names} ip6 daddr @plain6 accept`,
+    `oifname ${names} drop`,
+    "}",
+    "chain inward {",
+    `type nat hook prerouting priority ${PRIORITY.dstnat}; policy accept;`,
+    // A neighbour can send to 127.0.0.1 too, and would be forwarded before the kernel refuses it.
+    "ip daddr 127.0.0.0/8 accept",
+    ...leases.flatMap((lease) => lease.ports.map((port) => portRule(port, addressOf(lease)))),
+    "}",
+    "chain inward_from_here {",
+    `type nat hook output priority ${PRIORITY.dstnat}; policy accept;`,
+    ...leases.flatMap((lease) => lease.ports.map((port) => portRule(port, addressOf(lease)))),
+    "}",
+    "chain outward {",
+    `type nat hook postrouting priority ${PRIORITY.srcnat}; policy accept;`,
+    ...nat.map((lease) => `oifname != ${names} ip saddr ${addressOf(lease)} masquerade`),
+    ...v6(nat).map((lease) => `oifname != ${names} ip6 saddr ${ipv6Of(owner, lease)} masquerade`),
+    // A guest could not answer 127.0.0.1.
+    `oifname ${names} ip saddr 127.0.0.0/8 masquerade`,
+    "}",
+    "}",
+  ]
+}
+
+/** A guest sends with its own MAC and addresses only, and to the host only, unless both ends are open to others. */
+function bridged(table: string, owner: string, leases: readonly Lease[]): readonly string[] {
+  const v6 = leases.filter(({ ipv6 }) => ipv6)
+  const open = leases.filter(({ isolate }) => !isolate)
+  return [
+    `table bridge ${table} {`,
+    ...set(
+      "ports",
+      "ifname",
+      leases.map(({ link }) => quoted(link)),
+    ),
+    ...set(
+      "open",
+      "ifname",
+      open.map(({ link }) => quoted(link)),
+    ),
+    ...set(
+      "macs",
+      "ifname . ether_addr",
+      leases.map(({ link, mac }) => `"${link}" . ${mac}`),
+    ),
+    ...set(
+      "own",
+      "ifname . ipv4_addr",
+      leases.map((lease) => `"${lease.link}" . ${addressOf(lease)}`),
+    ),
+    ...set(
+      "own6",
+      "ifname . ipv6_addr",
+      v6.map((lease) => `"${lease.link}" . ${ipv6Of(owner, lease)}`),
+    ),
+    ...set(
+      "six",
+      "ifname",
+      v6.map(({ link }) => quoted(link)),
+    ),
+    "chain guard {",
+    `type filter hook prerouting priority ${PRIORITY.bridgeFilter}; policy accept;`,
+    "iifname != @ports accept",
+    "iifname . ether saddr != @macs drop",
+    "ether type ip iifname . ip saddr @own accept",
+    // A probe for an address names none of its own.
+    "ether type arp arp saddr ip 0.0.0.0 accept",
+    "ether type arp iifname . arp saddr ip @own accept",
+    ...(v6.length === 0
+      ? []
+      : [
+          "ether type ip6 icmpv6 type { nd-router-advert, nd-redirect } drop",
+          ...v6.map((lease) => adverts(lease.link, ipv6Bytes(ipv6Network(owner, lease.bridge), lease.number))),
+          "ether type ip6 iifname . ip6 saddr @own6 accept",
+          "ether type ip6 iifname @six ip6 saddr { ::, fe80::/10 } accept",
+        ]),
+    "drop",
+    "}",
+    "chain between {",
+    `type filter hook forward priority ${PRIORITY.bridgeFilter}; policy accept;`,
+    "iifname @open oifname @open accept",
+    "iifname @ports drop",
+    "oifname @ports drop",
+    "}",
+    "}",
+  ]
+}
+
+/** Of a neighbour's address a guest tells its own only (RFC 4861: the target is behind eight bytes), or a link-local one. */
+function adverts(link: string, own: Uint8Array): string {
+  const target = `@th,64,128 != 0x${Buffer.from(own).toString("hex")}`
+  return `iifname "${link}" icmpv6 type nd-neighbor-advert @th,64,16 & 0xffc0 != 0xfe80 ${target} drop`
+}
+
+function portRule({ address, protocol, host, guest }: Port, to: string): string {
+  const where = address === undefined ? "fib daddr type local" : `ip daddr ${address}`
+  return `meta nfproto ipv4 ${where} ${protocol} dport ${host} dnat ip to ${to}:${guest}`
+}
+
+function set(name: string, type: string, elements: readonly string[]): readonly string[] {
+  const content = elements.length === 0 ? [] : [`elements = { ${elements.join(", ")} };`]
+  return [`set ${name} {`, `type ${type};`, ...content, "}"]
+}
+
+function addressOf({ subnet, number }: Lease): string {
+  return formatAddress(subnet.base + number)
+}
+
+function ipv6Of(owner: string, { bridge, number }: Lease): string {
+  return formatIpv6(ipv6Bytes(ipv6Network(owner, bridge), number))
+}
+
+function anyOf(elements: readonly string[]): string {
+  return `{ ${elements.join(", ")} }`
+}
+
+function quoted(name: string): string {
+  return `"${name}"`
+}
+
+function lines(all: readonly string[]): string {
+  return `${all.join("\n")}\n`
+}

@@ -1,0 +1,57 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs"
+import { errorCode } from "../../base/linux/errors.ts"
+
+/** Who holds a tap, and of how many processes it could not be told. */
+export interface TapHolders {
+  readonly pids: readonly number[]
+  readonly unreadable: number
+}
+
+/** The processes that have a tap of this name open, by the `iff:` line of their descriptors (/proc/PID/fdinfo). */
+export function tapHolders(name: string): TapHolders {
+  return allTapHolders()(name)
+}
+
+/** As `tapHolders`, of all taps by one look. */
+export function allTapHolders(): (name: string) => TapHolders {
+  const holders = new Map<string, Set<number>>()
+  let unreadable = 0
+  for (const pid of readdirSync("/proc")) {
+    if (!/^[1-9]\d*$/.test(pid) || Number(pid) === process.pid) continue
+    const taps = tapsOf(pid)
+    if (taps === undefined) unreadable++
+    for (const tap of taps ?? []) holders.set(tap, (holders.get(tap) ?? new Set()).add(Number(pid)))
+  }
+  return (name) => ({ pids: [...(holders.get(name) ?? [])], unreadable })
+}
+
+/** The tap's name in the text of a descriptor's fdinfo. Pure. */
+export function parseTapName(fdinfo: string): string | undefined {
+  return /^iff:\t(\S+)$/m.exec(fdinfo)?.[1]
+}
+
+// --- internal ---
+
+/** Undefined when it cannot be told. */
+function tapsOf(pid: string): readonly string[] | undefined {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => tapOf(pid, fd) ?? [])
+  } catch (error) {
+    return isGone(error) ? [] : undefined
+  }
+}
+
+function tapOf(pid: string, fd: string): string | undefined {
+  try {
+    if (!readlinkSync(`/proc/${pid}/fd/${fd}`).endsWith("/net/tun")) return undefined
+    return parseTapName(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1"))
+  } catch (error) {
+    // Closed meanwhile.
+    if (isGone(error)) return undefined
+    throw error
+  }
+}
+
+function isGone(error: unknown): boolean {
+  return errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH"
+}

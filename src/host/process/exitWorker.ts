@@ -1,0 +1,14 @@
+import { pidfdExited } from "../../base/linux/pidfd.ts"
+
+declare const self: Worker
+
+/** One wait in the kernel, in milliseconds: in between, a thread that is no longer wanted can be ended. */
+const STEP = 60_000
+
+self.onmessage = ({ data }: MessageEvent<number>) => {
+  const wait = () => {
+    if (pidfdExited(data, STEP)) self.postMessage("exited")
+    else setTimeout(wait, 0)
+  }
+  wait()
+}

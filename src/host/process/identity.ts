@@ -1,0 +1,135 @@
+import { readFileSync } from "node:fs"
+import { errorCode } from "../../base/linux/errors.ts"
+import { close, inodeOf, statPath, withDescriptor } from "../../base/linux/files.ts"
+import { pidfdExited, pidfdInode, pidfdOpen } from "../../base/linux/pidfd.ts"
+import { reason } from "../../base/terms/failure.ts"
+import { bootId } from "../../store/state/bootId.ts"
+import type { ProcessIdentity } from "../../store/state/handles.ts"
+import { ownNamespace, parseStartTime, readProcess } from "./procfs.ts"
+
+/** What to do about a VM of another namespace. */
+export const ELSEWHERE = "do this in the container that the VM was started in"
+
+/** What is known of a process: proven alive (with a pidfd, the caller's to close), proven dead, or neither. */
+export type Truth =
+  | { is: "alive"; pidfd: number }
+  | { is: "dead"; why: string }
+  | { is: "unknown"; why: string; hint?: string }
+
+/**
+ * The identity of a child of ours, whose pidfd we have, that was not waited for yet, so that its pid is surely its own. It has our uid and
+ * our root directory, those are not read from /proc, which no longer tells them of a child that died at once; a
+ * jailed one goes over to those of its jail (`becomes`) while it starts.
+ */
+export function identifyChild(pid: number, pidfd: number, becomes?: { uid: number; root: string }): ProcessIdentity {
+  const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
+  if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
+  const identity = identityOf(pid, pidfd, { startTime, ...ownPlace() })
+  return becomes === undefined ? identity : { ...identity, becomes }
+}
+
+/** The identity of a process whose pidfd we have, from what was read of it while it was held. */
+export function identityOf(
+  pid: number,
+  pidfd: number,
+  facts: { startTime: number; uid: number; root: string },
+): ProcessIdentity {
+  const unique = pidfdInode(pidfd)
+  const [pidNamespace, timeNamespace] = [ownNamespace("pid"), ownNamespace("time")]
+  return {
+    pid,
+    ...facts,
+    ...(unique && { pidfd: unique }),
+    bootId: bootId(),
+    ...(pidNamespace && { pidNamespace }),
+    ...(timeNamespace && { timeNamespace }),
+  }
+}
+
+/** Our own uid and root directory, which a VMM has at its start, and without a jail to its end. */
+export function ownPlace(): { readonly uid: number; readonly root: string } {
+  return { uid: process.geteuid?.() ?? 0, root: inodeOf(statPath("/")) }
+}
+
+/** The identity of this process. */
+export function identifySelf(): ProcessIdentity {
+  const pidfd = pidfdOpen(process.pid)
+  try {
+    return identifyChild(process.pid, pidfd)
+  } finally {
+    close(pidfd)
+  }
+}
+
+/**
+ * Whether the very process of an identity still runs. The facts are read while its pidfd is held and the pidfd is
+ * looked at again afterwards, so they cannot be another process's. An answer that /proc refuses is "unknown".
+ */
+export function truthOf(identity: ProcessIdentity): Truth {
+  if (identity.bootId !== bootId()) return { is: "dead", why: "the host was rebooted since" }
+  const elsewhere = namespaceAway(identity)
+  if (elsewhere !== undefined) return elsewhere
+  let pidfd: number
+  try {
+    pidfd = pidfdOpen(identity.pid)
+  } catch (error) {
+    if (errorCode(error) === "ESRCH") return { is: "dead", why: `no process ${identity.pid}` }
+    return { is: "unknown", why: reason(error) }
+  }
+  const truth = compare(identity, pidfd)
+  if (truth.is !== "alive") close(pidfd)
+  return truth
+}
+
+/**
+ * Whether the very process of an identity surely runs, by its pidfd's inode alone, which no other process of this boot
+ * has: for a look at many. False when that cannot be said so; `truthOf` can say more.
+ */
+export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity): boolean {
+  if (inode === undefined || boot !== bootId()) return false
+  try {
+    return withDescriptor(pidfdOpen(pid), (pidfd) => pidfdInode(pidfd) === inode && !pidfdExited(pidfd))
+  } catch {
+    // Whatever it is, it is for truthOf to find out.
+    return false
+  }
+}
+
+// --- internal ---
+
+/** A process on its way out is given this long, in milliseconds. */
+const ENDING = 200
+
+/** A pid, and a start time, mean something else in another namespace: a live VM would be taken for dead. */
+function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Truth | undefined {
+  const pid = pidNamespace !== undefined && pidNamespace !== ownNamespace("pid")
+  const time = timeNamespace !== undefined && timeNamespace !== ownNamespace("time")
+  if (!pid && !time) return undefined
+  const why = `it was started in another ${pid ? "PID" : "time"} namespace`
+  return { is: "unknown", why, hint: ELSEWHERE }
+}
+
+function compare(identity: ProcessIdentity, pidfd: number): Truth {
+  const { pid } = identity
+  try {
+    if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
+    // Start times have ticks of 10 ms, in which a pid can be given away and taken again.
+    const inode = identity.pidfd === undefined ? undefined : pidfdInode(pidfd)
+    if (inode !== undefined && inode !== identity.pidfd) return { is: "dead", why: `pid ${pid} is another process now` }
+    const facts = readProcess(pid)
+    if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
+    if (facts.startTime === undefined) return { is: "unknown", why: `/proc/${pid}/stat cannot be read` }
+    if (facts.startTime !== identity.startTime) return { is: "dead", why: `pid ${pid} is another process now` }
+    const { uid, root, becomes } = identity
+    if (facts.uid !== uid && facts.uid !== (becomes?.uid ?? uid))
+      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${becomes?.uid ?? uid}` }
+    if (facts.root !== root && facts.root !== (becomes?.root ?? root))
+      return { is: "unknown", why: `process ${pid} has another root directory` }
+    return { is: "alive", pidfd }
+  } catch (error) {
+    // One that is just ending has no root directory any more, and has ended in a moment.
+    if (pidfdExited(pidfd, ENDING)) return { is: "dead", why: `process ${pid} has exited` }
+    // Under hidepid a live process looks absent here, so ENOENT proves nothing while its pidfd has not exited.
+    return { is: "unknown", why: reason(error) }
+  }
+}

@@ -1,0 +1,24 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { errorCode } from "../../base/linux/errors.ts"
+import { inodeOf, statPath } from "../../base/linux/files.ts"
+
+/**
+ * Whether a network namespace (`device:inode`) is there still, as far as can be seen from here: a process is in it, or it
+ * is mounted somewhere. Where a process does not let it be seen, it may be there.
+ */
+export function namespaceExists(namespace: string): boolean {
+  const inode = namespace.split(":").at(-1) ?? ""
+  if (readFileSync("/proc/self/mountinfo", "latin1").includes(` net:[${inode}] `)) return true
+  return readdirSync("/proc").some((pid) => /^[1-9]\d*$/.test(pid) && isIn(pid, namespace))
+}
+
+// --- internal ---
+
+function isIn(pid: string, namespace: string): boolean {
+  try {
+    return inodeOf(statPath(`/proc/${pid}/ns/net`)) === namespace
+  } catch (error) {
+    // Gone, or being taken apart.
+    return errorCode(error) !== "ENOENT" && errorCode(error) !== "ESRCH"
+  }
+}

@@ -1,0 +1,98 @@
+import { closeSync, openSync } from "node:fs"
+import { O } from "../../base/linux/constants.ts"
+import { close, openAt, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { inNetworkNamespace } from "../../base/linux/namespaces.ts"
+import { pidfdOpen } from "../../base/linux/pidfd.ts"
+import type { ProcessIdentity } from "../../store/state/handles.ts"
+import { identifyChild } from "./identity.ts"
+import { SIGKILL, signalProcess } from "./kill.ts"
+
+export { SIGKILL }
+
+/** How to start a VMM. */
+export interface Launch {
+  readonly argv: readonly string[]
+  /** Opened for reading and writing, so that the VMM itself keeps it from ever reaching its end. */
+  readonly stdin: string
+  /** Appended to; made with mode 0600. */
+  readonly stdout: string
+  readonly stderr: string
+  /** Descriptors the VMM gets as 3, 4, …; closed here once it has them. */
+  readonly passed: readonly number[]
+  /** The uid and root directory (`device:inode`) it goes over to by itself, when it is jailed. */
+  readonly becomes?: { readonly uid: number; readonly root: string } | undefined
+  /** The file of the network namespace it is started in, unless it is this one. */
+  readonly netns?: string | undefined
+}
+
+/** A VMM we started and watch. */
+export interface Child {
+  readonly identity: ProcessIdentity
+  /** Resolves when it has ended: an exit code, or the signal that ended it. */
+  readonly exited: Promise<{ code: number | null; signal: string | null }>
+  /** Sends a signal through the pidfd: this process or none. A process that has ended is no error. */
+  signal(number: number): void
+}
+
+/**
+ * Starts a process in a session of its own, with umask 077, an empty environment, `/` as working directory and no
+ * descriptors but those named. Throws Node's system error when the program cannot be started.
+ */
+export function spawn(launch: Launch): Child {
+  const opened: number[] = []
+  const open = (path: string, flags: number) => {
+    const fd = openSync(path, flags | O.CLOEXEC, 0o600)
+    opened.push(fd)
+    return fd
+  }
+  try {
+    const stdin = open(launch.stdin, O.RDWR)
+    const stdout = open(launch.stdout, O.WRONLY | O.CREAT | O.APPEND)
+    const stderr = open(launch.stderr, O.WRONLY | O.CREAT | O.APPEND)
+    return start(launch, [stdin, stdout, stderr])
+  } finally {
+    for (const fd of opened) closeSync(fd)
+    for (const fd of launch.passed) close(fd)
+  }
+}
+
+// --- internal ---
+
+function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]): Child {
+  // A child inherits the umask of the moment; nothing else of ours runs between the two calls.
+  const umask = process.umask(0o077)
+  let child: Bun.Subprocess
+  try {
+    const stdio: [number, number, number, ...number[]] = [stdin, stdout, stderr, ...launch.passed]
+    const begin = () => Bun.spawn([...launch.argv], { stdio, detached: true, cwd: "/", env: {} })
+    child =
+      launch.netns === undefined
+        ? begin()
+        : withDescriptor(openAt(AT_FDCWD, launch.netns, O.RDONLY), (fd) => inNetworkNamespace(fd, begin))
+  } finally {
+    process.umask(umask)
+  }
+  // Both before the next turn of the event loop, in which the child could be waited for and its pid given away.
+  const { pidfd, identity } = identify(child, launch.becomes)
+  let ended = false
+  const exited = child.exited.then(() => {
+    ended = true
+    close(pidfd)
+    return { code: child.exitCode, signal: child.signalCode === null ? null : String(child.signalCode) }
+  })
+  return { identity, exited, signal: (number) => ended || signalProcess(pidfd, number) }
+}
+
+/** Throws with the child killed: nobody could tell later whose it is. */
+function identify(child: Bun.Subprocess, becomes: Launch["becomes"]): { pidfd: number; identity: ProcessIdentity } {
+  let pidfd: number | undefined
+  try {
+    pidfd = pidfdOpen(child.pid)
+    return { pidfd, identity: identifyChild(child.pid, pidfd, becomes) }
+  } catch (error) {
+    child.kill(SIGKILL)
+    if (pidfd !== undefined) close(pidfd)
+    throw error
+  }
+}

@@ -1,0 +1,96 @@
+import { readFileSync } from "node:fs"
+import * as v from "valibot"
+import { Failure } from "../../base/terms/failure.ts"
+import { findProgram } from "../../store/files/programs.ts"
+import type { Control, Disk, Ending, ExitReason, Program, ProgramPaths, Version, Vmm } from "../vmm/vmm.ts"
+import { isAtLeast, qemuArgv, rootArgs } from "./argv.ts"
+import { connectQmp, type Qmp } from "./qmp.ts"
+import { tscArgs } from "./tscArgs.ts"
+
+/** QEMU, as the VMM of hosts without KVM or Firecracker. x86-64 only: its microvm machine has no other. */
+export const qemu: Vmm = {
+  name: "qemu",
+  find: findQemu,
+  jailName: () => "qemu",
+  bootArgs,
+  require() {
+    // Its own settings are checked with the spec; Firecracker's are none of its.
+  },
+  launch: (program, boot, { control }) => ({ argv: qemuArgv(program, boot), socket: "passed", control }),
+  connect: (control) => connect(control, async (qmp) => void (await qmp.command("cont"))),
+  control: ({ control }) => ({ socket: "passed", control }),
+  adopt: (control) => connect(control, async () => {}),
+  reason: exitReason,
+}
+
+/** Why QEMU ended, from its exit status and the reason of its SHUTDOWN event (QMP reference, ShutdownCause). */
+export function exitReason({ code, signal, announced }: Ending): ExitReason {
+  if (signal === "SIGKILL") return "killed"
+  if (signal !== null || (code !== null && code !== 0)) return "crashed"
+  if (announced === "guest-shutdown") return "guest powered off"
+  if (announced === "guest-reset") return "guest reset"
+  if (announced === "guest-panic") return "guest panicked"
+  return code === null ? "lost" : "stopped"
+}
+
+/** Major and minor from what `qemu --version` prints. */
+export function parseVersion(text: string): Version | undefined {
+  const [, major, minor] = /^QEMU emulator version (\d+)\.(\d+)/.exec(text) ?? []
+  return major === undefined || minor === undefined ? undefined : [Number(major), Number(minor)]
+}
+
+// --- internal ---
+
+const statusSchema = v.object({ status: v.string() })
+
+const PROGRAM = "qemu-system-x86_64"
+
+function bootArgs(given: string, disks: readonly Disk[]): readonly string[] {
+  return [...rootArgs(disks), ...tscArgs(given, readFileSync("/proc/cpuinfo", "latin1"))]
+}
+
+async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
+  if (process.arch !== "x64") {
+    throw new Failure(`QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
+  }
+  const inPath = findProgram(PROGRAM)
+  const found = configured ?? inPath.path
+  if (found !== undefined) return { path: found, version: await versionOf(found) }
+  const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
+  throw new Failure([`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; "), { hint })
+}
+
+async function connect(controlPath: string, begin: (qmp: Qmp) => Promise<void>): Promise<Control> {
+  let announced: string | undefined
+  const qmp = await connectQmp(controlPath, ({ event, data }) => {
+    if (event === "SHUTDOWN" && typeof data.reason === "string") announced = data.reason
+  })
+  const ready = qmp.ready.then(() => begin(qmp))
+  // Whoever awaits it sees the failure; nobody may be waiting when QEMU ends early.
+  ready.catch(() => {})
+  const keys = ["ctrl", "alt", "delete"].map((key) => ({ type: "qcode", data: key }))
+  return {
+    ready,
+    async pressCtrlAltDel() {
+      // A guest that stands still, whoever paused it, would never hear of it.
+      const { status } = v.parse(statusSchema, await qmp.command("query-status"))
+      if (status === "paused") await qmp.command("cont")
+      await qmp.command("send-key", { keys })
+    },
+    pause: async () => void (await qmp.command("stop")),
+    resume: async () => void (await qmp.command("cont")),
+    announced: () => announced,
+    closed: qmp.closed,
+  }
+}
+
+/** Asked of the program before it is started: its command line depends on it. */
+async function versionOf(path: string): Promise<Version> {
+  const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
+  const version = parseVersion(await child.stdout.text())
+  if (version === undefined) throw new Failure(`${path} --version tells no version: is it QEMU?`)
+  if (!isAtLeast(version, [7, 2])) {
+    throw new Failure(`${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`)
+  }
+  return version
+}

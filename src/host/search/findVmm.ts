@@ -1,0 +1,159 @@
+import { errorCode } from "../../base/linux/errors.ts"
+import { close, withDescriptor } from "../../base/linux/files.ts"
+import { pidfdExited, pidfdOpen } from "../../base/linux/pidfd.ts"
+import { isFailure, reason } from "../../base/terms/failure.ts"
+import { bootId } from "../../store/state/bootId.ts"
+import type { ProcessIdentity } from "../../store/state/handles.ts"
+import { ELSEWHERE, truthOf } from "../process/identity.ts"
+import { ownNamespace } from "../process/procfs.ts"
+import { cannotTell } from "./holders.ts"
+import { type Marks, type Proof, proofOf } from "./proof.ts"
+import { marksOf, openTraces, type Sought, testimoniesOf, type Witness } from "./sought.ts"
+import { type Candidate, closeAll } from "./witnesses.ts"
+
+/** What is known of a VMM; `doubts` are what was found that is not as it should be, and was left alone. */
+export type FoundVmm = { readonly doubts: readonly string[] } & (
+  | { readonly is: "alive"; readonly identity: ProcessIdentity; readonly pidfd: number; readonly by: Witness }
+  | { readonly is: "dead"; readonly why: string }
+  | { readonly is: "unknown"; readonly why: string; readonly hint?: string | undefined }
+)
+
+/**
+ * Finds the VMM of a VM, or proves that there is none. It signals nobody, never waits, and does not throw.
+ *
+ * With an identity written down, that decides: the process with this pid is the VMM when its pidfd's inode, start time,
+ * boot, namespaces, uids and root directory are those. Without one (banger was killed as it started the VMM) the
+ * candidates come from, in order: the cgroup; the listener on the API socket (SO_PEERPIDFD, else SO_PEERCRED); the
+ * jailer's pidfile; a scan of /proc for who writes the VM's console, is in its jail, or has its command line. Each is
+ * held by a pidfd and proven by uids and root directory (see `proofOf`); of several that one witness names, the oldest
+ * is taken. Names, arguments, sockets and pidfiles in a jail are its uid's to write: they only say where to look.
+ *
+ * - `alive`: with its identity, complete, and a pidfd, the caller's to close.
+ * - `dead`: nobody is it, and everything that could tell was read.
+ * - `unknown`: something could not be read, or it runs in another namespace. Nothing may be adopted, killed or removed.
+ *
+ * A socket or pidfile that names another process is in `doubts`, whatever the answer is.
+ */
+export function findVmm(sought: Sought): FoundVmm {
+  const doubts: string[] = []
+  const started = sought.identity?.bootId ?? sought.bootId
+  if (started !== undefined && started !== bootId()) return { is: "dead", why: "the host was rebooted since", doubts }
+  try {
+    const use = (dir: number | undefined) =>
+      sought.identity === null ? search(sought, dir, doubts) : fromJournal(sought, sought.identity, dir, doubts)
+    const dir = opened(sought, doubts)
+    return dir === undefined ? use(undefined) : withDescriptor(dir, use)
+  } catch (error) {
+    return { is: "unknown", why: reason(error), hint: hintOf(error), doubts }
+  }
+}
+
+// --- internal ---
+
+/** Where the journal decides, a jail that cannot be looked into is worth a word, and a directory of our own not even that. */
+function opened(sought: Sought, doubts: string[]): number | undefined {
+  try {
+    return openTraces(sought)
+  } catch (error) {
+    if (sought.identity === null) throw error
+    if (sought.jail !== undefined) doubts.push(reason(error))
+    return undefined
+  }
+}
+
+/** The journal decides; a socket or pidfile that says otherwise is worth a word. */
+function fromJournal(sought: Sought, identity: ProcessIdentity, dir: number | undefined, doubts: string[]): FoundVmm {
+  const truth = truthOf(identity)
+  const is = (pid: number) => pid === identity.pid && truth.is !== "dead"
+  for (const { by, what, look } of testimoniesOf(sought, dir, {
+    jail: undefined,
+    console: undefined,
+    commandLines: [],
+  })) {
+    if (by !== "socket" && by !== "pidfile") continue
+    for (const { pid } of heard(look, what, doubts))
+      if (!is(pid) && runs(pid)) doubts.push(`${what} names process ${pid}, which is not the VMM: left alone`)
+  }
+  if (truth.is === "alive") return { is: "alive", identity, pidfd: truth.pidfd, by: "journal", doubts }
+  return { ...truth, doubts }
+}
+
+/** Of a look whose pidfds are not needed. */
+function heard(look: () => readonly Candidate[], what: string, doubts: string[]): readonly Candidate[] {
+  try {
+    const candidates = look()
+    closeAll(candidates)
+    return candidates
+  } catch (error) {
+    doubts.push(`${what}: ${reason(error)}`)
+    return []
+  }
+}
+
+function search(sought: Sought, dir: number | undefined, doubts: string[]): FoundVmm {
+  const { pidNamespace } = sought
+  if (pidNamespace !== undefined && pidNamespace !== ownNamespace("pid"))
+    return { is: "unknown", why: "it was started in another PID namespace", hint: ELSEWHERE, doubts }
+  const marks = marksOf(sought, dir)
+  const strangers: { pid: number; text: string }[] = []
+  const unknown: { why: string; hint: string | undefined }[] = []
+  for (const { by, what, trusted, look } of testimoniesOf(sought, dir, marks)) {
+    const proven: Held[] = []
+    try {
+      for (const candidate of look()) {
+        const { pid, ours } = candidate
+        const proof = weigh(candidate, marks)
+        if (proof.is === "proven") proven.push(proof)
+        else if (proof.is === "another" && ours !== true)
+          strangers.push({ pid, text: `${what} names process ${pid}: ${proof.why}` })
+        else if (proof.is !== "gone" && trusted) unknown.push(doubtful(pid, proof.why))
+      }
+    } catch (error) {
+      if (trusted) unknown.push({ why: reason(error), hint: hintOf(error) })
+      else doubts.push(`${what}: ${reason(error)}`)
+    }
+    const [oldest, ...others] = proven.sort((a, b) => a.identity.startTime - b.identity.startTime)
+    for (const { pidfd } of others) close(pidfd)
+    if (oldest === undefined) continue
+    const left = strangers.filter(({ pid }) => pid !== oldest.identity.pid).map(({ text }) => `${text}: left alone`)
+    return { ...oldest, is: "alive", by, doubts: [...doubts, ...left] }
+  }
+  const all = [...doubts, ...strangers.map(({ text }) => `${text}: left alone`)]
+  const [first] = unknown
+  if (first !== undefined) return { is: "unknown", ...first, doubts: all }
+  return { is: "dead", why: "no process is it", doubts: all }
+}
+
+type Held = { is: "proven"; identity: ProcessIdentity; pidfd: number }
+
+/** Holds a candidate by its pidfd while it is proven, and on when it is. */
+function weigh({ pid, pidfd: given }: Candidate, marks: Marks): Exclude<Proof, { is: "proven" }> | Held {
+  let pidfd: number
+  try {
+    pidfd = given ?? pidfdOpen(pid)
+  } catch (error) {
+    return errorCode(error) === "ESRCH" ? { is: "gone" } : { is: "unknown", why: reason(error) }
+  }
+  const proof = proofOf(pid, pidfd, marks)
+  if (proof.is === "proven") return { ...proof, pidfd }
+  close(pidfd)
+  return proof
+}
+
+function doubtful(pid: number, why: string): { why: string; hint: string | undefined } {
+  const { message, hint } = cannotTell(pid, why)
+  return { why: message, hint }
+}
+
+/** Whether a process with this pid runs, as far as can be told. */
+function runs(pid: number): boolean {
+  try {
+    return withDescriptor(pidfdOpen(pid), (pidfd) => !pidfdExited(pidfd))
+  } catch (error) {
+    return errorCode(error) !== "ESRCH"
+  }
+}
+
+function hintOf(error: unknown): string | undefined {
+  return isFailure(error) ? error.hint : undefined
+}

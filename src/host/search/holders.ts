@@ -1,0 +1,129 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { errorCode } from "../../base/linux/errors.ts"
+import { close, inodeOf, statPath } from "../../base/linux/files.ts"
+import { pidfdExited, pidfdOpen } from "../../base/linux/pidfd.ts"
+import { Failure, type FailureDetail, reason } from "../../base/terms/failure.ts"
+import { parsePermitted, readProcess } from "../process/procfs.ts"
+
+/** A process that has a file as its standard output, held by its pidfd, the caller's to close. */
+export interface Holder {
+  readonly pid: number
+  readonly pidfd: number
+}
+
+/**
+ * The processes whose standard output is this very file (same device and inode): for a file of ours that nobody else
+ * can open, those we started. What is read of each is read while its pidfd is held, which is looked at again
+ * afterwards, so it cannot be another process's. Throws a failure, with no descriptor left open, when it cannot be told
+ * of a process.
+ */
+export function holdersOf(path: string): readonly Holder[] {
+  const target = targetOf(path)
+  if (target === undefined) return []
+  const pids = readdirSync("/proc")
+    .filter((name) => /^[1-9]\d*$/.test(name))
+    .map(Number)
+  const holders: Holder[] = []
+  try {
+    for (const pid of pids) {
+      const holder = pid !== process.pid && writesTo(pid, target) ? hold(pid, target) : undefined
+      if (holder !== undefined) holders.push(holder)
+    }
+    return holders
+  } catch (error) {
+    for (const { pidfd } of holders) close(pidfd)
+    throw error
+  }
+}
+
+/** The failure of a process of which it could not be found out whether it is a VM. */
+export function cannotTell(pid: number, why: string, detail: FailureDetail = {}): Failure {
+  const hint = detail.hint ?? `look at it, and end it if it is this VM's: kill -9 ${pid}; or try again`
+  return new Failure(`cannot tell whether process ${pid} is this VM: ${why}`, { ...detail, hint })
+}
+
+/** Which file a path leads to, as `device:inode`; undefined when there is none. */
+export function targetOf(path: string): string | undefined {
+  try {
+    return inodeOf(statPath(path))
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined
+    throw error
+  }
+}
+
+/**
+ * Whether a process has this file (`device:inode`) as its standard output. Throws a failure when it cannot be told, unless
+ * it is surely none that we started.
+ */
+export function writesTo(pid: number, target: string): boolean {
+  try {
+    return inodeOf(statPath(`/proc/${pid}/fd/1`)) === target
+  } catch (error) {
+    const code = errorCode(error)
+    // Gone meanwhile, or without a standard output.
+    if (code === "ENOENT" || code === "ESRCH") return false
+    if ((code === "EACCES" || code === "EPERM") && !mayBeOurs(pid)) return false
+    throw cannotTell(pid, reason(error), { cause: error })
+  }
+}
+
+/** Whether a process whose descriptors are hidden from us may be one that we started. */
+export function mayBeOurs(pid: number): boolean {
+  // To another user everything is hidden but what that user started.
+  if (process.geteuid?.() !== 0) return false
+  // Root is refused what has more capabilities, which nothing that it started can have; else it cannot tell.
+  const [theirs, own] = [pid, "self" as const].map((who) => parsePermitted(statusOf(who)))
+  return theirs === undefined || own === undefined || (theirs & ~own) === 0n
+}
+
+// --- internal ---
+
+/** Empty when it is gone by now. */
+function statusOf(pid: number | "self"): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, "latin1")
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return ""
+    throw error
+  }
+}
+
+/** Undefined when it is gone by now. */
+function hold(pid: number, target: string): Holder | undefined {
+  const pidfd = open(pid)
+  if (pidfd === undefined) return undefined
+  try {
+    const why = doubt(pid, target)
+    if (pidfdExited(pidfd)) return drop(pidfd)
+    if (why !== undefined) throw cannotTell(pid, why)
+    return { pid, pidfd }
+  } catch (error) {
+    close(pidfd)
+    throw error
+  }
+}
+
+function open(pid: number): number | undefined {
+  try {
+    return pidfdOpen(pid)
+  } catch (error) {
+    if (errorCode(error) === "ESRCH") return undefined
+    throw error
+  }
+}
+
+function drop(pidfd: number): undefined {
+  close(pidfd)
+}
+
+/** What is not as it must be, undefined when nothing. */
+function doubt(pid: number, target: string): string | undefined {
+  try {
+    if (!writesTo(pid, target)) return "its standard output has changed"
+    const { startTime, uid } = readProcess(pid)
+    return startTime === undefined || uid === undefined ? `/proc/${pid} cannot be read` : undefined
+  } catch (error) {
+    return reason(error)
+  }
+}

@@ -1,0 +1,150 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs"
+import { errorCode } from "../../base/linux/errors.ts"
+import { inodeOf, statPath } from "../../base/linux/files.ts"
+import { Failure, reason } from "../../base/terms/failure.ts"
+import { mayBeOurs } from "./holders.ts"
+import { requireSight } from "./witnesses.ts"
+
+/** What may be in use, and by what that is known. Absolute paths without symlinks. */
+export interface Premises {
+  readonly id: string
+  /** Directories: whatever has something in one of them open, or works there, uses it. */
+  readonly dirs: readonly string[]
+  /** Root directories and network namespaces as `device:inode`: whoever is in one of them uses it. */
+  readonly inodes: readonly string[]
+  /** Whoever runs as one of these uids uses it. */
+  readonly uids: readonly number[]
+}
+
+/**
+ * Who uses each of these, in words, by its id; what nobody is seen to use is not in the answer. Looks twice, since a
+ * process that was started by one which ended meanwhile may be missed once. Loop devices count too. Throws a failure when
+ * it cannot be told of a process.
+ */
+export function usersOf(all: readonly Premises[]): ReadonlyMap<string, string> {
+  if (all.length === 0) return new Map()
+  const marks = marksOf(all)
+  // As root: what others run is hidden from another user, and none of it is in directories of this one's alone.
+  requireSight(process.geteuid?.() === 0 ? ANOTHER : undefined)
+  const found = new Map<string, string>()
+  for (let look = 0; look < LOOKS; look++) {
+    for (const name of readdirSync("/proc")) {
+      if (!/^[1-9]\d*$/.test(name) || Number(name) === process.pid) continue
+      for (const [id, how] of usesOf(Number(name), marks)) if (!found.has(id)) found.set(id, `process ${name} ${how}`)
+    }
+  }
+  for (const [id, how] of loopDevices(marks)) if (!found.has(id)) found.set(id, how)
+  return found
+}
+
+/** The one of `ids` whose directory a path is, or is in; a deleted file's is where it was. Pure. */
+export function premisesAt(path: string, ids: ReadonlyMap<string, string>): string | undefined {
+  for (let at = path; at.length > 1; at = at.slice(0, at.lastIndexOf("/"))) {
+    const id = ids.get(at)
+    if (id !== undefined) return id
+    if (!at.includes("/")) return undefined
+  }
+  return undefined
+}
+
+// --- internal ---
+
+const LOOKS = 2
+
+/** Any uid that is not root's. */
+const ANOTHER = 1
+
+interface Marks {
+  readonly dirs: ReadonlyMap<string, string>
+  readonly inodes: ReadonlyMap<string, string>
+  readonly uids: ReadonlyMap<number, string>
+}
+
+type Use = readonly [id: string, how: string]
+
+function marksOf(all: readonly Premises[]): Marks {
+  return {
+    dirs: new Map(all.flatMap(({ id, dirs }) => dirs.map((dir) => [dir, id] as const))),
+    inodes: new Map(all.flatMap(({ id, inodes }) => inodes.map((inode) => [inode, id] as const))),
+    uids: new Map(all.flatMap(({ id, uids }) => uids.map((uid) => [uid, id] as const))),
+  }
+}
+
+function usesOf(pid: number, marks: Marks): readonly Use[] {
+  const uses: Use[] = []
+  const add = (id: string | undefined, how: string) => {
+    if (id !== undefined) uses.push([id, how])
+  }
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "latin1")
+    if (hasEnded(status)) return []
+    for (const uid of uidsOf(status)) add(marks.uids.get(uid), `runs as its uid ${uid}`)
+    add(marks.inodes.get(inodeOf(statPath(`/proc/${pid}/root`))), "has its root directory")
+    if (marks.inodes.size > 0)
+      add(marks.inodes.get(inodeOf(statPath(`/proc/${pid}/ns/net`))), "is in its network namespace")
+    for (const link of ["root", "cwd", "exe", ...descriptorsOf(pid)]) {
+      const path = target(`/proc/${pid}/${link}`)
+      if (path !== undefined) add(premisesAt(path, marks.dirs), `has ${path} open`)
+    }
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT" || code === "ESRCH") return uses
+    if ((code === "EACCES" || code === "EPERM") && !mayBeOurs(pid)) return uses
+    throw new Failure(`cannot tell what process ${pid} uses: ${reason(error)}`, { cause: error })
+  }
+  return uses
+}
+
+/** Whether a process has ended and just was not waited for yet, by its /proc/PID/status: and all its threads, too. */
+function hasEnded(status: string): boolean {
+  return /^State:\t[ZX]/m.test(status) && /^Threads:\t[01]$/m.test(status)
+}
+
+/** Real, effective, saved and of its file accesses. */
+function uidsOf(status: string): readonly number[] {
+  const [, list = ""] = /^Uid:\t(.*)$/m.exec(status) ?? []
+  return [...new Set(list.split("\t").map(Number))]
+}
+
+function descriptorsOf(pid: number): readonly string[] {
+  return readdirSync(`/proc/${pid}/fd`).map((fd) => `fd/${fd}`)
+}
+
+/** Undefined when there is none: of a kernel thread, or closed meanwhile. */
+function target(link: string): string | undefined {
+  try {
+    return readlinkSync(link)
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return undefined
+    throw error
+  }
+}
+
+/** A loop device holds its file without a process. */
+function loopDevices({ dirs }: Marks): readonly Use[] {
+  return blockDevices()
+    .filter((name) => name.startsWith("loop"))
+    .flatMap((name) => {
+      const id = premisesAt(backingFile(name), dirs)
+      return id === undefined ? [] : [[id, `/dev/${name} has ${backingFile(name)} open`] as const]
+    })
+}
+
+function blockDevices(): readonly string[] {
+  try {
+    return readdirSync("/sys/block")
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return []
+    throw error
+  }
+}
+
+/** Empty when it has none. */
+function backingFile(device: string): string {
+  try {
+    return readFileSync(`/sys/block/${device}/loop/backing_file`, "utf8").trimEnd()
+  } catch (error) {
+    if (["ENOENT", "ENXIO", "ENODEV", "EINVAL"].includes(errorCode(error) ?? "")) return ""
+    throw error
+  }
+}

@@ -1,0 +1,39 @@
+import { chmodDescriptor, chownDescriptor } from "../../base/linux/access.ts"
+import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { isType, openBeneath, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { Failure } from "../../base/terms/failure.ts"
+
+/** Whose a socket is to be, and for whom it is open. */
+export interface SocketAccess {
+  readonly uid: number
+  readonly gid: number
+  readonly mode: number
+}
+
+/**
+ * Gives a unix socket, at a relative path below a pinned directory, an owner and a mode. Whoever can write in that
+ * directory can swap names at will: only the inode that was found to be a socket with one name, on the directory's own
+ * mount, and owned by root or by `uid` already, is changed; and it is never open to more on the way than before or
+ * after. Throws a failure when what has the name is no such socket; then nothing was changed.
+ */
+export function setSocketAccess(dir: number, path: string, { uid, gid, mode }: SocketAccess): void {
+  withDescriptor(openBeneath(dir, path, O.PATH | O_NOFOLLOW), (fd) => {
+    const before = statDescriptor(fd)
+    requireSocket(before, uid, path)
+    chmodDescriptor(fd, before.mode & mode & 0o777)
+    chownDescriptor(fd, uid, gid)
+    chmodDescriptor(fd, mode)
+    const after = statDescriptor(fd)
+    const right = after.uid === uid && after.gid === gid && (after.mode & 0o7777) === mode
+    if (!right) throw new Failure(`${path} was changed by somebody else meanwhile`)
+  })
+}
+
+// --- internal ---
+
+function requireSocket(stat: Stat, uid: number, path: string): void {
+  if (!isType(stat, S.IFSOCK)) throw new Failure(`${path} is not a socket`)
+  if (stat.nlink !== 1) throw new Failure(`${path} has ${stat.nlink} names: it may be somebody else's`)
+  if (stat.uid !== 0 && stat.uid !== uid) throw new Failure(`${path} belongs to uid ${stat.uid}, not to uid ${uid}`)
+}

@@ -1,0 +1,172 @@
+import { readlinkSync } from "node:fs"
+import { dirname, resolve } from "node:path"
+import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { asFileOwner, CAP, hasCapabilities } from "../../base/linux/credentials.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { fileSystemMagic } from "../../base/linux/fileSystem.ts"
+import { close, isType, openAt, openBeneath, openWithoutSymlinks, statDescriptor } from "../../base/linux/files.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { pinDirectory } from "../../store/files/pinDirectory.ts"
+import { SWEEP_UID } from "../../store/state/uids.ts"
+import { fileSystemNamed } from "./fileSystems.ts"
+import { isInLayer } from "./overlays.ts"
+import type { Removal } from "./verdict.ts"
+
+/** A directory that can be swept. */
+export interface Directory {
+  /** Where it is, as bytes: what is in it need not be UTF-8. */
+  readonly path: Uint8Array
+  /** For listing it. */
+  readonly fd: number
+  /** A second one of its own position, for waiting until binds in it are over. */
+  readonly barrier: number
+  readonly stat: Stat
+  readonly fileSystem: string
+  readonly removal: Removal
+  /** Why it is not exact, and what would make it so. */
+  readonly inexact: { readonly detail: string; readonly hint: string } | undefined
+}
+
+/**
+ * Opens a directory for a sweep. Symlinks on the way are followed where only root or this user could have made them; the
+ * directory itself may not be one. Throws a failure that says why it cannot be swept: a file system on which a live socket
+ * can look dead, a layer of an overlay, a symlink. The caller closes it.
+ */
+export function openDirectory(path: string, layers: ReadonlySet<string>): Directory {
+  const { fd, real } = openResolved(resolve(path), path)
+  return examined(fd, new TextEncoder().encode(real), layers)
+}
+
+/** Opens a directory in another one; undefined when it is a mount, a symlink, or none any more. */
+export function openSubdirectory(
+  parent: Directory,
+  name: Uint8Array,
+  layers: ReadonlySet<string>,
+): Directory | undefined {
+  try {
+    const fd = openBeneath(parent.fd, name, O.RDONLY | O_DIRECTORY | O_NOFOLLOW)
+    return examined(fd, joinPath(parent.path, name), layers)
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "ELOOP", "EXDEV"].includes(errorCode(error) ?? "")) return undefined
+    throw error
+  }
+}
+
+/** Closes what was opened. */
+export function closeDirectory({ fd, barrier }: Directory): void {
+  close(barrier)
+  close(fd)
+}
+
+/** A path of bytes. */
+export function joinPath(dir: Uint8Array, name: Uint8Array): Uint8Array {
+  const path = new Uint8Array(dir.length + 1 + name.length)
+  path.set(dir)
+  path[dir.length] = SLASH
+  path.set(name, dir.length + 1)
+  return path
+}
+
+/** How a dead socket in a directory can be removed, by the directory and by what this process may do. Pure. */
+export function removalIn(stat: Pick<Stat, "mode" | "uid">, able: boolean): Pick<Directory, "removal" | "inexact"> {
+  if (!able) {
+    const hint = "sweep as root, with the sticky bit on the directory, to make it exact"
+    return { removal: "re-checked", inexact: { detail: "this user may not give files away", hint } }
+  }
+  if ((stat.mode & S.ISVTX) === 0) {
+    const hint = "chmod +t on the directory makes it exact"
+    return { removal: "re-checked", inexact: { detail: "the directory is not sticky", hint } }
+  }
+  if (stat.uid === SWEEP_UID) {
+    const hint = "chown the directory to another user"
+    return { removal: "re-checked", inexact: { detail: `the directory belongs to uid ${SWEEP_UID}`, hint } }
+  }
+  return { removal: "exact", inexact: undefined }
+}
+
+// --- internal ---
+
+const SLASH = 47
+
+/** As many symlinks as the kernel itself follows (path_resolution(7)). */
+const MOST_SYMLINKS = 40
+
+let mayBeExact: boolean | undefined
+
+function examined(fd: number, path: Uint8Array, layers: ReadonlySet<string>): Directory {
+  let barrier: number | undefined
+  try {
+    const { name, allowed } = fileSystemNamed(fileSystemMagic(fd))
+    if (!allowed) {
+      const hint = "sweep it where its sockets are made; ext4, xfs, btrfs and tmpfs can be swept here"
+      throw new Failure(`it is on ${name}, where a socket that is alive elsewhere looks dead`, { hint })
+    }
+    if (isInLayer(fd, layers)) {
+      const hint = "sweep it through the overlay's own processes, or when it is unmounted"
+      throw new Failure("it is in a layer of an overlay, where a socket that is alive looks dead", { hint })
+    }
+    barrier = openAt(fd, ".", O.RDONLY | O_DIRECTORY)
+    const stat = statDescriptor(fd)
+    mayBeExact ??= canGiveAway()
+    return { path, fd, barrier, stat, fileSystem: name, ...removalIn(stat, mayBeExact) }
+  } catch (error) {
+    if (barrier !== undefined) close(barrier)
+    close(fd)
+    throw error
+  }
+}
+
+function canGiveAway(): boolean {
+  if (!hasCapabilities(CAP.CHOWN, CAP.DAC_OVERRIDE, CAP.SETUID)) return false
+  try {
+    asFileOwner(SWEEP_UID, () => {})
+    return true
+  } catch (error) {
+    // A failed system call is no answer; a user namespace that does not have the uid is.
+    if (errorCode(error) !== undefined) throw error
+    return false
+  }
+}
+
+function openResolved(path: string, named: string): { fd: number; real: string } {
+  let real = path
+  for (let followed = 0; followed < MOST_SYMLINKS; followed++) {
+    try {
+      return { fd: openWithoutSymlinks(real, O.RDONLY | O_DIRECTORY | O_NOFOLLOW), real }
+    } catch (error) {
+      const code = errorCode(error)
+      if (code === "ENOENT") throw new Failure("there is no such directory", { cause: error })
+      if (code === "ENOTDIR" && !isSymlink(real)) throw new Failure("it is not a directory", { cause: error })
+      if (code !== "ELOOP" && code !== "ENOTDIR") throw error
+      real = withoutFirstSymlink(real, named)
+    }
+  }
+  throw new Failure(`there are more than ${MOST_SYMLINKS} symlinks on the way to it`)
+}
+
+/** The path with its first symlink replaced by where it leads. */
+function withoutFirstSymlink(path: string, named: string): string {
+  const parts = path.split("/").filter((part) => part !== "")
+  for (const [index] of parts.entries()) {
+    const here = `/${parts.slice(0, index + 1).join("/")}`
+    if (!isSymlink(here)) continue
+    if (index === parts.length - 1) {
+      const hint = `name the directory that ${named} points to`
+      throw new Failure("it is a symlink", { hint })
+    }
+    // Throws where others than root and this user could make the symlink point elsewhere.
+    close(pinDirectory(dirname(here)))
+    return resolve(dirname(here), readlinkSync(here), ...parts.slice(index + 1))
+  }
+  return path
+}
+
+function isSymlink(path: string): boolean {
+  const fd = openAt(-100, path, O.PATH | O_NOFOLLOW)
+  try {
+    return isType(statDescriptor(fd), S.IFLNK)
+  } finally {
+    close(fd)
+  }
+}

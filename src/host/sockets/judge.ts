@@ -1,0 +1,115 @@
+import { S } from "../../base/linux/constants.ts"
+import { errnoName } from "../../base/linux/errors.ts"
+import { close, inodeOf, isType } from "../../base/linux/files.ts"
+import { awaitChanges } from "../../base/linux/listing.ts"
+import { askWhoIsBound, openProbe } from "../../base/linux/socketProbe.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { SWEEP_UID } from "../../store/state/uids.ts"
+import { type Directory, joinPath } from "./directory.ts"
+import { takeLockBeside } from "./lockBeside.ts"
+import { type Dead, type Removed, removeDead } from "./remove.ts"
+import type { SocketVerdict } from "./verdict.ts"
+import type { Witness } from "./witness.ts"
+
+/** Which VM a socket belongs to, as far as the records tell. */
+export type OwnerOf = (path: Uint8Array, inode: string) => string | undefined | "cannot tell"
+
+/** What every socket of a sweep is judged by. */
+export interface Rules {
+  /** Milliseconds for which a socket is left alone after it was made or changed. */
+  readonly grace: number
+  /** Whose sockets may be removed; undefined: everybody's. */
+  readonly uid: number | undefined
+  readonly ownerOf: OwnerOf
+}
+
+/** A verdict, or undefined: nothing speaks for the socket so far. */
+export type Opinion = Pick<SocketVerdict, "verdict" | "reason" | "detail"> | undefined
+
+/**
+ * What can be told of a pinned socket without asking the kernel whether it lives: whose it is, how many names it has, how
+ * old it is. A time in the future counts as young, as a clock may have been set back.
+ */
+export function judgeFile(directory: Directory, name: Uint8Array, stat: Stat, rules: Rules, now: number): Opinion {
+  if (stat.nlink === 0) return { verdict: "gone" }
+  if (stat.mountId !== directory.stat.mountId) return spared("mount", "another file is mounted on it")
+  if (stat.nlink > 1) return spared("links", `it has ${stat.nlink} names`)
+  if (rules.uid !== undefined && stat.uid !== rules.uid) return spared("owner", `it belongs to uid ${stat.uid}`)
+  const age = ageOf(stat, now)
+  // Only a sweep gives a socket to this uid, and only one that was found dead: it was killed before it was done.
+  if (age < rules.grace && stat.uid !== SWEEP_UID) {
+    return spared("young", `it was made or changed ${Math.floor(age / 1000)} s ago`)
+  }
+  const vm = rules.ownerOf(joinPath(directory.path, name), inodeOf(stat))
+  if (vm === "cannot tell") return spared("unknown", "the VM records cannot be read")
+  return vm === undefined ? undefined : spared("vm", `it is the VM ${vm}'s`)
+}
+
+/** Milliseconds since a file was made, or its inode last changed. */
+export function ageOf({ ctimeMs, btimeMs }: Stat, now: number): number {
+  return now - Math.max(ctimeMs, btimeMs)
+}
+
+/** Whether a file is a unix socket. */
+export function isSocket(stat: Stat): boolean {
+  return isType(stat, S.IFSOCK)
+}
+
+/** Asks the kernel whether a pinned socket lives, over and over with one datagram socket. */
+export interface Probe {
+  ask(fd: number): Opinion
+  close(): void
+}
+
+/** A probe; the caller closes it. What it is asked must have been pinned before the directory's barrier. */
+export function startProbe(): Probe {
+  let socket = openProbe()
+  return {
+    ask(fd) {
+      const errno = askWhoIsBound(socket, fd)
+      if (errno !== 0) return opinionOf(errnoName(errno))
+      // It has a peer now, and would keep it.
+      const fresh = openProbe()
+      close(socket)
+      socket = fresh
+      return { verdict: "live", detail: "a datagram socket is bound to it" }
+    },
+    close: () => close(socket),
+  }
+}
+
+/**
+ * The last look at a socket that was found dead, and its removal unless `dry`: no other witness speaks for it, and the
+ * lock beside it, which is held meanwhile, is free.
+ */
+export function lastLook(directory: Directory, dead: Dead, probe: Probe, witness: Witness, dry: boolean): Removed {
+  if (witness(dead.stat)) return spared("diag", "the kernel lists a socket that is bound to it")
+  const lock = takeLockBeside(directory.fd, dead.name)
+  if (lock.state === "held") return spared("lock", "its lock is held")
+  if (lock.state === "unknown") return spared("unknown", lock.detail)
+  try {
+    if (lock.state === "taken") {
+      // Whoever had the lock may have come and gone since the socket was asked.
+      awaitChanges(directory.barrier)
+      const opinion = probe.ask(dead.fd)
+      if (opinion !== undefined) return opinion
+    }
+    return dry ? { verdict: "stale" } : removeDead(directory, dead)
+  } finally {
+    if (lock.state === "taken") close(lock.fd)
+  }
+}
+
+// --- internal ---
+
+function spared(reason: NonNullable<SocketVerdict["reason"]>, detail: string): Removed {
+  return { verdict: "spared", reason, detail }
+}
+
+/** What an errno of `askWhoIsBound` means; undefined: nothing is bound, and never will be again. */
+function opinionOf(code: string): Opinion {
+  if (code === "ECONNREFUSED") return undefined
+  if (code === "EPROTOTYPE") return { verdict: "live", detail: "a stream or seqpacket socket is bound to it" }
+  if (code === "EPERM") return { verdict: "live", detail: "a datagram socket with a peer is bound to it" }
+  return spared("unknown", `connect: ${code}`)
+}

@@ -1,0 +1,62 @@
+import { procPath } from "../../base/linux/access.ts"
+import { LOCK, O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { errnoName, errorCode } from "../../base/linux/errors.ts"
+import { close, flock, isType, lockWhole, statDescriptor, tryOpenAt, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+
+/** What came of a lock file beside a socket: there is none, or it is held, or it was taken, or it cannot be told. */
+export type LockBeside =
+  | { readonly state: "none" | "held" }
+  | { readonly state: "taken"; readonly fd: number }
+  | { readonly state: "unknown"; readonly detail: string }
+
+/**
+ * Takes `<name>.lock`, if there is one, without waiting: by flock(2) and by fcntl(2), as servers use either. What is taken
+ * is held until its descriptor is closed, by the caller. The file is neither made nor removed.
+ */
+export function takeLockBeside(dir: number, name: Uint8Array): LockBeside {
+  const pinned = tryOpenAt(dir, new Uint8Array([...name, ...SUFFIX]), O.PATH | O_NOFOLLOW)
+  if (pinned < 0) {
+    const code = errnoName(-pinned)
+    return NO_LOCK.includes(code) ? { state: "none" } : unknown(code)
+  }
+  return withDescriptor(pinned, () => {
+    const stat = statDescriptor(pinned)
+    if (isType(stat, S.IFLNK)) return { state: "unknown", detail: "its lock is a symlink" }
+    // A directory, a socket, a FIFO: nobody locks these.
+    if (!isType(stat, S.IFREG)) return { state: "none" }
+    // Whoever may write here can give any file of this file system such a name: it would be that one that is locked.
+    if (stat.nlink > 1) return { state: "unknown", detail: `its lock has ${stat.nlink} names` }
+    return lockPinned(pinned)
+  })
+}
+
+// --- internal ---
+
+/** Opens the very file that was looked at, and locks it. */
+function lockPinned(pinned: number): LockBeside {
+  const path = procPath(pinned)
+  let fd = tryOpenAt(AT_FDCWD, path, O.RDWR | O.NONBLOCK)
+  const writable = fd >= 0
+  if (!writable && NOT_WRITABLE.includes(errnoName(-fd))) fd = tryOpenAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK)
+  if (fd < 0) return unknown(errnoName(-fd))
+  try {
+    flock(fd, LOCK.EX | LOCK.NB)
+    lockWhole(fd, writable)
+    return { state: "taken", fd }
+  } catch (error) {
+    close(fd)
+    const code = errorCode(error)
+    return code === "EAGAIN" || code === "EACCES" ? { state: "held" } : unknown(code)
+  }
+}
+
+function unknown(code: string | undefined): LockBeside {
+  return { state: "unknown", detail: `its lock cannot be tried: ${code}` }
+}
+
+const SUFFIX = new TextEncoder().encode(".lock")
+
+/** No such file, or no such name possible. */
+const NO_LOCK: readonly string[] = ["ENOENT", "ENAMETOOLONG"]
+const NOT_WRITABLE: readonly string[] = ["EACCES", "EPERM", "EROFS"]

@@ -1,0 +1,212 @@
+import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { errnoName, SyscallError } from "../../base/linux/errors.ts"
+import { close, inodeOf, isType, openAt, statDescriptor, tryOpenAt } from "../../base/linux/files.ts"
+import { awaitChanges, nextEntries, rewind } from "../../base/linux/listing.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import type { Directory } from "./directory.ts"
+import { isSocket, judgeFile, lastLook, type Opinion, type Probe, type Rules, startProbe } from "./judge.ts"
+import type { Dead } from "./remove.ts"
+import { callWitness, type Witness } from "./witness.ts"
+
+/** A socket that was found dead once. */
+export interface Candidate {
+  readonly name: Uint8Array
+  readonly stat: Stat
+}
+
+/** How a directory is swept. */
+export interface Settings {
+  readonly rules: Rules
+  readonly dryRun: boolean
+  /** How many times a socket must be found dead, and how many milliseconds apart. */
+  readonly confirm: number
+  readonly confirmDelay: number
+  /** Asked before a socket is removed; undefined: nothing speaks for it. */
+  readonly veto: ((directory: Directory, candidate: Candidate) => Promise<Opinion>) | undefined
+}
+
+/** Is told of each socket, once, what became of it. */
+export type Tell = (name: Uint8Array, stat: Stat | undefined, opinion: NonNullable<Opinion>) => void
+
+/** As many sockets are pinned at a time: whatever the directory's size, a sweep takes this many descriptors and a few. */
+const BATCH = 64
+
+/** What judging one socket takes besides: its lock, the second witness or a new probe, and one to spare. */
+const SPARE = 3
+
+/**
+ * Removes the dead sockets of one directory and returns the names of its subdirectories. Each is pinned by a descriptor,
+ * looked at, and asked after a barrier; nothing but "no socket is bound to this inode" makes it dead, and that is for good:
+ * bind(2) always makes a new inode. The last round does all of it once more before it removes, so that nothing hangs on
+ * what was so before a delay. What cannot be told is told as `unknown`, and left alone. Throws a system error when the
+ * directory cannot be read.
+ */
+export async function sweepDirectory(
+  directory: Directory,
+  settings: Settings,
+  tell: Tell,
+): Promise<readonly Uint8Array[]> {
+  const { confirm, confirmDelay, veto } = settings
+  const probe = startProbe()
+  const spare: number[] = []
+  const sweep: Sweep = { directory, settings, tell, probe, spare, batch: BATCH, subdirectories: [], witness: undefined }
+  const rounds = Math.max(confirm, veto === undefined ? 1 : 2)
+  try {
+    while (spare.length < SPARE) spare.push(openAt(directory.fd, ".", O.PATH))
+    let dead = examineListed(sweep, rounds === 1)
+    for (let round = 2; round <= rounds && dead.length > 0; round++) {
+      if (round <= confirm) await Bun.sleep(confirmDelay)
+      if (round === rounds && veto !== undefined) dead = await withoutVetoed(sweep, dead, veto)
+      dead = examine(sweep, dead, round === rounds)
+    }
+    return sweep.subdirectories
+  } finally {
+    for (const fd of spare) close(fd)
+    probe.close()
+  }
+}
+
+// --- internal ---
+
+interface Sweep {
+  readonly directory: Directory
+  readonly settings: Settings
+  readonly tell: Tell
+  readonly probe: Probe
+  /** Descriptors that hold the place of those that judging takes, until there are no others left. */
+  readonly spare: number[]
+  /** How many sockets are pinned at a time. */
+  batch: number
+  readonly subdirectories: Uint8Array[]
+  /** Called when the first dead socket is about to be removed. */
+  witness: Witness | undefined
+}
+
+/** A name to look at, and in later rounds what had it before. */
+interface Known {
+  readonly name: Uint8Array
+  readonly stat?: Stat | undefined
+}
+
+const UNKNOWN_TYPE = 0
+
+function examineListed(sweep: Sweep, last: boolean): Candidate[] {
+  const dead: Candidate[] = []
+  rewind(sweep.directory.fd)
+  for (;;) {
+    const entries = nextEntries(sweep.directory.fd)
+    if (entries === undefined) return dead
+    sweep.subdirectories.push(...entries.filter(({ type }) => type === S.IFDIR).map(({ name }) => name))
+    const names = entries.filter(({ type }) => type === S.IFSOCK || type === UNKNOWN_TYPE)
+    for (const candidate of examine(sweep, names, last)) dead.push(candidate)
+  }
+}
+
+/** Looks at these names, some at a time; the dead are returned, or in the last round removed. */
+function examine(sweep: Sweep, names: readonly Known[], last: boolean): Candidate[] {
+  const dead: Candidate[] = []
+  for (let at = 0; at < names.length; ) {
+    const pinned: Dead[] = []
+    try {
+      at = pinSome(sweep, names, at, pinned)
+      judgeSome(sweep, pinned, last, dead)
+    } finally {
+      for (const { fd } of pinned) close(fd)
+    }
+  }
+  return dead
+}
+
+/** Pins the sockets of the next names that may be dead. Returns how far it came. */
+function pinSome(sweep: Sweep, names: readonly Known[], from: number, pinned: Dead[]): number {
+  let at = from
+  for (; at < names.length && pinned.length < sweep.batch; at++) {
+    const known = names[at] as Known
+    const fd = tryOpenAt(sweep.directory.fd, known.name, O.PATH | O_NOFOLLOW)
+    if (fd >= 0) pinOne(sweep, known, fd, pinned)
+    else {
+      const code = errnoName(-fd)
+      if (code === "EMFILE" && pinned.length > 0) {
+        // Those that are pinned are judged first, which frees their descriptors.
+        sweep.batch = pinned.length
+        for (const place of sweep.spare.splice(0)) close(place)
+        break
+      }
+      if (code === "ENOENT") sweep.tell(known.name, undefined, { verdict: "gone" })
+      else sweep.tell(known.name, undefined, unknown(`openat: ${code}`))
+    }
+  }
+  return at
+}
+
+/** Keeps the descriptor of what may be a dead socket, closes any other. */
+function pinOne(sweep: Sweep, { name, stat: before }: Known, fd: number, pinned: Dead[]): void {
+  let kept = false
+  try {
+    const stat = statDescriptor(fd)
+    if (isSocket(stat)) {
+      // Rounded up: what was made within this very millisecond is not of the future.
+      const now = Date.now() + 1
+      const same = before === undefined || inodeOf(before) === inodeOf(stat)
+      const opinion = same ? judgeFile(sweep.directory, name, stat, sweep.settings.rules, now) : CHANGED
+      kept = opinion === undefined
+      if (opinion === undefined) pinned.push({ name, fd, stat })
+      else sweep.tell(name, stat, opinion)
+    } else if (before !== undefined) sweep.tell(name, stat, CHANGED)
+    else if (isType(stat, S.IFDIR)) sweep.subdirectories.push(name)
+  } catch (error) {
+    sweep.tell(name, undefined, unknown(textOf(error)))
+  } finally {
+    if (!kept) close(fd)
+  }
+}
+
+function judgeSome(sweep: Sweep, pinned: readonly Dead[], last: boolean, dead: Candidate[]): void {
+  if (pinned.length === 0) return
+  try {
+    awaitChanges(sweep.directory.barrier)
+  } catch (error) {
+    for (const { name, stat } of pinned) sweep.tell(name, stat, unknown(textOf(error)))
+    return
+  }
+  for (const one of pinned) {
+    try {
+      const opinion = sweep.probe.ask(one.fd) ?? (last ? look(sweep, one) : undefined)
+      if (opinion === undefined) dead.push({ name: one.name, stat: one.stat })
+      else sweep.tell(one.name, one.stat, opinion)
+    } catch (error) {
+      sweep.tell(one.name, one.stat, unknown(textOf(error)))
+    }
+  }
+}
+
+function look(sweep: Sweep, one: Dead): NonNullable<Opinion> {
+  sweep.witness ??= callWitness(sweep.directory.fileSystem === "btrfs")
+  return lastLook(sweep.directory, one, sweep.probe, sweep.witness, sweep.settings.dryRun)
+}
+
+async function withoutVetoed(
+  { directory, tell }: Sweep,
+  dead: readonly Candidate[],
+  veto: NonNullable<Settings["veto"]>,
+): Promise<Candidate[]> {
+  const left: Candidate[] = []
+  for (const candidate of dead) {
+    const opinion = await veto(directory, candidate)
+    if (opinion === undefined) left.push(candidate)
+    else tell(candidate.name, candidate.stat, opinion)
+  }
+  return left
+}
+
+const CHANGED = { verdict: "spared", reason: "changed", detail: "another file has its name" } as const
+
+function unknown(detail: string): NonNullable<Opinion> {
+  return { verdict: "spared", reason: "unknown", detail }
+}
+
+/** What a system error says, without the name, so that one trouble is told in one way; a fault of ours is not swallowed. */
+function textOf(error: unknown): string {
+  if (error instanceof SyscallError) return `${error.syscall}: ${error.code}`
+  throw error
+}

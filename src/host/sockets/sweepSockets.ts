@@ -1,0 +1,118 @@
+import { inodeOf } from "../../base/linux/files.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { type Failure, isFailure, reason } from "../../base/terms/failure.ts"
+import { textOfPath } from "../../base/terms/printable.ts"
+import { closeDirectory, type Directory, joinPath, openDirectory, openSubdirectory } from "./directory.ts"
+import { ageOf, type Opinion } from "./judge.ts"
+import { overlayLayers } from "./overlays.ts"
+import { type Settings, sweepDirectory } from "./sweepDirectory.ts"
+import { addVerdict, type DirectoryReport, noTotals, type SocketVerdict, type Totals } from "./verdict.ts"
+
+/** What is to be swept, and how. */
+export interface SocketSweep extends Settings {
+  readonly dirs: readonly string[]
+  /** How many levels of subdirectories are swept too. */
+  readonly depth: number
+  /** Keeps other sweeps out of a directory while `work` is done; undefined when another one is in it. */
+  readonly lock: <T>(inode: string, work: () => Promise<T>) => Promise<T | undefined>
+  /** Which verdicts are kept in the report; all are counted. */
+  readonly keep: (verdict: SocketVerdict["verdict"], reason: SocketVerdict["reason"]) => boolean
+}
+
+/** What was found and done. */
+export interface SocketReport {
+  readonly directories: readonly DirectoryReport[]
+  readonly totals: Totals
+}
+
+/**
+ * Sweeps directories and what is below them, one after the other. Nothing that goes wrong with one of them keeps the
+ * others from being swept: it is in the report, and counted as an error.
+ */
+export async function sweepSockets(sweep: SocketSweep): Promise<SocketReport> {
+  const directories: DirectoryReport[] = []
+  const totals = noTotals()
+  const layers = sweep.dirs.length === 0 ? new Set<string>() : overlayLayers()
+  const tree: Tree = { sweep, layers, directories, totals }
+  for (const dir of sweep.dirs) {
+    await inDirectory(tree, new TextEncoder().encode(dir), sweep.depth, () => openDirectory(dir, layers))
+  }
+  return { directories, totals }
+}
+
+// --- internal ---
+
+interface Tree {
+  readonly sweep: SocketSweep
+  readonly layers: ReadonlySet<string>
+  readonly directories: DirectoryReport[]
+  readonly totals: Totals
+}
+
+type Sockets = DirectoryReport["sockets"]
+
+/** Sweeps one directory, then what is in it. `undefined` from `open`: there is none any more. */
+async function inDirectory(
+  tree: Tree,
+  named: Uint8Array,
+  depth: number,
+  open: () => Directory | undefined,
+): Promise<void> {
+  let directory: Directory | undefined
+  const sockets: Sockets = []
+  const report = (state: DirectoryReport["state"], more: Partial<DirectoryReport> = {}) => {
+    tree.directories.push({ ...pathOf(directory?.path ?? named), state, ...more, sockets })
+  }
+  try {
+    directory = open()
+    if (directory === undefined) return
+    const opened = directory
+    const { removal, inexact, fileSystem } = opened
+    const about = { file_system: fileSystem, removal, detail: inexact?.detail, hint: inexact?.hint }
+    const below = await tree.sweep.lock(inodeOf(opened.stat), () => {
+      return sweepDirectory(opened, tree.sweep, (name, stat, opinion) =>
+        tell(tree, opened, sockets, name, stat, opinion),
+      )
+    })
+    if (below === undefined) return report("busy", { detail: "another sweep is in it" })
+    report("swept", about)
+    if (depth === 0) return
+    for (const name of below) {
+      const path = joinPath(opened.path, name)
+      await inDirectory(tree, path, depth - 1, () => openSubdirectory(opened, name, tree.layers))
+    }
+  } catch (error) {
+    tree.totals.errors++
+    const failure: Failure | undefined = isFailure(error) ? error : undefined
+    report(failure === undefined ? "failed" : "refused", { detail: reason(error), hint: failure?.hint })
+  } finally {
+    if (directory !== undefined) closeDirectory(directory)
+  }
+}
+
+function tell(
+  { sweep, totals }: Tree,
+  directory: Directory,
+  sockets: Sockets,
+  name: Uint8Array,
+  stat: Stat | undefined,
+  opinion: NonNullable<Opinion>,
+): void {
+  addVerdict(totals, opinion)
+  if (sweep.keep(opinion.verdict, opinion.reason)) sockets.push(describe(joinPath(directory.path, name), stat, opinion))
+}
+
+function describe(path: Uint8Array, stat: Stat | undefined, opinion: NonNullable<Opinion>): SocketVerdict {
+  return {
+    ...pathOf(path),
+    ...opinion,
+    ...(stat === undefined
+      ? {}
+      : { inode: inodeOf(stat), uid: stat.uid, age_seconds: Math.round(ageOf(stat, Date.now()) / 1000) }),
+  }
+}
+
+function pathOf(path: Uint8Array): Pick<SocketVerdict, "path" | "path_base64"> {
+  const { text, exact } = textOfPath(path)
+  return exact ? { path: text } : { path: text, path_base64: Buffer.from(path).toString("base64") }
+}

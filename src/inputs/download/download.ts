@@ -1,0 +1,200 @@
+import { ofetch } from "ofetch"
+import { O, S } from "../../base/linux/constants.ts"
+import { readStart } from "../../base/linux/content.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { isType, openNamed, statDescriptor, verified, withDescriptor } from "../../base/linux/files.ts"
+import { Failure, isFailure, reason, usage } from "../../base/terms/failure.ts"
+import { type Address, redirected, shownAddress } from "./address.ts"
+
+/** Where the bytes of a download go. */
+export interface Sink {
+  /** How many bytes it has. */
+  readonly length: number
+  write(chunk: Uint8Array): void
+  /** Forgets what it has. */
+  reset(): void
+}
+
+/** What is told while something is downloaded; `total` is undefined where the server does not say. */
+export type OnProgress = (done: number, total: number | undefined) => void
+
+/** How to download. */
+export interface Manner {
+  /** More bytes than this are refused. */
+  readonly limit: number
+  /** A download that brings nothing for this long is given up, in milliseconds. */
+  readonly stall: number
+  /** How long to wait before each new try, in milliseconds. */
+  readonly waits?: readonly number[] | undefined
+  readonly onProgress?: OnProgress | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** The stall limit that BANGER_TIMEOUT (seconds) asks for, in milliseconds. */
+export function stallLimit(text = process.env.BANGER_TIMEOUT): number {
+  if (text === undefined || text === "") return 30_000
+  const seconds = Number(text)
+  if (Number.isInteger(seconds) && seconds > 0 && seconds <= 86_400) return seconds * 1000
+  throw usage(`BANGER_TIMEOUT is ${JSON.stringify(text)}`, "give whole seconds, from 1 to 86400")
+}
+
+/**
+ * Downloads into a sink, going on from what it has where the server can. Tries again after what may pass (no connection,
+ * a stall, a server's 5xx), three times, a moment apart. Throws a failure that names the address.
+ */
+export async function download(from: Address, sink: Sink, manner: Manner): Promise<void> {
+  if ("file" in from) return copy(from.file, sink, manner)
+  const { waits = WAITS } = manner
+  for (let tries = 0; ; tries++) {
+    try {
+      return await attempt(from.url, sink, manner)
+    } catch (error) {
+      manner.signal?.throwIfAborted()
+      if (isFailure(error) || isOurs(error)) throw error
+      if (tries === waits.length) throw failed(from, error)
+      await Bun.sleep(waits[tries] ?? 0)
+    }
+  }
+}
+
+/** Downloads into memory. */
+export async function downloadBytes(from: Address, manner: Manner): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = []
+  let length = 0
+  const sink: Sink = {
+    get length() {
+      return length
+    },
+    write(chunk) {
+      chunks.push(chunk)
+      length += chunk.length
+    },
+    reset() {
+      chunks.length = 0
+      length = 0
+    },
+  }
+  await download(from, sink, manner)
+  return new Uint8Array(Buffer.concat(chunks))
+}
+
+/** Opens a regular file to read; what else a path may lead to could be without an end. Throws a failure. */
+export function openRegular(path: string): number {
+  try {
+    return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
+      if (!isType(statDescriptor(fd), S.IFREG)) throw new Failure(`${path} is not a regular file`)
+    })
+  } catch (error) {
+    if (isFailure(error)) throw error
+    throw new Failure(`${path} cannot be read: ${reason(error)}`, { hint: "look whether it is there", cause: error })
+  }
+}
+
+// --- internal ---
+
+/** How long to wait before each new try, in milliseconds. */
+const WAITS = [300, 1000, 3000]
+
+const REDIRECTS_MAX = 10
+
+/** A file is copied in pieces of this size, in bytes. */
+const PIECE = 1024 * 1024
+
+/** What another try may mend. */
+class Passing extends Error {}
+
+async function attempt(start: URL, sink: Sink, { limit, stall, onProgress, signal }: Manner): Promise<void> {
+  const quiet = new AbortController()
+  const give = () => quiet.abort(new Passing(`nothing came for ${stall / 1000} s`))
+  let timer = setTimeout(give, stall)
+  const both = signal === undefined ? quiet.signal : AbortSignal.any([quiet.signal, signal])
+  try {
+    const response = await follow(start, sink.length, both)
+    const body = response.body as ReadableStream<Uint8Array> | undefined
+    if (!resumes(response, sink)) sink.reset()
+    const total = totalOf(response, sink.length)
+    if (total !== undefined && total > limit) throw tooLarge(start, limit)
+    for await (const chunk of body ?? []) {
+      clearTimeout(timer)
+      timer = setTimeout(give, stall)
+      if (sink.length + chunk.length > limit) throw tooLarge(start, limit)
+      sink.write(chunk)
+      onProgress?.(sink.length, total)
+    }
+    if (total !== undefined && sink.length < total) throw new Passing(`it ended after ${sink.length} of ${total} bytes`)
+  } catch (error) {
+    // What fetch makes of an abort does not always carry its reason.
+    throw quiet.signal.aborted && !isFailure(error) ? quiet.signal.reason : error
+  } finally {
+    clearTimeout(timer)
+    quiet.abort()
+  }
+}
+
+/** The answer, after redirects. Each is looked at: none may leave https. */
+async function follow(start: URL, have: number, signal: AbortSignal): Promise<Response> {
+  let url = start
+  for (let hops = 0; hops <= REDIRECTS_MAX; hops++) {
+    const headers: Record<string, string> = { "accept-encoding": "identity" }
+    if (have > 0) headers.range = `bytes=${have}-`
+    const options = { redirect: "manual", responseType: "stream", ignoreResponseError: true, retry: 0 } as const
+    const response = await ofetch.raw(url.href, { ...options, headers, signal })
+    if (response.status >= 300 && response.status < 400) {
+      url = redirected(url, response.headers.get("location"))
+      continue
+    }
+    if (response.ok || response.status === 416) return response
+    const said = `the server answers ${response.status} ${response.statusText}`.trim()
+    if (response.status >= 500 || response.status === 429 || response.status === 408) throw new Passing(said)
+    throw new Failure(`${start.href} cannot be downloaded: ${said}`, { hint: "look whether it is there" })
+  }
+  throw new Failure(`${start.href} redirects without end`)
+}
+
+/** Whether what comes goes on from what is there; a server may begin anew, or say that there is no more. */
+function resumes(response: Response, sink: Sink): boolean {
+  if (response.status === 416) {
+    sink.reset()
+    throw new Passing("the server has less than was downloaded before")
+  }
+  return response.status === 206 && response.headers.get("content-range")?.startsWith(`bytes ${sink.length}-`) === true
+}
+
+function totalOf(response: Response, have: number): number | undefined {
+  const length = response.headers.get("content-length")
+  return length === null || !/^\d+$/.test(length) ? undefined : have + Number(length)
+}
+
+function copy(path: string, sink: Sink, { limit, onProgress }: Manner): void {
+  const file = openRegular(path)
+  withDescriptor(file, (fd) => {
+    const { size } = statDescriptor(fd)
+    if (size > limit) throw new Failure(`${path} is larger than ${limit} bytes`)
+    sink.reset()
+    for (let piece = readStart(fd, PIECE); piece.length > 0; piece = readStart(fd, PIECE)) {
+      if (sink.length + piece.length > limit) throw new Failure(`${path} is larger than ${limit} bytes`)
+      sink.write(piece)
+      onProgress?.(sink.length, size)
+    }
+  })
+}
+
+/** A full disk is not the server's fault, and trying again does not mend it. */
+function isOurs(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT", "EROFS", "EIO", "EFBIG"].includes(errorCode(error) ?? "")
+}
+
+function failed(from: Address, error: unknown): Failure {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+  const hint = "try again: what was downloaded is kept where it can be gone on from; BANGER_TIMEOUT=120 waits longer"
+  return new Failure(`${shownAddress(from)} cannot be downloaded: ${fetchReason(cause)}`, { hint, cause: error })
+}
+
+/** Without the advice that fetch has for who calls it. */
+function fetchReason(cause: unknown): string {
+  return reason(cause).replace(/\.? For more information, pass .*/s, "")
+}
+
+function tooLarge(url: URL, limit: number): Failure {
+  return new Failure(`${url.href} is larger than the ${limit} bytes that it may be`, { hint: "look what is there" })
+}

@@ -1,0 +1,90 @@
+import { createPublicKey, verify } from "node:crypto"
+import { Failure, usage } from "../../base/terms/failure.ts"
+import { type Address, below, shownAddress } from "./address.ts"
+import { downloadBytes, type Manner } from "./download.ts"
+
+/** A release whose list of sums was signed by the project's key. */
+export interface Release {
+  readonly version: string
+  /** Where its files are. */
+  readonly place: Address
+  /** The sha256 of each file, by name. */
+  readonly sums: ReadonlyMap<string, string>
+}
+
+/** What is downloaded beside an archive is small. */
+const SMALL = 1024 * 1024
+
+/** A binary is some hundred megabytes. */
+const LARGE = 1024 ** 3
+
+/**
+ * The release of a version, or the latest, once its signature was checked. The version is what the signed list says, so
+ * an older list under another's name is refused. Throws a failure.
+ */
+export async function findRelease(
+  releases: Address,
+  version: string | undefined,
+  publicKey: string,
+  manner: Omit<Manner, "limit">,
+): Promise<Release> {
+  const asked = below(releases, version === undefined ? "latest/download" : `download/v${version}`)
+  const small = { ...manner, limit: SMALL }
+  const list = await downloadBytes(below(asked, "SHA256SUMS"), small)
+  const sums = parseSums(new TextDecoder().decode(list))
+  // Not checked yet: it is a version or nothing.
+  const found = [...sums.keys()].map((name) => /^banger-(\d[\w.+-]*)\.cdx\.json$/.exec(name)?.[1]).find((each) => each)
+  if (found === undefined) throw new Failure(`${shownAddress(asked)}/SHA256SUMS is no list of a release's sums`)
+  // By its version: what is the latest may change at any moment.
+  const place = below(releases, `download/v${found}`)
+  const signature = await downloadBytes(below(place, "SHA256SUMS.sig"), small)
+  const where = shownAddress(asked)
+  if (!isSigned(list, signature, publicKey)) {
+    const hint = "nothing was changed; tell the project where you got it from"
+    throw new Failure(`the signature of ${where}/SHA256SUMS is not the project's`, { hint })
+  }
+  if (version !== undefined && version !== found) throw new Failure(`${where} is the release ${found}, not ${version}`)
+  return { version: found, place, sums }
+}
+
+/** A release's archive for a target, once its sum was checked. Throws a failure. */
+export async function downloadArchive(
+  { version, place, sums }: Release,
+  target: string,
+  manner: Omit<Manner, "limit">,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const name = `banger-${target}.tar.gz`
+  const wanted = sums.get(name)
+  if (wanted === undefined) throw new Failure(`banger ${version} has no build for ${target}`)
+  const archive = await downloadBytes(below(place, name), { ...manner, limit: LARGE })
+  const sha256 = new Bun.CryptoHasher("sha256").update(archive).digest("hex")
+  if (sha256 === wanted) return archive
+  const hint = "nothing was changed; try again, in case the download was damaged"
+  throw new Failure(`${name} is not what the release has: its sha256 is ${sha256}, not ${wanted}`, { hint })
+}
+
+/** A version as users give it, with or without `v`. Throws a usage failure: it becomes part of a URL. */
+export function parseVersion(text: string): string {
+  const version = text.replace(/^v/, "")
+  if (/^\d[\w.+-]*$/.test(version)) return version
+  throw usage(`--version ${text} is no version`, "give it as releases are named: 0.2.0")
+}
+
+/** Whether a version is newer than another, by semantic versioning. */
+export function isNewer(version: string, than: string): boolean {
+  return Bun.semver.order(version, than) > 0
+}
+
+// --- internal ---
+
+/** Whether these 64 bytes are an Ed25519 signature of the content by the base64 of a raw public key. */
+function isSigned(content: Uint8Array, signature: Uint8Array, publicKey: string): boolean {
+  const x = Buffer.from(publicKey, "base64").toString("base64url")
+  const key = createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x }, format: "jwk" })
+  return signature.length === 64 && verify(null, content, key, signature)
+}
+
+/** Lines of `<sha256>  <name>`; anything else is left out. */
+function parseSums(text: string): ReadonlyMap<string, string> {
+  return new Map([...text.matchAll(/^([0-9a-f]{64}) {2}([\w.+-]+)$/gm)].map(([, sum = "", name = ""]) => [name, sum]))
+}

@@ -1,0 +1,199 @@
+import { existsSync, readdirSync } from "node:fs"
+import { basename, dirname } from "node:path"
+import { chmodDescriptor, procPath } from "../../base/linux/access.ts"
+import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { sync, writeAll } from "../../base/linux/content.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import {
+  close,
+  flock,
+  inodeOf,
+  linkDescriptor,
+  openAt,
+  renameAt,
+  statAt,
+  statDescriptor,
+  unlinkAt,
+  withDescriptor,
+} from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { EXIT, Failure } from "../../base/terms/failure.ts"
+
+/** Directories whose files a package manager put there, and would put there again. */
+const PACKAGED = /^\/(?:usr\/)?s?bin\/|^\/(?:nix|snap)\//
+
+/** A new binary has this long to tell its version, in milliseconds. */
+const PATIENCE = 30_000
+
+/**
+ * Puts a new binary in the place of `path`, and keeps the old one beside it as `….old`. At every moment one of the two
+ * has the name: what runs by it goes on, what is started by it is whole. Before, the new one must tell the version it is
+ * to have. Throws a failure that leaves the old one where it was.
+ */
+export function replaceBinary(path: string, content: Uint8Array, version: string): void {
+  inDirectoryOf(path, (dir, name) => {
+    const staged = `.${name}.new.${process.pid}`
+    forget(dir, staged)
+    try {
+      write(dir, staged, content)
+      requireVersion(`${dirname(path)}/${staged}`, version)
+      withDescriptor(openAt(dir, name, O.PATH | O_NOFOLLOW), (old) => keep(dir, old, `${name}.old`))
+      renameAt(dir, staged, dir, name)
+      sync(dir)
+    } catch (error) {
+      forget(dir, staged)
+      throw error
+    }
+  })
+}
+
+/** Puts the binary back that an update, or install.sh, kept; the one it replaces is kept in turn. Returns its version. */
+export function rollBack(path: string): string {
+  return inDirectoryOf(path, (dir, name) => {
+    const kept = `${path}.old`
+    const version = versionOf(kept)
+    const between = `.${name}.new.${process.pid}`
+    forget(dir, between)
+    withDescriptor(openAt(dir, `${name}.old`, O.PATH | O_NOFOLLOW), (old) => {
+      linkDescriptor(old, dir, between)
+      withDescriptor(openAt(dir, name, O.PATH | O_NOFOLLOW), (current) => keep(dir, current, `${name}.old`))
+      renameAt(dir, between, dir, name)
+      sync(dir)
+    })
+    return version
+  })
+}
+
+// --- internal ---
+
+function inDirectoryOf<T>(path: string, work: (dir: number, name: string) => T): T {
+  if (PACKAGED.test(path)) {
+    throw new Failure(`${path} is a package manager's`, {
+      hint: "update it by that: apt-get install --only-upgrade banger",
+    })
+  }
+  return withDescriptor(openAt(AT_FDCWD, dirname(path), O.RDONLY | O_DIRECTORY), (dir) => {
+    try {
+      const name = basename(path)
+      return locked(dir, `.${name}.new.lock`, () => {
+        clearLeftovers(dir, name)
+        return work(dir, name)
+      })
+    } catch (error) {
+      throw explained(error, path)
+    }
+  })
+}
+
+/**
+ * Does something while no other process does it by the same lock, a file that is gone afterwards. Not by the directory
+ * itself: that could be locked by anybody who can read it, for ever.
+ */
+function locked<T>(dir: number, lock: string, work: () => T): T {
+  for (;;) {
+    const held = openAt(dir, lock, O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
+    try {
+      flock(held, LOCK.EX | LOCK.NB)
+      if (!isNamed(held, dir, lock)) continue
+      try {
+        return work()
+      } finally {
+        forget(dir, lock)
+      }
+    } finally {
+      close(held)
+    }
+  }
+}
+
+/** Whether a file still has the name it was opened by: whoever had the lock before takes it away. */
+function isNamed(file: number, dir: number, name: string): boolean {
+  try {
+    return inodeOf(statDescriptor(file)) === inodeOf(statAt(dir, name))
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return false
+    throw error
+  }
+}
+
+/** Takes away what killed updates, or installs, left; not what a running install.sh writes. */
+function clearLeftovers(dir: number, name: string): void {
+  if (!existsSync("/proc/self")) return
+  for (const entry of readdirSync(procPath(dir))) {
+    const prefix = `.${name}.new.`
+    const [, pid] = entry.startsWith(prefix)
+      ? (/^(?:old\.)?(\d+)(?:\.\w+)?$/.exec(entry.slice(prefix.length)) ?? [])
+      : []
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) forget(dir, entry)
+  }
+}
+
+function explained(error: unknown, path: string): unknown {
+  const code = errorCode(error)
+  const dir = dirname(path)
+  if (code === "EAGAIN") return new Failure(`another update of ${path} runs`, { exit: EXIT.tryLater, cause: error })
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new Failure(`no space is left in ${dir}`, {
+      hint: `nothing was changed; free some: df ${dir}`,
+      cause: error,
+    })
+  }
+  if (code === "EROFS") return new Failure(`${dir} is mounted read-only`, { hint: "nothing was changed", cause: error })
+  if (code !== "EACCES" && code !== "EPERM") return error
+  return new Failure(`${dir} cannot be written by this user`, { hint: "run: sudo banger update", cause: error })
+}
+
+function write(dir: number, name: string, content: Uint8Array): void {
+  withDescriptor(openAt(dir, name, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o700), (fd) => {
+    writeAll(fd, content)
+    chmodDescriptor(fd, 0o755)
+    sync(fd)
+  })
+}
+
+/** Gives a file a second name, which it takes from whatever has it. */
+function keep(dir: number, file: number, name: string): void {
+  const between = `.${name.replace(/\.old$/, "")}.new.old.${process.pid}`
+  forget(dir, between)
+  linkDescriptor(file, dir, between)
+  // Where both names are one file already, rename(2) does nothing and leaves them both.
+  renameAt(dir, between, dir, name)
+  forget(dir, between)
+}
+
+function forget(dir: number, name: string): void {
+  try {
+    unlinkAt(dir, name)
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error
+  }
+}
+
+function requireVersion(path: string, version: string): void {
+  const found = versionOf(path)
+  if (found !== version)
+    throw new Failure(`the release ${version} holds banger ${found}`, { hint: "nothing was changed" })
+}
+
+/** What a binary says its version is, with nothing of this environment in it. */
+function versionOf(path: string): string {
+  const failure = (why: string, cause?: unknown) =>
+    new Failure(`${path} does not run here: ${why}`, { hint: "nothing was changed", cause })
+  let said: Bun.SyncSubprocess<"pipe", "pipe">
+  try {
+    said = Bun.spawnSync([path, "--version"], {
+      env: {},
+      cwd: "/",
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout: PATIENCE,
+    })
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") throw new Failure(`there is no ${path}`, { cause: error })
+    throw failure(String(error), error)
+  }
+  const [, version] = /^banger (\S+) \(/.exec(said.stdout.toString()) ?? []
+  if (said.exitCode === 0 && version !== undefined) return version
+  throw failure(said.stderr.toString().trim().split("\n").at(-1) || `it says ${JSON.stringify(said.stdout.toString())}`)
+}

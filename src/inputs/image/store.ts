@@ -1,0 +1,275 @@
+import { readdirSync, readFileSync, statSync } from "node:fs"
+import { join } from "node:path"
+import { chmodDescriptor } from "../../base/linux/access.ts"
+import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { readStart, seek, setLength, sync, writeAll } from "../../base/linux/content.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import {
+  close,
+  flock,
+  inodeOf,
+  mkdirAt,
+  openAt,
+  openBeneath,
+  renameAt,
+  rmdirAt,
+  statAt,
+  statDescriptor,
+  unlinkAt,
+  withDescriptor,
+} from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { EXIT, Failure, usage } from "../../base/terms/failure.ts"
+import { ensurePrivateDirectory } from "../../store/files/privateDirectory.ts"
+import { syncDirectory } from "../../store/files/replaceFile.ts"
+import type { Places } from "../../store/state/places.ts"
+import { type Address, shownAddress } from "../download/address.ts"
+import { unpackFiles } from "../download/archive.ts"
+import { download, type Manner, openRegular } from "../download/download.ts"
+import { exactName } from "./catalog.ts"
+
+/** Where a user's images are. */
+export function imagesDirectory({ state }: Places): string {
+  return join(state, "images")
+}
+
+/** An image that is here: a file, or a directory with what was in an archive. */
+export interface Image {
+  readonly name: string
+  readonly path: string
+  readonly bytes: number
+}
+
+/** What to get. */
+export interface Wanted {
+  readonly name: string
+  readonly from: Address
+  /** Undefined only for a file of this host, which is taken as it is. */
+  readonly sha256: string | undefined
+  readonly members?: Readonly<Record<string, string>> | undefined
+}
+
+/** The images that are here, by name. */
+export function listImages(where: Places): readonly Image[] {
+  const dir = imagesDirectory(where)
+  return namesIn(dir)
+    .filter((name) => !name.startsWith("."))
+    .sort()
+    .map((name) => ({ name, path: join(dir, name), bytes: bytesOf(join(dir, name)) }))
+}
+
+/** Where an image is that was got before. Throws a usage failure with the command that gets it. */
+export function imagePath(where: Places, name: string): string {
+  const exact = exactName(name)
+  const found = listImages(where).find((image) => image.name === exact)
+  if (found !== undefined) return found.path
+  throw usage(`the image ${name} is not here`, `to get it: banger get ${name}`)
+}
+
+/**
+ * Gets an image: downloads beside where it is to be (going on from what an earlier try left), checks its sum, and only
+ * then gives it its name. Returns its path, and whether it was here already. Throws a failure that leaves what was there.
+ */
+export async function getImage(where: Places, wanted: Wanted, manner: Manner): Promise<{ path: string; new: boolean }> {
+  const dir = ensureImages(where)
+  const path = join(dir, wanted.name)
+  if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
+  const fd = openPart(dir, wanted.name)
+  try {
+    // Another banger may have got it while this one came to its turn.
+    if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
+    await fill(fd, wanted, manner)
+    settle(dir, fd, wanted)
+    syncDirectory(dir)
+    return { path, new: true }
+  } catch (error) {
+    if (errorCode(error) !== "ENOSPC" && errorCode(error) !== "EDQUOT") throw error
+    remove(dir, partOf(wanted.name))
+    const hint = `free some space: df ${dir}; banger get rm takes images away`
+    throw new Failure(`no space is left in ${dir} for ${wanted.name}`, { hint, cause: error })
+  } finally {
+    close(fd)
+  }
+}
+
+/** Takes an image away, with what an unfinished download left. Throws a usage failure when there is neither. */
+export function removeImage(where: Places, name: string): string {
+  const exact = exactName(name)
+  const dir = imagesDirectory(where)
+  const names = namesIn(dir)
+  const found = [exact, partOf(exact), `.${exact}.dir`].filter((each) => names.includes(each))
+  if (found.length === 0) throw usage(`the image ${name} is not here`, "banger get ls lists what is")
+  for (const each of found) remove(dir, each)
+  return join(dir, exact)
+}
+
+// --- internal ---
+
+/** A hash is made of pieces of this size, in bytes. */
+const PIECE = 1024 * 1024
+
+function ensureImages(where: Places): string {
+  const root = process.geteuid?.() === 0
+  const state = ensurePrivateDirectory(where.state, root ? 0o1711 : 0o1700, process.env.BANGER_STATE_DIR === undefined)
+  return ensurePrivateDirectory(join(state, "images"), 0o755, true)
+}
+
+/** An image that is here already; throws a failure when it is not what is wanted now, which would be taken for it. */
+function asWanted(path: string, { name, from, sha256, members }: Wanted): { path: string; new: false } {
+  // What was unpacked of an archive has a sum of its own no more.
+  if (members !== undefined) return { path, new: false }
+  const wanted = sha256 ?? ("file" in from ? hashOfFile(from.file) : undefined)
+  if (wanted === undefined || hashOfFile(path) === wanted) return { path, new: false }
+  const hint = `to put this one in its place: banger get rm ${name}, then the same again`
+  throw new Failure(`the image ${name} that is here is another one, or was changed: its sha256 is not ${wanted}`, {
+    hint,
+  })
+}
+
+function hashOfFile(path: string): string {
+  return withDescriptor(openRegular(path), hashOf)
+}
+
+function partOf(name: string): string {
+  return `.${name}.part`
+}
+
+/** Opens what an image is downloaded into, locked: whoever gets the image holds it. Throws when another banger does. */
+function openPart(dir: string, name: string): number {
+  for (;;) {
+    const fd = openAt(AT_FDCWD, join(dir, partOf(name)), O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
+    try {
+      flock(fd, LOCK.EX | LOCK.NB)
+      // Whoever had it may have renamed or removed it in between.
+      if (isNamed(fd, join(dir, partOf(name)))) return fd
+      close(fd)
+    } catch (error) {
+      close(fd)
+      if (errorCode(error) !== "EAGAIN") throw error
+      const hint = "wait for it, then try again"
+      throw new Failure(`another banger is getting ${name}`, { hint, exit: EXIT.tryLater, cause: error })
+    }
+  }
+}
+
+function isNamed(fd: number, path: string): boolean {
+  try {
+    return inodeOf(statDescriptor(fd)) === inodeOf(statAt(AT_FDCWD, path))
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return false
+    throw error
+  }
+}
+
+async function fill(fd: number, { from, sha256 }: Wanted, manner: Manner): Promise<void> {
+  const sink = {
+    get length() {
+      return statDescriptor(fd).size
+    },
+    write: (chunk: Uint8Array) => writeAll(fd, chunk),
+    reset() {
+      setLength(fd, 0)
+      seek(fd, 0, 0)
+    },
+  }
+  const begun = sink.length > 0
+  if (sha256 !== undefined && begun && hashOf(fd) === sha256) return
+  seek(fd, 0, 2)
+  await download(from, sink, manner)
+  if (sha256 === undefined || hashOf(fd) === sha256) return
+  // What was there before may have been of something else.
+  sink.reset()
+  if (begun) await download(from, sink, manner)
+  const found = begun ? hashOf(fd) : undefined
+  if (found === sha256) return
+  setLength(fd, 0)
+  const hint = "nothing was kept; if it comes from a mirror, the mirror has something else by that name"
+  throw new Failure(`${shownAddress(from)} is not what it should be: its sha256 is not ${sha256}`, { hint })
+}
+
+function hashOf(fd: number): string {
+  const hasher = new Bun.CryptoHasher("sha256")
+  seek(fd, 0, 0)
+  for (;;) {
+    const piece = readStart(fd, PIECE)
+    if (piece.length === 0) return hasher.digest("hex")
+    hasher.update(piece)
+  }
+}
+
+/** Gives what was downloaded its name, whole and on disk. */
+function settle(dir: string, fd: number, { name, members }: Wanted): void {
+  withDescriptor(openAt(AT_FDCWD, dir, O.RDONLY | O_DIRECTORY), (parent) => {
+    if (members === undefined) {
+      // Jails bind it: their uids read it.
+      chmodDescriptor(fd, 0o644)
+      sync(fd)
+      renameAt(parent, partOf(name), parent, name)
+      return
+    }
+    const contents = unpackFiles(contentOf(fd), Object.values(members))
+    const staged = `.${name}.dir`
+    remove(dir, staged)
+    mkdirAt(parent, staged, 0o755)
+    withDescriptor(openBeneath(parent, staged, O.RDONLY | O_DIRECTORY), (inner) => {
+      chmodDescriptor(inner, 0o755)
+      for (const [index, member] of Object.keys(members).entries()) {
+        const flags = O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW
+        withDescriptor(openAt(inner, member, flags, 0o700), (file) => {
+          writeAll(file, contents[index] ?? new Uint8Array())
+          chmodDescriptor(file, 0o755)
+          sync(file)
+        })
+      }
+      sync(inner)
+    })
+    unlinkAt(parent, partOf(name))
+    renameAt(parent, staged, parent, name)
+  })
+}
+
+function contentOf(fd: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(readFileSync(`/proc/self/fd/${fd}`))
+}
+
+/** Removes a file, or a directory with the files in it. "Already gone" is success. */
+function remove(dir: string, name: string): void {
+  withDescriptor(openAt(AT_FDCWD, dir, O.RDONLY | O_DIRECTORY), (parent) => {
+    for (const inner of namesIn(join(dir, name))) absentIsFine(() => removeIn(parent, name, inner))
+    absentIsFine(() => {
+      try {
+        unlinkAt(parent, name)
+      } catch (error) {
+        if (errorCode(error) !== "EISDIR") throw error
+        rmdirAt(parent, name)
+      }
+    })
+  })
+}
+
+function removeIn(parent: number, name: string, inner: string): void {
+  withDescriptor(openBeneath(parent, name, O.RDONLY | O_DIRECTORY), (fd) => unlinkAt(fd, inner))
+}
+
+function absentIsFine(work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error
+  }
+}
+
+function namesIn(dir: string): readonly string[] {
+  try {
+    return readdirSync(dir)
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return []
+    throw error
+  }
+}
+
+function bytesOf(path: string): number {
+  const stat = statSync(path)
+  if (!stat.isDirectory()) return stat.size
+  return readdirSync(path).reduce((sum, name) => sum + statSync(join(path, name)).size, 0)
+}

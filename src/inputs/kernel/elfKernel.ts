@@ -1,0 +1,60 @@
+import { mkdirSync } from "node:fs"
+import { join } from "node:path"
+import { chmodDescriptor } from "../../base/linux/access.ts"
+import { O } from "../../base/linux/constants.ts"
+import { readAll, readStart, sync, writeAll } from "../../base/linux/content.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { close, openAt, openNamed, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { Failure, reason } from "../../base/terms/failure.ts"
+import { replaceFileBy } from "../../store/files/replaceFile.ts"
+import { extractVmlinux } from "./vmlinux.ts"
+
+/** A kernel is some ten megabytes; a file larger than this is none. */
+const LIMIT = 512 * 1024 * 1024
+
+/**
+ * The path of a kernel as plain ELF, as Firecracker wants it on x86-64: the file itself, or what a bzImage holds,
+ * unpacked once into `cache` under its sha256. Throws a failure that names the file when it is neither.
+ */
+export function elfKernel(path: string, cache: string): string {
+  const image = withDescriptor(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
+    const start = readStart(fd, 4)
+    const isElf = Buffer.from(start).toString("latin1") === "\x7fELF"
+    return isElf ? undefined : Buffer.concat([start, readAll(fd, LIMIT)])
+  })
+  if (image === undefined) return path
+  const sha256 = new Bun.CryptoHasher("sha256").update(image).digest("hex")
+  const unpacked = join(cache, `${sha256}.vmlinux`)
+  if (isThere(unpacked)) return unpacked
+  const vmlinux = unpack(path, new Uint8Array(image))
+  mkdirSync(cache, { recursive: true, mode: 0o711 })
+  replaceFileBy(unpacked, (fd) => {
+    writeAll(fd, vmlinux)
+    // Jails bind it: their uids read it.
+    chmodDescriptor(fd, 0o644)
+    sync(fd)
+  })
+  return unpacked
+}
+
+// --- internal ---
+
+function unpack(path: string, image: Uint8Array<ArrayBuffer>): Uint8Array {
+  try {
+    return extractVmlinux(image)
+  } catch (error) {
+    const hint = error instanceof Failure ? error.hint : undefined
+    throw new Failure(`kernel: ${path}: ${reason(error)}`, { hint, cause: error })
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    close(openAt(AT_FDCWD, path, O.PATH))
+    return true
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return false
+    throw error
+  }
+}

@@ -1,0 +1,34 @@
+import { Failure } from "../../base/terms/failure.ts"
+import { decompress } from "./decompress.ts"
+
+const elfMagic = [0x7f, 0x45, 0x4c, 0x46]
+const headerMagic = "HdrS"
+
+/**
+ * The kernel as a plain ELF file, out of the bzImage that packages ship: what Firecracker takes on x86-64, and what
+ * QEMU starts by PVH, with nothing left to unpack inside the guest.
+ * Offsets: Documentation/arch/x86/boot.rst.
+ */
+export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
+  if (isElf(bzImage)) return bzImage
+  const view = new DataView(bzImage.buffer, bzImage.byteOffset, bzImage.byteLength)
+  if (bzImage.length < 0x250 || new TextDecoder().decode(bzImage.subarray(0x202, 0x206)) !== headerMagic) {
+    throw new Failure("the kernel is neither an ELF vmlinux nor an x86 bzImage")
+  }
+  const setupSectors = view.getUint8(0x1f1) || 4
+  const protectedMode = (setupSectors + 1) * 512
+  const start = protectedMode + view.getUint32(0x248, true)
+  const payload = bzImage.slice(start, start + view.getUint32(0x24c, true))
+  const isGzip = payload[0] === 0x1f && payload[1] === 0x8b
+  // The kernel's build ends the payload with its unpacked size. In gzip that is part of the format, elsewhere it is not.
+  const kernel = decompress(isGzip ? payload : payload.slice(0, -4))
+  if (!isElf(kernel))
+    throw new Failure("what the bzImage holds is no ELF file: it is compressed in a way banger does not know", {
+      hint: "unpack it by the kernel's own scripts/extract-vmlinux",
+    })
+  return kernel
+}
+
+function isElf(data: Uint8Array): boolean {
+  return elfMagic.every((byte, index) => data[index] === byte)
+}

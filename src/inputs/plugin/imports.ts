@@ -1,0 +1,114 @@
+import Module from "node:module"
+import { dirname, extname, isAbsolute } from "node:path"
+import { Failure } from "../../base/terms/failure.ts"
+import { readTrusted, sha256Of, type Trust } from "./trust.ts"
+
+/** What a plugin may import, by the extension. */
+export const LOADERS: Readonly<Record<string, CodeLoader | "json" | "toml" | "text">> = {
+  ".ts": "ts",
+  ".mts": "ts",
+  ".cts": "ts",
+  ".tsx": "tsx",
+  ".js": "js",
+  ".mjs": "js",
+  ".cjs": "js",
+  ".jsx": "jsx",
+  ".json": "json",
+  ".toml": "toml",
+  ".txt": "text",
+}
+
+/**
+ * Answers what a plugin imports: `"banger"` is this program, every file is read through `readTrusted`, so that what was
+ * checked is what runs. Where trust is asked for, whatever could not be read so is refused.
+ */
+export function serveImports(trust: Trust): void {
+  const definePlugin = (plugin: unknown) => plugin
+  Bun.plugin({
+    name: "banger",
+    setup(build) {
+      build.module("banger", () => ({ exports: { definePlugin }, loader: "object" }))
+      build.onLoad({ filter: /\.(?:[cm]?[jt]sx?|json|toml|txt)$/ }, ({ path }) => {
+        const loader = LOADERS[extname(path)] ?? "js"
+        const contents = readTrusted(path, trust)
+        seen.add(sha256Of(contents))
+        if (loader === "json" || loader === "toml" || loader === "text")
+          return { exports: { default: dataOf(loader, contents) }, loader: "object" }
+        if (trust.uids !== undefined) requireReadableImports(path, contents, loader)
+        return { contents, loader }
+      })
+      if (trust.uids === undefined) return
+      build.onLoad({ filter: /.*/ }, ({ path }) => refuse(path))
+      checkRequires()
+    },
+  })
+}
+
+/** The sha256 of every file that was loaded by now. */
+export function loadedFiles(): readonly string[] {
+  return [...seen]
+}
+
+// --- internal ---
+
+const seen = new Set<string>()
+
+type CodeLoader = "ts" | "tsx" | "js" | "jsx"
+
+/** Given Bun as text, data would be compiled as if it were code. */
+function dataOf(loader: "json" | "toml" | "text", contents: Uint8Array): unknown {
+  const text = new TextDecoder().decode(contents)
+  return loader === "text" ? text : loader === "json" ? JSON.parse(text) : Bun.TOML.parse(text)
+}
+
+function refuse(path: string): never {
+  const what = "a plugin run as root may import only TypeScript, JavaScript, JSON, TOML and text"
+  throw new Failure(`${path}: ${what}`, {
+    hint: "what it is must show in the end of its name: .ts, .js, .json, .toml, .txt",
+  })
+}
+
+function requireLoadable(path: string): void {
+  if (isAbsolute(path) && LOADERS[extname(path)] === undefined) refuse(path)
+}
+
+/** Bun does not ask onLoad for a file without an extension, nor onResolve for a relative name. */
+function requireReadableImports(path: string, contents: Uint8Array, loader: CodeLoader): void {
+  for (const found of scan(contents, loader)) {
+    // What require() finds is looked at when it is called.
+    if (found.kind === "import-statement" || found.kind === "dynamic-import") {
+      const target = resolved(found.path, dirname(path), found.kind === "dynamic-import")
+      if (target !== undefined) requireLoadable(target)
+    }
+  }
+}
+
+function scan(contents: Uint8Array, loader: CodeLoader): readonly Bun.Import[] {
+  try {
+    return new Bun.Transpiler({ loader }).scanImports(contents)
+  } catch {
+    // A syntax error: nothing of it runs, and Bun tells where it is.
+    return []
+  }
+}
+
+/** Undefined for `"banger"`, and for what need not be there: import() of a module that is missing can be caught. */
+function resolved(name: string, from: string, optional: boolean): string | undefined {
+  if (name === "banger") return undefined
+  try {
+    return Bun.resolveSync(name, from)
+  } catch (error) {
+    if (optional) return undefined
+    throw error
+  }
+}
+
+function checkRequires(): void {
+  const internals = Module as unknown as { _resolveFilename(this: unknown, ...args: unknown[]): string }
+  const { _resolveFilename } = internals
+  internals._resolveFilename = function (...args) {
+    const path = _resolveFilename.apply(this, args)
+    requireLoadable(path)
+    return path
+  }
+}

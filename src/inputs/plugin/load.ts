@@ -1,0 +1,88 @@
+import { realpathSync } from "node:fs"
+import { extname, resolve } from "node:path"
+import { pathToFileURL } from "node:url"
+import { errorCode } from "../../base/linux/errors.ts"
+import { type Failure, isFailure, reason, usage } from "../../base/terms/failure.ts"
+import { formatDuration } from "../../base/terms/quantity.ts"
+import { type Definition, readDefinition, readGuard, type Source } from "./definition.ts"
+import { LOADERS, serveImports } from "./imports.ts"
+import { readTrusted, sha256Of, type Trust } from "./trust.ts"
+import { denyWorkers } from "./workers.ts"
+
+/** A loaded plugin. */
+export interface Loaded extends Definition {
+  /** Of the plugin file's bytes, in hex. */
+  readonly sha256: string
+}
+
+/** Top-level code of a plugin has this long, in milliseconds. */
+export const LOAD_LIMIT = 10_000
+
+/**
+ * Loads a plugin file and checks its default export. `import … from "banger"` is answered by this program; every file
+ * it imports is read through `readTrusted`, so that what was checked is what runs. Throws a failure that says what is
+ * wrong and where, also when the file is not the one with the sha256 `known`. Loads one plugin per process.
+ */
+export async function loadPlugin(file: string, trust: Trust, known?: string): Promise<Loaded> {
+  return load(file, trust, readDefinition, known)
+}
+
+/** As `loadPlugin`, for a plugin whose `sweepCandidate` hooks are wanted: it need not describe a VM. */
+export async function loadGuard(file: string, trust: Trust): Promise<ReturnType<typeof readGuard>> {
+  return load(file, trust, readGuard)
+}
+
+// --- internal ---
+
+async function load<D>(
+  file: string,
+  trust: Trust,
+  read: (exported: unknown, source: Source) => D,
+  known?: string,
+): Promise<D & { readonly sha256: string }> {
+  const path = realPath(file)
+  if (LOADERS[extname(path)] === undefined) throw usage(`${file} is not a plugin: its name must end in .ts or .js`)
+  const bytes = readTrusted(path, trust)
+  const sha256 = sha256Of(bytes)
+  if (known !== undefined && known !== sha256) throw usage(`${path} has changed since the VM was booted`)
+  serveImports(trust)
+  if (trust.uids !== undefined) denyWorkers()
+  const exported = await runModule(path)
+  return { ...read(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
+}
+
+function realPath(file: string): string {
+  try {
+    return realpathSync(resolve(file))
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT") throw usage(`there is no plugin file ${file}`, `to write one: banger init ${file}`)
+    throw usage(`the plugin file ${file} cannot be reached: ${reason(error)}`)
+  }
+}
+
+async function runModule(path: string): Promise<unknown> {
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const message = `${path}: its top-level code did not finish in ${formatDuration(LOAD_LIMIT)}`
+  const timer = setTimeout(() => reject(usage(message, "move slow work into a hook")), LOAD_LIMIT)
+  try {
+    const module: unknown = await Promise.race([import(pathToFileURL(path).href), late])
+    return typeof module === "object" && module !== null && "default" in module ? module.default : undefined
+  } catch (error) {
+    throw explain(error, path)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Turns what an import can throw into one failure with its place. */
+function explain(error: unknown, path: string): Failure {
+  if (isFailure(error)) return error
+  const cause = error instanceof AggregateError ? error.errors[0] : error
+  if (cause instanceof BuildMessage && cause.position) {
+    const { file, line, column } = cause.position
+    return usage(`${file}:${line}:${column}: ${cause.message}`, undefined, error)
+  }
+  if (cause instanceof ResolveMessage) return usage(`${path}: ${cause.message}`, undefined, error)
+  return usage(`${path} failed while loading: ${reason(error)}`, "run with --verbose for the stack", error)
+}

@@ -1,0 +1,108 @@
+import { basename, dirname } from "node:path"
+import { hasAttribute } from "../../base/linux/access.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { readAll } from "../../base/linux/content.ts"
+import { close, isType, openAt, statDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { Failure, usage } from "../../base/terms/failure.ts"
+
+/** A source file larger than this is no plugin. */
+const SOURCE_LIMIT = 1024 * 1024
+
+/** Who may write the code that runs here: nobody is asked when `uids` is undefined (we run as an ordinary user). */
+export interface Trust {
+  readonly uids: readonly number[] | undefined
+  /**
+   * Of files that are not root's only these may be loaded, by their sha256: what a user had run as root once is not a leave to
+   * run something else later.
+   */
+  readonly known?: ReadonlySet<string>
+}
+
+/** As root, code may come from root and from the user who asked by sudo; an ordinary user runs what they can read. */
+export function trustOf(uid: number, sudoUid: string | undefined): Trust {
+  if (uid !== 0) return { uids: undefined }
+  return { uids: /^[1-9]\d{0,9}$/.test(sudoUid ?? "") ? [0, Number(sudoUid)] : [0] }
+}
+
+/**
+ * Reads a source file by its real path. Where trust is asked for, every directory on the way and the file itself must
+ * belong to a trusted user and be writable by no other, by mode or by ACL; the bytes returned are of the very file
+ * that was checked. Throws a failure naming the component that is not safe.
+ */
+export function readTrusted(realPath: string, trust: Trust): Uint8Array<ArrayBuffer> {
+  const dir = openDirectories(realPath, trust)
+  try {
+    const file = openAt(dir, basename(realPath), O.RDONLY | O_NOFOLLOW | O.NONBLOCK)
+    try {
+      return readSource(file, realPath, trust)
+    } finally {
+      close(file)
+    }
+  } finally {
+    close(dir)
+  }
+}
+
+/** In hex. */
+export function sha256Of(bytes: Uint8Array): string {
+  return new Bun.CryptoHasher("sha256").update(bytes).digest("hex")
+}
+
+// --- internal ---
+
+function readSource(file: number, path: string, trust: Trust): Uint8Array<ArrayBuffer> {
+  const stat = statDescriptor(file)
+  if (!isType(stat, S.IFREG)) throw usage(`${path} is not a regular file`)
+  if (stat.size > SOURCE_LIMIT) throw usage(`${path} is larger than 1 MiB: not a plugin`)
+  requireTrusted(file, stat, path, trust, false)
+  const bytes = readAll(file, SOURCE_LIMIT)
+  if (trust.known !== undefined && stat.uid !== 0 && !trust.known.has(sha256Of(bytes)))
+    throw usage(`${path} is not as it was when the VM was booted`)
+  return bytes
+}
+
+/** Walks from `/` to the file's directory, one component at a time, following no symlink. */
+function openDirectories(realPath: string, trust: Trust): number {
+  let path = "/"
+  let dir = openAt(AT_FDCWD, "/", O.PATH | O_DIRECTORY)
+  try {
+    requireTrusted(dir, statDescriptor(dir), path, trust, true)
+    for (const component of dirname(realPath)
+      .split("/")
+      .filter((part) => part !== "")) {
+      path = path === "/" ? `/${component}` : `${path}/${component}`
+      const next = openAt(dir, component, O.PATH | O_DIRECTORY | O_NOFOLLOW)
+      close(dir)
+      dir = next
+      requireTrusted(dir, statDescriptor(dir), path, trust, true)
+    }
+    return dir
+  } catch (error) {
+    close(dir)
+    throw error
+  }
+}
+
+/**
+ * A sticky directory (/tmp) may be crossed although all may write it: what a trusted user has in it, others can
+ * neither rename nor remove, and the next component is checked to be a trusted user's.
+ */
+function requireTrusted(fd: number, stat: Stat, path: string, trust: Trust, directory: boolean): void {
+  if (trust.uids === undefined) return
+  const hint = "running it as root would let that user become root"
+  if (!trust.uids.includes(stat.uid)) {
+    throw new Failure(`${path} belongs to uid ${stat.uid}; not loaded as root`, { hint: `${hint}: chown root ${path}` })
+  }
+  const sticky = directory && (stat.mode & S.ISVTX) !== 0
+  if (sticky) return
+  if ((stat.mode & 0o022) !== 0) {
+    throw new Failure(`${path} can be written by others; not loaded as root`, { hint: `${hint}: chmod go-w ${path}` })
+  }
+  if (hasAttribute(fd, "system.posix_acl_access")) {
+    throw new Failure(`${path} has an access control list; not loaded as root`, {
+      hint: `remove it: setfacl -b ${path}`,
+    })
+  }
+}

@@ -1,0 +1,191 @@
+import * as v from "valibot"
+import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
+import { parseDuration, parseSize } from "../../base/terms/quantity.ts"
+import { firecrackerSpec } from "./firecracker.ts"
+import { networkSpec } from "./network.ts"
+
+const MIB = 1024 * 1024
+
+/** Guests see at most /dev/vda to /dev/vdp: what both VMMs have interrupt lines for. */
+const DRIVES_MAX = 16
+
+const MEMORY_WORDS = 'a size in whole MiB from 16M to 16T: "256M", "2G"'
+const VCPUS_WORDS = "a whole number from 1 to 32"
+
+const path = v.pipe(
+  v.string("a path"),
+  v.nonEmpty("a path, not an empty string"),
+  v.check((text) => !text.includes("\0"), "a path without NUL characters"),
+)
+
+const name = v.pipe(v.string(NAME_WORDS), v.regex(NAME_PATTERN, NAME_WORDS))
+
+const memory = v.pipe(
+  v.string(MEMORY_WORDS),
+  v.transform((text) => parseSize(text) ?? Number.NaN),
+  v.check((bytes) => bytes >= 16 * MIB && bytes <= 16 * 1024 * 1024 * MIB && bytes % MIB === 0, MEMORY_WORDS),
+  v.transform((bytes) => bytes / MIB),
+)
+
+const DURATION_WORDS = 'a time with its unit: "500ms", "30s", "5m"'
+
+/** A time limit, as milliseconds. Timers cannot count beyond 24.8 days, and then ring at once. */
+export const durationSchema = v.pipe(
+  v.string(DURATION_WORDS),
+  v.transform((text) => parseDuration(text) ?? Number.NaN),
+  v.check((ms) => ms > 0 && ms <= 24 * 3_600_000, `${DURATION_WORDS}, above 0 and at most 24h`),
+)
+
+const drive = v.strictObject({
+  id: v.optional(v.pipe(v.string("a name"), v.regex(/^[a-z0-9_]{1,20}$/, "a name of a-z, 0-9 and _, at most 20 long"))),
+  path,
+  readonly: v.optional(v.boolean("true or false"), false),
+  root: v.optional(v.boolean("true or false"), false),
+  stage: v.optional(v.picklist(["bind", "clone", "copy", "link"], '"bind", "clone", "copy" or "link"')),
+})
+
+const UID_WORDS = "a whole number from 1 to 4294967293"
+const uid = v.pipe(
+  v.number(UID_WORDS),
+  v.check((n) => Number.isInteger(n) && n >= 1 && n <= 0xffff_fffd, UID_WORDS),
+)
+
+const jail = v.union(
+  [v.boolean(), v.strictObject({ uid: v.optional(uid), gid: v.optional(uid) })],
+  "true, false or { uid, gid }",
+)
+
+const RATE_WORDS = 'a size with its unit: "10M"'
+const bytes = v.pipe(
+  v.string(RATE_WORDS),
+  v.transform((text) => parseSize(text) ?? Number.NaN),
+  v.check((n) => n > 0, RATE_WORDS),
+)
+const COUNT_WORDS = "a whole number above 0"
+const count = v.pipe(
+  v.number(COUNT_WORDS),
+  v.check((n) => Number.isSafeInteger(n) && n > 0, COUNT_WORDS),
+)
+const CPUS_WORDS = "a number of processors from 0.01 on"
+const limits = v.strictObject({
+  memory: v.optional(bytes),
+  cpus: v.optional(
+    v.pipe(
+      v.number(CPUS_WORDS),
+      v.check((n) => n >= 0.01 && n <= 10_000, CPUS_WORDS),
+    ),
+  ),
+  pids: v.optional(count),
+  io: v.optional(
+    v.array(
+      v.strictObject({
+        device: path,
+        readBytes: v.optional(bytes),
+        writeBytes: v.optional(bytes),
+        readOps: v.optional(count),
+        writeOps: v.optional(count),
+      }),
+      "a list of limits on block devices",
+    ),
+  ),
+})
+
+const timeouts = v.strictObject({
+  start: v.optional(durationSchema, "30s"),
+  stop: v.optional(durationSchema, "30s"),
+  run: v.optional(durationSchema),
+  hook: v.optional(durationSchema, "60s"),
+  configure: v.optional(durationSchema),
+  preBoot: v.optional(durationSchema),
+  postBoot: v.optional(durationSchema),
+  preStop: v.optional(durationSchema),
+  postStop: v.optional(durationSchema),
+  sweepCandidate: v.optional(durationSchema),
+})
+
+const CONSOLE_WORDS = 'a size of at least 64K with its unit: "16M"'
+const consoleOptions = v.strictObject({
+  limit: v.optional(
+    v.pipe(
+      v.string(CONSOLE_WORDS),
+      v.transform((text) => parseSize(text) ?? Number.NaN),
+      v.check((bytes) => bytes >= 64 * 1024, CONSOLE_WORDS),
+    ),
+    "16M",
+  ),
+})
+
+const POLICY_WORDS = '"no", "on-failure" or "always"'
+const policy = v.picklist(["no", "on-failure", "always"], POLICY_WORDS)
+const LIMIT_WORDS = "a whole number from 1 to 1000"
+const restartOptions = v.strictObject({
+  policy: v.optional(policy, "on-failure"),
+  limit: v.optional(
+    v.pipe(v.number(LIMIT_WORDS), v.integer(LIMIT_WORDS), v.minValue(1, LIMIT_WORDS), v.maxValue(1000, LIMIT_WORDS)),
+    5,
+  ),
+  delay: v.optional(durationSchema, "1s"),
+})
+const restart = v.lazy((input) =>
+  typeof input === "object" && input !== null
+    ? restartOptions
+    : v.pipe(
+        policy,
+        v.transform((only) => ({ policy: only, limit: 5, delay: 1000 })),
+      ),
+)
+
+/**
+ * What a plugin says about its VM. Input is what plugin files write (banger.d.ts has the words for users); output has
+ * every default filled in, sizes in MiB or bytes as named, times in milliseconds.
+ */
+export const specSchema = v.strictObject({
+  name: v.optional(name),
+  kernel: path,
+  initrd: v.optional(path),
+  bootArgs: v.optional(
+    v.pipe(
+      v.string("a kernel command line"),
+      v.maxLength(2048, "a kernel command line of at most 2048 characters"),
+      v.check((text) => !/[\0\n]/.test(text), "a kernel command line without newlines"),
+    ),
+    "console=ttyS0 reboot=k panic=1",
+  ),
+  vcpus: v.optional(
+    v.pipe(
+      v.number(VCPUS_WORDS),
+      v.check((n) => Number.isInteger(n) && n >= 1 && n <= 32, VCPUS_WORDS),
+    ),
+    1,
+  ),
+  memory: v.optional(memory, "256M"),
+  drives: v.optional(
+    v.pipe(
+      v.array(drive, "a list of drives"),
+      v.maxLength(DRIVES_MAX, `at most ${DRIVES_MAX} drives`),
+      v.check((drives) => drives.filter((d) => d.root).length <= 1, "one root drive at most"),
+      v.check((drives) => repeated(drives.map((d) => d.id)) === undefined, "a different id for each drive"),
+    ),
+    [],
+  ),
+  network: v.optional(networkSpec, false),
+  vmm: v.optional(v.picklist(["auto", "firecracker", "qemu"], '"auto", "firecracker" or "qemu"'), "auto"),
+  firecracker: v.optional(firecrackerSpec, {}),
+  jail: v.optional(jail),
+  limits: v.optional(limits, {}),
+  timeouts: v.optional(timeouts, {}),
+  console: v.optional(consoleOptions, {}),
+  restart: v.optional(restart, "no"),
+})
+
+/** A spec as plugin files write it. */
+export type SpecInput = v.InferInput<typeof specSchema>
+
+/** A spec with every default filled in. */
+export type Spec = v.InferOutput<typeof specSchema>
+
+// --- internal ---
+
+function repeated(ids: readonly (string | undefined)[]): string | undefined {
+  return ids.find((id, index) => id !== undefined && ids.indexOf(id) !== index)
+}

@@ -1,0 +1,46 @@
+import type { HookName } from "../inputs/plugin/definition.ts"
+import { loadedFiles } from "../inputs/plugin/imports.ts"
+import type { Prepared } from "../inputs/plugin/prepared.ts"
+import { trustOf } from "../inputs/plugin/trust.ts"
+import { ownEnvironment, type State } from "../store/state/open.ts"
+import { NameTaken } from "../store/state/records.ts"
+import { inOrder } from "../supervisor/hooks/callHook.ts"
+import type { VmRequest } from "../vm/request.ts"
+import { createSession, type Session } from "../vm/session.ts"
+import type { RunRequest } from "./runRequest.ts"
+
+/** Gives the VM its record. One of that name whose banger was killed, and that is dead, is finished first. */
+export async function claim(
+  state: State,
+  request: RunRequest,
+  prepared: Prepared,
+  vmm: string,
+  id: string,
+): Promise<Session> {
+  const count = (name: HookName) => inOrder(prepared.loaded, name).length
+  const { loaded, spec, written } = prepared
+  const plugin = { path: loaded.source.path, sha256: loaded.sha256 }
+  const asked = {
+    args: [...request.args],
+    postStop: count("postStop"),
+    supervised: request.supervisor !== "none",
+    ...askerOf(),
+  }
+  const vm = { id, name: spec.name, vmm, plugin, spec: written, request: asked }
+  try {
+    return createSession(state, vm)
+  } catch (error) {
+    if (!(error instanceof NameTaken)) throw error
+    const { finishNamed } = await import("../supervisor/recover.ts")
+    await finishNamed(state, prepared.spec.name, request.report)
+    return createSession(state, vm)
+  }
+}
+
+// --- internal ---
+
+/** Who ran banger as root, by sudo: what runs then may be theirs. */
+function askerOf(): Pick<VmRequest, "asker"> {
+  const [, uid] = trustOf(process.geteuid?.() ?? 0, ownEnvironment().SUDO_UID).uids ?? []
+  return uid === undefined ? {} : { asker: { uid, files: [...loadedFiles()] } }
+}

@@ -1,0 +1,50 @@
+import { withRoute } from "../base/linux/rtnetlink.ts"
+import { parseAddress, parseSubnet } from "../base/terms/address.ts"
+import { usage } from "../base/terms/failure.ts"
+import { ensureBridge, removeBridge } from "../host/network/bridge.ts"
+import { checkPath, type Step } from "../host/network/check.ts"
+import { linkName, macOf, ownerOf } from "../host/network/names.ts"
+import { applyRules, nftProgram } from "../host/network/nft.ts"
+import { planRules, ruledLeases } from "../host/network/rules.ts"
+import { withNetworkLock } from "../host/network/turn.ts"
+import { DEFAULT_BRIDGE, defaultSubnet } from "../inputs/schema/network.ts"
+import { freeLease, listLeases, takeLease } from "../store/state/leases.ts"
+import type { State } from "../store/state/open.ts"
+import { newVmId } from "../store/state/vmId.ts"
+
+/**
+ * Sends packets as a guest on a bridge would, from a namespace that is thrown away, and tells how far they came. The
+ * bridge is made for it where there is none, and goes again. Throws a failure when that much cannot be done.
+ */
+export function checkNetwork(state: State, bridge: string | undefined, target: string | undefined): readonly Step[] {
+  const to = target === undefined ? undefined : parseAddress(target)
+  if (target !== undefined && to === undefined) throw usage(`--to ${target} is no IPv4 address`)
+  if (process.geteuid?.() !== 0) throw usage("banger net check makes interfaces: only root can", "run it as root")
+  nftProgram()
+  return withNetworkLock(() => check(state, bridge ?? DEFAULT_BRIDGE, to))
+}
+
+// --- internal ---
+
+function check({ db, where }: State, bridge: string, to: number | undefined): readonly Step[] {
+  const owner = ownerOf(where.state)
+  const subnet = listLeases(db).find((lease) => lease.bridge === bridge)?.subnet ?? parseSubnet(defaultSubnet(bridge))
+  if (subnet === undefined || !/^bgr(?:\d{1,4}|-[a-z0-9-]{1,11})$/.test(bridge)) {
+    throw usage(`--bridge ${bridge} is no name for a bridge of banger's`)
+  }
+  const vm = newVmId("check")
+  const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: true, number: undefined }
+  const lease = takeLease(db, { vm, bridge, subnet, mac: macOf(vm), link: linkName(vm), ...settings })
+  try {
+    return withRoute((route) => {
+      const index = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner })
+      applyRules(planRules(owner, ruledLeases(listLeases(db))))
+      return checkPath(route, lease, index, owner, to)
+    })
+  } finally {
+    freeLease(db, vm)
+    const others = listLeases(db)
+    applyRules(planRules(owner, ruledLeases(others)))
+    if (!others.some((one) => one.bridge === bridge)) withRoute((route) => removeBridge(route, bridge, owner))
+  }
+}

@@ -1,0 +1,96 @@
+import { type Link, listLinks } from "../base/linux/links.ts"
+import { listAddresses } from "../base/linux/routes.ts"
+import { withRoute } from "../base/linux/rtnetlink.ts"
+import { addressOf, formatAddress, formatSubnet } from "../base/terms/address.ts"
+import { formatPort } from "../base/terms/ports.ts"
+import { ownerOf, parseAlias, tableName } from "../host/network/names.ts"
+import { hasNft, listOwnTables } from "../host/network/nft.ts"
+import { listLeases } from "../store/state/leases.ts"
+import type { State } from "../store/state/open.ts"
+import { listRecords } from "../store/state/records.ts"
+
+/** What `banger net ls` shows: the interfaces that bear banger's mark, the leases of this user's VMs, the rules. */
+export interface NetworkList {
+  readonly bridges: readonly { name: string; address: string | null; up: boolean; owner: string; ours: boolean }[]
+  readonly taps: readonly {
+    name: string
+    kind: string
+    bridge: string | null
+    vm: string
+    owner: string
+    ours: boolean
+    up: boolean
+  }[]
+  readonly leases: readonly {
+    vm: string
+    name: string | null
+    state: string | null
+    bridge: string
+    subnet: string
+    address: string
+    mac: string
+    interface: string
+    isolated: boolean
+    ports: readonly string[]
+  }[]
+  readonly tables: readonly { name: string; ours: boolean }[]
+}
+
+/** Everything of banger's network on this host, and whose it is. Nothing is changed. */
+export function listNetwork(state: State): NetworkList {
+  const owner = ownerOf(state.where.state)
+  const { links, addresses } = withRoute((route) => ({ links: listLinks(route), addresses: listAddresses(route) }))
+  const marked = links.flatMap((link) => {
+    const mark = parseAlias(link.alias)
+    return mark === undefined ? [] : [{ link, mark, ours: mark.owner === owner }]
+  })
+  const addressAt = (index: number) => addresses.find((one) => one.index === index)
+  const nameAt = (index: number | undefined) => links.find((link) => link.index === index)?.name ?? null
+  const records = new Map(listRecords(state.db).map((record) => [record.id, record]))
+  return {
+    bridges: marked
+      .filter(({ mark }) => mark.kind === "bridge")
+      .map(({ link, mark, ours }) => ({
+        name: link.name,
+        address: shown(addressAt(link.index)),
+        up: link.up,
+        owner: mark.owner,
+        ours,
+      })),
+    taps: marked
+      .filter(({ mark }) => mark.kind !== "bridge")
+      .map(({ link, mark, ours }) => ({
+        ...ofTap(link),
+        bridge: nameAt(link.master),
+        vm: mark.vm ?? "",
+        owner: mark.owner,
+        ours,
+      })),
+    leases: listLeases(state.db).map(({ vm, bridge, subnet, number, mac, link, isolate, ports }) => ({
+      vm,
+      name: records.get(vm)?.name ?? null,
+      state: records.get(vm)?.state ?? null,
+      bridge,
+      subnet: formatSubnet(subnet),
+      address: formatAddress(subnet.base + number),
+      mac,
+      interface: link,
+      isolated: isolate,
+      ports: ports.map(formatPort),
+    })),
+    tables: (hasNft() && process.geteuid?.() === 0 ? listOwnTables() : []).map((name) => ({
+      name,
+      ours: name === tableName(owner),
+    })),
+  }
+}
+
+// --- internal ---
+
+function shown(address: { address: Uint8Array; prefix: number } | undefined): string | null {
+  return address === undefined ? null : `${formatAddress(addressOf(address.address))}/${address.prefix}`
+}
+
+function ofTap({ name, kind, up }: Link): { name: string; kind: string; up: boolean } {
+  return { name, kind: kind === "tun" ? "tap" : (kind ?? ""), up }
+}

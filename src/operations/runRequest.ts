@@ -1,0 +1,43 @@
+import type { Report } from "../base/terms/log.ts"
+import type { Sink } from "../store/logs/boundedFile.ts"
+import type { Overrides } from "../supervisor/boot/prepare.ts"
+import type { Ended } from "../vm/exit.ts"
+
+/** What the user asked `banger run` for. */
+export interface RunRequest extends Overrides {
+  readonly plugin: string
+  readonly args: readonly string[]
+  readonly plan: boolean
+  readonly keepOnFailure: boolean
+  /** The directory of a snapshot to go on from, instead of booting. */
+  readonly restore: string | undefined
+  /** Limit for the whole run in milliseconds, over the plugin's own. */
+  readonly timeout: number | undefined
+  /** Where to write a Chrome trace. */
+  readonly trace: string | undefined
+  readonly report: Report
+  /** Gets the serial console; undefined keeps it in console.log only. */
+  readonly onConsole: Sink | undefined
+  /** What becomes of the VM's supervisor: this process to the end, with a terminal or without, or none. */
+  readonly supervisor: "foreground" | "detached" | "none"
+  /** The file that this process's messages go to, when it has no terminal; it becomes the VM's. */
+  readonly log: string | undefined
+  /** The first VM is running, and its postBoot hooks are done. */
+  readonly onBooted: (vm: Booted) => void
+}
+
+/** A VM that is running. */
+export interface Booted {
+  readonly id: string
+  readonly name: string
+  readonly vmm: string
+  readonly pid: number | undefined
+  /** The directory with the VM's logs. */
+  readonly dir: string
+}
+
+/** How `banger run` ended. */
+export interface RunResult extends Ended {
+  /** 128 + the signal's number when the user interrupted the run. */
+  readonly interrupted: number | undefined
+}

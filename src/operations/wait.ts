@@ -1,0 +1,56 @@
+import type { Exit } from "banger"
+import { close } from "../base/linux/files.ts"
+import { Failure } from "../base/terms/failure.ts"
+import type { Report } from "../base/terms/log.ts"
+import { awaitExit } from "../host/process/awaitExit.ts"
+import type { State } from "../store/state/open.ts"
+import { vmLayout } from "../store/state/places.ts"
+import { recall } from "../store/state/recall.ts"
+import { findRecord, getRecord, type VmRecord } from "../store/state/records.ts"
+import { isFinal } from "../store/state/vmState.ts"
+import { recover } from "../supervisor/recover.ts"
+import { awaitChange } from "../vm/awaitChange.ts"
+import { truthOfVm, undecided } from "../vm/liveness.ts"
+import { lockHolder } from "../vm/lock.ts"
+import { refuseOwn } from "../vm/selfWait.ts"
+
+/**
+ * Waits for a VM's end and returns its record, which is final then. One without a supervisor is waited for by its
+ * process, and finished when that has ended.
+ */
+export async function waitVm(state: State, reference: string, report: Report): Promise<VmRecord> {
+  const { id } = findRecord(state.db, reference)
+  const layout = vmLayout(state.where, id)
+  const never = new AbortController().signal
+  for (;;) {
+    const record = getRecord(state.db, id)
+    if (isFinal(record.state)) return record
+    const holder = lockHolder(layout)
+    if (typeof holder === "object") {
+      close(holder.pidfd)
+      refuseOwn(holder, record)
+    } else await unsupervised(state, record, report)
+    await awaitChange(layout, never)
+  }
+}
+
+/** How a VM ended, from its record; null where that does not tell. */
+export function exitOfRecord({ exit }: VmRecord): Exit | null {
+  const parsed: Exit | null = exit === null ? null : JSON.parse(exit)
+  return parsed
+}
+
+// --- internal ---
+
+/** To the end of its VMM, and what is to be done then. */
+async function unsupervised(state: State, record: VmRecord, report: Report): Promise<void> {
+  const layout = vmLayout(state.where, record.id)
+  const truth = truthOfVm(record, layout, recall(record, layout.handles).journal)
+  if (truth.is === "cannot tell") throw undecided(record, truth)
+  if (truth.is === "alive") {
+    await awaitExit(truth.pidfd)
+    close(truth.pidfd)
+  }
+  const { is, why, hint } = await recover(state, record, report)
+  if (is === "cannot tell" || is === "failed") throw new Failure(why ?? `${record.id} could not be finished`, { hint })
+}

@@ -1,0 +1,80 @@
+import { cloneInto, copyRange, seek, sendRange, setLength } from "../../base/linux/content.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { statDescriptor } from "../../base/linux/files.ts"
+
+const SEEK_SET = 0
+const SEEK_DATA = 3
+const SEEK_HOLE = 4
+
+/** One call copies at most this much, so that a large image does not hold the thread for long. */
+const CHUNK = 64 * 1024 * 1024
+
+/**
+ * Fills an empty file with another's content: shared blocks where the file system can, else copied with its holes;
+ * `clone` can insist on either. The event loop turns between chunks; an aborted signal ends the copy by throwing its
+ * reason.
+ */
+export async function copyContent(
+  source: number,
+  target: number,
+  signal: AbortSignal,
+  clone: "try" | "never" | "only",
+): Promise<void> {
+  if (clone !== "never" && cloned(source, target, clone === "only")) return
+  const { size } = statDescriptor(source)
+  let copy = copyRange
+  for (let at = nextData(source, 0); at < size; at = nextData(source, at)) {
+    const end = Math.min(size, seek(source, at, SEEK_HOLE))
+    seek(source, at, SEEK_SET)
+    seek(target, at, SEEK_SET)
+    while (at < end) {
+      signal.throwIfAborted()
+      const count = attempt(copy, source, target, Math.min(CHUNK, end - at))
+      if (count === undefined) {
+        copy = sendRange
+        continue
+      }
+      if (count === 0) break
+      at += count
+      // A small file is done in one call, and need not wait for other work.
+      if (at < size) await new Promise(setImmediate)
+    }
+    if (at < end) break
+  }
+  setLength(target, size)
+}
+
+// --- internal ---
+
+/** These say "not this way, not between these two"; anything else is a real failure. */
+const NOT_THIS_WAY = ["EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS"]
+
+/** Undefined when the file systems cannot copy among each other (copy_file_range(2) across two of them). */
+function attempt(copy: typeof copyRange, source: number, target: number, length: number): number | undefined {
+  try {
+    return copy(source, target, length)
+  } catch (error) {
+    if (copy === copyRange && NOT_THIS_WAY.includes(errorCode(error) ?? "")) return undefined
+    throw error
+  }
+}
+
+function cloned(source: number, target: number, only: boolean): boolean {
+  try {
+    cloneInto(source, target)
+    return true
+  } catch (error) {
+    if (only || !NOT_THIS_WAY.includes(errorCode(error) ?? "")) throw error
+    return false
+  }
+}
+
+/** Where the next data begins, or past the end when there is none. */
+function nextData(fd: number, from: number): number {
+  try {
+    return seek(fd, from, SEEK_DATA)
+  } catch (error) {
+    if (errorCode(error) === "ENXIO") return Number.POSITIVE_INFINITY
+    throw error
+  }
+}

@@ -1,0 +1,46 @@
+import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { close, isType, openAt, statDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { Failure } from "../../base/terms/failure.ts"
+
+/**
+ * Opens (O_PATH) a directory whose path nobody but root and this user can change: from `/` on, each component is a
+ * directory and no symlink, owned by root or this user, and not writable by others; a sticky one (`/tmp`) may be crossed
+ * but not be the last. Throws a failure that names the component which is not so, or a system error (ENOENT). The
+ * caller closes the descriptor.
+ */
+export function pinDirectory(path: string): number {
+  const parts = path.split("/").filter((part) => part !== "")
+  let fd = openAt(AT_FDCWD, "/", O.PATH | O_DIRECTORY)
+  let reached = ""
+  try {
+    requireTrusted(statDescriptor(fd), "/", parts.length === 0)
+    for (const [index, part] of parts.entries()) {
+      reached += `/${part}`
+      const next = openAt(fd, part, O.PATH | O_NOFOLLOW)
+      close(fd)
+      fd = next
+      requireTrusted(statDescriptor(fd), reached, index === parts.length - 1)
+    }
+    return fd
+  } catch (error) {
+    close(fd)
+    throw error
+  }
+}
+
+// --- internal ---
+
+function requireTrusted(stat: Stat, path: string, last: boolean): void {
+  const own = process.geteuid?.() ?? 0
+  if (isType(stat, S.IFLNK)) throw new Failure(`${path} is a symlink`, { hint: "name the directory it points to" })
+  if (!isType(stat, S.IFDIR)) throw new Failure(`${path} is not a directory`)
+  if (stat.uid !== 0 && stat.uid !== own) {
+    throw new Failure(`${path} belongs to uid ${stat.uid}, who could swap what is in it`, { hint: "use another place" })
+  }
+  const crossable = !last && (stat.mode & S.ISVTX) !== 0
+  if ((stat.mode & 0o022) !== 0 && !crossable) {
+    throw new Failure(`${path} can be written by others`, { hint: `run: chmod go-w ${path}, or use another place` })
+  }
+}

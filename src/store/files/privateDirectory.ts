@@ -1,0 +1,58 @@
+import { mkdirSync, realpathSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
+import { chmodDescriptor } from "../../base/linux/access.ts"
+import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { Failure } from "../../base/terms/failure.ts"
+
+/**
+ * Makes sure that a directory of ours is there: owned by this user, no symlink itself, and no more open than `mode`.
+ * Symlinks above it (`/var/run`) are resolved once; the real path is returned. Missing parents are made 0755 cut by
+ * the umask. A looser directory is tightened when its name is banger's own choice (`ours`); one the user named is
+ * refused instead, since changing the mode of `/srv` because of a mistyped variable would be worse.
+ */
+export function ensurePrivateDirectory(path: string, mode: number, ours: boolean): string {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+  const real = join(realpathSync(dirname(path)), basename(path))
+  const created = makeDirectory(real, mode)
+  withDescriptor(openAt(AT_FDCWD, real, O.PATH | O_NOFOLLOW), (fd) => makePrivate(fd, real, mode, { created, ours }))
+  return real
+}
+
+// --- internal ---
+
+function makePrivate(
+  fd: number,
+  real: string,
+  mode: number,
+  { created, ours }: { created: boolean; ours: boolean },
+): void {
+  const stat = statDescriptor(fd)
+  if (isType(stat, S.IFLNK)) throw new Failure(`${real} is a symlink`, { hint: "name the directory it points to" })
+  if (!isType(stat, S.IFDIR)) throw new Failure(`${real} is not a directory`, { hint: "move it away" })
+  const uid = process.geteuid?.() ?? 0
+  if (stat.uid !== uid) {
+    const hint = "set BANGER_STATE_DIR and BANGER_RUNTIME_DIR to directories of your own"
+    throw new Failure(`${real} belongs to uid ${stat.uid}, not to you (uid ${uid})`, { hint })
+  }
+  const looser = (stat.mode & 0o777 & ~mode) !== 0
+  if (looser && !created && !ours) {
+    const hint = `name a directory of its own, or run: chmod ${(mode & 0o777).toString(8)} ${real}`
+    throw new Failure(`${real} is open to other users (mode ${(stat.mode & 0o7777).toString(8)})`, { hint })
+  }
+  const wanted = (stat.mode & mode & 0o777) | (mode & 0o1000)
+  if ((created || ours || looser) && (stat.mode & 0o7777) !== wanted) chmodDescriptor(fd, wanted)
+}
+
+/** mkdir that tells whether it was this call that made the directory. The mode is not cut by the umask. */
+function makeDirectory(path: string, mode: number): boolean {
+  try {
+    mkdirSync(path, { mode: mode & 0o777 })
+    return true
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST") throw error
+    return false
+  }
+}

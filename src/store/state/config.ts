@@ -1,0 +1,63 @@
+import * as v from "valibot"
+import { O, S } from "../../base/linux/constants.ts"
+import { readAll } from "../../base/linux/content.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { Failure, reason, usage } from "../../base/terms/failure.ts"
+import { nearest } from "../../base/terms/nearest.ts"
+
+const program = v.optional(v.pipe(v.string(), v.startsWith("/", "an absolute path")))
+
+const configSchema = v.strictObject({ firecracker: program, jailer: program, qemu: program })
+
+/** What the configuration file says: where programs are that are not in PATH. */
+export type Config = v.InferOutput<typeof configSchema>
+
+/** More than this is no configuration. */
+const LIMIT = 1024 * 1024
+
+/**
+ * Reads the configuration; an absent file is an empty one. Throws a usage failure that names the file and what is wrong
+ * with it: as root also that others could have written it.
+ */
+export function readConfig(path: string): Config {
+  const text = readOwn(path)
+  if (text === undefined) return {}
+  try {
+    const result = v.safeParse(configSchema, Bun.TOML.parse(text))
+    if (result.success) return result.output
+    throw usage(result.issues.map((issue) => `${path}: ${describe(issue)}`).join("\n"))
+  } catch (error) {
+    if (error instanceof Failure) throw error
+    throw usage(`${path} is no TOML: ${reason(error)}`, undefined, error)
+  }
+}
+
+// --- internal ---
+
+function readOwn(path: string): string | undefined {
+  let fd: number
+  try {
+    fd = openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK)
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return undefined
+    throw error
+  }
+  return withDescriptor(fd, () => {
+    const stat = statDescriptor(fd)
+    if (!isType(stat, S.IFREG)) throw usage(`${path} is not a regular file`)
+    const root = process.geteuid?.() === 0
+    if (root && stat.uid !== 0)
+      throw usage(`${path} belongs to uid ${stat.uid}, not to root`, `run: chown root ${path}`)
+    if (root && (stat.mode & 0o022) !== 0) throw usage(`${path} can be written by others`, `run: chmod go-w ${path}`)
+    return new TextDecoder("utf-8", { fatal: true }).decode(readAll(fd, LIMIT))
+  })
+}
+
+function describe(issue: v.BaseIssue<unknown>): string {
+  const key = String(issue.path?.at(-1)?.key ?? "")
+  const near = nearest(key, Object.keys(configSchema.entries))
+  if (issue.expected === "never") return `unknown key ${key}${near === undefined ? "" : `; did you mean ${near}?`}`
+  return `${key} is ${Bun.inspect(issue.input)}; allowed: an absolute path`
+}

@@ -1,0 +1,132 @@
+import { Database } from "bun:sqlite"
+import { copyFileSync, existsSync, mkdirSync } from "node:fs"
+import { basename, join } from "node:path"
+import { chmodDescriptor } from "../../base/linux/access.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { openAt, openBeneath, rmdirAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { Failure, reason } from "../../base/terms/failure.ts"
+import { withLock } from "../files/lock.ts"
+
+/** Each entry takes the schema one version on; entries are only ever added. The version is SQLite's user_version. */
+const MIGRATIONS = [
+  `create table vms (
+     id text primary key,
+     name text not null,
+     state text not null,
+     vmm text not null,
+     boot_id text not null,
+     plugin_path text not null,
+     plugin_sha256 text not null,
+     spec text not null,
+     handles text not null,
+     exit text,
+     created_at integer not null,
+     updated_at integer not null
+   ) strict;
+   create unique index vms_live_name on vms (name) where state not in ('stopped', 'failed');`,
+  "create table uids (uid integer primary key, vm text not null unique) strict;",
+  // The journal's generation; how the VM was asked for; how many postStop hooks were begun and done; when it ran, when
+  // it ended, when its supervisor means to boot it again, and whether a failed start is kept for inspection.
+  `alter table vms add column generation integer not null default 0;
+   alter table vms add column request text not null default '{}';
+   alter table vms add column post_stop_begun integer not null default 0;
+   alter table vms add column post_stop_done integer not null default 0;
+   alter table vms add column running_at integer;
+   alter table vms add column ended_at integer;
+   alter table vms add column restart_at integer;
+   alter table vms add column kept integer not null default 0;
+   create index vms_by_state on vms (state);`,
+  `create table leases (
+     vm text primary key,
+     bridge text not null,
+     subnet text not null,
+     number integer not null,
+     mac text not null unique,
+     link text not null unique,
+     detail text not null,
+     unique (bridge, number)
+   ) strict;`,
+]
+
+/** How long a write waits for another banger's, in milliseconds. */
+const BUSY_TIMEOUT = 10_000
+
+/**
+ * Opens (and on first use makes) `state.db` in the state directory: WAL, 0600, migrated to this version's schema.
+ * Throws a failure when the file is newer than this banger, or is no database; it is never deleted or remade.
+ */
+export function openDatabase(stateDirectory: string): Database {
+  const path = join(stateDirectory, "state.db")
+  try {
+    // One at a time: SQLite answers "locked" at once, without waiting, to some of those who make a database together.
+    return exclusively(stateDirectory, () => open(path))
+  } catch (error) {
+    if (error instanceof Failure) throw error
+    const hint = "nothing was changed; check the file, the space left on its disk and its owner"
+    throw new Failure(`${path}: cannot be used: ${reason(error)}`, { hint, cause: error })
+  }
+}
+
+/**
+ * Opens a copy of `state.db`, as it is now, that is gone when it is closed: for a look where the directory cannot be written.
+ * The copy is made in `spare`, a private directory elsewhere. Throws as `openDatabase` does.
+ */
+export function openCopy(stateDirectory: string, spare: string): Database {
+  const dir = join(spare, `.look-${crypto.randomUUID()}`)
+  mkdirSync(dir, { mode: 0o700 })
+  try {
+    for (const name of ["state.db", "state.db-wal"])
+      if (existsSync(join(stateDirectory, name))) copyFileSync(join(stateDirectory, name), join(dir, name))
+    const db = open(join(dir, "state.db"))
+    // All its files are open from the first look on.
+    db.query("select count(*) from vms").get()
+    return db
+  } finally {
+    removeCopy(spare, basename(dir))
+  }
+}
+
+/** Runs `work` while no other banger does so with the same state directory. */
+export function exclusively<T>(stateDirectory: string, work: () => T): T {
+  return withLock(join(stateDirectory, "state.lock"), work)
+}
+
+// --- internal ---
+
+function removeCopy(spare: string, name: string): void {
+  withDescriptor(openAt(AT_FDCWD, spare, O.PATH | O_DIRECTORY), (parent) => {
+    withDescriptor(openBeneath(parent, name, O.PATH | O_DIRECTORY | O_NOFOLLOW), (dir) => {
+      for (const file of ["state.db", "state.db-wal", "state.db-shm"].filter((one) =>
+        existsSync(join(spare, name, one)),
+      ))
+        unlinkAt(dir, file)
+    })
+    rmdirAt(parent, name)
+  })
+}
+
+function open(path: string): Database {
+  const db = new Database(path, { create: true, strict: true })
+  withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_NOFOLLOW), (fd) => chmodDescriptor(fd, 0o600))
+  db.exec(`pragma busy_timeout = ${BUSY_TIMEOUT}`)
+  db.exec("pragma journal_mode = wal")
+  db.exec("pragma synchronous = normal")
+  migrate(db, path)
+  return db
+}
+
+function migrate(db: Database, path: string): void {
+  const version = () => db.query<{ user_version: number }, []>("pragma user_version").get()?.user_version ?? 0
+  if (version() === MIGRATIONS.length) return
+  const run = db.transaction(() => {
+    const from = version()
+    if (from > MIGRATIONS.length) {
+      const message = `${path} was written by a newer banger (schema ${from}, this one knows ${MIGRATIONS.length})`
+      throw new Failure(message, { hint: "install the newer version again" })
+    }
+    for (const step of MIGRATIONS.slice(from)) db.exec(step)
+    db.exec(`pragma user_version = ${MIGRATIONS.length}`)
+  })
+  run.immediate()
+}

@@ -1,0 +1,154 @@
+import { basename } from "node:path"
+import * as v from "valibot"
+import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { readAll } from "../../base/linux/content.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { replaceFile } from "../files/replaceFile.ts"
+import { bootId } from "./bootId.ts"
+
+/** What proves that a process is the one we started; see process/identity.ts. */
+export const processIdentitySchema = v.strictObject({
+  pid: v.pipe(v.number(), v.integer(), v.minValue(2)),
+  /** Clock ticks after boot, field 22 of /proc/PID/stat. */
+  startTime: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  bootId: v.string(),
+  /** Its pidfd's inode, which no other process of this boot has (Linux 6.9). */
+  pidfd: v.optional(v.string()),
+  uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  /** `device:inode` of the process's root directory. */
+  root: v.string(),
+  /** `device:inode` of the PID namespace that its pid is of, and of the time namespace that its start time is of. */
+  pidNamespace: v.optional(v.string()),
+  timeNamespace: v.optional(v.string()),
+  /** The uid and root directory it goes over to while it starts, when it is jailed. */
+  becomes: v.optional(v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })),
+})
+export type ProcessIdentity = v.InferOutput<typeof processIdentitySchema>
+
+/** Something the host must get back. */
+export const resourceSchema = v.variant("kind", [
+  v.strictObject({ kind: v.literal("stage"), path: v.string() }),
+  v.strictObject({ kind: v.literal("runtime"), path: v.string() }),
+  /** `root`: the jail's root as `device:inode`, null until it is made; where it is follows from the VMM's name and the id. */
+  v.strictObject({
+    kind: v.literal("jail"),
+    vmm: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,63}$/)),
+    root: v.nullable(v.string()),
+  }),
+  v.strictObject({ kind: v.literal("cgroup"), path: v.string() }),
+  /** A lease, with its tap or veth of this name, its part of the rules, and the bridge when it is the last one's. */
+  v.strictObject({
+    kind: v.literal("network"),
+    link: v.pipe(v.string(), v.regex(/^bgr[a-z0-9]{5,12}$/)),
+    netns: v.boolean(),
+    /** The boot, and the network namespace (`device:inode`) in it, that all of it is in. */
+    bootId: v.string(),
+    namespace: v.string(),
+  }),
+  /** `identity`: null until it is started; until then `pidNamespace` tells where it can be looked for. */
+  v.strictObject({
+    kind: v.literal("process"),
+    identity: v.nullable(processIdentitySchema),
+    pidNamespace: v.optional(v.string()),
+  }),
+])
+export type Resource = v.InferOutput<typeof resourceSchema>
+
+/** The journal: every resource a VM has or is about to have, in the order of acquiring. */
+export const journalSchema = v.array(resourceSchema)
+
+/** Schema number of handles.json. */
+const SCHEMA = 1
+
+/** More than this is no journal. */
+const LIMIT = 1024 * 1024
+
+const handlesSchema = v.strictObject({
+  schema: v.literal(SCHEMA),
+  generation: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  bootId: v.string(),
+  writtenAt: v.number(),
+  sha256: v.string(),
+  journal: journalSchema,
+})
+
+/** One generation of a journal. */
+export interface Generation {
+  readonly generation: number
+  readonly journal: readonly Resource[]
+}
+
+/** What a file of handles holds: a generation, nothing because it is not there, or something that must not be believed. */
+export type Handles = ({ is: "good" } & Generation) | { is: "missing" } | { is: "bad"; why: string }
+
+/** The name that the generation before this one keeps. */
+export function previousOf(path: string): string {
+  return `${path}.prev`
+}
+
+/** Writes the journal to handles.json: atomic, durable, with a checksum. The generation before it is kept beside it. */
+export function writeHandles(path: string, generation: number, journal: readonly Resource[]): void {
+  const sha256 = digest(journal)
+  const handles = { schema: SCHEMA, generation, bootId: bootId(), writtenAt: Date.now(), sha256, journal }
+  replaceFile(path, `${JSON.stringify(handles, null, 2)}\n`, basename(previousOf(path)))
+}
+
+/**
+ * Reads a file of handles. Throws a failure when a newer banger wrote it, and a system error when it cannot be read at
+ * all: then nothing can be told.
+ */
+export function readHandles(path: string): Handles {
+  let text: string
+  try {
+    text = readOwnFile(path)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT") return { is: "missing" }
+    if (code === "ELOOP") return { is: "bad", why: "it is a symlink" }
+    if (error instanceof Failure) return { is: "bad", why: error.message }
+    throw error
+  }
+  return parse(text, path)
+}
+
+// --- internal ---
+
+/** Throws a failure when it is not a file that only we can write. */
+function readOwnFile(path: string): string {
+  return withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK | O_NOFOLLOW), (fd) => {
+    const stat = statDescriptor(fd)
+    if (!isType(stat, S.IFREG)) throw new Failure("it is not a regular file")
+    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure(`it belongs to uid ${stat.uid}`)
+    if ((stat.mode & 0o022) !== 0) throw new Failure("it can be written by others")
+    if (stat.size > LIMIT) throw new Failure(`it has ${stat.size} bytes`)
+    return new TextDecoder().decode(readAll(fd, stat.size))
+  })
+}
+
+function parse(text: string, path: string): Handles {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return { is: "bad", why: text === "" ? "it is empty" : "it is no JSON" }
+  }
+  const schema = typeof value === "object" && value !== null && "schema" in value ? value.schema : undefined
+  if (typeof schema === "number" && schema > SCHEMA) {
+    const hint = "install the newer version again"
+    throw new Failure(`${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`, { hint })
+  }
+  const handles = v.safeParse(handlesSchema, value)
+  if (!handles.success) return { is: "bad", why: "it is not what banger writes" }
+  const { generation, sha256 } = handles.output
+  // As it was written: a schema has an order of keys of its own.
+  const { journal } = value as v.InferOutput<typeof handlesSchema>
+  if (digest(journal) !== sha256) return { is: "bad", why: "its checksum is wrong" }
+  return { is: "good", generation, journal }
+}
+
+function digest(journal: unknown): string {
+  return new Bun.CryptoHasher("sha256").update(JSON.stringify(journal)).digest("hex")
+}

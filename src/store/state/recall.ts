@@ -1,0 +1,79 @@
+import { mkdirSync, readdirSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
+import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { openAt, renameAt, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { type Generation, type Handles, previousOf, readHandles } from "./handles.ts"
+import { mirrored, type VmRecord } from "./records.ts"
+
+/** What is known of a VM's journal, and what was wrong with the places it was looked for in. */
+export interface Recalled extends Generation {
+  readonly troubles: readonly string[]
+  /** Whether handles.json and the record both hold this generation. */
+  readonly whole: boolean
+}
+
+/**
+ * The newest generation of a VM's journal among handles.json, the one before it, and the record's mirror: each is
+ * written before what it names is acquired. Nothing is changed. Throws a failure when none can be used: then nothing is
+ * guessed.
+ */
+export function recall(record: VmRecord, handles: string): Recalled {
+  const file = readHandles(handles)
+  // As nearly always: what is in both places is the same, and nothing else needs to be looked at.
+  if (file.is === "good" && file.generation === record.generation && JSON.stringify(file.journal) === record.handles)
+    return { generation: file.generation, journal: file.journal, troubles: [], whole: true }
+  return recallFromAll(record, handles, file)
+}
+
+/** Moves what stands in the place of handles.json, and is not to be believed, into `corrupt`; the last ten are kept. */
+export function setAside(handles: string): void {
+  for (const path of [handles, previousOf(handles)]) {
+    if (readHandles(path).is !== "bad") continue
+    const corrupt = join(dirname(handles), "corrupt")
+    mkdirSync(corrupt, { recursive: true, mode: 0o700 })
+    if (readdirSync(corrupt).length >= KEPT) continue
+    moveInto(corrupt, path)
+  }
+}
+
+// --- internal ---
+
+function recallFromAll(record: VmRecord, handles: string, file: Handles): Recalled {
+  const troubles: string[] = []
+  const before = readHandles(previousOf(handles))
+  for (const [path, read] of [
+    [handles, file],
+    [previousOf(handles), before],
+  ] as const)
+    if (read.is === "bad") troubles.push(`${path} is not believed: ${read.why}`)
+  const mirror = mirrored(record)
+  if (mirror === undefined) troubles.push(`the record of ${record.id} does not tell its journal`)
+  const found = [...[file, before].filter((read) => read.is === "good"), ...(mirror === undefined ? [] : [mirror])]
+  const newest = found.toSorted((a, b) => b.generation - a.generation)[0]
+  if (newest !== undefined) {
+    const whole = file.is === "good" && file.generation === newest.generation && mirror?.generation === file.generation
+    return { generation: newest.generation, journal: newest.journal, troubles, whole }
+  }
+  const hint = `look at ${dirname(handles)} and at what still runs, then remove it by hand`
+  const what = `neither handles.json nor the record of ${record.id} can be read; nothing was removed`
+  throw new Failure(`${what}\n${troubles.join("\n")}`, { hint })
+}
+
+/** So many are kept of files that were not believed; after that they stay where they are, and are written over. */
+const KEPT = 10
+
+function moveInto(corrupt: string, path: string): void {
+  withDescriptor(openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY), (from) =>
+    withDescriptor(openAt(AT_FDCWD, corrupt, O.PATH | O_DIRECTORY), (to) => {
+      try {
+        renameAt(from, basename(path), to, `${basename(path)}.${Date.now()}.${process.pid}`)
+      } catch (error) {
+        // Somebody else was first.
+        if (errorCode(error) !== "ENOENT") throw error
+      }
+    }),
+  )
+}

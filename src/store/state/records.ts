@@ -1,0 +1,200 @@
+import { type Database, SQLiteError } from "bun:sqlite"
+import * as v from "valibot"
+import { Failure, usage } from "../../base/terms/failure.ts"
+import { nearest } from "../../base/terms/nearest.ts"
+import { type Generation, journalSchema } from "./handles.ts"
+import { isFinal, TRANSITIONS, type VmState, vmStateSchema } from "./vmState.ts"
+
+const rowSchema = v.object({
+  id: v.string(),
+  name: v.string(),
+  state: vmStateSchema,
+  vmm: v.string(),
+  boot_id: v.string(),
+  plugin_path: v.string(),
+  plugin_sha256: v.string(),
+  spec: v.string(),
+  handles: v.string(),
+  generation: v.number(),
+  exit: v.nullable(v.string()),
+  request: v.string(),
+  /** How many postStop hooks were begun, and how many of those are done. */
+  post_stop_begun: v.number(),
+  post_stop_done: v.number(),
+  created_at: v.number(),
+  updated_at: v.number(),
+  running_at: v.nullable(v.number()),
+  ended_at: v.nullable(v.number()),
+  /** When its supervisor, waiting, means to boot a VM of this name again. */
+  restart_at: v.nullable(v.number()),
+  /** 1: a failed start that was left as it is, for inspection. */
+  kept: v.number(),
+})
+
+/**
+ * A VM's row in the state database; times are milliseconds since the epoch. `spec`, `exit` and `request` are JSON texts
+ * of the layers that know their shape.
+ */
+export type VmRecord = v.InferOutput<typeof rowSchema>
+
+/** What a new record needs; it starts in state `creating` with an empty journal. */
+export type NewRecord = Pick<
+  VmRecord,
+  "id" | "name" | "vmm" | "boot_id" | "plugin_path" | "plugin_sha256" | "spec" | "request"
+>
+
+/** A live VM has the name that a new one asks for. */
+export class NameTaken extends Failure {}
+
+/** Adds a record in one transaction. Throws a failure when a live VM has the name. */
+export function insertRecord(db: Database, record: NewRecord): void {
+  const now = Date.now()
+  const insert = db.transaction(() => {
+    const taken = db
+      .query<{ id: string; state: string }, [string]>(
+        "select id, state from vms where name = ? and state not in ('stopped', 'failed')",
+      )
+      .get(record.name)
+    if (taken) {
+      const hint = `choose another with --name, or end it: banger stop ${taken.id}`
+      throw new NameTaken(`the name ${record.name} is taken by VM ${taken.id} (${taken.state})`, { hint })
+    }
+    db.query(
+      `insert into vms
+         (id, name, state, vmm, boot_id, plugin_path, plugin_sha256, spec, request, handles, created_at, updated_at)
+       values ($id, $name, 'creating', $vmm, $boot_id, $plugin_path, $plugin_sha256, $spec, $request, '[]', $now, $now)`,
+    ).run({ ...record, now })
+  })
+  write(db, insert.immediate)
+}
+
+/** Moves a VM to another state in one transaction. Throws when the table of transitions does not have the move. */
+export function changeState(db: Database, id: string, to: VmState, exit?: unknown): void {
+  const change = db.transaction(() => {
+    const from = getRecord(db, id).state
+    if (!TRANSITIONS[from].includes(to)) throw new Failure(`VM ${id} is ${from} and cannot become ${to}`)
+    const text = exit === undefined ? null : JSON.stringify(exit)
+    const now = Date.now()
+    const runningAt = to === "running" ? now : null
+    const endedAt = isFinal(to) ? now : null
+    db.query(
+      `update vms set state = ?, exit = coalesce(?, exit), running_at = coalesce(?, running_at),
+         ended_at = coalesce(?, ended_at), updated_at = ? where id = ?`,
+    ).run(to, text, runningAt, endedAt, now, id)
+  })
+  write(db, change.immediate)
+}
+
+/** Mirrors a generation of the journal on the record. */
+export function mirrorJournal(db: Database, id: string, { generation, journal }: Generation): void {
+  const update = db.query("update vms set handles = ?, generation = ?, updated_at = ? where id = ?")
+  write(db, () => update.run(JSON.stringify(journal), generation, Date.now(), id))
+}
+
+/** The generation of the journal that is mirrored on a record, or undefined when it cannot be read. */
+export function mirrored(record: VmRecord): Generation | undefined {
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), journalSchema), record.handles)
+  return parsed.success ? { generation: record.generation, journal: parsed.output } : undefined
+}
+
+/** Whether a VM has ended and its record tells that it holds nothing any more. */
+export function holdsNothing(record: VmRecord): boolean {
+  return isFinal(record.state) && mirrored(record)?.journal.length === 0
+}
+
+/** Notes that so many postStop hooks were begun, or are done. */
+export function notePostStop(db: Database, id: string, what: "begun" | "done", count: number): void {
+  write(db, () => db.query(`update vms set post_stop_${what} = ? where id = ?`).run(count, id))
+}
+
+/** Notes that a failed start is left as it is until somebody removes it. */
+export function noteKept(db: Database, id: string): void {
+  write(db, () => db.query("update vms set kept = 1 where id = ?").run(id))
+}
+
+/** Notes when a VM of this name is to be booted again; null: not any more. */
+export function noteRestart(db: Database, id: string, at: number | null): void {
+  write(db, () => db.query("update vms set restart_at = ? where id = ?").run(at, id))
+}
+
+/** The record with exactly this id, if there is one. */
+export function findById(db: Database, id: string): VmRecord | undefined {
+  const row = db.query("select * from vms where id = ?").get(id)
+  return row ? v.parse(rowSchema, row) : undefined
+}
+
+/** Whether a VM is on record, and has not ended. */
+export function isUnfinished(db: Database, id: string): boolean {
+  const record = findById(db, id)
+  return record !== undefined && !isFinal(record.state)
+}
+
+/** The record with exactly this id. Throws a failure when there is none. */
+export function getRecord(db: Database, id: string): VmRecord {
+  const record = findById(db, id)
+  if (record === undefined) throw new Failure(`no VM ${id}`)
+  return record
+}
+
+/** All records, newest first. */
+export function listRecords(db: Database): readonly VmRecord[] {
+  const rows = db.query("select * from vms order by created_at desc, rowid desc").all()
+  return rows.map((row) => v.parse(rowSchema, row))
+}
+
+/** The ids of all records, also of those that cannot be read. */
+export function listRecordIds(db: Database): ReadonlySet<string> {
+  const rows = db.query<{ id: string }, []>("select id from vms").all()
+  return new Set(rows.map(({ id }) => id))
+}
+
+/** The records of VMs that have not ended, or hold something still, or are to be booted again; newest first. */
+export function listUnfinished(db: Database): readonly VmRecord[] {
+  const rows = db
+    .query(
+      `select * from vms where state not in ('stopped', 'failed') or handles <> '[]' or restart_at is not null
+       order by created_at desc, rowid desc`,
+    )
+    .all()
+  return rows.map((row) => v.parse(rowSchema, row))
+}
+
+/**
+ * The VM a user means: by id, by name (the live one, else the newest), or by a prefix of exactly one id that goes into
+ * its last part. Throws a
+ * usage failure, with the nearest name, when there is none or more than one.
+ */
+export function findRecord(db: Database, reference: string): VmRecord {
+  const all = listRecords(db)
+  const named = all.filter((record) => record.name === reference)
+  const exact = all.find((record) => record.id === reference) ?? named.find((r) => !isFinal(r.state)) ?? named[0]
+  if (exact) return exact
+  // An id begins with its VM's name: only what goes beyond that names this very VM, and no other of a longer name.
+  const matches = all.filter(({ id }) => id.startsWith(reference) && reference.length > id.lastIndexOf("-") + 1)
+  const [only, second] = matches
+  if (only && !second) return only
+  if (second) throw usage(`${reference} is ambiguous`, `it begins ${matches.map((record) => record.id).join(", ")}`)
+  const near = nearest(reference, [...new Set(all.map((record) => record.name))])
+  throw usage(
+    `no VM ${JSON.stringify(reference)}`,
+    near === undefined ? "no VM was run here yet, or it was removed" : `did you mean ${near}?`,
+  )
+}
+
+/** Forgets a VM: the last step of removing it. */
+export function deleteRecord(db: Database, id: string): void {
+  write(db, () => db.query("delete from vms where id = ?").run(id))
+}
+
+// --- internal ---
+
+/** Runs a write; what SQLite says of a failed one does not name the file. */
+function write(db: Database, work: () => unknown): void {
+  try {
+    work()
+  } catch (error) {
+    if (!(error instanceof SQLiteError)) throw error
+    const hint = "check the space left on its disk, and its owner"
+    throw new Failure(`${db.filename} cannot be written: ${error.message}`, { hint, cause: error })
+  }
+}

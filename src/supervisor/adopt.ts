@@ -1,0 +1,130 @@
+import { openSync } from "node:fs"
+import { dirname } from "node:path"
+import { O, O_DIRECTORY } from "../base/linux/constants.ts"
+import { close, openAt } from "../base/linux/files.ts"
+import { AT_FDCWD } from "../base/linux/guards.ts"
+import { Failure, reason } from "../base/terms/failure.ts"
+import type { Report } from "../base/terms/log.ts"
+import { awaitExit } from "../host/process/awaitExit.ts"
+import { exitStatusOf } from "../host/process/exitStatus.ts"
+import { SIGKILL, signalProcess } from "../host/process/kill.ts"
+import type { Child } from "../host/process/spawn.ts"
+import type { Control, Vmm } from "../host/vmm/vmm.ts"
+import { type Follower, follow } from "../store/logs/boundedFile.ts"
+import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
+import type { VmLayout } from "../store/state/places.ts"
+import { openControlSocket, openJailRoot } from "../vm/controlSocket.ts"
+import { type Machine, VMM_LOG_LIMIT } from "../vm/machine.ts"
+
+/** A VMM that runs already has this long, in milliseconds, to answer on its control socket. */
+const ANSWER_LIMIT = 5000
+
+/** What is known of a VM that is taken over. */
+export interface Adoption {
+  readonly vmm: Vmm
+  readonly layout: VmLayout
+  readonly resources: readonly Resource[]
+  readonly identity: ProcessIdentity
+  /** Of its process, proven; kept open as long as it runs, and closed then. */
+  readonly pidfd: number
+  readonly consoleLimit: number
+  readonly report: Report
+}
+
+/**
+ * Takes over a VMM that another banger started: waits for its end by its pidfd, keeps its logs below their limits, and
+ * reaches its guest by its control socket. Where that socket cannot be reached the VM can still be killed.
+ */
+export async function adoptMachine(adoption: Adoption): Promise<Machine> {
+  const { layout, consoleLimit, report } = adoption
+  const child = adoptChild(adoption)
+  const control = await connect(adoption, child.exited)
+  const warn = (path: string) => (what: string) => report.warn(`${path}: ${what}`)
+  const shown = (chunk: Uint8Array) => {
+    control.onConsole?.(chunk)
+    return chunk.length
+  }
+  const followers: Follower[] = []
+  // Somebody may have removed one: that must not keep the VM from being stopped.
+  if (isThere(layout.consoleLog))
+    followers.push(follow(layout.consoleLog, consoleLimit, shown, warn(layout.consoleLog)))
+  else report.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
+  for (const log of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
+    followers.push(follow(log, VMM_LOG_LIMIT, (chunk) => chunk.length, warn(log)))
+  const gone = child.exited.then(() => {
+    for (const follower of followers) {
+      follower.drain()
+      follower.settle()
+      follower.close()
+    }
+  })
+  return { child, control, gone, showRest: async () => true }
+}
+
+// --- internal ---
+
+function adoptChild({ identity, pidfd }: Adoption): Child {
+  let ended = false
+  let killed = false
+  const exited = awaitExit(pidfd).then(async () => {
+    const status = await exitStatusOf(pidfd, identity)
+    ended = true
+    close(pidfd)
+    return status ?? { code: null, signal: killed ? "SIGKILL" : null }
+  })
+  return {
+    identity,
+    exited,
+    signal(number) {
+      killed ||= number === SIGKILL
+      if (!ended) signalProcess(pidfd, number)
+    },
+  }
+}
+
+async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Control> {
+  const late = Bun.sleep(ANSWER_LIMIT).then(() => Promise.reject(new Error("it does not answer")))
+  late.catch(() => {})
+  try {
+    return await Promise.race([connected(adoption, exited), late])
+  } catch (error) {
+    const unreachable = `its control socket cannot be reached (${reason(error)})`
+    const refuse = () => Promise.reject(new Failure(unreachable))
+    return {
+      ready: Promise.resolve(),
+      pressCtrlAltDel: undefined,
+      ...{ pause: refuse, resume: refuse, unreachable },
+      announced: () => undefined,
+      closed: Promise.resolve(),
+    }
+  }
+}
+
+async function connected({ vmm, layout, resources, identity }: Adoption, exited: Promise<unknown>): Promise<Control> {
+  const jailed = resources.some(({ kind }) => kind === "jail")
+  const { socket, control } = vmm.control(layout, undefined)
+  if (socket === "passed") {
+    const connection = await vmm.adopt(control)
+    await connection.ready
+    return connection
+  }
+  const dir = jailed ? openJailRoot(layout, resources) : openAt(AT_FDCWD, dirname(control), O.PATH | O_DIRECTORY)
+  try {
+    const fd = openControlSocket(dir, control.slice(dirname(control).length + 1), identity)
+    // Requests go to that very socket. Held longer, it would keep the jail's mount busy.
+    exited.then(() => close(fd))
+    return await vmm.adopt(`/proc/self/fd/${fd}`)
+  } finally {
+    close(dir)
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    close(openSync(path, "r"))
+    return true
+  } catch {
+    // Not every VMM has each of them.
+    return false
+  }
+}

@@ -1,0 +1,86 @@
+import { accountOf } from "../../base/linux/accounts.ts"
+import { O, S } from "../../base/linux/constants.ts"
+import { isType, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { usage } from "../../base/terms/failure.ts"
+import { type CgroupSetting, cgroupMount, requireControllers } from "../../host/cgroup/cgroup.ts"
+import { cgroupSettings } from "../../host/cgroup/limits.ts"
+import type { Owner } from "../../host/jail/base.ts"
+import type { Spec } from "../../inputs/schema/vm.ts"
+
+/** What keeps a VMM in its place on this host. */
+export interface Confining {
+  /** Undefined: it runs as this user, without a jail. `uid` undefined: one is taken from the range. */
+  readonly jail: { readonly uid: number | undefined; readonly gid: number | undefined } | undefined
+  readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
+}
+
+/**
+ * What will confine the VMM of a spec. Nothing is acquired. Throws a usage failure when the spec asks for what this
+ * user or this host cannot give.
+ */
+export function confining(spec: Spec, root: boolean): Confining {
+  return { jail: jailOf(spec, root), cgroup: cgroupOf(spec, root) }
+}
+
+/** The gid goes with the uid when none is asked for. */
+export function ownerOf(uid: number, gid: number | undefined): Owner {
+  return { uid, gid: gid ?? uid }
+}
+
+// --- internal ---
+
+/** Programs that end a login at once. */
+const NO_LOGIN = /\/(?:nologin|false)$/
+
+/** NFS, containers and daemons map who they do not know to this one: it is never one VM's alone. */
+const NOBODY = 65534
+
+function jailOf({ jail = true }: Spec, root: boolean): Confining["jail"] {
+  if (!root) {
+    if (typeof jail === "object") throw usage("jail: only root can run a VMM as another uid", "run banger as root")
+    return undefined
+  }
+  if (jail === false) return undefined
+  const { uid, gid } = jail === true ? { uid: undefined, gid: undefined } : jail
+  if (uid !== undefined) requireNoLogin(uid)
+  return { uid, gid: gid ?? uid }
+}
+
+function requireNoLogin(uid: number): void {
+  const account = accountOf(uid)
+  const who = uid === NOBODY ? "nobody, whom others run as too" : account && `the login user ${account.name}`
+  if (who === undefined || (uid !== NOBODY && NO_LOGIN.test(account?.shell ?? ""))) return
+  const hint = "leave jail.uid out, and each VM gets a uid of its own from 1900000000 on"
+  throw usage(`jail.uid: ${uid} is ${who}`, hint)
+}
+
+function cgroupOf(spec: Spec, root: boolean): Confining["cgroup"] {
+  const { io, ...limits } = spec.limits
+  const limited = Object.values(spec.limits).some((limit) => limit !== undefined)
+  if (!root) {
+    if (limited) throw usage("limits: only root can limit a VM", "run banger as root")
+    return undefined
+  }
+  if (limits.memory !== undefined && limits.memory <= spec.memory * MIB) {
+    throw usage("limits.memory: less than the guest's memory; the VMM itself needs some too")
+  }
+  const settings = cgroupSettings({
+    ...limits,
+    ...(io && { io: io.map((limit) => ({ ...limit, device: numberOf(limit.device) })) }),
+  })
+  const mount = cgroupMount()
+  if (mount !== undefined) requireControllers(mount, settings)
+  else if (limited)
+    throw usage("limits: this host has no cgroup v2", "mount it: mount -t cgroup2 none /sys/fs/cgroup/unified")
+  return mount === undefined ? undefined : { mount, settings }
+}
+
+const MIB = 1024 * 1024
+
+function numberOf(device: string): string {
+  return withDescriptor(openNamed(device, O.PATH), (fd) => {
+    const stat = statDescriptor(fd)
+    if (!isType(stat, S.IFBLK)) throw usage(`limits.io: ${device} is not a block device`)
+    return stat.rdev
+  })
+}

@@ -1,0 +1,36 @@
+import { cgroupPath } from "../../host/cgroup/cgroup.ts"
+import { jailRoot } from "../../host/jail/base.ts"
+import type { Chosen } from "../../host/vmm/vmm.ts"
+import type { Prepared } from "../../inputs/plugin/prepared.ts"
+import { UID_RANGE } from "../../store/state/uids.ts"
+import { layoutFor } from "../../vm/session.ts"
+import { type Confining, ownerOf } from "./confinement.ts"
+import { plannedNetwork, withNetwork } from "./network.ts"
+import { inJail, planBoot, planSteps } from "./plan.ts"
+import { findDrive } from "./stage.ts"
+
+/** What `--plan` prints. */
+export interface Plan {
+  readonly id: string
+  readonly name: string
+  readonly vmm: string
+  readonly argv: readonly string[]
+  readonly steps: readonly string[]
+}
+
+/** What a run of a prepared VM would do. Nothing is acquired. */
+export function planRun({ spec }: Prepared, { vmm, program }: Chosen, { jail, cgroup }: Confining): Plan {
+  const { id, layout } = layoutFor(spec.name)
+  const root = jail && jailRoot({ base: layout.jails, vmm: vmm.jailName(program), id })
+  const found = { ...spec, drives: spec.drives.map(findDrive) }
+  const planned = root === undefined ? found : inJail(found, root)
+  const uid = jail?.uid ?? UID_RANGE.first
+  const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
+  const bare = planBoot(planned, id, planned.drives, vmm, confinement)
+  const network = spec.network
+  const boot =
+    network === false ? bare : withNetwork(bare, spec.name, network, plannedNetwork(id, network, layout), layout)
+  const steps = planSteps(layout, vmm, program, boot, cgroup && cgroupPath(cgroup.mount, id))
+  const { argv } = vmm.launch(program, boot, { ...layout, cgroup: cgroup && `banger/${id}` })
+  return { id, name: spec.name, vmm: vmm.name, argv, steps }
+}

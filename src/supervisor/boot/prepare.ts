@@ -1,0 +1,149 @@
+import { statSync } from "node:fs"
+import { dirname, resolve } from "node:path"
+import type { ConfigureContext, SpecChanges } from "banger"
+import { errorCode } from "../../base/linux/errors.ts"
+import { Failure, usage } from "../../base/terms/failure.ts"
+import { imagePath } from "../../inputs/image/store.ts"
+import { parseSpec } from "../../inputs/plugin/definition.ts"
+import { LOAD_LIMIT, type Loaded, loadPlugin } from "../../inputs/plugin/load.ts"
+import { nameFromFile, type Prepared } from "../../inputs/plugin/prepared.ts"
+import { trustOf } from "../../inputs/plugin/trust.ts"
+import type { Spec } from "../../inputs/schema/vm.ts"
+import { ownPlaces } from "../../store/state/open.ts"
+import { inOrder, runHook } from "../hooks/callHook.ts"
+import type { Interrupts } from "../hooks/interrupts.ts"
+import type { Trace } from "../hooks/trace.ts"
+import type { Watchdog } from "../hooks/watchdog.ts"
+
+/** What stands before the name of an image. */
+const GET = "get:"
+
+/** What the command line changes of a spec. */
+export interface Overrides {
+  readonly name: string | undefined
+  readonly vmm: string | undefined
+}
+
+/** What `configure` hooks are given besides the signal. */
+export type Surroundings = Omit<ConfigureContext, "signal">
+
+/** What running plugin code before there is a VM needs. */
+export interface Preparation {
+  readonly surroundings: Surroundings
+  readonly interrupts: Interrupts
+  readonly trace: Trace
+  readonly watchdog: Watchdog
+}
+
+/**
+ * Loads a plugin, runs its `configure` hooks, and checks what they made of the spec and the files it names. Throws a
+ * failure; nothing needs to be undone.
+ */
+export async function prepare(file: string, overrides: Overrides, preparation: Preparation): Promise<Prepared> {
+  const { interrupts, trace, watchdog } = preparation
+  const trust = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
+  const loaded = await trace.span("load", () => {
+    return watchdog.guard("the plugin's top-level code", LOAD_LIMIT, () => {
+      return Promise.race([loadPlugin(file, trust), interrupted(interrupts.stop)])
+    })
+  })
+  const given = { ...loaded.spec, ...defined(overrides) }
+  const configured = await configure(loaded, given, preparation)
+  const written = { ...configured, ...defined(overrides) }
+  const spec = absolutePaths(parseSpec(written, loaded.source), loaded.source.path)
+  checkFiles(spec)
+  return { loaded, spec, written: { ...written, ...pathsOf(spec, written) } }
+}
+
+// --- internal ---
+
+/** Rejects when the user interrupts. What the plugin's top level still awaits then ends with the process. */
+function interrupted(stop: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const fail = () => reject(new Failure("interrupted"))
+    stop.addEventListener("abort", fail, { once: true })
+    if (stop.aborted) fail()
+  })
+}
+
+async function configure(
+  loaded: Loaded,
+  given: Readonly<Record<string, unknown>>,
+  { surroundings, interrupts, trace, watchdog }: Preparation,
+): Promise<Readonly<Record<string, unknown>>> {
+  let spec = given
+  for (const hooks of inOrder(loaded, "configure")) {
+    const { timeouts, ...checked } = parseSpec(spec, loaded.source)
+    const limit = timeouts.configure ?? timeouts.hook
+    const call = (signal: AbortSignal) => hooks.configure?.(written(spec, checked.kernel), { ...surroundings, signal })
+    const run = () => runHook("configure", { limit, interrupt: interrupts.next() }, call)
+    const changes = await trace.span("hook:configure", () => watchdog.guard("configure", limit, run))
+    spec = { ...spec, ...plainChanges(changes) }
+  }
+  return spec
+}
+
+/** The spec as it is written, as a copy that the hook may do with as it likes. */
+function written(spec: Readonly<Record<string, unknown>>, kernel: string): { kernel: string } {
+  return { ...structuredClone(spec), kernel }
+}
+
+function plainChanges(changes: SpecChanges | undefined): Readonly<Record<string, unknown>> {
+  if (changes === undefined || changes === null) return {}
+  if (typeof changes === "object" && !Array.isArray(changes)) return { ...changes }
+  throw usage(`configure returned ${Bun.inspect(changes)}`, "return an object with the fields to change, or nothing")
+}
+
+function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } {
+  const from = dirname(pluginPath)
+  return {
+    ...spec,
+    name: spec.name ?? nameFromFile(pluginPath),
+    kernel: fileNamed(from, spec.kernel),
+    initrd: spec.initrd === undefined ? undefined : fileNamed(from, spec.initrd),
+    drives: spec.drives.map((drive) => ({ ...drive, path: fileNamed(from, drive.path) })),
+  }
+}
+
+/** What a spec as it is written needs to mean the same wherever it is read: its name, and every path absolute. */
+function pathsOf(
+  { name, kernel, initrd, drives }: Spec,
+  written: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const given = Array.isArray(written.drives) ? written.drives : []
+  return {
+    name,
+    kernel,
+    ...(initrd === undefined ? {} : { initrd }),
+    drives: drives.map(({ path }, index) => ({ ...given[index], path })),
+  }
+}
+
+/** A path from the plugin's directory, or an image that `banger get` got. */
+function fileNamed(from: string, path: string): string {
+  return path.startsWith(GET) ? imagePath(ownPlaces(), path.slice(GET.length)) : resolve(from, path)
+}
+
+function checkFiles(spec: Spec): void {
+  checkFile("kernel", spec.kernel)
+  if (spec.initrd !== undefined) checkFile("initrd", spec.initrd)
+  for (const [index, drive] of spec.drives.entries()) checkFile(`drives[${index}].path`, drive.path, true)
+}
+
+function checkFile(role: string, path: string, deviceAllowed = false): void {
+  try {
+    const stat = statSync(path)
+    if (stat.isDirectory()) throw usage(`${role}: ${path} is a directory, not a file`)
+    if (deviceAllowed && stat.isBlockDevice()) return
+    if (!stat.isFile()) throw usage(`${role}: ${path} is not a regular file`)
+    if (stat.size === 0) throw usage(`${role}: ${path} is empty`)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT" || code === "ENOTDIR") throw usage(`${role}: there is no file ${path}`)
+    throw error
+  }
+}
+
+function defined({ name, vmm }: Overrides): Partial<Overrides> {
+  return { ...(name === undefined ? {} : { name }), ...(vmm === undefined ? {} : { vmm }) }
+}

@@ -1,0 +1,49 @@
+import { chownDescriptor } from "../../base/linux/access.ts"
+import { O } from "../../base/linux/constants.ts"
+import { readStart } from "../../base/linux/content.ts"
+import { openAt, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { LOG, METRICS } from "../../host/firecracker/argv.ts"
+import type { Owner } from "../../host/jail/base.ts"
+import { ELF_HEAD, hasInterpreter } from "../../host/jail/elf.ts"
+import { allow, type Jail } from "../../host/jail/makeJail.ts"
+import { stageLibraries } from "../../host/jail/programs.ts"
+import { openSource } from "../../host/jail/stage.ts"
+import { stageFile } from "../../host/jail/stageFile.ts"
+import type { Program } from "../../host/vmm/vmm.ts"
+import type { Spec } from "../../inputs/schema/vm.ts"
+import type { VmLayout } from "../../store/state/places.ts"
+
+/** What Firecracker itself writes: by its name in a jail, the file of the VM's directory. */
+export type OwnFiles = Readonly<Record<string, string>>
+
+/** What a spec lets Firecracker write. Pure. */
+export function ownFiles(layout: VmLayout, { metrics }: Spec["firecracker"]): OwnFiles {
+  return { [LOG]: layout.firecrackerLog, ...(metrics === true ? { [METRICS]: layout.firecrackerMetrics } : {}) }
+}
+
+/** Makes such a file, empty: before 1.14 Firecracker makes none. */
+export function makeOwnFile(path: string, owner?: Owner): void {
+  withDescriptor(openAt(AT_FDCWD, path, O.WRONLY | O.CREAT | O.EXCL, 0o600), (fd) => {
+    if (owner !== undefined) chownDescriptor(fd, owner.uid, owner.gid)
+  })
+}
+
+/**
+ * Makes a jail ready for Firecracker. Its jailer makes the program's copy and the devices by itself. What it writes are
+ * files of the VM's directory, whose names the VM's uid cannot change, bound into the jail.
+ */
+export async function stageForFirecracker(
+  jail: Jail,
+  files: OwnFiles,
+  program: Program,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const what of ["programs", "devices"] as const) allow(jail, what)
+  for (const [name, path] of Object.entries(files)) {
+    makeOwnFile(path, jail.owner)
+    await stageFile(jail, name, path, { readonly: false, way: "bind" }, signal)
+  }
+  const dynamic = withDescriptor(openSource(program.path), (fd) => hasInterpreter(readStart(fd, ELF_HEAD)))
+  if (dynamic) stageLibraries(jail)
+}

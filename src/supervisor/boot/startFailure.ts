@@ -1,0 +1,25 @@
+import { Failure } from "../../base/terms/failure.ts"
+import { executing } from "../../host/search/executing.ts"
+import { tailOf } from "../../store/logs/boundedFile.ts"
+import type { VmLayout } from "../../store/state/places.ts"
+
+/**
+ * The failure of a VMM that ended while it was started: in its own last words. ETXTBSY: the program in the jail is run
+ * already, by a VMM of this id that was not known to live; it is named. `program` is the path it has there.
+ */
+export function endedAtOnce(layout: VmLayout, program: string | undefined, cause: unknown): Failure {
+  const words = lastWords(layout)
+  const message = `the VMM ended at once: ${words}`
+  const busy = program !== undefined && /Text file busy|os error 26\b/.test(words)
+  const pids = busy ? executing(program) : []
+  if (pids.length === 0) return new Failure(message, { cause })
+  const hint = `look at it, and end it if it is a VM that was left behind: kill -9 ${pids.join(" ")}`
+  return new Failure(`${message}\nprocess ${pids.join(", ")} runs ${program}`, { hint, cause })
+}
+
+// --- internal ---
+
+function lastWords({ vmmLog, firecrackerLog }: VmLayout): string {
+  const words = [vmmLog, firecrackerLog].map((log) => tailOf(log, 2000).trim()).filter((text) => text !== "")
+  return words.join("\n") || `it said nothing (see ${vmmLog})`
+}

@@ -1,0 +1,141 @@
+import { isAbsolute, resolve } from "node:path"
+import type { Drive, Exit, PostStopContext, PreBootContext, RunningContext, Stage, Vm } from "banger"
+import { Failure, usage } from "../base/terms/failure.ts"
+import { type StageRoot, stageCopy, stageLink, stageWrite } from "../host/jail/stage.ts"
+import type { Control } from "../host/vmm/vmm.ts"
+import { parseSpec } from "../inputs/plugin/definition.ts"
+import type { Prepared } from "../inputs/plugin/prepared.ts"
+import { openState } from "../store/state/open.ts"
+import type { Surroundings } from "./boot/prepare.ts"
+import type { VmStage } from "./boot/stage.ts"
+import { snapshotVm } from "./snapshot/save.ts"
+import type { Care, Live } from "./supervision.ts"
+
+/** What all hooks of one VM share. */
+export interface VmSurroundings extends Surroundings {
+  readonly vm: Vm
+  readonly dir: string
+}
+
+/** What all hooks of a VM are given. */
+export function surroundings(run: Care, live: Live): VmSurroundings {
+  const { prepared, session, vmm, report, args } = run
+  const { name, vcpus, memory } = prepared.spec
+  const vm = {
+    id: session.id,
+    name,
+    vmm: vmm.name,
+    vcpus,
+    memoryMiB: memory,
+    consoleLog: session.layout.consoleLog,
+    get pid() {
+      return live.machine?.child.identity.pid
+    },
+    get network() {
+      return live.network
+    },
+  }
+  return {
+    vm,
+    args,
+    log: report,
+    get dir() {
+      return live.dir
+    },
+  }
+}
+
+/** The context of postBoot and preStop, of a VM with this control connection. */
+export function runningContext(
+  around: VmSurroundings,
+  signal: AbortSignal,
+  control: Pick<Control, "pause" | "resume">,
+): RunningContext {
+  const unlessOver = (work: () => Promise<void>) => async () => {
+    signal.throwIfAborted()
+    await work()
+  }
+  const snapshot = async (dir: string) => {
+    signal.throwIfAborted()
+    if (!isAbsolute(dir)) throw usage(`ctx.snapshot: ${dir} is not an absolute path`)
+    const state = openState()
+    try {
+      await snapshotVm(state, around.vm.id, dir)
+    } finally {
+      state.db.close()
+    }
+  }
+  return { ...around, signal, snapshot, pause: unlessOver(control.pause), resume: unlessOver(control.resume) }
+}
+
+/** The context of postStop. */
+export function postStopContext(
+  around: VmSurroundings,
+  signal: AbortSignal,
+  exit: Exit,
+  again: boolean,
+): PostStopContext {
+  return { ...around, signal, exit, again }
+}
+
+/**
+ * The context of preBoot. A drive that a hook adds is checked with all before it, and appended to `drives`. Once `over` is
+ * aborted, and with it the hook, neither a file nor a drive can be added.
+ */
+export function preBootContext(
+  around: VmSurroundings,
+  signal: AbortSignal,
+  over: AbortSignal,
+  prepared: Prepared,
+  stage: VmStage,
+  drives: Prepared["spec"]["drives"],
+): PreBootContext {
+  const open = AbortSignal.any([signal, over])
+  const add = (drive: Drive) => {
+    open.throwIfAborted()
+    if (!isAbsolute(drive.path))
+      throw usage(`drives.add: path ${drive.path} is not absolute`, "use what ctx.stage returns")
+    const { kernel } = prepared.spec
+    const all = parseSpec(
+      { kernel, drives: [...drives, drive] },
+      { path: prepared.loaded.source.path, text: "" },
+    ).drives
+    drives.splice(0, drives.length, ...all)
+  }
+  return { ...around, signal, stage: stageApi(stage.root, open), drives: { add } }
+}
+
+/** Runs a preBoot hook with what ends its right to add anything when it is done, well or not. */
+export async function whileOpen<T>(hook: (over: AbortSignal) => T): Promise<Awaited<T>> {
+  const over = new AbortController()
+  try {
+    return await hook(over.signal)
+  } finally {
+    const hint = "await what you stage, in preBoot itself"
+    over.abort(new Failure("preBoot is over: nothing can be staged and no drive added any more", { hint }))
+  }
+}
+
+// --- internal ---
+
+/** Staging for hooks. When its time is up, or it is done, a hook can stage no more: the VM goes on, or away, without it. */
+function stageApi(root: StageRoot, signal: AbortSignal): Stage {
+  const seen = (name: string) => resolve(root.path, name)
+  return {
+    async write(name, content) {
+      signal.throwIfAborted()
+      stageWrite(root, name, typeof content === "string" ? new TextEncoder().encode(content) : content)
+      return seen(name)
+    },
+    async copy(name, source) {
+      signal.throwIfAborted()
+      await stageCopy(root, name, source, signal)
+      return seen(name)
+    },
+    async link(name, source) {
+      signal.throwIfAborted()
+      stageLink(root, name, source)
+      return seen(name)
+    },
+  }
+}

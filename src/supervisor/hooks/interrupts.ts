@@ -1,0 +1,70 @@
+import { isIgnored, resetSignal } from "../../base/linux/signals.ts"
+import type { Failure } from "../../base/terms/failure.ts"
+
+/** The signals that ask a foreground run to end, and their numbers for the exit code: all that would end it otherwise. */
+const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGALRM: 14, SIGTERM: 15 } as const
+const SIGCHLD = 17
+type Interrupt = keyof typeof NUMBERS
+
+/** How the user asks a run to end. */
+export interface Interrupts {
+  /** Aborted by the first signal: stop gracefully. */
+  readonly stop: AbortSignal
+  /** Aborted by the second: stop at once. */
+  readonly force: AbortSignal
+  /** A signal of its own for one wait, aborted by the next signal from now on. */
+  next(): AbortSignal
+  /** As if a signal had come; for a Ctrl-C read from a raw terminal. */
+  press(name: Interrupt): void
+  /** As a first signal, but because something failed that nobody waits for. */
+  fail(failure: Failure): void
+  /** The first such failure. */
+  failure(): Failure | undefined
+  /** 128 + the number of the first signal, a failure's own; undefined when none came. */
+  exitCode(): number | undefined
+  dispose(): void
+}
+
+/**
+ * Takes over the signals that ask a run to end, until disposed of; those that the caller had ignored (nohup(1)) stay
+ * ignored, but for SIGTERM, and so do those in `ignored`. `onPress` hears how many there were.
+ */
+export function watchInterrupts(onPress: (count: number) => void, ignored: readonly Interrupt[] = []): Interrupts {
+  const stop = new AbortController()
+  const force = new AbortController()
+  let next = new AbortController()
+  let exitCode: number | undefined
+  let failure: Failure | undefined
+  let count = 0
+  const press = (name: Interrupt) => interrupt(128 + NUMBERS[name])
+  const interrupt = (code: number) => {
+    exitCode ??= code
+    count++
+    ;(count === 1 ? stop : force).abort()
+    const current = next
+    next = new AbortController()
+    current.abort()
+    onPress(count)
+  }
+  // Children of a process that ignores it vanish at their end, and nobody learns how that was.
+  if (isIgnored(SIGCHLD)) resetSignal(SIGCHLD)
+  const handlers = (Object.keys(NUMBERS) as Interrupt[])
+    .filter((name) => name === "SIGTERM" || !isIgnored(NUMBERS[name]))
+    .map((name) => [name, ignored.includes(name) ? () => {} : () => press(name)] as const)
+  for (const [name, handler] of handlers) process.on(name, handler)
+  return {
+    stop: stop.signal,
+    force: force.signal,
+    next: () => next.signal,
+    press,
+    fail: (cause) => {
+      failure ??= cause
+      if (count === 0) interrupt(cause.exit)
+    },
+    failure: () => failure,
+    exitCode: () => exitCode,
+    dispose() {
+      for (const [name, handler] of handlers) process.off(name, handler)
+    },
+  }
+}

@@ -1,0 +1,59 @@
+import type { Exit } from "banger"
+import type { FromWatchdog, Protected, ToWatchdog } from "./watchdogWorker.ts"
+
+/** As it was when this program started: a plugin run as root may start none. */
+const Thread = Worker
+
+/**
+ * Watches plugin code that could hold this thread for ever (`while (true) {}`), which no timer of this thread's own
+ * could notice. Its thread cleans up and ends the process when this thread does not answer.
+ */
+export interface Watchdog {
+  /** Runs code that may hold this thread for `limit` milliseconds; `what` names it in the message. */
+  guard<T>(what: string, limit: number, work: () => Promise<T>): Promise<T>
+  /** From now on there is a VM to clean up. */
+  protect(vm: Protected): void
+  /** What the VM's end is to be called: `"started"` while it may run, then its exit. */
+  noteEnd(exit: Exit | "started"): void
+  /** The VM is cleaned up, or kept. */
+  release(): void
+  dispose(): void
+}
+
+/**
+ * The most that work of our own holds the thread for, in milliseconds: a part of a large image, and a whole jail, during
+ * which no plugin code can run.
+ */
+export const OWN_WORK = { staging: 60_000, cleaning: 600_000 } as const
+
+/** Starts the watching thread; it takes no time of this one. */
+export function startWatchdog(): Watchdog {
+  const worker = new Thread(workerUrl())
+  const send = (message: ToWatchdog) => worker.postMessage(message)
+  worker.onmessage = ({ data }: MessageEvent<FromWatchdog>) => {
+    if (data === "are you there?") send({ kind: "here" })
+  }
+  worker.unref()
+  return {
+    async guard(what, limit, work) {
+      send({ kind: "watch", what, limit })
+      try {
+        return await work()
+      } finally {
+        send({ kind: "done" })
+      }
+    },
+    protect: (vm) => send({ kind: "protect", vm }),
+    noteEnd: (exit) => send({ kind: "end", exit }),
+    release: () => send({ kind: "release" }),
+    dispose: () => worker.terminate(),
+  }
+}
+
+// --- internal ---
+
+/** In the binary, every module but the extra entry points is one file at its root. */
+function workerUrl(): string {
+  const compiled = import.meta.url.startsWith("file:///$bunfs/")
+  return new URL(compiled ? "./src/supervisor/hooks/watchdogWorker.ts" : "./watchdogWorker.ts", import.meta.url).href
+}

@@ -1,0 +1,61 @@
+import { existsSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import * as v from "valibot"
+import { reason, usage } from "../../base/terms/failure.ts"
+import type { Chosen, SnapshotFiles } from "../../host/vmm/vmm.ts"
+import type { Spec } from "../../inputs/schema/vm.ts"
+
+const MANIFEST = "snapshot.json"
+
+/** What a snapshot's directory says of itself. */
+export const manifestSchema = v.strictObject({
+  schema: v.literal(1),
+  vmm: v.literal("firecracker"),
+  version: v.tuple([v.number(), v.number()]),
+  name: v.string(),
+  takenAt: v.number(),
+})
+export type Manifest = v.InferOutput<typeof manifestSchema>
+
+/** The path of a directory's manifest: it is written last, so that a directory with one is whole. */
+export function manifestPath(dir: string): string {
+  return join(dir, MANIFEST)
+}
+
+/** Where a snapshot's files are. */
+export function snapshotFiles(dir: string): SnapshotFiles {
+  return { state: join(dir, "state"), memory: join(dir, "memory") }
+}
+
+/** The name of the disk that the drive at this place of a plugin has in the directory. */
+export function savedDisk(index: number): string {
+  return `disk${index}`
+}
+
+/** The drives of a spec as they were when the snapshot was taken, where they were saved. */
+export function savedDisks(drives: Spec["drives"], dir: string): Spec["drives"] {
+  return drives.map((drive, index) => {
+    const path = join(dir, savedDisk(index))
+    return existsSync(path) ? { ...drive, path } : drive
+  })
+}
+
+/** Throws a usage failure when a directory is no whole snapshot, or one that this VMM cannot go on from. */
+export function checkSnapshot(dir: string, { vmm, program }: Chosen): void {
+  const manifest = readManifest(dir)
+  if (vmm.name !== "firecracker") throw usage(`--restore: ${vmm.name} has no snapshots`, "use --vmm firecracker")
+  const [major, minor] = program.version
+  if (manifest.version[0] === major && manifest.version[1] === minor) return
+  const versions = `it is of Firecracker ${manifest.version.join(".")}, here is ${program.version.join(".")}`
+  throw usage(`--restore: ${dir} cannot be gone on from: ${versions}`)
+}
+
+// --- internal ---
+
+function readManifest(dir: string): Manifest {
+  try {
+    return v.parse(manifestSchema, JSON.parse(readFileSync(manifestPath(dir), "utf8")))
+  } catch (error) {
+    throw usage(`--restore: ${dir} is no whole snapshot: ${reason(error)}`, "banger snapshot makes one", error)
+  }
+}

@@ -1,0 +1,102 @@
+import { inOneLine, isFailure, reason } from "../../base/terms/failure.ts"
+import { findCandidates } from "../../supervisor/boot/chooseVmm.ts"
+import { checkCgroups } from "./cgroups.ts"
+import {
+  checkDirectories,
+  checkJailFileSystem,
+  checkReflinks,
+  checkSameFileSystem,
+  checkSocketPaths,
+  checkSpace,
+} from "./files.ts"
+import { type Checked, type Finding, ok, unknown, warn } from "./finding.ts"
+import {
+  checkConsole,
+  checkKsm,
+  checkKvmSettings,
+  checkMemory,
+  checkMounts,
+  checkSmt,
+  checkSwap,
+  checkSysctls,
+  checkVulnerabilities,
+} from "./hardening.ts"
+import type { Host } from "./host.ts"
+import { checkBinary, checkCalls, checkCpu, checkEnvironment, checkKernel, checkPath } from "./kernel.ts"
+import { checkGuests, checkKvm } from "./kvm.ts"
+import { checkLeftovers } from "./leftovers.ts"
+import { checkForwarding, checkForwardPolicy, checkNft, checkTun } from "./network.ts"
+import { checkChoice, checkFirecracker, checkQemu } from "./vmms.ts"
+
+/** One look at a host. */
+export type Check = (host: Host) => Finding | Promise<Finding>
+
+/** Every check by its id, in the order they are told. */
+export function checksFor(target: string): Readonly<Record<string, Check>> {
+  const candidates = once(findCandidates)
+  const root = ({ uid }: Host) => uid === 0
+  return {
+    user: checkUser,
+    kernel: checkKernel,
+    "system-calls": checkCalls,
+    cpu: (host) => checkCpu(host, target),
+    binary: checkBinary,
+    environment: checkEnvironment,
+    path: checkPath,
+    kvm: checkKvm,
+    guests: checkGuests,
+    firecracker: (host) => checkFirecracker(candidates(), root(host)),
+    qemu: () => checkQemu(candidates()),
+    vmm: (host) => checkChoice(candidates(), root(host)),
+    cgroups: checkCgroups,
+    directories: checkDirectories,
+    "socket-paths": checkSocketPaths,
+    "jail-file-system": checkJailFileSystem,
+    reflinks: checkReflinks,
+    "image-file-system": checkSameFileSystem,
+    space: checkSpace,
+    memory: checkMemory,
+    mounts: checkMounts,
+    tun: checkTun,
+    nft: checkNft,
+    forwarding: checkForwarding,
+    "forward-policy": checkForwardPolicy,
+    sysctls: checkSysctls,
+    swap: checkSwap,
+    ksm: checkKsm,
+    smt: checkSmt,
+    vulnerabilities: checkVulnerabilities,
+    "kvm-settings": checkKvmSettings,
+    console: checkConsole,
+    leftovers: checkLeftovers,
+  }
+}
+
+/** Makes every check. One that cannot look is `unknown`, with the reason, and does not keep the others from looking. */
+export async function examine(host: Host, checks: Readonly<Record<string, Check>>): Promise<readonly Checked[]> {
+  const findings = Object.entries(checks).map(async ([id, check]) => ({ id, ...(await settle(check, host)) }))
+  return Promise.all(findings)
+}
+
+// --- internal ---
+
+async function settle(check: Check, host: Host): Promise<Finding> {
+  try {
+    return await check(host)
+  } catch (error) {
+    return unknown(`it could not be looked at: ${isFailure(error) ? inOneLine(error) : reason(error)}`)
+  }
+}
+
+function checkUser({ uid }: Host): Finding {
+  if (uid === 0) return ok("root: VMs run in jails")
+  return warn(`uid ${uid}, not root: VMs run without a jail, and with no network but QEMU's own`, "sudo banger doctor")
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined
+  return () => {
+    made ??= { value: make() }
+    return made.value
+  }
+}

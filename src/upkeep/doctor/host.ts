@@ -1,0 +1,138 @@
+import { accessSync, closeSync, constants, openSync, readdirSync, readFileSync, statfsSync, writeSync } from "node:fs"
+import { release } from "node:os"
+import { dirname } from "node:path"
+import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
+import { cloneInto } from "../../base/linux/content.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { close, openAt, statAt, statPath, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { kvmHas, kvmVersion } from "../../base/linux/kvm.ts"
+import { refusedCalls } from "../../base/linux/probe.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { runSystem, type Said as SystemSaid } from "../../store/files/programs.ts"
+import type { AllPlaces } from "../../store/state/places.ts"
+
+/** What a program said. */
+export type Said = Pick<SystemSaid, "exit" | "stdout">
+
+/** Room in a file system, in bytes and in files; `type` is its magic number (statfs(2)). */
+export interface Room {
+  readonly bytes: number
+  readonly files: number
+  readonly type: number
+}
+
+/**
+ * All that the checks look at, so that a test can give them any host. What is not there is undefined; what cannot be
+ * looked at throws, and the check is `unknown`.
+ */
+export interface Host {
+  readonly uid: number
+  readonly arch: string
+  /** `uname -r`. */
+  readonly release: string
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly places: AllPlaces
+  /** The program that runs, when it is banger's own binary. */
+  readonly binary: string | undefined
+  read(path: string): string | undefined
+  list(path: string): readonly string[] | undefined
+  /** Of what a path leads to; `own` of the symlink itself. */
+  stat(path: string, own?: "own"): Stat | undefined
+  /** Whether this user can make files in a directory. */
+  writable(path: string): boolean
+  /** Throws where a device or a file cannot be opened for reading and writing. */
+  open(path: string): void
+  /** Runs a program that only tells. Undefined when it is not there. */
+  run(argv: readonly string[]): Said | undefined
+  room(path: string): Room
+  /** Whether files in a directory can share blocks; throws where nothing can be written. */
+  clones(path: string): boolean
+  kvm(): { version: number; has(capability: number): boolean }
+  refusedCalls(): readonly string[]
+}
+
+/** This host. */
+export function thisHost(places: AllPlaces, binary: string | undefined): Host {
+  return {
+    uid: process.geteuid?.() ?? 0,
+    arch: process.arch,
+    release: release(),
+    env: process.env,
+    places,
+    binary,
+    read: (path) => orAbsent(() => readFileSync(path, "latin1")),
+    list: (path) => orAbsent(() => readdirSync(path)),
+    stat: (path, own) => orAbsent(() => (own === undefined ? statPath(path) : statAt(AT_FDCWD, path))),
+    writable,
+    open: (path) => close(openAt(AT_FDCWD, path, O.RDWR | O.NONBLOCK)),
+    run,
+    room(path) {
+      const { bavail, bsize, ffree, type } = statfsSync(path)
+      return { bytes: bavail * bsize, files: ffree, type }
+    },
+    clones,
+    kvm: askKvm,
+    refusedCalls,
+  }
+}
+
+/** The nearest directory that is there, at or above a path. */
+export function nearestDirectory(host: Pick<Host, "stat">, path: string): string {
+  return path === "/" || host.stat(path) !== undefined ? path : nearestDirectory(host, dirname(path))
+}
+
+// --- internal ---
+
+/** A program that only tells has this long, in milliseconds. */
+const PATIENCE = 10_000
+
+/** Files without a name (open(2)), which leave nothing behind. */
+const O_TMPFILE = 0o20000000 | O_DIRECTORY
+
+function orAbsent<T>(look: () => T): T | undefined {
+  try {
+    return look()
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined
+    throw error
+  }
+}
+
+function writable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK | constants.X_OK)
+    return true
+  } catch (error) {
+    if (["EACCES", "EROFS", "EPERM"].includes(errorCode(error) ?? "")) return false
+    throw error
+  }
+}
+
+function run(argv: readonly string[]): Said | undefined {
+  return runSystem(argv, "", PATIENCE)
+}
+
+function clones(directory: string): boolean {
+  const [from, to] = [openSync(directory, O_TMPFILE | O.RDWR, 0o600), openSync(directory, O_TMPFILE | O.RDWR, 0o600)]
+  try {
+    writeSync(from, new Uint8Array(65536))
+    cloneInto(from, to)
+    return true
+  } catch (error) {
+    if (["EOPNOTSUPP", "EINVAL", "ENOTTY", "EXDEV"].includes(errorCode(error) ?? "")) return false
+    throw error
+  } finally {
+    closeSync(from)
+    closeSync(to)
+  }
+}
+
+function askKvm(): ReturnType<Host["kvm"]> {
+  return withDescriptor(openAt(AT_FDCWD, "/dev/kvm", O.RDWR), (fd) => {
+    const version = kvmVersion(fd)
+    const all = Array.from({ length: 256 }, (_, number) => kvmHas(fd, number))
+    return { version, has: (capability) => all[capability] === true }
+  })
+}

@@ -1,0 +1,64 @@
+import { S } from "../../base/linux/constants.ts"
+import { isType } from "../../base/linux/files.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { type Finding, ok, warn } from "./finding.ts"
+import type { Host } from "./host.ts"
+
+/** What a sweep would take, by kind; what looks for more of it adds a line to `LEFTOVERS`. */
+export type LookForLeftovers = (host: Host, live: (id: string) => boolean) => readonly string[]
+
+/** What is counted: jails, half-made and half-removed jails, and runtime directories that no running VM has. */
+export const LEFTOVERS: readonly LookForLeftovers[] = [jails, runtimeDirectories]
+
+/** Whether anything is left of VMs that no banger watches any more. */
+export function checkLeftovers(host: Host): Finding {
+  const watched = watchedVms(host)
+  const found = LEFTOVERS.flatMap((look) => look(host, (id) => watched.has(id)))
+  if (found.length === 0) return ok("nothing is left of VMs that ended")
+  const some = found.length > 5 ? `${found.slice(0, 5).join(", ")} and ${found.length - 5} more` : found.join(", ")
+  return warn(
+    `there are things of VMs that no banger watches: ${some}`,
+    "banger ps tells what they are; banger sweep takes away what is dead",
+  )
+}
+
+// --- internal ---
+
+/**
+ * The VMs whose lock somebody holds, by /proc/locks: taking a lock to see would be in the way of whoever wants it. The
+ * devices there are not those of stat(2) on btrfs, so inodes have to do.
+ */
+function watchedVms(host: Host): ReadonlySet<string> {
+  const inodes = new Set((host.read("/proc/locks") ?? "").match(/(?<= FLOCK .* [0-9a-f]+:[0-9a-f]+:)\d+/g))
+  const vms = `${host.places.state}/vms`
+  const ids = host.list(vms) ?? []
+  return new Set(ids.filter((id) => inodes.has(String(host.stat(`${vms}/${id}/lock`)?.ino))))
+}
+
+function jails(host: Host, live: (id: string) => boolean): readonly string[] {
+  const base = `${host.places.state}/jail`
+  const below = (name: string) => (host.list(`${base}/${name}`) ?? []).map((each) => `${base}/${name}/${each}`)
+  return (host.list(base) ?? []).flatMap((name) => {
+    if (name.startsWith(".stage-")) return live(name.slice(".stage-".length)) ? [] : [`${base}/${name}`]
+    if (name === ".grave") return below(name).filter((path) => ![...idsIn(path)].some(live))
+    return below(name).filter((path) => !live(path.slice(path.lastIndexOf("/") + 1)))
+  })
+}
+
+/** What is in the grave has a VM's id in its name. */
+function idsIn(path: string): readonly string[] {
+  const name = path.slice(path.lastIndexOf("/") + 1)
+  return [name, ...name.split(".")]
+}
+
+/** Files there are locks, which stay. */
+function runtimeDirectories(host: Host, live: (id: string) => boolean): readonly string[] {
+  const { runtime } = host.places
+  // The directory of sweeps' locks stays too.
+  const ids = (host.list(runtime) ?? []).filter((name) => !name.startsWith(".") && name !== "sweep" && !live(name))
+  return ids.map((name) => `${runtime}/${name}`).filter((path) => isDirectory(host.stat(path)))
+}
+
+function isDirectory(stat: Stat | undefined): boolean {
+  return stat !== undefined && isType(stat, S.IFDIR)
+}

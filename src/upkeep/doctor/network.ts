@@ -1,0 +1,55 @@
+import { S } from "../../base/linux/constants.ts"
+import { isType } from "../../base/linux/files.ts"
+import { reason } from "../../base/terms/failure.ts"
+import { ANY_BRIDGE, forwardBlockers } from "../../host/network/blockers.ts"
+import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
+import type { Host } from "./host.ts"
+
+/** Whether taps can be made. */
+export function checkTun(host: Host): Finding {
+  const stat = host.stat("/dev/net/tun")
+  const mend = "modprobe tun, and if it is still missing: mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200"
+  if (stat === undefined) return warn("there is no /dev/net/tun: VMs can have no network of their own", mend)
+  if (!isType(stat, S.IFCHR) || stat.rdev !== "10:200")
+    return fail("/dev/net/tun is no tun device", `rm /dev/net/tun; ${mend}`)
+  try {
+    host.open("/dev/net/tun")
+    return ok("/dev/net/tun can be used")
+  } catch (error) {
+    if (host.uid !== 0) return ok("/dev/net/tun is there; taps are made by root")
+    return warn(`/dev/net/tun cannot be opened: ${reason(error)}: VMs can have no network of their own`, mend)
+  }
+}
+
+/** Whether the program that sets a VM network's rules is there, and the kernel has them. */
+export function checkNft(host: Host): Finding {
+  const said = host.run(["nft", "--version"])
+  const mend = "apt-get install nftables"
+  if (said === undefined) return warn("nft is not there: VMs can have no network beyond this host", mend)
+  if (host.uid !== 0) return ok("nft is there; rules are set by root")
+  const listed = host.run(["nft", "list", "tables"])
+  if (listed?.exit === 0) return ok("nft works")
+  return warn("nft cannot list tables: this kernel has no nf_tables, or a container forbids it", "modprobe nf_tables")
+}
+
+/** Whether packets are passed on between a VM's bridge and the world. */
+export function checkForwarding(host: Host): Finding {
+  const value = host.read("/proc/sys/net/ipv4/ip_forward")?.trim()
+  if (value === undefined) return unknown("/proc/sys/net/ipv4/ip_forward is not there")
+  if (value === "1") return ok("packets are forwarded (net.ipv4.ip_forward=1)")
+  const mend =
+    "sysctl -w net.ipv4.ip_forward=1, and in a file of /etc/sysctl.d to keep it; or in a plugin: network: { forward: true }"
+  return warn("packets are not forwarded (net.ipv4.ip_forward=0): VMs reach this host only", mend)
+}
+
+/** Whether rules of others drop what a VM sends beyond this host: Docker sets the policy of FORWARD to drop. */
+export function checkForwardPolicy(host: Host): Finding {
+  if (host.uid !== 0) return unknown("the rules can be read by root only", "sudo banger doctor")
+  const found = forwardBlockers(host, ANY_BRIDGE)
+  if (found === undefined) return unknown("neither nft nor iptables is there to ask")
+  if (found.length === 0) return ok("no rules of others drop what is forwarded")
+  const whose = found.some(({ docker }) => docker) ? "Docker's" : "others'"
+  const mends = found.map(({ chain, mend }) => mend ?? `let what comes from and goes to bgr* pass in ${chain}`)
+  const names = found.map(({ chain }) => chain).join(", ")
+  return warn(`${whose} rules drop what VMs send beyond this host: ${names}`, mends.join(" && "))
+}

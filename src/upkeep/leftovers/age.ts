@@ -1,0 +1,22 @@
+import { errorCode } from "../../base/linux/errors.ts"
+import { statAt } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import type { Verdict } from "./leftover.ts"
+
+/** Why something made or changed less than `grace` milliseconds ago is left alone; undefined when it is older. */
+export function tooYoung({ ctimeMs, btimeMs }: Pick<Stat, "ctimeMs" | "btimeMs">, grace: number): Verdict | undefined {
+  const age = Date.now() - Math.max(ctimeMs, btimeMs)
+  if (age >= grace) return undefined
+  return { is: "kept", why: `it was made or changed ${Math.floor(age / 1000)} s ago` }
+}
+
+/** What a path names, symlinks not followed; undefined when it is not there. */
+export function statOf(path: string): Stat | undefined {
+  try {
+    return statAt(AT_FDCWD, path)
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined
+    throw error
+  }
+}

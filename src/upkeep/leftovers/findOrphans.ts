@@ -1,0 +1,103 @@
+import type { Database } from "bun:sqlite"
+import { type Dirent, readdirSync } from "node:fs"
+import { join } from "node:path"
+import { errorCode } from "../../base/linux/errors.ts"
+import { cgroupMount, listCgroups } from "../../host/cgroup/cgroup.ts"
+import { GRAVE, type JailSite, stageName } from "../../host/jail/base.ts"
+import type { State } from "../../store/state/open.ts"
+import { vmLayout } from "../../store/state/places.ts"
+import { listRecordIds } from "../../store/state/records.ts"
+import { unrecordedUids } from "../../store/state/uids.ts"
+
+/** What there is of a VM that has no record. Paths are those of directories that are there. */
+export interface Traces {
+  readonly id: string
+  readonly vm: string | undefined
+  readonly runtime: string | undefined
+  readonly jails: readonly JailTrace[]
+  /** The mount of the hierarchy that has a cgroup of this name. */
+  readonly cgroup: string | undefined
+  readonly uid: number | undefined
+}
+
+/** A jail in one of its places: being made, made, or being removed. */
+export interface JailTrace {
+  readonly path: string
+  readonly site: JailSite
+  readonly place: "stage" | "placed" | "grave"
+}
+
+/**
+ * Looks through all places where VMs leave something for what no record names. A VM has its record before it has anything
+ * else, and no other VM ever has its id: so the places are looked through first, the records after that, and whatever is
+ * found has no record any more, and never will.
+ */
+export function findTraces({ db, where }: State): readonly Traces[] {
+  const found = new Map<string, Traces>()
+  const add = (id: string | undefined, make: (known: Traces) => Partial<Traces>) => {
+    if (id === undefined || !isId(id)) return
+    const known = found.get(id) ?? { id, ...NOTHING }
+    found.set(id, { ...known, ...make(known) })
+  }
+  for (const name of directoriesIn(join(where.state, "vms"))) add(name, () => ({ vm: vmLayout(where, name).dir }))
+  for (const name of directoriesIn(where.runtime)) add(name, () => ({ runtime: join(where.runtime, name) }))
+  for (const jail of jailsIn(join(where.state, "jail"))) add(jail.site.id, ({ jails }) => ({ jails: [...jails, jail] }))
+  const mount = process.geteuid?.() === 0 ? cgroupMount() : undefined
+  for (const name of mount === undefined ? [] : listCgroups(mount)) add(name, () => ({ cgroup: mount }))
+  for (const { vm, uid } of unrecordedUids(db)) add(vm, () => ({ uid }))
+  return withoutRecord(db, [...found.values()])
+}
+
+/** Whether a name is one that `newVmId` gives. Pure. */
+export function isId(name: string): boolean {
+  return ID.test(name)
+}
+
+// --- internal ---
+
+const ID = /^[a-z0-9](?:[a-z0-9-]{0,17}[a-z0-9])?-[a-z0-9]{8}$/
+
+const NOTHING = { vm: undefined, runtime: undefined, jails: [], cgroup: undefined, uid: undefined } as const
+
+function withoutRecord(db: Database, traces: readonly Traces[]): readonly Traces[] {
+  const recorded = listRecordIds(db)
+  return traces.filter(({ id }) => !recorded.has(id))
+}
+
+function jailsIn(base: string): readonly JailTrace[] {
+  const names = directoriesIn(base)
+  const jail = (place: JailTrace["place"], vmm: string, id: string, path: string) => ({
+    ...{ place, path },
+    site: { base, vmm, id },
+  })
+  const stages = names.flatMap((name) => {
+    const id = name.slice(stageName("").length)
+    return name === stageName(id) ? [jail("stage", ANY, id, join(base, name))] : []
+  })
+  // Ids have no dot, so the names in the grave tell whose they are.
+  const graves = entriesIn(join(base, GRAVE)).map(({ name }) =>
+    jail("grave", ANY, name.split(".")[0] ?? "", join(base, GRAVE, name)),
+  )
+  const placed = names
+    .filter((vmm) => !vmm.startsWith("."))
+    .flatMap((vmm) => directoriesIn(join(base, vmm)).map((id) => jail("placed", vmm, id, join(base, vmm, id))))
+  return [...stages, ...placed, ...graves]
+}
+
+/** The VMM of a jail that is not in a VMM's place. */
+const ANY = "firecracker"
+
+function directoriesIn(dir: string): readonly string[] {
+  return entriesIn(dir)
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+}
+
+function entriesIn(dir: string): readonly Dirent[] {
+  try {
+    return readdirSync(dir, { withFileTypes: true })
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return []
+    throw error
+  }
+}

@@ -1,0 +1,64 @@
+import { readdirSync, readlinkSync } from "node:fs"
+import { join } from "node:path"
+import { errorCode } from "../../base/linux/errors.ts"
+import { lookAtCgroup } from "../../host/cgroup/cgroup.ts"
+import { ownerOfMark, RUNTIME_MARK } from "../../store/state/mark.ts"
+import { statOf, tooYoung } from "./age.ts"
+import { UNMARKED_GRACE, type Verdict } from "./leftover.ts"
+
+/** Whether a thing in a place that bangers share is ours to judge, and what says that it is not, or that it is in use. */
+export type Whose = "ours" | "gone" | Verdict
+
+/** Whose a VM's runtime directory is: bangers with several state directories may have one runtime directory. */
+export function whoseRuntime(dir: string, state: string, grace: number): Whose {
+  const owner = ownerOfMark(runtimeMark(dir), state)
+  if (owner === "ours") return "ours"
+  if (owner !== "nobody") return others(owner.other)
+  const stat = statOf(dir)
+  if (stat === undefined) return "gone"
+  if (!isEmpty(dir)) return { is: "kept", why: "it does not say whose it is" }
+  return tooYoung(stat, Math.max(grace, UNMARKED_GRACE)) ?? "ours"
+}
+
+/**
+ * Whose a VM's cgroup is: those of all state directories, and of all containers, are in one. A banger marks its cgroup
+ * right after it has made it, and its VMM joins it some milliseconds later: one without a mark must be old.
+ */
+export function whoseCgroup(mount: string, id: string, state: string, grace: number): Whose {
+  const facts = lookAtCgroup(mount, id)
+  if (facts === undefined) return "gone"
+  const { mark, populated, stat } = facts
+  const owner = ownerOfMark(mark, state)
+  if (owner === "ours")
+    return populated
+      ? { is: "alive", why: "processes run in it", hint: `they are in ${facts.path}/cgroup.procs` }
+      : owner
+  if (owner !== "nobody") return others(owner.other)
+  if (populated) return { is: "kept", why: "processes run in it, and it does not say whose it is" }
+  return tooYoung(stat, Math.max(grace, UNMARKED_GRACE)) ?? "ours"
+}
+
+/** The mark in a VM's runtime directory, if there is one. */
+export function runtimeMark(dir: string): string | undefined {
+  try {
+    return readlinkSync(join(dir, RUNTIME_MARK))
+  } catch (error) {
+    if (["ENOENT", "EINVAL", "ENOTDIR"].includes(errorCode(error) ?? "")) return undefined
+    throw error
+  }
+}
+
+// --- internal ---
+
+function others(state: string): Verdict {
+  return { is: "kept", why: `it is of the banger whose state is in ${state}` }
+}
+
+function isEmpty(dir: string): boolean {
+  try {
+    return readdirSync(dir).length === 0
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return true
+    throw error
+  }
+}

@@ -1,0 +1,98 @@
+import { statSync } from "node:fs"
+import { dirname } from "node:path"
+import { chmodDescriptor } from "../../base/linux/access.ts"
+import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { readAll, writeAll } from "../../base/linux/content.ts"
+import { openAt, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { usage } from "../../base/terms/failure.ts"
+import { replaceFileBy } from "../../store/files/replaceFile.ts"
+import { leftoverSchema } from "../leftovers/leftover.ts"
+import type { SweepReport } from "../sweep/sweep.ts"
+
+/** When each value was measured, in seconds since 1970. */
+interface Times {
+  readonly now: number
+  /** The last sweep without an error; undefined: none is known. */
+  readonly success: number | undefined
+}
+
+/** A sweep's numbers in the text format of Prometheus, for node_exporter's textfile collector. Pure. */
+export function metricsText(
+  { totals, seconds, directories, vms, leftovers }: SweepReport,
+  { now, success }: Times,
+): string {
+  const busy = directories.filter(({ state }) => state === "busy").length
+  const spared = Object.entries(totals.spared).map(([reason, count]) => [`{reason="${reason}"}`, count] as const)
+  return [
+    gauge("sockets_examined", "Sockets that the last sweep looked at.", totals.examined),
+    gauge("sockets_live", "Sockets that something was bound to.", totals.live),
+    gauge("sockets_stale", "Sockets that nothing was bound to, removed or not.", totals.stale),
+    gauge("sockets_removed", "Stale sockets that were removed.", totals.removed),
+    metric("sockets_spared", "Sockets that were left alone, by reason.", spared),
+    gauge("directories_busy", "Directories that another sweep was in.", busy),
+    gauge("vms_recovered", "Dead VMs that were finished.", vms.filter(({ is }) => is === "recovered").length),
+    metric("leftovers", "What no VM's record speaks for, by what became of it.", countedBy(leftovers)),
+    gauge("errors", "What could not be done or told.", totals.errors),
+    gauge("duration_seconds", "How long the last sweep took.", seconds),
+    gauge("last_run_timestamp_seconds", "When the last sweep ended.", now),
+    ...(success === undefined
+      ? []
+      : [gauge("last_success_timestamp_seconds", "When the last sweep without errors ended.", success)]),
+  ].join("")
+}
+
+/** Throws a usage failure when a metrics file could not be written there: before anything is swept. */
+export function checkMetricsPath(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
+    throw usage(`--metrics ${path} is not a regular file`)
+  const dir = dirname(path)
+  const there = statSync(dir, { throwIfNoEntry: false })?.isDirectory() === true
+  if (!there) throw usage(`--metrics ${path}: there is no directory ${dir}`, `run: mkdir ${dir}`)
+}
+
+/** Replaces the metrics file whole, readable by all; a run with errors keeps the time of the last success in it. */
+export function writeMetrics(path: string, report: SweepReport): void {
+  const now = Date.now() / 1000
+  const success = report.totals.errors === 0 ? now : lastSuccess(path)
+  const text = metricsText(report, { now, success })
+  replaceFileBy(path, (fd) => {
+    writeAll(fd, new TextEncoder().encode(text))
+    chmodDescriptor(fd, 0o644)
+  })
+}
+
+// --- internal ---
+
+const PREFIX = "banger_sweep_"
+
+/** More than this is no file of ours. */
+const LIMIT = 64 * 1024
+
+function gauge(name: string, help: string, value: number): string {
+  return metric(name, help, [["", value]])
+}
+
+function metric(name: string, help: string, values: readonly (readonly [string, number])[]): string {
+  const lines = values.map(([labels, value]) => `${PREFIX}${name}${labels} ${value}\n`)
+  return `# HELP ${PREFIX}${name} ${help}\n# TYPE ${PREFIX}${name} gauge\n${lines.join("")}`
+}
+
+function countedBy(leftovers: SweepReport["leftovers"]): readonly (readonly [string, number])[] {
+  return leftoverSchema.entries.is.options.map(
+    (is) => [`{is="${is.replace(" ", "_")}"}`, leftovers.filter((leftover) => leftover.is === is).length] as const,
+  )
+}
+
+function lastSuccess(path: string): number | undefined {
+  try {
+    // Whoever may write in that directory may have put a FIFO there.
+    const fd = openAt(AT_FDCWD, path, O.RDONLY | O_NOFOLLOW | O.NONBLOCK)
+    const text = new TextDecoder().decode(withDescriptor(fd, () => readAll(fd, LIMIT)))
+    const [, value] = /^banger_sweep_last_success_timestamp_seconds (\S+)$/m.exec(text) ?? []
+    return value !== undefined && Number.isFinite(Number(value)) ? Number(value) : undefined
+  } catch {
+    // No file yet, or none of ours: no success is known.
+    return undefined
+  }
+}

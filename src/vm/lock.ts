@@ -1,0 +1,111 @@
+import { mkdirSync } from "node:fs"
+import * as v from "valibot"
+import { O, O_NOFOLLOW } from "../base/linux/constants.ts"
+import { readAll, seek, setLength, writeAll } from "../base/linux/content.ts"
+import { errorCode } from "../base/linux/errors.ts"
+import { close, openAt, statDescriptor, statPath, withDescriptor } from "../base/linux/files.ts"
+import { AT_FDCWD } from "../base/linux/guards.ts"
+import { identifySelf, truthOf } from "../host/process/identity.ts"
+import { takeLock } from "../store/files/lock.ts"
+import { type ProcessIdentity, processIdentitySchema } from "../store/state/handles.ts"
+import type { VmLayout } from "../store/state/places.ts"
+
+/** What a process that holds a VM's lock does with it. */
+export type Doing = "supervise" | "finish"
+
+/** A VM's lock, held by this process. */
+export interface VmLock {
+  /** Lets go of it; once is enough. */
+  release(): void
+}
+
+/** The process that holds a VM's lock; `pidfd` is the caller's to close. */
+export interface LockHolder {
+  readonly pid: number
+  readonly pidfd: number
+  readonly doing: Doing
+}
+
+const holderSchema = v.strictObject({ doing: v.picklist(["supervise", "finish"]), identity: processIdentitySchema })
+
+/** More than this is nothing that was written here. */
+const LIMIT = 16 * 1024
+
+/** Found out once: it does not change. */
+let self: ProcessIdentity | undefined
+
+/**
+ * Takes a VM's lock and writes down who has it; undefined when another process does. Whoever changes anything of a VM
+ * holds its lock, and reads what it goes by only then.
+ */
+export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
+  const fd = open(layout)
+  if (fd === undefined) return undefined
+  self ??= identifySelf()
+  try {
+    write(fd, JSON.stringify({ doing, identity: self }))
+  } catch {
+    // A full or read-only disk: the lock is held all the same, others just cannot tell by whom.
+  }
+  let held = true
+  const release = () => {
+    if (!held) return
+    held = false
+    try {
+      // This process lives on, and would be taken for the holder.
+      setLength(fd, 0)
+    } catch {
+      // As above.
+    }
+    close(fd)
+  }
+  return { release }
+}
+
+/**
+ * The process that holds a VM's lock, by what it wrote there, proven to live; "nobody" when that has ended; undefined
+ * when it cannot be told. The lock itself is not touched.
+ */
+export function lockHolder(layout: VmLayout): LockHolder | "nobody" | undefined {
+  const holder = readHolder(layout.lock)
+  if (holder === undefined || holder === "nobody") return holder
+  const truth = truthOf(holder.identity)
+  if (truth.is === "alive") return { pid: holder.identity.pid, pidfd: truth.pidfd, doing: holder.doing }
+  return truth.is === "dead" ? "nobody" : undefined
+}
+
+// --- internal ---
+
+/** A VM that was cut short as it was made or removed has no directory; one that is being removed loses it again. */
+function open(layout: Pick<VmLayout, "dir" | "lock">, tries = 3): number | undefined {
+  mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
+  try {
+    return takeLock(layout.lock)
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT" || tries === 0) throw error
+    return open(layout, tries - 1)
+  }
+}
+
+function write(fd: number, text: string): void {
+  setLength(fd, 0)
+  seek(fd, 0, 0)
+  writeAll(fd, new TextEncoder().encode(text))
+}
+
+function readHolder(path: string): v.InferOutput<typeof holderSchema> | "nobody" | undefined {
+  let text: string
+  try {
+    if (statPath(path).size === 0) return "nobody"
+    text = withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O_NOFOLLOW | O.NONBLOCK), (fd) =>
+      new TextDecoder().decode(readAll(fd, Math.min(LIMIT, statDescriptor(fd).size + 1))),
+    )
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return "nobody"
+    return undefined
+  }
+  if (text === "") return "nobody"
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), holderSchema), text)
+  // Cut off: it is being written.
+  return parsed.success ? parsed.output : undefined
+}

@@ -1,0 +1,250 @@
+import type { Database } from "bun:sqlite"
+import { dirname, join } from "node:path"
+import type { VmNetwork } from "banger"
+import { findLink } from "../base/linux/links.ts"
+import { deleteNeighbour, setNeighbour } from "../base/linux/routes.ts"
+import { type Route, withRoute } from "../base/linux/rtnetlink.ts"
+import {
+  bytesOf,
+  formatAddress,
+  formatIpv6,
+  gatewayOf,
+  ipv6Bytes,
+  parseAddress,
+  parseSubnet,
+  type Subnet,
+} from "../base/terms/address.ts"
+import { Failure, joined, reason } from "../base/terms/failure.ts"
+import type { Report } from "../base/terms/log.ts"
+import { clash, hostSide } from "../base/terms/ports.ts"
+import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
+import { blockersHere, checkForwarding } from "../host/network/forwarding.ts"
+import { parseForwards, portHolder } from "../host/network/listeners.ts"
+import { ipv6Network, linkName, macOf, ownerOf, tableName } from "../host/network/names.ts"
+import { closeNamespace, openNamespace } from "../host/network/namespace.ts"
+import { applyRules, listOwnTables, listTable } from "../host/network/nft.ts"
+import { opensLoopback, planRules, ruledLeases } from "../host/network/rules.ts"
+import { makeTap, removeTap } from "../host/network/tap.ts"
+import { inNetworkTurn, withNetworkLock } from "../host/network/turn.ts"
+import { namespaceExists } from "../host/process/networkNamespace.ts"
+import { ownNamespace } from "../host/process/procfs.ts"
+import type { NetworkSpec } from "../inputs/schema/network.ts"
+import { bootId } from "../store/state/bootId.ts"
+import type { Resource } from "../store/state/handles.ts"
+import { freeLease, type Lease, listLeases, takeLease } from "../store/state/leases.ts"
+import type { VmLayout } from "../store/state/places.ts"
+import type { Session } from "./session.ts"
+
+type NetworkResource = Extract<Resource, { kind: "network" }>
+
+/**
+ * Takes a VM's place in its network, which it has until its journal is released: an address, a MAC, the name of its
+ * interface. Nothing of the host is changed yet. Throws a failure when a port is taken, by whom.
+ */
+export function leaseNetwork(session: Pick<Session, "id" | "db" | "journal" | "layout">, spec: NetworkSpec): VmNetwork {
+  for (const port of spec.ports) {
+    const holder = portHolder(port)
+    const hint = "choose another port, or end that process"
+    if (holder !== undefined)
+      throw new Failure(`the port ${hostSide(port)} of this host is taken by ${holder}`, { hint })
+  }
+  const { id, db, journal, layout } = session
+  if (spec.mode === "user") return userNetwork(spec)
+  const link = linkName(id)
+  journal.acquire({ kind: "network", link, netns: spec.netns, bootId: bootId(), namespace: ownNamespace("net") ?? "" })
+  const subnet = subnetOf(spec)
+  const number = spec.address === undefined ? undefined : (parseAddress(spec.address) ?? 0) - subnet.base
+  const { bridge, ports, nat, isolate, ipv6, netns } = spec
+  const request = { vm: id, bridge, subnet, number, link, ports, nat, isolate, ipv6, netns, mac: spec.mac ?? macOf(id) }
+  return networkOf(takeLease(db, request), layout)
+}
+
+/**
+ * Makes what a lease stands for: the bridge, the VM's tap on it (in a namespace of its own, if it is to have one), and
+ * the rules. `user` may open the tap. Says what keeps packets from being forwarded.
+ */
+export async function connectNetwork(
+  session: Pick<Session, "id" | "db" | "layout">,
+  spec: NetworkSpec,
+  user: { readonly uid: number; readonly gid: number } | undefined,
+  report: Report,
+  interrupt: AbortSignal,
+): Promise<void> {
+  if (spec.mode === "user") return
+  const { id, db, layout } = session
+  const owner = ownerOfLayout(layout)
+  await inNetworkTurn(interrupt, () => {
+    const leases = listLeases(db)
+    const lease = leases.find(({ vm }) => vm === id)
+    if (lease === undefined) throw new Failure(`${id} has no lease of an address`)
+    const ruled = ruledLeases(leases)
+    requireUnforwarded(lease, owner)
+    withRoute((route) => {
+      const ipv6 = leases.some((one) => one.bridge === lease.bridge && one.ipv6)
+      const bridge = ensureBridge(route, { name: lease.bridge, subnet: lease.subnet, ipv6, owner })
+      const tap = { name: lease.link, vm: id, owner, user: user ?? ROOT, bridge, isolated: lease.isolate }
+      if (lease.netns) openNamespace(route, namespaceFile(layout), tap)
+      else makeTap(route, tap)
+      for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, address, lease.mac)
+      if (ruled.includes(lease)) applyRules(planRules(owner, ruled))
+      if (opensLoopback([lease])) routeLoopback(route, lease.bridge, owner, true)
+    })
+  })
+  sayWhatIsInTheWay(spec, report)
+}
+
+/**
+ * Gives back a VM's place and all that was made for it, and the bridge when no other VM is on it. What is gone already is
+ * fine. Throws one failure of all that could not be proven gone; then the lease stays.
+ */
+export function releaseNetwork(
+  db: Database,
+  resource: NetworkResource,
+  layout: VmLayout,
+  warn: (text: string) => void,
+): void {
+  const { id } = layout
+  const owner = ownerOfLayout(layout)
+  requireNamespace(resource, id)
+  withNetworkLock(() => {
+    const leases = listLeases(db)
+    const lease = leases.find(({ vm }) => vm === id)
+    const others = leases.filter(({ vm }) => vm !== id)
+    const failures: Failure[] = []
+    const attempt = (work: () => void) => {
+      try {
+        work()
+      } catch (error) {
+        failures.push(error instanceof Failure ? error : new Failure(reason(error), { cause: error }))
+      }
+    }
+    withRoute((route) => {
+      attempt(() => {
+        if (resource.netns) closeNamespace(route, namespaceFile(layout), resource.link, { owner, vm: id })
+        else removeTap(route, resource.link, owner, id)
+      })
+      if (lease === undefined) return
+      attempt(() => forgetNeighbours(route, lease, owner))
+      // While its interface may be there, so are the rules that keep what is behind it in bounds.
+      if (failures.length > 0) return
+      const neighbours = others.filter(({ bridge }) => bridge === lease.bridge)
+      attempt(() => {
+        if (!opensLoopback(neighbours)) routeLoopback(route, lease.bridge, owner, false)
+        if (ruledLeases(leases).includes(lease)) applyRules(planRules(owner, ruledLeases(others)))
+      })
+      if (neighbours.length > 0 || failures.length > 0) return
+      attempt(() => {
+        const port = removeBridge(route, lease.bridge, owner)
+        if (port !== undefined) warn(`the bridge ${lease.bridge} stays: it has the port ${port}, which is not banger's`)
+      })
+    })
+    if (failures.length > 0) throw joined(id, failures)
+    freeLease(db, id)
+  })
+}
+
+/** A VM's place in its network as it was leased, of one that another process started. */
+export function recallNetwork(
+  { id, db, layout }: Pick<Session, "id" | "db" | "layout">,
+  spec: false | NetworkSpec,
+): VmNetwork | undefined {
+  if (spec === false) return undefined
+  if (spec.mode === "user") return userNetwork(spec)
+  const lease = listLeases(db).find(({ vm }) => vm === id)
+  return lease && networkOf(lease, layout)
+}
+
+/** Whether this host has an interface of this name. */
+export function hasLink(name: string): boolean {
+  return withRoute((route) => findLink(route, name)) !== undefined
+}
+
+/** Whose the interfaces of a state directory's VMs are. */
+export function ownerOfLayout({ jails }: Pick<VmLayout, "jails">): string {
+  return ownerOf(dirname(jails))
+}
+
+// --- internal ---
+
+export function networkOf(lease: Lease, layout: VmLayout): VmNetwork {
+  const { bridge, subnet, number, mac, link, ports, ipv6, netns } = lease
+  return {
+    mode: "tap",
+    address: formatAddress(subnet.base + number),
+    prefix: subnet.prefix,
+    gateway: formatAddress(gatewayOf(subnet)),
+    mac,
+    ipv6: ipv6 ? formatIpv6(ipv6Bytes(ipv6Network(ownerOfLayout(layout), bridge), number)) : undefined,
+    interface: link,
+    bridge,
+    netns: netns ? namespaceFile(layout) : undefined,
+    ports,
+  }
+}
+
+const ROOT = { uid: 0, gid: 0 }
+
+/** Of two tables that forward a port only one gets what comes in. Those of other state directories are not in our leases. */
+function requireUnforwarded({ ports }: Lease, owner: string): void {
+  if (ports.length === 0) return
+  for (const table of listOwnTables().filter((name) => name !== tableName(owner))) {
+    const taken = parseForwards(listTable(table))
+    const port = ports.find((own) => taken.some((other) => clash(own, other)))
+    if (port === undefined) continue
+    const hint = "choose another port, or stop that VM"
+    throw new Failure(
+      `the port ${hostSide(port)} of this host goes to a VM of another banger, by the rules of the table inet ${table}`,
+      { hint },
+    )
+  }
+}
+
+/** All of it is advice: what cannot be found out must not keep a VM from running. */
+function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, report: Report): void {
+  if (!nat && ports.length === 0 && !forward) return
+  const { works, info, warnings } = checkForwarding(forward, ipv6)
+  if (info !== undefined) report.info(info)
+  for (const warning of warnings) report.warn(warning)
+  try {
+    if (works) for (const blocker of blockersHere(bridge)) report.warn(blocker)
+  } catch (error) {
+    report.debug(`the host's rules cannot be looked at: ${reason(error)}`)
+  }
+}
+
+/**
+ * From another network namespace nothing can be told of the interfaces of the one that they are in, unless that is gone,
+ * and all of them with it.
+ */
+function requireNamespace({ bootId: boot, namespace }: NetworkResource, id: string): void {
+  if (boot !== bootId() || namespace === ownNamespace("net") || !namespaceExists(namespace)) return
+  const hint = "do this in the network namespace (the container) that the VM was started in"
+  throw new Failure(`cannot tell what is left of the network of ${id}: it is in another network namespace`, { hint })
+}
+
+/** What QEMU's user-mode network gives every guest, by DHCP. */
+export function userNetwork({ mac, ports }: NetworkSpec): VmNetwork {
+  const none = { interface: undefined, bridge: undefined, netns: undefined, ipv6: undefined }
+  return { mode: "user", address: "10.0.2.15", prefix: 24, gateway: "10.0.2.2", mac, ports, ...none }
+}
+
+export function subnetOf({ subnet }: NetworkSpec): Subnet {
+  const parsed = parseSubnet(subnet)
+  if (parsed === undefined) throw new Failure(`${subnet} is no subnet`)
+  return parsed
+}
+
+function namespaceFile({ runtime }: VmLayout): string {
+  return join(runtime, "netns")
+}
+
+function addressesOf({ subnet, number, ipv6, bridge }: Lease, owner: string): readonly Uint8Array[] {
+  const own = bytesOf(subnet.base + number)
+  return ipv6 ? [own, ipv6Bytes(ipv6Network(owner, bridge), number)] : [own]
+}
+
+function forgetNeighbours(route: Route, lease: Lease, owner: string): void {
+  const bridge = findLink(route, lease.bridge)
+  if (bridge === undefined) return
+  for (const address of addressesOf(lease, owner)) deleteNeighbour(route, bridge.index, address)
+}

@@ -1,0 +1,51 @@
+import { errorCode } from "../base/linux/errors.ts"
+import { close, statPath } from "../base/linux/files.ts"
+import { Failure, joined } from "../base/terms/failure.ts"
+import { jailRoot } from "../host/jail/base.ts"
+import { findVmm } from "../host/search/findVmm.ts"
+import type { Resource } from "../store/state/handles.ts"
+import type { VmLayout } from "../store/state/places.ts"
+import { soughtVmm, unknownVmm } from "./liveness.ts"
+import { hasLink } from "./network.ts"
+
+/** Looks again for each thing that a VM's journal named. Throws a failure that names those which are still there. */
+export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): void {
+  // Of a cgroup that is removed no process is left, and a VMM joins its own before its identity is written down.
+  const ended = resources.some((resource) => resource.kind === "cgroup" && !exists(resource.path))
+  const proven = (resource: Resource) => ended && resource.kind === "process" && resource.identity !== null
+  const left = resources
+    .filter((resource) => !proven(resource))
+    .map((resource) => stillThere(resource, layout, resources))
+    .filter((failure) => failure !== undefined)
+  if (left.length > 0) throw joined(layout.id, left)
+}
+
+// --- internal ---
+
+function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource[]): Failure | undefined {
+  const hint = `to try again: banger rm ${layout.id}`
+  if (resource.kind === "network") {
+    return hasLink(resource.link) ? new Failure(`the interface ${resource.link} is still there`, { hint }) : undefined
+  }
+  if (resource.kind !== "process") {
+    const path =
+      resource.kind === "jail" ? jailRoot({ base: layout.jails, vmm: resource.vmm, id: layout.id }) : resource.path
+    return exists(path) ? new Failure(`${path} is still there`, { hint }) : undefined
+  }
+  const sought = soughtVmm(all, layout)
+  const found = sought && findVmm(sought)
+  if (sought !== undefined && found?.is === "unknown") return unknownVmm(sought, found, layout)
+  if (found?.is !== "alive") return undefined
+  close(found.pidfd)
+  return new Failure(`process ${found.identity.pid} still runs`, { hint })
+}
+
+function exists(path: string): boolean {
+  try {
+    statPath(path)
+    return true
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false
+    throw error
+  }
+}

@@ -1,0 +1,63 @@
+import { expect, test } from "bun:test"
+import { Failure, isFailure, reason, usage } from "../../../src/base/terms/failure.ts"
+import { nearest } from "../../../src/base/terms/nearest.ts"
+import { formatDuration, formatSize, parseDuration, parseSize } from "../../../src/base/terms/quantity.ts"
+
+test.each([
+  ["256M", 268435456],
+  ["1.5G", 1610612736],
+  ["64KiB", 65536],
+  ["4096", 4096],
+  ["2 GB", 2147483648],
+  ["lots", undefined],
+  ["-1M", undefined],
+  ["1e9", undefined],
+  ["", undefined],
+  ["9999999T", undefined],
+  ["0.3B", undefined],
+] as const)("the size %p is %p bytes", (text, bytes) => expect(parseSize(text)).toBe(bytes as number))
+
+test.each([
+  ["500ms", 500],
+  ["10s", 10_000],
+  ["1.5m", 90_000],
+  ["2h", 7_200_000],
+  ["1d", 86_400_000],
+  ["10", undefined],
+  ["s", undefined],
+  ["-1s", undefined],
+  ["1 week", undefined],
+] as const)("the time %p is %p ms", (text, ms) => expect(parseDuration(text)).toBe(ms as number))
+
+test("sizes and times are shown as they are typed", () => {
+  for (const text of ["256M", "1.5G", "64K", "2T"]) expect(formatSize(parseSize(text) ?? 0)).toBe(text)
+  for (const text of ["500ms", "10s", "1.5m", "2h"]) expect(formatDuration(parseDuration(text) ?? 0)).toBe(text)
+})
+
+const KEYS = ["memory", "kernel", "initrd", "vcpus", "drives", "network"]
+test.each([
+  ["memmory", "memory"],
+  ["Kernel", "kernel"],
+  ["vcpu", "vcpus"],
+  ["dirves", "drives"],
+  ["netwrok", "network"],
+  ["xyz", undefined],
+  ["bootloader", undefined],
+] as const)("%s most likely means %s", (word, meant) => expect(nearest(word, KEYS)).toBe(meant as string))
+
+test("a failure is told from a fault of ours, also one of another copy of the module", () => {
+  expect(isFailure(usage("wrong"))).toBe(true)
+  expect(isFailure({ [Symbol.for("banger.failure")]: true })).toBe(true)
+  expect(isFailure(new Error("ours"))).toBe(false)
+  expect(isFailure(null)).toBe(false)
+  expect(usage("wrong").exit).toBe(2)
+  expect(new Failure("went wrong").exit).toBe(1)
+})
+
+test("anything thrown has a reason", () => {
+  expect(reason(new Error("why"))).toBe("why")
+  expect(reason(new TypeError(""))).toBe("TypeError")
+  expect(reason("text")).toBe("text")
+  expect(reason({ a: 1 })).toContain("a: 1")
+  expect(reason(undefined)).toBe("undefined")
+})

@@ -1,0 +1,73 @@
+import { expect, test } from "bun:test"
+import { exitOf, summary } from "../../src/cli/show/sweep.ts"
+import { noTotals } from "../../src/host/sockets/verdict.ts"
+import { metricsText } from "../../src/upkeep/metrics/sweep.ts"
+import { cronText, ownProgram, unitsText } from "../../src/upkeep/sweep/schedule.ts"
+import { requireLinux, type SweepReport } from "../../src/upkeep/sweep/sweep.ts"
+
+const directory = (state: "swept" | "busy") => ({ path: "/x", state, sockets: [] })
+const report = (
+  totals: Partial<SweepReport["totals"]> = {},
+  states: ("swept" | "busy")[] = ["swept"],
+): SweepReport => ({
+  dry_run: false,
+  seconds: 0.5,
+  totals: { ...noTotals(), ...totals },
+  vms: [],
+  leftovers: [],
+  directories: states.map(directory),
+})
+
+test("the summary counts what there was, and leaves out what there was not", () => {
+  const spared = { ...noTotals().spared, young: 2, lock: 1 }
+  expect(summary(report({ examined: 14, live: 3, removed: 8, stale: 8, spared }, ["swept", "swept"]))).toBe(
+    "14 sockets in 2 directories: 3 live, 8 removed, 3 spared (2 young, 1 lock)",
+  )
+  expect(summary({ ...report({ examined: 1, stale: 1, errors: 1 }), dry_run: true })).toBe(
+    "1 socket in 1 directory: 0 live, 1 would be removed, 1 error",
+  )
+})
+
+test("a kernel older than what a sweep relies on is refused", () => {
+  for (const version of ["5.14.0", "6.1.0-56-cloud-amd64", "10.0"]) expect(() => requireLinux(version)).not.toThrow()
+  for (const version of ["5.10.0-28-amd64", "4.19.0", "5.13", ""]) expect(() => requireLinux(version)).toThrow("5.14")
+})
+
+test("the exit code tells errors from a busy directory, which cron need not hear of", () => {
+  expect(exitOf(report(), false)).toBe(0)
+  expect(exitOf(report({}, ["swept", "busy"]), false)).toBe(75)
+  expect(exitOf(report({}, ["busy"]), true)).toBe(0)
+  expect(exitOf(report({ errors: 1 }, ["busy"]), true)).toBe(1)
+})
+
+test("metrics are in Prometheus' text format, one HELP and TYPE each", () => {
+  const text = metricsText(report({ examined: 5 }), { now: 100.5, success: undefined })
+  expect(text).toContain(
+    "# HELP banger_sweep_sockets_examined Sockets that the last sweep looked at.\n# TYPE banger_sweep_sockets_examined gauge\nbanger_sweep_sockets_examined 5\n",
+  )
+  expect(text).toContain("banger_sweep_last_run_timestamp_seconds 100.5\n")
+  expect(text).not.toContain("last_success")
+  for (const line of text.trimEnd().split("\n"))
+    expect(line).toMatch(/^(?:# (?:HELP|TYPE) \w+ .+|\w+(?:\{(?:reason|is)="[\w ]+"\})? [\d.]+)$/)
+})
+
+test("a cron file runs the sweep every minute, its words safe from the shell and from cron", () => {
+  const lines = cronText("/usr/bin/banger", ["/run/a b", "/run/50%", "/run/it's"]).split("\n")
+  expect(lines.at(-1)).toBe("* * * * * root /usr/bin/banger sweep --quiet '/run/a b' /run/50\\% '/run/it'\\''s'")
+})
+
+test("systemd units run it too, its words safe from systemd", () => {
+  const text = unitsText("/usr/bin/banger", ["/run/a b", "/run/50%", "/run/$x", '/run/"q"'])
+  expect(text).toContain('ExecStart=/usr/bin/banger sweep --quiet "/run/a b" /run/50%% /run/$$x "/run/\\"q\\""\n')
+  expect(text).toContain("OnCalendar=minutely")
+})
+
+test.each([["run/x"], ["/run/new\nline"]])("%p is no directory for cron or systemd", (dir) => {
+  expect(() => cronText("/b", [dir])).toThrow()
+  expect(() => unitsText("/b", [dir])).toThrow()
+})
+
+test("the program is this one, where it is a compiled one", () => {
+  expect(ownProgram("/opt/bin/banger-1.2")).toBe("/opt/bin/banger-1.2")
+  expect(ownProgram("/usr/bin/bun")).toBe("/usr/local/bin/banger")
+})

@@ -1,0 +1,454 @@
+import { expect, test } from "bun:test"
+import { join } from "node:path"
+import { type ApiRequest, faultOf, openApi } from "../../../src/host/firecracker/api.ts"
+import { bareArgv, jailerArgv } from "../../../src/host/firecracker/argv.ts"
+import { requireBody } from "../../../src/host/firecracker/bodies.ts"
+import { requireDrives, requireWish } from "../../../src/host/firecracker/bounds.ts"
+import { exitReason, firecracker, saysHalted } from "../../../src/host/firecracker/firecracker.ts"
+import { INSTANCE } from "../../../src/host/firecracker/replies.ts"
+import {
+  bootRequests,
+  CTRL_ALT_DEL,
+  PAUSE,
+  RESUME,
+  snapshotRequest,
+  startRequests,
+} from "../../../src/host/firecracker/requests.ts"
+import { knownBad, parseRelease, requireKnown, requireSupported } from "../../../src/host/firecracker/version.ts"
+import type { Boot, FirecrackerSettings } from "../../../src/host/vmm/vmm.ts"
+import { eachInItsDirectory } from "../../temporary.ts"
+
+const directory = eachInItsDirectory()
+const BOOT: Boot = {
+  ...{ name: "vm-1", kernel: "/j/root/kernel", initrd: "/j/root/initrd", bootArgs: "quiet", vcpus: 2, memoryMiB: 512 },
+  disks: [
+    { id: "disk1", path: "/j/root/disk1", readonly: true, device: false, root: true },
+    { id: "disk0", path: "/j/root/disk0", readonly: false, device: false, root: false },
+  ],
+  network: false,
+  confinement: { root: "/j/root", uid: 7, gid: 8 },
+  firecracker: {},
+  restore: undefined,
+}
+const FILES = { directory: "/", metrics: "/metrics.json" }
+
+test("a boot becomes the requests of Firecracker's API, in its order", () => {
+  const settings = {
+    machine: { smt: false },
+    drives: { disk0: { io_engine: "Async" } },
+    vsock: { guest_cid: 3 },
+    entropy: {},
+    balloon: { amount_mib: 0, deflate_on_oom: true },
+  }
+  const requests = bootRequests(BOOT, settings, FILES)
+  expect(requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
+    "PUT /machine-config",
+    "PUT /boot-source",
+    "PUT /drives/disk1",
+    "PUT /drives/disk0",
+    "PUT /vsock",
+    "PUT /entropy",
+    "PUT /balloon",
+  ])
+  expect(requests.map(({ body }) => body)).toEqual([
+    { vcpu_count: 2, mem_size_mib: 512, smt: false },
+    { kernel_image_path: "/j/root/kernel", boot_args: "quiet", initrd_path: "/j/root/initrd" },
+    { drive_id: "disk1", path_on_host: "/j/root/disk1", is_root_device: true, is_read_only: true },
+    {
+      drive_id: "disk0",
+      path_on_host: "/j/root/disk0",
+      is_root_device: false,
+      is_read_only: false,
+      io_engine: "Async",
+    },
+    { guest_cid: 3, uds_path: "/vsock.sock" },
+    {},
+    { amount_mib: 0, deflate_on_oom: true },
+  ])
+  expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, {}, FILES)).toHaveLength(2)
+})
+
+test("a boot ends with its start; one that goes on from a snapshot is nothing but that", () => {
+  expect(startRequests(BOOT, {}, FILES).at(-1)?.body).toEqual({ action_type: "InstanceStart" })
+  const files = { state: "/s", memory: "/m" }
+  expect(startRequests({ ...BOOT, restore: files }, {}, FILES)).toEqual([
+    {
+      ...{ method: "PUT", path: "/snapshot/load", setting: "restore" },
+      body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" }, resume_vm: true },
+    },
+  ])
+  expect(snapshotRequest(files).body).toEqual({ snapshot_type: "Full", snapshot_path: "/s", mem_file_path: "/m" })
+})
+
+test("the jailer is given name and value as two words, and a cgroup only where there is one", () => {
+  const launch = {
+    ...{ jailer: "/bin/jailer", executable: "/bin/firecracker", id: "vm-1", base: "/s/jail", netns: undefined },
+    confinement: { root: "/r", uid: 7, gid: 8 },
+    cgroup: undefined,
+  }
+  expect(jailerArgv(launch).join(" ")).toBe(
+    "/bin/jailer --id vm-1 --exec-file /bin/firecracker --uid 7 --gid 8 --chroot-base-dir /s/jail " +
+      "-- --api-sock /api.sock --log-path /firecracker.log --level Warn",
+  )
+  expect(jailerArgv({ ...launch, cgroup: "banger/vm-1", netns: "/run/netns/a" }).join(" ")).toContain(
+    "--cgroup-version 2 --parent-cgroup banger/vm-1 --netns /run/netns/a --",
+  )
+  expect(jailerArgv({ ...launch, limits: { fsize: 1000, "no-file": 64 } }).join(" ")).toContain(
+    "--resource-limit fsize=1000 --resource-limit no-file=64 -- --api-sock",
+  )
+  expect(bareArgv("/f", "vm-1", "/r/vm-1/", "/s/vm-1/firecracker.log").join(" ")).toBe(
+    "/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn",
+  )
+})
+
+test.each([
+  ["Firecracker v1.16.1\n\nlogged", [1, 16, 1]],
+  ["2026 [x] log\nFirecracker v1.5.0\n", [1, 5, 0]],
+  ["Jailer v1.16.1\n", undefined],
+  ["", undefined],
+] as const)("%p is the release %p", (text, release) => {
+  expect(parseRelease("Firecracker", text)).toEqual(release && [...release])
+})
+
+test("old releases are refused, bad ones known, and what they lack named", () => {
+  expect(() => requireSupported("/f", [1, 4, 9])).toThrow("1.4.9, which is too old: 1.5 or newer is needed")
+  requireSupported("/f", [1, 5, 0])
+  for (const release of [
+    [1, 13, 1],
+    [1, 14, 0],
+    [1, 5, 0],
+    [1, 16, 0],
+    [1, 15, 0],
+  ] as const)
+    expect(knownBad(release), release.join(".")).toBeDefined()
+  for (const release of [
+    [1, 15, 1],
+    [1, 16, 1],
+    [2, 0, 0],
+  ] as const)
+    expect(knownBad(release), release.join(".")).toBeUndefined()
+  const dangerous = (...release: [number, number, number]) => knownBad(release)?.dangerous
+  expect([dangerous(1, 13, 1), dangerous(1, 14, 0), dangerous(1, 15, 0)]).toEqual([true, true, true])
+  expect([dangerous(1, 13, 2), dangerous(1, 14, 4), dangerous(1, 16, 0)]).toEqual([false, false, false])
+})
+
+const request = (path: string, body: Record<string, unknown> | undefined): ApiRequest => ({
+  ...{ method: "PUT", path, setting: "x" },
+  ...(body === undefined ? {} : { body }),
+})
+
+test.each([
+  ["/serial", { rate_limiter: {} }, [1, 13, 9], "x: Firecracker 1.13 does not have it: it came with 1.14"],
+  ["/serial", { rate_limiter: {} }, [1, 15, 0], "x.rate_limiter: Firecracker 1.15 does not have it: it came with 1.16"],
+  [
+    "/machine-config",
+    { huge_pages: "2M" },
+    [1, 6, 0],
+    "x.huge_pages: Firecracker 1.6 does not have it: it came with 1.7",
+  ],
+  ["/network-interfaces/eth0", { mtu: 9000 }, [1, 15, 1], "x.mtu: Firecracker 1.15"],
+  ["/balloon", { free_page_hinting: true }, [1, 13, 0], "x.free_page_hinting: Firecracker 1.13"],
+  ["/balloon", { free_page_reporting: true }, [1, 13, 0], "x.free_page_reporting: Firecracker 1.13"],
+  ["/mmds/config", { imds_compat: true }, [1, 12, 0], "x.imds_compat: Firecracker 1.12"],
+  ["/logger", { module: "api" }, [1, 5, 0], "x.module: Firecracker 1.5"],
+  ["/snapshot/load", { network_overrides: [] }, [1, 11, 0], "x.network_overrides: Firecracker 1.11"],
+] as const)("of %s %p the release %p lacks something, and it is named", (path, body, release, words) => {
+  expect(() => requireKnown(request(path, body), release)).toThrow(words)
+  requireKnown(request(path, body), [1, 16, 0])
+  requireKnown(request(path, {}), [1, 14, 0])
+})
+
+const WISH = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true, restored: false }
+const LIMITER = { bandwidth: { size: 1, refill_time: 1, one_time_burst: 1 }, ops: { size: 1, refill_time: 1 } }
+
+test("every setting that Firecracker has becomes a request that its API takes", () => {
+  const settings: FirecrackerSettings = {
+    machine: { smt: true, track_dirty_pages: true, huge_pages: "2M" },
+    drives: { disk0: { cache_type: "Writeback", io_engine: "Async", rate_limiter: LIMITER } },
+    network: { mtu: 1500, rx_rate_limiter: LIMITER, tx_rate_limiter: LIMITER },
+    vsock: { guest_cid: 3 },
+    entropy: { rate_limiter: LIMITER },
+    balloon: { amount_mib: 1, deflate_on_oom: true, stats_polling_interval_s: 1, free_page_hinting: true },
+    mmds: { version: "V2", ipv4_address: "169.254.1.1", imds_compat: true, data: { latest: { name: "x" } } },
+    logger: { show_level: true, module: "api" },
+    metrics: true,
+    serial: { rate_limiter: { size: 1, refill_time: 1 } },
+  }
+  const network = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01", ports: [], netns: undefined }
+  const requests = startRequests({ ...BOOT, network }, settings, FILES)
+  for (const each of requests) requireBody(each)
+  const body = (path: string) => requests.find((each) => each.path === path)?.body
+  expect(body("/network-interfaces/eth0")).toEqual({
+    ...{ iface_id: "eth0", host_dev_name: "bgr7f3a", guest_mac: "02:00:5e:10:00:01" },
+    ...{ mtu: 1500, rx_rate_limiter: LIMITER, tx_rate_limiter: LIMITER },
+  })
+  expect(body("/drives/disk0")).toMatchObject({ cache_type: "Writeback", io_engine: "Async", rate_limiter: LIMITER })
+  const config = { version: "V2", ipv4_address: "169.254.1.1", imds_compat: true }
+  expect(body("/mmds/config")).toEqual({ network_interfaces: ["eth0"], ...config })
+  expect(body("/mmds")).toEqual({ latest: { name: "x" } })
+  expect(body("/logger")).toEqual({ level: "Warning", show_level: true, module: "api" })
+  expect(body("/metrics")).toEqual({ metrics_path: "/metrics.json" })
+  expect(body("/serial")).toEqual({ rate_limiter: { size: 1, refill_time: 1 } })
+  const order = requests.map(({ path }) => path)
+  expect(order.slice(0, 3)).toEqual(["/logger", "/metrics", "/serial"])
+  expect(order.indexOf("/mmds/config")).toBeGreaterThan(order.indexOf("/network-interfaces/eth0"))
+  expect(order.indexOf("/mmds")).toBeGreaterThan(order.indexOf("/mmds/config"))
+  // Before a snapshot is loaded only these may be told.
+  const restored = startRequests({ ...BOOT, restore: { state: "/s", memory: "/m" } }, settings, FILES)
+  expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load"])
+  for (const each of [...restored, PAUSE, RESUME, CTRL_ALT_DEL, snapshotRequest({ state: "/s", memory: "/m" })])
+    requireBody(each)
+})
+
+test.each([
+  ["/balloon", { amount_mib: -1, deflate_on_oom: true }, "x: amount_mib: a whole number from 0 on"],
+  [
+    "/balloon",
+    { amount_mib: 1, deflate_on_oom: true, deflate_on_om: true },
+    "x: deflate_on_om: unknown; did you mean deflate_on_oom?",
+  ],
+  ["/balloon", { amount_mib: 1 }, "x: deflate_on_oom: missing"],
+  ["/balloon", undefined, "x: "],
+  [
+    "/drives/a",
+    { drive_id: "a", path_on_host: "", is_root_device: true, is_read_only: true },
+    "x: path_on_host: a path",
+  ],
+  [
+    "/drives/a",
+    {
+      ...{ drive_id: "a", path_on_host: "/", is_root_device: true, is_read_only: true },
+      rate_limiter: { ops: { size: 1.5 } },
+    },
+    "x: rate_limiter.ops.size: a whole number from 0 on",
+  ],
+  [
+    "/network-interfaces/eth0",
+    { iface_id: "eth0", host_dev_name: "x".repeat(16) },
+    "x: host_dev_name: the name of an interface",
+  ],
+  [
+    "/network-interfaces/eth0",
+    { iface_id: "eth0", host_dev_name: "tap%d" },
+    "x: host_dev_name: the name of an interface",
+  ],
+  [
+    "/network-interfaces/eth0",
+    { iface_id: "eth0", host_dev_name: "a", guest_mac: "1:2:3" },
+    "x: guest_mac: a MAC address",
+  ],
+  [
+    "/network-interfaces/eth0",
+    { iface_id: "eth0", host_dev_name: "a", mtu: 67 },
+    "x: mtu: a whole number from 68 to 65535",
+  ],
+  ["/mmds/config", { network_interfaces: [] }, "x: network_interfaces: at least one interface"],
+  ["/mmds/config", { network_interfaces: ["eth0"], ipv4_address: "10.0.0.1" }, "x: ipv4_address: a link-local address"],
+  ["/machine-config", { vcpu_count: 33, mem_size_mib: 1 }, "x: vcpu_count: a whole number from 1 to 32"],
+  ["/serial", { serial_out_path: "/x" }, "x: serial_out_path: unknown"],
+  ["/other", {}, "x: nothing is known of /other"],
+])("%s %p is refused, and says which setting", (path, body, words) => {
+  expect(() => requireBody(request(path, body))).toThrow(words)
+})
+
+test.each([
+  [
+    { balloon: { amount_mib: 513, deflate_on_oom: true } },
+    {},
+    "balloon.amount_mib: 513 is more than the guest's memory (512)",
+  ],
+  [{ machine: { smt: true } }, { vcpus: 3 }, "machine.smt: vcpus must be 1 or even, not 3"],
+  [
+    { machine: { huge_pages: "2M" } },
+    { memoryMiB: 511 },
+    "machine.huge_pages: memory must be an even number of MiB, not 511",
+  ],
+  [{ mmds: {} }, { networked: false }, "mmds: the guest has no network card"],
+  [{ network: { mtu: 1500 } }, { networked: false }, "network: the guest has no network card"],
+  [{ mmds: { data: { x: "y".repeat(51_200) } } }, {}, "mmds.data: 51208 bytes; Firecracker takes 51200 at most"],
+  [{ resource_limit: { fsize: 1 } }, { jailed: false }, "resource_limit: the jailer keeps it, and there is no jail"],
+  [
+    { serial: { rate_limiter: { size: 1, refill_time: 1 } } },
+    {},
+    "serial.rate_limiter: Firecracker 1.15 does not have it",
+  ],
+  [{ drives: { a: { io_engine: "sync" } } }, {}, 'drives[0]: io_engine: "Sync" or "Async"'],
+])("before anything is made, %p with %p is refused: %s", (firecracker, more, words) => {
+  const program = { path: "/f", version: [1, 15] } as const
+  requireWish(program, WISH)
+  expect(() => requireWish(program, { ...WISH, firecracker, ...more })).toThrow(words)
+})
+
+test("settings of a drive that there is not are refused, with the nearest that there is", () => {
+  requireDrives({ ...BOOT, firecracker: { drives: { disk0: {}, disk1: {} } } })
+  expect(() => requireDrives({ ...BOOT, firecracker: { drives: { dsk0: {} } } })).toThrow(
+    "firecracker.drives: no drive is called dsk0; did you mean disk0?",
+  )
+})
+
+test.each([
+  [400, '{"fault_message":"no such kernel"}', "no such kernel"],
+  [400, '{ "error": "bad\nAll dropped." }', "bad All dropped."],
+  [413, "", "status 413"],
+  [500, "<html>", "status 500: <html>"],
+  [400, '{"other":1}', 'status 400: {"other":1}'],
+])("of an answer %d %p the user is told %p", (code, text, words) => expect(faultOf(code, text)).toBe(words))
+
+test.each([
+  [0, null, undefined, "guest reset"],
+  [1, null, undefined, "crashed"],
+  [148, null, undefined, "crashed"],
+  [null, "SIGKILL", undefined, "killed"],
+  [null, "SIGKILL", "halted", "guest powered off"],
+  [null, "SIGTERM", undefined, "stopped"],
+  [null, "SIGSYS", undefined, "crashed"],
+] as const)("exit code %p, signal %p and %p mean: %s", (code, signal, announced, reason) => {
+  expect(exitReason({ code, signal, announced })).toBe(reason)
+})
+
+test("a guest that has powered off says so on a line of its kernel's", () => {
+  expect(saysHalted("x\r\n[   12.345678] reboot: Power down\r\n")).toBe(true)
+  expect(saysHalted("[    1.000000] reboot: System halted\n")).toBe(true)
+  expect(saysHalted("reboot: Power down\n")).toBe(false)
+  expect(saysHalted("[    1.000000] reboot: Power down, says the user\n")).toBe(false)
+})
+
+const ANSWER = { id: "vm-1", state: "Paused", vmm_version: "1.16.1" } as const
+
+test.each([
+  [{ ...ANSWER, state: "Gone" }, "instance: Firecracker answered / otherwise than expected: state: Invalid type"],
+  [{ id: "vm-1" }, "instance: Firecracker answered / otherwise than expected: state: Invalid key"],
+  [[], "instance: Firecracker answered / otherwise than expected"],
+  ["no JSON", "instance: Firecracker answered / with something that is no JSON"],
+])("the answer %p is not believed", async (answer, words) => {
+  const socket = join(directory.path, "api.sock")
+  const server = Bun.serve({
+    unix: socket,
+    fetch: () => (typeof answer === "string" ? new Response(answer) : Response.json(answer)),
+  })
+  await expect(openApi(socket).request(INSTANCE)).rejects.toThrow(words)
+  await expect(openApi(socket).request(PAUSE)).rejects.toThrow("pause: Firecracker answered /vm")
+  await server.stop(true)
+})
+
+test("requests are made one at a time, with their length, and their answers read by it", async () => {
+  const socket = join(directory.path, "api.sock")
+  const seen: string[] = []
+  let atOnce = 0
+  const server = Bun.serve({
+    unix: socket,
+    async fetch(request) {
+      expect(++atOnce).toBe(1)
+      const text = await request.text()
+      seen.push(`${request.method} ${new URL(request.url).pathname} ${request.headers.get("content-length")} ${text}`)
+      await Bun.sleep(5)
+      atOnce--
+      return request.method === "GET" ? Response.json(ANSWER) : new Response(null, { status: 204 })
+    },
+  })
+  const api = openApi(socket)
+  const put = (n: number) => api.request({ method: "PUT", path: "/x", body: { n }, setting: "x" })
+  const answers = await Promise.all([put(1), api.request(INSTANCE), put(2)])
+  expect(answers).toEqual([undefined, ANSWER, undefined])
+  expect(seen).toEqual(['PUT /x 7 {"n":1}', "GET / null ", 'PUT /x 7 {"n":2}'])
+  await expect(
+    api.request({ method: "PUT", path: "/x", body: { x: "y".repeat(60_000) }, setting: "big" }),
+  ).rejects.toThrow("big: 60008 bytes; Firecracker takes 51200 at most")
+  await server.stop(true)
+  await expect(put(3)).rejects.toThrow("x: Firecracker did not answer PUT /x")
+})
+
+test("a server that never answers has a limit", async () => {
+  const socket = join(directory.path, "api.sock")
+  const server = Bun.serve({ unix: socket, fetch: () => new Promise<Response>(() => {}) })
+  const api = openApi(socket, 50)
+  await expect(api.request({ method: "GET", path: "/", setting: "version" })).rejects.toThrow(
+    "version: Firecracker did not answer GET / in 50ms",
+  )
+  await server.stop(true)
+})
+
+/** Firecracker's API of a VM in a state, and what it was asked. */
+function serve(state: string): { socket: string; asked: string[]; stop: () => Promise<void> } {
+  const socket = join(directory.path, "api.sock")
+  const asked: string[] = []
+  const server = Bun.serve({
+    unix: socket,
+    async fetch(asks) {
+      const body = asks.method === "GET" ? "" : ` ${Object.values((await asks.json()) as object)[0]}`
+      asked.push(`${asks.method} ${new URL(asks.url).pathname}${body}`)
+      return asks.method === "GET" ? Response.json({ ...ANSWER, state }) : new Response(null, { status: 204 })
+    },
+  })
+  return { socket, asked, stop: () => server.stop(true) }
+}
+const PLACE = {
+  ...{ jails: "/j", runtime: "/r", control: "/r/q", cgroup: undefined },
+  ...{ firecrackerLog: "/l", firecrackerMetrics: "/m" },
+}
+const PROGRAM = { path: "/f", version: [1, 16] } as const
+
+test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes on first", async () => {
+  for (const [state, more] of [
+    ["Running", []],
+    ["Paused", ["PATCH /vm Resumed"]],
+  ] as const) {
+    const { socket, asked, stop } = serve(state)
+    const control = await firecracker.connect(socket, PROGRAM, { ...BOOT, disks: [] }, PLACE)
+    await control.ready
+    asked.splice(0)
+    await control.pause()
+    await control.pressCtrlAltDel?.()
+    expect(asked).toEqual(["PATCH /vm Paused", "GET /", ...more, "PUT /actions SendCtrlAltDel"])
+    await stop()
+  }
+})
+
+test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VMM by itself", async () => {
+  const { socket, stop } = serve("Not started")
+  const arch = Object.getOwnPropertyDescriptor(process, "arch")
+  Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
+  try {
+    const control = await firecracker.connect(socket, PROGRAM, BOOT, PLACE)
+    await control.ready
+    expect(control.pressCtrlAltDel).toBeUndefined()
+    control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))
+    expect(control.announced()).toBeUndefined()
+    expect(() => requireWish(PROGRAM, { ...WISH, firecracker: { machine: { smt: true } } })).toThrow("x86-64 alone")
+  } finally {
+    Object.defineProperty(process, "arch", arch ?? {})
+    await stop()
+  }
+})
+
+test("without its jailer Firecracker is not run in a jail", () => {
+  expect(() => firecracker.launch(PROGRAM, BOOT, PLACE)).toThrow("jailer is not in PATH")
+  expect(firecracker.launch(PROGRAM, { ...BOOT, confinement: undefined }, PLACE).control).toBe("/r/api.sock")
+  expect(firecracker.jailName({ ...PROGRAM, path: "/opt/firecracker-v1.16.1-x86_64" })).toBe(
+    "firecracker-v1.16.1-x86_64",
+  )
+})
+
+test("a release that cannot put a snapshot's card on another tap is refused before anything is made", () => {
+  const older = { ...PROGRAM, version: [1, 11] as const }
+  const words = "restore.network_overrides: Firecracker 1.11 does not have it: it came with 1.12"
+  expect(() => firecracker.require(older, { ...WISH, restored: true })).toThrow(words)
+  firecracker.require(older, { ...WISH, restored: true, networked: false })
+  firecracker.require(older, WISH)
+  firecracker.require({ ...older, version: [1, 12] }, { ...WISH, restored: true })
+})
+
+test("a user-mode network is no card of Firecracker's", () => {
+  const network = { tap: undefined, mac: undefined, ports: [], netns: undefined }
+  expect(startRequests({ ...BOOT, network }, {}, FILES).map(({ path }) => path)).not.toContain(
+    "/network-interfaces/eth0",
+  )
+})
+
+test("after a snapshot the network card is on another tap", () => {
+  const network = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined }
+  const requests = startRequests({ ...BOOT, network, restore: { state: "/s", memory: "/m" } }, {}, FILES)
+  expect(requests.at(-1)?.body).toMatchObject({
+    network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
+  })
+})

@@ -1,0 +1,173 @@
+import { expect, test } from "bun:test"
+import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { close, mkfifoAt } from "../../../src/base/linux/files.ts"
+import { AT_FDCWD } from "../../../src/base/linux/guards.ts"
+import { pidfdExited } from "../../../src/base/linux/pidfd.ts"
+import { truthOf } from "../../../src/host/process/identity.ts"
+import { parsePermitted, parseSingleUid, parseStartTime } from "../../../src/host/process/procfs.ts"
+import { type Child, SIGKILL, spawn } from "../../../src/host/process/spawn.ts"
+import { holdersOf } from "../../../src/host/search/holders.ts"
+import { eachInItsDirectory } from "../../temporary.ts"
+
+const directory = eachInItsDirectory()
+
+function start(...argv: string[]): Child {
+  const at = (name: string) => join(directory.path, name)
+  mkfifoAt(AT_FDCWD, at("in"), 0o600)
+  return spawn({ argv, stdin: at("in"), stdout: at("out"), stderr: at("err"), passed: [] })
+}
+
+const FIELDS = Array.from({ length: 50 }, (_, index) => String(index + 3))
+test.each(["sleep", "two words", ") R 1 1 1", "((", ")"])(
+  "the start time is found behind the command name %p",
+  (comm) => {
+    expect(parseStartTime(`4321 (${comm}) S ${FIELDS.slice(1).join(" ")}\n`)).toBe(22)
+  },
+)
+
+test("a stat line that is cut off has no start time", () => {
+  for (const text of ["", "1 (x) S 1 2", "1 (x"]) expect(parseStartTime(text)).toBeUndefined()
+})
+
+test("a process has one uid only when all four are the same", () => {
+  expect(parseSingleUid("Name:\tx\nUid:\t5\t5\t5\t5\nGid:\t1\t1\t1\t1\n")).toBe(5)
+  expect(parseSingleUid("Uid:\t5\t0\t5\t5\n")).toBeUndefined()
+  expect(parseSingleUid("")).toBeUndefined()
+})
+
+test("a process's capabilities are read as one number", () => {
+  expect(parsePermitted("CapInh:\t0000000000000000\nCapPrm:\t000001fffeffffff\nCapEff:\t0\n")).toBe(0x1fffeffffffn)
+  expect(parsePermitted("")).toBeUndefined()
+})
+
+test("a child is proven alive, and proven dead when it has ended", async () => {
+  const child = start("sleep", "600")
+  const truth = truthOf(child.identity)
+  expect(truth.is).toBe("alive")
+  if (truth.is === "alive") close(truth.pidfd)
+  child.signal(SIGKILL)
+  expect(await child.exited).toEqual({ code: null, signal: "SIGKILL" })
+  expect(truthOf(child.identity).is).toBe("dead")
+  child.signal(SIGKILL)
+})
+
+test("what does not agree is never taken for alive", async () => {
+  const child = start("sleep", "600")
+  const { identity } = child
+  expect(truthOf({ ...identity, bootId: "another" })).toEqual({ is: "dead", why: "the host was rebooted since" })
+  expect(truthOf({ ...identity, startTime: identity.startTime + 1 }).is).toBe("dead")
+  expect(truthOf({ ...identity, uid: identity.uid + 1 }).is).toBe("unknown")
+  expect(truthOf({ ...identity, root: "1:1" }).is).toBe("unknown")
+  expect(truthOf({ ...identity, pid: 2 ** 30 }).is).toBe("dead")
+  child.signal(SIGKILL)
+  await child.exited
+})
+
+test("what was written down by an older banger, without namespaces, is still known", async () => {
+  const child = start("sleep", "600")
+  const { pidNamespace, timeNamespace, ...older } = child.identity
+  expect([pidNamespace, timeNamespace]).toEqual([
+    expect.stringMatching(/^\d+:\d+:\d+$/),
+    expect.stringMatching(/^\d+:\d+:\d+$/),
+  ])
+  const truth = truthOf(older)
+  expect(truth.is).toBe("alive")
+  if (truth.is === "alive") close(truth.pidfd)
+  child.signal(SIGKILL)
+  await child.exited
+})
+
+test.skipIf(process.geteuid?.() !== 0).each([
+  ["PID", ["--pid", "--mount-proc"]],
+  ["time", ["--time"]],
+])("from another %s namespace a VM that runs is not taken for dead", async (kind, flags) => {
+  const child = start("sleep", "600")
+  const code = `
+    import { truthOf } from "${join(import.meta.dir, "../../../src/host/process/identity.ts")}"
+    console.log(JSON.stringify(truthOf(${JSON.stringify(child.identity)})))`
+  const run = Bun.spawnSync(["unshare", ...flags, "--fork", process.execPath, "-e", code])
+  expect(JSON.parse(run.stdout.toString())).toEqual({
+    is: "unknown",
+    why: `it was started in another ${kind} namespace`,
+    hint: "do this in the container that the VM was started in",
+  })
+  child.signal(SIGKILL)
+  await child.exited
+})
+
+test("a VMM gets a session, a private umask, no environment and no descriptor but its own", async () => {
+  const child = start("sh", "-c", "echo up; read line")
+  const { pid } = child.identity
+  // Before, its loader has libraries open.
+  while (readFileSync(join(directory.path, "out"), "latin1") === "") await Bun.sleep(1)
+  const proc = (name: string) => readFileSync(`/proc/${pid}/${name}`, "latin1")
+  expect(readdirSync(`/proc/${pid}/fd`)).toEqual(["0", "1", "2"])
+  expect(proc("environ")).toBe("")
+  expect(proc("status")).toContain("Umask:\t0077")
+  expect(readlinkSync(`/proc/${pid}/cwd`)).toBe("/")
+  expect(proc("stat").split(") ")[1]?.split(" ")[3]).toBe(String(pid))
+  expect(statSync(join(directory.path, "out")).mode & 0o777).toBe(0o600)
+  child.signal(SIGKILL)
+  await child.exited
+})
+
+test("a program that is not there is an error, and leaves no child", () => {
+  expect(() => start("/nonexistent/qemu")).toThrow("ENOENT")
+})
+
+// One descriptor short of each in turn: the pidfd, what is read of the child, none.
+test.each([4, 5, 6])("with %d descriptors left no child is started and forgotten", (left) => {
+  mkfifoAt(AT_FDCWD, join(directory.path, "in"), 0o600)
+  const code = `
+    import { closeSync, openSync } from "node:fs"
+    import { spawn } from "${join(import.meta.dir, "../../../src/host/process/spawn.ts")}"
+    const at = (name) => "${directory.path}/" + name
+    const fds = []
+    try { for (;;) fds.push(openSync("/dev/null")) } catch {}
+    for (const fd of fds.slice(-${left})) closeSync(fd)
+    const launch = { argv: ["sleep", "600"], stdin: at("in"), stdout: at("out"), stderr: at("err"), passed: [] }
+    try { spawn(launch).signal(9) } catch (error) { console.log(error.code) }`
+  const run = Bun.spawnSync(["sh", "-c", 'ulimit -n 64; exec "$1" -e "$2"', "sh", process.execPath, code])
+  expect(run.stdout.toString()).toBe(left < 6 ? "EMFILE\n" : "")
+  for (const { pidfd } of holdersOf(join(directory.path, "out"))) {
+    expect(pidfdExited(pidfd, 5000)).toBe(true)
+    close(pidfd)
+  }
+})
+
+test("a VMM nobody wrote down is found by the console it writes to", async () => {
+  const child = start("sleep", "600")
+  const out = join(directory.path, "out")
+  expect(pidsOf(out)).toEqual([child.identity.pid])
+  child.signal(SIGKILL)
+  await child.exited
+  expect(pidsOf(out)).toEqual([])
+  expect(pidsOf(join(directory.path, "none"))).toEqual([])
+  writeFileSync(join(directory.path, "other"), "")
+  expect(pidsOf(join(directory.path, "other"))).toEqual([])
+})
+
+test.skipIf(process.geteuid?.() !== 0)(
+  "a process of ours whose descriptors root may not see is not taken for gone",
+  async () => {
+    const code = `
+    import { holdersOf } from "${join(import.meta.dir, "../../../src/host/search/holders.ts")}"
+    try { console.log(holdersOf("${join(directory.path, "out")}").length) } catch (error) { console.log(error.message) }`
+    // Another uid, without the right to look into it: as a jailed VMM is to a root without CAP_SYS_PTRACE.
+    const child = start("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "echo up; read line")
+    while (readFileSync(join(directory.path, "out"), "latin1") === "") await Bun.sleep(1)
+    const run = Bun.spawnSync(["setpriv", "--bounding-set=-sys_ptrace", process.execPath, "-e", code])
+    // Of this process, or of another such one that the host happens to run.
+    expect(run.stdout.toString()).toMatch(/^cannot tell whether process \d+ is this VM/)
+    child.signal(SIGKILL)
+    await child.exited
+  },
+)
+
+function pidsOf(path: string): readonly number[] {
+  return holdersOf(path).map(({ pid, pidfd }) => {
+    close(pidfd)
+    return pid
+  })
+}

@@ -1,0 +1,80 @@
+import { expect, test } from "bun:test"
+import { mkdtempSync } from "node:fs"
+import { parseSubnet, type Subnet } from "../../../src/base/terms/address.ts"
+import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
+import { macOf } from "../../../src/host/network/names.ts"
+import { openDatabase } from "../../../src/store/state/database.ts"
+import { freeLease, type LeaseRequest, listLeases, takeLease } from "../../../src/store/state/leases.ts"
+
+const database = () => openDatabase(mkdtempSync("/tmp/banger-leases-"))
+
+function request(vm: string, more: Partial<LeaseRequest> = {}): LeaseRequest {
+  const subnet = parseSubnet("10.9.0.0/29") as Subnet
+  const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: false }
+  return { vm, bridge: "bgr0", subnet, number: undefined, mac: macOf(vm), link: `bgr${vm}`, ...settings, ...more }
+}
+
+test("VMs get the first addresses that are free, and what one gives back is the next one's", () => {
+  const db = database()
+  expect(["a", "b", "c"].map((vm) => takeLease(db, request(vm)).number)).toEqual([2, 3, 4])
+  freeLease(db, "b")
+  expect(takeLease(db, request("d")).number).toBe(3)
+  expect(listLeases(db).map(({ vm, number }) => [vm, number])).toEqual([
+    ["a", 2],
+    ["d", 3],
+    ["c", 4],
+  ])
+})
+
+test("a VM that has a place gets the same again, and giving back twice is fine", () => {
+  const db = database()
+  const first = takeLease(db, request("a", { ports: [parsePort("127.0.0.1:8080:80") as Port] }))
+  expect(takeLease(db, request("a", { number: 5 }))).toEqual(first)
+  expect(listLeases(db)).toEqual([first])
+  for (let round = 0; round < 2; round++) freeLease(db, "a")
+  expect(listLeases(db)).toEqual([])
+})
+
+test.each<[string, Partial<LeaseRequest>, string]>([
+  ["its address", { number: 2 }, "the address 10.9.0.2 is in use by the VM a"],
+  ["its MAC", { mac: macOf("a"), bridge: "bgr1" }, `the MAC address ${macOf("a")} is in use by the VM a`],
+  ["its interface", { link: "bgra", bridge: "bgr1" }, "the interface bgra is in use by the VM a"],
+  ["its port", { ports: [parsePort("8080:1") as Port], bridge: "bgr1" }, "the port 8080/tcp is in use by the VM a"],
+  [
+    "its bridge with another subnet",
+    { subnet: parseSubnet("10.8.0.0/24") as Subnet },
+    "the bridge bgr0 has the subnet 10.9.0.0/29, not 10.8.0.0/24",
+  ],
+])("what one VM has, another does not get: %s", (_, more, words) => {
+  const db = database()
+  takeLease(db, request("a", { ports: [parsePort("127.0.0.1:8080:80") as Port] }))
+  expect(() => takeLease(db, request("b", more))).toThrow(words)
+  expect(listLeases(db)).toHaveLength(1)
+})
+
+test("a full subnet says so", () => {
+  const db = database()
+  for (const vm of ["a", "b", "c", "d", "e"]) takeLease(db, request(vm))
+  expect(() => takeLease(db, request("f"))).toThrow(
+    "the subnet 10.9.0.0/29 of bgr0 is full: all 5 of its addresses are in use",
+  )
+  expect(takeLease(db, request("g", { bridge: "bgr1" })).number).toBe(2)
+})
+
+test.each([
+  ["link", 'bgr0" accept; flush ruleset; #'],
+  ["bridge", "eth0"],
+  ["mac", "02:00:00:00:00:01 }"],
+  ["number", 1],
+  ["subnet", "10.9.0.1/29"],
+  [
+    "detail",
+    '{"ports":[{"protocol":"tcp","host":80,"guest":70000}],"nat":true,"isolate":true,"ipv6":false,"netns":false}',
+  ],
+  ["detail", "{"],
+])("a lease whose %s is %p is not believed: rules are written with it", (column, value) => {
+  const db = database()
+  takeLease(db, request("a"))
+  db.query(`update leases set ${column} = ?`).run(value)
+  expect(() => listLeases(db)).toThrow()
+})

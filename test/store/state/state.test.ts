@@ -1,0 +1,169 @@
+import { expect, test } from "bun:test"
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { NAME_PATTERN } from "../../../src/base/terms/name.ts"
+import { takeLock, withLock } from "../../../src/store/files/lock.ts"
+import { ensurePrivateDirectory } from "../../../src/store/files/privateDirectory.ts"
+import { replaceFile } from "../../../src/store/files/replaceFile.ts"
+import { type Resource, readHandles, writeHandles } from "../../../src/store/state/handles.ts"
+import { places, vmLayout } from "../../../src/store/state/places.ts"
+import { newVmId } from "../../../src/store/state/vmId.ts"
+import { eachInItsDirectory } from "../../temporary.ts"
+
+const directory = eachInItsDirectory()
+const modeOf = (path: string) => (statSync(path).mode & 0o7777).toString(8)
+
+test.each([
+  [0, {}, "/var/lib/banger", "/run/banger"],
+  [0, { HOME: "/root", XDG_STATE_HOME: "/x" }, "/var/lib/banger", "/run/banger"],
+  [1000, { HOME: "/home/u" }, "/home/u/.local/state/banger", "/tmp/banger-runtime-1000"],
+  [
+    1000,
+    { HOME: "/home/u", XDG_STATE_HOME: "/s", XDG_RUNTIME_DIR: "/run/user/1000" },
+    "/s/banger",
+    "/run/user/1000/banger",
+  ],
+  [1000, { HOME: "/home/u", XDG_RUNTIME_DIR: "" }, "/home/u/.local/state/banger", "/tmp/banger-runtime-1000"],
+  [0, { BANGER_STATE_DIR: "/a", BANGER_RUNTIME_DIR: "/b" }, "/a", "/b"],
+] as const)("uid %d with %p keeps its state in %s and its sockets in %s", (uid, env, state, runtime) => {
+  expect(places(env, uid)).toMatchObject({ state, runtime })
+})
+
+test("the configuration is where its user may write it", () => {
+  expect(places({}, 0).config).toBe("/etc/banger/config.toml")
+  expect(places({ HOME: "/home/u" }, 1).config).toBe("/home/u/.config/banger/config.toml")
+  expect(places({ XDG_CONFIG_HOME: "/c" }, 1).config).toBe("/c/banger/config.toml")
+  expect(places({ BANGER_CONFIG: "/my.toml" }, 0).config).toBe("/my.toml")
+})
+
+test("a place that is no absolute path is refused by the variable's name", () => {
+  expect(() => places({ BANGER_STATE_DIR: "state" }, 0)).toThrow(
+    'BANGER_STATE_DIR must be an absolute path, not "state"',
+  )
+})
+
+test("all that is removed with a VM is below its runtime directory or its stage", () => {
+  const layout = vmLayout({ state: "/s", runtime: "/r" }, "id")
+  expect([layout.control, layout.consoleInput].every((path) => path.startsWith("/r/id/"))).toBe(true)
+  expect(layout.stage).toBe("/s/vms/id/stage")
+})
+
+test("a directory of ours is made private, and tightened when it is not", () => {
+  const path = join(directory.path, "a/b")
+  expect(ensurePrivateDirectory(path, 0o1700, false)).toBe(path)
+  expect(modeOf(path)).toBe("1700")
+  Bun.spawnSync(["chmod", "0755", path])
+  ensurePrivateDirectory(path, 0o1700, true)
+  expect(modeOf(path)).toBe("1700")
+})
+
+test("a directory the user named is not changed, but refused when it is open", () => {
+  const path = join(directory.path, "open")
+  mkdirSync(path, { mode: 0o755 })
+  expect(() => ensurePrivateDirectory(path, 0o1700, false)).toThrow("is open to other users (mode 755)")
+  expect(modeOf(path)).toBe("755")
+})
+
+test("a symlink or a file in the directory's place is refused; a symlink above it is resolved", () => {
+  mkdirSync(join(directory.path, "real"))
+  symlinkSync("real", join(directory.path, "link"))
+  writeFileSync(join(directory.path, "file"), "")
+  expect(() => ensurePrivateDirectory(join(directory.path, "link"), 0o700, true)).toThrow("is a symlink")
+  expect(() => ensurePrivateDirectory(join(directory.path, "file"), 0o700, true)).toThrow("is not a directory")
+  expect(ensurePrivateDirectory(join(directory.path, "link/inside"), 0o700, true)).toBe(
+    join(directory.path, "real/inside"),
+  )
+})
+
+test("a file is replaced whole, whenever its writer is killed", async () => {
+  const path = join(directory.path, "file.json")
+  const code = `
+    import { replaceFile } from "${join(import.meta.dir, "../../../src/store/files/replaceFile.ts")}"
+    for (let i = 0; ; i++) replaceFile(${JSON.stringify(path)}, JSON.stringify({ i, filler: "x".repeat(20000) }))`
+  for (let round = 0; round < 10; round++) {
+    const writer = Bun.spawn([process.execPath, "-e", code])
+    while (!existsSync(path)) await Bun.sleep(1)
+    await Bun.sleep(round * 3)
+    writer.kill("SIGKILL")
+    await writer.exited
+    expect(JSON.parse(readFileSync(path, "utf8")).filler).toHaveLength(20000)
+  }
+  replaceFile(path, "new")
+  expect(readFileSync(path, "utf8")).toBe("new")
+  expect(modeOf(path)).toBe("600")
+})
+
+test("a file that cannot be replaced leaves nothing beside it, nor does it follow what lies there", () => {
+  const path = join(directory.path, "taken")
+  mkdirSync(path)
+  expect(() => replaceFile(path, "new")).toThrow("EISDIR")
+  writeFileSync(join(directory.path, "victim"), "mine")
+  symlinkSync("victim", join(directory.path, `.file.${process.pid}.tmp`))
+  replaceFile(join(directory.path, "file"), "new")
+  expect(readFileSync(join(directory.path, "victim"), "utf8")).toBe("mine")
+  expect(readdirSync(directory.path).sort()).toEqual(["file", "taken", "victim"])
+})
+
+const JOURNAL: readonly Resource[] = [
+  { kind: "runtime", path: "/run/banger/x" },
+  { kind: "process", identity: { pid: 1234, startTime: 1, bootId: "b", uid: 0, root: "1:2" } },
+]
+
+test("handles are believed whole or not at all: cut at any byte, changed at any byte, of another schema", () => {
+  const path = join(directory.path, "handles.json")
+  writeHandles(path, 1, JOURNAL)
+  expect(readHandles(path)).toEqual({ is: "good", generation: 1, journal: [...JOURNAL] })
+  const good = readFileSync(path)
+  for (let length = 0; length < good.length - 1; length++) {
+    writeFileSync(path, good.subarray(0, length))
+    expect(readHandles(path).is).toBe("bad")
+  }
+  const journalAt = good.indexOf('"journal"')
+  for (let at = journalAt; at < good.length; at++) {
+    const bad = Buffer.from(good)
+    bad[at] = (bad[at] ?? 0) ^ 1
+    writeFileSync(path, bad)
+    // A changed blank or newline leaves the same journal; anything else must be noticed.
+    const read = readHandles(path)
+    if (read.is === "good") expect([...read.journal]).toEqual([...JOURNAL])
+  }
+  writeFileSync(path, good.toString().replace('"schema": 1', '"schema": 2'))
+  expect(() => readHandles(path)).toThrow("was written by a newer banger (schema 2, this one knows 1)")
+  expect(readHandles(join(directory.path, "none")).is).toBe("missing")
+})
+
+test("a turn that does not come is given up by the lock's name; one that comes is taken", async () => {
+  const path = join(directory.path, "lock")
+  const code = `
+    import { withLock } from "${join(import.meta.dir, "../../../src/store/files/lock.ts")}"
+    withLock(${JSON.stringify(path)}, () => { console.log("held"); Bun.sleepSync(600_000) })`
+  const holder = Bun.spawn([process.execPath, "-e", code], { stdout: "pipe" })
+  await holder.stdout.getReader().read()
+  expect(() => withLock(path, () => {}, 20)).toThrow(`another process does not let go of ${path}`)
+  holder.kill("SIGKILL")
+  expect(withLock(path, () => "mine")).toBe("mine")
+  expect(withLock(path, () => "again", 0)).toBe("again")
+})
+
+test("a VM's lock has one holder at a time", () => {
+  const path = join(directory.path, "lock")
+  expect(takeLock(path)).toBeNumber()
+  expect(takeLock(path)).toBeUndefined()
+  symlinkSync("/etc/hostname", join(directory.path, "planted"))
+  expect(() => takeLock(join(directory.path, "planted"))).toThrow("ELOOP")
+})
+
+test.each(["hello", "a", "a".repeat(63), "x-1", "trailing-dash-at-19-"])(
+  "an id of %s is short, jailer-safe and new each time",
+  (name) => {
+    const [first, second] = [newVmId(name), newVmId(name)]
+    expect(first).toMatch(/^[a-z0-9][a-z0-9-]{0,27}$/)
+    expect(first).not.toBe(second)
+  },
+)
+
+test("a name is a DNS label", () => {
+  for (const good of ["a", "a-b", "0", "a".repeat(63)]) expect(good).toMatch(NAME_PATTERN)
+  for (const bad of ["", "-a", "a-", "A", "a.b", "a/b", "a_b", "a\n", "a".repeat(64), "é"])
+    expect(bad).not.toMatch(NAME_PATTERN)
+})

@@ -1,0 +1,139 @@
+import { expect, test } from "bun:test"
+import type { Exit } from "banger"
+import { rootArgs } from "../../../src/host/qemu/argv.ts"
+import { qemu } from "../../../src/host/qemu/qemu.ts"
+import type { Disk } from "../../../src/host/vmm/vmm.ts"
+import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
+import { nameFromFile } from "../../../src/inputs/plugin/prepared.ts"
+import { vmLayout } from "../../../src/store/state/places.ts"
+import { inJail, planBoot, planSteps, shellWords } from "../../../src/supervisor/boot/plan.ts"
+import { endedWell, exitText, neverStarted, panicOf } from "../../../src/vm/exit.ts"
+import { checkSocketPath } from "../../../src/vm/session.ts"
+
+const spec = (fields: object = {}) => parseSpec({ kernel: "/k", bootArgs: "quiet", ...fields }, { path: "", text: "" })
+const found = (drives: object[]) => spec({ drives }).drives.map((drive) => ({ ...drive, device: false }))
+const vmm = { bootArgs: (_: string, disks: readonly Disk[]) => [...rootArgs(disks), "tsc=1"] }
+const argsOf = (drives: object[]) => planBoot(spec(), "vm", found(drives), vmm, undefined).bootArgs
+
+test.each([
+  ["no drive", [], "quiet tsc=1"],
+  ["a drive that is not root", [{ path: "/a" }], "quiet tsc=1"],
+  ["a root drive", [{ path: "/a", root: true }], "quiet root=/dev/vda rw tsc=1"],
+  [
+    "a read-only second one",
+    [{ path: "/a" }, { path: "/b", root: true, readonly: true }],
+    "quiet root=/dev/vda ro tsc=1",
+  ],
+])("with %s the command line is right", (_, drives, line) => expect(argsOf(drives)).toBe(line))
+
+test("the root drive comes first, whichever place it has in the plugin", () => {
+  const drives = found([{ path: "/a" }, { path: "/b", id: "b" }, { path: "/c", root: true }])
+  expect(planBoot(spec(), "vm", drives, vmm, undefined).disks.map(({ id }) => id)).toEqual(["disk2", "disk0", "b"])
+})
+
+test("disks without an id are numbered", () => {
+  const drives = found([{ path: "/a", id: "one" }, { path: "/b" }])
+  expect(planBoot(spec(), "vm", drives, vmm, undefined).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
+})
+
+const layout = vmLayout({ state: "/s", runtime: "/r" }, "vm-1")
+const program = { path: "/bin/qemu", version: [7, 2] } as const
+
+test("a plan names every path and the whole command", () => {
+  const text = planSteps(layout, qemu, program, planBoot(spec(), "vm-1", [], vmm, undefined)).join("\n")
+  for (const part of [
+    "/s/vms/vm-1",
+    "/r/vm-1/qmp.sock",
+    "/s/vms/vm-1/stage",
+    "/bin/qemu -name vm-1",
+    "-append 'quiet tsc=1'",
+  ])
+    expect(text).toContain(part)
+  expect(text).not.toMatch(/jail|cgroup/)
+})
+
+test("a plan with a jail tells where it is, whose, and what is in it", () => {
+  const root = "/s/jail/qemu/vm-1/root"
+  const jailed = inJail(
+    spec({
+      initrd: "/i",
+      drives: [
+        { path: "/a", id: "data" },
+        { path: "/b", readonly: true },
+      ],
+    }),
+    root,
+  )
+  expect(jailed).toMatchObject({ kernel: `${root}/kernel`, initrd: `${root}/initrd` })
+  const drives = [...found([...jailed.drives]), ...found([{ path: "/dev/sdx", id: "raw" }])].map((drive) => ({
+    ...drive,
+    device: drive.id === "raw",
+  }))
+  const boot = planBoot(jailed, "vm-1", drives, vmm, { root, uid: 7, gid: 8 })
+  expect(boot.disks.map(({ path }) => path)).toEqual([`${root}/disk0`, `${root}/disk1`, "/dev/sdx"])
+  const text = planSteps(layout, qemu, program, boot, "/sys/fs/cgroup/banger/vm-1").join("\n")
+  for (const part of [
+    "the uid 7",
+    "move it to /s/jail",
+    "data as private copies; raw as device nodes",
+    "cgroup/banger/vm-1",
+    "-runas 7:8",
+  ])
+    expect(text).toContain(part)
+})
+
+test("a command line is shown as a shell would take it", () => {
+  const argv = ["/bin/x", "plain-1,a=b", "two words", "it's", "", "$HOME"]
+  const shown = shellWords(argv)
+  expect(Bun.spawnSync(["sh", "-c", `printf '%s\\n' ${shown}`]).stdout.toString()).toBe(`${argv.join("\n")}\n`)
+})
+
+test("a socket path has at most 107 bytes", () => {
+  checkSocketPath("x".repeat(107), "V")
+  expect(() => checkSocketPath("x".repeat(108), "V")).toThrow("has 108 bytes; 107 is the most")
+})
+
+test.each([
+  ["/p/hello.ts", "hello"],
+  ["/p/My Plugin_2.ts", "my-plugin-2"],
+  ["/p/-x-.ts", "x"],
+  ["/p/é.ts", "vm"],
+  [`/p/${"a".repeat(80)}.ts`, "a".repeat(63)],
+])("a plugin without a name takes that of its file: %s is %s", (path, name) => expect(nameFromFile(path)).toBe(name))
+
+const exit = (fields: Partial<Exit>): Exit => ({
+  reason: "guest reset",
+  requested: false,
+  code: 0,
+  signal: null,
+  panic: undefined,
+  detail: undefined,
+  ...fields,
+})
+test.each([
+  [exit({}), true, "guest reset"],
+  [exit({ requested: true }), true, "guest reset, as asked"],
+  [exit({ reason: "guest powered off" }), true, "guest powered off"],
+  [exit({ panic: "no init" }), false, "guest reset: kernel panic: no init"],
+  [exit({ reason: "guest panicked" }), false, "guest panicked"],
+  [exit({ reason: "killed", code: null, signal: "SIGKILL", requested: true }), true, "killed (SIGKILL), as asked"],
+  [exit({ reason: "killed", code: null, signal: "SIGKILL" }), false, "killed (SIGKILL)"],
+  [exit({ reason: "crashed", code: 1, detail: "out of memory" }), false, "crashed (exit code 1): out of memory"],
+  [exit({ reason: "stopped" }), false, "stopped"],
+  [neverStarted("no luck"), false, "failed to start"],
+] as const)("an end is judged and told %#", (ended, well, text) => {
+  expect([endedWell(ended), exitText(ended)]).toEqual([well, text])
+})
+
+const PANIC = "Kernel panic - not syncing: no init\n"
+test.each([
+  ["guest panicked", PANIC, "no init"],
+  ["guest panicked", `${PANIC}some daemon's last line\n`, "no init"],
+  ["guest panicked", "", undefined],
+  ["guest reset", PANIC, "no init"],
+  ["killed", PANIC, "no init"],
+  ["guest reset", `${PANIC}goes on\n`, undefined],
+  ["guest powered off", PANIC, undefined],
+] as const)("of a guest whose end is %p the console %p tells the panic %p", (why, text, words) => {
+  expect(panicOf(why, text)).toBe(words)
+})

@@ -1,0 +1,84 @@
+import { Database } from "bun:sqlite"
+import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
+import { rmSync } from "node:fs"
+import { join } from "node:path"
+import { banger, fixture, start } from "./support/banger.ts"
+import { directoriesOfFile } from "./support/directories.ts"
+import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
+import { eachInItsPlace, expectNothingLeft, records } from "./support/place.ts"
+import { beHost, expectNoNetwork } from "./wire.ts"
+
+const newDirectory = directoriesOfFile()
+
+let doubles: Doubles
+beforeAll(() => {
+  doubles = buildDoubles(newDirectory())
+})
+beforeEach(beHost)
+const place = eachInItsPlace()
+afterEach(expectNoNetwork)
+
+const driver = join(import.meta.dir, "../fixtures/networkDriver.ts")
+
+async function drive(work: string, dir: string, id: string, network: object, last: number) {
+  const argv = [process.execPath, driver, work, dir, id, JSON.stringify(network), String(last)]
+  const child = Bun.spawn(argv, { stdout: "pipe", stderr: "pipe" })
+  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited])
+  return { out, err, signal: child.signalCode }
+}
+
+test.each([
+  ["tap", { ports: ["8080:80"], ipv6: true }],
+  ["namespace", { netns: true }],
+])(
+  "with a %s, killed after each system call of making or of giving back: what was written down is enough to leave nothing",
+  async (kind, network) => {
+    const id = (step: string) => `vm-${kind.slice(0, 3)}${step.padStart(5, "0")}`
+    for (const work of ["connect", "release"]) {
+      if (work === "release")
+        expect(await drive("connect", place.dir, id(work[0] ?? ""), network, 0)).toMatchObject({ err: "" })
+      const { out, err } = await drive(work, place.dir, id(work[0] ?? ""), network, 0)
+      expect(err).toBe("")
+      if (work === "connect") expect((await drive("release", place.dir, id("c"), network, 0)).err).toBe("")
+      forget(id(work[0] ?? ""))
+      const calls = Number(out)
+      expect(calls).toBeGreaterThan(work === "connect" ? 60 : 20)
+      for (let at = 1; at <= calls; at++) {
+        const vm = id(`${work[0]}${at}`)
+        if (work === "release") expect((await drive("connect", place.dir, vm, network, 0)).err).toBe("")
+        expect({ at, ...(await drive(work, place.dir, vm, network, at)) }).toMatchObject({ at, signal: "SIGKILL" })
+        expect({ at, ...(await drive("release", place.dir, vm, network, 0)) }).toMatchObject({ at, err: "" })
+        expectNoNetwork()
+        forget(vm)
+      }
+    }
+  },
+  400_000,
+)
+
+test("a banger killed whenever it talks to the kernel about links: rm -f takes all of it", async () => {
+  const spec = JSON.stringify({ network: { ports: ["8080:80"], netns: true } })
+  const argv = ["run", fixture("firecracker"), "--", kernelOf(place.dir, "RESET"), spec]
+  for (let count = 1; count < 90; count++) {
+    const inject = "inject=sendto:signal=KILL:when="
+    const through = ["strace", "-o", "/dev/null", "-e", "trace=sendto", "-e", `${inject}${count}`]
+    const { exit, stderr } = await start(place, argv, { ...doubles.env }, { through }).ended
+    if (exit === 0) return expect(count).toBeGreaterThan(30)
+    expect({ count, exit, stderr }).toMatchObject({ count, exit: null })
+    const removed = await banger(place, ["rm", "-f", "fc"], doubles.env)
+    expect({ count, ...removed }).toMatchObject({ count, exit: 0 })
+    expect(records(place)).toEqual([])
+    expectNothingLeft(place)
+    expectNoNetwork()
+  }
+  throw new Error("it was killed each time")
+}, 400_000)
+
+/** The driver's VMs have no supervisor that would remove their directory and record. */
+function forget(id: string): void {
+  const db = new Database(join(place.state, "state.db"))
+  expect(db.query("select handles from vms where id = ?").all(id)).toEqual([{ handles: "[]" }])
+  db.query("delete from vms where id = ?").run(id)
+  db.close()
+  rmSync(join(place.state, "vms", id), { recursive: true })
+}

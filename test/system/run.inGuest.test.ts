@@ -1,0 +1,31 @@
+import { expect, test } from "bun:test"
+import { join } from "node:path"
+import { startGuest } from "./support/banger.ts"
+import { guestScript, makeGuestDisk } from "./support/guestDisk.ts"
+import { eachInItsPlace } from "./support/place.ts"
+
+const place = eachInItsPlace()
+
+test("on a distribution's kernel with cgroup v2 alone: limits are kept, a cgroup is killed, a jail is made and removed", async () => {
+  const source = join(import.meta.dir, "../fixtures/inGuest.ts")
+  const disk = makeGuestDisk(place.dir, source)
+  const script = guestScript("/inGuest")
+  const { stdout, stderr } = await startGuest(place, script, { memory: "1G", drives: [{ path: disk, id: "root" }] })
+    .ended
+  const result = /RESULT (\{.*\})/.exec(stdout)?.[1]
+  expect(result, stdout + stderr).toBeDefined()
+  expect(JSON.parse(result ?? "{}")).toEqual({
+    kernel: expect.stringMatching(/^\d+\.\d+/),
+    limits: {
+      "memory.max": String(256 * 1024 * 1024),
+      "cpu.max": "50000 100000",
+      "pids.max": "100",
+      "io.max": expect.stringContaining("rbps=1000000"),
+    },
+    joined: true,
+    killed: "SIGKILL",
+    staged: 7,
+    mounts: 5,
+    left: 0,
+  })
+})

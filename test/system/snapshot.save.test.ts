@@ -1,0 +1,130 @@
+import { beforeAll, expect, test } from "bun:test"
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { banger, fixture, type Running, start } from "./support/banger.ts"
+import { directoriesOfFile } from "./support/directories.ts"
+import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
+import { eachInItsPlace, records } from "./support/place.ts"
+
+const newDirectory = directoriesOfFile()
+
+let doubles: Doubles
+beforeAll(() => {
+  doubles = buildDoubles(newDirectory())
+})
+const place = eachInItsPlace()
+
+async function running(flags: readonly string[] = [], text = "the image"): Promise<{ run: Running; disk: string }> {
+  const disk = join(place.dir, "disk.img")
+  writeFileSync(disk, text)
+  const spec = JSON.stringify({ drives: [{ path: disk }, { path: disk, readonly: true, id: "ro" }] })
+  const kernel = kernelOf(place.dir, "PRINT[up]")
+  const run = start(place, ["run", fixture("firecracker"), ...flags, "--", kernel, spec], { ...doubles.env })
+  await run.shows("runs as")
+  return { run, disk }
+}
+const rootOf = () => join(place.state, "jail/firecracker", records(place)[0]?.id ?? "", "root")
+
+test("a VM is saved with its disks and goes on; another goes on from what was saved", async () => {
+  const { run, disk } = await running()
+  writeFileSync(join(rootOf(), "disk0"), "what the guest wrote")
+  const dir = join(place.dir, "saved")
+  const saved = await banger(place, ["snapshot", "fc", dir])
+  expect(saved).toMatchObject({ exit: 0 })
+  expect(readdirSync(dir).sort()).toEqual(["disk0", "memory", "snapshot.json", "state"])
+  expect(readFileSync(join(dir, "disk0"), "utf8")).toBe("what the guest wrote")
+  expect(readdirSync(rootOf()).filter((name) => /^(state|memory)-/.test(name))).toEqual([])
+  expect((await banger(place, ["snapshot", "fc", dir])).stderr).toContain("is there already")
+  run.signal("SIGINT")
+  expect((await run.ended).stderr).toContain("postStop: guest reset")
+
+  const again = await running(["--restore", dir])
+  expect(readFileSync(join(rootOf(), "disk0"), "utf8")).toBe("what the guest wrote")
+  expect(readFileSync(disk, "utf8")).toBe("the image")
+  again.run.signal("SIGINT")
+  await again.run.ended
+})
+
+test("a VM that stands still is saved, goes on standing still, and is stopped all the same", async () => {
+  const { run } = await running()
+  const unix = join(rootOf(), "api.sock")
+  const body = JSON.stringify({ state: "Paused" })
+  expect((await fetch("http://api/vm", { unix, method: "PATCH", body })).status).toBe(204)
+  expect(await banger(place, ["snapshot", "fc", join(place.dir, "saved")])).toMatchObject({ exit: 0 })
+  expect(await (await fetch("http://api/", { unix })).json()).toMatchObject({ state: "Paused" })
+  run.signal("SIGINT")
+  expect((await run.ended).stderr).toContain("postStop: guest reset")
+})
+
+test("a VM that goes on before its disks are saved is not saved, and no directory is left", async () => {
+  const { run } = await running([], "x".repeat(192 << 20))
+  const unix = join(rootOf(), "api.sock")
+  const dir = join(place.dir, "saved")
+  const saving = banger(place, ["snapshot", "fc", dir])
+  const state = async () => (await fetch("http://api/", { unix })).json() as Promise<{ state: string }>
+  // The disk is what it does last, and longest.
+  while (!existsSync(join(dir, "disk0"))) await Bun.sleep(1)
+  expect(await state()).toMatchObject({ state: "Paused" })
+  await fetch("http://api/vm", { unix, method: "PATCH", body: JSON.stringify({ state: "Resumed" }) })
+  const { stderr, exit } = await saving
+  expect(stderr).toContain("fc went on before all of it was saved")
+  expect(exit).toBe(1)
+  expect(existsSync(dir)).toBe(false)
+  run.signal("SIGINT")
+  await run.ended
+})
+
+test("what is no snapshot, of another version or for another VMM, is refused before anything is made", async () => {
+  const dir = join(place.dir, "saved")
+  const kernel = kernelOf(place.dir)
+  const restore = (vmm: string, env = doubles.env) =>
+    start(place, ["run", fixture("firecracker"), "--restore", dir, "--vmm", vmm, "--", kernel], { ...env }).ended
+  expect((await restore("firecracker")).stderr).toContain("is no whole snapshot")
+  const { run } = await running()
+  await banger(place, ["snapshot", "fc", dir])
+  run.signal("SIGINT")
+  await run.ended
+  expect((await restore("qemu")).stderr).toContain("qemu has no snapshots")
+  const other = newDirectory()
+  expect((await restore("firecracker", buildDoubles(other, "1.15.1").env)).stderr).toContain(
+    "it is of Firecracker 1.16, here is 1.15",
+  )
+  rmSync(other, { recursive: true })
+})
+
+test("a name that the jail's uid has put there is not followed: no directory is left, and the VM goes on", async () => {
+  const { run } = await running()
+  const root = rootOf()
+  renameSync(join(root, "disk0"), join(root, "hidden"))
+  symlinkSync("/etc/shadow", join(root, "disk0"))
+  const dir = join(place.dir, "saved")
+  const { stderr, exit } = await banger(place, ["snapshot", "fc", dir])
+  expect(stderr).toContain("ELOOP")
+  expect(exit).toBe(1)
+  expect(existsSync(dir)).toBe(false)
+  run.signal("SIGINT")
+  expect((await run.ended).stderr).toContain("postStop: guest reset")
+  expect((await banger(place, ["snapshot", "fc", dir])).stderr).toContain("fc is stopped, not running")
+})
+
+test("a hook can save its VM", async () => {
+  const dir = join(place.dir, "saved")
+  kernelOf(place.dir, "PRINT[up]")
+  const plugin = join(place.dir, "saves.ts")
+  writeFileSync(
+    plugin,
+    `import { definePlugin } from "banger"
+export default definePlugin({
+  name: "fc", kernel: "vmlinux", vmm: "firecracker",
+  async postBoot(ctx) {
+    await ctx.snapshot(${JSON.stringify(dir)})
+    ctx.log.info("saved")
+  },
+})`,
+  )
+  const run = start(place, ["run", plugin], { ...doubles.env })
+  await run.shows("saved")
+  expect(existsSync(join(dir, "snapshot.json"))).toBe(true)
+  run.signal("SIGINT")
+  await run.ended
+})

@@ -1,0 +1,115 @@
+import { join } from "node:path"
+import type { Place } from "./place.ts"
+
+const root = join(import.meta.dir, "../../..")
+
+/** A fixture plugin's path. */
+export function fixture(name: string): string {
+  return join(root, "test/fixtures/plugins", `${name}.ts`)
+}
+
+/** A running banger. */
+export interface Running {
+  readonly pid: number
+  /** Resolves when its standard output or error has shown this text; rejects when it ends without. */
+  shows(text: string): Promise<void>
+  signal(name: NodeJS.Signals): void
+  readonly ended: Promise<Ended>
+}
+
+/** All that a banger said and how it ended. */
+export interface Ended {
+  readonly stdout: string
+  readonly stderr: string
+  readonly exit: number | null
+}
+
+/** How to start a banger otherwise: with descriptors of one's own, what goes there is not seen; by another command. */
+export interface Manner {
+  /** The words before banger's own. */
+  readonly through?: readonly string[]
+  /** False when those are a banger themselves. */
+  readonly self?: false
+  readonly stdin?: number
+  readonly stdout?: number
+  readonly stderr?: number
+}
+
+/** Starts the compiled binary in a place. */
+export function start(
+  place: Place,
+  args: readonly string[],
+  env: Record<string, string> = {},
+  manner: Manner = {},
+): Running {
+  const child = Bun.spawn(
+    [...(manner.through ?? []), ...(manner.self === false ? [] : [join(root, "dist/banger")]), ...args],
+    {
+      stdin: manner.stdin ?? "ignore",
+      stdout: manner.stdout ?? "pipe",
+      stderr: manner.stderr ?? "pipe",
+      cwd: place.dir,
+      env: { PATH: process.env.PATH, BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime, ...env },
+    },
+  )
+  const seen = { stdout: "", stderr: "" }
+  const watchers = new Set<() => void>()
+  const collect = async (stream: ReadableStream<Uint8Array> | number, name: "stdout" | "stderr") => {
+    const decoder = new TextDecoder()
+    if (typeof stream === "number") return
+    for await (const chunk of stream) {
+      seen[name] += decoder.decode(chunk, { stream: true })
+      for (const look of watchers) look()
+    }
+  }
+  const read = Promise.all([collect(child.stdout, "stdout"), collect(child.stderr, "stderr")])
+  const ended = Promise.all([child.exited, read]).then(() => ({ ...seen, exit: child.exitCode }))
+  return {
+    pid: child.pid,
+    signal: (name) => child.kill(name),
+    ended,
+    shows(text) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      const look = () => {
+        if (seen.stdout.includes(text) || seen.stderr.includes(text)) resolve()
+      }
+      watchers.add(look)
+      look()
+      ended.then(() => reject(new Error(`ended without showing ${text}:\n${seen.stdout}${seen.stderr}`)))
+      return promise.finally(() => watchers.delete(look))
+    },
+  }
+}
+
+/** Runs the compiled binary to its end, killed as it makes one of these system calls for the `count`th time. */
+export function killedAt(place: Place, calls: string, count: number, args: readonly string[]): Promise<Ended> {
+  const inject = `inject=${calls}:signal=KILL:when=${count}`
+  const through = ["strace", "-o", "/dev/null", "-e", `trace=${calls}`, "-e", inject]
+  return start(place, args, {}, { through }).ended
+}
+
+/** Runs the compiled binary to its end in a PID namespace of its own, as in a container. */
+export function bangerElsewhere(place: Place, args: readonly string[]): Promise<Ended> {
+  return start(place, args, {}, { through: ["unshare", "--pid", "--fork", "--mount-proc"] }).ended
+}
+
+/** Runs the compiled binary in a place to its end. */
+export function banger(place: Place, args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  return start(place, args, env).ended
+}
+
+/** Starts the guest fixture: a script for the guest, and fields of the spec. */
+export function startGuest(
+  place: Place,
+  script: string,
+  spec: object = {},
+  flags: readonly string[] = [],
+  manner: Manner = {},
+): Running {
+  return start(place, ["run", fixture("guest"), ...flags, "--", script, JSON.stringify(spec)], {}, manner)
+}
+
+/** Resolves when a condition holds that nothing announces. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await Bun.sleep(20)
+}

@@ -1,0 +1,44 @@
+import { mkdirSync, writeFileSync } from "node:fs"
+import { basename, join } from "node:path"
+
+const sources = join(import.meta.dir, "../../fixtures/firecracker")
+
+/** A release of the doubles of Firecracker and its jailer, in a directory to put into PATH. */
+export interface Doubles {
+  readonly bin: string
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** Builds both doubles, statically linked as the real ones are; `jailerVersion` makes them of two releases. */
+export function buildDoubles(dir: string, version = "1.16.1", jailerVersion = version, linked = "-static"): Doubles {
+  const bin = join(dir, "bin")
+  mkdirSync(bin, { recursive: true, mode: 0o755 })
+  for (const [name, of] of [
+    ["firecracker", version],
+    ["jailer", jailerVersion],
+  ] as const) {
+    compile(join(sources, `${name}.c`), join(bin, name), [linked, "-O1", "-w", `-DVERSION="${of}"`])
+  }
+  return { bin, env: { PATH: `${bin}:${process.env.PATH}` } }
+}
+
+/** Builds a C program of test/fixtures into a directory, statically linked; returns its path. */
+export function buildFixture(name: string, dir: string): string {
+  const program = join(dir, basename(name))
+  compile(join(import.meta.dir, `../../fixtures/${name}.c`), program, ["-static", "-O2", "-Wall", "-Werror"])
+  return program
+}
+
+/** A kernel file for the doubles: the head of an ELF program, and what its guest does. */
+export function kernelOf(dir: string, script = ""): string {
+  const path = join(dir, "vmlinux")
+  writeFileSync(path, `\x7fELF${"\0".repeat(60)}${script}`, { mode: 0o644, encoding: "latin1" })
+  return path
+}
+
+// --- internal ---
+
+function compile(source: string, program: string, flags: readonly string[]): void {
+  const { exitCode, stderr } = Bun.spawnSync(["cc", ...flags, "-o", program, source])
+  if (exitCode !== 0) throw new Error(stderr.toString())
+}

@@ -1,0 +1,414 @@
+import { expect, test } from "bun:test"
+import { SyscallError } from "../../../src/base/linux/errors.ts"
+import type { Stat } from "../../../src/base/linux/structs.ts"
+import { Failure } from "../../../src/base/terms/failure.ts"
+import { firecracker } from "../../../src/host/firecracker/firecracker.ts"
+import { qemu } from "../../../src/host/qemu/qemu.ts"
+import type { KnownFault } from "../../../src/host/vmm/vmm.ts"
+import { checksFor, examine } from "../../../src/upkeep/doctor/examine.ts"
+import type { Host, Said } from "../../../src/upkeep/doctor/host.ts"
+import { checkChoice, checkFirecracker } from "../../../src/upkeep/doctor/vmms.ts"
+
+const none = { nlink: 1, gid: 0, ino: 1n, size: 0, ctimeMs: 0, mtimeMs: 0, btimeMs: 0, dev: "8:1", mountId: 1n }
+const directory = (uid: number, mode: number): Stat => ({ ...none, uid, mode: 0o040000 | mode, rdev: "0:0" })
+const device = (rdev: string, mode = 0o660, gid = 104): Stat => ({ ...none, uid: 0, gid, mode: 0o020000 | mode, rdev })
+
+/** What a good host has, and what a test changes of it. */
+interface Changes extends Partial<Omit<Host, "read" | "list" | "stat" | "run">> {
+  readonly files?: Readonly<Record<string, string | undefined>>
+  readonly stats?: Readonly<Record<string, Stat | undefined>>
+  readonly lists?: Readonly<Record<string, readonly string[] | undefined>>
+  readonly runs?: Readonly<Record<string, Said | undefined>>
+}
+
+const FLAGS = "flags\t\t: fpu vmx avx2 bmi1 bmi2 fma f16c movbe"
+const MOUNTS = "1 0 8:1 / / rw,relatime - ext4 /dev/sda rw\n2 1 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+
+function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Changes = {}): Host {
+  const allFiles: Record<string, string | undefined> = {
+    "/proc/cpuinfo": FLAGS,
+    "/proc/self/mountinfo": MOUNTS,
+    "/sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n",
+    "/proc/sys/net/ipv4/ip_forward": "1\n",
+    ...Object.fromEntries(
+      ["symlinks", "hardlinks", "fifos", "regular"].map((name) => [`/proc/sys/fs/protected_${name}`, "1\n"]),
+    ),
+    "/proc/swaps": "Filename Type Size Used Priority\n",
+    "/proc/cmdline": "quiet\n",
+    "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:    8000000 kB\n",
+    "/etc/group": "kvm:x:104:\n",
+    ...files,
+  }
+  const allStats: Record<string, Stat | undefined> = {
+    "/": directory(0, 0o755),
+    "/dev/kvm": device("10:232"),
+    "/dev/net/tun": device("10:200"),
+    ...stats,
+  }
+  const allLists: Record<string, readonly string[] | undefined> = {
+    "/sys/devices/system/cpu/vulnerabilities": [],
+    ...lists,
+  }
+  const allRuns: Record<string, Said | undefined> = {
+    "nft --version": { exit: 0, stdout: "" },
+    "nft list tables": { exit: 0, stdout: "" },
+    "nft -t list ruleset": { exit: 0, stdout: "" },
+    ...runs,
+  }
+  return {
+    uid: 0,
+    arch: "x64",
+    release: "6.1.0-18-amd64",
+    env: {},
+    places: { state: "/s", runtime: "/r", config: "/c" },
+    binary: undefined,
+    open: () => {},
+    writable: () => true,
+    room: () => ({ bytes: 2 ** 40, files: 10 ** 6, type: 0xef53 }),
+    clones: () => true,
+    kvm: () => ({ version: 12, has: () => true }),
+    refusedCalls: () => [],
+    ...rest,
+    read: (path) => allFiles[path],
+    list: (path) => allLists[path],
+    stat: (path) => allStats[path],
+    run: (argv) => allRuns[argv.join(" ")],
+  }
+}
+
+/** Every check but those that look for programs. */
+const { firecracker: _, qemu: __, vmm: ___, ...checks } = checksFor("linux-x64")
+
+test("on a host that has all, every check is ok", async () => {
+  const found = await examine(host(), checks)
+  expect(found.filter(({ verdict }) => verdict !== "ok")).toEqual([])
+  expect(found.length).toBeGreaterThan(25)
+})
+
+const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: RegExp, mend?: RegExp][] = [
+  ["kernel", "fail", { release: "5.10.0-28-amd64" }, /needs 5\.14/, /newer kernel/],
+  ["kernel", "fail", { release: "4.19" }, /needs 5\.14/],
+  ["kernel", "unknown", { release: "odd" }, /calls itself odd/],
+  ["system-calls", "fail", { refusedCalls: () => ["openat2: EPERM"] }, /openat2: EPERM/, /seccomp/],
+  ["cpu", "fail", { files: { "/proc/cpuinfo": "flags : fpu vmx" } }, /no avx2.*SIGILL/, /baseline/],
+  [
+    "binary",
+    "fail",
+    { binary: "/b", stats: { "/b": { ...directory(7, 0o755), mode: 0o100755 } } },
+    /uid 7 can change/,
+    /^chown root \/b$/,
+  ],
+  [
+    "binary",
+    "fail",
+    { binary: "/b", stats: { "/b": { ...directory(0, 0), mode: 0o100775 } } },
+    /others can change/,
+    /^chmod go-w \/b$/,
+  ],
+  [
+    "binary",
+    "fail",
+    { binary: "/b", stats: { "/b": { ...directory(0, 0), mode: 0o104755 } } },
+    /setuid/,
+    /^chmod ug-s \/b$/,
+  ],
+  ["environment", "warn", { env: { BUN_OPTIONS: "--preload x", HOME: "/" } }, /BUN_OPTIONS/, /^unset BUN_OPTIONS$/],
+  ["kvm", "warn", { stats: { "/dev/kvm": undefined } }, /no \/dev\/kvm/, /^modprobe kvm_intel$/],
+  [
+    "kvm",
+    "warn",
+    { stats: { "/dev/kvm": undefined }, files: { "/proc/cpuinfo": "flags : svm" } },
+    /emulated/,
+    /^modprobe kvm_amd$/,
+  ],
+  [
+    "kvm",
+    "warn",
+    { stats: { "/dev/kvm": undefined }, files: { "/proc/cpuinfo": "flags : fpu" } },
+    /shows no virtualization/,
+    /firmware/,
+  ],
+  ["kvm", "fail", { stats: { "/dev/kvm": directory(0, 0o755) } }, /is no KVM device/, /mknod/],
+  [
+    "kvm",
+    "warn",
+    { uid: 12345, open: refuses("EACCES", 13) },
+    /group kvm\) is not for 12345/,
+    /^usermod -aG kvm 12345/,
+  ],
+  [
+    "kvm",
+    "warn",
+    { uid: 12345, open: refuses("EACCES", 13), stats: { "/dev/kvm": device("10:232", 0o600, 0) } },
+    /600/,
+    /setfacl/,
+  ],
+  ["kvm", "warn", { open: refuses("ENODEV", 19) }, /ENODEV/, /modprobe/],
+  ["kvm", "fail", { kvm: () => ({ version: 12, has: (n) => n !== 36 }) }, /lacks .*IOEVENTFD/, /qemu/],
+  ["kvm", "fail", { kvm: () => ({ version: 11, has: () => true }) }, /version 11/],
+  [
+    "guests",
+    "warn",
+    { lists: { "/sys/module/kvm_pvm": [] }, files: { "/proc/cpuinfo": "flags : avx2" } },
+    /PVM.*stock guest kernels do not boot/,
+    /qemu/,
+  ],
+  ["guests", "warn", { files: { "/proc/cpuinfo": `${FLAGS} hypervisor` } }, /itself a VM/],
+  ["guests", "warn", { files: { "/sys/module/kvm_intel/parameters/ept": "N\n" } }, /ept=N/, /modprobe/],
+  ["cgroups", "warn", { files: { "/proc/self/mountinfo": "1 0 8:1 / / rw - ext4 x rw" } }, /not mounted/, /unified/],
+  ["cgroups", "warn", { files: { "/sys/fs/cgroup/cgroup.controllers": "cpu pids\n" } }, /has no io, memory/, /unified/],
+  ["directories", "fail", { stats: { "/s": directory(0, 0o777) } }, /\/s is open to others/, /^chmod 1711 \/s$/],
+  ["directories", "fail", { stats: { "/r": directory(12, 0o700) } }, /\/r belongs to uid 12/, /^chown 0 \/r$/],
+  ["directories", "fail", { stats: { "/r": { ...directory(0, 0), mode: 0o120777 } } }, /symlink/, /BANGER_RUNTIME_DIR/],
+  ["directories", "fail", { stats: { "/s": { ...directory(0, 0), mode: 0o100600 } } }, /not a directory/, /^mv /],
+  [
+    "directories",
+    "fail",
+    { stats: { "/c": { ...directory(5, 0), mode: 0o100600 } } },
+    /\/c belongs to uid 5/,
+    /^chown root \/c$/,
+  ],
+  [
+    "directories",
+    "fail",
+    { stats: { "/c": { ...directory(0, 0), mode: 0o100622 } } },
+    /\/c can be written/,
+    /^chmod go-w \/c$/,
+  ],
+  [
+    "socket-paths",
+    "fail",
+    { places: { state: "/s", runtime: `/${"r".repeat(80)}`, config: "/c" } },
+    /119 bytes of the 107/,
+    /BANGER_RUNTIME_DIR.*12 bytes/,
+  ],
+  [
+    "socket-paths",
+    "fail",
+    { places: { state: `/${"s".repeat(80)}`, runtime: "/r", config: "/c" } },
+    /of the 107/,
+    /BANGER_STATE_DIR/,
+  ],
+  [
+    "jail-file-system",
+    "warn",
+    { files: { "/proc/self/mountinfo": "1 0 8:1 / / rw,noexec,nodev - ext4 x rw" } },
+    /noexec, nodev/,
+    /remount/,
+  ],
+  [
+    "jail-file-system",
+    "fail",
+    { files: { "/proc/self/mountinfo": "1 0 8:1 / / ro - ext4 x ro" } },
+    /read-only/,
+    /BANGER_STATE_DIR/,
+  ],
+  [
+    "jail-file-system",
+    "warn",
+    { room: () => ({ bytes: 2 ** 40, files: 10 ** 6, type: 0x794c7630 }) },
+    /overlayfs/,
+    /local disk/,
+  ],
+  ["reflinks", "warn", { clones: () => false }, /cannot share blocks/, /btrfs/],
+  ["reflinks", "unknown", { clones: refuses("EACCES", 13) }, /could not be looked at.*EACCES/],
+  [
+    "image-file-system",
+    "warn",
+    { stats: { "/s/images": { ...none, ...directory(0, 0o700), dev: "8:2" }, "/s/jail": directory(0, 0o711) } },
+    /two file systems/,
+  ],
+  ["space", "fail", { room: () => ({ bytes: 1000, files: 10 ** 6, type: 0 }) }, /is full: 1000B/, /df \//],
+  ["space", "fail", { room: () => ({ bytes: 2 ** 40, files: 3, type: 0 }) }, /3 files left/, /df -i/],
+  ["space", "warn", { room: () => ({ bytes: 2 ** 29, files: 10 ** 6, type: 0 }) }, /512M/],
+  ["memory", "warn", { files: { "/proc/meminfo": "MemAvailable: 1000 kB\n" } }, /1000K/],
+  ["mounts", "warn", { files: { "/proc/self/mountinfo": MOUNTS.repeat(300) } }, /600 mounts/],
+  ["tun", "warn", { stats: { "/dev/net/tun": undefined } }, /no \/dev\/net\/tun/, /^modprobe tun/],
+  ["tun", "fail", { stats: { "/dev/net/tun": device("1:3") } }, /no tun device/],
+  ["tun", "warn", { open: refuses("EPERM", 1) }, /cannot be opened.*EPERM/],
+  ["nft", "warn", { runs: { "nft --version": undefined } }, /nft is not there/, /nftables/],
+  ["nft", "warn", { runs: { "nft list tables": { exit: 1, stdout: "" } } }, /cannot list/, /modprobe/],
+  [
+    "forwarding",
+    "warn",
+    { files: { "/proc/sys/net/ipv4/ip_forward": "0\n" } },
+    /ip_forward=0/,
+    /^sysctl -w net\.ipv4\.ip_forward=1/,
+  ],
+  [
+    "forward-policy",
+    "warn",
+    { runs: { "nft -t list ruleset": { exit: 0, stdout: docker("") } } },
+    /Docker's rules drop.*filter FORWARD/,
+    /^iptables -I DOCKER-USER -i bgr\+ -j ACCEPT && iptables -I DOCKER-USER -o bgr\+/,
+  ],
+  [
+    "forward-policy",
+    "warn",
+    {
+      files: { "/proc/net/ip_tables_names": "nat\nfilter\n" },
+      runs: { "iptables-legacy -w 5 -S": { exit: 0, stdout: "-P FORWARD DROP\n" } },
+    },
+    /legacy/,
+    /^iptables-legacy -I FORWARD/,
+  ],
+  ["forward-policy", "unknown", { uid: 1000 }, /by root only/],
+  [
+    "sysctls",
+    "warn",
+    { files: { "/proc/sys/fs/protected_symlinks": "0\n" } },
+    /fs\.protected_symlinks is 0/,
+    /^sysctl -w fs\.protected_symlinks=1,/,
+  ],
+  ["sysctls", "unknown", { files: { "/proc/sys/fs/protected_fifos": undefined } }, /no protected_fifos/],
+  [
+    "swap",
+    "warn",
+    { files: { "/proc/swaps": "Filename\n/dev/zram0 x\n/dev/sda2 partition\n" } },
+    /\(\/dev\/sda2\)/,
+    /^swapoff/,
+  ],
+  ["ksm", "warn", { files: { "/sys/kernel/mm/ksm/run": "1\n" } }, /KSM/, /^echo 2/],
+  ["smt", "warn", { files: { "/sys/devices/system/cpu/smt/active": "1\n" } }, /SMT/, /echo off/],
+  [
+    "vulnerabilities",
+    "warn",
+    {
+      lists: { "/sys/devices/system/cpu/vulnerabilities": ["mds"] },
+      files: { "/sys/devices/system/cpu/vulnerabilities/mds": "Vulnerable\n" },
+    },
+    /mds/,
+    /microcode/,
+  ],
+  [
+    "kvm-settings",
+    "warn",
+    { files: { "/sys/module/kvm/parameters/min_timer_period_us": "20\n" } },
+    /20 us/,
+    /^echo 500/,
+  ],
+  [
+    "kvm-settings",
+    "warn",
+    {
+      files: {
+        "/sys/module/kvm/parameters/nx_huge_pages": "Y\n",
+        "/sys/devices/system/cpu/vulnerabilities/itlb_multihit": "Not affected\n",
+      },
+    },
+    /slower/,
+    /^echo never/,
+  ],
+  [
+    "console",
+    "warn",
+    { files: { "/proc/cmdline": "ro\n", "/proc/sys/kernel/printk": "7 4 1 7\n" } },
+    /level 7/,
+    /^sysctl -w kernel\.printk=4/,
+  ],
+  [
+    "leftovers",
+    "warn",
+    {
+      lists: {
+        "/s/jail": ["qemu", ".stage-b-1", ".grave"],
+        "/s/jail/qemu": ["a-1", "live-1"],
+        "/s/jail/.grave": ["c-1"],
+        "/s/vms": ["a-1", "live-1"],
+        "/r": ["d-1", "live-1", ".x", "a.lock"],
+      },
+      stats: { "/r/d-1": directory(0, 0o700), "/s/vms/live-1/lock": { ...none, ...directory(0, 0), ino: 77n } },
+      files: { "/proc/locks": "1: FLOCK  ADVISORY  WRITE 123 fe:00:77 0 EOF\n" },
+    },
+    /: \/s\/jail\/qemu\/a-1, \/s\/jail\/\.stage-b-1, \/s\/jail\/\.grave\/c-1, \/r\/d-1$/,
+    /banger sweep/,
+  ],
+  ["user", "warn", { uid: 1000 }, /without a jail/, /sudo/],
+  ["path", "warn", { env: { PATH: "/usr/bin:." } }, /PATH has "\."/, /out of PATH/],
+  ["path", "warn", { env: { PATH: "/usr/bin:" }, uid: 1000 }, /PATH has ""/, /out of PATH/],
+  [
+    "directories",
+    "fail",
+    { writable: () => false, uid: 1000 },
+    /\/s cannot be made: \/ cannot be written/,
+    /BANGER_STATE_DIR/,
+  ],
+  ["guests", "unknown", { stats: { "/dev/kvm": undefined } }, /there is no KVM here/],
+]
+
+test.each(FAULTS.map((fault) => [fault[0], fault] as const))("%s", async (_, [id, verdict, changes, says, mend]) => {
+  const found = (await examine(host(changes), checks)).find((each) => each.id === id)
+  expect(found).toMatchObject({ id, verdict, says: expect.stringMatching(says) })
+  if (mend !== undefined) expect(found?.mend).toMatch(mend)
+})
+
+test("every check has a fault it finds", () => {
+  const found = new Set(FAULTS.map(([id]) => id))
+  expect(Object.keys(checks).filter((id) => !found.has(id))).toEqual([])
+})
+
+test("a check that cannot look is unknown, and keeps no other from looking", async () => {
+  const blind = { ...host(), read: refuses("EACCES", 13) }
+  const found = await examine(blind, checks)
+  expect(found.find(({ id }) => id === "swap")).toEqual({
+    id: "swap",
+    verdict: "unknown",
+    says: "it could not be looked at: open x: EACCES: no",
+  })
+  expect(found.find(({ id }) => id === "kernel")?.verdict).toBe("ok")
+})
+
+const program = { path: "/fc", version: [1, 16] as const, jailer: "/jailer" }
+const candidates = (result: Partial<typeof program> & { warning?: KnownFault }, why?: string) => ({
+  choose: async () => ({ vmm: firecracker, program: { ...program, ...result } }),
+  whyNotFirecracker: async () => why,
+})
+
+test("what is known against a Firecracker fails; one without its jailer, or of two releases, is told", async () => {
+  expect(await checkFirecracker(candidates({}), true)).toMatchObject({
+    verdict: "ok",
+    says: "Firecracker 1.16: /fc, /jailer",
+  })
+  for (const [dangerous, verdict] of [
+    [true, "fail"],
+    [false, "warn"],
+  ] as const) {
+    const known = candidates({ warning: { words: "known", dangerous } })
+    expect(await checkFirecracker(known, true)).toMatchObject({ verdict, says: "known" })
+  }
+  const alone = {
+    ...candidates({}),
+    choose: async () => ({ vmm: firecracker, program: { path: "/fc", version: [1, 16] as const } }),
+  }
+  expect(await checkFirecracker(alone, true)).toMatchObject({
+    verdict: "warn",
+    mend: "get both: banger get firecracker",
+  })
+  const refused = { ...candidates({}), choose: () => Promise.reject(new Failure("two releases", { hint: "h" })) }
+  expect(await checkFirecracker(refused, true)).toMatchObject({
+    verdict: "warn",
+    mend: "banger get firecracker",
+  } as never)
+  expect(await checkChoice(refused, true)).toMatchObject({ verdict: "fail" })
+  const emulated = {
+    ...candidates({}, "it is not there (run: banger get it; or (so))"),
+    choose: async () => ({ vmm: qemu, program }),
+  }
+  expect(await checkChoice(emulated, true)).toEqual({
+    verdict: "warn",
+    says: 'vmm: "auto" takes QEMU, which emulates: no Firecracker, because it is not there',
+    mend: "banger get it; or (so)",
+  })
+})
+
+function docker(rule: string): string {
+  return `table ip nat {\n\tchain x {\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t\t${rule}\n\t}\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t\tjump DOCKER-USER\n\t}\n}\n`
+}
+
+function refuses(code: string, errno: number): () => never {
+  return () => {
+    const error = new SyscallError("open", errno, "no", "x")
+    expect(error.code).toBe(code)
+    throw error
+  }
+}

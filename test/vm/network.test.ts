@@ -1,0 +1,98 @@
+import { expect, test } from "bun:test"
+import type { Link } from "../../src/base/linux/links.ts"
+import { MARK } from "../../src/host/network/names.ts"
+import type { Boot } from "../../src/host/vmm/vmm.ts"
+import { parseSpec } from "../../src/inputs/plugin/definition.ts"
+import type { NetworkSpec } from "../../src/inputs/schema/network.ts"
+import type { Lease } from "../../src/store/state/leases.ts"
+import { vmLayout } from "../../src/store/state/places.ts"
+import { plannedNetwork, withNetwork } from "../../src/supervisor/boot/network.ts"
+import { requireFitting, requireNetwork } from "../../src/supervisor/boot/requireNetwork.ts"
+import { judgeLink } from "../../src/upkeep/leftovers/networkLeftovers.ts"
+
+const layout = vmLayout({ state: "/var/lib/banger", runtime: "/run/banger" }, "web-abcd1234")
+const boot = { bootArgs: "console=ttyS0", network: false } as Boot
+
+function networkSpec(network: unknown): NetworkSpec {
+  const parsed = parseSpec({ kernel: "k", network }, { path: "p", text: "" }).network
+  if (parsed === false) throw new Error("no network")
+  return parsed
+}
+
+function booted(network: unknown): Boot {
+  const spec = networkSpec(network)
+  return withNetwork(boot, "web", spec, plannedNetwork("web-abcd1234", spec, layout), layout)
+}
+
+test("a boot gets the tap, the MAC and the address of its lease", () => {
+  const { network, bootArgs } = booted({ dns: [], address: "10.213.1.7", mac: "02:00:00:00:00:09" })
+  expect(network).toEqual({ tap: "bgrabcd1234", mac: "02:00:00:00:00:09", ports: [], netns: undefined })
+  expect(bootArgs).toBe("console=ttyS0 ip=10.213.1.7::10.213.0.1:255.255.0.0:web:eth0:off")
+})
+
+test("a namespace, IPv6 and another bridge change what they are about", () => {
+  const { network, bootArgs } = booted({ dns: [], bridge: "bgr3", netns: true, ipv6: true })
+  expect(network).toMatchObject({ netns: "/run/banger/web-abcd1234/netns" })
+  expect(bootArgs).toContain(" ip=10.216.0.2::10.216.0.1:")
+  expect(bootArgs).toMatch(/ banger\.ip6=(fd\S+):1::2\/64,\1:1::1$/)
+})
+
+test("the user mode's ports are the VMM's own, and its guest asks for its address", () => {
+  const { network, bootArgs } = booted({ mode: "user", ports: ["8080:80"] })
+  expect(network).toMatchObject({ tap: undefined, ports: [{ host: 8080, guest: 80 }] })
+  expect(bootArgs).toBe("console=ttyS0")
+})
+
+test("what a VMM or a user cannot have is refused before anything is made", () => {
+  const spec = (network: unknown) => ({ network: networkSpec(network) })
+  expect(() => requireFitting(spec("user"), "firecracker", false)).toThrow("no user-mode network")
+  expect(() => requireFitting(spec(true), "firecracker", true)).toThrow("goes on with the address it had")
+  requireFitting(spec({ address: "10.213.0.9", mac: "02:00:00:00:00:09" }), "firecracker", true)
+  requireFitting(spec(true), "qemu", false)
+  expect(() => requireNetwork(spec(true), false)).toThrow("only root")
+  requireNetwork(spec("user"), false)
+  requireNetwork({ network: false }, false)
+})
+
+const OWNER = "/var/lib/banger"
+const lease = { vm: "web-abcd1234", bridge: "bgr0", link: "bgrabcd1234" } as Lease
+
+function link(more: Partial<Link>): Link {
+  const alias = `banger tap web-abcd1234 ${OWNER}`
+  return {
+    index: 9,
+    name: "bgrnobodyatall",
+    kind: "tun",
+    alias,
+    group: 0,
+    master: undefined,
+    up: true,
+    carrier: false,
+    mac: "",
+    holder: undefined,
+    ...more,
+  }
+}
+
+test.each<[string, Partial<Link>, string | undefined]>([
+  ["a tap of no VM", {}, "remove"],
+  ["a tap of a VM", { name: "bgrabcd1234" }, undefined],
+  ["a tap that somebody holds whom we cannot see", { carrier: true }, "cannot tell"],
+  ["another banger's tap", { alias: "banger tap web-abcd1234 /elsewhere" }, "keep"],
+  ["a tap without a mark", { alias: undefined }, undefined],
+  ["a tap with a mark and another name", { name: "tap0" }, undefined],
+  ["a bridge of no VM", { kind: "bridge", name: "bgr7", alias: `banger bridge - ${OWNER}` }, "remove"],
+  ["a bridge of a VM", { kind: "bridge", name: "bgr0", alias: `banger bridge - ${OWNER}` }, undefined],
+  ["a bridge made half", { kind: "bridge", name: "bgr7", alias: undefined, group: MARK }, "remove"],
+  ["hardware that is called so", { kind: undefined, name: "bgr7" }, undefined],
+])("%s: %p is to be %p", (_, more, verdict) => {
+  expect(judgeLink(link(more), OWNER, [lease], [])?.verdict).toBe(verdict as "remove")
+})
+
+test("a bridge with somebody's port is kept", () => {
+  const bridge = link({ kind: "bridge", name: "bgr7", alias: `banger bridge - ${OWNER}` })
+  expect(judgeLink(bridge, OWNER, [], [link({ name: "eth1" })])).toMatchObject({
+    verdict: "keep",
+    reason: "it has the port eth1",
+  })
+})
