@@ -73,8 +73,8 @@ async function dispatch(name: string | undefined, words: readonly string[], outp
     return 0
   }
   if (rest.length > 0 && !command.takesRest) {
-    const { usage } = await import("./src/base/terms/failure.ts")
-    throw usage(`banger ${name} takes nothing after --`)
+    const { usageError } = await import("./src/base/terms/failure.ts")
+    throw usageError(`banger ${name} takes nothing after --`)
   }
   return command.run({ values, more, rest, output, commands: command.takesCommands ? await all() : [] })
 }
@@ -82,11 +82,14 @@ async function dispatch(name: string | undefined, words: readonly string[], outp
 async function load(name: string): Promise<Command> {
   const loader = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (loader !== undefined) return (await loader()).default
-  const { usage } = await import("./src/base/terms/failure.ts")
+  const { usageError } = await import("./src/base/terms/failure.ts")
   const { nearest } = await import("./src/base/terms/nearest.ts")
   const { TOPICS } = await import("./src/cli/terminal/topics.ts")
   const near = nearest(name, [...listed(), "version", "help", ...Object.keys(TOPICS)])
-  throw usage(`there is no command ${name}`, near === undefined ? "banger --help lists them" : `did you mean ${near}?`)
+  throw usageError(
+    `there is no command ${name}`,
+    near === undefined ? "banger --help lists them" : `did you mean ${near}?`,
+  )
 }
 
 async function all(): Promise<readonly Command[]> {

@@ -222,11 +222,11 @@ static void detach(int base, const char *beneath) {
   ok(umount2(path, UMOUNT_NOFOLLOW), path);
   close(fd);
 }
-static void empty(int grave, const char *name) {
+static void empty(int trash, const char *name) {
   static int count = 0;
   char moved[64][64], buffer[32768];
   int waiting = 0;
-  int fd = ok(open2(grave, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, BENEATH | RESOLVE_NO_XDEV), name);
+  int fd = ok(open2(trash, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, BENEATH | RESOLVE_NO_XDEV), name);
   for (int found = 1; found;) {
     found = 0;
     lseek(fd, 0, SEEK_SET);
@@ -238,14 +238,14 @@ static void empty(int grave, const char *name) {
         found++;
         if (entry->type == DT_DIR) {
           snprintf(moved[waiting], 64, "moved-%d-%d", getpid(), count++);
-          ok(renameat2(fd, entry->name, grave, moved[waiting++], RENAME_NOREPLACE), entry->name);
+          ok(renameat2(fd, entry->name, trash, moved[waiting++], RENAME_NOREPLACE), entry->name);
         } else ok(unlinkat(fd, entry->name, 0), entry->name);
       }
     }
   }
   close(fd);
-  while (waiting > 0) empty(grave, moved[--waiting]);
-  ok(unlinkat(grave, name, AT_REMOVEDIR), name);
+  while (waiting > 0) empty(trash, moved[--waiting]);
+  ok(unlinkat(trash, name, AT_REMOVEDIR), name);
 }
 static void tear_down(const char *base_path, const char *id) {
   static char points[64][512];
@@ -253,7 +253,7 @@ static void tear_down(const char *base_path, const char *id) {
   snprintf(path, sizeof path, "%s/qemu/%s", base_path, id);
   snprintf(stage_name, sizeof stage_name, ".stage-%s", id);
   int base = pin(base_path);
-  int grave = ensure(base, ".grave", 0700);
+  int trash = ensure(base, ".trash", 0700);
   if (open2(base, stage_name, DIRFLAGS, 0, BENEATH | RESOLVE_NO_XDEV) >= 0) die("a stage");
   int vmm = ok(open2(base, "qemu", DIRFLAGS, 0, BENEATH | RESOLVE_NO_XDEV), "qemu");
   int dir = ok(open2(vmm, id, DIRFLAGS, 0, BENEATH | RESOLVE_NO_XDEV), id);
@@ -263,13 +263,13 @@ static void tear_down(const char *base_path, const char *id) {
   look(dir, "root");
   close(dir);
   if (mounts_below(path, points)) die("mounts");
-  ok(renameat2(vmm, id, grave, id, RENAME_NOREPLACE), id);
-  snprintf(path, sizeof path, "%s/.grave/%s", base_path, id);
-  if (mounts_below(path, points)) die("mounts in the grave");
-  empty(grave, id);
+  ok(renameat2(vmm, id, trash, id, RENAME_NOREPLACE), id);
+  snprintf(path, sizeof path, "%s/.trash/%s", base_path, id);
+  if (mounts_below(path, points)) die("mounts in the trash");
+  empty(trash, id);
   struct statx st;
   if (statx(vmm, id, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st) == 0) die("still there");
-  close(vmm); close(grave); close(base);
+  close(vmm); close(trash); close(base);
 }
 
 int main(int count, char **arguments) {

@@ -2,8 +2,8 @@ import { closeSync, openSync, writeSync } from "node:fs"
 import { O } from "../base/linux/constants.ts"
 import { errorCode } from "../base/linux/errors.ts"
 import { inForeground } from "../base/linux/terminal.ts"
-import { Failure, usage } from "../base/terms/failure.ts"
-import type { Report } from "../base/terms/log.ts"
+import { Failure, usageError } from "../base/terms/failure.ts"
+import type { Log } from "../base/terms/log.ts"
 import type { Sink } from "../store/logs/boundedFile.ts"
 import { followConsole } from "../store/logs/consoleView.ts"
 import type { State } from "../store/state/open.ts"
@@ -11,23 +11,23 @@ import { vmLayout } from "../store/state/places.ts"
 import { findRecord, getRecord, isUnfinished } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
-import { refuseIfOwn } from "../vm/selfWait.ts"
-import { look } from "../vm/status.ts"
+import { refuseIfSelfWait } from "../vm/selfWait.ts"
+import { statusOf } from "../vm/status.ts"
 import { detach } from "./detach.ts"
 
 const STDIN = 0
 
 /** So much of what was said before is shown, in bytes. */
-const TAIL = 2048
+const TAIL_BYTES = 2048
 
 /** Where the guest has not read its keys, or nobody its words, they are offered again after this many milliseconds. */
-const SLOW_WAIT = 20
+const SLOW_READER_WAIT_MS = 20
 
 /** A reader has this long, in milliseconds, to take the rest of the console of a VM that has ended. */
-const LAST_WORDS = 2000
+const LAST_WORDS_MS = 2000
 
 /** Keys typed before the detach key have this long, in milliseconds, to reach the guest. */
-const LAST_KEYS = 200
+const LAST_KEYS_MS = 200
 
 /** How attaching ended. */
 export type Attached = "detached" | "ended"
@@ -41,23 +41,24 @@ export async function attachVm(
   reference: string,
   detachKey: number,
   show: Sink,
-  report: Report,
+  log: Log,
   stop: AbortSignal,
 ): Promise<Attached> {
   const record = findRecord(state.db, reference)
-  if (isFinal(record.state)) throw usage(`${record.name} has ended`, `to see what it said: banger logs ${record.id}`)
+  if (isFinal(record.state))
+    throw usageError(`${record.name} has ended`, `to see what it said: banger logs ${record.id}`)
   const layout = vmLayout(state.where, record.id)
-  refuseIfOwn(layout, record)
-  await ensureSupervisor(state, record.id, report)
+  refuseIfSelfWait(layout, record)
+  await ensureSupervisor(state, record.id, log)
   const over = new AbortController()
   const either = AbortSignal.any([stop, over.signal])
-  const console = followConsole(layout.consoleLog, TAIL, show)
+  const console = followConsole(layout.consoleLog, TAIL_BYTES, show)
   const disconnect = connectInput(layout.consoleInput, detachKey, () => over.abort())
   try {
     while (!either.aborted && isUnfinished(state.db, record.id)) await awaitChange(layout, either)
     if (either.aborted) return "detached"
-    const enough = performance.now() + LAST_WORDS
-    while (!console.drain() && !stop.aborted && performance.now() < enough) await Bun.sleep(SLOW_WAIT)
+    const enough = performance.now() + LAST_WORDS_MS
+    while (!console.drain() && !stop.aborted && performance.now() < enough) await Bun.sleep(SLOW_READER_WAIT_MS)
     return "ended"
   } finally {
     disconnect()
@@ -69,19 +70,20 @@ export async function attachVm(
 export function controlKey(text: string): number {
   const [, key] = /^ctrl-([a-z@[\]\\^_])$/i.exec(text) ?? []
   if (key !== undefined) return key.toUpperCase().charCodeAt(0) & 0x1f
-  throw usage(`${text} is no key with Ctrl`, "give one like ctrl-] or ctrl-p")
+  throw usageError(`${text} is no key with Ctrl`, "give one like ctrl-] or ctrl-p")
 }
 
 // --- internal ---
 
-async function ensureSupervisor(state: State, id: string, report: Report): Promise<void> {
-  if (look(state, getRecord(state.db, id)).supervisor !== undefined) return
-  report.info(`${id} has no supervisor: starting one`)
-  const vm = await detach("__supervise", [id], (line) => report.info(line))
+async function ensureSupervisor(state: State, id: string, log: Log): Promise<void> {
+  if (statusOf(state, getRecord(state.db, id)).supervisor !== undefined) return
+  log.info(`${id} has no supervisor: starting one`)
+  const vm = await detach("__supervise", [id], (line) => log.info(line))
   if (typeof vm !== "number") return
   // Another may have been quicker, or the VM have ended.
-  const now = look(state, getRecord(state.db, id))
-  if (now.supervisor === undefined && !isFinal(now.state)) throw new Failure(`${id} got no supervisor: not attached`)
+  const now = statusOf(state, getRecord(state.db, id))
+  if (now.supervisor === undefined && !isFinal(now.state))
+    throw new Failure("FAILED", `${id} got no supervisor: not attached`)
 }
 
 function connectInput(fifo: string, detachKey: number, onDetach: () => void): () => void {
@@ -95,7 +97,7 @@ function connectInput(fifo: string, detachKey: number, onDetach: () => void): ()
     const typed = at === -1 ? keys : keys.subarray(0, at)
     sent = sent.then(() => send(fd, typed, over.signal))
     // What a person types is little, and the detach key must be heard although the guest reads nothing.
-    if (at !== -1) Promise.race([sent, Bun.sleep(LAST_KEYS)]).then(onDetach)
+    if (at !== -1) Promise.race([sent, Bun.sleep(LAST_KEYS_MS)]).then(onDetach)
     if (terminal) return
     stdin.pause()
     sent.then(() => over.signal.aborted || stdin.resume())
@@ -124,7 +126,7 @@ async function send(fd: number, keys: Uint8Array, over: AbortSignal): Promise<vo
       rest = rest.subarray(writeSync(fd, rest))
     } catch (error) {
       if (errorCode(error) !== "EAGAIN") return
-      await Bun.sleep(SLOW_WAIT)
+      await Bun.sleep(SLOW_READER_WAIT_MS)
     }
   }
 }

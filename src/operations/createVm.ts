@@ -1,19 +1,19 @@
+import { isFailure } from "../base/terms/failure.ts"
 import type { HookName } from "../inputs/plugin/definition.ts"
 import { loadedFiles } from "../inputs/plugin/imports.ts"
-import type { Prepared } from "../inputs/plugin/prepared.ts"
+import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { trustOf } from "../inputs/plugin/trust.ts"
 import { ownEnvironment, type State } from "../store/state/open.ts"
-import { NameTaken } from "../store/state/records.ts"
 import { inOrder } from "../supervisor/hooks/callHook.ts"
 import type { VmRequest } from "../vm/request.ts"
 import { createSession, type Session } from "../vm/session.ts"
 import type { RunRequest } from "./runRequest.ts"
 
 /** Gives the VM its record. One of that name whose banger was killed, and that is dead, is finished first. */
-export async function claim(
+export async function createVm(
   state: State,
   request: RunRequest,
-  prepared: Prepared,
+  prepared: ResolvedPlugin,
   vmm: string,
   id: string,
 ): Promise<Session> {
@@ -30,9 +30,9 @@ export async function claim(
   try {
     return createSession(state, vm)
   } catch (error) {
-    if (!(error instanceof NameTaken)) throw error
+    if (!isFailure(error) || error.code !== "IN_USE") throw error
     const { finishNamed } = await import("../supervisor/recover.ts")
-    await finishNamed(state, prepared.spec.name, request.report)
+    await finishNamed(state, prepared.spec.name, request.log)
     return createSession(state, vm)
   }
 }

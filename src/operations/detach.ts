@@ -74,7 +74,7 @@ export function takeReporter(): (vm: DetachedVm) => void {
   replaceDescriptor(STDERR, STDOUT, true)
   return (vm) => {
     try {
-      writeFor(fd, writerTo(fd), new TextEncoder().encode(`${JSON.stringify(vm)}\n`), PATIENCE)
+      writeFor(fd, writerTo(fd), new TextEncoder().encode(`${JSON.stringify(vm)}\n`), REPORT_WAIT_MS)
     } catch {
       // Who waited has gone; the VM is running all the same.
     }
@@ -86,7 +86,7 @@ export function takeReporter(): (vm: DetachedVm) => void {
 
 const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const
 
-const PATIENCE = 2000
+const REPORT_WAIT_MS = 2000
 
 /** A file beside the VMs' directories: it moves into its VM's, once there is one. */
 function newLog(): { path: string; fd: number } {

@@ -32,7 +32,7 @@ interface Line {
 }
 
 /** VMs that come are looked for this often, in milliseconds, besides when the kernel tells of them. */
-const CADENCE = 1000
+const POLL_MS = 1000
 
 function take(id: string, lines: Lines): readonly Line[] {
   return lines.take().map((line) => {
@@ -87,7 +87,7 @@ function follow(
         begin(id, lines)
       }
     }
-    const timer = setInterval(look, CADENCE)
+    const timer = setInterval(look, POLL_MS)
     stops.push(() => clearInterval(timer))
     try {
       const watcher = watch(vms, look)

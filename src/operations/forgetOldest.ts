@@ -5,13 +5,13 @@ import { deleteRecord, holdsNothing, listRecords, type VmRecord } from "../store
 import { lockVm } from "../vm/lock.ts"
 
 /** So many VMs that have ended are remembered, with their logs. */
-const REMEMBERED = 50
+const REMEMBERED_COUNT = 50
 
 /**
  * Forgets the VMs that ended first and hold nothing any more, so that runs do not pile up: never the one with the id
  * `current`, and none that another banger has in its hands.
  */
-export function forgetOldest(state: State, current: string, remembered: number = REMEMBERED): void {
+export function forgetOldest(state: State, current: string, remembered: number = REMEMBERED_COUNT): void {
   const ended = listRecords(state.db).filter(holdsNothing)
   const latestFirst = ended.toSorted((a, b) => b.updated_at - a.updated_at)
   for (const record of latestFirst.slice(remembered)) if (record.id !== current) forget(state, record)
@@ -27,6 +27,6 @@ function forget(state: State, { id }: VmRecord): void {
     removeDirectory(layout.dir)
     deleteRecord(state.db, id)
   } finally {
-    lock.release()
+    lock.unlock()
   }
 }

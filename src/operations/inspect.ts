@@ -1,12 +1,12 @@
-import { isFailure, reason } from "../base/terms/failure.ts"
+import { isFailure, messageOf } from "../base/terms/failure.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { type Recalled, recall } from "../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../store/state/records.ts"
-import { type Listed, look } from "../vm/status.ts"
+import { statusOf, type VmStatus } from "../vm/status.ts"
 
 /** All that is known of a VM. */
-export interface Inspected extends Listed {
+export interface Inspected extends VmStatus {
   readonly spec: unknown
   readonly request: unknown
   readonly pluginSha256: string
@@ -23,7 +23,7 @@ export function inspectVm(state: State, reference: string): Inspected {
   const record = findRecord(state.db, reference)
   const layout = vmLayout(state.where, record.id)
   return {
-    ...look(state, record),
+    ...statusOf(state, record),
     spec: parsed(record.spec),
     request: parsed(record.request),
     pluginSha256: record.plugin_sha256,
@@ -41,7 +41,7 @@ function journalOf(record: VmRecord, handles: string): Inspected["journal"] {
   try {
     return recall(record, handles)
   } catch (error) {
-    if (isFailure(error)) return { troubles: [reason(error)] }
+    if (isFailure(error)) return { troubles: [messageOf(error)] }
     throw error
   }
 }

@@ -6,9 +6,9 @@ import { openState, openStateToLook } from "../store/state/open.ts"
 import { type VmLayout, vmLayout } from "../store/state/places.ts"
 import { findRecord, isUnfinished } from "../store/state/records.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
-import { refuseIfOwn } from "../vm/selfWait.ts"
+import { refuseIfSelfWait } from "../vm/selfWait.ts"
 
-const CHUNK = 64 * 1024
+const CHUNK_BYTES = 64 * 1024
 
 /** What of a VM's can be shown. */
 export type Which = "console" | "vmm" | "events" | "supervisor"
@@ -37,7 +37,7 @@ export async function followLogs(reference: string, which: Which, show: (chunk: 
     })
     try {
       while (!over.signal.aborted && isUnfinished(db, record.id)) {
-        refuseIfOwn(layout, record)
+        refuseIfSelfWait(layout, record)
         await awaitChange(layout, over.signal)
       }
       shown.drain()
@@ -67,8 +67,8 @@ function* chunksOf(path: string): Generator<Uint8Array> {
   try {
     for (let at = 0; ; ) {
       at = keptFrom(fd, at)
-      const buffer = new Uint8Array(CHUNK)
-      const count = readSync(fd, buffer, 0, CHUNK, at)
+      const buffer = new Uint8Array(CHUNK_BYTES)
+      const count = readSync(fd, buffer, 0, CHUNK_BYTES, at)
       if (count === 0) return
       at += count
       yield buffer.subarray(0, count)

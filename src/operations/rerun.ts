@@ -3,7 +3,7 @@ import { findRecord } from "../store/state/records.ts"
 import { requestOf } from "../vm/request.ts"
 
 /** The words of `banger run` that run a VM's plugin again as it was asked for, under the same name and by the same VMM. */
-export function againOf({ db }: State, reference: string): readonly string[] {
+export function rerunArgv({ db }: State, reference: string): readonly string[] {
   const record = findRecord(db, reference)
   const { args } = requestOf(record)
   const words = [`--name=${record.name}`, `--vmm=${record.vmm}`, record.plugin_path]

@@ -2,34 +2,34 @@ import { formatDuration } from "../base/terms/quantity.ts"
 import { parseSpec } from "../inputs/plugin/definition.ts"
 import type { State } from "../store/state/open.ts"
 import { noteRestart, type VmRecord } from "../store/state/records.ts"
-import type { Tools } from "../supervisor/hooks/pluginHost.ts"
+import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { restartPolicy } from "../supervisor/restartPolicy.ts"
-import type { Outcome } from "../supervisor/supervision.ts"
+import type { RunOutcome } from "../supervisor/supervision.ts"
 import { exitText } from "../vm/exit.ts"
 import { detach } from "./detach.ts"
-import { againOf } from "./rerun.ts"
+import { rerunArgv } from "./rerun.ts"
 
 /**
  * Boots a VM again that was taken over and has ended, where its restart policy says so: in a process of its own, which loads
  * the plugin as any run does and goes on by the policy. The VM's lock is held all the while, so that it can be told not to.
  */
-export async function restartTaken(
+export async function restartDetached(
   state: State,
   record: VmRecord,
-  outcome: Pick<Outcome, "failure" | "exit">,
-  { report, interrupts }: Pick<Tools, "report" | "interrupts">,
+  outcome: Pick<RunOutcome, "failure" | "exit">,
+  { log, interrupts }: Pick<PluginHost, "log" | "interrupts">,
 ): Promise<void> {
   const wait = interrupts.stop.aborted ? undefined : restartPolicy(restartOf(record)).next(outcome)
   if (wait === undefined) return
   const { id, name } = record
   const why = outcome.failure?.message ?? exitText(outcome.exit)
-  report.warn(`${why}; booting it again in ${formatDuration(wait)}, in the background`)
+  log.warn(`${why}; booting it again in ${formatDuration(wait)}, in the background`)
   noteRestart(state.db, id, Date.now() + wait)
   try {
     await waited(wait, interrupts.stop)
     if (interrupts.stop.aborted) return
-    const vm = await detach("__run", againOf(state, id), report.info)
-    if (typeof vm === "number") report.error(`${name} was not booted again (exit code ${vm})`)
+    const vm = await detach("__run", rerunArgv(state, id), log.info)
+    if (typeof vm === "number") log.error(`${name} was not booted again (exit code ${vm})`)
   } finally {
     noteRestart(state.db, id, null)
   }

@@ -1,18 +1,18 @@
-import { reason } from "../base/terms/failure.ts"
-import { prefixed, type Report } from "../base/terms/log.ts"
+import { messageOf } from "../base/terms/failure.ts"
+import { type Log, prefixed } from "../base/terms/log.ts"
 import type { Chosen } from "../host/vmm/vmm.ts"
 import { renameFile } from "../store/files/replaceFile.ts"
 import { type Follower, follow } from "../store/logs/boundedFile.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { noteRestart } from "../store/state/records.ts"
-import type { Confining } from "../supervisor/boot/confinement.ts"
+import type { ConfinementPlan } from "../supervisor/boot/confinement.ts"
 import type { HookRunner } from "../supervisor/hooks/runHooks.ts"
 import { supervise } from "../supervisor/supervise.ts"
-import type { Outcome } from "../supervisor/supervision.ts"
-import { VMM_LOG_LIMIT } from "../vm/machine.ts"
+import type { RunOutcome } from "../supervisor/supervision.ts"
+import { VMM_LOG_MAX_BYTES } from "../vm/machine.ts"
 import { layoutFor, type Session } from "../vm/session.ts"
-import { claim } from "./createVm.ts"
+import { createVm } from "./createVm.ts"
 import { forgetOldest } from "./forgetOldest.ts"
 import type { RunRequest } from "./runRequest.ts"
 import { connectTerminal } from "./terminal.ts"
@@ -22,13 +22,13 @@ export interface ReadyBoot {
   readonly request: RunRequest
   readonly runner: Omit<HookRunner, "session">
   readonly chosen: Chosen
-  readonly confined: Confining
+  readonly confined: ConfinementPlan
 }
 
 /** One boot of a run that may have several. */
 export interface Attempt {
   /** Where this process's messages go, when it has no terminal. */
-  readonly log: { path: string | undefined }
+  readonly logFile: { path: string | undefined }
   /** The VM before this one, whose lock is held until there is a record of this one. */
   readonly ended: Session | undefined
   /** Whether the VM came to run. */
@@ -36,19 +36,19 @@ export interface Attempt {
 }
 
 /** Boots one VM of a run and watches over it to its end. The caller lets go of its lock. */
-export async function bootVm(
+export async function runOnce(
   { request, runner, chosen: { vmm, program }, confined }: ReadyBoot,
   state: State,
-  { log, ended, booted }: Attempt,
-): Promise<{ session: Session; outcome: Outcome | "left" }> {
+  { logFile, ended, booted }: Attempt,
+): Promise<{ session: Session; outcome: RunOutcome | "left" }> {
   const { prepared, interrupts, watchdog } = runner
   const { id } = layoutFor(prepared.spec.name)
-  const session = await claim(state, request, prepared, vmm.name, id).finally(() => letGo(ended))
+  const session = await createVm(state, request, prepared, vmm.name, id).finally(() => letGo(ended))
   const { name } = prepared.spec
   const { layout } = session
   const { dir } = layout
-  const own = log.path === undefined ? undefined : takeLog(log.path, layout, request.report)
-  if (own !== undefined) log.path = layout.supervisorLog
+  const own = logFile.path === undefined ? undefined : takeLog(logFile.path, layout, request.log)
+  if (own !== undefined) logFile.path = layout.supervisorLog
   const toTerminal = request.onConsole !== undefined
   watchdog.protect({ id, name, dir, json: request.supervisor === "foreground" && !toTerminal })
   let pid: number | undefined
@@ -58,7 +58,7 @@ export async function bootVm(
     vmm,
     program,
     confining: confined,
-    report: prefixed(request.report, name),
+    log: prefixed(request.log, name),
     args: request.args,
     keepOnFailure: request.keepOnFailure,
     restore: request.restore,
@@ -78,7 +78,7 @@ export async function bootVm(
     forgetOldest(state, id)
   } catch (error) {
     // The run itself is over and done; the next one tries again.
-    request.report.warn(`old VMs could not be forgotten: ${reason(error)}`)
+    request.log.warn(`old VMs could not be forgotten: ${messageOf(error)}`)
   }
   return { session, outcome }
 }
@@ -89,22 +89,22 @@ export async function bootVm(
 function letGo(ended: Session | undefined): void {
   if (ended === undefined) return
   noteRestart(ended.db, ended.id, null)
-  ended.release()
+  ended.unlock()
 }
 
 /** What this process says goes to the VM that it watches, and is kept below a limit. */
-function takeLog(path: string, { supervisorLog }: VmLayout, report: Report): Follower | undefined {
+function takeLog(path: string, { supervisorLog }: VmLayout, log: Log): Follower | undefined {
   try {
     renameFile(path, supervisorLog)
   } catch (error) {
     // Somebody has removed the VM before this one, and it with that: this VM is run all the same.
-    report.warn(`what its supervisor says is lost: ${reason(error)}`)
+    log.warn(`what its supervisor says is lost: ${messageOf(error)}`)
     return undefined
   }
   return follow(
     supervisorLog,
-    VMM_LOG_LIMIT,
+    VMM_LOG_MAX_BYTES,
     (chunk) => chunk.length,
-    (what) => report.warn(`${supervisorLog}: ${what}`),
+    (what) => log.warn(`${supervisorLog}: ${what}`),
   )
 }

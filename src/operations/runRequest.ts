@@ -1,4 +1,4 @@
-import type { Report } from "../base/terms/log.ts"
+import type { Log } from "../base/terms/log.ts"
 import type { Sink } from "../store/logs/boundedFile.ts"
 import type { Overrides } from "../supervisor/boot/prepare.ts"
 import type { Ended } from "../vm/exit.ts"
@@ -15,13 +15,13 @@ export interface RunRequest extends Overrides {
   readonly timeout: number | undefined
   /** Where to write a Chrome trace. */
   readonly trace: string | undefined
-  readonly report: Report
+  readonly log: Log
   /** Gets the serial console; undefined keeps it in console.log only. */
   readonly onConsole: Sink | undefined
   /** What becomes of the VM's supervisor: this process to the end, with a terminal or without, or none. */
   readonly supervisor: "foreground" | "detached" | "none"
   /** The file that this process's messages go to, when it has no terminal; it becomes the VM's. */
-  readonly log: string | undefined
+  readonly logFile: string | undefined
   /** The first VM is running, and its postBoot hooks are done. */
   readonly onBooted: (vm: Booted) => void
 }

@@ -2,23 +2,23 @@ import { formatDuration } from "../base/terms/quantity.ts"
 import { openState } from "../store/state/open.ts"
 import { noteRestart } from "../store/state/records.ts"
 import { restartPolicy } from "../supervisor/restartPolicy.ts"
-import type { Outcome } from "../supervisor/supervision.ts"
+import type { RunOutcome } from "../supervisor/supervision.ts"
 import { exitText } from "../vm/exit.ts"
 import type { Session } from "../vm/session.ts"
-import { bootVm, type ReadyBoot } from "./runOnce.ts"
+import { type ReadyBoot, runOnce } from "./runOnce.ts"
 import type { RunRequest, RunResult } from "./runRequest.ts"
 
 /** Boots the VM, and after its end another one, as its restart policy says. */
-export async function bootAgain(boot: ReadyBoot): Promise<RunResult | "left"> {
+export async function runUntilDone(boot: ReadyBoot): Promise<RunResult | "left"> {
   const { request, runner } = boot
   const state = openState()
   const policy = restartPolicy(runner.prepared.spec.restart)
-  const log = { path: request.log }
+  const logFile = { path: request.logFile }
   try {
     let ended: Session | undefined
     for (;;) {
       const booted = { was: false }
-      const { session, outcome } = await bootVm(boot, state, { log, ended, booted })
+      const { session, outcome } = await runOnce(boot, state, { logFile, ended, booted })
       if (outcome === "left") return outcome
       const wait = booted.was || ended !== undefined ? policy.next(outcome) : undefined
       const again =
@@ -26,7 +26,7 @@ export async function bootAgain(boot: ReadyBoot): Promise<RunResult | "left"> {
         !runner.interrupts.stop.aborted &&
         (await backOff(request, runner, session, outcome, wait))
       if (!again) {
-        session.release()
+        session.unlock()
         return resultOf(session, runner, outcome)
       }
       ended = session
@@ -38,7 +38,11 @@ export async function bootAgain(boot: ReadyBoot): Promise<RunResult | "left"> {
 
 // --- internal ---
 
-function resultOf({ id, layout }: Session, { prepared, interrupts }: ReadyBoot["runner"], outcome: Outcome): RunResult {
+function resultOf(
+  { id, layout }: Session,
+  { prepared, interrupts }: ReadyBoot["runner"],
+  outcome: RunOutcome,
+): RunResult {
   // A plugin's error that nobody caught, and that came when all was done, changes nothing.
   const late = outcome.failure === undefined && interrupts.failure() !== undefined
   const interrupted = late ? undefined : interrupts.exitCode()
@@ -47,14 +51,14 @@ function resultOf({ id, layout }: Session, { prepared, interrupts }: ReadyBoot["
 
 /** Waits, with the ended VM's lock held so that it can be told to stop waiting; false when it was. */
 async function backOff(
-  { report }: RunRequest,
+  { log }: RunRequest,
   { interrupts, prepared }: ReadyBoot["runner"],
   { db, id }: Session,
-  { failure, exit }: Outcome,
+  { failure, exit }: RunOutcome,
   wait: number,
 ): Promise<boolean> {
   const { name } = prepared.spec
-  report.warn(`${name}: ${failure?.message ?? exitText(exit)}; booting it again in ${formatDuration(wait)}`)
+  log.warn(`${name}: ${failure?.message ?? exitText(exit)}; booting it again in ${formatDuration(wait)}`)
   noteRestart(db, id, Date.now() + wait)
   const { promise, resolve } = Promise.withResolvers<void>()
   const timer = setTimeout(resolve, wait)

@@ -1,6 +1,6 @@
 import { close } from "../base/linux/files.ts"
 import { Failure } from "../base/terms/failure.ts"
-import { prefixed, type Report } from "../base/terms/log.ts"
+import { type Log, prefixed } from "../base/terms/log.ts"
 import { isStopped } from "../host/process/procfs.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { State } from "../store/state/open.ts"
@@ -8,14 +8,14 @@ import { type VmLayout, vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { findById, findRecord, listUnfinished, type VmRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
-import { type Tools, withTools } from "../supervisor/hooks/pluginHost.ts"
+import { type PluginHost, withPluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { mayRestart } from "../supervisor/restartPolicy.ts"
 import { takeOver } from "../supervisor/takeOver.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
-import { hold } from "../vm/hold.ts"
 import { lockHolder } from "../vm/lock.ts"
+import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { proveAbsent } from "../vm/proveAbsent.ts"
-import { refuseOwn } from "../vm/selfWait.ts"
+import { refuseSelfWait } from "../vm/selfWait.ts"
 import { askToStop, type StopRequest } from "../vm/stopRequest.ts"
 
 /**
@@ -23,9 +23,9 @@ import { askToStop, type StopRequest } from "../vm/stopRequest.ts"
  * has ended already is fine. Returns its record. Throws a failure when it cannot be told whether it runs, or when
  * something of it could not be removed.
  */
-export async function stopVm(state: State, reference: string, request: StopRequest, report: Report): Promise<VmRecord> {
+export async function stopVm(state: State, reference: string, request: StopRequest, log: Log): Promise<VmRecord> {
   const known = findRecord(state.db, reference)
-  return withTools(prefixed(report, known.name), async (tools) => {
+  return withPluginHost(prefixed(log, known.name), async (tools) => {
     const record = await stopKnown(state, known, request, tools)
     if (reference === known.name) await stopSuccessors(state, record, request, tools)
     return record
@@ -33,7 +33,12 @@ export async function stopVm(state: State, reference: string, request: StopReque
 }
 
 /** Stops what came in the place of a VM that was meant by its name, and was being booted again just then. */
-export async function stopSuccessors(state: State, ended: VmRecord, request: StopRequest, tools: Tools): Promise<void> {
+export async function stopSuccessors(
+  state: State,
+  ended: VmRecord,
+  request: StopRequest,
+  tools: PluginHost,
+): Promise<void> {
   const isNext = ({ name, id, state, restart_at }: VmRecord) =>
     name === ended.name && id !== ended.id && (!isFinal(state) || restart_at !== null)
   const next = mayRestart(ended) ? listUnfinished(state.db).find(isNext) : undefined
@@ -49,7 +54,7 @@ export async function stopKnown(
   state: State,
   known: VmRecord,
   request: StopRequest,
-  tools: Tools,
+  tools: PluginHost,
   before?: number,
 ): Promise<VmRecord> {
   const { id } = known
@@ -64,7 +69,7 @@ export async function stopKnown(
   const patience = patienceWith(layout)
   let warned = false
   const warnOnce = (text: string) => {
-    if (!warned) tools.report.warn(text)
+    if (!warned) tools.log.warn(text)
     warned = true
   }
   while (!tools.interrupts.stop.aborted) {
@@ -74,7 +79,7 @@ export async function stopKnown(
     const holder = lockHolder(layout)
     if (typeof holder === "object") {
       const { pid, doing } = holder
-      refuseOwn(holder, record)
+      refuseSelfWait(holder, record)
       if (isStopped(pid)) warnOnce(`its supervisor (process ${pid}) is stopped; to let it go on: kill -CONT ${pid}`)
       if (performance.now() >= impatientAt) {
         wanted = { action: "kill" }
@@ -101,7 +106,7 @@ export async function stopKnown(
     else patience.spend()
     await awaitChange(layout, tools.interrupts.stop)
   }
-  throw new Failure("interrupted: the VM goes on stopping if it has a supervisor", {
+  throw new Failure("FAILED", "interrupted: the VM goes on stopping if it has a supervisor", {
     exit: tools.interrupts.exitCode(),
   })
 }
@@ -109,18 +114,18 @@ export async function stopKnown(
 // --- internal ---
 
 /** One that holds a VM's lock says who it is at once; one that does not in so many milliseconds is stuck. */
-const PATIENCE = 10_000
+const LOCK_WAIT_MS = 10_000
 
 function patienceWith({ lock }: VmLayout): { renew(): void; spend(): void } {
-  let deadline = performance.now() + PATIENCE
+  let deadline = performance.now() + LOCK_WAIT_MS
   return {
     renew() {
-      deadline = performance.now() + PATIENCE
+      deadline = performance.now() + LOCK_WAIT_MS
     },
     spend() {
       if (performance.now() < deadline) return
       const hint = `find who holds it: fuser -v ${lock}; end it if it is stuck, then try again`
-      throw new Failure(`another process does not let go of ${lock}`, { hint })
+      throw new Failure("FAILED", `another process does not let go of ${lock}`, { hint })
     },
   }
 }
@@ -135,8 +140,8 @@ function bootedNext(state: State, { id, name }: VmRecord, supervisor: number): V
 }
 
 /** In the place of a supervisor that is gone; false when another banger has the VM's lock. */
-async function stopHere(state: State, id: string, request: StopRequest, tools: Tools): Promise<boolean> {
-  const held = hold(state, id, "finish")
+async function stopHere(state: State, id: string, request: StopRequest, tools: PluginHost): Promise<boolean> {
+  const held = lockVmRecord(state, id, "finish")
   if (held === "gone") return true
   if (held === undefined) return false
   try {
@@ -145,12 +150,12 @@ async function stopHere(state: State, id: string, request: StopRequest, tools: T
     if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
     return true
   } finally {
-    held.lock.release()
+    held.lock.unlock()
   }
 }
 
 function keptForInspection({ id, name }: VmRecord): Failure {
-  return new Failure(`${name} (${id}) is a failed start that was kept for inspection`, {
+  return new Failure("FAILED", `${name} (${id}) is a failed start that was kept for inspection`, {
     hint: `to remove it: banger rm -f ${id}`,
   })
 }

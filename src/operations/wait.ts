@@ -1,7 +1,7 @@
 import type { Exit } from "banger"
 import { close } from "../base/linux/files.ts"
 import { Failure } from "../base/terms/failure.ts"
-import type { Report } from "../base/terms/log.ts"
+import type { Log } from "../base/terms/log.ts"
 import { awaitExit } from "../host/process/awaitExit.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
@@ -10,15 +10,15 @@ import { findRecord, getRecord, type VmRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
 import { recover } from "../supervisor/recover.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
-import { truthOfVm, undecided } from "../vm/liveness.ts"
+import { livenessOf, livenessUnknown } from "../vm/liveness.ts"
 import { lockHolder } from "../vm/lock.ts"
-import { refuseOwn } from "../vm/selfWait.ts"
+import { refuseSelfWait } from "../vm/selfWait.ts"
 
 /**
  * Waits for a VM's end and returns its record, which is final then. One without a supervisor is waited for by its
  * process, and finished when that has ended.
  */
-export async function waitVm(state: State, reference: string, report: Report): Promise<VmRecord> {
+export async function waitVm(state: State, reference: string, log: Log): Promise<VmRecord> {
   const { id } = findRecord(state.db, reference)
   const layout = vmLayout(state.where, id)
   const never = new AbortController().signal
@@ -28,8 +28,8 @@ export async function waitVm(state: State, reference: string, report: Report): P
     const holder = lockHolder(layout)
     if (typeof holder === "object") {
       close(holder.pidfd)
-      refuseOwn(holder, record)
-    } else await unsupervised(state, record, report)
+      refuseSelfWait(holder, record)
+    } else await unsupervised(state, record, log)
     await awaitChange(layout, never)
   }
 }
@@ -43,14 +43,15 @@ export function exitOfRecord({ exit }: VmRecord): Exit | null {
 // --- internal ---
 
 /** To the end of its VMM, and what is to be done then. */
-async function unsupervised(state: State, record: VmRecord, report: Report): Promise<void> {
+async function unsupervised(state: State, record: VmRecord, log: Log): Promise<void> {
   const layout = vmLayout(state.where, record.id)
-  const truth = truthOfVm(record, layout, recall(record, layout.handles).journal)
-  if (truth.is === "cannot tell") throw undecided(record, truth)
+  const truth = livenessOf(record, layout, recall(record, layout.handles).journal)
+  if (truth.is === "unknown") throw livenessUnknown(record, truth)
   if (truth.is === "alive") {
     await awaitExit(truth.pidfd)
     close(truth.pidfd)
   }
-  const { is, why, hint } = await recover(state, record, report)
-  if (is === "cannot tell" || is === "failed") throw new Failure(why ?? `${record.id} could not be finished`, { hint })
+  const { is, why, hint } = await recover(state, record, log)
+  if (is === "unknown" || is === "failed")
+    throw new Failure("FAILED", why ?? `${record.id} could not be finished`, { hint })
 }

@@ -3,8 +3,8 @@ import { dirname } from "node:path"
 import { O, O_DIRECTORY } from "../base/linux/constants.ts"
 import { close, openAt } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
-import { Failure, reason } from "../base/terms/failure.ts"
-import type { Report } from "../base/terms/log.ts"
+import { Failure, messageOf } from "../base/terms/failure.ts"
+import type { Log } from "../base/terms/log.ts"
 import { awaitExit } from "../host/process/awaitExit.ts"
 import { exitStatusOf } from "../host/process/exitStatus.ts"
 import { SIGKILL, signalProcess } from "../host/process/kill.ts"
@@ -14,10 +14,10 @@ import { type Follower, follow } from "../store/logs/boundedFile.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { openControlSocket, openJailRoot } from "../vm/controlSocket.ts"
-import { type Machine, VMM_LOG_LIMIT } from "../vm/machine.ts"
+import { type Machine, VMM_LOG_MAX_BYTES } from "../vm/machine.ts"
 
 /** A VMM that runs already has this long, in milliseconds, to answer on its control socket. */
-const ANSWER_LIMIT = 5000
+const ANSWER_WAIT_MS = 5000
 
 /** What is known of a VM that is taken over. */
 export interface Adoption {
@@ -28,7 +28,7 @@ export interface Adoption {
   /** Of its process, proven; kept open as long as it runs, and closed then. */
   readonly pidfd: number
   readonly consoleLimit: number
-  readonly report: Report
+  readonly log: Log
 }
 
 /**
@@ -36,10 +36,10 @@ export interface Adoption {
  * reaches its guest by its control socket. Where that socket cannot be reached the VM can still be killed.
  */
 export async function adoptMachine(adoption: Adoption): Promise<Machine> {
-  const { layout, consoleLimit, report } = adoption
+  const { layout, consoleLimit, log } = adoption
   const child = adoptChild(adoption)
   const control = await connect(adoption, child.exited)
-  const warn = (path: string) => (what: string) => report.warn(`${path}: ${what}`)
+  const warn = (path: string) => (what: string) => log.warn(`${path}: ${what}`)
   const shown = (chunk: Uint8Array) => {
     control.onConsole?.(chunk)
     return chunk.length
@@ -48,9 +48,9 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
   // Somebody may have removed one: that must not keep the VM from being stopped.
   if (isThere(layout.consoleLog))
     followers.push(follow(layout.consoleLog, consoleLimit, shown, warn(layout.consoleLog)))
-  else report.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
-  for (const log of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
-    followers.push(follow(log, VMM_LOG_LIMIT, (chunk) => chunk.length, warn(log)))
+  else log.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
+  for (const file of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
+    followers.push(follow(file, VMM_LOG_MAX_BYTES, (chunk) => chunk.length, warn(file)))
   const gone = child.exited.then(() => {
     for (const follower of followers) {
       follower.drain()
@@ -83,13 +83,13 @@ function adoptChild({ identity, pidfd }: Adoption): Child {
 }
 
 async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Control> {
-  const late = Bun.sleep(ANSWER_LIMIT).then(() => Promise.reject(new Error("it does not answer")))
+  const late = Bun.sleep(ANSWER_WAIT_MS).then(() => Promise.reject(new Error("it does not answer")))
   late.catch(() => {})
   try {
     return await Promise.race([connected(adoption, exited), late])
   } catch (error) {
-    const unreachable = `its control socket cannot be reached (${reason(error)})`
-    const refuse = () => Promise.reject(new Failure(unreachable))
+    const unreachable = `its control socket cannot be reached (${messageOf(error)})`
+    const refuse = () => Promise.reject(new Failure("FAILED", unreachable))
     return {
       ready: Promise.resolve(),
       pressCtrlAltDel: undefined,

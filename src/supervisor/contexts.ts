@@ -1,15 +1,15 @@
 import { isAbsolute, resolve } from "node:path"
 import type { Drive, Exit, PostStopContext, PreBootContext, RunningContext, Stage, Vm } from "banger"
-import { Failure, usage } from "../base/terms/failure.ts"
+import { Failure, usageError } from "../base/terms/failure.ts"
 import { type StageRoot, stageCopy, stageLink, stageWrite } from "../host/jail/stage.ts"
 import type { Control } from "../host/vmm/vmm.ts"
 import { parseSpec } from "../inputs/plugin/definition.ts"
-import type { Prepared } from "../inputs/plugin/prepared.ts"
+import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { openState } from "../store/state/open.ts"
 import type { Surroundings } from "./boot/prepare.ts"
 import type { VmStage } from "./boot/stage.ts"
 import { snapshotVm } from "./snapshot/save.ts"
-import type { Care, Live } from "./supervision.ts"
+import type { RunningVm, VmContext } from "./supervision.ts"
 
 /** What all hooks of one VM share. */
 export interface VmSurroundings extends Surroundings {
@@ -18,8 +18,8 @@ export interface VmSurroundings extends Surroundings {
 }
 
 /** What all hooks of a VM are given. */
-export function surroundings(run: Care, live: Live): VmSurroundings {
-  const { prepared, session, vmm, report, args } = run
+export function surroundings(run: VmContext, live: RunningVm): VmSurroundings {
+  const { prepared, session, vmm, log, args } = run
   const { name, vcpus, memory } = prepared.spec
   const vm = {
     id: session.id,
@@ -38,7 +38,7 @@ export function surroundings(run: Care, live: Live): VmSurroundings {
   return {
     vm,
     args,
-    log: report,
+    log,
     get dir() {
       return live.dir
     },
@@ -57,13 +57,9 @@ export function runningContext(
   }
   const snapshot = async (dir: string) => {
     signal.throwIfAborted()
-    if (!isAbsolute(dir)) throw usage(`ctx.snapshot: ${dir} is not an absolute path`)
-    const state = openState()
-    try {
-      await snapshotVm(state, around.vm.id, dir)
-    } finally {
-      state.db.close()
-    }
+    if (!isAbsolute(dir)) throw usageError(`ctx.snapshot: ${dir} is not an absolute path`)
+    using state = openState()
+    await snapshotVm(state, around.vm.id, dir)
   }
   return { ...around, signal, snapshot, pause: unlessOver(control.pause), resume: unlessOver(control.resume) }
 }
@@ -86,15 +82,15 @@ export function preBootContext(
   around: VmSurroundings,
   signal: AbortSignal,
   over: AbortSignal,
-  prepared: Prepared,
+  prepared: ResolvedPlugin,
   stage: VmStage,
-  drives: Prepared["spec"]["drives"],
+  drives: ResolvedPlugin["spec"]["drives"],
 ): PreBootContext {
   const open = AbortSignal.any([signal, over])
   const add = (drive: Drive) => {
     open.throwIfAborted()
     if (!isAbsolute(drive.path))
-      throw usage(`drives.add: path ${drive.path} is not absolute`, "use what ctx.stage returns")
+      throw usageError(`drives.add: path ${drive.path} is not absolute`, "use what ctx.stage returns")
     const { kernel } = prepared.spec
     const all = parseSpec(
       { kernel, drives: [...drives, drive] },
@@ -112,7 +108,7 @@ export async function whileOpen<T>(hook: (over: AbortSignal) => T): Promise<Awai
     return await hook(over.signal)
   } finally {
     const hint = "await what you stage, in preBoot itself"
-    over.abort(new Failure("preBoot is over: nothing can be staged and no drive added any more", { hint }))
+    over.abort(new Failure("FAILED", "preBoot is over: nothing can be staged and no drive added any more", { hint }))
   }
 }
 

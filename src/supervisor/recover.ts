@@ -1,17 +1,17 @@
 import { close } from "../base/linux/files.ts"
-import { EXIT, isFailure, reason } from "../base/terms/failure.ts"
-import type { Report } from "../base/terms/log.ts"
+import { EXIT, isFailure, messageOf } from "../base/terms/failure.ts"
+import type { Log } from "../base/terms/log.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { ownEnvironment, type State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { listUnfinished, type VmRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
-import { hold } from "../vm/hold.ts"
-import { truthOfVm } from "../vm/liveness.ts"
+import { livenessOf } from "../vm/liveness.ts"
 import { lockHolder } from "../vm/lock.ts"
+import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { requestOf } from "../vm/request.ts"
-import { plainTools, withTools } from "./hooks/pluginHost.ts"
+import { noPluginHost, withPluginHost } from "./hooks/pluginHost.ts"
 import { takeOver } from "./takeOver.ts"
 
 /** What became of one VM that had not ended, by its record. */
@@ -22,7 +22,7 @@ export interface Recovery {
    * `supervised`, `alive`: it runs, with a supervisor and without; `busy`: another banger acts on it; `kept`: a failed start
    * that is left for inspection; `recovered`: it was dead, and all is released; `cannot tell`, `failed`: see `why`.
    */
-  readonly is: "supervised" | "alive" | "busy" | "kept" | "recovered" | "cannot tell" | "failed"
+  readonly is: "supervised" | "alive" | "busy" | "kept" | "recovered" | "unknown" | "failed"
   readonly why?: string | undefined
   readonly hint?: string | undefined
 }
@@ -31,50 +31,50 @@ export interface Recovery {
  * Finishes every VM whose supervisor is gone and that is dead: postStop hooks, release, final state, once. One that lives
  * is left running, with its handles mended. Nothing is done about one of which it cannot be told.
  */
-export async function recoverAll(state: State, report: Report): Promise<readonly Recovery[]> {
+export async function recoverAll(state: State, log: Log): Promise<readonly Recovery[]> {
   const recoveries: Recovery[] = []
-  for (const record of listUnfinished(state.db)) recoveries.push(await recover(state, record, report))
+  for (const record of listUnfinished(state.db)) recoveries.push(await recover(state, record, log))
   return recoveries
 }
 
 /** As `recoverAll`, of one VM. */
-export async function recover(state: State, record: VmRecord, report: Report): Promise<Recovery> {
+export async function recover(state: State, record: VmRecord, log: Log): Promise<Recovery> {
   const { id, name } = record
   const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint"> = {}) => ({ id, name, is: what, ...more })
   if (isSupervised(state, id)) return is("supervised")
   if (record.kept === 1) return is("kept")
   try {
-    const first = looked(state, record)
-    if (first.is === "cannot tell") return is("cannot tell", { why: first.why, hint: first.hint })
+    const first = peekLiveness(state, record)
+    if (first.is === "unknown") return is("unknown", { why: first.why, hint: first.hint })
     if (first.is === "alive" && !first.mend && record.state === "running") return is("alive")
     const { postStop } = requestOf(record)
     const hooks = !isFinal(record.state) && (postStop === undefined || postStop > record.post_stop_done)
-    const how = hooks ? await recoverApart(id) : await recoverHere(state, id, report)
+    const how = hooks ? await recoverApart(id) : await recoverHere(state, id, log)
     // Its process has told why.
     return is(how, how === "failed" ? { why: "see above" } : {})
   } catch (error) {
     const hint = isFailure(error) ? error.hint : undefined
-    return is("failed", { why: reason(error), hint })
+    return is("failed", { why: messageOf(error), hint })
   }
 }
 
 /** Finishes the VM of this name when its banger is gone and it is dead: then the name is free, whatever is left of it. */
-export async function finishNamed(state: State, name: string, report: Report): Promise<void> {
+export async function finishNamed(state: State, name: string, log: Log): Promise<void> {
   const record = listUnfinished(state.db).find((one) => one.name === name && !isFinal(one.state))
-  if (record !== undefined) await recover(state, record, report)
+  if (record !== undefined) await recover(state, record, log)
 }
 
 /** For the process that `recover` starts for a VM with hooks: finishes this one VM, or leaves it running. Returns the exit code. */
-export async function recoverOne(state: State, id: string, report: Report): Promise<number> {
-  const held = hold(state, id, "finish")
+export async function recoverOne(state: State, id: string, log: Log): Promise<number> {
+  const held = lockVmRecord(state, id, "finish")
   if (held === undefined) return EXIT.tryLater
   if (held === "gone") return EXIT.ok
   try {
-    const taken = await withTools(report, (tools) => takeOver(state, held, "recover", tools))
+    const taken = await withPluginHost(log, (tools) => takeOver(state, held, "recover", tools))
     if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
     return EXIT.ok
   } finally {
-    held.lock.release()
+    held.lock.unlock()
   }
 }
 
@@ -88,28 +88,28 @@ function isSupervised(state: State, id: string): boolean {
 }
 
 /** A look without the lock: it may be over by the time that is had, and is taken again then. */
-function looked(
+function peekLiveness(
   state: State,
   record: VmRecord,
-): { is: "alive" | "dead"; mend: boolean } | { is: "cannot tell"; why: string; hint: string | undefined } {
+): { is: "alive" | "dead"; mend: boolean } | { is: "unknown"; why: string; hint: string | undefined } {
   const layout = vmLayout(state.where, record.id)
   const { journal, whole } = recall(record, layout.handles)
-  const truth = truthOfVm(record, layout, journal)
-  if (truth.is === "cannot tell") return truth
+  const truth = livenessOf(record, layout, journal)
+  if (truth.is === "unknown") return truth
   if (truth.is === "alive") close(truth.pidfd)
   return { is: truth.is, mend: !whole }
 }
 
-async function recoverHere(state: State, id: string, report: Report): Promise<Recovery["is"]> {
-  const held = hold(state, id, "finish")
+async function recoverHere(state: State, id: string, log: Log): Promise<Recovery["is"]> {
+  const held = lockVmRecord(state, id, "finish")
   if (held === undefined) return "busy"
   if (held === "gone") return "recovered"
   try {
-    const taken = await takeOver(state, held, "recover", plainTools(report))
+    const taken = await takeOver(state, held, "recover", noPluginHost(log))
     if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
     return taken === "alive" ? "alive" : "recovered"
   } finally {
-    held.lock.release()
+    held.lock.unlock()
   }
 }
 

@@ -1,12 +1,12 @@
 import type { Spec } from "../inputs/schema/vm.ts"
 import type { VmRecord } from "../store/state/records.ts"
-import type { Outcome } from "./supervision.ts"
+import type { RunOutcome } from "./supervision.ts"
 
 /** The wait before a restart doubles up to this many milliseconds. */
-const LONGEST = 5 * 60_000
+const LONGEST_WAIT_MS = 5 * 60_000
 
 /** A VM that ran this long, in milliseconds, has not failed to start: the count of restarts begins anew. */
-const SETTLED = 60_000
+const SETTLED_AFTER_MS = 60_000
 
 /** Whether a VM's supervisor, if it has one, may boot it again after its end. */
 export function mayRestart({ spec }: Pick<VmRecord, "spec">): boolean {
@@ -22,7 +22,7 @@ export function mayRestart({ spec }: Pick<VmRecord, "spec">): boolean {
 /** Decides after each end of a VM whether it is booted again. */
 export interface RestartPolicy {
   /** The milliseconds to wait, or undefined when it is not to be booted again. `now` is for tests. */
-  next(outcome: Pick<Outcome, "failure" | "exit">, now?: number): number | undefined
+  next(outcome: Pick<RunOutcome, "failure" | "exit">, now?: number): number | undefined
 }
 
 /**
@@ -36,9 +36,9 @@ export function restartPolicy({ policy, limit, delay }: Spec["restart"], begun =
     next({ failure, exit }, now = Date.now()) {
       if (policy === "no" || exit.requested) return undefined
       if (policy === "on-failure" && failure === undefined) return undefined
-      if (now - since >= SETTLED) count = 0
+      if (now - since >= SETTLED_AFTER_MS) count = 0
       if (count >= limit) return undefined
-      const wait = Math.min(delay * 2 ** count++, LONGEST)
+      const wait = Math.min(delay * 2 ** count++, LONGEST_WAIT_MS)
       since = now + wait
       return wait
     },

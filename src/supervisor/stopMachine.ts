@@ -1,38 +1,38 @@
-import { reason } from "../base/terms/failure.ts"
-import type { Report } from "../base/terms/log.ts"
+import { messageOf } from "../base/terms/failure.ts"
+import type { Log } from "../base/terms/log.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
 import { SIGKILL } from "../host/process/spawn.ts"
 import type { Machine } from "../vm/machine.ts"
 
 /** Ctrl-Alt-Del is pressed again after this many milliseconds: a guest that still boots loses what comes too early. */
-const PRESS_AGAIN = 2000
+const PRESS_AGAIN_MS = 2000
 
 /**
  * Ends a running VM: Ctrl-Alt-Del, up to `limit` milliseconds for the guest, then SIGKILL. An aborted `force` kills at
  * once. Resolves when the VMM has gone; never throws because of the guest.
  */
-export async function stopMachine(machine: Machine, limit: number, force: AbortSignal, report: Report): Promise<void> {
+export async function stopMachine(machine: Machine, limit: number, force: AbortSignal, log: Log): Promise<void> {
   if (machine.control.pressCtrlAltDel === undefined) {
     const why = machine.control.unreachable ?? "this VMM has no Ctrl-Alt-Del on this processor"
-    report.warn(`${why}: killing it; stop the guest from inside to keep its disks whole`)
-  } else if (!force.aborted && (await stoppedItself(machine, limit, force, report))) return
+    log.warn(`${why}: killing it; stop the guest from inside to keep its disks whole`)
+  } else if (!force.aborted && (await stoppedItself(machine, limit, force, log))) return
   machine.child.signal(SIGKILL)
   await machine.gone
 }
 
 // --- internal ---
 
-async function stoppedItself(machine: Machine, limit: number, force: AbortSignal, report: Report): Promise<boolean> {
+async function stoppedItself(machine: Machine, limit: number, force: AbortSignal, log: Log): Promise<boolean> {
   const { promise: cut, resolve } = Promise.withResolvers<false>()
   const timer = setTimeout(() => {
-    report.warn(`the guest did not stop in ${formatDuration(limit)} after Ctrl-Alt-Del: killing it`)
+    log.warn(`the guest did not stop in ${formatDuration(limit)} after Ctrl-Alt-Del: killing it`)
     resolve(false)
   }, limit)
   const onForce = () => resolve(false)
   force.addEventListener("abort", onForce, { once: true })
-  const again = setInterval(() => press(machine, report), PRESS_AGAIN)
+  const again = setInterval(() => press(machine, log), PRESS_AGAIN_MS)
   try {
-    press(machine, report)
+    press(machine, log)
     return await Promise.race([machine.gone.then(() => true), cut])
   } finally {
     clearTimeout(timer)
@@ -42,6 +42,6 @@ async function stoppedItself(machine: Machine, limit: number, force: AbortSignal
 }
 
 /** A refusal is no reason to wait less: the guest may be ending by itself. */
-function press(machine: Machine, report: Report): void {
-  machine.control.pressCtrlAltDel?.().catch((error: unknown) => report.debug(`Ctrl-Alt-Del: ${reason(error)}`))
+function press(machine: Machine, log: Log): void {
+  machine.control.pressCtrlAltDel?.().catch((error: unknown) => log.debug(`Ctrl-Alt-Del: ${messageOf(error)}`))
 }

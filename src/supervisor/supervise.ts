@@ -1,4 +1,4 @@
-import { Failure, isFailure, reason } from "../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../base/terms/failure.ts"
 import { noteKept } from "../store/state/records.ts"
 import { neverStarted } from "../vm/exit.ts"
 import { connectNetwork, leaseNetwork } from "../vm/network.ts"
@@ -8,8 +8,8 @@ import { startMachine } from "./boot/start.ts"
 import { preBootContext, surroundings, type VmSurroundings, whileOpen } from "./contexts.ts"
 import { finish, showRest } from "./finish.ts"
 import { runHooks } from "./hooks/runHooks.ts"
-import { OWN_WORK } from "./hooks/watchdog.ts"
-import type { Left, Live, Outcome, Supervision } from "./supervision.ts"
+import { OWN_WORK_MS } from "./hooks/watchdog.ts"
+import type { Left, RunningVm, RunOutcome, Supervision } from "./supervision.ts"
 import { untilEnd } from "./untilEnd.ts"
 
 /**
@@ -17,8 +17,8 @@ import { untilEnd } from "./untilEnd.ts"
  * hooks run once and everything acquired is released, unless a failed start is to be kept. Never throws because of a
  * hook, the guest or the VMM.
  */
-export async function supervise(run: Supervision): Promise<Outcome | Left> {
-  const live: Live = { machine: undefined, gone: false, requested: false, dir: "", network: undefined }
+export async function supervise(run: Supervision): Promise<RunOutcome | Left> {
+  const live: RunningVm = { machine: undefined, gone: false, requested: false, dir: "", network: undefined }
   const around = surroundings(run, live)
   let failure: Failure | undefined
   try {
@@ -28,7 +28,7 @@ export async function supervise(run: Supervision): Promise<Outcome | Left> {
     const left = await run.trace.span("run", () => untilEnd(run, around, live))
     if (left !== undefined) return leave(run)
   } catch (error) {
-    failure = isFailure(error) ? error : new Failure(reason(error), { cause: error })
+    failure = isFailure(error) ? error : new Failure("FAILED", messageOf(error), { cause: error })
   }
   const startFailed = failure !== undefined && run.session.state !== "stopping" && !run.interrupts.stop.aborted
   if (startFailed && run.keepOnFailure) {
@@ -43,12 +43,12 @@ export async function supervise(run: Supervision): Promise<Outcome | Left> {
 // --- internal ---
 
 /** Stages what the spec names, and what preBoot hooks add. */
-async function stage(run: Supervision, around: VmSurroundings, live: Live): Promise<Staged> {
+async function stage(run: Supervision, around: VmSurroundings, live: RunningVm): Promise<Staged> {
   const { session, prepared, vmm, program, confining, interrupts, watchdog } = run
   const { spec } = prepared
   session.enter("staging")
   const staging = { session, spec, vmm, program, confining, signal: interrupts.stop, restore: run.restore }
-  const staged = await watchdog.guard("staging", OWN_WORK.staging, () => stageVm(staging))
+  const staged = await watchdog.guard("staging", OWN_WORK_MS.staging, () => stageVm(staging))
   try {
     if (spec.network !== false) live.network = leaseNetwork(session, spec.network)
     live.dir = staged.root.now
@@ -57,15 +57,15 @@ async function stage(run: Supervision, around: VmSurroundings, live: Live): Prom
       whileOpen((over) => hooks.preBoot?.(preBootContext(around, signal, over, prepared, staged, drives))),
     )
     interrupts.stop.throwIfAborted()
-    await watchdog.guard("staging", OWN_WORK.staging, async () => {
+    await watchdog.guard("staging", OWN_WORK_MS.staging, async () => {
       for (const drive of drives.slice(spec.drives.length)) await staged.add(drive)
     })
     live.dir = staged.root.path
     const ready = staged.finish()
     if (spec.network === false || live.network === undefined) return ready
     const { network } = spec
-    await watchdog.guard("making the network", OWN_WORK.staging, () =>
-      connectNetwork(session, network, ready.boot.confinement, run.report, interrupts.stop),
+    await watchdog.guard("making the network", OWN_WORK_MS.staging, () =>
+      connectNetwork(session, network, ready.boot.confinement, run.log, interrupts.stop),
     )
     return { ...ready, boot: withNetwork(ready.boot, spec.name, spec.network, live.network, session.layout) }
   } finally {
@@ -73,7 +73,7 @@ async function stage(run: Supervision, around: VmSurroundings, live: Live): Prom
   }
 }
 
-async function start(run: Supervision, staged: Staged, live: Live): Promise<void> {
+async function start(run: Supervision, staged: Staged, live: RunningVm): Promise<void> {
   const { session, vmm, program, interrupts, onConsole, confining } = run
   const { timeouts, console } = run.prepared.spec
   session.enter("booting")
@@ -82,7 +82,7 @@ async function start(run: Supervision, staged: Staged, live: Live): Promise<void
     limit: timeouts.start,
     interrupt: interrupts.stop,
     onConsole,
-    report: run.report,
+    log: run.log,
     cgroup: confining.cgroup,
   }
   const machine = await startMachine(session, vmm, program, staged, options)
@@ -96,15 +96,15 @@ async function start(run: Supervision, staged: Staged, live: Live): Promise<void
 /** From here on the VM belongs to `stop`, `rm` and `sweep`. */
 function leave({ watchdog, session }: Supervision): Left {
   watchdog.release()
-  session.release()
+  session.unlock()
   return "left"
 }
 
 /** Leaves a failed start as it is. The record is final, and its journal still names what there is. */
-function keep(run: Supervision, failure: Failure | undefined): Outcome {
-  const exit = neverStarted(reason(failure))
+function keep(run: Supervision, failure: Failure | undefined): RunOutcome {
+  const exit = neverStarted(messageOf(failure))
   noteKept(run.session.db, run.session.id)
   run.session.enter("failed", exit)
-  run.session.release()
+  run.session.unlock()
   return { exit, failure, kept: true }
 }

@@ -1,16 +1,16 @@
 import type { Exit, VmNetwork } from "banger"
 import type { Failure } from "../base/terms/failure.ts"
-import type { Report } from "../base/terms/log.ts"
+import type { Log } from "../base/terms/log.ts"
 import type { Program, Vmm } from "../host/vmm/vmm.ts"
 import type { Sink } from "../store/logs/boundedFile.ts"
 import type { Machine } from "../vm/machine.ts"
-import type { Confining } from "./boot/confinement.ts"
+import type { ConfinementPlan } from "./boot/confinement.ts"
 import type { HookRunner } from "./hooks/runHooks.ts"
 
 /** What watching over a VM needs, whoever started it. */
-export interface Care extends HookRunner {
+export interface VmContext extends HookRunner {
   readonly vmm: Vmm
-  readonly report: Report
+  readonly log: Log
   readonly args: readonly string[]
   readonly keepOnFailure: boolean
   /** Whether the VM is to run on by itself once it is booted. */
@@ -22,16 +22,16 @@ export interface Care extends HookRunner {
 }
 
 /** What one supervised run is given. */
-export interface Supervision extends Care {
+export interface Supervision extends VmContext {
   readonly program: Program
-  readonly confining: Confining
+  readonly confining: ConfinementPlan
   /** The directory of a snapshot to go on from. */
   readonly restore: string | undefined
   readonly onConsole: Sink
 }
 
 /** How a supervised run went. */
-export interface Outcome {
+export interface RunOutcome {
   readonly exit: Exit
   /** Why the run failed although it may have an exit; undefined when it did not. */
   readonly failure: Failure | undefined
@@ -45,7 +45,7 @@ export interface Outcome {
 export type Left = "left"
 
 /** What is alive of a run. */
-export interface Live {
+export interface RunningVm {
   machine: Machine | undefined
   /** Whether its VMM has gone. */
   gone: boolean

@@ -1,6 +1,6 @@
 import { close } from "../base/linux/files.ts"
-import { Failure, joined } from "../base/terms/failure.ts"
-import type { Report } from "../base/terms/log.ts"
+import { Failure, joinFailures } from "../base/terms/failure.ts"
+import type { Log } from "../base/terms/log.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { killProcess } from "../host/process/kill.ts"
@@ -13,9 +13,9 @@ import { type Recalled, recall, setAside } from "../store/state/recall.ts"
 import { noteRestart, type VmRecord } from "../store/state/records.ts"
 import { isFinal, type VmState } from "../store/state/vmState.ts"
 import { lost, neverStarted } from "../vm/exit.ts"
-import type { Held } from "../vm/hold.ts"
 import { openJournal } from "../vm/journal.ts"
-import { truthOfVm, undecided, type VmTruth } from "../vm/liveness.ts"
+import { livenessOf, livenessUnknown, type VmLiveness } from "../vm/liveness.ts"
+import type { LockedVm } from "../vm/lockVmRecord.ts"
 import type { Machine } from "../vm/machine.ts"
 import { recallNetwork } from "../vm/network.ts"
 import { releaseAll } from "../vm/release.ts"
@@ -25,16 +25,16 @@ import type { StopRequest } from "../vm/stopRequest.ts"
 import { adoptMachine } from "./adopt.ts"
 import { surroundings } from "./contexts.ts"
 import { finish } from "./finish.ts"
-import type { Tools } from "./hooks/pluginHost.ts"
-import { recallPrepared } from "./reload.ts"
-import type { Care, Live, Outcome } from "./supervision.ts"
+import type { PluginHost } from "./hooks/pluginHost.ts"
+import { reloadPlugin } from "./reload.ts"
+import type { RunningVm, RunOutcome, VmContext } from "./supervision.ts"
 import { stopLive, untilEnd } from "./untilEnd.ts"
 
 /** What is wanted of a VM whose supervisor is gone: to finish it if it is dead, to watch over it, or to stop it. */
-export type Wish = "recover" | { watch: Pick<Care, "onBooted"> } | { stop: StopRequest }
+export type TakeoverGoal = "recover" | { watch: Pick<VmContext, "onBooted"> } | { stop: StopRequest }
 
 /** How taking over went: the VM runs on, had ended before, or has ended now. */
-export type Taken = "alive" | "final" | Outcome
+export type Taken = "alive" | "final" | RunOutcome
 
 /** Whether a VM that has not ended came to run. */
 export function hasRun(state: VmState): boolean {
@@ -46,15 +46,15 @@ export function hasRun(state: VmState): boolean {
  * its handles are mended, and what is wished for is done. Throws a failure, with nothing changed, when it cannot be
  * told. The caller holds the VM's lock, and lets go of it.
  */
-export async function takeOver(state: State, held: Held, wish: Wish, tools: Tools): Promise<Taken> {
+export async function takeOver(state: State, held: LockedVm, wish: TakeoverGoal, tools: PluginHost): Promise<Taken> {
   const { record, layout, lock } = held
   const recalled = recall(record, layout.handles)
-  for (const trouble of recalled.troubles) tools.report.warn(`${record.name}: ${trouble}`)
-  if (isFinal(record.state)) return releaseRest(state, held, recalled, tools.report)
-  const truth = truthOfVm(record, layout, recalled.journal)
-  if (truth.is === "cannot tell") throw undecided(record, truth)
+  for (const trouble of recalled.troubles) tools.log.warn(`${record.name}: ${trouble}`)
+  if (isFinal(record.state)) return releaseRest(state, held, recalled, tools.log)
+  const truth = livenessOf(record, layout, recalled.journal)
+  if (truth.is === "unknown") throw livenessUnknown(record, truth)
   // Of a dead one they are told when it is released.
-  if (truth.is === "alive") for (const doubt of truth.doubts) tools.report.warn(`${record.name}: ${doubt}`)
+  if (truth.is === "alive") for (const doubt of truth.warnings) tools.log.warn(`${record.name}: ${doubt}`)
   setAside(layout.handles)
   const session = resumeSession(state, layout, lock, record.state, recalled)
   // Before anything is done it is known that what is done can be written down.
@@ -64,11 +64,11 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
     close(truth.pidfd)
     return "alive"
   }
-  const prepared = await recallPrepared(record, needsHooks(record, truth), tools.report)
+  const prepared = await reloadPlugin(record, needsHooks(record, truth), tools.log)
   const dir = stageOf(layout, recalled.journal)
   const network = recallNetwork(session, prepared.spec.network)
-  const live: Live = { machine: undefined, gone: false, requested: false, dir, network }
-  const care: Care = {
+  const live: RunningVm = { machine: undefined, gone: false, requested: false, dir, network }
+  const care: VmContext = {
     ...tools,
     prepared,
     session,
@@ -91,7 +91,7 @@ export async function takeOver(state: State, held: Held, wish: Wish, tools: Tool
 
 // --- internal ---
 
-type Known = Exclude<VmTruth, { is: "cannot tell" }>
+type Known = Exclude<VmLiveness, { is: "unknown" }>
 
 /** Where only a generation from before its process was known is left, the VMM's identity is written down again. */
 function writeIdentity({ state, journal }: Session, truth: Known): void {
@@ -101,30 +101,30 @@ function writeIdentity({ state, journal }: Session, truth: Known): void {
 }
 
 /** The VM as it runs, if it came to do so before its supervisor was ended. */
-async function machineOf(care: Care, truth: Known): Promise<Machine | undefined> {
+async function machineOf(care: VmContext, truth: Known): Promise<Machine | undefined> {
   const { state, layout, journal } = care.session
   if (truth.is === "dead" || !hasRun(state)) return undefined
   const { pidfd, identity } = truth
   const consoleLimit = care.prepared.spec.console.limit
   const machine = await adoptMachine({
-    ...{ vmm: care.vmm, layout, resources: journal.resources, identity, pidfd, consoleLimit, report: care.report },
+    ...{ vmm: care.vmm, layout, resources: journal.resources, identity, pidfd, consoleLimit, log: care.log },
   })
   care.watchdog.noteEnd("started")
   return machine
 }
 
 /** What is known of the end of a VM that nobody watched. Returns why it has failed, when it never came to run. */
-async function settle(care: Care, live: Live, truth: Known): Promise<Failure | undefined> {
+async function settle(care: VmContext, live: RunningVm, truth: Known): Promise<Failure | undefined> {
   const { session } = care
   if (truth.is === "alive") {
-    killProcess(truth.pid, truth.pidfd, KILL_WAIT)
+    killProcess(truth.pid, truth.pidfd, KILL_WAIT_MS)
     close(truth.pidfd)
   }
   live.gone = true
   if (!hasRun(session.state)) {
     const why = `banger was ended while it started the VM (${session.state})`
     live.lost = neverStarted(why)
-    return new Failure(why)
+    return new Failure("FAILED", why)
   }
   live.requested = session.state === "stopping"
   live.lost = lost(session.layout, live.requested)
@@ -132,9 +132,14 @@ async function settle(care: Care, live: Live, truth: Known): Promise<Failure | u
   return undefined
 }
 
-const KILL_WAIT = 10_000
+const KILL_WAIT_MS = 10_000
 
-async function run(care: Care, live: Live, wish: Wish, record: VmRecord): Promise<Failure | undefined> {
+async function run(
+  care: VmContext,
+  live: RunningVm,
+  wish: TakeoverGoal,
+  record: VmRecord,
+): Promise<Failure | undefined> {
   const { machine } = live
   if (machine === undefined) return undefined
   const around = surroundings(care, live)
@@ -145,20 +150,20 @@ async function run(care: Care, live: Live, wish: Wish, record: VmRecord): Promis
       await stopLive(care, around, live, machine, typeof wish === "object" && "stop" in wish ? wish.stop : undefined)
     return undefined
   } catch (error) {
-    return error instanceof Failure ? error : new Failure(String(error), { cause: error })
+    return error instanceof Failure ? error : new Failure("FAILED", String(error), { cause: error })
   }
 }
 
 /** A VM that has ended may hold what could not be released then. */
-function releaseRest(state: State, { record, layout }: Held, recalled: Recalled, report: Report): "final" {
+function releaseRest(state: State, { record, layout }: LockedVm, recalled: Recalled, log: Log): "final" {
   if (record.restart_at !== null) noteRestart(state.db, record.id, null)
   if (recalled.journal.length === 0 || record.kept === 1) return "final"
-  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, recalled), layout, report.warn)
-  if (failures.length > 0) throw joined(record.id, failures)
+  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, recalled), layout, log.warn)
+  if (failures.length > 0) throw joinFailures(record.id, failures)
   return "final"
 }
 
-function needsHooks(record: VmRecord, truth: VmTruth): boolean {
+function needsHooks(record: VmRecord, truth: VmLiveness): boolean {
   const { postStop } = requestOf(record)
   return truth.is === "alive" || postStop === undefined || postStop > record.post_stop_done
 }
@@ -171,7 +176,7 @@ function stageOf(layout: VmLayout, resources: readonly Resource[]): string {
 function vmmOf({ vmm, id }: VmRecord): Vmm {
   if (vmm === "qemu") return qemu
   if (vmm === "firecracker") return firecracker
-  throw new Failure(`${id} runs on ${vmm}, which this banger does not know`, {
+  throw new Failure("FAILED", `${id} runs on ${vmm}, which this banger does not know`, {
     hint: "use the version that started it",
   })
 }

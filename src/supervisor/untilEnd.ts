@@ -1,4 +1,4 @@
-import { Failure, isFailure, reason } from "../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../base/terms/failure.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
 import { SIGKILL } from "../host/process/spawn.ts"
 import type { Machine } from "../vm/machine.ts"
@@ -6,7 +6,7 @@ import { type StopRequest, takeStopRequest } from "../vm/stopRequest.ts"
 import { runningContext, type VmSurroundings } from "./contexts.ts"
 import { runHooks } from "./hooks/runHooks.ts"
 import { stopMachine } from "./stopMachine.ts"
-import type { Care, Live } from "./supervision.ts"
+import type { RunningVm, VmContext } from "./supervision.ts"
 
 /**
  * From running to the VMM's end: postBoot hooks (unless the VM was `booted` before), then the wait, then a stop when one
@@ -15,9 +15,9 @@ import type { Care, Live } from "./supervision.ts"
  * without a supervisor.
  */
 export async function untilEnd(
-  run: Care,
+  run: VmContext,
   around: VmSurroundings,
-  live: Live,
+  live: RunningVm,
   booted?: { readonly runningAt: number },
 ): Promise<"left" | undefined> {
   const { machine } = live
@@ -37,9 +37,9 @@ export async function untilEnd(
 
 /** Stops a running VM: preStop hooks, Ctrl-Alt-Del, at last SIGKILL; or as whoever asked for it wants it. */
 export async function stopLive(
-  run: Care,
+  run: VmContext,
   around: VmSurroundings,
-  live: Live,
+  live: RunningVm,
   machine: Machine,
   wanted?: StopRequest,
 ): Promise<void> {
@@ -53,7 +53,7 @@ export async function stopLive(
     await machine.gone
     return
   }
-  const onFailure = (error: unknown) => run.report.error(reason(error))
+  const onFailure = (error: unknown) => run.log.error(messageOf(error))
   // Of a stop that was cut short the hooks may have run already.
   if (before === "running")
     await runHooks(
@@ -64,7 +64,7 @@ export async function stopLive(
     )
   live.requested = !live.gone
   const limit = asked?.timeout ?? run.prepared.spec.timeouts.stop
-  await run.trace.span("stop", () => stopMachine(machine, limit, run.interrupts.force, run.report))
+  await run.trace.span("stop", () => stopMachine(machine, limit, run.interrupts.force, run.log))
 }
 
 // --- internal ---
@@ -74,7 +74,7 @@ type End = "ended" | "left" | RunFailure
 
 /** `"ended"`: the VM ended by itself; undefined: the user asked it to. */
 async function whileRunning(
-  run: Care,
+  run: VmContext,
   around: VmSurroundings,
   machine: Machine,
   booted: { readonly runningAt: number } | undefined,
@@ -90,7 +90,7 @@ async function whileRunning(
   const stopClock = timeUp(run.prepared.spec.timeouts.run, ran, end)
   machine.gone.then(() => end("ended"))
   machine.control.halted?.then(() => {
-    run.report.info("the guest has powered off and its VMM goes on: ending it (a guest that reboots ends it by itself)")
+    run.log.info("the guest has powered off and its VMM goes on: ending it (a guest that reboots ends it by itself)")
     machine.child.signal(SIGKILL)
   })
   try {
@@ -110,7 +110,10 @@ async function whileRunning(
     await aborted(AbortSignal.any([over.signal, interrupts.stop]))
   } catch (error) {
     if (ended === undefined && !interrupts.stop.aborted)
-      return { stage: "postBoot", error: isFailure(error) ? error : new Failure(reason(error), { cause: error }) }
+      return {
+        stage: "postBoot",
+        error: isFailure(error) ? error : new Failure("FAILED", messageOf(error), { cause: error }),
+      }
   } finally {
     stopClock()
   }
@@ -125,7 +128,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 /** Ends the run when its time is up, until the function it returns is called. */
 function timeUp(limit: number | undefined, ran: number, end: (how: RunFailure) => void): () => void {
   if (limit === undefined) return () => {}
-  const error = new Failure(`the VM still ran after ${formatDuration(limit)} (timeouts.run)`)
+  const error = new Failure("FAILED", `the VM still ran after ${formatDuration(limit)} (timeouts.run)`)
   const timer = setTimeout(() => end({ stage: "run", error }), Math.max(0, limit - ran))
   return () => clearTimeout(timer)
 }

@@ -2,7 +2,7 @@ import { type FSWatcher, watch } from "node:fs"
 import type { VmLayout } from "../store/state/places.ts"
 
 /** Where the kernel tells of no change, and for what it does not tell of, things are looked at this often, in milliseconds. */
-const CADENCE = 250
+const POLL_MS = 250
 
 /** Resolves soon after something of a VM has changed (its directory gets a line in events.jsonl for each), or might have. */
 export function awaitChange(layout: VmLayout, signal: AbortSignal): Promise<void> {
@@ -14,7 +14,7 @@ export function awaitChange(layout: VmLayout, signal: AbortSignal): Promise<void
       signal.removeEventListener("abort", done)
       resolve()
     }
-    const timer = setTimeout(done, CADENCE)
+    const timer = setTimeout(done, POLL_MS)
     signal.addEventListener("abort", done, { once: true })
     if (signal.aborted) return done()
     try {

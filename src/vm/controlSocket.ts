@@ -9,7 +9,7 @@ import {
   withDescriptor,
 } from "../base/linux/files.ts"
 import { listenerOf } from "../base/linux/sockets.ts"
-import { Failure, usage } from "../base/terms/failure.ts"
+import { Failure, usageError } from "../base/terms/failure.ts"
 import { pinDirectory } from "../store/files/pinDirectory.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -20,12 +20,12 @@ import type { VmLayout } from "../store/state/places.ts"
  */
 export function openJailRoot(layout: VmLayout, resources: readonly Resource[]): number {
   const jail = resources.find(({ kind }) => kind === "jail")
-  if (jail?.kind !== "jail") throw usage("only a VM in a jail can be saved: elsewhere its disks are not its own")
+  if (jail?.kind !== "jail") throw usageError("only a VM in a jail can be saved: elsewhere its disks are not its own")
   const above = pinDirectory(`${layout.jails}/${jail.vmm}/${layout.id}`)
   const root = withDescriptor(above, () => openBeneathMounts(above, "root", O.PATH | O_DIRECTORY | O_NOFOLLOW))
   return verified(root, () => {
     if (inodeOf(statDescriptor(root)) !== jail.root)
-      throw new Failure("the jail's root is another directory: left alone")
+      throw new Failure("FAILED", "the jail's root is another directory: left alone")
   })
 }
 
@@ -35,8 +35,9 @@ export function openJailRoot(layout: VmLayout, resources: readonly Resource[]): 
  */
 export function openControlSocket(dir: number, name: string, { pid }: ProcessIdentity): number {
   return verified(openBeneath(dir, name, O.PATH | O_NOFOLLOW), (fd) => {
-    if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure(`${name} is not a socket`)
+    if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure("FAILED", `${name} is not a socket`)
     const listener = listenerOf(`/proc/self/fd/${fd}`)
-    if (listener.pid !== pid) throw new Failure(`process ${listener.pid} listens on ${name}, not the VMM (${pid})`)
+    if (listener.pid !== pid)
+      throw new Failure("FAILED", `process ${listener.pid} listens on ${name}, not the VMM (${pid})`)
   })
 }

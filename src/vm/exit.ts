@@ -7,7 +7,7 @@ import type { VmLayout } from "../store/state/places.ts"
 import type { Machine } from "./machine.ts"
 
 /** How far back in the console a panic is looked for, in bytes. */
-const CONSOLE_TAIL = 8 * 1024
+const CONSOLE_TAIL_BYTES = 8 * 1024
 
 /** How a VM ended whose VMM has gone. */
 export async function describeExit(vmm: Vmm, machine: Machine, layout: VmLayout, requested: boolean): Promise<Exit> {
@@ -18,7 +18,7 @@ export async function describeExit(vmm: Vmm, machine: Machine, layout: VmLayout,
 
 /** How a VM ended while nobody watched: what its console ends with tells, if anything does. */
 export function lost(layout: VmLayout, requested: boolean): Exit {
-  const why = endOf(tailOf(layout.consoleLog, CONSOLE_TAIL))
+  const why = endOf(tailOf(layout.consoleLog, CONSOLE_TAIL_BYTES))
   return exitOf(why, { code: null, signal: null }, layout, requested)
 }
 
@@ -61,7 +61,7 @@ function exitOf(
     reason: why,
     requested,
     ...status,
-    panic: panicOf(why, tailOf(layout.consoleLog, CONSOLE_TAIL)),
+    panic: panicOf(why, tailOf(layout.consoleLog, CONSOLE_TAIL_BYTES)),
     detail: tailOf(layout.vmmLog, 2000).trim() || undefined,
   }
 }

@@ -3,51 +3,51 @@ import { API_SOCKET, bareArgv } from "../host/firecracker/argv.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import type { FoundVmm } from "../host/search/findVmm.ts"
 import { findVmm } from "../host/search/findVmm.ts"
-import { cannotTell } from "../host/search/holders.ts"
-import type { Sought } from "../host/search/sought.ts"
+import { processUnknown } from "../host/search/holders.ts"
+import type { VmmQuery } from "../host/search/query.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { VmRecord } from "../store/state/records.ts"
 
 /**
- * What is known of a VM: proven alive (the pidfd is the caller's to close), proven dead, or neither. `doubts` are what
+ * What is known of a VM: proven alive (the pidfd is the caller's to close), proven dead, or neither. `warnings` are what
  * names another process than its VMM.
  */
-export type VmTruth = { readonly doubts: readonly string[] } & (
+export type VmLiveness = { readonly warnings: readonly string[] } & (
   | { is: "alive"; pid: number; pidfd: number; identity: ProcessIdentity }
   | { is: "dead"; why: string }
-  | { is: "cannot tell"; why: string; hint: string | undefined }
+  | { is: "unknown"; why: string; hint: string | undefined }
 )
 
 /** Whether a VM's VMM runs, by its journal (see `findVmm`). Never throws: that it cannot be told is an answer. */
-export function truthOfVm(
+export function livenessOf(
   record: Pick<VmRecord, "boot_id">,
   layout: VmLayout,
   resources: readonly Resource[],
-): VmTruth {
-  const sought = soughtVmm(resources, layout, record.boot_id)
-  if (sought === undefined) return { is: "dead", why: "its VMM was never started", doubts: [] }
+): VmLiveness {
+  const sought = vmmQuery(resources, layout, record.boot_id)
+  if (sought === undefined) return { is: "dead", why: "its VMM was never started", warnings: [] }
   const found = findVmm(sought)
-  const { doubts } = found
-  if (found.is === "dead") return { is: "dead", why: found.why, doubts }
+  const { warnings } = found
+  if (found.is === "dead") return { is: "dead", why: found.why, warnings }
   if (found.is === "unknown") {
-    const { message, hint } = unknownVmm(sought, found, layout)
-    return { is: "cannot tell", why: message, hint, doubts }
+    const { message, hint } = vmmUnknown(sought, found, layout)
+    return { is: "unknown", why: message, hint, warnings }
   }
   const { identity, pidfd } = found
-  return { is: "alive", pid: identity.pid, pidfd, identity, doubts }
+  return { is: "alive", pid: identity.pid, pidfd, identity, warnings }
 }
 
 /** The failure of a VM of which it cannot be told whether it runs. */
-export function undecided(record: VmRecord, { why, hint }: { why: string; hint?: string | undefined }): Failure {
-  return new Failure(`cannot tell whether ${record.name} (${record.id}) runs: ${why}`, { hint })
+export function livenessUnknown(record: VmRecord, { why, hint }: { why: string; hint?: string | undefined }): Failure {
+  return new Failure("FAILED", `cannot tell whether ${record.name} (${record.id}) runs: ${why}`, { hint })
 }
 
 /**
  * What a VM's journal says of its VMM, for `findVmm`; undefined when none was about to be started. `bootId` is of the boot
  * it was started in, as its record has it. Pure.
  */
-export function soughtVmm(resources: readonly Resource[], layout: VmLayout, bootId?: string): Sought | undefined {
+export function vmmQuery(resources: readonly Resource[], layout: VmLayout, bootId?: string): VmmQuery | undefined {
   const process = find(resources, "process")
   if (process === undefined) return undefined
   const jail = find(resources, "jail")
@@ -71,13 +71,13 @@ export function soughtVmm(resources: readonly Resource[], layout: VmLayout, boot
 }
 
 /** The failure of a VM of which it could not be found out whether it runs. */
-export function unknownVmm(
-  { identity }: Sought,
+export function vmmUnknown(
+  { identity }: VmmQuery,
   { why, hint }: Extract<FoundVmm, { is: "unknown" }>,
   { id }: VmLayout,
 ): Failure {
-  if (identity !== null) return cannotTell(identity.pid, why, { hint })
-  return new Failure(why.startsWith("cannot tell") ? why : `cannot tell whether ${id} runs: ${why}`, { hint })
+  if (identity !== null) return processUnknown(identity.pid, why, { hint })
+  return new Failure("FAILED", why.startsWith("cannot tell") ? why : `cannot tell whether ${id} runs: ${why}`, { hint })
 }
 
 // --- internal ---

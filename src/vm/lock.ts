@@ -5,7 +5,7 @@ import { readAll, seek, setLength, writeAll } from "../base/linux/content.ts"
 import { errorCode } from "../base/linux/errors.ts"
 import { close, openAt, statDescriptor, statPath, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
-import { identifySelf, truthOf } from "../host/process/identity.ts"
+import { identifySelf, processLiveness } from "../host/process/identity.ts"
 import { takeLock } from "../store/files/lock.ts"
 import { type ProcessIdentity, processIdentitySchema } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -16,7 +16,7 @@ export type Doing = "supervise" | "finish"
 /** A VM's lock, held by this process. */
 export interface VmLock {
   /** Lets go of it; once is enough. */
-  release(): void
+  unlock(): void
 }
 
 /** The process that holds a VM's lock; `pidfd` is the caller's to close. */
@@ -29,7 +29,7 @@ export interface LockHolder {
 const holderSchema = v.strictObject({ doing: v.picklist(["supervise", "finish"]), identity: processIdentitySchema })
 
 /** More than this is nothing that was written here. */
-const LIMIT = 16 * 1024
+const LOCK_FILE_MAX_BYTES = 16 * 1024
 
 /** Found out once: it does not change. */
 let self: ProcessIdentity | undefined
@@ -48,7 +48,7 @@ export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
     // A full or read-only disk: the lock is held all the same, others just cannot tell by whom.
   }
   let held = true
-  const release = () => {
+  const unlock = () => {
     if (!held) return
     held = false
     try {
@@ -59,7 +59,7 @@ export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
     }
     close(fd)
   }
-  return { release }
+  return { unlock }
 }
 
 /**
@@ -69,7 +69,7 @@ export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
 export function lockHolder(layout: VmLayout): LockHolder | "nobody" | undefined {
   const holder = readHolder(layout.lock)
   if (holder === undefined || holder === "nobody") return holder
-  const truth = truthOf(holder.identity)
+  const truth = processLiveness(holder.identity)
   if (truth.is === "alive") return { pid: holder.identity.pid, pidfd: truth.pidfd, doing: holder.doing }
   return truth.is === "dead" ? "nobody" : undefined
 }
@@ -98,7 +98,7 @@ function readHolder(path: string): v.InferOutput<typeof holderSchema> | "nobody"
   try {
     if (statPath(path).size === 0) return "nobody"
     text = withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O_NOFOLLOW | O.NONBLOCK), (fd) =>
-      new TextDecoder().decode(readAll(fd, Math.min(LIMIT, statDescriptor(fd).size + 1))),
+      new TextDecoder().decode(readAll(fd, Math.min(LOCK_FILE_MAX_BYTES, statDescriptor(fd).size + 1))),
     )
   } catch (error) {
     if (errorCode(error) === "ENOENT") return "nobody"

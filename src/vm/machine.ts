@@ -12,4 +12,4 @@ export interface Machine {
 }
 
 /** What the VMM says on standard error, and in logs of its own, is kept to this many bytes each. */
-export const VMM_LOG_LIMIT = 1024 * 1024
+export const VMM_LOG_MAX_BYTES = 1024 * 1024

@@ -14,8 +14,8 @@ import {
   parseSubnet,
   type Subnet,
 } from "../base/terms/address.ts"
-import { Failure, joined, reason } from "../base/terms/failure.ts"
-import type { Report } from "../base/terms/log.ts"
+import { Failure, joinFailures, messageOf } from "../base/terms/failure.ts"
+import type { Log } from "../base/terms/log.ts"
 import { clash, hostSide } from "../base/terms/ports.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
 import { blockersHere, checkForwarding } from "../host/network/forwarding.ts"
@@ -46,7 +46,7 @@ export function leaseNetwork(session: Pick<Session, "id" | "db" | "journal" | "l
     const holder = portHolder(port)
     const hint = "choose another port, or end that process"
     if (holder !== undefined)
-      throw new Failure(`the port ${hostSide(port)} of this host is taken by ${holder}`, { hint })
+      throw new Failure("FAILED", `the port ${hostSide(port)} of this host is taken by ${holder}`, { hint })
   }
   const { id, db, journal, layout } = session
   if (spec.mode === "user") return userNetwork(spec)
@@ -67,7 +67,7 @@ export async function connectNetwork(
   session: Pick<Session, "id" | "db" | "layout">,
   spec: NetworkSpec,
   user: { readonly uid: number; readonly gid: number } | undefined,
-  report: Report,
+  log: Log,
   interrupt: AbortSignal,
 ): Promise<void> {
   if (spec.mode === "user") return
@@ -76,7 +76,7 @@ export async function connectNetwork(
   await inNetworkTurn(interrupt, () => {
     const leases = listLeases(db)
     const lease = leases.find(({ vm }) => vm === id)
-    if (lease === undefined) throw new Failure(`${id} has no lease of an address`)
+    if (lease === undefined) throw new Failure("FAILED", `${id} has no lease of an address`)
     const ruled = ruledLeases(leases)
     requireUnforwarded(lease, owner)
     withRoute((route) => {
@@ -90,7 +90,7 @@ export async function connectNetwork(
       if (opensLoopback([lease])) routeLoopback(route, lease.bridge, owner, true)
     })
   })
-  sayWhatIsInTheWay(spec, report)
+  sayWhatIsInTheWay(spec, log)
 }
 
 /**
@@ -115,7 +115,7 @@ export function releaseNetwork(
       try {
         work()
       } catch (error) {
-        failures.push(error instanceof Failure ? error : new Failure(reason(error), { cause: error }))
+        failures.push(error instanceof Failure ? error : new Failure("FAILED", messageOf(error), { cause: error }))
       }
     }
     withRoute((route) => {
@@ -138,7 +138,7 @@ export function releaseNetwork(
         if (port !== undefined) warn(`the bridge ${lease.bridge} stays: it has the port ${port}, which is not banger's`)
       })
     })
-    if (failures.length > 0) throw joined(id, failures)
+    if (failures.length > 0) throw joinFailures(id, failures)
     freeLease(db, id)
   })
 }
@@ -193,6 +193,7 @@ function requireUnforwarded({ ports }: Lease, owner: string): void {
     if (port === undefined) continue
     const hint = "choose another port, or stop that VM"
     throw new Failure(
+      "FAILED",
       `the port ${hostSide(port)} of this host goes to a VM of another banger, by the rules of the table inet ${table}`,
       { hint },
     )
@@ -200,15 +201,15 @@ function requireUnforwarded({ ports }: Lease, owner: string): void {
 }
 
 /** All of it is advice: what cannot be found out must not keep a VM from running. */
-function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, report: Report): void {
+function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, log: Log): void {
   if (!nat && ports.length === 0 && !forward) return
   const { works, info, warnings } = checkForwarding(forward, ipv6)
-  if (info !== undefined) report.info(info)
-  for (const warning of warnings) report.warn(warning)
+  if (info !== undefined) log.info(info)
+  for (const warning of warnings) log.warn(warning)
   try {
-    if (works) for (const blocker of blockersHere(bridge)) report.warn(blocker)
+    if (works) for (const blocker of blockersHere(bridge)) log.warn(blocker)
   } catch (error) {
-    report.debug(`the host's rules cannot be looked at: ${reason(error)}`)
+    log.debug(`the host's rules cannot be looked at: ${messageOf(error)}`)
   }
 }
 
@@ -219,7 +220,9 @@ function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, r
 function requireNamespace({ bootId: boot, namespace }: NetworkResource, id: string): void {
   if (boot !== bootId() || namespace === ownNamespace("net") || !namespaceExists(namespace)) return
   const hint = "do this in the network namespace (the container) that the VM was started in"
-  throw new Failure(`cannot tell what is left of the network of ${id}: it is in another network namespace`, { hint })
+  throw new Failure("FAILED", `cannot tell what is left of the network of ${id}: it is in another network namespace`, {
+    hint,
+  })
 }
 
 /** What QEMU's user-mode network gives every guest, by DHCP. */
@@ -230,7 +233,7 @@ export function userNetwork({ mac, ports }: NetworkSpec): VmNetwork {
 
 export function subnetOf({ subnet }: NetworkSpec): Subnet {
   const parsed = parseSubnet(subnet)
-  if (parsed === undefined) throw new Failure(`${subnet} is no subnet`)
+  if (parsed === undefined) throw new Failure("FAILED", `${subnet} is no subnet`)
   return parsed
 }
 

@@ -1,11 +1,11 @@
 import { errorCode } from "../base/linux/errors.ts"
 import { close, statPath } from "../base/linux/files.ts"
-import { Failure, joined } from "../base/terms/failure.ts"
+import { Failure, joinFailures } from "../base/terms/failure.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { findVmm } from "../host/search/findVmm.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
-import { soughtVmm, unknownVmm } from "./liveness.ts"
+import { vmmQuery, vmmUnknown } from "./liveness.ts"
 import { hasLink } from "./network.ts"
 
 /** Looks again for each thing that a VM's journal named. Throws a failure that names those which are still there. */
@@ -17,7 +17,7 @@ export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): v
     .filter((resource) => !proven(resource))
     .map((resource) => stillThere(resource, layout, resources))
     .filter((failure) => failure !== undefined)
-  if (left.length > 0) throw joined(layout.id, left)
+  if (left.length > 0) throw joinFailures(layout.id, left)
 }
 
 // --- internal ---
@@ -25,19 +25,21 @@ export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): v
 function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource[]): Failure | undefined {
   const hint = `to try again: banger rm ${layout.id}`
   if (resource.kind === "network") {
-    return hasLink(resource.link) ? new Failure(`the interface ${resource.link} is still there`, { hint }) : undefined
+    return hasLink(resource.link)
+      ? new Failure("FAILED", `the interface ${resource.link} is still there`, { hint })
+      : undefined
   }
   if (resource.kind !== "process") {
     const path =
       resource.kind === "jail" ? jailRoot({ base: layout.jails, vmm: resource.vmm, id: layout.id }) : resource.path
-    return exists(path) ? new Failure(`${path} is still there`, { hint }) : undefined
+    return exists(path) ? new Failure("FAILED", `${path} is still there`, { hint }) : undefined
   }
-  const sought = soughtVmm(all, layout)
+  const sought = vmmQuery(all, layout)
   const found = sought && findVmm(sought)
-  if (sought !== undefined && found?.is === "unknown") return unknownVmm(sought, found, layout)
+  if (sought !== undefined && found?.is === "unknown") return vmmUnknown(sought, found, layout)
   if (found?.is !== "alive") return undefined
   close(found.pidfd)
-  return new Failure(`process ${found.identity.pid} still runs`, { hint })
+  return new Failure("FAILED", `process ${found.identity.pid} still runs`, { hint })
 }
 
 function exists(path: string): boolean {

@@ -1,7 +1,7 @@
 import { basename, isAbsolute } from "node:path"
 import { errorCode } from "../base/linux/errors.ts"
 import { inodeOf, statPath, withDescriptor } from "../base/linux/files.ts"
-import { Failure, reason } from "../base/terms/failure.ts"
+import { Failure, messageOf } from "../base/terms/failure.ts"
 import { removeCgroup } from "../host/cgroup/cgroup.ts"
 import { type JailSite, jailRoot } from "../host/jail/base.ts"
 import { tearDown } from "../host/jail/tearDown.ts"
@@ -12,11 +12,11 @@ import { removeDirectory } from "../store/files/removeDirectory.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { Journal } from "./journal.ts"
-import { soughtVmm, unknownVmm } from "./liveness.ts"
+import { vmmQuery, vmmUnknown } from "./liveness.ts"
 import { releaseNetwork } from "./network.ts"
 
 /** A killed process has this long to be gone, in milliseconds. */
-const KILL_WAIT = 10_000
+const KILL_WAIT_MS = 10_000
 
 /**
  * Gives back everything a journal names, newest first, and proves each gone. One failure does not stop the others,
@@ -31,7 +31,7 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
     try {
       work()
     } catch (error) {
-      failures.push(error instanceof Failure ? error : new Failure(reason(error), { cause: error }))
+      failures.push(error instanceof Failure ? error : new Failure("FAILED", messageOf(error), { cause: error }))
       onFailure()
     }
   }
@@ -63,7 +63,7 @@ function release(
   const { id, jails, stage } = layout
   if (resource.kind === "process")
     killVmm(journal.resources, layout, seen.cgroupEmpty && resource.identity !== null, warn)
-  else if (resource.kind === "cgroup") seen.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT)
+  else if (resource.kind === "cgroup") seen.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT_MS)
   else if (resource.kind === "jail") {
     const site = { base: jails, vmm: resource.vmm, id }
     // An emptied cgroup has proven it already.
@@ -78,7 +78,7 @@ function release(
 function emptyJail(site: JailSite, root: string | null): void {
   try {
     const stat = statPath(jailRoot(site))
-    if (root !== null && inodeOf(stat) === root && stat.uid !== 0) endMembers(root, stat.uid, KILL_WAIT)
+    if (root !== null && inodeOf(stat) === root && stat.uid !== 0) endMembers(root, stat.uid, KILL_WAIT_MS)
   } catch (error) {
     // It was never put in its place, or is gone: nobody runs in it.
     if (errorCode(error) !== "ENOENT") throw error
@@ -88,12 +88,12 @@ function emptyJail(site: JailSite, root: string | null): void {
 /** A journal whose paths were altered leads nowhere but to this VM's own. */
 function requireOwn(path: string, id: string): string {
   if (basename(path) === id && isAbsolute(path)) return path
-  throw new Failure(`${path} in the journal is not of ${id}: left alone`)
+  throw new Failure("FAILED", `${path} in the journal is not of ${id}: left alone`)
 }
 
 function requireSame(path: string, own: string): string {
   if (path === own) return path
-  throw new Failure(`${path} in the journal is not ${own}: left alone`)
+  throw new Failure("FAILED", `${path} in the journal is not ${own}: left alone`)
 }
 
 /**
@@ -101,15 +101,15 @@ function requireSame(path: string, own: string): string {
  * identity is written down: then an empty one has proven it gone, when it is not known to be elsewhere.
  */
 function killVmm(journal: readonly Resource[], layout: VmLayout, proven: boolean, warn: (text: string) => void): void {
-  const deadline = performance.now() + KILL_WAIT
-  const sought = soughtVmm(journal, layout)
+  const deadline = performance.now() + KILL_WAIT_MS
+  const sought = vmmQuery(journal, layout)
   if (sought === undefined) return
   const heard = new Set<string>()
   for (;;) {
     const found = findVmm(sought)
-    for (const doubt of found.doubts) if (!heard.has(doubt)) warn(doubt)
-    for (const doubt of found.doubts) heard.add(doubt)
-    if (found.is === "unknown" && !proven) throw unknownVmm(sought, found, layout)
+    for (const doubt of found.warnings) if (!heard.has(doubt)) warn(doubt)
+    for (const doubt of found.warnings) heard.add(doubt)
+    if (found.is === "unknown" && !proven) throw vmmUnknown(sought, found, layout)
     if (found.is !== "alive") return
     const { identity, pidfd } = found
     withDescriptor(pidfd, () => killProcess(identity.pid, pidfd, Math.max(0, deadline - performance.now())))

@@ -1,5 +1,5 @@
 import { close } from "../base/linux/files.ts"
-import { usage } from "../base/terms/failure.ts"
+import { usageError } from "../base/terms/failure.ts"
 import { ancestorsOf } from "../host/process/ancestors.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { type LockHolder, lockHolder } from "./lock.ts"
@@ -11,16 +11,19 @@ type Named = { readonly id: string; readonly name: string }
  * Refuses, by name, what would wait for a VM whose supervisor itself waits for this process: a banger that one of its
  * hooks started.
  */
-export function refuseOwn({ pid }: LockHolder, { id, name }: Named): void {
+export function refuseSelfWait({ pid }: LockHolder, { id, name }: Named): void {
   if (!ancestorsOf(process.pid).includes(pid)) return
   const hint = `return from the hook first; to end the VM, throw in postBoot, or send SIGTERM to process ${pid}`
-  throw usage(`${name} (${id}) cannot be waited for here: its supervisor (process ${pid}) started this command`, hint)
+  throw usageError(
+    `${name} (${id}) cannot be waited for here: its supervisor (process ${pid}) started this command`,
+    hint,
+  )
 }
 
-/** As `refuseOwn`, for whoever may hold the VM's lock now. */
-export function refuseIfOwn(layout: VmLayout, record: Named): void {
+/** As `refuseSelfWait`, for whoever may hold the VM's lock now. */
+export function refuseIfSelfWait(layout: VmLayout, record: Named): void {
   const holder = lockHolder(layout)
   if (typeof holder !== "object") return
   close(holder.pidfd)
-  refuseOwn(holder, record)
+  refuseSelfWait(holder, record)
 }

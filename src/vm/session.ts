@@ -28,14 +28,14 @@ export interface Session {
   enter(state: VmState, exit?: unknown): void
   note(event: VmEvent): void
   /** Lets go of the VM's lock. */
-  release(): void
+  unlock(): void
 }
 
 /** A fresh id and its layout; throws a failure when a path in it would be too long. Nothing is made. */
 export function layoutFor(name: string): { id: string; layout: VmLayout } {
   const id = newVmId(name)
   const layout = vmLayout(ownPlaces(), id)
-  checkSocketPath(layout.control, "BANGER_RUNTIME_DIR")
+  checkSocketPath(layout.qmpSocket, "BANGER_RUNTIME_DIR")
   return { id, layout }
 }
 
@@ -94,7 +94,7 @@ export function checkSocketPath(path: string, variable: string): void {
   const length = Buffer.byteLength(path)
   if (length <= SUN_PATH_MAX) return
   const hint = `set ${variable} to a shorter directory`
-  throw new Failure(`the socket path ${path} has ${length} bytes; ${SUN_PATH_MAX} is the most`, { hint })
+  throw new Failure("FAILED", `the socket path ${path} has ${length} bytes; ${SUN_PATH_MAX} is the most`, { hint })
 }
 
 // --- internal ---
@@ -111,7 +111,7 @@ function undoing<T>(undo: () => void, work: () => T): T {
 function requireLock(layout: VmLayout): VmLock {
   const lock = lockVm(layout, "supervise")
   if (lock !== undefined) return lock
-  throw new Failure(`another process holds ${layout.lock}`, { hint: "end it, then run the VM again" })
+  throw new Failure("FAILED", `another process holds ${layout.lock}`, { hint: "end it, then run the VM again" })
 }
 
 function openSession(db: Database, layout: VmLayout, lock: VmLock, current: VmState, journal: Journal): Session {
@@ -137,6 +137,6 @@ function openSession(db: Database, layout: VmLayout, lock: VmLock, current: VmSt
       note(exit === undefined ? { event: "state", state } : { event: "state", state, exit })
     },
     note,
-    release: lock.release,
+    unlock: lock.unlock,
   }
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import type { Report } from "../../src/base/terms/log.ts"
+import type { Log } from "../../src/base/terms/log.ts"
 import type { Control } from "../../src/host/vmm/vmm.ts"
 import { stopMachine } from "../../src/supervisor/stopMachine.ts"
 import type { Machine } from "../../src/vm/machine.ts"
@@ -26,7 +26,7 @@ function machine(pressCtrlAltDel: Control["pressCtrlAltDel"] | "ends") {
   }
   const say = (text: string) => void noted.push(text)
   const report = { warn: say, info: say, error: say, debug: say }
-  return { machine: stub as unknown as Machine, report: report as unknown as Report, noted }
+  return { machine: stub as unknown as Machine, report: report as unknown as Log, noted }
 }
 const never = new AbortController().signal
 /** Longer than any test: a stop that waits for it hangs. */

@@ -103,9 +103,9 @@ test("a jail with a bound kernel is torn down by these calls and no others", asy
   )
   expect(named).toEqual([
     ...pinned,
-    // The grave, root's alone.
-    "mkdirat .grave",
-    "openat2 .grave",
+    // The trash, root's alone.
+    "mkdirat .trash",
+    "openat2 .trash",
     "statx",
     // Neither half-made nor …
     "openat2 .stage-vm-N",

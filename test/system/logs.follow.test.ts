@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { banger, start, until } from "./support/banger.ts"
 import { buildDoubles, type Doubles } from "./support/doubles.ts"
 import { eachInItsPlace, type Place } from "./support/place.ts"
-import { listed, runDouble } from "./vms.ts"
+import { listed, runDouble } from "./support/vms.ts"
 
 // Who reads what a VM goes on to say may be slow, or go away.
 

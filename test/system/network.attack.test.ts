@@ -4,7 +4,7 @@ import { fixture, start } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace } from "./support/place.ts"
-import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./wire.ts"
+import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./support/wire.ts"
 
 // What others on the cable, and guests that play foul, try to reach. A port of the bridge that banger did not make plays
 // a guest without rules of its own.

@@ -5,7 +5,7 @@ import { banger, fixture, until } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
-import { beHost, expectNoNetwork, must } from "./wire.ts"
+import { beHost, expectNoNetwork, must } from "./support/wire.ts"
 
 const newDirectory = directoriesOfFile()
 

@@ -7,7 +7,7 @@ import { banger, fixture, type Running, start, until } from "./support/banger.ts
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace } from "./support/place.ts"
-import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./wire.ts"
+import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./support/wire.ts"
 
 const newDirectory = directoriesOfFile()
 

@@ -3,7 +3,7 @@ import { statSync } from "node:fs"
 import { join } from "node:path"
 import { banger, type Running, start, startGuest, until } from "./support/banger.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
-import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./wire.ts"
+import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./support/wire.ts"
 
 let outside: Outside
 beforeAll(async () => {

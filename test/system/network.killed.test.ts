@@ -6,7 +6,7 @@ import { banger, fixture, start } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, expectNothingLeft, records } from "./support/place.ts"
-import { beHost, expectNoNetwork } from "./wire.ts"
+import { beHost, expectNoNetwork } from "./support/wire.ts"
 
 const newDirectory = directoriesOfFile()
 

@@ -15,11 +15,11 @@ import { close, inodeOf, statPath } from "../../src/base/linux/files.ts"
 import { listenUnix } from "../../src/base/linux/sockets.ts"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { findVmm } from "../../src/host/search/findVmm.ts"
-import type { Sought } from "../../src/host/search/sought.ts"
+import type { VmmQuery } from "../../src/host/search/query.ts"
 import { bootId } from "../../src/store/state/bootId.ts"
 import { readHandles } from "../../src/store/state/handles.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
-import { soughtVmm } from "../../src/vm/liveness.ts"
+import { vmmQuery } from "../../src/vm/liveness.ts"
 import { fixture, start } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
@@ -97,7 +97,7 @@ test("a process of another uid that is named firecracker, with its arguments, is
   const bare = { directory: place.runtime, commandLines: [["--id", id, "--api-sock", socket]] }
   const lost = { identity: null, cgroup: undefined, console: "/nonexistent", jail: undefined, bare, socket: undefined }
   const words = `/proc names process ${stranger.pid}: it has uid 65533, not 0: left alone`
-  expect(told(lost)).toEqual({ is: "dead", why: "no process is it", doubts: [words] })
+  expect(told(lost)).toEqual({ is: "dead", why: "no process is it", warnings: [words] })
   run.signal("SIGKILL")
   await run.ended
   expect((await start(place, ["rm", "-f", "fc"]).ended).exit).toBe(0)
@@ -131,12 +131,12 @@ test("a dead VMM's pid that was given to another process is not the VMM, 100 tim
 })
 
 /** What is told of the VMM of a run, with what is changed in what was written down; its pidfd closed. */
-function told(change: Partial<Sought>) {
+function told(change: Partial<VmmQuery>) {
   const [record] = records(place)
   const layout = vmLayout({ state: place.state, runtime: place.runtime }, record?.id ?? "")
   const handles = readHandles(layout.handles)
   if (handles.is !== "good") throw new Error(`its handles are ${handles.is}`)
-  const sought = soughtVmm(handles.journal, layout, bootId())
+  const sought = vmmQuery(handles.journal, layout, bootId())
   if (sought === undefined) throw new Error("no process is on the journal")
   const found = findVmm({ ...sought, ...change })
   if (found.is === "alive") close(found.pidfd)
@@ -147,14 +147,14 @@ test("a VMM whose identity was not written down is found by each witness in turn
   const { run, root, uid } = await boot()
   const [pid = 0] = processesOf(place)
   const journal = told({})
-  expect(journal).toMatchObject({ is: "alive", by: "journal", identity: { pid }, doubts: [] })
+  expect(journal).toMatchObject({ is: "alive", by: "journal", identity: { pid }, warnings: [] })
   const lost = { identity: null }
   const becomes = { uid, root: inodeOf(statPath(root)) }
   const { startTime, pidfd } = journal.is === "alive" ? journal.identity : { startTime: 0, pidfd: "" }
   const whole = { pid, startTime, pidfd, bootId: bootId(), ...becomes, becomes }
-  expect(told(lost)).toMatchObject({ is: "alive", by: "cgroup", identity: whole, doubts: [] })
+  expect(told(lost)).toMatchObject({ is: "alive", by: "cgroup", identity: whole, warnings: [] })
   const without = { ...lost, cgroup: undefined }
-  expect(told(without)).toMatchObject({ is: "alive", by: "socket", identity: whole, doubts: [] })
+  expect(told(without)).toMatchObject({ is: "alive", by: "socket", identity: whole, warnings: [] })
   expect(told({ ...without, socket: undefined })).toMatchObject({ is: "alive", by: "pidfile", identity: whole })
   const nothing = { ...without, socket: undefined, pidfile: undefined }
   expect(told(nothing)).toMatchObject({ is: "alive", by: "scan", identity: whole })
@@ -190,12 +190,12 @@ test("without its identity, no pidfile, socket, name or argument makes another p
     writeFileSync(pidfile, String(stranger))
     expect(told({ ...without, socket: undefined })).toMatchObject({
       ...{ is: "alive", by: "scan", identity: { pid } },
-      doubts: [expect.stringMatching(new RegExp(`firecracker.pid names process ${stranger}: it .*: left alone`))],
+      warnings: [expect.stringMatching(new RegExp(`firecracker.pid names process ${stranger}: it .*: left alone`))],
     })
   }
   expect(told({ ...without, pidfile: undefined })).toMatchObject({
     ...{ is: "alive", by: "scan", identity: { pid } },
-    doubts: [`${path} names process ${process.pid}: it is not in the VM's jail: left alone`],
+    warnings: [`${path} names process ${process.pid}: it is not in the VM's jail: left alone`],
   })
   close(impostor)
   run.signal("SIGINT")

@@ -5,7 +5,7 @@ import { banger, bangerElsewhere, fixture, start, until } from "./support/banger
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
-import { doubleWords, listed, noted, runDouble } from "./vms.ts"
+import { doubleWords, listed, noted, runDouble } from "./support/vms.ts"
 
 const newDirectory = directoriesOfFile()
 
@@ -22,7 +22,7 @@ test("run --detach prints the name and returns; nobody who reads its output wait
   const { stdout, exit } = await runDouble(place, doubles)
   expect({ stdout, exit }).toEqual({ stdout: "double\n", exit: 0 })
   const [vm] = await listed(place)
-  expect(vm).toMatchObject({ name: "double", state: "running", truth: "alive", pid: processesOf(place)[0] })
+  expect(vm).toMatchObject({ name: "double", state: "running", liveness: "alive", pid: processesOf(place)[0] })
   const links = readdirSync(`/proc/${vm?.supervisor}/fd`)
   expect(links.length).toBeGreaterThan(3)
   expect((await banger(place, ["logs", "double", "--supervisor"])).exit).toBe(0)
@@ -75,7 +75,7 @@ test("killing the supervisor leaves the VM; supervise takes it over with the sam
   const [vm] = await listed(place)
   process.kill(vm?.supervisor ?? 0, "SIGKILL")
   await until(() => !alive(vm?.supervisor ?? 0))
-  expect(await listed(place)).toMatchObject([{ truth: "alive", pid: vm?.pid, state: "running" }])
+  expect(await listed(place)).toMatchObject([{ liveness: "alive", pid: vm?.pid, state: "running" }])
   expect((await listed(place))[0]?.supervisor).toBeUndefined()
   expect((await banger(place, ["ps"])).stdout).toContain("running, unsupervised")
   const supervised = await banger(place, ["supervise", "--detach", "double"])
@@ -98,7 +98,7 @@ test("--supervise=none leaves no process of banger; wait finishes the VM when it
   const { stdout, exit } = await runDouble(place, doubles, ["--supervise=none"])
   expect({ stdout, exit }).toEqual({ stdout: "double\n", exit: 0 })
   const [vm] = await listed(place)
-  expect(vm).toMatchObject({ state: "running", truth: "alive" })
+  expect(vm).toMatchObject({ state: "running", liveness: "alive" })
   expect(vm?.supervisor).toBeUndefined()
   const waiting = start(place, ["wait", "--json", "double"])
   await Bun.sleep(100)
@@ -168,7 +168,7 @@ test("a VM that fails is booted again so many times as its policy says, and no m
   const seen = new Set<string>()
   for (let round = 0; round < 3; round++) {
     await until(() => noted(place, "booted").length === round + 1)
-    const [vm] = (await listed(place)).filter(({ truth }) => truth === "alive")
+    const [vm] = (await listed(place)).filter(({ liveness }) => liveness === "alive")
     seen.add(vm?.id ?? "")
     process.kill(vm?.pid ?? 0, "SIGKILL")
     await until(() => noted(place, "ended").length === round + 1)
@@ -199,7 +199,7 @@ test("a VM whose supervisor was killed, and that another took over, is booted ag
   process.kill(vm?.pid ?? 0, "SIGKILL")
   await until(() => noted(place, "booted").length === 2)
   await until(() => records(place).filter(({ state }) => state === "running").length === 1)
-  const [again] = (await listed(place)).filter(({ truth }) => truth === "alive")
+  const [again] = (await listed(place)).filter(({ liveness }) => liveness === "alive")
   expect(again?.id).not.toBe(vm?.id)
   expect((await banger(place, ["stop", again?.id ?? ""])).exit).toBe(0)
   expect(noted(place, "ended").toSorted()).toEqual([vm?.id ?? "", again?.id ?? ""].toSorted())

@@ -52,7 +52,7 @@ test("attached: keys go to the guest, Ctrl-C too, and the detach key leaves it r
   expect(stderr).toContain("detached from guest")
   expect(exit).toBe(0)
   expect(JSON.parse((await banger(place, ["ps", "--json"])).stdout)).toMatchObject([
-    { state: "running", truth: "alive" },
+    { state: "running", liveness: "alive" },
   ])
   expect((await banger(place, ["kill", "guest"])).exit).toBe(0)
 })

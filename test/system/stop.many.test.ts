@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { banger, fixture, start, until } from "./support/banger.ts"
 import { buildDoubles, type Doubles } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
-import { doubleWords, listed, noted, runDouble } from "./vms.ts"
+import { doubleWords, listed, noted, runDouble } from "./support/vms.ts"
 
 // Several that ask for the end of one VM, one that asks for the end of several, and one that asks for its own.
 
@@ -162,7 +162,7 @@ test("a supervisor that boots VM after VM keeps nothing of them open", async () 
   const counts: number[] = []
   for (let round = 1; round <= 8; round++) {
     await until(() => noted(place, "booted").length === round)
-    const [vm] = (await listed(place)).filter(({ truth }) => truth === "alive")
+    const [vm] = (await listed(place)).filter(({ liveness }) => liveness === "alive")
     counts.push(readdirSync(`/proc/${vm?.supervisor}/fd`).length)
     process.kill(vm?.pid ?? 0, "SIGKILL")
   }

@@ -117,9 +117,7 @@ test("--metrics writes what node_exporter reads; a failed run keeps the time of 
     ),
     "banger_sweep_directories_busy 0",
     "banger_sweep_vms_recovered 0",
-    ...["removed", "dead", "alive", "kept", "cannot_tell", "failed"].map(
-      (is) => `banger_sweep_leftovers{is="${is}"} 0`,
-    ),
+    ...["removed", "dead", "alive", "kept", "unknown", "failed"].map((is) => `banger_sweep_leftovers{is="${is}"} 0`),
     "banger_sweep_errors 0",
   ])
   expect(statSync(file).mode & 0o777).toBe(0o644)

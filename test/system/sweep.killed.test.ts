@@ -9,7 +9,7 @@ ownCgroups()
 const place = eachInItsPlace()
 beforeEach(() => prepareState(place))
 
-const KINDS = ["jail", "stage", "grave", "cgroup", "runtime", "vm", "uid", "log", "temporary", "lock"]
+const KINDS = ["jail", "stage", "trash", "cgroup", "runtime", "vm", "uid", "log", "temporary", "lock"]
 
 /** One dead thing of each kind, several of one VM, and one that lives; `work`; then a sweep that heals. */
 async function among(index: number, message: () => string, work: () => Promise<void>): Promise<void> {

@@ -9,8 +9,8 @@ import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles } from "./support/doubles.ts"
 import { LEAVE, type Living, later, living, ownCgroups, prepareState, uidOf } from "./support/leftovers.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
-import { listed, runDouble, sql } from "./vms.ts"
-import { must } from "./wire.ts"
+import { listed, runDouble, sql } from "./support/vms.ts"
+import { must } from "./support/wire.ts"
 
 const newDirectory = directoriesOfFile()
 ownCgroups()

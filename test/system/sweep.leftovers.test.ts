@@ -9,8 +9,8 @@ import { identifyChild } from "../../src/host/process/identity.ts"
 import { deadProcess, fill } from "../fixtures/manyVms.ts"
 import { LEAVE, type Left, type Living, later, living, ownCgroups, prepareState, uidOf } from "./support/leftovers.ts"
 import { eachInItsPlace, type Place } from "./support/place.ts"
-import { rowsOf } from "./vms.ts"
-import { must } from "./wire.ts"
+import { rowsOf } from "./support/vms.ts"
+import { must } from "./support/wire.ts"
 
 ownCgroups()
 const place = eachInItsPlace()
@@ -41,7 +41,7 @@ const id = (kind: string, index: number) => `${kind}-${RUN}${String(index).padSt
 const SPEAK: Readonly<Record<string, (left: Left, index: number) => void>> = {
   jail: ({ name }) => alive.process({ cwd: join(name, "root") }),
   stage: ({ name }) => alive.process({ stdin: join(name, "root/kernel") }),
-  grave: ({ name }) => alive.process({ cwd: join(name, "root/dev") }),
+  trash: ({ name }) => alive.process({ cwd: join(name, "root/dev") }),
   cgroup: ({ name }) => alive.process({ cgroup: name }),
   runtime: ({ name }) => alive.process({ stdin: join(name, "file") }),
   vm: ({ name }) => alive.lock(join(name, "lock")),

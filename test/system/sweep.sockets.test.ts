@@ -298,10 +298,10 @@ test("sockets of live VMs, by the records, are left alone; where the records can
   const { insertRecord } = await import("../../src/store/state/records.ts")
   const where = places({ BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime }, 0)
   for (const dir of [place.state, place.runtime]) mkdirSync(dir, { mode: 0o700 })
-  const { control, runtime } = vmLayout(where, "guest-1")
+  const { qmpSocket, runtime } = vmLayout(where, "guest-1")
   const elsewhere = directoryIn(place.dir, "sockets")
   for (const path of [runtime, join(place.runtime, "gone-1")]) mkdirSync(path)
-  const dead = [control, join(place.runtime, "gone-1/qmp.sock")]
+  const dead = [qmpSocket, join(place.runtime, "gone-1/qmp.sock")]
   for (const path of dead) makeDead(path)
   const db = openDatabase(place.state)
   const rest = {
@@ -327,7 +327,7 @@ test("sockets of live VMs, by the records, are left alone; where the records can
   const { stderr, exit } = await sweep(place.runtime, elsewhere, ...NOW)
   expect(stderr).toContain("is left alone: cannot tell: the VM records cannot be read")
   expect(exit).toBe(1)
-  expect(existsSync(control)).toBe(true)
+  expect(existsSync(qmpSocket)).toBe(true)
   expect(readdirSync(elsewhere)).toEqual([])
   for (const name of ["state.db", "state.db-wal", "state.db-shm"]) {
     if (existsSync(join(place.state, name))) (await import("node:fs")).rmSync(join(place.state, name))

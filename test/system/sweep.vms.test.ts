@@ -3,7 +3,7 @@ import { banger, until } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
-import { listed, noted, runDouble } from "./vms.ts"
+import { listed, noted, runDouble } from "./support/vms.ts"
 
 const newDirectory = directoriesOfFile()
 

@@ -53,7 +53,7 @@ async function expectAlive(at: Place, label: string, id: string, pids: readonly 
   await until(() => bootIds(at, id).length > asked)
   expect(new Set(bootIds(at, id)).size, label).toBe(1)
   const { stdout } = await banger(at, ["ps", "--json"])
-  expect(JSON.parse(stdout), label).toMatchObject([{ id, state: "running", truth: "alive", pid: pids[0] }])
+  expect(JSON.parse(stdout), label).toMatchObject([{ id, state: "running", liveness: "alive", pid: pids[0] }])
   expect((await banger(at, ["stop", id])).exit, label).toBe(0)
 }
 

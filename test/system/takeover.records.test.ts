@@ -6,7 +6,7 @@ import { banger, start, until } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
-import { listed, noted, runDouble, sql } from "./vms.ts"
+import { listed, noted, runDouble, sql } from "./support/vms.ts"
 
 const newDirectory = directoriesOfFile()
 
@@ -51,7 +51,7 @@ test("whatever happens to handles.json, a VM that lives is left running and mend
     harm(handlesOf(id), good)
     const alive = await banger(place, ["ps", "--reconcile"])
     expect({ damage, ...alive }).toMatchObject({ exit: 0 })
-    expect(await listed(place), damage).toMatchObject([{ id, pid, truth: "alive", state: "running" }])
+    expect(await listed(place), damage).toMatchObject([{ id, pid, liveness: "alive", state: "running" }])
     const { journal } = JSON.parse(readFileSync(handlesOf(id), "utf8"))
     expect(journal, damage).toEqual(JSON.parse(good.toString()).journal)
     await die(pid)
@@ -74,7 +74,7 @@ test("neither handles nor record can be read: it is reported, nothing is guessed
   sql(place, "update vms set handles = '{'")
   const listing = await banger(place, ["ps", "--json"])
   expect(listing.exit).toBe(1)
-  expect(JSON.parse(listing.stdout)).toMatchObject([{ truth: "cannot tell" }])
+  expect(JSON.parse(listing.stdout)).toMatchObject([{ liveness: "unknown" }])
   for (const command of [
     ["ps", "--reconcile"],
     ["stop", id],
@@ -239,7 +239,7 @@ test("ps starts no other program, however many VMs there are", async () => {
   const log = join(place.dir, "execs")
   const through = ["strace", "-f", "-o", log, "-e", "trace=execve"]
   const { stdout, exit } = await start(place, ["ps", "--json"], {}, { through }).ended
-  expect(JSON.parse(stdout)).toMatchObject([{ id, truth: "alive" }])
+  expect(JSON.parse(stdout)).toMatchObject([{ id, liveness: "alive" }])
   expect(exit).toBe(0)
   expect(readFileSync(log, "utf8").match(/execve\(/g)).toHaveLength(1)
   expect((await banger(place, ["kill", id])).exit).toBe(0)
@@ -253,7 +253,7 @@ test("with only a generation left from before its process was known, a VM that r
   sql(place, "update vms set handles = '{'")
   const { stdout, exit } = await banger(place, ["supervise", "--detach", id])
   expect({ stdout, exit }).toEqual({ stdout: "double\n", exit: 0 })
-  expect(await listed(place)).toMatchObject([{ id, pid, truth: "alive", state: "running" }])
+  expect(await listed(place)).toMatchObject([{ id, pid, liveness: "alive", state: "running" }])
   expect(JSON.parse(readFileSync(handlesOf(id), "utf8")).journal).toContainEqual(
     expect.objectContaining({ kind: "process", identity: expect.objectContaining({ pid }) }),
   )
@@ -305,7 +305,7 @@ test.each(["read-only", "full"])(
       const at = what === "full" ? place : { ...place, state: ro }
       for (const [words, said] of [
         [["ps", "--json"], `"pid": ${pid}`],
-        [["inspect", id], '"truth": "alive"'],
+        [["inspect", id], '"liveness": "alive"'],
         [["logs", id], "up"],
         [["events"], '"state":"running"'],
       ] as const) {

@@ -77,7 +77,7 @@ function link(more: Partial<Link>): Link {
 test.each<[string, Partial<Link>, string | undefined]>([
   ["a tap of no VM", {}, "remove"],
   ["a tap of a VM", { name: "bgrabcd1234" }, undefined],
-  ["a tap that somebody holds whom we cannot see", { carrier: true }, "cannot tell"],
+  ["a tap that somebody holds whom we cannot see", { carrier: true }, "unknown"],
   ["another banger's tap", { alias: "banger tap web-abcd1234 /elsewhere" }, "keep"],
   ["a tap without a mark", { alias: undefined }, undefined],
   ["a tap with a mark and another name", { name: "tap0" }, undefined],

@@ -12,7 +12,7 @@ import { openDatabase } from "../../src/store/state/database.ts"
 import { type Resource, readHandles } from "../../src/store/state/handles.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
 import { changeState, getRecord, insertRecord, listRecords, mirrored } from "../../src/store/state/records.ts"
-import { abandon } from "../../src/supervisor/hooks/killAndCleanUp.ts"
+import { killAndCleanUp } from "../../src/supervisor/hooks/killAndCleanUp.ts"
 import { neverStarted } from "../../src/vm/exit.ts"
 import { openJournal } from "../../src/vm/journal.ts"
 import { releaseAll } from "../../src/vm/release.ts"
@@ -229,7 +229,7 @@ test("a VM whose supervisor is stuck is ended from its journal alone", async () 
   const vm = leftover()
   const child = startVmm(vm)
   const state = { db: openDatabase(vm.where.state), where: vm.where }
-  expect(abandon(vm.id, neverStarted("preBoot blocks everything"), state)).toEqual([
+  expect(killAndCleanUp(vm.id, neverStarted("preBoot blocks everything"), state)).toEqual([
     expect.stringContaining("its postStop hooks did not run"),
   ])
   expect((await child.exited).signal).toBe("SIGKILL")

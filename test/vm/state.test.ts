@@ -13,8 +13,8 @@ import { vmLayout } from "../../src/store/state/places.ts"
 import { insertRecord } from "../../src/store/state/records.ts"
 import { restartPolicy } from "../../src/supervisor/restartPolicy.ts"
 import { endOf } from "../../src/vm/exit.ts"
-import { hold } from "../../src/vm/hold.ts"
 import { lockHolder, lockVm } from "../../src/vm/lock.ts"
+import { lockVmRecord } from "../../src/vm/lockVmRecord.ts"
 import { askToStop, takeStopRequest } from "../../src/vm/stopRequest.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
@@ -28,8 +28,8 @@ test("a lock tells who holds it, from the moment it is held to the moment it is 
   expect(holder).toMatchObject({ pid: process.pid, doing: "supervise" })
   if (typeof holder === "object") close(holder.pidfd)
   expect(lockVm(layout(), "finish")).toBeUndefined()
-  lock?.release()
-  lock?.release()
+  lock?.unlock()
+  lock?.unlock()
   expect(lockHolder(layout())).toBe("nobody")
   writeFileSync(layout().lock, '{"doing":"supervise","identity":{"pid":')
   expect(lockHolder(layout())).toBeUndefined()
@@ -66,7 +66,7 @@ test("however many ask for a stop, its supervisor gets one signal; to kill is an
   await Bun.sleep(0)
   expect(heard).toEqual(["SIGTERM", "SIGTERM", "SIGTERM"])
   for (const name of names) process.off(name, hear)
-  lock?.release()
+  lock?.unlock()
 })
 
 test("a VM that is being made is left to whoever makes it: its record comes a moment before its lock", async () => {
@@ -81,9 +81,13 @@ test("a VM that is being made is left to whoever makes it: its record comes a mo
     },
   )
   await maker.stdout.getReader().read()
-  const held = hold({ db, where: { state: directory.path, runtime: join(directory.path, "run") } }, "vm-1", "finish")
+  const held = lockVmRecord(
+    { db, where: { state: directory.path, runtime: join(directory.path, "run") } },
+    "vm-1",
+    "finish",
+  )
   expect(existsSync(done)).toBe(true)
-  if (typeof held === "object") held.lock.release()
+  if (typeof held === "object") held.lock.unlock()
   db.close()
 })
 
@@ -95,7 +99,7 @@ const exit = {
   panic: undefined,
   detail: undefined,
 } as const
-const failed = { failure: new Failure("x"), exit }
+const failed = { failure: new Failure("FAILED", "x"), exit }
 const well = { failure: undefined, exit }
 
 test.each([

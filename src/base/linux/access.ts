@@ -42,7 +42,7 @@ export function hasAttribute(fd: number, name: string): boolean {
 /** The text of an extended attribute of a file, by descriptor, if it has one of at most 4 KiB (works with O_PATH). */
 export function readAttribute(fd: number, name: string): string | undefined {
   const path = procPath(fd)
-  const buffer = new Uint8Array(ATTRIBUTE_LIMIT)
+  const buffer = new Uint8Array(ATTRIBUTE_MAX_BYTES)
   try {
     const [file, attribute] = [cPath(path), cPath(name)]
     const length = checked("getxattr", () => libc.getxattr(file, attribute, ptr(buffer), buffer.length), path)
@@ -80,7 +80,7 @@ export function procPath(fd: number): string {
 
 /** A gid that fchownat(2) leaves as it is. */
 const KEEP = 0xffff_ffff
-const ATTRIBUTE_LIMIT = 4096
+const ATTRIBUTE_MAX_BYTES = 4096
 const FS_IOC_GETFLAGS = 0x80086601
 const FS_IOC_SETFLAGS = 0x40086602
 const FS_IMMUTABLE_FL = 0x10

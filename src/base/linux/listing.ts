@@ -16,7 +16,7 @@ export interface Entry {
  * so that a directory of any size takes little memory. Undefined at the end.
  */
 export function nextEntries(dir: number): readonly Entry[] | undefined {
-  const buffer = new Uint8Array(CHUNK)
+  const buffer = new Uint8Array(CHUNK_BYTES)
   const length = read(dir, buffer)
   return length === 0 ? undefined : unpackEntries(buffer.subarray(0, length))
 }
@@ -48,7 +48,7 @@ export function unpackEntries(bytes: Uint8Array): readonly Entry[] {
 
 // --- internal ---
 
-const CHUNK = 32 * 1024
+const CHUNK_BYTES = 32 * 1024
 const DOT = 46
 
 /** Room for one entry at least, whatever its name. */

@@ -24,7 +24,7 @@ export function answersPing(address: Uint8Array, limit: number): boolean {
     for (let sequence = 1; performance.now() < deadline; sequence++) {
       const packet = echoRequest(id, sequence)
       if (!sent(fd, packet)) return false
-      if (answered(fd, id, Math.min(deadline, performance.now() + INTERVAL))) return true
+      if (answered(fd, id, Math.min(deadline, performance.now() + INTERVAL_MS))) return true
     }
     return false
   } finally {
@@ -55,7 +55,7 @@ const SOCK_CLOEXEC = 0o2000000
 const IPPROTO_ICMP = 1
 const ECHO = 8
 const ECHO_REPLY = 0
-const INTERVAL = 200
+const INTERVAL_MS = 200
 const BUFFER = fixed(2048)
 
 /** Unreachable is an answer too: the negative one. */

@@ -63,7 +63,7 @@ const EAGAIN = 11
 const BUFFER = fixed(128 * 1024)
 
 /** A list that changed while it was read is read again, this often. */
-const TRIES = 20
+const TRIES_MAX_COUNT = 20
 
 function setFlag(fd: number, option: number): void {
   const one = new Uint32Array(fixed(4).buffer)
@@ -72,7 +72,7 @@ function setFlag(fd: number, option: number): void {
 }
 
 function ask(fd: number, request: Request, sequence: number): readonly Message[] {
-  for (let left = TRIES; left > 0; left--) {
+  for (let left = TRIES_MAX_COUNT; left > 0; left--) {
     const answer = askOnce(fd, request, sequence)
     if (answer !== undefined) return answer
   }

@@ -39,7 +39,7 @@ export function writeFor(fd: number, write: Writer, bytes: Uint8Array, patience:
   while (at < bytes.length) {
     const left = end - performance.now()
     if (left <= 0) return at
-    awaitWritable(fd, Math.min(left, LONGEST_POLL))
+    awaitWritable(fd, Math.min(left, LONGEST_POLL_MS))
     const taken = writeSome(write, bytes.subarray(at))
     // poll(2) has its own mind about when a terminal is writable.
     if (taken === 0) Bun.sleepSync(1)
@@ -50,7 +50,7 @@ export function writeFor(fd: number, write: Writer, bytes: Uint8Array, patience:
 
 // --- internal ---
 
-const LONGEST_POLL = 60_000
+const LONGEST_POLL_MS = 60_000
 
 const MSG_DONTWAIT = 0x40
 const MSG_NOSIGNAL = 0x4000

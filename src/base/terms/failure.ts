@@ -1,13 +1,49 @@
-/** Exit codes of the whole program; see docs/design.md. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, tryLater: 75 } as const
+/** Exit statuses of the whole program; docs/errors.md has them. */
+export const EXIT = { ok: 0, failed: 1, usage: 2, tryLater: 75, timedOut: 124 } as const
+
+/** The closed list of codes, each with the exit status that goes with it. docs/errors.md says when each is meant. */
+export const EXIT_OF = {
+  USAGE: EXIT.usage,
+  BAD_PLUGIN: EXIT.usage,
+  BAD_CONFIG: EXIT.usage,
+  BAD_FILE: EXIT.usage,
+  NO_SUCH_VM: EXIT.usage,
+  UNSUPPORTED: EXIT.usage,
+  NEEDS_ROOT: EXIT.usage,
+  WRONG_STATE: EXIT.failed,
+  IN_USE: EXIT.failed,
+  BUSY: EXIT.tryLater,
+  TIMED_OUT: EXIT.timedOut,
+  HOST_LACKS: EXIT.failed,
+  UNTRUSTED: EXIT.failed,
+  START_FAILED: EXIT.failed,
+  HOOK_FAILED: EXIT.failed,
+  VM_FAILED: EXIT.failed,
+  LIVENESS_UNKNOWN: EXIT.failed,
+  NOT_RELEASED: EXIT.failed,
+  CHANGED: EXIT.failed,
+  BAD_STATE: EXIT.failed,
+  NO_SPACE: EXIT.failed,
+  DOWNLOAD_FAILED: EXIT.failed,
+  NOT_AUTHENTIC: EXIT.failed,
+  /** 128 + the signal's number, which its `exit` says. */
+  INTERRUPTED: 130,
+  FAILED: EXIT.failed,
+  INTERNAL: EXIT.failed,
+} as const
+
+/** What kind of failure it is: for programs, which never read the message. */
+export type FailureCode = keyof typeof EXIT_OF
 
 const BRAND = Symbol.for("banger.failure")
 
-/** What a failure may carry besides its message. */
+/** What a failure may carry besides its code and message. */
 export interface FailureDetail {
   /** What the user can do next: one sentence or one command. */
   readonly hint?: string | undefined
-  /** Process exit code; `EXIT.failed` unless told. */
+  /** The thing that it happened to: a VM's id, a path, an option, a field of the plugin. */
+  readonly subject?: string | undefined
+  /** The exit status of an INTERRUPTED: 128 + the signal's number. Of every other code EXIT_OF has it. */
   readonly exit?: number | undefined
   /** The error this one explains. */
   readonly cause?: unknown
@@ -19,22 +55,27 @@ export interface FailureDetail {
  */
 export class Failure extends Error {
   readonly [BRAND] = true
+  readonly code: FailureCode
   readonly hint: string | undefined
+  readonly subject: string | undefined
   readonly exit: number
 
-  constructor(message: string, detail: FailureDetail = {}) {
+  constructor(code: FailureCode, message: string, detail: FailureDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
     this.name = "Failure"
+    this.code = code
     this.hint = detail.hint
-    this.exit = detail.exit ?? EXIT.failed
+    this.subject = detail.subject
+    this.exit = detail.exit ?? EXIT_OF[code]
   }
 }
 
-/** Several failures of one thing as one, with all that the user can do next. */
-export function joined(subject: string, failures: readonly Failure[]): Failure {
+/** Several failures of one thing as one, with all that the user can do next. The code is the first one's. */
+export function joinFailures(subject: string, failures: readonly Failure[]): Failure {
   const hints = new Set(failures.map(({ hint }) => hint).filter((hint) => hint !== undefined))
   const message = `${subject}: ${failures.map((failure) => failure.message).join("; ")}`
-  return new Failure(message, { hint: hints.size === 0 ? undefined : [...hints].join("\n"), cause: failures[0] })
+  const hint = hints.size === 0 ? undefined : [...hints].join("\n")
+  return new Failure(failures[0]?.code ?? "FAILED", message, { hint, subject, cause: failures[0] })
 }
 
 /** A failure's message and hint in one line. */
@@ -42,9 +83,9 @@ export function inOneLine({ message, hint }: Failure): string {
   return hint === undefined ? message : `${message} (${hint})`
 }
 
-/** A failure of what the user typed or wrote: exit code 2. */
-export function usage(message: string, hint?: string, cause?: unknown): Failure {
-  return new Failure(message, { hint, exit: EXIT.usage, cause })
+/** A failure of what the user typed. */
+export function usageError(message: string, hint?: string, cause?: unknown): Failure {
+  return new Failure("USAGE", message, { hint, cause })
 }
 
 /** Tells a failure made for the user from a fault of ours. */
@@ -52,8 +93,21 @@ export function isFailure(error: unknown): error is Failure {
   return typeof error === "object" && error !== null && BRAND in error
 }
 
+/** Anything that was thrown as a failure: itself, or what it says under this code. */
+export function asFailure(error: unknown, code: FailureCode = "FAILED"): Failure {
+  return isFailure(error) ? error : new Failure(code, messageOf(error), { cause: error })
+}
+
+/** What `--json` prints of a failure: camelCase keys, absent where there is nothing to say. */
+export function failureJson(error: unknown): { error: Record<string, string | number> } {
+  const { code, message, hint, subject, exit } = isFailure(error) ? error : asFailure(error, "INTERNAL")
+  const known = { code, message, hint, subject, exit }
+  const said = Object.entries(known).filter((entry): entry is [string, string | number] => entry[1] !== undefined)
+  return { error: Object.fromEntries(said) }
+}
+
 /** The text of anything that can be thrown, without a stack. */
-export function reason(error: unknown): string {
+export function messageOf(error: unknown): string {
   if (error instanceof Error) return error.message || error.name
   return typeof error === "string" ? error : Bun.inspect(error)
 }

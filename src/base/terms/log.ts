@@ -1,5 +1,5 @@
 /** Messages for the user, on standard error; how they look is the caller's. */
-export interface Report {
+export interface Log {
   debug(message: string): void
   info(message: string): void
   warn(message: string): void
@@ -7,11 +7,11 @@ export interface Report {
 }
 
 /** The same messages with a prefix. */
-export function prefixed(report: Report, prefix: string): Report {
+export function prefixed(log: Log, prefix: string): Log {
   return {
-    debug: (message) => report.debug(`${prefix}: ${message}`),
-    info: (message) => report.info(`${prefix}: ${message}`),
-    warn: (message) => report.warn(`${prefix}: ${message}`),
-    error: (message) => report.error(`${prefix}: ${message}`),
+    debug: (message) => log.debug(`${prefix}: ${message}`),
+    info: (message) => log.info(`${prefix}: ${message}`),
+    warn: (message) => log.warn(`${prefix}: ${message}`),
+    error: (message) => log.error(`${prefix}: ${message}`),
   }
 }

@@ -14,16 +14,12 @@ const command: Command = {
     const key = controlKey(name)
     const interrupted = new AbortController()
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interrupted.abort())
-    const state = openState()
-    try {
-      const vm = text(values, "vm") ?? ""
-      if (process.stdin.isTTY) output.log.info(`attached to ${vm}: ${name} leaves it`)
-      const how = await attachVm(state, vm, key, output.printSome, output.log, interrupted.signal)
-      output.log.info(how === "ended" ? `${vm} has ended` : `detached from ${vm}`)
-      return EXIT.ok
-    } finally {
-      state.db.close()
-    }
+    using state = openState()
+    const vm = text(values, "vm") ?? ""
+    if (process.stdin.isTTY) output.log.info(`attached to ${vm}: ${name} leaves it`)
+    const how = await attachVm(state, vm, key, output.printSome, output.log, interrupted.signal)
+    output.log.info(how === "ended" ? `${vm} has ended` : `detached from ${vm}`)
+    return EXIT.ok
   },
 }
 export default command

@@ -1,6 +1,6 @@
 import { RootCommand, script } from "@bomb.sh/tab"
 import type { ArgDef } from "citty"
-import { EXIT, usage } from "../../base/terms/failure.ts"
+import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { BASH_SCRIPT } from "../show/bashScript.ts"
 import { candidatesFor } from "../show/completions.ts"
 import { type Command, text } from "../terminal/command.ts"
@@ -24,8 +24,8 @@ const command: Command = {
     const asked = rest.length > 0
     const shell = text(values, "shell")
     if (shell !== undefined && !SHELLS.includes(shell))
-      throw usage(`there are no completions for ${shell}`, SHELLS.join(", "))
-    if (shell === undefined && !asked) throw usage("SHELL is missing", `give one of: ${SHELLS.join(", ")}`)
+      throw usageError(`there are no completions for ${shell}`, SHELLS.join(", "))
+    if (shell === undefined && !asked) throw usageError("SHELL is missing", `give one of: ${SHELLS.join(", ")}`)
     if (shell !== undefined) output.print(scriptFor(shell))
     else output.print(printed(() => treeOf(commands, rest.at(-1) ?? "").parse([...rest])))
     return EXIT.ok

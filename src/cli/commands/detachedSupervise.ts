@@ -9,14 +9,10 @@ const command: Command = {
   meta: { name: "__supervise", description: "Supervise a running VM without a terminal" },
   args: { vm: vmArg, log: { type: "string", description: "Where messages go" } },
   async run({ values, output }) {
-    const report = takeReporter()
-    const state = openState()
-    try {
-      const log = text(values, "log")
-      return showSupervised(await superviseVm(state, text(values, "vm") ?? "", output.log, log, report), output)
-    } finally {
-      state.db.close()
-    }
+    const tellBooted = takeReporter()
+    using state = openState()
+    const logFile = text(values, "log")
+    return showSupervised(await superviseVm(state, text(values, "vm") ?? "", output.log, logFile, tellBooted), output)
   },
 }
 export default command

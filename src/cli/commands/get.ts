@@ -1,4 +1,4 @@
-import { EXIT, usage } from "../../base/terms/failure.ts"
+import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
 import { type Address, below, parseAddress } from "../../inputs/download/address.ts"
 import { stallLimit } from "../../inputs/download/download.ts"
@@ -9,7 +9,7 @@ import { type Command, type Invocation, text } from "../terminal/command.ts"
 import { startProgress } from "../terminal/progress.ts"
 
 /** No image is larger than this, in bytes. */
-const LIMIT = 64 * 1024 ** 3
+const DOWNLOAD_MAX_BYTES = 64 * 1024 ** 3
 
 const command: Command = {
   meta: { name: "get", description: "Get Firecracker, a guest kernel or a root file system" },
@@ -26,15 +26,15 @@ const command: Command = {
     const name = text(values, "name")
     if (what === "path" || what === "rm") {
       if (name === undefined)
-        throw usage(`NAME is missing: which image to ${what === "rm" ? "remove" : "tell the path of"}`)
+        throw usageError(`NAME is missing: which image to ${what === "rm" ? "remove" : "tell the path of"}`)
       if (what === "path") output.print(imagePath(ownPlaces(), name))
       else output.log.info(`removed ${removeImage(ownPlaces(), name)}`)
       return EXIT.ok
     }
-    if (name !== undefined) throw usage(`unexpected argument ${name}`)
+    if (name !== undefined) throw usageError(`unexpected argument ${name}`)
     const wanted = wantedOf(what, values)
     const progress = startProgress(wanted.name, values.quiet === true)
-    const manner = { limit: LIMIT, stall: stallLimit(), onProgress: progress.update }
+    const manner = { limit: DOWNLOAD_MAX_BYTES, stall: stallLimit(), onProgress: progress.update }
     const got = await getImage(ownPlaces(), wanted, manner).finally(progress.end)
     output.log.info(got.new ? `got ${wanted.name}` : `${wanted.name} is here already`)
     output.print(got.path)
@@ -75,15 +75,17 @@ function wantedOf(what: string, values: Invocation["values"]): Wanted {
   const sha256 = text(values, "sha256")?.toLowerCase()
   const own = from !== undefined && !catalog().some(({ name }) => name === exactName(what))
   if (own) return ownImage(what, parseAddress(absolute(from), "--from"), sha256)
-  if (sha256 !== undefined) throw usage("--sha256 is for an image of your own", "banger has the sums of what it knows")
+  if (sha256 !== undefined)
+    throw usageError("--sha256 is for an image of your own", "banger has the sums of what it knows")
   const item = findItem(what)
   return { name: item.name, from: source(item, from), sha256: item.sha256, members: item.members }
 }
 
 function ownImage(what: string, from: Address, sha256: string | undefined): Wanted {
-  if (sha256 !== undefined && !/^[0-9a-f]{64}$/.test(sha256)) throw usage("--sha256 has 64 characters of 0-9 and a-f")
+  if (sha256 !== undefined && !/^[0-9a-f]{64}$/.test(sha256))
+    throw usageError("--sha256 has 64 characters of 0-9 and a-f")
   if (sha256 === undefined && "url" in from) {
-    throw usage("an image of your own from a URL needs its sum", "add --sha256 with what sha256sum says of it")
+    throw usageError("an image of your own from a URL needs its sum", "add --sha256 with what sha256sum says of it")
   }
   return { name: exactName(what), from, sha256 }
 }

@@ -7,13 +7,9 @@ const command: Command = {
   meta: { name: "inspect", description: "Print all that is known of a VM, as JSON" },
   args: { vm: vmArg },
   run({ values, output }) {
-    const state = openStateToLook(output.log.warn)
-    try {
-      output.print(JSON.stringify(inspectVm(state, text(values, "vm") ?? ""), null, 2))
-      return EXIT.ok
-    } finally {
-      state.db.close()
-    }
+    using state = openStateToLook(output.log.warn)
+    output.print(JSON.stringify(inspectVm(state, text(values, "vm") ?? ""), null, 2))
+    return EXIT.ok
   },
 }
 export default command

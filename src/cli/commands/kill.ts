@@ -9,15 +9,11 @@ const command: Command = {
   takesMany: true,
   async run(invocation) {
     const { output } = invocation
-    const state = openState()
-    try {
-      return await forEach("kill", invocation, async (vm) => {
-        const { name, id } = await stopVm(state, vm, { action: "kill" }, output.log)
-        output.log.info(`${name} (${id}) has ended`)
-      })
-    } finally {
-      state.db.close()
-    }
+    using state = openState()
+    return await forEach("kill", invocation, async (vm) => {
+      const { name, id } = await stopVm(state, vm, { action: "kill" }, output.log)
+      output.log.info(`${name} (${id}) has ended`)
+    })
   },
 }
 export default command

@@ -1,4 +1,4 @@
-import { EXIT, usage } from "../../base/terms/failure.ts"
+import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { checkNetwork } from "../../operations/networkCheck.ts"
 import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
@@ -32,24 +32,20 @@ const command: Command = {
     ]
     if (!ACTIONS.includes(action)) {
       const near = nearest(action, ACTIONS)
-      throw usage(`banger net has no ${action}`, near === undefined ? "ls, rm or check" : `did you mean ${near}?`)
+      throw usageError(`banger net has no ${action}`, near === undefined ? "ls, rm or check" : `did you mean ${near}?`)
     }
     if (action !== "rm" && (name !== undefined || values["dry-run"] === true)) {
-      throw usage(`banger net ${action} takes neither a name nor --dry-run`)
+      throw usageError(`banger net ${action} takes neither a name nor --dry-run`)
     }
     if (action !== "check" && (bridge !== undefined || to !== undefined)) {
-      throw usage("--bridge and --to are of banger net check")
+      throw usageError("--bridge and --to are of banger net check")
     }
     if (action === "rm" && process.geteuid?.() !== 0)
-      throw usage("banger net rm removes interfaces: only root can", "run it as root")
-    const state = openState()
-    try {
-      if (action === "ls") return list(state, json, output)
-      if (action === "rm") return remove(state, name, values["dry-run"] === true, json, output)
-      return check(state, bridge, to, json, output)
-    } finally {
-      state.db.close()
-    }
+      throw usageError("banger net rm removes interfaces: only root can", "run it as root")
+    using state = openState()
+    if (action === "ls") return list(state, json, output)
+    if (action === "rm") return remove(state, name, values["dry-run"] === true, json, output)
+    return check(state, bridge, to, json, output)
   },
 }
 export default command
@@ -108,7 +104,7 @@ function tableOf(head: readonly string[], rows: readonly (readonly string[])[]):
 function remove(state: State, name: string | undefined, dryRun: boolean, json: boolean, output: Output): number {
   const found = unrecordedNetwork(state).filter((finding) => name === undefined || finding.name === name)
   if (name !== undefined && found.length === 0) {
-    throw usage(
+    throw usageError(
       `${name} is nothing that banger left behind`,
       "banger net ls shows what there is, and whose; a VM's goes with it: banger rm",
     )
@@ -122,7 +118,7 @@ function remove(state: State, name: string | undefined, dryRun: boolean, json: b
     const word = verdict !== "remove" ? verdict : dryRun ? "would remove" : "removed"
     output.print(`${word}: ${kind} ${name}: ${reason}`)
   }
-  return done.some(({ verdict }) => verdict === "cannot tell" || (name !== undefined && verdict === "keep"))
+  return done.some(({ verdict }) => verdict === "unknown" || (name !== undefined && verdict === "keep"))
     ? EXIT.failed
     : EXIT.ok
 }

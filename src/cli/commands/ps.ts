@@ -1,13 +1,13 @@
 import { EXIT } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { openState, openStateToLook, type State } from "../../store/state/open.ts"
-import { type Listed, listVms, stateWords } from "../../vm/status.ts"
+import { listVms, stateWords, type VmStatus } from "../../vm/status.ts"
 import type { Command, Output } from "../terminal/command.ts"
 import { table } from "../terminal/table.ts"
 import { untilInterrupted } from "../terminal/untilInterrupted.ts"
 
 /** `--watch` looks this often, in milliseconds. */
-const CADENCE = 1000
+const REDRAW_MS = 1000
 
 const command: Command = {
   meta: { name: "ps", description: "List VMs, with what is proven of each now" },
@@ -26,7 +26,7 @@ const command: Command = {
         const vms = listVms(state, values.all === true)
         print(render(vms, values.json === true), output)
         tellTroubles(vms, output)
-        return finished && !vms.some(({ truth }) => truth === "cannot tell") ? EXIT.ok : EXIT.failed
+        return finished && !vms.some(({ liveness }) => liveness === "unknown") ? EXIT.ok : EXIT.failed
       }
       return await watch(show, output)
     } finally {
@@ -47,7 +47,7 @@ async function reconcile(state: State, { log }: Output): Promise<boolean> {
   return failed.length === 0
 }
 
-function render(vms: readonly Listed[], json: boolean): string {
+function render(vms: readonly VmStatus[], json: boolean): string {
   if (json) return JSON.stringify(vms, null, 2)
   const rows = vms.map((vm) => [
     vm.name,
@@ -61,7 +61,7 @@ function render(vms: readonly Listed[], json: boolean): string {
 }
 
 /** How long it has been running, or ended. */
-function age({ createdAt, runningAt, endedAt }: Listed): string {
+function age({ createdAt, runningAt, endedAt }: VmStatus): string {
   return formatDuration(Math.max(0, Date.now() - (endedAt ?? runningAt ?? createdAt)))
 }
 
@@ -70,7 +70,7 @@ function print(text: string, output: Output): void {
 }
 
 /** What a state alone does not tell, and the command that mends it. */
-function tellTroubles(vms: readonly Listed[], { log }: Output): void {
+function tellTroubles(vms: readonly VmStatus[], { log }: Output): void {
   for (const { name, id, why, hint } of vms)
     if (why !== undefined) log.warn(`${name} (${id}): ${why}${hint === undefined ? "" : `: ${hint}`}`)
 }
@@ -85,7 +85,7 @@ function watch(show: () => string, output: Output): Promise<number> {
       last = text
       if (!output.print(process.stdout.isTTY ? `\x1b[H\x1b[2J${text}` : text)) enough()
     }
-    setInterval(look, CADENCE)
+    setInterval(look, REDRAW_MS)
     look()
   })
 }

@@ -7,12 +7,8 @@ const command: Command = {
   meta: { name: "__recover", description: "Finish one VM whose supervisor is gone" },
   args: { vm: vmArg },
   async run({ values, output }) {
-    const state = openState()
-    try {
-      return await recoverOne(state, text(values, "vm") ?? "", output.log)
-    } finally {
-      state.db.close()
-    }
+    using state = openState()
+    return await recoverOne(state, text(values, "vm") ?? "", output.log)
   },
 }
 export default command

@@ -1,7 +1,7 @@
 import { EXIT } from "../../base/terms/failure.ts"
 import { selfArgv } from "../../host/process/self.ts"
 import { detach } from "../../operations/detach.ts"
-import { againOf } from "../../operations/rerun.ts"
+import { rerunArgv } from "../../operations/rerun.ts"
 import { stopVm } from "../../operations/stop.ts"
 import { openState, ownEnvironment } from "../../store/state/open.ts"
 import { type Command, text, vmArg } from "../terminal/command.ts"
@@ -15,7 +15,7 @@ const command: Command = {
     let words: readonly string[]
     try {
       const vm = text(values, "vm") ?? ""
-      words = againOf(state, vm)
+      words = rerunArgv(state, vm)
       const planned = await plan(words)
       if (planned !== EXIT.ok) {
         output.log.error(`${vm} is left as it is: its plugin cannot be run again`)

@@ -12,15 +12,11 @@ const command: Command = {
   takesMany: true,
   async run(invocation) {
     const { values, output } = invocation
-    const state = openState()
-    try {
-      return await forEach("rm", invocation, async (vm) => {
-        const { id, name } = await removeVm(state, vm, values.force === true, output.log)
-        output.log.info(`${name} (${id}) is removed`)
-      })
-    } finally {
-      state.db.close()
-    }
+    using state = openState()
+    return await forEach("rm", invocation, async (vm) => {
+      const { id, name } = await removeVm(state, vm, values.force === true, output.log)
+      output.log.info(`${name} (${id}) is removed`)
+    })
   },
 }
 export default command

@@ -1,6 +1,6 @@
 import type { ArgsDef } from "citty"
 import * as v from "valibot"
-import { EXIT, usage } from "../../base/terms/failure.ts"
+import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
 import { durationSchema } from "../../inputs/schema/vm.ts"
 import { type DetachedVm, detach } from "../../operations/detach.ts"
@@ -57,19 +57,19 @@ const command: Command = {
 }
 export default command
 
-/** Runs a plugin's VM in this process; `log` is where its messages go when it is detached, `report` hears that it runs. */
+/** Runs a plugin's VM in this process; `logFile` is where its messages go when it is detached, `tellBooted` hears that it runs. */
 export async function runAs(
   { values, rest, output }: Invocation,
   supervisor: RunRequest["supervisor"],
-  log?: string,
-  report?: (vm: DetachedVm) => void,
+  logFile?: string,
+  tellBooted?: (vm: DetachedVm) => void,
 ): Promise<number> {
   const json = values.json === true || supervisor !== "foreground"
   takeConsole(output, json)
   const timeout = text(values, "timeout")
   const limit = timeout === undefined ? undefined : parseLimit(timeout)
   const name = text(values, "name")
-  if (name !== undefined && !NAME_PATTERN.test(name)) throw usage(`--name ${name} is no name for a VM`, NAME_WORDS)
+  if (name !== undefined && !NAME_PATTERN.test(name)) throw usageError(`--name ${name} is no name for a VM`, NAME_WORDS)
   const result = await runPlugin({
     plugin: text(values, "plugin") ?? "",
     name,
@@ -80,12 +80,12 @@ export async function runAs(
     timeout: limit,
     restore: text(values, "restore"),
     trace: text(values, "trace"),
-    report: output.log,
+    log: output.log,
     onConsole: json ? undefined : output.printSome,
     supervisor,
-    log,
+    logFile,
     onBooted: (vm) => {
-      if (supervisor === "detached") report?.(vm)
+      if (supervisor === "detached") tellBooted?.(vm)
       else if (supervisor === "none") showDetached(vm, values, output)
     },
   })
@@ -118,7 +118,7 @@ export function wordsOf(values: Invocation["values"], rest: readonly string[]): 
 function parseLimit(text: string): number {
   const parsed = v.safeParse(durationSchema, text)
   if (parsed.success) return parsed.output
-  throw usage(
+  throw usageError(
     `--timeout ${text} is no time for a run`,
     "give above 0 and at most 24h, with its unit: 500ms, 90s, 10m, 2h",
   )

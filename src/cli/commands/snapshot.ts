@@ -13,13 +13,9 @@ const command: Command = {
     dir: { type: "positional", required: true, description: "The directory to make; banger run --restore takes it" },
   },
   async run({ values, output }) {
-    const state = openState()
-    try {
-      const { name, id } = await snapshotVm(state, text(values, "vm") ?? "", text(values, "dir") ?? "")
-      output.log.info(`${name} (${id}) is saved, and goes on`)
-    } finally {
-      state.db.close()
-    }
+    using state = openState()
+    const { name, id } = await snapshotVm(state, text(values, "vm") ?? "", text(values, "dir") ?? "")
+    output.log.info(`${name} (${id}) is saved, and goes on`)
     return EXIT.ok
   },
 }

@@ -1,5 +1,5 @@
 import * as v from "valibot"
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { durationSchema } from "../../inputs/schema/vm.ts"
 import { stopVm } from "../../operations/stop.ts"
 import { openState } from "../../store/state/open.ts"
@@ -17,15 +17,11 @@ const command: Command = {
     const { values, output } = invocation
     const given = text(values, "timeout")
     const timeout = given === undefined ? undefined : parseTimeout(given)
-    const state = openState()
-    try {
-      return await forEach("stop", invocation, async (vm) => {
-        const { name, id } = await stopVm(state, vm, { action: "stop", timeout }, output.log)
-        output.log.info(`${name} (${id}) has ended`)
-      })
-    } finally {
-      state.db.close()
-    }
+    using state = openState()
+    return await forEach("stop", invocation, async (vm) => {
+      const { name, id } = await stopVm(state, vm, { action: "stop", timeout }, output.log)
+      output.log.info(`${name} (${id}) has ended`)
+    })
   },
 }
 export default command
@@ -35,5 +31,5 @@ export default command
 function parseTimeout(text: string): number {
   const parsed = v.safeParse(durationSchema, text)
   if (parsed.success) return parsed.output
-  throw usage(`--timeout ${text} is no time for a guest to stop`, "give it with its unit: 500ms, 10s, 2m")
+  throw usageError(`--timeout ${text} is no time for a guest to stop`, "give it with its unit: 500ms, 10s, 2m")
 }

@@ -17,17 +17,13 @@ const command: Command = {
     const vm = text(values, "vm") ?? ""
     if (values.detach === true)
       return showDetached(await detach("__supervise", [vm], (line) => output.say(line, "err")), values, output)
-    const state = openState()
-    try {
-      return showSupervised(
-        await superviseVm(state, vm, output.log, undefined, ({ name }) =>
-          output.log.info(`${name} has a supervisor now`),
-        ),
-        output,
-      )
-    } finally {
-      state.db.close()
-    }
+    using state = openState()
+    return showSupervised(
+      await superviseVm(state, vm, output.log, undefined, ({ name }) =>
+        output.log.info(`${name} has a supervisor now`),
+      ),
+      output,
+    )
   },
 }
 export default command

@@ -1,4 +1,4 @@
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { parseDuration } from "../../base/terms/quantity.ts"
 import { checkMetricsPath, writeMetrics } from "../../upkeep/metrics/sweep.ts"
 import { type SweepReport, sweep } from "../../upkeep/sweep/sweep.ts"
@@ -48,7 +48,7 @@ const command: Command = {
       log: output.log,
     }
     takeConsole(output, json)
-    if (options.dirs.includes("")) throw usage("DIR is empty", "name a directory")
+    if (options.dirs.includes("")) throw usageError("DIR is empty", "name a directory")
     if (metrics !== undefined) checkMetricsPath(metrics)
     const report: SweepReport = await sweep(options)
     if (json) output.print(JSON.stringify(report, null, 2))
@@ -62,14 +62,14 @@ export default command
 // --- internal ---
 
 /** The longest time that makes sense: a year. */
-const LONGEST = 366 * 24 * 3_600_000
+const LONGEST_MS = 366 * 24 * 3_600_000
 
 function time(values: Invocation["values"], name: string, otherwise: number): number {
   const given = text(values, name)
   if (given === undefined) return otherwise
   const parsed = parseDuration(given)
-  if (parsed !== undefined && parsed <= LONGEST) return parsed
-  throw usage(`--${name} ${given} is no time`, "give at most 366d, with its unit: 500ms, 60s, 10m, 2h")
+  if (parsed !== undefined && parsed <= LONGEST_MS) return parsed
+  throw usageError(`--${name} ${given} is no time`, "give at most 366d, with its unit: 500ms, 60s, 10m, 2h")
 }
 
 function wholeNumber(
@@ -82,5 +82,5 @@ function wholeNumber(
   if (given === undefined) return otherwise
   const number = /^\d{1,4}$/.test(given) ? Number(given) : Number.NaN
   if (number >= least && number <= most) return number
-  throw usage(`--${name} ${given} is not a whole number from ${least} to ${most}`)
+  throw usageError(`--${name} ${given} is not a whole number from ${least} to ${most}`)
 }

@@ -1,4 +1,4 @@
-import { EXIT, usage } from "../../base/terms/failure.ts"
+import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { cronText, ownProgram, unitsText } from "../../upkeep/sweep/schedule.ts"
 import { type Command, text } from "../terminal/command.ts"
@@ -21,7 +21,7 @@ const command: Command = {
     const make = Object.hasOwn(TEXTS, what) ? TEXTS[what] : undefined
     if (make === undefined) {
       const near = nearest(what, Object.keys(TEXTS))
-      throw usage(
+      throw usageError(
         `there is no ${what} to print`,
         near === undefined ? "there are: cron, units" : `did you mean ${near}?`,
       )

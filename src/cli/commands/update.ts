@@ -47,7 +47,7 @@ export default command
 // --- internal ---
 
 function ownPath(): string {
-  if (!BUILD.compiled) throw new Failure("this banger runs from its source", { hint: "run: git pull" })
+  if (!BUILD.compiled) throw new Failure("FAILED", "this banger runs from its source", { hint: "run: git pull" })
   return process.execPath
 }
 
@@ -55,7 +55,7 @@ function releases(): ReturnType<typeof parseAddress> {
   const place = process.env.BANGER_RELEASES || BUILD.releases
   if (BUILD.publicKey === "" || place === "") {
     const hint = "install a release by its install.sh; from then on banger update works"
-    throw new Failure("this banger is no release's: it knows no key to check one by", { hint })
+    throw new Failure("FAILED", "this banger is no release's: it knows no key to check one by", { hint })
   }
   return parseAddress(place, "BANGER_RELEASES")
 }

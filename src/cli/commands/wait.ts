@@ -11,15 +11,11 @@ const command: Command = {
     json: { type: "boolean", description: "Print the exit as JSON" },
   },
   async run({ values, output }) {
-    const state = openState()
-    try {
-      const record = await waitVm(state, text(values, "vm") ?? "", output.log)
-      const exit = exitOfRecord(record)
-      output.print(values.json === true ? JSON.stringify(exit, null, 2) : exit === null ? record.state : exitText(exit))
-      return record.state === "stopped" ? EXIT.ok : EXIT.failed
-    } finally {
-      state.db.close()
-    }
+    using state = openState()
+    const record = await waitVm(state, text(values, "vm") ?? "", output.log)
+    const exit = exitOfRecord(record)
+    output.print(values.json === true ? JSON.stringify(exit, null, 2) : exit === null ? record.state : exitText(exit))
+    return record.state === "stopped" ? EXIT.ok : EXIT.failed
   },
 }
 export default command

@@ -47,7 +47,7 @@ type DirectoryReport = SweepReport["directories"][number]
 
 function showVm({ name, id, is, why, hint }: SweepReport["vms"][number], { log }: Output): void {
   const words = `${name} (${id}): ${is}${why === undefined ? "" : `: ${why}`}${hint === undefined ? "" : `\n${hint}`}`
-  if (is === "cannot tell" || is === "failed") log.warn(shownText(words))
+  if (is === "unknown" || is === "failed") log.warn(shownText(words))
   else log.debug(shownText(words))
 }
 
@@ -58,7 +58,7 @@ function showLeftover(leftover: SweepReport["leftovers"][number], dryRun: boolea
   if (dryRun && is === "dead") print(`${what}: ${shownText(why)}`)
   const words = `${shownText(why)}${hint === undefined ? "" : `\n${shownText(hint)}`}`
   if (is === "failed") log.warn(`${what} could not be removed: ${words}`)
-  else if (is === "cannot tell") log.warn(`${what} is left alone: cannot tell: ${words}`)
+  else if (is === "unknown") log.warn(`${what} is left alone: cannot tell: ${words}`)
   else if (is === "alive") log.warn(`${what} has no record and is left alone: ${words}`)
   else log.debug(`${what}: ${is}: ${words}`)
 }

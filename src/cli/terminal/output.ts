@@ -7,7 +7,7 @@ const STDOUT = 1
 const STDERR = 2
 
 /** A message waits this long for a reader that is behind, in milliseconds: a VM waits for what prints it. */
-const PATIENCE = 2000
+const READER_WAIT_MS = 2000
 
 /** Data goes to standard output, every message to standard error. Both are written at once, in the order they come. */
 export function createOutput(verbose: boolean, quiet: boolean): Output {
@@ -39,10 +39,10 @@ function unbuffered(stream: NodeJS.WriteStream, say: (bytes: Uint8Array) => void
 
 /** Messages never fail, and never wait long; a reader that has let one go is not waited for until it reads again. */
 function patiently(fd: number, write: Writer): (bytes: Uint8Array) => void {
-  let patience = PATIENCE
+  let patience = READER_WAIT_MS
   return (bytes) => {
     try {
-      patience = writeFor(fd, write, bytes, patience) === bytes.length ? PATIENCE : 0
+      patience = writeFor(fd, write, bytes, patience) === bytes.length ? READER_WAIT_MS : 0
     } catch {
       // A full disk, a closed terminal: there is no other place to say it.
     }

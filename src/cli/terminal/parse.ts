@@ -1,5 +1,5 @@
 import type { ArgDef, ArgsDef } from "citty"
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 
 /** A command line taken apart. */
@@ -29,19 +29,20 @@ export function parseWords(words: readonly string[], args: ArgsDef, many = false
       const next = positionals.shift()
       if (next !== undefined) values[next[0]] = word
       else if (many) more.push(word)
-      else throw usage(`unexpected argument ${word}`)
+      else throw usageError(`unexpected argument ${word}`)
       continue
     }
     const { name, def, value } = readFlag(word, flags)
-    if (values[name] !== undefined) throw usage(`${word} is given twice`)
+    if (values[name] !== undefined) throw usageError(`${word} is given twice`)
     if (def.type === "boolean") values[name] = value ?? true
     else values[name] = typeof value === "string" ? value : own[++index]
-    if (def.type !== "boolean" && !values[name]) throw usage(`${word} needs a value`)
+    if (def.type !== "boolean" && !values[name]) throw usageError(`${word} needs a value`)
     const options = def.type === "enum" ? (def.options ?? []) : undefined
-    if (options && !options.includes(String(values[name]))) throw usage(`${word} takes one of: ${options.join(", ")}`)
+    if (options && !options.includes(String(values[name])))
+      throw usageError(`${word} takes one of: ${options.join(", ")}`)
   }
   const missing = positionals.find(([, def]) => def.required)
-  if (missing !== undefined && values.help !== true) throw usage(`${missing[0].toUpperCase()} is missing`)
+  if (missing !== undefined && values.help !== true) throw usageError(`${missing[0].toUpperCase()} is missing`)
   return { values, more, rest: cut === -1 ? [] : words.slice(cut + 1) }
 }
 
@@ -60,7 +61,7 @@ function readFlag(word: string, flags: ArgsDef): Flag {
   const found = Object.entries(flags).find(([name, def]) => spellings(name, def).includes(spelled))
   if (found !== undefined) {
     const [name, def] = found
-    if (def.type === "boolean" && value !== undefined) throw usage(`${spelled} takes no value`)
+    if (def.type === "boolean" && value !== undefined) throw usageError(`${spelled} takes no value`)
     return { name, def, value }
   }
   const negated = Object.entries(flags).find(([name, def]) => def.type === "boolean" && spelled === `--no-${name}`)
@@ -69,7 +70,7 @@ function readFlag(word: string, flags: ArgsDef): Flag {
     spelled,
     Object.entries(flags).flatMap(([name, def]) => spellings(name, def)),
   )
-  throw usage(`unknown option ${spelled}`, near === undefined ? undefined : `did you mean ${near}?`)
+  throw usageError(`unknown option ${spelled}`, near === undefined ? undefined : `did you mean ${near}?`)
 }
 
 function spellings(name: string, def: ArgDef): readonly string[] {

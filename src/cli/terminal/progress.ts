@@ -10,7 +10,7 @@ export interface Progress {
 const STDERR = 2
 
 /** Drawn at most this often, in milliseconds. */
-const INTERVAL = 100
+const REDRAW_MS = 100
 
 /** A line on standard error where that is a terminal; nothing with `--quiet`, CI or BANGER_NO_PROGRESS in the environment. */
 export function startProgress(label: string, quiet: boolean): Progress {
@@ -23,7 +23,7 @@ export function startProgress(label: string, quiet: boolean): Progress {
     update(done, total) {
       first ??= done
       const now = performance.now()
-      if (now - drawn < INTERVAL) return
+      if (now - drawn < REDRAW_MS) return
       drawn = now
       draw(`\r\x1b[K${progressText(label, done, total, (done - first) / ((now - started) / 1000))}`)
     },

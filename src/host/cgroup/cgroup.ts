@@ -38,7 +38,7 @@ export function requireControllers(mount: string, settings: readonly CgroupSetti
   const missing = controllersOf(settings).filter((name) => !there.includes(name))
   if (missing.length === 0) return
   const hint = "boot the host with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1), or leave these limits out"
-  throw new Failure(`limits: cgroup v2 at ${mount} has no ${missing.join(", ")} controller`, { hint })
+  throw new Failure("FAILED", `limits: cgroup v2 at ${mount} has no ${missing.join(", ")} controller`, { hint })
 }
 
 /**
@@ -166,7 +166,7 @@ function awaitEmpty(dir: number, path: string, timeoutMs: number): void {
       seek(fd, 0, 0)
       if (isEmpty(new TextDecoder().decode(readAll(fd, 4096)))) return
       const left = deadline - performance.now()
-      if (left <= 0) throw new Failure(`the processes in ${path} do not die`)
+      if (left <= 0) throw new Failure("FAILED", `the processes in ${path} do not die`)
       awaitUrgent(fd, left)
     }
   })

@@ -18,13 +18,13 @@ export interface IoLimit {
 }
 
 /** The period that cpu.max counts in, in microseconds. */
-const PERIOD = 100_000
+const CPU_PERIOD_US = 100_000
 
 /** What to write to the files of a VM's cgroup (cgroup-v2.rst: memory.max, cpu.max, pids.max, io.max). Pure. */
 export function cgroupSettings({ memory, cpus, pids, io = [] }: Limits): readonly CgroupSetting[] {
   return [
     ...setting("memory.max", memory),
-    ...setting("cpu.max", cpus === undefined ? undefined : `${Math.round(cpus * PERIOD)} ${PERIOD}`),
+    ...setting("cpu.max", cpus === undefined ? undefined : `${Math.round(cpus * CPU_PERIOD_US)} ${CPU_PERIOD_US}`),
     ...setting("pids.max", pids),
     ...io.map((limit): CgroupSetting => ["io.max", ioMax(limit)]),
   ]

@@ -1,6 +1,6 @@
 import { type FetchOptions, ofetch } from "ofetch"
 import * as v from "valibot"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 
 /** One request to Firecracker's API, which is answered by a `Reply`. */
@@ -24,10 +24,10 @@ export interface Api {
 }
 
 /** An answer to one request takes milliseconds; pausing and snapshots have their own limits. */
-const LIMIT = 10_000
+const ANSWER_WAIT_MS = 10_000
 
 /** Firecracker takes no larger body (its default of --http-api-max-payload-size). */
-export const BODY_LIMIT = 51_200
+export const BODY_MAX_BYTES = 51_200
 
 const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({ error: v.string() })])
 
@@ -35,7 +35,7 @@ const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({
  * The API behind a unix socket. Requests are made one at a time: its server takes few connections, and serves one
  * request after the other anyway.
  */
-export function openApi(socket: string, limit: number = LIMIT): Api {
+export function openApi(socket: string, limit: number = ANSWER_WAIT_MS): Api {
   let last: Promise<unknown> = Promise.resolve()
   return {
     request<Reply>(request: ApiRequest<Reply>) {
@@ -63,8 +63,11 @@ export function faultOf(status: number, text: string): string {
 async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: number): Promise<Reply> {
   const { method, path, body, setting } = request
   const text = body === undefined ? undefined : JSON.stringify(body)
-  if (text !== undefined && Buffer.byteLength(text) > BODY_LIMIT)
-    throw new Failure(`${setting}: ${Buffer.byteLength(text)} bytes; Firecracker takes ${BODY_LIMIT} at most`)
+  if (text !== undefined && Buffer.byteLength(text) > BODY_MAX_BYTES)
+    throw new Failure(
+      "FAILED",
+      `${setting}: ${Buffer.byteLength(text)} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`,
+    )
   const headers = text === undefined ? {} : { "content-type": "application/json" }
   const options: FetchOptions<"text"> & { unix: string } = {
     ...{ method, headers, unix: socket, responseType: "text", retry: 0, ignoreResponseError: true },
@@ -79,13 +82,13 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
   }
   const said = reply._data ?? ""
   if (reply.status === 200 || reply.status === 204) return answerOf(request, said)
-  throw new Failure(`${setting}: Firecracker refused it: ${faultOf(reply.status, said)}`)
+  throw new Failure("FAILED", `${setting}: Firecracker refused it: ${faultOf(reply.status, said)}`)
 }
 
 function noAnswer(method: string, path: string, setting: string, limit: number, error: unknown): Failure {
   const late = error instanceof Error && /timed? ?out/i.test(`${error.name} ${error.message}`)
   const why = late ? `did not answer ${method} ${path} in ${formatDuration(limit)}` : `did not answer ${method} ${path}`
-  return new Failure(`${setting}: Firecracker ${why}${late ? "" : `: ${reason(error)}`}`, { cause: error })
+  return new Failure("FAILED", `${setting}: Firecracker ${why}${late ? "" : `: ${messageOf(error)}`}`, { cause: error })
 }
 
 function answerOf<Reply>({ path, setting, reply }: ApiRequest<Reply>, said: string): Reply {
@@ -94,6 +97,7 @@ function answerOf<Reply>({ path, setting, reply }: ApiRequest<Reply>, said: stri
   const [issue] = result.issues
   const at = v.getDotPath(issue)
   throw new Failure(
+    "FAILED",
     `${setting}: Firecracker answered ${path} otherwise than expected: ${at ? `${at}: ` : ""}${issue.message}`,
   )
 }
@@ -104,6 +108,8 @@ function parsed(text: string, path: string, setting: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new Failure(`${setting}: Firecracker answered ${path} with something that is no JSON`, { cause: error })
+    throw new Failure("FAILED", `${setting}: Firecracker answered ${path} with something that is no JSON`, {
+      cause: error,
+    })
   }
 }

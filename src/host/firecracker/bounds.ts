@@ -1,7 +1,7 @@
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
-import type { Boot, Disk, Program, Wish } from "../vmm/vmm.ts"
-import { BODY_LIMIT } from "./api.ts"
+import type { Boot, Disk, Program, VmmNeeds } from "../vmm/vmm.ts"
+import { BODY_MAX_BYTES } from "./api.ts"
 import { requireBody } from "./bodies.ts"
 import { bootRequests, startRequests } from "./requests.ts"
 import { requireKnown } from "./version.ts"
@@ -10,7 +10,7 @@ import { requireKnown } from "./version.ts"
  * Throws a failure that names the setting when Firecracker, or this release of it, cannot do what a spec asks for. What
  * is asked here is asked before anything is made; Firecracker itself asks most of it again. Pure.
  */
-export function requireWish({ version }: Program, wish: Wish): void {
+export function requireWish({ version }: Program, wish: VmmNeeds): void {
   requireBounds(wish)
   const ids = Object.keys(wish.firecracker.drives ?? {})
   const disks = ids.map((id): Disk => ({ id, path: "/", readonly: true, device: false, root: false }))
@@ -36,31 +36,35 @@ export function requireDrives({ disks, firecracker }: Boot): void {
   if (unknown === undefined) return
   const like = nearest(unknown, ids)
   throw new Failure(
+    "FAILED",
     `firecracker.drives: no drive is called ${unknown}${like === undefined ? "" : `; did you mean ${like}?`}`,
   )
 }
 
 // --- internal ---
 
-function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked }: Wish): void {
+function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked }: VmmNeeds): void {
   const { machine, balloon, mmds, network, resource_limit } = firecracker
-  if (machine?.smt === true && process.arch !== "x64") throw usage("firecracker.machine.smt: is for x86-64 alone")
+  if (machine?.smt === true && process.arch !== "x64") throw usageError("firecracker.machine.smt: is for x86-64 alone")
   if (machine?.smt === true && vcpus > 1 && vcpus % 2 !== 0)
-    throw usage(`firecracker.machine.smt: vcpus must be 1 or even, not ${vcpus}`)
+    throw usageError(`firecracker.machine.smt: vcpus must be 1 or even, not ${vcpus}`)
   if (machine?.huge_pages === "2M" && memoryMiB % 2 !== 0)
-    throw usage(`firecracker.machine.huge_pages: memory must be an even number of MiB, not ${memoryMiB}`)
+    throw usageError(`firecracker.machine.huge_pages: memory must be an even number of MiB, not ${memoryMiB}`)
   if (Number(balloon?.amount_mib) > memoryMiB)
-    throw usage(`firecracker.balloon.amount_mib: ${balloon?.amount_mib} is more than the guest's memory (${memoryMiB})`)
+    throw usageError(
+      `firecracker.balloon.amount_mib: ${balloon?.amount_mib} is more than the guest's memory (${memoryMiB})`,
+    )
   const needy = mmds !== undefined ? "mmds" : network === undefined ? undefined : "network"
   if (needy !== undefined && !networked)
-    throw usage(
+    throw usageError(
       `firecracker.${needy}: the guest has no network card`,
       "give it a network with a tap, or leave this out",
     )
   const bytes = Buffer.byteLength(JSON.stringify(mmds?.data ?? {}))
-  if (bytes > BODY_LIMIT) throw usage(`firecracker.mmds.data: ${bytes} bytes; Firecracker takes ${BODY_LIMIT} at most`)
+  if (bytes > BODY_MAX_BYTES)
+    throw usageError(`firecracker.mmds.data: ${bytes} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`)
   if (resource_limit !== undefined && !jailed)
-    throw usage(
+    throw usageError(
       "firecracker.resource_limit: the jailer keeps it, and there is no jail",
       "run it in a jail, or leave it out",
     )

@@ -1,6 +1,6 @@
 import { basename } from "node:path"
 import { errorCode } from "../../base/linux/errors.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { findProgram } from "../../store/files/programs.ts"
 import type {
   Boot,
@@ -60,7 +60,8 @@ const HINT =
 async function find(paths: ProgramPaths): Promise<Program> {
   const inPath = findProgram("firecracker")
   const found = paths.firecracker ?? inPath.path
-  if (!found) throw new Failure(["firecracker is not in PATH", ...inPath.passedOver].join("; "), { hint: HINT })
+  if (!found)
+    throw new Failure("FAILED", ["firecracker is not in PATH", ...inPath.passedOver].join("; "), { hint: HINT })
   const path = await resolved(found)
   const jailer = paths.jailer ?? findProgram("jailer").path
   const [release, other] = await Promise.all([
@@ -70,7 +71,7 @@ async function find(paths: ProgramPaths): Promise<Program> {
   requireSupported(path, release)
   if (other !== undefined && other.join(".") !== release.join(".")) {
     const both = `${path} is version ${release.join(".")}, ${jailer} is version ${other.join(".")}`
-    throw new Failure(`Firecracker and its jailer must be of one release: ${both}`, { hint: HINT })
+    throw new Failure("FAILED", `Firecracker and its jailer must be of one release: ${both}`, { hint: HINT })
   }
   return { path, jailer, version: versionOf(release), warning: knownBad(release) }
 }
@@ -81,7 +82,7 @@ async function resolved(path: string): Promise<string> {
     return await realpath(path)
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error
-    throw new Failure(`there is no ${path}`, { hint: HINT, cause: error })
+    throw new Failure("FAILED", `there is no ${path}`, { hint: HINT, cause: error })
   }
 }
 
@@ -91,11 +92,11 @@ async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promi
     const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
     text = await child.stdout.text()
   } catch (error) {
-    throw new Failure(`${path} cannot be run: ${reason(error)}`, { hint: HINT, cause: error })
+    throw new Failure("FAILED", `${path} cannot be run: ${messageOf(error)}`, { hint: HINT, cause: error })
   }
   const release = parseRelease(program, text)
   if (release === undefined)
-    throw new Failure(`${path} --version does not tell a version of ${program}`, { hint: HINT })
+    throw new Failure("FAILED", `${path} --version does not tell a version of ${program}`, { hint: HINT })
   return release
 }
 
@@ -108,7 +109,7 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
     return { argv, socket: "own", control }
   }
   if (program.jailer === undefined) {
-    throw new Failure("jailer is not in PATH", { hint: `${HINT}; or run without a jail (jail: false)` })
+    throw new Failure("FAILED", "jailer is not in PATH", { hint: `${HINT}; or run without a jail (jail: false)` })
   }
   const { jails, cgroup } = place
   const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
@@ -124,9 +125,9 @@ async function connect(socket: string, _: Program, boot: Boot, place: LaunchPlac
     : { directory: `${place.runtime}/`, metrics: place.firecrackerMetrics }
   const configure = async () => {
     const { id, vmm_version } = await firstAnswer(api)
-    if (id !== boot.name) throw new Failure(`instance: the API is of ${id}, not of ${boot.name}`)
+    if (id !== boot.name) throw new Failure("FAILED", `instance: the API is of ${id}, not of ${boot.name}`)
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
-    if (release === undefined) throw new Failure(`instance: ${vmm_version} is no version of Firecracker`)
+    if (release === undefined) throw new Failure("FAILED", `instance: ${vmm_version} is no version of Firecracker`)
     for (const request of startRequests(insideOf(boot), boot.firecracker, files)) {
       requireBody(request)
       requireKnown(request, release)

@@ -16,7 +16,7 @@ export function parseRelease(program: "Firecracker" | "Jailer", text: string): R
 /** Throws a failure for a release that is too old. */
 export function requireSupported(path: string, release: Release): void {
   if (isNewer(release, [1, 5, 0])) return
-  throw new Failure(`${path} is Firecracker ${release.join(".")}, which is too old: 1.5 or newer is needed`)
+  throw new Failure("FAILED", `${path} is Firecracker ${release.join(".")}, which is too old: 1.5 or newer is needed`)
 }
 
 /** What is known against a release, for a warning; undefined when nothing is. */
@@ -52,7 +52,7 @@ export function requireKnown({ path, body = {}, setting }: ApiRequest, release: 
       continue
     const what = field === undefined ? setting : `${setting}.${field}`
     const [own, first] = [release, since].map((each) => each.slice(0, 2).join("."))
-    throw new Failure(`${what}: Firecracker ${own} does not have it: it came with ${first}`)
+    throw new Failure("FAILED", `${what}: Firecracker ${own} does not have it: it came with ${first}`)
   }
 }
 

@@ -33,7 +33,7 @@ export function stageName(id: string): string {
 }
 
 /** The directory, in the base, that jails are moved into to be removed: root's alone. */
-export const GRAVE = ".grave"
+export const TRASH = ".trash"
 
 /**
  * Opens the base (O_PATH), made when it is missing: others may traverse it and not list it. Throws when a directory
@@ -62,7 +62,7 @@ export function ensureDirectory(parent: number, name: string, mode: number): num
   }
   return verified(openBeneath(parent, name, O.PATH | O_DIRECTORY | O_NOFOLLOW), (fd) => {
     const stat = statDescriptor(fd)
-    if (stat.uid !== process.geteuid?.()) throw new Failure(`${name} of the jails belongs to uid ${stat.uid}`)
+    if (stat.uid !== process.geteuid?.()) throw new Failure("FAILED", `${name} of the jails belongs to uid ${stat.uid}`)
     if ((stat.mode & 0o7777) !== mode) chmodDescriptor(fd, mode)
   })
 }

@@ -15,13 +15,13 @@ export function bindAt(source: number, dir: number, name: string, attributes: nu
     withDescriptor(openBeneath(dir, name, O.PATH | O_NOFOLLOW), (target) => {
       const to = statDescriptor(target)
       if ((to.mode & S.IFMT) !== (from.mode & S.IFMT))
-        throw new Failure(`${name}: its place in the jail has another type`)
+        throw new Failure("FAILED", `${name}: its place in the jail has another type`)
       attachTree(tree, target)
     })
   })
   withDescriptor(openBeneathMounts(dir, name, O.PATH | O_NOFOLLOW), (mounted) => {
     const now = statDescriptor(mounted)
     const same = inodeOf(now) === inodeOf(from) && now.mountId !== statDescriptor(dir).mountId
-    if (!same) throw new Failure(`${name}: something else is mounted in its place in the jail`)
+    if (!same) throw new Failure("FAILED", `${name}: something else is mounted in its place in the jail`)
   })
 }

@@ -6,10 +6,10 @@ import { Failure } from "../../base/terms/failure.ts"
 import { type Mount, mountsBelow } from "./mountTable.ts"
 
 /** The table is read anew at most so often: whoever moves directories about meanwhile cannot keep us for ever. */
-const ROUNDS = 64
+const ROUNDS_MAX_COUNT = 64
 
 /** Waits, in milliseconds, for a mount that is in use, before it is detached lazily. */
-const BUSY_WAITS = [10, 20, 40, 80, 160]
+const BUSY_WAITS_MS = [10, 20, 40, 80, 160]
 
 /**
  * Detaches all that is mounted on the directory `path` or below it, innermost first, each through its parent's
@@ -18,7 +18,7 @@ const BUSY_WAITS = [10, 20, 40, 80, 160]
  */
 export function detachBelow(base: number, basePath: string, path: string, busy: Busy = "detach"): readonly string[] {
   const warnings: string[] = []
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < ROUNDS_MAX_COUNT; round++) {
     const mounts = mountsBelow(path)
     if (mounts.length === 0) return warnings
     for (const mount of mounts) {
@@ -37,7 +37,7 @@ export function requireNoMounts(path: string): void {
   const [mount] = mountsBelow(path)
   if (mount === undefined) return
   const hint = `nothing was deleted; find out what mounts there, then: umount ${shownPoint(mount)}`
-  throw new Failure(`${shownPoint(mount)} is still mounted`, { hint })
+  throw new Failure("FAILED", `${shownPoint(mount)} is still mounted`, { hint })
 }
 
 // --- internal ---
@@ -62,7 +62,7 @@ function detach(base: number, basePath: string, mount: Mount, busy: Busy): boole
 
 function detachBusy(parent: number, name: Uint8Array, mount: Mount, busy: Busy): boolean {
   let cause: unknown
-  for (const wait of BUSY_WAITS) {
+  for (const wait of BUSY_WAITS_MS) {
     try {
       unmountAt(parent, name)
       return false
@@ -74,7 +74,7 @@ function detachBusy(parent: number, name: Uint8Array, mount: Mount, busy: Busy):
   }
   if (busy === "keep") {
     const hint = `see who uses it: fuser -vm ${shownPoint(mount)}`
-    throw new Failure(`${shownPoint(mount)} is mounted and in use`, { hint, cause })
+    throw new Failure("FAILED", `${shownPoint(mount)} is mounted and in use`, { hint, cause })
   }
   unmountAt(parent, name, UMOUNT.DETACH)
   return true

@@ -1,5 +1,5 @@
 /** How many of a program's first bytes hold what `hasInterpreter` reads: linkers put the headers first. */
-export const ELF_HEAD = 4096
+export const ELF_HEAD_BYTES = 4096
 
 /**
  * Whether a program needs a dynamic loader, and so libraries, to run: whether its ELF program headers have a

@@ -71,7 +71,7 @@ function makePrivate(parent: number, name: string): number {
     mkdirAt(parent, name, 0o700)
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
-    throw new Failure(`${name} is there already, from a start that was cut short`, { cause: error })
+    throw new Failure("FAILED", `${name} is there already, from a start that was cut short`, { cause: error })
   }
   return openBeneath(parent, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
 }
@@ -82,6 +82,6 @@ function moveInto(base: number, vmm: number, { id, ...site }: JailSite): void {
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
     const hint = `look at ${site.base}/${site.vmm}/${id}; if its VM has ended: banger rm -f ${id}`
-    throw new Failure(`the jail of ${id} is there already`, { hint, cause: error })
+    throw new Failure("FAILED", `the jail of ${id} is there already`, { hint, cause: error })
   }
 }

@@ -1,7 +1,7 @@
 import { chmodDescriptor, chownDescriptor } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { isType, mknodAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { allow, type Jail } from "./makeJail.ts"
 import { withParent } from "./stage.ts"
 
@@ -22,7 +22,7 @@ export interface Device {
 export function blockDevice(path: string): Device {
   return withDescriptor(openNamed(path, O.PATH), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFBLK)) throw usage(`${path} is not a block device`)
+    if (!isType(stat, S.IFBLK)) throw usageError(`${path} is not a block device`)
     return { type: S.IFBLK, rdev: stat.rdev }
   })
 }
@@ -50,7 +50,7 @@ export function makeHostDevice(jail: Jail, path: string): void {
   const rdev = DEVICES[path]
   withDescriptor(openNamed(`/${path}`, O.PATH), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFCHR) || stat.rdev !== rdev) throw new Failure(`/${path} is not the device ${rdev}`)
+    if (!isType(stat, S.IFCHR) || stat.rdev !== rdev) throw new Failure("FAILED", `/${path} is not the device ${rdev}`)
   })
   makeNode(jail, path, { type: S.IFCHR, rdev: rdev ?? "" })
 }

@@ -74,7 +74,7 @@ export function hostLibraries(): readonly Library[] {
 
 function checkedLink(library: Library): Library {
   if (library.is === "directory" || LIBRARIES.includes(`/${library.to.replace(/^\/+/, "")}`)) return library
-  throw new Failure(`${library.path} is a symlink to ${library.to}, which a jail does not have`, {
+  throw new Failure("FAILED", `${library.path} is a symlink to ${library.to}, which a jail does not have`, {
     hint: "use a statically linked VMM",
   })
 }

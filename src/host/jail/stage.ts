@@ -15,7 +15,7 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { copyContent } from "../../store/files/copyContent.ts"
 import type { Owner } from "./base.ts"
 
@@ -72,9 +72,9 @@ export function stageLink(root: StageRoot, name: string, source: string): void {
     const { uid, nlink } = statDescriptor(from)
     const wanted = root.owner?.uid ?? process.geteuid?.() ?? 0
     const hint = "stage a copy instead"
-    if (uid !== wanted) throw new Failure(`${source} belongs to uid ${uid}, not to uid ${wanted}`, { hint })
+    if (uid !== wanted) throw new Failure("FAILED", `${source} belongs to uid ${uid}, not to uid ${wanted}`, { hint })
     // What else has a name for the file would share what the VM writes to it.
-    if (root.owner !== undefined && nlink !== 1) throw new Failure(`${source} has ${nlink} names`, { hint })
+    if (root.owner !== undefined && nlink !== 1) throw new Failure("FAILED", `${source} has ${nlink} names`, { hint })
     linkSource(root, name, source, from)
   })
 }
@@ -82,7 +82,7 @@ export function stageLink(root: StageRoot, name: string, source: string): void {
 /** A regular file that the user named, opened for reading: symlinks are resolved now, once. */
 export function openSource(path: string): number {
   return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
-    if (!isType(statDescriptor(fd), S.IFREG)) throw usage(`${path} is not a regular file`)
+    if (!isType(statDescriptor(fd), S.IFREG)) throw usageError(`${path} is not a regular file`)
   })
 }
 
@@ -110,7 +110,7 @@ export function linkSource(root: StageRoot, name: string, source: string, from: 
       linkDescriptor(from, dir, base)
     } catch (error) {
       if (errorCode(error) !== "EXDEV") throw error
-      throw new Failure(`${source} is on another file system or mount than ${root.path}`, {
+      throw new Failure("FAILED", `${source} is on another file system or mount than ${root.path}`, {
         hint: "stage a copy instead",
       })
     }
@@ -125,7 +125,7 @@ export function createFile(root: StageRoot, name: string): number {
     } catch (error) {
       // What is bound there is on another mount.
       if (errorCode(error) !== "EXDEV") throw error
-      throw new Failure(`${name} is staged already`, { hint: "use another name", cause: error })
+      throw new Failure("FAILED", `${name} is staged already`, { hint: "use another name", cause: error })
     }
   })
 }
@@ -175,14 +175,17 @@ function components(name: string): string[] {
   const parts = name.split("/")
   const plain = parts.every((part) => part !== "" && part !== "." && part !== ".." && !part.includes("\0"))
   if (plain && parts.every((part) => Buffer.byteLength(part) <= 255)) return parts
-  throw usage(`${JSON.stringify(name)} cannot be staged`, "use a relative name without empty parts, `.` or `..`")
+  throw usageError(`${JSON.stringify(name)} cannot be staged`, "use a relative name without empty parts, `.` or `..`")
 }
 
 function explain(error: unknown, name: string): unknown {
   const code = errorCode(error)
-  if (code === "EEXIST") return new Failure(`${name} is staged already`, { hint: "use another name", cause: error })
+  if (code === "EEXIST")
+    return new Failure("FAILED", `${name} is staged already`, { hint: "use another name", cause: error })
   if (code === "ELOOP" || code === "EXDEV" || code === "ENOTDIR") {
-    return new Failure(`${name} leads through something that is no directory of the stage (${code})`, { cause: error })
+    return new Failure("FAILED", `${name} leads through something that is no directory of the stage (${code})`, {
+      cause: error,
+    })
   }
   return error
 }

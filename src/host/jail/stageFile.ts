@@ -1,11 +1,11 @@
 import { errorCode } from "../../base/linux/errors.ts"
 import { close, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { bindAt } from "./bind.ts"
 import type { Jail } from "./makeJail.ts"
 import { createFile, linkSource, openSource, stageContent, withParent } from "./stage.ts"
-import { type Way, type Wish, waysFor } from "./ways.ts"
+import { type StagingWish, type Way, waysFor } from "./ways.ts"
 
 /**
  * Stages a regular file under a name for the jail's owner, as `waysFor` says, and returns the way it went. The source
@@ -15,7 +15,7 @@ export async function stageFile(
   jail: Jail,
   name: string,
   source: string,
-  wish: Wish,
+  wish: StagingWish,
   signal: AbortSignal,
 ): Promise<Way> {
   const from = openSource(source)
@@ -55,7 +55,7 @@ async function insist(
   } catch (error) {
     if (way !== "clone" || errorCode(error) === undefined) throw error
     const hint = 'use a file system with shared blocks (btrfs, xfs) for both, or stage: "copy"'
-    throw new Failure(`${source} cannot be cloned into the jail: ${reason(error)}`, { hint, cause: error })
+    throw new Failure("FAILED", `${source} cannot be cloned into the jail: ${messageOf(error)}`, { hint, cause: error })
   }
 }
 

@@ -4,7 +4,7 @@ import { inodeOf, isType, openBeneath, renameNoReplace, statAt, withDescriptor }
 import { nextEntries } from "../../base/linux/listing.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { removeTree } from "../../store/files/removeTree.ts"
-import { ensureDirectory, findBase, GRAVE, type JailSite, stageName } from "./base.ts"
+import { ensureDirectory, findBase, type JailSite, stageName, TRASH } from "./base.ts"
 import { type Busy, detachBelow, requireNoMounts } from "./detach.ts"
 
 /**
@@ -18,14 +18,14 @@ export function tearDown(site: JailSite, inode: string | null, busy: Busy = "det
   const base = findBase(site.base)
   if (base === undefined) return []
   return withDescriptor(base, () => {
-    const grave = ensureDirectory(base, GRAVE, 0o700)
-    return withDescriptor(grave, () => {
-      const warnings = bury(base, base, stageName(site.id), { site, inode, grave, busy })
+    const trash = ensureDirectory(base, TRASH, 0o700)
+    return withDescriptor(trash, () => {
+      const warnings = moveToTrash(base, base, stageName(site.id), { site, inode, trash, busy })
       const vmm = open(base, site.vmm)
       if (vmm !== undefined)
-        warnings.push(...withDescriptor(vmm, () => buryPlaced(base, vmm, { site, inode, grave, busy })))
-      emptyGrave(grave, site.id)
-      requireGone(base, grave, site)
+        warnings.push(...withDescriptor(vmm, () => movePlacedToTrash(base, vmm, { site, inode, trash, busy })))
+      emptyTrash(trash, site.id)
+      requireGone(base, trash, site)
       return warnings
     })
   })
@@ -33,28 +33,29 @@ export function tearDown(site: JailSite, inode: string | null, busy: Busy = "det
 
 // --- internal ---
 
-/** So often the grave is looked through for what another process that removes the same jail has put there. */
-const ROUNDS = 64
+/** So often the trash is looked through for what another process that removes the same jail has put there. */
+const ROUNDS_MAX_COUNT = 64
 
-interface Burial {
+interface JailPlace {
   readonly site: JailSite
   readonly inode: string | null
-  readonly grave: number
+  readonly trash: number
   readonly busy: Busy
 }
 
-function buryPlaced(base: number, vmm: number, burial: Burial): readonly string[] {
-  const { site, inode } = burial
+function movePlacedToTrash(base: number, vmm: number, place: JailPlace): readonly string[] {
+  const { site, inode } = place
   if (inode === null) {
     // A jail is given its place only after its root is written down.
-    if (isThere(vmm, site.id)) throw new Failure(`${site.base}/${site.vmm}/${site.id} is none of this VM's making`)
+    if (isThere(vmm, site.id))
+      throw new Failure("FAILED", `${site.base}/${site.vmm}/${site.id} is none of this VM's making`)
     return []
   }
-  return bury(base, vmm, site.id, burial)
+  return moveToTrash(base, vmm, site.id, place)
 }
 
-/** Moves one of a jail's places to the grave, with nothing mounted in it. Gone already is fine. */
-function bury(base: number, parent: number, name: string, { site, inode, grave, busy }: Burial): string[] {
+/** Moves one of a jail's places to the trash, with nothing mounted in it. Gone already is fine. */
+function moveToTrash(base: number, parent: number, name: string, { site, inode, trash, busy }: JailPlace): string[] {
   const path = parent === base ? `${site.base}/${name}` : `${site.base}/${site.vmm}/${name}`
   const dir = open(parent, name)
   if (dir === undefined) return []
@@ -65,9 +66,9 @@ function bury(base: number, parent: number, name: string, { site, inode, grave, 
     return [...found]
   })
   requireNoMounts(path)
-  const buried = moveToGrave(parent, name, grave, site.id)
+  const trashed = renameIntoTrash(parent, name, trash, site.id)
   // A directory that only contains a mount can be moved: what was mounted meanwhile went along.
-  if (buried !== undefined) requireNoMounts(`${site.base}/${GRAVE}/${buried}`)
+  if (trashed !== undefined) requireNoMounts(`${site.base}/${TRASH}/${trashed}`)
   return warnings
 }
 
@@ -78,8 +79,9 @@ function open(parent: number, name: string): number | undefined {
     const code = errorCode(error)
     if (code === "ENOENT") return undefined
     if (code === "ELOOP" || code === "ENOTDIR")
-      throw new Failure(`${name} is not the directory of a jail`, { cause: error })
-    if (code === "EXDEV") throw new Failure(`something is mounted on ${name}`, { hint: "unmount it", cause: error })
+      throw new Failure("FAILED", `${name} is not the directory of a jail`, { cause: error })
+    if (code === "EXDEV")
+      throw new Failure("FAILED", `something is mounted on ${name}`, { hint: "unmount it", cause: error })
     throw error
   }
 }
@@ -87,9 +89,12 @@ function open(parent: number, name: string): number | undefined {
 function requireRoot(dir: number, inode: string, path: string): void {
   try {
     const stat = statAt(dir, "root")
-    if (!isType(stat, S.IFDIR)) throw new Failure(`${path}/root is not a directory`)
+    if (!isType(stat, S.IFDIR)) throw new Failure("FAILED", `${path}/root is not a directory`)
     if (inodeOf(stat) !== inode) {
-      throw new Failure(`${path}/root is another directory (${inodeOf(stat)}) than the jail's (${inode}): left alone`)
+      throw new Failure(
+        "FAILED",
+        `${path}/root is another directory (${inodeOf(stat)}) than the jail's (${inode}): left alone`,
+      )
     }
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error
@@ -97,33 +102,34 @@ function requireRoot(dir: number, inode: string, path: string): void {
 }
 
 /** The name it got there, or undefined when another process was first. */
-function moveToGrave(parent: number, name: string, grave: number, id: string): string | undefined {
+function renameIntoTrash(parent: number, name: string, trash: number, id: string): string | undefined {
   for (let number = 0; ; number++) {
-    const buried = `${id}.${process.pid}.${number}`
+    const trashed = `${id}.${process.pid}.${number}`
     try {
-      renameNoReplace(parent, name, grave, buried)
-      return buried
+      renameNoReplace(parent, name, trash, trashed)
+      return trashed
     } catch (error) {
       const code = errorCode(error)
       if (code === "ENOENT") return undefined
-      if (code === "EBUSY") throw new Failure(`something is mounted on ${name}`, { hint: "unmount it", cause: error })
+      if (code === "EBUSY")
+        throw new Failure("FAILED", `something is mounted on ${name}`, { hint: "unmount it", cause: error })
       if (code !== "EEXIST") throw error
     }
   }
 }
 
 /** Also what another process, or an earlier one, has moved there: whoever is last must find nothing. */
-function emptyGrave(grave: number, id: string): void {
-  for (let round = 0; round < ROUNDS; round++) {
-    const names = gravesOf(grave, id)
+function emptyTrash(trash: number, id: string): void {
+  for (let round = 0; round < ROUNDS_MAX_COUNT; round++) {
+    const names = trashOf(trash, id)
     if (names.length === 0) return
-    for (const name of names) removeTree(grave, name, { dir: grave, prefix: `${id}.` })
+    for (const name of names) removeTree(trash, name, { dir: trash, prefix: `${id}.` })
   }
 }
 
-/** Ids have no dot, so the names in the grave tell whose they are. */
-function gravesOf(grave: number, id: string): readonly string[] {
-  return withDescriptor(openBeneath(grave, ".", O.RDONLY | O_DIRECTORY), (fd) => {
+/** Ids have no dot, so the names in the trash tell whose they are. */
+function trashOf(trash: number, id: string): readonly string[] {
+  return withDescriptor(openBeneath(trash, ".", O.RDONLY | O_DIRECTORY), (fd) => {
     const names: string[] = []
     for (let entries = nextEntries(fd); entries !== undefined; entries = nextEntries(fd)) {
       names.push(...entries.map(({ name }) => new TextDecoder().decode(name)))
@@ -132,12 +138,13 @@ function gravesOf(grave: number, id: string): readonly string[] {
   })
 }
 
-function requireGone(base: number, grave: number, site: JailSite): void {
+function requireGone(base: number, trash: number, site: JailSite): void {
   const left = [stageName(site.id)].filter((name) => isThere(base, name))
-  left.push(...gravesOf(grave, site.id).map((name) => `${GRAVE}/${name}`))
+  left.push(...trashOf(trash, site.id).map((name) => `${TRASH}/${name}`))
   const vmm = open(base, site.vmm)
   if (vmm !== undefined && withDescriptor(vmm, () => isThere(vmm, site.id))) left.push(`${site.vmm}/${site.id}`)
-  if (left.length > 0) throw new Failure(`${left.map((name) => `${site.base}/${name}`).join(", ")} is still there`)
+  if (left.length > 0)
+    throw new Failure("FAILED", `${left.map((name) => `${site.base}/${name}`).join(", ")} is still there`)
 }
 
 function isThere(dir: number, name: string): boolean {

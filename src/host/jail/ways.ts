@@ -6,7 +6,7 @@ import type { Owner } from "./base.ts"
 export type Way = "bind" | "clone" | "copy" | "link"
 
 /** What is asked for a file. */
-export interface Wish {
+export interface StagingWish {
   readonly readonly: boolean
   /** The way the user insists on. */
   readonly way: Way | undefined
@@ -21,18 +21,18 @@ export function waysFor(
   path: string,
   source: Pick<Stat, "uid" | "gid" | "mode" | "nlink">,
   owner: Owner,
-  wish: Wish,
+  wish: StagingWish,
 ): readonly Way[] {
   const own = source.uid === owner.uid && source.nlink === 1
   if (wish.way === "link" && !own) {
-    throw new Failure(`${path} cannot be linked into the jail: ${whyNotOwn(source, owner)}`, { hint: ALONE })
+    throw new Failure("FAILED", `${path} cannot be linked into the jail: ${whyNotOwn(source, owner)}`, { hint: ALONE })
   }
   if (wish.way === "bind" && !wish.readonly && !own) {
-    throw new Failure(`${path} cannot be bound writable: ${whyNotOwn(source, owner)}`, { hint: ALONE })
+    throw new Failure("FAILED", `${path} cannot be bound writable: ${whyNotOwn(source, owner)}`, { hint: ALONE })
   }
   if (wish.way === "bind" && !readable(source, owner)) {
     const hint = 'make it readable, or stage it as "copy"'
-    throw new Failure(`${path} cannot be bound: uid ${owner.uid} may not read it`, { hint })
+    throw new Failure("FAILED", `${path} cannot be bound: uid ${owner.uid} may not read it`, { hint })
   }
   if (wish.way !== undefined) return [wish.way]
   return wish.readonly && readable(source, owner) ? ["bind"] : ["clone", "copy"]

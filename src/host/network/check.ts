@@ -21,7 +21,7 @@ export interface Step {
 }
 
 /** An answer is waited for this long, in milliseconds. */
-const PATIENCE = 1500
+const ANSWER_WAIT_MS = 1500
 
 /**
  * Plays a guest with this lease in a namespace that is thrown away: pings the bridge's address, then `target` (by default
@@ -39,7 +39,7 @@ export function checkPath(
   return withDescriptor(newNetworkNamespace(), (inner) => {
     addVeth(route, lease.link, MARK, UPLINK, inner)
     const outside = findLink(route, lease.link)
-    if (outside === undefined) throw new Failure(`the interface ${lease.link} went away while it was made`)
+    if (outside === undefined) throw new Failure("FAILED", `the interface ${lease.link} went away while it was made`)
     try {
       hardenInterface(lease.link, false)
       const alias = formatAlias({ kind: "veth", vm: lease.vm, owner })
@@ -47,7 +47,7 @@ export function checkPath(
       const mac = inNetworkNamespace(inner, () => withRoute((within) => settle(within, lease)))
       setNeighbour(route, bridge, bytesOf(lease.subnet.base + lease.number), mac)
       const gateway = gatewayOf(lease.subnet)
-      const ping = (address: number) => inNetworkNamespace(inner, () => answersPing(bytesOf(address), PATIENCE))
+      const ping = (address: number) => inNetworkNamespace(inner, () => answersPing(bytesOf(address), ANSWER_WAIT_MS))
       const reached = ping(gateway)
       const first = step(
         `a guest reaches the host at ${formatAddress(gateway)}`,
@@ -102,7 +102,8 @@ function step(what: string, ok: boolean, why: string): Step {
 /** Gives the guest that is played its address, the MAC of its lease, and its way out. */
 function settle(route: Route, lease: Lease): string {
   const [link, lo] = [findLink(route, UPLINK), findLink(route, "lo")]
-  if (link === undefined || lo === undefined) throw new Failure("the new namespace lacks what was put into it")
+  if (link === undefined || lo === undefined)
+    throw new Failure("FAILED", "the new namespace lacks what was put into it")
   changeLink(route, lo.index, "lo", { up: true })
   changeLink(route, link.index, UPLINK, { mac: lease.mac, up: true })
   addAddress(route, link.index, UPLINK, bytesOf(lease.subnet.base + lease.number), lease.subnet.prefix)

@@ -50,7 +50,9 @@ export function collision(subnet: Subnet, other: Known, all: readonly Known[]): 
     free === undefined
       ? "choose another: network: { subnet }"
       : `this one is free: network: { subnet: "${formatSubnet(free)}" }`
-  return new Failure(`the subnet ${formatSubnet(subnet)} overlaps the ${what} that this host has${where}`, { hint })
+  return new Failure("FAILED", `the subnet ${formatSubnet(subnet)} overlaps the ${what} that this host has${where}`, {
+    hint,
+  })
 }
 
 /** The first network that a subnet collides with. Pure. */

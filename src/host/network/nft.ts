@@ -42,11 +42,11 @@ export function hasNft(): boolean {
 export function nftProgram(): string {
   const { path, passedOver } = findProgram("nft", ADMIN_PATH)
   if (path !== undefined) return path
-  if (passedOver.length > 0) throw new Failure(`no nft can be used: ${passedOver.join("; ")}`)
+  if (passedOver.length > 0) throw new Failure("FAILED", `no nft can be used: ${passedOver.join("; ")}`)
   const hint =
     "install the package nftables (Debian, Ubuntu, Fedora, Alpine and Arch call it so); it works beside iptables. " +
     "Or a network without rules: network: { nat: false, isolate: false }"
-  throw new Failure("nft is not installed: a network with NAT, ports or isolation needs it", { hint })
+  throw new Failure("FAILED", "nft is not installed: a network with NAT, ports or isolation needs it", { hint })
 }
 
 // --- internal ---
@@ -68,5 +68,5 @@ function run(words: readonly string[], input: string): string {
   const hint = unable
     ? "the kernel needs nf_tables with the families inet and bridge (modprobe nf_tables), and banger root"
     : undefined
-  throw new Failure(`nft ${words.join(" ")}: ${said || "it was stopped: it did not answer"}`, { hint })
+  throw new Failure("FAILED", `nft ${words.join(" ")}: ${said || "it was stopped: it did not answer"}`, { hint })
 }

@@ -1,5 +1,5 @@
 import { errorCode } from "../../base/linux/errors.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 
 /** What can be done without any of this. */
 const WITHOUT = 'or use network: "user", which needs no privilege (QEMU only)'
@@ -14,7 +14,7 @@ export function explained(error: unknown, what: string): Failure {
       : code === "EOPNOTSUPP"
         ? "the kernel has no support for it: load its module (modprobe bridge, veth, tun)"
         : undefined
-  return new Failure(`${what}: ${reason(error)}`, { hint, cause: error })
+  return new Failure("FAILED", `${what}: ${messageOf(error)}`, { hint, cause: error })
 }
 
 /** /dev/net/tun is not there, or not for us. */
@@ -24,5 +24,5 @@ export function withoutTun(error: unknown): Failure {
     code === "ENOENT" || code === "ENODEV" || code === "ENXIO"
       ? `load its driver (modprobe tun); in a container: --device /dev/net/tun; ${WITHOUT}`
       : `its mode is 0666 mostly (chmod 0666 /dev/net/tun); in a container: --device /dev/net/tun; ${WITHOUT}`
-  return new Failure(`no tap can be made: ${reason(error)}`, { hint, cause: error })
+  return new Failure("FAILED", `no tap can be made: ${messageOf(error)}`, { hint, cause: error })
 }

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs"
 import { errorCode } from "../../base/linux/errors.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 
 /** A setting of this network namespace (`/proc/sys/net/…`), or undefined where the kernel has none such. */
 export function readSetting(name: string): string | undefined {
@@ -21,7 +21,7 @@ export function writeSetting(name: string, value: string): void {
   } catch (error) {
     if (errorCode(error) === "ENOENT") return
     const hint = `run this where /proc/sys can be written, or before: sysctl -w net.${name.replaceAll("/", ".")}=${value}`
-    throw new Failure(`${path} cannot be set to ${value}: ${reason(error)}`, { hint, cause: error })
+    throw new Failure("FAILED", `${path} cannot be set to ${value}: ${messageOf(error)}`, { hint, cause: error })
   }
 }
 

@@ -3,7 +3,7 @@ import { close, withDescriptor } from "../../base/linux/files.ts"
 import { changeLink, findLink, isolatePort, type Link } from "../../base/linux/links.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { giveTap, holdTap, keepTap, newTap, openTun } from "../../base/linux/tun.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatAlias, parseAlias } from "./names.ts"
 import { explained, withoutTun } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
@@ -22,7 +22,7 @@ export interface TapPlan {
 }
 
 /** A VMM that has just been killed may hold its tap for this long still, in milliseconds. */
-const LETTING_GO = 2000
+const RELEASE_WAIT_MS = 2000
 
 /**
  * Makes a VM's tap: marked, owned, a port of the bridge, up. Until all of it is done it goes with this process. One of
@@ -42,7 +42,7 @@ export function makeTap(route: Route, plan: TapPlan): void {
     giveTap(fd, user.uid, user.gid)
     hardenInterface(name, false)
     const link = findLink(route, name)
-    if (link === undefined) throw new Failure(`the tap ${name} went away while it was made`)
+    if (link === undefined) throw new Failure("FAILED", `the tap ${name} went away while it was made`)
     changeLink(route, link.index, name, { alias: formatAlias({ kind: "tap", vm, owner }), master: bridge, up: true })
     if (isolated) isolatePort(route, link.index, name, true)
     requireHolder(findLink(route, name), plan)
@@ -64,6 +64,7 @@ export function requireHolder(link: Link | undefined, { name, vm, user }: Pick<T
   const [is, is2] = [holder?.uid ?? "nobody", holder?.gid ?? "nobody"]
   const hint = "something changes interfaces as they are made (a rule of udev?): look for it, then start the VM again"
   throw new Failure(
+    "FAILED",
     `the tap ${name} is of uid ${is} and gid ${is2}, so ${vm} as ${user.uid}:${user.gid} cannot open it`,
     {
       hint,
@@ -86,7 +87,7 @@ export function removeTap(route: Route, name: string, owner: string, vm?: string
     if (held?.index !== link.index || held.alias !== link.alias) return
     keepTap(fd, false)
   })
-  if (findLink(route, name)?.index === link.index) throw new Failure(`the tap ${name} is still there`)
+  if (findLink(route, name)?.index === link.index) throw new Failure("FAILED", `the tap ${name} is still there`)
   return "removed"
 }
 
@@ -117,11 +118,11 @@ function requireOwn({ name, kind, alias }: Link, owner: string, vm: string | und
       ? "bears no mark of banger's"
       : `belongs to the VM ${whose.vm ?? "-"} of the banger whose state is in ${whose.owner}`
   const hint = `if nothing needs it: ip link delete ${name}`
-  throw new Failure(`the interface ${name} is there and ${what}: left alone`, { hint })
+  throw new Failure("FAILED", `the interface ${name} is there and ${what}: left alone`, { hint })
 }
 
 function hold(fd: number, { name, alias }: Link): void {
-  const deadline = performance.now() + LETTING_GO
+  const deadline = performance.now() + RELEASE_WAIT_MS
   for (;;) {
     try {
       holdTap(fd, name)
@@ -146,8 +147,8 @@ function held(
   const of = vm === undefined ? "" : ` of the VM ${vm}`
   if (pids.length > 0) {
     const hint = vm === undefined ? "end that process first" : `end the VM first: banger rm -f ${vm}`
-    return new Failure(`the tap ${name}${of} is held by process ${pids.join(", ")}`, { hint, cause })
+    return new Failure("FAILED", `the tap ${name}${of} is held by process ${pids.join(", ")}`, { hint, cause })
   }
-  const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : reason(cause)
-  return new Failure(`the tap ${name}${of} is held by a process that cannot be found: ${why}`, { cause })
+  const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : messageOf(cause)
+  return new Failure("FAILED", `the tap ${name}${of} is held by a process that cannot be found: ${why}`, { cause })
 }

@@ -9,29 +9,29 @@ import { takeLock, withLock } from "../../store/files/lock.ts"
 const LOCK = "/run/banger-network.lock"
 
 /** Each holds it for some hundredths of a second; a hundred of them may stand in line. In milliseconds. */
-const PATIENCE = 45_000
+const LOCK_WAIT_MS = 45_000
 
 /** Runs `work` while no other banger of this host changes its network. */
 export function withNetworkLock<T>(work: () => T): T {
-  return withLock(LOCK, work, PATIENCE)
+  return withLock(LOCK, work, LOCK_WAIT_MS)
 }
 
 /** As `withNetworkLock`, but for the wait, during which this thread goes on, and which `interrupt` ends. */
 export async function inNetworkTurn<T>(interrupt: AbortSignal, work: () => T): Promise<T> {
-  const deadline = performance.now() + PATIENCE
+  const deadline = performance.now() + LOCK_WAIT_MS
   for (;;) {
     interrupt.throwIfAborted()
     const fd = takeLock(LOCK)
     if (fd !== undefined) return withDescriptor(fd, work)
     if (performance.now() >= deadline) {
       const hint = `find who holds it: fuser -v ${LOCK}; end it if it is stuck, then try again`
-      throw new Failure(`another process does not let go of ${LOCK}`, { hint })
+      throw new Failure("FAILED", `another process does not let go of ${LOCK}`, { hint })
     }
-    await Bun.sleep(RETRY)
+    await Bun.sleep(RETRY_MS)
   }
 }
 
 // --- internal ---
 
 /** How long to wait, in milliseconds, before trying again. */
-const RETRY = 10
+const RETRY_MS = 10

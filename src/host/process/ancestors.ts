@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 
 /** More generations than any process has: an answer that never ends is none. */
-const LIMIT = 4096
+const ANCESTORS_MAX_COUNT = 4096
 
 /** The parent of a process from the text of /proc/PID/stat: field 4. Undefined when there is none. */
 export function parseParent(stat: string): number | undefined {
@@ -13,7 +13,11 @@ export function parseParent(stat: string): number | undefined {
 /** The parent of a process, its parent, and so on, as far as /proc tells. */
 export function ancestorsOf(pid: number): readonly number[] {
   const ancestors: number[] = []
-  for (let parent = parentOf(pid); parent !== undefined && ancestors.length < LIMIT; parent = parentOf(parent))
+  for (
+    let parent = parentOf(pid);
+    parent !== undefined && ancestors.length < ANCESTORS_MAX_COUNT;
+    parent = parentOf(parent)
+  )
     ancestors.push(parent)
   return ancestors
 }

@@ -4,7 +4,7 @@ import { pidfdExited } from "../../base/linux/pidfd.ts"
 const Thread = Worker
 
 /** Where no thread can be had, the pidfd is looked at this often, in milliseconds. */
-const CADENCE = 250
+const POLL_MS = 250
 
 /**
  * Resolves when the process of a pidfd has ended, of which no child of ours is told otherwise; never rejects. It is
@@ -23,7 +23,7 @@ export function awaitExit(pidfd: number): Promise<void> {
         if (!pidfdExited(pidfd)) return
         clearInterval(timer)
         resolve()
-      }, CADENCE)
+      }, POLL_MS)
     }
     worker.postMessage(pidfd)
   })

@@ -11,8 +11,8 @@ export interface ExitStatus {
 }
 
 /** How often, and with how many milliseconds between, its parent is given to wait for it. */
-const TRIES = 20
-const WAIT = 10
+const TRIES_MAX_COUNT = 20
+const RETRY_MS = 10
 
 /**
  * How a process has ended that was no child of ours: as its pidfd tells once its parent has waited for it (Linux 6.15),
@@ -22,10 +22,10 @@ export async function exitStatusOf(
   pidfd: number,
   { pid, startTime }: ProcessIdentity,
 ): Promise<ExitStatus | undefined> {
-  for (let tries = 0; tries < TRIES; tries++) {
+  for (let tries = 0; tries < TRIES_MAX_COUNT; tries++) {
     const status = pidfdExitStatus(pidfd) ?? parseZombieStatus(statOf(pid), startTime)
     if (status !== undefined) return decodeStatus(status)
-    await Bun.sleep(WAIT)
+    await Bun.sleep(RETRY_MS)
   }
   return undefined
 }

@@ -3,11 +3,11 @@ import { pidfdExited } from "../../base/linux/pidfd.ts"
 declare const self: Worker
 
 /** One wait in the kernel, in milliseconds: in between, a thread that is no longer wanted can be ended. */
-const STEP = 60_000
+const WAIT_STEP_MS = 60_000
 
 self.onmessage = ({ data }: MessageEvent<number>) => {
   const wait = () => {
-    if (pidfdExited(data, STEP)) self.postMessage("exited")
+    if (pidfdExited(data, WAIT_STEP_MS)) self.postMessage("exited")
     else setTimeout(wait, 0)
   }
   wait()

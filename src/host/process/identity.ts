@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs"
 import { errorCode } from "../../base/linux/errors.ts"
 import { close, inodeOf, statPath, withDescriptor } from "../../base/linux/files.ts"
 import { pidfdExited, pidfdInode, pidfdOpen } from "../../base/linux/pidfd.ts"
-import { reason } from "../../base/terms/failure.ts"
+import { messageOf } from "../../base/terms/failure.ts"
 import { bootId } from "../../store/state/bootId.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import { ownNamespace, parseStartTime, readProcess } from "./procfs.ts"
@@ -11,7 +11,7 @@ import { ownNamespace, parseStartTime, readProcess } from "./procfs.ts"
 export const ELSEWHERE = "do this in the container that the VM was started in"
 
 /** What is known of a process: proven alive (with a pidfd, the caller's to close), proven dead, or neither. */
-export type Truth =
+export type ProcessLiveness =
   | { is: "alive"; pidfd: number }
   | { is: "dead"; why: string }
   | { is: "unknown"; why: string; hint?: string }
@@ -65,7 +65,7 @@ export function identifySelf(): ProcessIdentity {
  * Whether the very process of an identity still runs. The facts are read while its pidfd is held and the pidfd is
  * looked at again afterwards, so they cannot be another process's. An answer that /proc refuses is "unknown".
  */
-export function truthOf(identity: ProcessIdentity): Truth {
+export function processLiveness(identity: ProcessIdentity): ProcessLiveness {
   if (identity.bootId !== bootId()) return { is: "dead", why: "the host was rebooted since" }
   const elsewhere = namespaceAway(identity)
   if (elsewhere !== undefined) return elsewhere
@@ -74,7 +74,7 @@ export function truthOf(identity: ProcessIdentity): Truth {
     pidfd = pidfdOpen(identity.pid)
   } catch (error) {
     if (errorCode(error) === "ESRCH") return { is: "dead", why: `no process ${identity.pid}` }
-    return { is: "unknown", why: reason(error) }
+    return { is: "unknown", why: messageOf(error) }
   }
   const truth = compare(identity, pidfd)
   if (truth.is !== "alive") close(pidfd)
@@ -83,14 +83,14 @@ export function truthOf(identity: ProcessIdentity): Truth {
 
 /**
  * Whether the very process of an identity surely runs, by its pidfd's inode alone, which no other process of this boot
- * has: for a look at many. False when that cannot be said so; `truthOf` can say more.
+ * has: for a look at many. False when that cannot be said so; `processLiveness` can say more.
  */
 export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity): boolean {
   if (inode === undefined || boot !== bootId()) return false
   try {
     return withDescriptor(pidfdOpen(pid), (pidfd) => pidfdInode(pidfd) === inode && !pidfdExited(pidfd))
   } catch {
-    // Whatever it is, it is for truthOf to find out.
+    // Whatever it is, it is for processLiveness to find out.
     return false
   }
 }
@@ -98,10 +98,10 @@ export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity)
 // --- internal ---
 
 /** A process on its way out is given this long, in milliseconds. */
-const ENDING = 200
+const ENDING_MS = 200
 
 /** A pid, and a start time, mean something else in another namespace: a live VM would be taken for dead. */
-function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Truth | undefined {
+function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): ProcessLiveness | undefined {
   const pid = pidNamespace !== undefined && pidNamespace !== ownNamespace("pid")
   const time = timeNamespace !== undefined && timeNamespace !== ownNamespace("time")
   if (!pid && !time) return undefined
@@ -109,7 +109,7 @@ function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Truth 
   return { is: "unknown", why, hint: ELSEWHERE }
 }
 
-function compare(identity: ProcessIdentity, pidfd: number): Truth {
+function compare(identity: ProcessIdentity, pidfd: number): ProcessLiveness {
   const { pid } = identity
   try {
     if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
@@ -128,8 +128,8 @@ function compare(identity: ProcessIdentity, pidfd: number): Truth {
     return { is: "alive", pidfd }
   } catch (error) {
     // One that is just ending has no root directory any more, and has ended in a moment.
-    if (pidfdExited(pidfd, ENDING)) return { is: "dead", why: `process ${pid} has exited` }
+    if (pidfdExited(pidfd, ENDING_MS)) return { is: "dead", why: `process ${pid} has exited` }
     // Under hidepid a live process looks absent here, so ENOENT proves nothing while its pidfd has not exited.
-    return { is: "unknown", why: reason(error) }
+    return { is: "unknown", why: messageOf(error) }
   }
 }

@@ -18,5 +18,5 @@ export function signalProcess(pidfd: number, number: number): void {
 export function killProcess(pid: number, pidfd: number, timeoutMs: number): void {
   signalProcess(pidfd, SIGKILL)
   if (pidfdExited(pidfd, timeoutMs)) return
-  throw new Failure(`process ${pid} does not die`, { hint: `see what it waits for: cat /proc/${pid}/stack` })
+  throw new Failure("FAILED", `process ${pid} does not die`, { hint: `see what it waits for: cat /proc/${pid}/stack` })
 }

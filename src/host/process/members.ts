@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { errorCode } from "../../base/linux/errors.ts"
 import { close } from "../../base/linux/files.ts"
 import { pidfdExited, pidfdOpen, pidfdSignal } from "../../base/linux/pidfd.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { parseSingleUid, readProcess } from "./procfs.ts"
 
 /** A process whose root directory is a jail's, held by its pidfd (the caller's to close). */
@@ -41,7 +41,7 @@ export function endMembers(root: string, uid: number, timeoutMs: number): void {
       for (const { pidfd } of members) pidfdSignal(pidfd, SIGKILL)
       for (const { pid, pidfd } of members) {
         const left = Math.max(0, deadline - performance.now())
-        if (!pidfdExited(pidfd, left)) throw new Failure(`process ${pid} in the jail does not die`)
+        if (!pidfdExited(pidfd, left)) throw new Failure("FAILED", `process ${pid} in the jail does not die`)
       }
     } finally {
       for (const { pidfd } of members) close(pidfd)
@@ -69,7 +69,9 @@ function memberOf(pid: number, root: string, uid: number): Member | undefined {
   } catch (error) {
     if (!pidfdExited(pidfd)) {
       close(pidfd)
-      throw new Failure(`cannot tell whether process ${pid} is in the jail: ${reason(error)}`, { cause: error })
+      throw new Failure("FAILED", `cannot tell whether process ${pid} is in the jail: ${messageOf(error)}`, {
+        cause: error,
+      })
     }
   }
   close(pidfd)
@@ -81,6 +83,6 @@ function uidOf(pid: number): number | undefined {
     return parseSingleUid(readFileSync(`/proc/${pid}/status`, "latin1"))
   } catch (error) {
     if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return undefined
-    throw new Failure(`cannot tell whose process ${pid} is: ${reason(error)}`, { cause: error })
+    throw new Failure("FAILED", `cannot tell whose process ${pid} is: ${messageOf(error)}`, { cause: error })
   }
 }

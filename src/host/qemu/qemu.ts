@@ -16,9 +16,9 @@ export const qemu: Vmm = {
   require() {
     // Its own settings are checked with the spec; Firecracker's are none of its.
   },
-  launch: (program, boot, { control }) => ({ argv: qemuArgv(program, boot), socket: "passed", control }),
+  launch: (program, boot, { qmpSocket }) => ({ argv: qemuArgv(program, boot), socket: "passed", control: qmpSocket }),
   connect: (control) => connect(control, async (qmp) => void (await qmp.command("cont"))),
-  control: ({ control }) => ({ socket: "passed", control }),
+  control: ({ qmpSocket }) => ({ socket: "passed", control: qmpSocket }),
   adopt: (control) => connect(control, async () => {}),
   reason: exitReason,
 }
@@ -51,13 +51,13 @@ function bootArgs(given: string, disks: readonly Disk[]): readonly string[] {
 
 async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
   if (process.arch !== "x64") {
-    throw new Failure(`QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
+    throw new Failure("FAILED", `QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
   }
   const inPath = findProgram(PROGRAM)
   const found = configured ?? inPath.path
   if (found !== undefined) return { path: found, version: await versionOf(found) }
   const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
-  throw new Failure([`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; "), { hint })
+  throw new Failure("FAILED", [`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; "), { hint })
 }
 
 async function connect(controlPath: string, begin: (qmp: Qmp) => Promise<void>): Promise<Control> {
@@ -88,9 +88,9 @@ async function connect(controlPath: string, begin: (qmp: Qmp) => Promise<void>):
 async function versionOf(path: string): Promise<Version> {
   const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
   const version = parseVersion(await child.stdout.text())
-  if (version === undefined) throw new Failure(`${path} --version tells no version: is it QEMU?`)
+  if (version === undefined) throw new Failure("FAILED", `${path} --version tells no version: is it QEMU?`)
   if (!isAtLeast(version, [7, 2])) {
-    throw new Failure(`${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`)
+    throw new Failure("FAILED", `${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`)
   }
   return version
 }

@@ -1,5 +1,5 @@
 import * as v from "valibot"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 
 /** One line from QEMU: a greeting, an event, an error or the return of a command (QEMU's QMP specification). */
 const messageSchema = v.looseObject({
@@ -30,7 +30,7 @@ export interface Qmp {
 }
 
 /** More than this without a newline is no QMP. */
-const LINE_LIMIT = 1024 * 1024
+const LINE_MAX_BYTES = 1024 * 1024
 
 /** Connects to a QMP socket; `onEvent` gets each event as it comes. */
 export async function connectQmp(path: string, onEvent: (event: QmpEvent) => void): Promise<Qmp> {
@@ -47,11 +47,11 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
     if (event !== undefined) onEvent({ event, data })
     if (id === undefined) return
     if (error === undefined) waiting.get(id)?.resolve(result)
-    else waiting.get(id)?.reject(new Failure(`QEMU: ${error.desc}`))
+    else waiting.get(id)?.reject(new Failure("FAILED", `QEMU: ${error.desc}`))
     waiting.delete(id)
   }
   const end = () => {
-    const gone = new Failure("QEMU closed its control socket")
+    const gone = new Failure("FAILED", "QEMU closed its control socket")
     greeted.reject(gone)
     for (const call of waiting.values()) call.reject(gone)
     waiting.clear()
@@ -65,10 +65,10 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
         const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n")
         rest = lines.pop() ?? ""
         try {
-          if (rest.length > LINE_LIMIT) throw new Error("line too long")
+          if (rest.length > LINE_MAX_BYTES) throw new Error("line too long")
           for (const line of lines) if (line.trim() !== "") receive(line)
         } catch (error) {
-          greeted.reject(new Failure(`QEMU's control socket speaks no QMP: ${reason(error)}`))
+          greeted.reject(new Failure("FAILED", `QEMU's control socket speaks no QMP: ${messageOf(error)}`))
           socket.end()
         }
       },
@@ -84,7 +84,7 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
     const written = socket.write(`${JSON.stringify({ execute: name, arguments: args, id })}\n`)
     if (written <= 0) {
       waiting.delete(id)
-      reject(new Failure(`QEMU's control socket took no ${name}`))
+      reject(new Failure("FAILED", `QEMU's control socket took no ${name}`))
     }
     return promise
   }

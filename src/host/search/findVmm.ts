@@ -1,18 +1,18 @@
 import { errorCode } from "../../base/linux/errors.ts"
 import { close, withDescriptor } from "../../base/linux/files.ts"
 import { pidfdExited, pidfdOpen } from "../../base/linux/pidfd.ts"
-import { isFailure, reason } from "../../base/terms/failure.ts"
+import { isFailure, messageOf } from "../../base/terms/failure.ts"
 import { bootId } from "../../store/state/bootId.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
-import { ELSEWHERE, truthOf } from "../process/identity.ts"
+import { ELSEWHERE, processLiveness } from "../process/identity.ts"
 import { ownNamespace } from "../process/procfs.ts"
-import { cannotTell } from "./holders.ts"
+import { processUnknown } from "./holders.ts"
 import { type Marks, type Proof, proofOf } from "./proof.ts"
-import { marksOf, openTraces, type Sought, testimoniesOf, type Witness } from "./sought.ts"
+import { candidateSources, marksOf, openTraces, type VmmQuery, type Witness } from "./query.ts"
 import { type Candidate, closeAll } from "./witnesses.ts"
 
-/** What is known of a VMM; `doubts` are what was found that is not as it should be, and was left alone. */
-export type FoundVmm = { readonly doubts: readonly string[] } & (
+/** What is known of a VMM; `warnings` are what was found that is not as it should be, and was left alone. */
+export type FoundVmm = { readonly warnings: readonly string[] } & (
   | { readonly is: "alive"; readonly identity: ProcessIdentity; readonly pidfd: number; readonly by: Witness }
   | { readonly is: "dead"; readonly why: string }
   | { readonly is: "unknown"; readonly why: string; readonly hint?: string | undefined }
@@ -32,72 +32,77 @@ export type FoundVmm = { readonly doubts: readonly string[] } & (
  * - `dead`: nobody is it, and everything that could tell was read.
  * - `unknown`: something could not be read, or it runs in another namespace. Nothing may be adopted, killed or removed.
  *
- * A socket or pidfile that names another process is in `doubts`, whatever the answer is.
+ * A socket or pidfile that names another process is in `warnings`, whatever the answer is.
  */
-export function findVmm(sought: Sought): FoundVmm {
-  const doubts: string[] = []
+export function findVmm(sought: VmmQuery): FoundVmm {
+  const warnings: string[] = []
   const started = sought.identity?.bootId ?? sought.bootId
-  if (started !== undefined && started !== bootId()) return { is: "dead", why: "the host was rebooted since", doubts }
+  if (started !== undefined && started !== bootId()) return { is: "dead", why: "the host was rebooted since", warnings }
   try {
     const use = (dir: number | undefined) =>
-      sought.identity === null ? search(sought, dir, doubts) : fromJournal(sought, sought.identity, dir, doubts)
-    const dir = opened(sought, doubts)
+      sought.identity === null ? search(sought, dir, warnings) : fromJournal(sought, sought.identity, dir, warnings)
+    const dir = opened(sought, warnings)
     return dir === undefined ? use(undefined) : withDescriptor(dir, use)
   } catch (error) {
-    return { is: "unknown", why: reason(error), hint: hintOf(error), doubts }
+    return { is: "unknown", why: messageOf(error), hint: hintOf(error), warnings }
   }
 }
 
 // --- internal ---
 
 /** Where the journal decides, a jail that cannot be looked into is worth a word, and a directory of our own not even that. */
-function opened(sought: Sought, doubts: string[]): number | undefined {
+function opened(sought: VmmQuery, warnings: string[]): number | undefined {
   try {
     return openTraces(sought)
   } catch (error) {
     if (sought.identity === null) throw error
-    if (sought.jail !== undefined) doubts.push(reason(error))
+    if (sought.jail !== undefined) warnings.push(messageOf(error))
     return undefined
   }
 }
 
 /** The journal decides; a socket or pidfile that says otherwise is worth a word. */
-function fromJournal(sought: Sought, identity: ProcessIdentity, dir: number | undefined, doubts: string[]): FoundVmm {
-  const truth = truthOf(identity)
+function fromJournal(
+  sought: VmmQuery,
+  identity: ProcessIdentity,
+  dir: number | undefined,
+  warnings: string[],
+): FoundVmm {
+  const truth = processLiveness(identity)
   const is = (pid: number) => pid === identity.pid && truth.is !== "dead"
-  for (const { by, what, look } of testimoniesOf(sought, dir, {
+  for (const { by, what, look } of candidateSources(sought, dir, {
     jail: undefined,
     console: undefined,
     commandLines: [],
   })) {
     if (by !== "socket" && by !== "pidfile") continue
-    for (const { pid } of heard(look, what, doubts))
-      if (!is(pid) && runs(pid)) doubts.push(`${what} names process ${pid}, which is not the VMM: left alone`)
+    for (const { pid } of heard(look, what, warnings))
+      if (!is(pid) && runs(pid)) warnings.push(`${what} names process ${pid}, which is not the VMM: left alone`)
   }
-  if (truth.is === "alive") return { is: "alive", identity, pidfd: truth.pidfd, by: "journal", doubts }
-  return { ...truth, doubts }
+  if (truth.is === "alive") return { is: "alive", identity, pidfd: truth.pidfd, by: "journal", warnings }
+  return { ...truth, warnings }
 }
 
 /** Of a look whose pidfds are not needed. */
-function heard(look: () => readonly Candidate[], what: string, doubts: string[]): readonly Candidate[] {
+function heard(look: () => readonly Candidate[], what: string, warnings: string[]): readonly Candidate[] {
   try {
     const candidates = look()
     closeAll(candidates)
     return candidates
   } catch (error) {
-    doubts.push(`${what}: ${reason(error)}`)
+    warnings.push(`${what}: ${messageOf(error)}`)
     return []
   }
 }
 
-function search(sought: Sought, dir: number | undefined, doubts: string[]): FoundVmm {
+function search(sought: VmmQuery, dir: number | undefined, warnings: string[]): FoundVmm {
   const { pidNamespace } = sought
   if (pidNamespace !== undefined && pidNamespace !== ownNamespace("pid"))
-    return { is: "unknown", why: "it was started in another PID namespace", hint: ELSEWHERE, doubts }
+    return { is: "unknown", why: "it was started in another PID namespace", hint: ELSEWHERE, warnings }
   const marks = marksOf(sought, dir)
-  const strangers: { pid: number; text: string }[] = []
+  const mismatches: { pid: number; text: string }[] = []
   const unknown: { why: string; hint: string | undefined }[] = []
-  for (const { by, what, trusted, look } of testimoniesOf(sought, dir, marks)) {
+  for (const { by, what, trusted, look } of candidateSources(sought, dir, marks)) {
     const proven: Held[] = []
     try {
       for (const candidate of look()) {
@@ -105,23 +110,23 @@ function search(sought: Sought, dir: number | undefined, doubts: string[]): Foun
         const proof = weigh(candidate, marks)
         if (proof.is === "proven") proven.push(proof)
         else if (proof.is === "another" && ours !== true)
-          strangers.push({ pid, text: `${what} names process ${pid}: ${proof.why}` })
-        else if (proof.is !== "gone" && trusted) unknown.push(doubtful(pid, proof.why))
+          mismatches.push({ pid, text: `${what} names process ${pid}: ${proof.why}` })
+        else if (proof.is !== "gone" && trusted) unknown.push(unproven(pid, proof.why))
       }
     } catch (error) {
-      if (trusted) unknown.push({ why: reason(error), hint: hintOf(error) })
-      else doubts.push(`${what}: ${reason(error)}`)
+      if (trusted) unknown.push({ why: messageOf(error), hint: hintOf(error) })
+      else warnings.push(`${what}: ${messageOf(error)}`)
     }
     const [oldest, ...others] = proven.sort((a, b) => a.identity.startTime - b.identity.startTime)
     for (const { pidfd } of others) close(pidfd)
     if (oldest === undefined) continue
-    const left = strangers.filter(({ pid }) => pid !== oldest.identity.pid).map(({ text }) => `${text}: left alone`)
-    return { ...oldest, is: "alive", by, doubts: [...doubts, ...left] }
+    const left = mismatches.filter(({ pid }) => pid !== oldest.identity.pid).map(({ text }) => `${text}: left alone`)
+    return { ...oldest, is: "alive", by, warnings: [...warnings, ...left] }
   }
-  const all = [...doubts, ...strangers.map(({ text }) => `${text}: left alone`)]
+  const all = [...warnings, ...mismatches.map(({ text }) => `${text}: left alone`)]
   const [first] = unknown
-  if (first !== undefined) return { is: "unknown", ...first, doubts: all }
-  return { is: "dead", why: "no process is it", doubts: all }
+  if (first !== undefined) return { is: "unknown", ...first, warnings: all }
+  return { is: "dead", why: "no process is it", warnings: all }
 }
 
 type Held = { is: "proven"; identity: ProcessIdentity; pidfd: number }
@@ -132,7 +137,7 @@ function weigh({ pid, pidfd: given }: Candidate, marks: Marks): Exclude<Proof, {
   try {
     pidfd = given ?? pidfdOpen(pid)
   } catch (error) {
-    return errorCode(error) === "ESRCH" ? { is: "gone" } : { is: "unknown", why: reason(error) }
+    return errorCode(error) === "ESRCH" ? { is: "gone" } : { is: "unknown", why: messageOf(error) }
   }
   const proof = proofOf(pid, pidfd, marks)
   if (proof.is === "proven") return { ...proof, pidfd }
@@ -140,8 +145,8 @@ function weigh({ pid, pidfd: given }: Candidate, marks: Marks): Exclude<Proof, {
   return proof
 }
 
-function doubtful(pid: number, why: string): { why: string; hint: string | undefined } {
-  const { message, hint } = cannotTell(pid, why)
+function unproven(pid: number, why: string): { why: string; hint: string | undefined } {
+  const { message, hint } = processUnknown(pid, why)
   return { why: message, hint }
 }
 

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { errorCode } from "../../base/linux/errors.ts"
 import { close, inodeOf, statPath } from "../../base/linux/files.ts"
 import { pidfdExited, pidfdOpen } from "../../base/linux/pidfd.ts"
-import { Failure, type FailureDetail, reason } from "../../base/terms/failure.ts"
+import { Failure, type FailureDetail, messageOf } from "../../base/terms/failure.ts"
 import { parsePermitted, readProcess } from "../process/procfs.ts"
 
 /** A process that has a file as its standard output, held by its pidfd, the caller's to close. */
@@ -37,9 +37,9 @@ export function holdersOf(path: string): readonly Holder[] {
 }
 
 /** The failure of a process of which it could not be found out whether it is a VM. */
-export function cannotTell(pid: number, why: string, detail: FailureDetail = {}): Failure {
+export function processUnknown(pid: number, why: string, detail: FailureDetail = {}): Failure {
   const hint = detail.hint ?? `look at it, and end it if it is this VM's: kill -9 ${pid}; or try again`
-  return new Failure(`cannot tell whether process ${pid} is this VM: ${why}`, { ...detail, hint })
+  return new Failure("FAILED", `cannot tell whether process ${pid} is this VM: ${why}`, { ...detail, hint })
 }
 
 /** Which file a path leads to, as `device:inode`; undefined when there is none. */
@@ -64,7 +64,7 @@ export function writesTo(pid: number, target: string): boolean {
     // Gone meanwhile, or without a standard output.
     if (code === "ENOENT" || code === "ESRCH") return false
     if ((code === "EACCES" || code === "EPERM") && !mayBeOurs(pid)) return false
-    throw cannotTell(pid, reason(error), { cause: error })
+    throw processUnknown(pid, messageOf(error), { cause: error })
   }
 }
 
@@ -96,7 +96,7 @@ function hold(pid: number, target: string): Holder | undefined {
   try {
     const why = doubt(pid, target)
     if (pidfdExited(pidfd)) return drop(pidfd)
-    if (why !== undefined) throw cannotTell(pid, why)
+    if (why !== undefined) throw processUnknown(pid, why)
     return { pid, pidfd }
   } catch (error) {
     close(pidfd)
@@ -124,6 +124,6 @@ function doubt(pid: number, target: string): string | undefined {
     const { startTime, uid } = readProcess(pid)
     return startTime === undefined || uid === undefined ? `/proc/${pid} cannot be read` : undefined
   } catch (error) {
-    return reason(error)
+    return messageOf(error)
   }
 }

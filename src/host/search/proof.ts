@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs"
 import { pidfdExited } from "../../base/linux/pidfd.ts"
-import { reason } from "../../base/terms/failure.ts"
+import { messageOf } from "../../base/terms/failure.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import { identityOf, ownPlace } from "../process/identity.ts"
 import { readProcess } from "../process/procfs.ts"
@@ -41,7 +41,7 @@ export function proofOf(pid: number, pidfd: number, marks: Marks): Proof {
     return { is: "proven", identity: marks.jail === undefined ? identity : { ...identity, becomes: marks.jail } }
   } catch (error) {
     // Under hidepid a live process looks absent in /proc: only its pidfd tells.
-    return pidfdExited(pidfd) ? { is: "gone" } : { is: "unknown", why: reason(error) }
+    return pidfdExited(pidfd) ? { is: "gone" } : { is: "unknown", why: messageOf(error) }
   }
 }
 

@@ -24,7 +24,7 @@ export interface Candidate {
 export function inCgroup(path: string): readonly Candidate[] {
   const text = unlessMissing(() => readFileSync(`${path}/cgroup.procs`, "latin1")) ?? ""
   const pids = text.split("\n").filter(Boolean).map(Number)
-  if (pids.includes(0)) throw new Failure(`${path} has processes of another PID namespace`)
+  if (pids.includes(0)) throw new Failure("FAILED", `${path} has processes of another PID namespace`)
   return pids.map((pid) => ({ pid, ours: true }))
 }
 
@@ -33,7 +33,7 @@ export function listenerIn(dir: number, name: string): readonly Candidate[] {
   const found = unlessMissing(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
   if (found === undefined) return []
   return withDescriptor(found, (fd) => {
-    if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure(`${name} is not a socket`)
+    if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure("FAILED", `${name} is not a socket`)
     try {
       const listener = holdListener(`/proc/self/fd/${fd}`)
       if (listener.pid > 0) return [listener]
@@ -43,7 +43,7 @@ export function listenerIn(dir: number, name: string): readonly Candidate[] {
       if (errorCode(error) === "ECONNREFUSED" || errorCode(error) === "ESRCH") return []
       throw error
     }
-    throw new Failure(`a process of another PID namespace listens on ${name}`)
+    throw new Failure("FAILED", `a process of another PID namespace listens on ${name}`)
   })
 }
 
@@ -56,12 +56,12 @@ export function namedIn(dir: number, name: string): readonly Candidate[] {
   if (found === undefined) return []
   const text = withDescriptor(found, (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFREG) || stat.size > PIDFILE_LIMIT) return undefined
-    const read = (file: number) => new TextDecoder("latin1").decode(readAll(file, PIDFILE_LIMIT))
+    if (!isType(stat, S.IFREG) || stat.size > PIDFILE_MAX_BYTES) return undefined
+    const read = (file: number) => new TextDecoder("latin1").decode(readAll(file, PIDFILE_MAX_BYTES))
     return withDescriptor(openAt(AT_FDCWD, procPath(fd), O.RDONLY), read)
   })
   const pid = text === undefined ? undefined : parsePid(text)
-  if (pid === undefined) throw new Failure(`${name} holds no pid`)
+  if (pid === undefined) throw new Failure("FAILED", `${name} holds no pid`)
   return [{ pid }]
 }
 
@@ -101,13 +101,13 @@ export function requireSight(uid: number | undefined): void {
   const hides = mount.some((line) => / \/proc \S+ .*- proc .*\bhidepid=(?!0\b|off\b)/.test(line))
   if (!hides) return
   const own = parsePermitted(readFileSync("/proc/self/status", "latin1")) ?? 0n
-  if ((own & CAP_SYS_PTRACE) === 0n) throw new Failure("/proc hides the processes of others here (hidepid)")
+  if ((own & CAP_SYS_PTRACE) === 0n) throw new Failure("FAILED", "/proc hides the processes of others here (hidepid)")
 }
 
 // --- internal ---
 
 /** A pid with a newline takes fewer. */
-const PIDFILE_LIMIT = 32
+const PIDFILE_MAX_BYTES = 32
 
 /** linux/threads.h: PID_MAX_LIMIT. */
 const PID_MAX = 1 << 22

@@ -26,14 +26,15 @@ export function setSocketAccess(dir: number, path: string, { uid, gid, mode }: S
     chmodDescriptor(fd, mode)
     const after = statDescriptor(fd)
     const right = after.uid === uid && after.gid === gid && (after.mode & 0o7777) === mode
-    if (!right) throw new Failure(`${path} was changed by somebody else meanwhile`)
+    if (!right) throw new Failure("FAILED", `${path} was changed by somebody else meanwhile`)
   })
 }
 
 // --- internal ---
 
 function requireSocket(stat: Stat, uid: number, path: string): void {
-  if (!isType(stat, S.IFSOCK)) throw new Failure(`${path} is not a socket`)
-  if (stat.nlink !== 1) throw new Failure(`${path} has ${stat.nlink} names: it may be somebody else's`)
-  if (stat.uid !== 0 && stat.uid !== uid) throw new Failure(`${path} belongs to uid ${stat.uid}, not to uid ${uid}`)
+  if (!isType(stat, S.IFSOCK)) throw new Failure("FAILED", `${path} is not a socket`)
+  if (stat.nlink !== 1) throw new Failure("FAILED", `${path} has ${stat.nlink} names: it may be somebody else's`)
+  if (stat.uid !== 0 && stat.uid !== uid)
+    throw new Failure("FAILED", `${path} belongs to uid ${stat.uid}, not to uid ${uid}`)
 }

@@ -90,7 +90,7 @@ export function removalIn(stat: Pick<Stat, "mode" | "uid">, able: boolean): Pick
 const SLASH = 47
 
 /** As many symlinks as the kernel itself follows (path_resolution(7)). */
-const MOST_SYMLINKS = 40
+const SYMLINKS_MAX_COUNT = 40
 
 let mayBeExact: boolean | undefined
 
@@ -100,11 +100,11 @@ function examined(fd: number, path: Uint8Array, layers: ReadonlySet<string>): Di
     const { name, allowed } = fileSystemNamed(fileSystemMagic(fd))
     if (!allowed) {
       const hint = "sweep it where its sockets are made; ext4, xfs, btrfs and tmpfs can be swept here"
-      throw new Failure(`it is on ${name}, where a socket that is alive elsewhere looks dead`, { hint })
+      throw new Failure("FAILED", `it is on ${name}, where a socket that is alive elsewhere looks dead`, { hint })
     }
     if (isInLayer(fd, layers)) {
       const hint = "sweep it through the overlay's own processes, or when it is unmounted"
-      throw new Failure("it is in a layer of an overlay, where a socket that is alive looks dead", { hint })
+      throw new Failure("FAILED", "it is in a layer of an overlay, where a socket that is alive looks dead", { hint })
     }
     barrier = openAt(fd, ".", O.RDONLY | O_DIRECTORY)
     const stat = statDescriptor(fd)
@@ -131,18 +131,18 @@ function canGiveAway(): boolean {
 
 function openResolved(path: string, named: string): { fd: number; real: string } {
   let real = path
-  for (let followed = 0; followed < MOST_SYMLINKS; followed++) {
+  for (let followed = 0; followed < SYMLINKS_MAX_COUNT; followed++) {
     try {
       return { fd: openWithoutSymlinks(real, O.RDONLY | O_DIRECTORY | O_NOFOLLOW), real }
     } catch (error) {
       const code = errorCode(error)
-      if (code === "ENOENT") throw new Failure("there is no such directory", { cause: error })
-      if (code === "ENOTDIR" && !isSymlink(real)) throw new Failure("it is not a directory", { cause: error })
+      if (code === "ENOENT") throw new Failure("FAILED", "there is no such directory", { cause: error })
+      if (code === "ENOTDIR" && !isSymlink(real)) throw new Failure("FAILED", "it is not a directory", { cause: error })
       if (code !== "ELOOP" && code !== "ENOTDIR") throw error
       real = withoutFirstSymlink(real, named)
     }
   }
-  throw new Failure(`there are more than ${MOST_SYMLINKS} symlinks on the way to it`)
+  throw new Failure("FAILED", `there are more than ${SYMLINKS_MAX_COUNT} symlinks on the way to it`)
 }
 
 /** The path with its first symlink replaced by where it leads. */
@@ -153,7 +153,7 @@ function withoutFirstSymlink(path: string, named: string): string {
     if (!isSymlink(here)) continue
     if (index === parts.length - 1) {
       const hint = `name the directory that ${named} points to`
-      throw new Failure("it is a symlink", { hint })
+      throw new Failure("FAILED", "it is a symlink", { hint })
     }
     // Throws where others than root and this user could make the symlink point elsewhere.
     close(pinDirectory(dirname(here)))

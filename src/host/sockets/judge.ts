@@ -12,7 +12,7 @@ import type { SocketVerdict } from "./verdict.ts"
 import type { Witness } from "./witness.ts"
 
 /** Which VM a socket belongs to, as far as the records tell. */
-export type OwnerOf = (path: Uint8Array, inode: string) => string | undefined | "cannot tell"
+export type OwnerOf = (path: Uint8Array, inode: string) => string | undefined | "unknown"
 
 /** What every socket of a sweep is judged by. */
 export interface Rules {
@@ -41,7 +41,7 @@ export function judgeFile(directory: Directory, name: Uint8Array, stat: Stat, ru
     return spared("young", `it was made or changed ${Math.floor(age / 1000)} s ago`)
   }
   const vm = rules.ownerOf(joinPath(directory.path, name), inodeOf(stat))
-  if (vm === "cannot tell") return spared("unknown", "the VM records cannot be read")
+  if (vm === "unknown") return spared("unknown", "the VM records cannot be read")
   return vm === undefined ? undefined : spared("vm", `it is the VM ${vm}'s`)
 }
 

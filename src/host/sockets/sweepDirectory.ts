@@ -29,10 +29,10 @@ export interface Settings {
 export type Tell = (name: Uint8Array, stat: Stat | undefined, opinion: NonNullable<Opinion>) => void
 
 /** As many sockets are pinned at a time: whatever the directory's size, a sweep takes this many descriptors and a few. */
-const BATCH = 64
+const BATCH_COUNT = 64
 
 /** What judging one socket takes besides: its lock, the second witness or a new probe, and one to spare. */
-const SPARE = 3
+const SPARE_FD_COUNT = 3
 
 /**
  * Removes the dead sockets of one directory and returns the names of its subdirectories. Each is pinned by a descriptor,
@@ -49,10 +49,19 @@ export async function sweepDirectory(
   const { confirm, confirmDelay, veto } = settings
   const probe = startProbe()
   const spare: number[] = []
-  const sweep: Sweep = { directory, settings, tell, probe, spare, batch: BATCH, subdirectories: [], witness: undefined }
+  const sweep: Sweep = {
+    directory,
+    settings,
+    tell,
+    probe,
+    spare,
+    batch: BATCH_COUNT,
+    subdirectories: [],
+    witness: undefined,
+  }
   const rounds = Math.max(confirm, veto === undefined ? 1 : 2)
   try {
-    while (spare.length < SPARE) spare.push(openAt(directory.fd, ".", O.PATH))
+    while (spare.length < SPARE_FD_COUNT) spare.push(openAt(directory.fd, ".", O.PATH))
     let dead = examineListed(sweep, rounds === 1)
     for (let round = 2; round <= rounds && dead.length > 0; round++) {
       if (round <= confirm) await Bun.sleep(confirmDelay)

@@ -1,6 +1,6 @@
 import { inodeOf } from "../../base/linux/files.ts"
 import type { Stat } from "../../base/linux/structs.ts"
-import { type Failure, isFailure, reason } from "../../base/terms/failure.ts"
+import { type Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { textOfPath } from "../../base/terms/printable.ts"
 import { closeDirectory, type Directory, joinPath, openDirectory, openSubdirectory } from "./directory.ts"
 import { ageOf, type Opinion } from "./judge.ts"
@@ -84,7 +84,7 @@ async function inDirectory(
   } catch (error) {
     tree.totals.errors++
     const failure: Failure | undefined = isFailure(error) ? error : undefined
-    report(failure === undefined ? "failed" : "refused", { detail: reason(error), hint: failure?.hint })
+    report(failure === undefined ? "failed" : "refused", { detail: messageOf(error), hint: failure?.hint })
   } finally {
     if (directory !== undefined) closeDirectory(directory)
   }

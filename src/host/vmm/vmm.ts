@@ -107,7 +107,7 @@ export interface LaunchPlace {
   /** This VM's own directory for sockets, not ending with `/`. */
   readonly runtime: string
   /** Where a control socket of banger's own making is. */
-  readonly control: string
+  readonly qmpSocket: string
   /** Files of this VM's directory that Firecracker writes. */
   readonly firecrackerLog: string
   readonly firecrackerMetrics: string
@@ -125,7 +125,7 @@ export interface VmmLaunch {
 }
 
 /** What a spec asks of a VMM. */
-export interface Wish extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracker"> {
+export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracker"> {
   readonly jailed: boolean
   /** Whether the guest has a network card on a tap. */
   readonly networked: boolean
@@ -178,14 +178,14 @@ export interface Vmm {
   /** Words that this VMM's guests need on their command line on this host, besides those given. */
   bootArgs(given: string, disks: readonly Disk[]): readonly string[]
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
-  require(program: Program, wish: Wish): void
+  require(program: Program, wish: VmmNeeds): void
   /** How to start it; pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */
   connect(control: string, program: Program, boot: Boot, place: LaunchPlace): Promise<Control>
   /** Where its control socket is: in its own jail's root or runtime directory when it makes the socket itself. */
   control(
-    place: Pick<LaunchPlace, "runtime" | "control">,
+    place: Pick<LaunchPlace, "runtime" | "qmpSocket">,
     root: string | undefined,
   ): Pick<VmmLaunch, "socket" | "control">
   /** Connects to the control socket of one that runs, whoever started it. */

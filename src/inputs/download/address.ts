@@ -1,4 +1,4 @@
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 
 /** Where something is downloaded from: over the network, or from a file of this host. */
 export type Address = { readonly url: URL } | { readonly file: string }
@@ -11,10 +11,10 @@ export function parseAddress(text: string, named: string): Address {
   if (text.startsWith("/")) return { file: text }
   const url = URL.parse(text)
   if (url === null)
-    throw usage(`${named} is ${JSON.stringify(text)}`, "give an https URL, or the path of a file or directory")
+    throw usageError(`${named} is ${JSON.stringify(text)}`, "give an https URL, or the path of a file or directory")
   if (url.protocol === "file:") return { file: Bun.fileURLToPath(url) }
   if (url.protocol === "https:" || (url.protocol === "http:" && isLoopback(url))) return { url }
-  throw usage(
+  throw usageError(
     `${named} is ${text}, which anybody on the way could change`,
     "give an https URL; http is for loopback alone",
   )
@@ -31,10 +31,12 @@ export function below(place: Address, path: string): Address {
 /** Where a redirect leads; throws a failure unless that is https. */
 export function redirected(from: URL, location: string | null): URL {
   const to = location === null ? null : URL.parse(location, from.href)
-  if (to === null) throw new Failure(`${from.href} redirects to nowhere`)
+  if (to === null) throw new Failure("FAILED", `${from.href} redirects to nowhere`)
   const same = to.protocol === from.protocol && to.host === from.host
   if (to.protocol === "https:" || (same && isLoopback(to))) return to
-  throw new Failure(`${from.href} redirects to ${to.href}, which is not https`, { hint: "nothing was downloaded" })
+  throw new Failure("FAILED", `${from.href} redirects to ${to.href}, which is not https`, {
+    hint: "nothing was downloaded",
+  })
 }
 
 /** An address as messages show it. */

@@ -1,7 +1,7 @@
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 
 /** A unit of tar's. */
-const BLOCK = 512
+const BLOCK_BYTES = 512
 
 /**
  * The regular files with these names in a gzipped tar, whatever directory they are in there. Throws a failure when it is
@@ -12,24 +12,25 @@ export function unpackFiles(archive: Uint8Array<ArrayBuffer>, names: readonly st
   try {
     tar = Bun.gunzipSync(archive)
   } catch (error) {
-    throw new Failure(`the archive is damaged: ${reason(error)}`, { cause: error })
+    throw new Failure("FAILED", `the archive is damaged: ${messageOf(error)}`, { cause: error })
   }
   const found = new Map<string, Uint8Array>()
-  for (let at = 0; at + BLOCK <= tar.length && tar[at] !== 0; ) {
+  for (let at = 0; at + BLOCK_BYTES <= tar.length && tar[at] !== 0; ) {
     const size = Number.parseInt(text(tar, at + 124, 12), 8)
-    if (!Number.isSafeInteger(size) || size < 0) throw new Failure("the archive is damaged: a file has no size")
+    if (!Number.isSafeInteger(size) || size < 0)
+      throw new Failure("FAILED", "the archive is damaged: a file has no size")
     const [name = ""] = text(tar, at, 100).split("/").slice(-1)
     const isFile = tar[at + 156] === 0x30 || tar[at + 156] === 0
     if (isFile && names.includes(name)) {
-      if (found.has(name)) throw new Failure(`the archive has two files ${name}`)
-      if (at + BLOCK + size > tar.length) throw new Failure(`the archive is damaged: ${name} is cut`)
-      found.set(name, tar.subarray(at + BLOCK, at + BLOCK + size))
+      if (found.has(name)) throw new Failure("FAILED", `the archive has two files ${name}`)
+      if (at + BLOCK_BYTES + size > tar.length) throw new Failure("FAILED", `the archive is damaged: ${name} is cut`)
+      found.set(name, tar.subarray(at + BLOCK_BYTES, at + BLOCK_BYTES + size))
     }
-    at += BLOCK + Math.ceil(size / BLOCK) * BLOCK
+    at += BLOCK_BYTES + Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES
   }
   return names.map((name) => {
     const content = found.get(name)
-    if (content === undefined) throw new Failure(`the archive has no ${name}`)
+    if (content === undefined) throw new Failure("FAILED", `the archive has no ${name}`)
     return content
   })
 }

@@ -3,7 +3,7 @@ import { O, S } from "../../base/linux/constants.ts"
 import { readStart } from "../../base/linux/content.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { isType, openNamed, statDescriptor, verified, withDescriptor } from "../../base/linux/files.ts"
-import { Failure, isFailure, reason, usage } from "../../base/terms/failure.ts"
+import { Failure, isFailure, messageOf, usageError } from "../../base/terms/failure.ts"
 import { type Address, redirected, shownAddress } from "./address.ts"
 
 /** Where the bytes of a download go. */
@@ -35,7 +35,7 @@ export function stallLimit(text = process.env.BANGER_TIMEOUT): number {
   if (text === undefined || text === "") return 30_000
   const seconds = Number(text)
   if (Number.isInteger(seconds) && seconds > 0 && seconds <= 86_400) return seconds * 1000
-  throw usage(`BANGER_TIMEOUT is ${JSON.stringify(text)}`, "give whole seconds, from 1 to 86400")
+  throw usageError(`BANGER_TIMEOUT is ${JSON.stringify(text)}`, "give whole seconds, from 1 to 86400")
 }
 
 /**
@@ -44,7 +44,7 @@ export function stallLimit(text = process.env.BANGER_TIMEOUT): number {
  */
 export async function download(from: Address, sink: Sink, manner: Manner): Promise<void> {
   if ("file" in from) return copy(from.file, sink, manner)
-  const { waits = WAITS } = manner
+  const { waits = RETRY_WAITS_MS } = manner
   for (let tries = 0; ; tries++) {
     try {
       return await attempt(from.url, sink, manner)
@@ -82,23 +82,26 @@ export async function downloadBytes(from: Address, manner: Manner): Promise<Uint
 export function openRegular(path: string): number {
   try {
     return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
-      if (!isType(statDescriptor(fd), S.IFREG)) throw new Failure(`${path} is not a regular file`)
+      if (!isType(statDescriptor(fd), S.IFREG)) throw new Failure("FAILED", `${path} is not a regular file`)
     })
   } catch (error) {
     if (isFailure(error)) throw error
-    throw new Failure(`${path} cannot be read: ${reason(error)}`, { hint: "look whether it is there", cause: error })
+    throw new Failure("FAILED", `${path} cannot be read: ${messageOf(error)}`, {
+      hint: "look whether it is there",
+      cause: error,
+    })
   }
 }
 
 // --- internal ---
 
 /** How long to wait before each new try, in milliseconds. */
-const WAITS = [300, 1000, 3000]
+const RETRY_WAITS_MS = [300, 1000, 3000]
 
-const REDIRECTS_MAX = 10
+const REDIRECTS_MAX_COUNT = 10
 
 /** A file is copied in pieces of this size, in bytes. */
-const PIECE = 1024 * 1024
+const PIECE_BYTES = 1024 * 1024
 
 /** What another try may mend. */
 class Passing extends Error {}
@@ -134,7 +137,7 @@ async function attempt(start: URL, sink: Sink, { limit, stall, onProgress, signa
 /** The answer, after redirects. Each is looked at: none may leave https. */
 async function follow(start: URL, have: number, signal: AbortSignal): Promise<Response> {
   let url = start
-  for (let hops = 0; hops <= REDIRECTS_MAX; hops++) {
+  for (let hops = 0; hops <= REDIRECTS_MAX_COUNT; hops++) {
     const headers: Record<string, string> = { "accept-encoding": "identity" }
     if (have > 0) headers.range = `bytes=${have}-`
     const options = { redirect: "manual", responseType: "stream", ignoreResponseError: true, retry: 0 } as const
@@ -146,9 +149,9 @@ async function follow(start: URL, have: number, signal: AbortSignal): Promise<Re
     if (response.ok || response.status === 416) return response
     const said = `the server answers ${response.status} ${response.statusText}`.trim()
     if (response.status >= 500 || response.status === 429 || response.status === 408) throw new Passing(said)
-    throw new Failure(`${start.href} cannot be downloaded: ${said}`, { hint: "look whether it is there" })
+    throw new Failure("FAILED", `${start.href} cannot be downloaded: ${said}`, { hint: "look whether it is there" })
   }
-  throw new Failure(`${start.href} redirects without end`)
+  throw new Failure("FAILED", `${start.href} redirects without end`)
 }
 
 /** Whether what comes goes on from what is there; a server may begin anew, or say that there is no more. */
@@ -169,10 +172,10 @@ function copy(path: string, sink: Sink, { limit, onProgress }: Manner): void {
   const file = openRegular(path)
   withDescriptor(file, (fd) => {
     const { size } = statDescriptor(fd)
-    if (size > limit) throw new Failure(`${path} is larger than ${limit} bytes`)
+    if (size > limit) throw new Failure("FAILED", `${path} is larger than ${limit} bytes`)
     sink.reset()
-    for (let piece = readStart(fd, PIECE); piece.length > 0; piece = readStart(fd, PIECE)) {
-      if (sink.length + piece.length > limit) throw new Failure(`${path} is larger than ${limit} bytes`)
+    for (let piece = readStart(fd, PIECE_BYTES); piece.length > 0; piece = readStart(fd, PIECE_BYTES)) {
+      if (sink.length + piece.length > limit) throw new Failure("FAILED", `${path} is larger than ${limit} bytes`)
       sink.write(piece)
       onProgress?.(sink.length, size)
     }
@@ -187,14 +190,19 @@ function isOurs(error: unknown): boolean {
 function failed(from: Address, error: unknown): Failure {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
   const hint = "try again: what was downloaded is kept where it can be gone on from; BANGER_TIMEOUT=120 waits longer"
-  return new Failure(`${shownAddress(from)} cannot be downloaded: ${fetchReason(cause)}`, { hint, cause: error })
+  return new Failure("FAILED", `${shownAddress(from)} cannot be downloaded: ${fetchReason(cause)}`, {
+    hint,
+    cause: error,
+  })
 }
 
 /** Without the advice that fetch has for who calls it. */
 function fetchReason(cause: unknown): string {
-  return reason(cause).replace(/\.? For more information, pass .*/s, "")
+  return messageOf(cause).replace(/\.? For more information, pass .*/s, "")
 }
 
 function tooLarge(url: URL, limit: number): Failure {
-  return new Failure(`${url.href} is larger than the ${limit} bytes that it may be`, { hint: "look what is there" })
+  return new Failure("FAILED", `${url.href} is larger than the ${limit} bytes that it may be`, {
+    hint: "look what is there",
+  })
 }

@@ -1,5 +1,5 @@
 import { createPublicKey, verify } from "node:crypto"
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { type Address, below, shownAddress } from "./address.ts"
 import { downloadBytes, type Manner } from "./download.ts"
 
@@ -13,10 +13,10 @@ export interface Release {
 }
 
 /** What is downloaded beside an archive is small. */
-const SMALL = 1024 * 1024
+const LIST_MAX_BYTES = 1024 * 1024
 
 /** A binary is some hundred megabytes. */
-const LARGE = 1024 ** 3
+const ARCHIVE_MAX_BYTES = 1024 ** 3
 
 /**
  * The release of a version, or the latest, once its signature was checked. The version is what the signed list says, so
@@ -29,21 +29,23 @@ export async function findRelease(
   manner: Omit<Manner, "limit">,
 ): Promise<Release> {
   const asked = below(releases, version === undefined ? "latest/download" : `download/v${version}`)
-  const small = { ...manner, limit: SMALL }
+  const small = { ...manner, limit: LIST_MAX_BYTES }
   const list = await downloadBytes(below(asked, "SHA256SUMS"), small)
   const sums = parseSums(new TextDecoder().decode(list))
   // Not checked yet: it is a version or nothing.
   const found = [...sums.keys()].map((name) => /^banger-(\d[\w.+-]*)\.cdx\.json$/.exec(name)?.[1]).find((each) => each)
-  if (found === undefined) throw new Failure(`${shownAddress(asked)}/SHA256SUMS is no list of a release's sums`)
+  if (found === undefined)
+    throw new Failure("FAILED", `${shownAddress(asked)}/SHA256SUMS is no list of a release's sums`)
   // By its version: what is the latest may change at any moment.
   const place = below(releases, `download/v${found}`)
   const signature = await downloadBytes(below(place, "SHA256SUMS.sig"), small)
   const where = shownAddress(asked)
   if (!isSigned(list, signature, publicKey)) {
     const hint = "nothing was changed; tell the project where you got it from"
-    throw new Failure(`the signature of ${where}/SHA256SUMS is not the project's`, { hint })
+    throw new Failure("FAILED", `the signature of ${where}/SHA256SUMS is not the project's`, { hint })
   }
-  if (version !== undefined && version !== found) throw new Failure(`${where} is the release ${found}, not ${version}`)
+  if (version !== undefined && version !== found)
+    throw new Failure("FAILED", `${where} is the release ${found}, not ${version}`)
   return { version: found, place, sums }
 }
 
@@ -55,19 +57,19 @@ export async function downloadArchive(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const name = `banger-${target}.tar.gz`
   const wanted = sums.get(name)
-  if (wanted === undefined) throw new Failure(`banger ${version} has no build for ${target}`)
-  const archive = await downloadBytes(below(place, name), { ...manner, limit: LARGE })
+  if (wanted === undefined) throw new Failure("FAILED", `banger ${version} has no build for ${target}`)
+  const archive = await downloadBytes(below(place, name), { ...manner, limit: ARCHIVE_MAX_BYTES })
   const sha256 = new Bun.CryptoHasher("sha256").update(archive).digest("hex")
   if (sha256 === wanted) return archive
   const hint = "nothing was changed; try again, in case the download was damaged"
-  throw new Failure(`${name} is not what the release has: its sha256 is ${sha256}, not ${wanted}`, { hint })
+  throw new Failure("FAILED", `${name} is not what the release has: its sha256 is ${sha256}, not ${wanted}`, { hint })
 }
 
 /** A version as users give it, with or without `v`. Throws a usage failure: it becomes part of a URL. */
 export function parseVersion(text: string): string {
   const version = text.replace(/^v/, "")
   if (/^\d[\w.+-]*$/.test(version)) return version
-  throw usage(`--version ${text} is no version`, "give it as releases are named: 0.2.0")
+  throw usageError(`--version ${text} is no version`, "give it as releases are named: 0.2.0")
 }
 
 /** Whether a version is newer than another, by semantic versioning. */

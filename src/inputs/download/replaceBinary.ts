@@ -17,13 +17,13 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { EXIT, Failure } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 
 /** Directories whose files a package manager put there, and would put there again. */
 const PACKAGED = /^\/(?:usr\/)?s?bin\/|^\/(?:nix|snap)\//
 
 /** A new binary has this long to tell its version, in milliseconds. */
-const PATIENCE = 30_000
+const LOCK_WAIT_MS = 30_000
 
 /**
  * Puts a new binary in the place of `path`, and keeps the old one beside it as `….old`. At every moment one of the two
@@ -68,7 +68,7 @@ export function rollBack(path: string): string {
 
 function inDirectoryOf<T>(path: string, work: (dir: number, name: string) => T): T {
   if (PACKAGED.test(path)) {
-    throw new Failure(`${path} is a package manager's`, {
+    throw new Failure("FAILED", `${path} is a package manager's`, {
       hint: "update it by that: apt-get install --only-upgrade banger",
     })
   }
@@ -131,16 +131,20 @@ function clearLeftovers(dir: number, name: string): void {
 function explained(error: unknown, path: string): unknown {
   const code = errorCode(error)
   const dir = dirname(path)
-  if (code === "EAGAIN") return new Failure(`another update of ${path} runs`, { exit: EXIT.tryLater, cause: error })
+  if (code === "EAGAIN") return new Failure("BUSY", `another update of ${path} runs`, { subject: path, cause: error })
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return new Failure(`no space is left in ${dir}`, {
+    return new Failure("FAILED", `no space is left in ${dir}`, {
       hint: `nothing was changed; free some: df ${dir}`,
       cause: error,
     })
   }
-  if (code === "EROFS") return new Failure(`${dir} is mounted read-only`, { hint: "nothing was changed", cause: error })
+  if (code === "EROFS")
+    return new Failure("FAILED", `${dir} is mounted read-only`, { hint: "nothing was changed", cause: error })
   if (code !== "EACCES" && code !== "EPERM") return error
-  return new Failure(`${dir} cannot be written by this user`, { hint: "run: sudo banger update", cause: error })
+  return new Failure("FAILED", `${dir} cannot be written by this user`, {
+    hint: "run: sudo banger update",
+    cause: error,
+  })
 }
 
 function write(dir: number, name: string, content: Uint8Array): void {
@@ -172,13 +176,13 @@ function forget(dir: number, name: string): void {
 function requireVersion(path: string, version: string): void {
   const found = versionOf(path)
   if (found !== version)
-    throw new Failure(`the release ${version} holds banger ${found}`, { hint: "nothing was changed" })
+    throw new Failure("FAILED", `the release ${version} holds banger ${found}`, { hint: "nothing was changed" })
 }
 
 /** What a binary says its version is, with nothing of this environment in it. */
 function versionOf(path: string): string {
   const failure = (why: string, cause?: unknown) =>
-    new Failure(`${path} does not run here: ${why}`, { hint: "nothing was changed", cause })
+    new Failure("FAILED", `${path} does not run here: ${why}`, { hint: "nothing was changed", cause })
   let said: Bun.SyncSubprocess<"pipe", "pipe">
   try {
     said = Bun.spawnSync([path, "--version"], {
@@ -187,10 +191,10 @@ function versionOf(path: string): string {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
-      timeout: PATIENCE,
+      timeout: LOCK_WAIT_MS,
     })
   } catch (error) {
-    if (errorCode(error) === "ENOENT") throw new Failure(`there is no ${path}`, { cause: error })
+    if (errorCode(error) === "ENOENT") throw new Failure("FAILED", `there is no ${path}`, { cause: error })
     throw failure(String(error), error)
   }
   const [, version] = /^banger (\S+) \(/.exec(said.stdout.toString()) ?? []

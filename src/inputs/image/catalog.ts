@@ -1,4 +1,4 @@
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 
 /** One thing that `banger get` knows, for one architecture. */
@@ -73,7 +73,7 @@ const TAKEN = ["ls", "rm", "path"]
 /** The exact name of what a user calls so. Throws a usage failure when it is no name for an image. */
 export function exactName(name: string): string {
   if (!NAME.test(name) || TAKEN.includes(name)) {
-    throw usage(
+    throw usageError(
       `${JSON.stringify(name)} is no name for an image`,
       "a name has a-z, 0-9, ., _ and -, at most 64; not ls, rm or path",
     )
@@ -98,5 +98,5 @@ export function findItem(name: string): Item {
     near === undefined
       ? "banger get ls lists what is known; an image of your own: --from FILE"
       : `did you mean ${near}?`
-  throw usage(`banger knows no image ${name}`, hint)
+  throw usageError(`banger knows no image ${name}`, hint)
 }

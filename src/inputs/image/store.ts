@@ -19,7 +19,7 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { EXIT, Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../../store/files/privateDirectory.ts"
 import { syncDirectory } from "../../store/files/replaceFile.ts"
 import type { Places } from "../../store/state/places.ts"
@@ -63,7 +63,7 @@ export function imagePath(where: Places, name: string): string {
   const exact = exactName(name)
   const found = listImages(where).find((image) => image.name === exact)
   if (found !== undefined) return found.path
-  throw usage(`the image ${name} is not here`, `to get it: banger get ${name}`)
+  throw usageError(`the image ${name} is not here`, `to get it: banger get ${name}`)
 }
 
 /**
@@ -86,7 +86,7 @@ export async function getImage(where: Places, wanted: Wanted, manner: Manner): P
     if (errorCode(error) !== "ENOSPC" && errorCode(error) !== "EDQUOT") throw error
     remove(dir, partOf(wanted.name))
     const hint = `free some space: df ${dir}; banger get rm takes images away`
-    throw new Failure(`no space is left in ${dir} for ${wanted.name}`, { hint, cause: error })
+    throw new Failure("FAILED", `no space is left in ${dir} for ${wanted.name}`, { hint, cause: error })
   } finally {
     close(fd)
   }
@@ -98,7 +98,7 @@ export function removeImage(where: Places, name: string): string {
   const dir = imagesDirectory(where)
   const names = namesIn(dir)
   const found = [exact, partOf(exact), `.${exact}.dir`].filter((each) => names.includes(each))
-  if (found.length === 0) throw usage(`the image ${name} is not here`, "banger get ls lists what is")
+  if (found.length === 0) throw usageError(`the image ${name} is not here`, "banger get ls lists what is")
   for (const each of found) remove(dir, each)
   return join(dir, exact)
 }
@@ -106,7 +106,7 @@ export function removeImage(where: Places, name: string): string {
 // --- internal ---
 
 /** A hash is made of pieces of this size, in bytes. */
-const PIECE = 1024 * 1024
+const PIECE_BYTES = 1024 * 1024
 
 function ensureImages(where: Places): string {
   const root = process.geteuid?.() === 0
@@ -121,9 +121,13 @@ function asWanted(path: string, { name, from, sha256, members }: Wanted): { path
   const wanted = sha256 ?? ("file" in from ? hashOfFile(from.file) : undefined)
   if (wanted === undefined || hashOfFile(path) === wanted) return { path, new: false }
   const hint = `to put this one in its place: banger get rm ${name}, then the same again`
-  throw new Failure(`the image ${name} that is here is another one, or was changed: its sha256 is not ${wanted}`, {
-    hint,
-  })
+  throw new Failure(
+    "FAILED",
+    `the image ${name} that is here is another one, or was changed: its sha256 is not ${wanted}`,
+    {
+      hint,
+    },
+  )
 }
 
 function hashOfFile(path: string): string {
@@ -147,7 +151,7 @@ function openPart(dir: string, name: string): number {
       close(fd)
       if (errorCode(error) !== "EAGAIN") throw error
       const hint = "wait for it, then try again"
-      throw new Failure(`another banger is getting ${name}`, { hint, exit: EXIT.tryLater, cause: error })
+      throw new Failure("BUSY", `another banger is getting ${name}`, { hint, subject: name, cause: error })
     }
   }
 }
@@ -184,14 +188,14 @@ async function fill(fd: number, { from, sha256 }: Wanted, manner: Manner): Promi
   if (found === sha256) return
   setLength(fd, 0)
   const hint = "nothing was kept; if it comes from a mirror, the mirror has something else by that name"
-  throw new Failure(`${shownAddress(from)} is not what it should be: its sha256 is not ${sha256}`, { hint })
+  throw new Failure("FAILED", `${shownAddress(from)} is not what it should be: its sha256 is not ${sha256}`, { hint })
 }
 
 function hashOf(fd: number): string {
   const hasher = new Bun.CryptoHasher("sha256")
   seek(fd, 0, 0)
   for (;;) {
-    const piece = readStart(fd, PIECE)
+    const piece = readStart(fd, PIECE_BYTES)
     if (piece.length === 0) return hasher.digest("hex")
     hasher.update(piece)
   }

@@ -20,11 +20,12 @@ export function decompress(data: Uint8Array<ArrayBuffer>): Uint8Array {
 function unpackXz(data: Uint8Array<ArrayBuffer>): Uint8Array {
   const { path: program, passedOver } = findProgram("xz")
   if (program === undefined) {
-    throw new Failure(["xz is needed to unpack the kernel, and is not in PATH", ...passedOver].join("; "), {
+    throw new Failure("FAILED", ["xz is needed to unpack the kernel, and is not in PATH", ...passedOver].join("; "), {
       hint: "install it (Debian and Ubuntu: apt-get install xz-utils)",
     })
   }
   const xz = Bun.spawnSync([program, "--decompress", "--stdout"], { stdin: data, stderr: "pipe", env: {} })
-  if (!xz.success) throw new Failure(`xz could not unpack ${data.length} bytes: ${xz.stderr.toString().trim()}`)
+  if (!xz.success)
+    throw new Failure("FAILED", `xz could not unpack ${data.length} bytes: ${xz.stderr.toString().trim()}`)
   return xz.stdout
 }

@@ -6,12 +6,12 @@ import { readAll, readStart, sync, writeAll } from "../../base/linux/content.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { close, openAt, openNamed, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../../store/files/replaceFile.ts"
 import { extractVmlinux } from "./vmlinux.ts"
 
 /** A kernel is some ten megabytes; a file larger than this is none. */
-const LIMIT = 512 * 1024 * 1024
+const KERNEL_MAX_BYTES = 512 * 1024 * 1024
 
 /**
  * The path of a kernel as plain ELF, as Firecracker wants it on x86-64: the file itself, or what a bzImage holds,
@@ -21,7 +21,7 @@ export function elfKernel(path: string, cache: string): string {
   const image = withDescriptor(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
     const start = readStart(fd, 4)
     const isElf = Buffer.from(start).toString("latin1") === "\x7fELF"
-    return isElf ? undefined : Buffer.concat([start, readAll(fd, LIMIT)])
+    return isElf ? undefined : Buffer.concat([start, readAll(fd, KERNEL_MAX_BYTES)])
   })
   if (image === undefined) return path
   const sha256 = new Bun.CryptoHasher("sha256").update(image).digest("hex")
@@ -45,7 +45,7 @@ function unpack(path: string, image: Uint8Array<ArrayBuffer>): Uint8Array {
     return extractVmlinux(image)
   } catch (error) {
     const hint = error instanceof Failure ? error.hint : undefined
-    throw new Failure(`kernel: ${path}: ${reason(error)}`, { hint, cause: error })
+    throw new Failure("FAILED", `kernel: ${path}: ${messageOf(error)}`, { hint, cause: error })
   }
 }
 

@@ -13,7 +13,7 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   if (isElf(bzImage)) return bzImage
   const view = new DataView(bzImage.buffer, bzImage.byteOffset, bzImage.byteLength)
   if (bzImage.length < 0x250 || new TextDecoder().decode(bzImage.subarray(0x202, 0x206)) !== headerMagic) {
-    throw new Failure("the kernel is neither an ELF vmlinux nor an x86 bzImage")
+    throw new Failure("FAILED", "the kernel is neither an ELF vmlinux nor an x86 bzImage")
   }
   const setupSectors = view.getUint8(0x1f1) || 4
   const protectedMode = (setupSectors + 1) * 512
@@ -23,9 +23,13 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   // The kernel's build ends the payload with its unpacked size. In gzip that is part of the format, elsewhere it is not.
   const kernel = decompress(isGzip ? payload : payload.slice(0, -4))
   if (!isElf(kernel))
-    throw new Failure("what the bzImage holds is no ELF file: it is compressed in a way banger does not know", {
-      hint: "unpack it by the kernel's own scripts/extract-vmlinux",
-    })
+    throw new Failure(
+      "FAILED",
+      "what the bzImage holds is no ELF file: it is compressed in a way banger does not know",
+      {
+        hint: "unpack it by the kernel's own scripts/extract-vmlinux",
+      },
+    )
   return kernel
 }
 

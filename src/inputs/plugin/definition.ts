@@ -1,6 +1,6 @@
 import type { Hooks, Plugin } from "banger"
 import * as v from "valibot"
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { networkEntries } from "../schema/network.ts"
 import { type Spec, specSchema } from "../schema/vm.ts"
@@ -45,7 +45,7 @@ export interface Definition {
 export function readDefinition(exported: unknown, source: Source): Definition {
   if (exported === undefined) {
     const hint = 'write: export default definePlugin({ kernel: "…" })'
-    throw usage(`${source.path} has no default export`, hint)
+    throw usageError(`${source.path} has no default export`, hint)
   }
   check(pluginSchema, exported, source)
   return takenApart(exported, source)
@@ -58,12 +58,12 @@ export function readDefinition(exported: unknown, source: Source): Definition {
 export function readGuard(exported: unknown, source: Source): Definition & { readonly limit: number } {
   if (exported === undefined) {
     const hint = "write: export default definePlugin({ sweepCandidate(ctx) { … } })"
-    throw usage(`${source.path} has no default export`, hint)
+    throw usageError(`${source.path} has no default export`, hint)
   }
   const { timeouts } = check(guardSchema, exported, source)
   const definition = takenApart(exported, source)
   if (definition.hooks.every(({ sweepCandidate }) => sweepCandidate === undefined)) {
-    throw usage(`${source.path} has no sweepCandidate hook`, "banger sweep calls no other")
+    throw usageError(`${source.path} has no sweepCandidate hook`, "banger sweep calls no other")
   }
   return { ...definition, limit: timeouts.sweepCandidate ?? timeouts.hook }
 }
@@ -84,7 +84,7 @@ function takenApart(exported: unknown, source: Source): Definition {
 function check<S extends v.GenericSchema>(schema: S, input: unknown, source: Source): v.InferOutput<S> {
   const result = v.safeParse(schema, input)
   if (result.success) return result.output
-  throw usage(result.issues.map((issue) => describe(issue, input, source)).join("\n"))
+  throw usageError(result.issues.map((issue) => describe(issue, input, source)).join("\n"))
 }
 
 /** `plugin.ts:7: vcpus is 0; allowed: a whole number from 1 to 32`. */

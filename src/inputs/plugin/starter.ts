@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import { errorCode } from "../../base/linux/errors.ts"
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { readDeclarations } from "./declarations.ts" with { type: "macro" }
 import starter from "./starter.template.txt" with { type: "text" }
 
@@ -27,11 +27,12 @@ const TSCONFIG = `{
  */
 export function writeStarter(file: string): readonly string[] {
   const plugin = resolve(file)
-  if (!/\.(?:ts|mts)$/.test(plugin)) throw usage(`${file} is not a name for a plugin: it must end in .ts`)
+  if (!/\.(?:ts|mts)$/.test(plugin)) throw usageError(`${file} is not a name for a plugin: it must end in .ts`)
   const declarations = join(dirname(plugin), "banger.d.ts")
   mkdirSync(dirname(plugin), { recursive: true })
   requireOurs(declarations)
-  if (!writeNew(plugin, starter)) throw new Failure(`${file} is there already`, { hint: "choose another name" })
+  if (!writeNew(plugin, starter))
+    throw new Failure("FAILED", `${file} is there already`, { hint: "choose another name" })
   writeFileSync(declarations, types)
   const written = [plugin, declarations]
   const tsconfig = join(dirname(plugin), "tsconfig.json")
@@ -56,6 +57,6 @@ function writeNew(path: string, content: string): boolean {
 function requireOurs(path: string): void {
   const [first = ""] = types.split("\n")
   if (existsSync(path) && !readFileSync(path, "utf8").startsWith(first)) {
-    throw new Failure(`${path} is not the file banger writes`, { hint: "move it away" })
+    throw new Failure("FAILED", `${path} is not the file banger writes`, { hint: "move it away" })
   }
 }

@@ -5,10 +5,10 @@ import { readAll } from "../../base/linux/content.ts"
 import { close, isType, openAt, statDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 
 /** A source file larger than this is no plugin. */
-const SOURCE_LIMIT = 1024 * 1024
+const SOURCE_MAX_BYTES = 1024 * 1024
 
 /** Who may write the code that runs here: nobody is asked when `uids` is undefined (we run as an ordinary user). */
 export interface Trust {
@@ -54,12 +54,12 @@ export function sha256Of(bytes: Uint8Array): string {
 
 function readSource(file: number, path: string, trust: Trust): Uint8Array<ArrayBuffer> {
   const stat = statDescriptor(file)
-  if (!isType(stat, S.IFREG)) throw usage(`${path} is not a regular file`)
-  if (stat.size > SOURCE_LIMIT) throw usage(`${path} is larger than 1 MiB: not a plugin`)
+  if (!isType(stat, S.IFREG)) throw usageError(`${path} is not a regular file`)
+  if (stat.size > SOURCE_MAX_BYTES) throw usageError(`${path} is larger than 1 MiB: not a plugin`)
   requireTrusted(file, stat, path, trust, false)
-  const bytes = readAll(file, SOURCE_LIMIT)
+  const bytes = readAll(file, SOURCE_MAX_BYTES)
   if (trust.known !== undefined && stat.uid !== 0 && !trust.known.has(sha256Of(bytes)))
-    throw usage(`${path} is not as it was when the VM was booted`)
+    throw usageError(`${path} is not as it was when the VM was booted`)
   return bytes
 }
 
@@ -93,15 +93,19 @@ function requireTrusted(fd: number, stat: Stat, path: string, trust: Trust, dire
   if (trust.uids === undefined) return
   const hint = "running it as root would let that user become root"
   if (!trust.uids.includes(stat.uid)) {
-    throw new Failure(`${path} belongs to uid ${stat.uid}; not loaded as root`, { hint: `${hint}: chown root ${path}` })
+    throw new Failure("FAILED", `${path} belongs to uid ${stat.uid}; not loaded as root`, {
+      hint: `${hint}: chown root ${path}`,
+    })
   }
   const sticky = directory && (stat.mode & S.ISVTX) !== 0
   if (sticky) return
   if ((stat.mode & 0o022) !== 0) {
-    throw new Failure(`${path} can be written by others; not loaded as root`, { hint: `${hint}: chmod go-w ${path}` })
+    throw new Failure("FAILED", `${path} can be written by others; not loaded as root`, {
+      hint: `${hint}: chmod go-w ${path}`,
+    })
   }
   if (hasAttribute(fd, "system.posix_acl_access")) {
-    throw new Failure(`${path} has an access control list; not loaded as root`, {
+    throw new Failure("FAILED", `${path} has an access control list; not loaded as root`, {
       hint: `remove it: setfacl -b ${path}`,
     })
   }

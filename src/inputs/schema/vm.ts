@@ -4,10 +4,10 @@ import { parseDuration, parseSize } from "../../base/terms/quantity.ts"
 import { firecrackerSpec } from "./firecracker.ts"
 import { networkSpec } from "./network.ts"
 
-const MIB = 1024 * 1024
+const MIB_BYTES = 1024 * 1024
 
 /** Guests see at most /dev/vda to /dev/vdp: what both VMMs have interrupt lines for. */
-const DRIVES_MAX = 16
+const DRIVES_MAX_COUNT = 16
 
 const MEMORY_WORDS = 'a size in whole MiB from 16M to 16T: "256M", "2G"'
 const VCPUS_WORDS = "a whole number from 1 to 32"
@@ -23,8 +23,11 @@ const name = v.pipe(v.string(NAME_WORDS), v.regex(NAME_PATTERN, NAME_WORDS))
 const memory = v.pipe(
   v.string(MEMORY_WORDS),
   v.transform((text) => parseSize(text) ?? Number.NaN),
-  v.check((bytes) => bytes >= 16 * MIB && bytes <= 16 * 1024 * 1024 * MIB && bytes % MIB === 0, MEMORY_WORDS),
-  v.transform((bytes) => bytes / MIB),
+  v.check(
+    (bytes) => bytes >= 16 * MIB_BYTES && bytes <= 16 * 1024 * 1024 * MIB_BYTES && bytes % MIB_BYTES === 0,
+    MEMORY_WORDS,
+  ),
+  v.transform((bytes) => bytes / MIB_BYTES),
 )
 
 const DURATION_WORDS = 'a time with its unit: "500ms", "30s", "5m"'
@@ -162,7 +165,7 @@ export const specSchema = v.strictObject({
   drives: v.optional(
     v.pipe(
       v.array(drive, "a list of drives"),
-      v.maxLength(DRIVES_MAX, `at most ${DRIVES_MAX} drives`),
+      v.maxLength(DRIVES_MAX_COUNT, `at most ${DRIVES_MAX_COUNT} drives`),
       v.check((drives) => drives.filter((d) => d.root).length <= 1, "one root drive at most"),
       v.check((drives) => repeated(drives.map((d) => d.id)) === undefined, "a different id for each drive"),
     ),

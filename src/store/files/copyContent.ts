@@ -7,7 +7,7 @@ const SEEK_DATA = 3
 const SEEK_HOLE = 4
 
 /** One call copies at most this much, so that a large image does not hold the thread for long. */
-const CHUNK = 64 * 1024 * 1024
+const CHUNK_BYTES = 64 * 1024 * 1024
 
 /**
  * Fills an empty file with another's content: shared blocks where the file system can, else copied with its holes;
@@ -29,7 +29,7 @@ export async function copyContent(
     seek(target, at, SEEK_SET)
     while (at < end) {
       signal.throwIfAborted()
-      const count = attempt(copy, source, target, Math.min(CHUNK, end - at))
+      const count = attempt(copy, source, target, Math.min(CHUNK_BYTES, end - at))
       if (count === undefined) {
         copy = sendRange
         continue

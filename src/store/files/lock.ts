@@ -5,22 +5,22 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
 /** Who holds a lock that others wait for does so for milliseconds; one that has it this long, in milliseconds, is stuck. */
-const PATIENCE = 10_000
+const LOCK_WAIT_MS = 10_000
 
 /** How long to wait, in milliseconds, before trying again. */
-const RETRY = 10
+const RETRY_MS = 10
 
 /**
  * Runs `work` while no other process does so with the same lock file, waiting for its turn. The file stays. Throws a
  * failure when the turn does not come in `patience` milliseconds.
  */
-export function withLock<T>(path: string, work: () => T, patience: number = PATIENCE): T {
+export function withLock<T>(path: string, work: () => T, patience: number = LOCK_WAIT_MS): T {
   const deadline = performance.now() + patience
   for (;;) {
     const fd = takeLock(path)
     if (fd !== undefined) return withDescriptor(fd, work)
     if (performance.now() >= deadline) throw stuck(path)
-    Bun.sleepSync(RETRY)
+    Bun.sleepSync(RETRY_MS)
   }
 }
 
@@ -44,5 +44,5 @@ export function takeLock(path: string): number | undefined {
 
 function stuck(path: string): Failure {
   const hint = `find who holds it: fuser -v ${path}; end it if it is stuck, then try again`
-  return new Failure(`another process does not let go of ${path}`, { hint })
+  return new Failure("FAILED", `another process does not let go of ${path}`, { hint })
 }

@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path"
 import { O } from "../../base/linux/constants.ts"
 import { close, openAt, statAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, inOneLine, reason } from "../../base/terms/failure.ts"
+import { Failure, inOneLine, messageOf } from "../../base/terms/failure.ts"
 import { pinDirectory } from "./pinDirectory.ts"
 
 /** Where programs for administrators are, which not every PATH has. */
@@ -78,7 +78,7 @@ function asRoot(path: string): { path: string } | { why: string } {
     const why = whyNotFile(real)
     return why === undefined ? { path: join(dir, basename(path)) } : { why }
   } catch (error) {
-    return { why: error instanceof Failure ? inOneLine(error) : reason(error) }
+    return { why: error instanceof Failure ? inOneLine(error) : messageOf(error) }
   }
 }
 

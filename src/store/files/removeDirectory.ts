@@ -18,7 +18,7 @@ export function removeDirectory(dir: string): void {
   }
   withDescriptor(parent, (fd) => {
     removeTree(fd, basename(dir))
-    if (isThere(fd, basename(dir))) throw new Failure(`${dir} is still there after its removal`)
+    if (isThere(fd, basename(dir))) throw new Failure("FAILED", `${dir} is still there after its removal`)
   })
 }
 

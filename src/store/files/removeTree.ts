@@ -3,7 +3,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { openBeneath, renameNoReplace, rmdirAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { type Path, shown } from "../../base/linux/guards.ts"
 import { type Entry, nextEntries } from "../../base/linux/listing.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { makeMutableAt } from "./mutable.ts"
 
 /** Where directories found inside are moved to before they are emptied, and what their names there begin with. */
@@ -13,7 +13,7 @@ export interface Flat {
 }
 
 /** A directory is looked through at most so often before whoever keeps filling it is given up on. */
-const PASSES = 64
+const PASSES_MAX_COUNT = 64
 
 /**
  * Removes the directory `name` of `parent` with all that is in it: never follows a symlink, never enters another
@@ -22,7 +22,7 @@ const PASSES = 64
  * rest, when a mount is in the way or something goes on making files.
  */
 export function removeTree(parent: number, name: Path, flat?: Flat): void {
-  for (let pass = 0; pass < PASSES; pass++) {
+  for (let pass = 0; pass < PASSES_MAX_COUNT; pass++) {
     const top = enter(parent, name)
     if (top === undefined) return
     withDescriptor(top, () => emptyTree(top, flat ?? { dir: top, prefix: ".removing-" }))
@@ -51,7 +51,7 @@ function emptyTree(top: number, flat: Flat): void {
 type OnDirectory = (dir: number, entry: Uint8Array) => void
 
 function removeOne(parent: number, name: Path, onDirectory: OnDirectory): void {
-  for (let pass = 0; pass < PASSES; pass++) {
+  for (let pass = 0; pass < PASSES_MAX_COUNT; pass++) {
     const dir = enter(parent, name)
     if (dir === undefined) return
     withDescriptor(dir, () => empty(dir, onDirectory))
@@ -77,7 +77,9 @@ function empty(dir: number, onDirectory: OnDirectory): void {
 }
 
 function keepsBeingFilled(name: Path): Failure {
-  return new Failure(`${shown(name)} keeps being filled while it is removed`, { hint: "end the process that does it" })
+  return new Failure("FAILED", `${shown(name)} keeps being filled while it is removed`, {
+    hint: "end the process that does it",
+  })
 }
 
 function removeEntry(dir: number, { name, type }: Entry, onDirectory: OnDirectory): void {
@@ -140,5 +142,8 @@ function removeEmpty(parent: number, name: Path): boolean {
 function inTheWay(name: Path, error: unknown): Failure {
   const mounted = ["EBUSY", "EXDEV"].includes(errorCode(error) ?? "")
   const hint = mounted ? "unmount what is mounted there" : undefined
-  return new Failure(`${shown(name)} cannot be removed: ${reason(error)}`, { cause: error, ...(hint ? { hint } : {}) })
+  return new Failure("FAILED", `${shown(name)} cannot be removed: ${messageOf(error)}`, {
+    cause: error,
+    ...(hint ? { hint } : {}),
+  })
 }

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs"
 import { punchHole, seek, setLength, writeAll } from "../../base/linux/content.ts"
 import { errorCode } from "../../base/linux/errors.ts"
-import { reason } from "../../base/terms/failure.ts"
+import { messageOf } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../files/replaceFile.ts"
 import { watchFile } from "./watchFile.ts"
 
@@ -19,10 +19,10 @@ export type Sink = (chunk: Uint8Array) => number
 
 const NOT_SHOWN = "it is no longer shown"
 
-const CHUNK = 64 * 1024
+const CHUNK_BYTES = 64 * 1024
 
 /** Holes are made of whole blocks; no common file system has smaller ones. */
-const BLOCK = 4096
+const BLOCK_BYTES = 4096
 
 const SEEK_DATA = 3
 
@@ -34,7 +34,7 @@ const SEEK_DATA = 3
  */
 export function follow(path: string, limit: number, sink: Sink, onTrouble: (what: string) => void): Follower {
   const fd = openSync(path, "r+")
-  const buffer = new Uint8Array(CHUNK)
+  const buffer = new Uint8Array(CHUNK_BYTES)
   // One that was followed before may begin with a hole.
   let start = keptFrom(fd, 0)
   let shown = start
@@ -43,14 +43,14 @@ export function follow(path: string, limit: number, sink: Sink, onTrouble: (what
     try {
       work()
     } catch (error) {
-      if (!told.has(what)) onTrouble(`${what}: ${reason(error)}`)
+      if (!told.has(what)) onTrouble(`${what}: ${messageOf(error)}`)
       told.add(what)
     }
   }
 
   const show = (end: number) => {
     while (shown < end) {
-      const count = readSync(fd, buffer, 0, Math.min(CHUNK, end - shown), shown)
+      const count = readSync(fd, buffer, 0, Math.min(CHUNK_BYTES, end - shown), shown)
       const taken = count === 0 ? 0 : sink(buffer.subarray(0, count))
       shown += taken
       if (taken < count || count === 0) return
@@ -112,8 +112,8 @@ export function keptFrom(fd: number, offset: number): number {
   const at = nextData(fd, offset)
   if (at === offset) return at
   // Of a block larger than ours only a part was given back, the rest of that reads as zeros.
-  const buffer = new Uint8Array(CHUNK)
-  const count = readSync(fd, buffer, 0, CHUNK, at)
+  const buffer = new Uint8Array(CHUNK_BYTES)
+  const count = readSync(fd, buffer, 0, CHUNK_BYTES, at)
   const zeros = buffer.subarray(0, count).findIndex((byte) => byte !== 0)
   return at + (zeros === -1 ? count : zeros)
 }
@@ -157,7 +157,7 @@ function withLog<T>(path: string, missing: T, use: (fd: number, size: number) =>
 
 /** Where the newer half of what may be kept begins. */
 function halfOf(size: number, limit: number): number {
-  return Math.floor((size - limit / 2) / BLOCK) * BLOCK
+  return Math.floor((size - limit / 2) / BLOCK_BYTES) * BLOCK_BYTES
 }
 
 /** Makes a hole of what is before `end`, and tells where the file begins now. */
@@ -185,9 +185,9 @@ function nextData(fd: number, offset: number): number {
 /** Replaces a file with what it has from `start` on. */
 function keepOnly(fd: number, start: number, path: string): void {
   replaceFileBy(path, (to) => {
-    const buffer = new Uint8Array(CHUNK)
+    const buffer = new Uint8Array(CHUNK_BYTES)
     for (let at = start, count = -1; count !== 0; at += count) {
-      count = readSync(fd, buffer, 0, CHUNK, at)
+      count = readSync(fd, buffer, 0, CHUNK_BYTES, at)
       writeAll(to, buffer.subarray(0, count))
     }
   })

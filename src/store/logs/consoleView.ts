@@ -3,7 +3,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { keptFrom, type Sink } from "./boundedFile.ts"
 import { watchFile } from "./watchFile.ts"
 
-const CHUNK = 64 * 1024
+const CHUNK_BYTES = 64 * 1024
 
 /** A console as it grows. */
 export interface Shown {
@@ -19,7 +19,7 @@ export interface Shown {
 export function followConsole(path: string, tail: number | undefined, show: Sink): Shown {
   let fd: number | undefined
   let at = 0
-  const buffer = new Uint8Array(CHUNK)
+  const buffer = new Uint8Array(CHUNK_BYTES)
   const drain = (): boolean => {
     if (fd === undefined) {
       fd = opened(path)
@@ -28,7 +28,7 @@ export function followConsole(path: string, tail: number | undefined, show: Sink
     }
     for (;;) {
       at = keptFrom(fd, at)
-      const count = readSync(fd, buffer, 0, CHUNK, at)
+      const count = readSync(fd, buffer, 0, CHUNK_BYTES, at)
       if (count === 0) return true
       const taken = show(buffer.slice(0, count))
       at += taken

@@ -12,7 +12,7 @@ export interface Lines {
   close(): void
 }
 
-const CHUNK = 64 * 1024
+const CHUNK_BYTES = 64 * 1024
 
 /**
  * Reads a growing file line by line, from its beginning; also when it gets another name, or none. What is not there is
@@ -23,13 +23,13 @@ export function followLines(path: string): Lines {
   let at = 0
   let rest = ""
   const decoder = new TextDecoder()
-  const buffer = new Uint8Array(CHUNK)
+  const buffer = new Uint8Array(CHUNK_BYTES)
   const take = () => {
     fd ??= opened(path)
     if (fd === undefined) return []
     let text = rest
     for (let count = -1; count !== 0; at += count) {
-      count = readSync(fd, buffer, 0, CHUNK, at)
+      count = readSync(fd, buffer, 0, CHUNK_BYTES, at)
       text += decoder.decode(buffer.subarray(0, count), { stream: true })
     }
     const lines = text.split("\n")

@@ -1,10 +1,10 @@
 import { type FSWatcher, watch } from "node:fs"
 
 /** A burst of writes is looked at once, after this many milliseconds. */
-const BURST = 15
+const BURST_MS = 15
 
 /** How often to look where the kernel has no watch left to give. */
-const FALLBACK_INTERVAL = 250
+const POLL_MS = 250
 
 /** Calls `drain` soon after each change of a file, and again while it says false. */
 export function watchFile(path: string, drain: () => boolean): { close(): void } {
@@ -17,11 +17,11 @@ export function watchFile(path: string, drain: () => boolean): { close(): void }
       timer = undefined
       // What a slow sink left over is offered again without a new write having to come.
       if (!drain()) soon()
-    }, BURST)
+    }, BURST_MS)
   }
   let interval: Timer | undefined
   const lookFromTimeToTime = () => {
-    interval ??= setInterval(soon, FALLBACK_INTERVAL)
+    interval ??= setInterval(soon, POLL_MS)
     interval.unref()
   }
   let watcher: FSWatcher | undefined

@@ -4,7 +4,7 @@ import { readAll } from "../../base/linux/content.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, reason, usage } from "../../base/terms/failure.ts"
+import { Failure, messageOf, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 
 const program = v.optional(v.pipe(v.string(), v.startsWith("/", "an absolute path")))
@@ -15,7 +15,7 @@ const configSchema = v.strictObject({ firecracker: program, jailer: program, qem
 export type Config = v.InferOutput<typeof configSchema>
 
 /** More than this is no configuration. */
-const LIMIT = 1024 * 1024
+const CONFIG_MAX_BYTES = 1024 * 1024
 
 /**
  * Reads the configuration; an absent file is an empty one. Throws a usage failure that names the file and what is wrong
@@ -27,10 +27,10 @@ export function readConfig(path: string): Config {
   try {
     const result = v.safeParse(configSchema, Bun.TOML.parse(text))
     if (result.success) return result.output
-    throw usage(result.issues.map((issue) => `${path}: ${describe(issue)}`).join("\n"))
+    throw usageError(result.issues.map((issue) => `${path}: ${describe(issue)}`).join("\n"))
   } catch (error) {
     if (error instanceof Failure) throw error
-    throw usage(`${path} is no TOML: ${reason(error)}`, undefined, error)
+    throw usageError(`${path} is no TOML: ${messageOf(error)}`, undefined, error)
   }
 }
 
@@ -46,12 +46,13 @@ function readOwn(path: string): string | undefined {
   }
   return withDescriptor(fd, () => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFREG)) throw usage(`${path} is not a regular file`)
+    if (!isType(stat, S.IFREG)) throw usageError(`${path} is not a regular file`)
     const root = process.geteuid?.() === 0
     if (root && stat.uid !== 0)
-      throw usage(`${path} belongs to uid ${stat.uid}, not to root`, `run: chown root ${path}`)
-    if (root && (stat.mode & 0o022) !== 0) throw usage(`${path} can be written by others`, `run: chmod go-w ${path}`)
-    return new TextDecoder("utf-8", { fatal: true }).decode(readAll(fd, LIMIT))
+      throw usageError(`${path} belongs to uid ${stat.uid}, not to root`, `run: chown root ${path}`)
+    if (root && (stat.mode & 0o022) !== 0)
+      throw usageError(`${path} can be written by others`, `run: chmod go-w ${path}`)
+    return new TextDecoder("utf-8", { fatal: true }).decode(readAll(fd, CONFIG_MAX_BYTES))
   })
 }
 

@@ -5,7 +5,7 @@ import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { openAt, openBeneath, rmdirAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { withLock } from "../files/lock.ts"
 
 /** Each entry takes the schema one version on; entries are only ever added. The version is SQLite's user_version. */
@@ -50,7 +50,7 @@ const MIGRATIONS = [
 ]
 
 /** How long a write waits for another banger's, in milliseconds. */
-const BUSY_TIMEOUT = 10_000
+const BUSY_WAIT_MS = 10_000
 
 /**
  * Opens (and on first use makes) `state.db` in the state directory: WAL, 0600, migrated to this version's schema.
@@ -64,7 +64,7 @@ export function openDatabase(stateDirectory: string): Database {
   } catch (error) {
     if (error instanceof Failure) throw error
     const hint = "nothing was changed; check the file, the space left on its disk and its owner"
-    throw new Failure(`${path}: cannot be used: ${reason(error)}`, { hint, cause: error })
+    throw new Failure("FAILED", `${path}: cannot be used: ${messageOf(error)}`, { hint, cause: error })
   }
 }
 
@@ -109,7 +109,7 @@ function removeCopy(spare: string, name: string): void {
 function open(path: string): Database {
   const db = new Database(path, { create: true, strict: true })
   withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_NOFOLLOW), (fd) => chmodDescriptor(fd, 0o600))
-  db.exec(`pragma busy_timeout = ${BUSY_TIMEOUT}`)
+  db.exec(`pragma busy_timeout = ${BUSY_WAIT_MS}`)
   db.exec("pragma journal_mode = wal")
   db.exec("pragma synchronous = normal")
   migrate(db, path)
@@ -123,7 +123,7 @@ function migrate(db: Database, path: string): void {
     const from = version()
     if (from > MIGRATIONS.length) {
       const message = `${path} was written by a newer banger (schema ${from}, this one knows ${MIGRATIONS.length})`
-      throw new Failure(message, { hint: "install the newer version again" })
+      throw new Failure("FAILED", message, { hint: "install the newer version again" })
     }
     for (const step of MIGRATIONS.slice(from)) db.exec(step)
     db.exec(`pragma user_version = ${MIGRATIONS.length}`)

@@ -64,7 +64,7 @@ export const journalSchema = v.array(resourceSchema)
 const SCHEMA = 1
 
 /** More than this is no journal. */
-const LIMIT = 1024 * 1024
+const HANDLES_MAX_BYTES = 1024 * 1024
 
 const handlesSchema = v.strictObject({
   schema: v.literal(SCHEMA),
@@ -120,10 +120,10 @@ export function readHandles(path: string): Handles {
 function readOwnFile(path: string): string {
   return withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK | O_NOFOLLOW), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFREG)) throw new Failure("it is not a regular file")
-    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure(`it belongs to uid ${stat.uid}`)
-    if ((stat.mode & 0o022) !== 0) throw new Failure("it can be written by others")
-    if (stat.size > LIMIT) throw new Failure(`it has ${stat.size} bytes`)
+    if (!isType(stat, S.IFREG)) throw new Failure("FAILED", "it is not a regular file")
+    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure("FAILED", `it belongs to uid ${stat.uid}`)
+    if ((stat.mode & 0o022) !== 0) throw new Failure("FAILED", "it can be written by others")
+    if (stat.size > HANDLES_MAX_BYTES) throw new Failure("FAILED", `it has ${stat.size} bytes`)
     return new TextDecoder().decode(readAll(fd, stat.size))
   })
 }
@@ -138,7 +138,9 @@ function parse(text: string, path: string): Handles {
   const schema = typeof value === "object" && value !== null && "schema" in value ? value.schema : undefined
   if (typeof schema === "number" && schema > SCHEMA) {
     const hint = "install the newer version again"
-    throw new Failure(`${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`, { hint })
+    throw new Failure("FAILED", `${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`, {
+      hint,
+    })
   }
   const handles = v.safeParse(handlesSchema, value)
   if (!handles.success) return { is: "bad", why: "it is not what banger writes" }

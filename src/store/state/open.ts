@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite"
 import { existsSync, realpathSync } from "node:fs"
 import { join } from "node:path"
 import { errorCode } from "../../base/linux/errors.ts"
-import { reason } from "../../base/terms/failure.ts"
+import { messageOf } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
 import { openCopy, openDatabase } from "./database.ts"
 import { type AllPlaces, type Places, places } from "./places.ts"
@@ -26,23 +26,26 @@ export interface State {
   readonly where: Places
 }
 
+/** A state that this process opened: `using` closes its database. */
+export type OpenState = State & Disposable
+
 /** This user's runtime directory, made if it is missing. Throws a failure when it is not safe to use. */
 export function ensureRuntime(): string {
   return ensurePrivateDirectory(ownPlaces().runtime, openMode(), !env.BANGER_RUNTIME_DIR)
 }
 
 /** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. */
-export function openState(): State {
+export function openState(): OpenState {
   const state = ensurePrivateDirectory(ownPlaces().state, openMode(), !env.BANGER_STATE_DIR)
   const runtime = ensureRuntime()
-  return { db: openDatabase(state), where: { state, runtime } }
+  return open(openDatabase(state), { state, runtime })
 }
 
 /**
  * As `openState`, for commands that only look: where the disk is full or read-only they see the state as it is. `warn` hears
  * of that.
  */
-export function openStateToLook(warn: (text: string) => void): State {
+export function openStateToLook(warn: (text: string) => void): OpenState {
   try {
     return openState()
   } catch (error) {
@@ -51,12 +54,16 @@ export function openStateToLook(warn: (text: string) => void): State {
     // What is in memory only, as a rule.
     const spare = ensurePrivateDirectory(named.runtime, 0o1711, !env.BANGER_RUNTIME_DIR)
     const db = openCopy(named.state, spare)
-    warn(`${reason(error)}: only a look is possible`)
-    return { db, where: { state: realpathSync(named.state), runtime: spare } }
+    warn(`${messageOf(error)}: only a look is possible`)
+    return open(db, { state: realpathSync(named.state), runtime: spare })
   }
 }
 
 // --- internal ---
+
+function open(db: Database, where: Places): OpenState {
+  return { db, where, [Symbol.dispose]: () => db.close() }
+}
 
 /** Below root's there is what the uids of jails must reach. */
 function openMode(): number {

@@ -1,5 +1,5 @@
 import { join } from "node:path"
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 
 /** Where everything of this user lives. Absolute paths; nothing is created by naming them. */
 export interface Places {
@@ -62,7 +62,7 @@ export interface VmLayout {
   /** Sockets and FIFOs of this VM; removed with it. */
   readonly runtime: string
   readonly consoleInput: string
-  readonly control: string
+  readonly qmpSocket: string
 }
 
 /** The layout of the VM with this id. */
@@ -87,7 +87,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     stage: join(dir, "stage"),
     runtime,
     consoleInput: join(runtime, "console.in"),
-    control: join(runtime, "qmp.sock"),
+    qmpSocket: join(runtime, "qmp.sock"),
   }
 }
 
@@ -96,6 +96,6 @@ export function vmLayout(where: Places, id: string): VmLayout {
 function absolute(env: PlacesEnv, name: string): string | undefined {
   const value = env[name]
   if (value === undefined || value === "") return undefined
-  if (!value.startsWith("/")) throw usage(`${name} must be an absolute path, not ${JSON.stringify(value)}`)
+  if (!value.startsWith("/")) throw usageError(`${name} must be an absolute path, not ${JSON.stringify(value)}`)
   return value
 }

@@ -34,7 +34,7 @@ export function setAside(handles: string): void {
     if (readHandles(path).is !== "bad") continue
     const corrupt = join(dirname(handles), "corrupt")
     mkdirSync(corrupt, { recursive: true, mode: 0o700 })
-    if (readdirSync(corrupt).length >= KEPT) continue
+    if (readdirSync(corrupt).length >= SET_ASIDE_MAX_COUNT) continue
     moveInto(corrupt, path)
   }
 }
@@ -59,11 +59,11 @@ function recallFromAll(record: VmRecord, handles: string, file: Handles): Recall
   }
   const hint = `look at ${dirname(handles)} and at what still runs, then remove it by hand`
   const what = `neither handles.json nor the record of ${record.id} can be read; nothing was removed`
-  throw new Failure(`${what}\n${troubles.join("\n")}`, { hint })
+  throw new Failure("FAILED", `${what}\n${troubles.join("\n")}`, { hint })
 }
 
 /** So many are kept of files that were not believed; after that they stay where they are, and are written over. */
-const KEPT = 10
+const SET_ASIDE_MAX_COUNT = 10
 
 function moveInto(corrupt: string, path: string): void {
   withDescriptor(openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY), (from) =>

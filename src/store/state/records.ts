@@ -1,6 +1,6 @@
 import { type Database, SQLiteError } from "bun:sqlite"
 import * as v from "valibot"
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { type Generation, journalSchema } from "./handles.ts"
 import { isFinal, TRANSITIONS, type VmState, vmStateSchema } from "./vmState.ts"
@@ -43,9 +43,6 @@ export type NewRecord = Pick<
   "id" | "name" | "vmm" | "boot_id" | "plugin_path" | "plugin_sha256" | "spec" | "request"
 >
 
-/** A live VM has the name that a new one asks for. */
-export class NameTaken extends Failure {}
-
 /** Adds a record in one transaction. Throws a failure when a live VM has the name. */
 export function insertRecord(db: Database, record: NewRecord): void {
   const now = Date.now()
@@ -57,7 +54,7 @@ export function insertRecord(db: Database, record: NewRecord): void {
       .get(record.name)
     if (taken) {
       const hint = `choose another with --name, or end it: banger stop ${taken.id}`
-      throw new NameTaken(`the name ${record.name} is taken by VM ${taken.id} (${taken.state})`, { hint })
+      throw new Failure("IN_USE", `the name ${record.name} is taken by VM ${taken.id} (${taken.state})`, { hint })
     }
     db.query(
       `insert into vms
@@ -72,7 +69,7 @@ export function insertRecord(db: Database, record: NewRecord): void {
 export function changeState(db: Database, id: string, to: VmState, exit?: unknown): void {
   const change = db.transaction(() => {
     const from = getRecord(db, id).state
-    if (!TRANSITIONS[from].includes(to)) throw new Failure(`VM ${id} is ${from} and cannot become ${to}`)
+    if (!TRANSITIONS[from].includes(to)) throw new Failure("FAILED", `VM ${id} is ${from} and cannot become ${to}`)
     const text = exit === undefined ? null : JSON.stringify(exit)
     const now = Date.now()
     const runningAt = to === "running" ? now : null
@@ -132,7 +129,7 @@ export function isUnfinished(db: Database, id: string): boolean {
 /** The record with exactly this id. Throws a failure when there is none. */
 export function getRecord(db: Database, id: string): VmRecord {
   const record = findById(db, id)
-  if (record === undefined) throw new Failure(`no VM ${id}`)
+  if (record === undefined) throw new Failure("FAILED", `no VM ${id}`)
   return record
 }
 
@@ -173,9 +170,10 @@ export function findRecord(db: Database, reference: string): VmRecord {
   const matches = all.filter(({ id }) => id.startsWith(reference) && reference.length > id.lastIndexOf("-") + 1)
   const [only, second] = matches
   if (only && !second) return only
-  if (second) throw usage(`${reference} is ambiguous`, `it begins ${matches.map((record) => record.id).join(", ")}`)
+  if (second)
+    throw usageError(`${reference} is ambiguous`, `it begins ${matches.map((record) => record.id).join(", ")}`)
   const near = nearest(reference, [...new Set(all.map((record) => record.name))])
-  throw usage(
+  throw usageError(
     `no VM ${JSON.stringify(reference)}`,
     near === undefined ? "no VM was run here yet, or it was removed" : `did you mean ${near}?`,
   )
@@ -195,6 +193,6 @@ function write(db: Database, work: () => unknown): void {
   } catch (error) {
     if (!(error instanceof SQLiteError)) throw error
     const hint = "check the space left on its disk, and its owner"
-    throw new Failure(`${db.filename} cannot be written: ${error.message}`, { hint, cause: error })
+    throw new Failure("FAILED", `${db.filename} cannot be written: ${error.message}`, { hint, cause: error })
   }
 }

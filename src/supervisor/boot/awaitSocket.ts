@@ -7,7 +7,7 @@ import { type SocketAccess, setSocketAccess } from "../../host/sockets/access.ts
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
 
 /** Where the kernel tells of no new name, it is looked for this often, in milliseconds. */
-const CADENCE = 25
+const POLL_MS = 25
 
 /**
  * Waits until a VMM has made its control socket, gives it this owner and mode, and returns a descriptor (O_PATH) of that
@@ -72,7 +72,7 @@ function watchNames(dir: number): Names {
           resolve()
         }
         wake = done
-        const timer = setTimeout(done, CADENCE)
+        const timer = setTimeout(done, POLL_MS)
         signal.addEventListener("abort", done, { once: true })
         if (news || signal.aborted) done()
       }),

@@ -1,7 +1,7 @@
 import { O } from "../../base/linux/constants.ts"
 import { close, openAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, inOneLine, isFailure, reason } from "../../base/terms/failure.ts"
+import { Failure, inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { firecracker } from "../../host/firecracker/firecracker.ts"
 import { qemu } from "../../host/qemu/qemu.ts"
 import type { Chosen, Program } from "../../host/vmm/vmm.ts"
@@ -43,8 +43,8 @@ export function findCandidates(): Candidates {
       try {
         return { vmm: qemu, program: await findQemu() }
       } catch (error) {
-        const words = isFailure(error) ? inOneLine(error) : reason(error)
-        throw new Failure(`no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`, { cause: error })
+        const words = isFailure(error) ? inOneLine(error) : messageOf(error)
+        throw new Failure("FAILED", `no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`, { cause: error })
       }
     },
   }
@@ -78,6 +78,6 @@ async function unusable(looking: Promise<Program>, jailed: boolean): Promise<str
     close(openAt(AT_FDCWD, "/dev/kvm", O.RDWR))
     return undefined
   } catch (error) {
-    return isFailure(error) ? inOneLine(error) : reason(error)
+    return isFailure(error) ? inOneLine(error) : messageOf(error)
   }
 }

@@ -1,14 +1,14 @@
 import { accountOf } from "../../base/linux/accounts.ts"
 import { O, S } from "../../base/linux/constants.ts"
 import { isType, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { type CgroupSetting, cgroupMount, requireControllers } from "../../host/cgroup/cgroup.ts"
 import { cgroupSettings } from "../../host/cgroup/limits.ts"
 import type { Owner } from "../../host/jail/base.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 
 /** What keeps a VMM in its place on this host. */
-export interface Confining {
+export interface ConfinementPlan {
   /** Undefined: it runs as this user, without a jail. `uid` undefined: one is taken from the range. */
   readonly jail: { readonly uid: number | undefined; readonly gid: number | undefined } | undefined
   readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
@@ -18,7 +18,7 @@ export interface Confining {
  * What will confine the VMM of a spec. Nothing is acquired. Throws a usage failure when the spec asks for what this
  * user or this host cannot give.
  */
-export function confining(spec: Spec, root: boolean): Confining {
+export function planConfinement(spec: Spec, root: boolean): ConfinementPlan {
   return { jail: jailOf(spec, root), cgroup: cgroupOf(spec, root) }
 }
 
@@ -35,9 +35,9 @@ const NO_LOGIN = /\/(?:nologin|false)$/
 /** NFS, containers and daemons map who they do not know to this one: it is never one VM's alone. */
 const NOBODY = 65534
 
-function jailOf({ jail = true }: Spec, root: boolean): Confining["jail"] {
+function jailOf({ jail = true }: Spec, root: boolean): ConfinementPlan["jail"] {
   if (!root) {
-    if (typeof jail === "object") throw usage("jail: only root can run a VMM as another uid", "run banger as root")
+    if (typeof jail === "object") throw usageError("jail: only root can run a VMM as another uid", "run banger as root")
     return undefined
   }
   if (jail === false) return undefined
@@ -51,18 +51,18 @@ function requireNoLogin(uid: number): void {
   const who = uid === NOBODY ? "nobody, whom others run as too" : account && `the login user ${account.name}`
   if (who === undefined || (uid !== NOBODY && NO_LOGIN.test(account?.shell ?? ""))) return
   const hint = "leave jail.uid out, and each VM gets a uid of its own from 1900000000 on"
-  throw usage(`jail.uid: ${uid} is ${who}`, hint)
+  throw usageError(`jail.uid: ${uid} is ${who}`, hint)
 }
 
-function cgroupOf(spec: Spec, root: boolean): Confining["cgroup"] {
+function cgroupOf(spec: Spec, root: boolean): ConfinementPlan["cgroup"] {
   const { io, ...limits } = spec.limits
   const limited = Object.values(spec.limits).some((limit) => limit !== undefined)
   if (!root) {
-    if (limited) throw usage("limits: only root can limit a VM", "run banger as root")
+    if (limited) throw usageError("limits: only root can limit a VM", "run banger as root")
     return undefined
   }
-  if (limits.memory !== undefined && limits.memory <= spec.memory * MIB) {
-    throw usage("limits.memory: less than the guest's memory; the VMM itself needs some too")
+  if (limits.memory !== undefined && limits.memory <= spec.memory * MIB_BYTES) {
+    throw usageError("limits.memory: less than the guest's memory; the VMM itself needs some too")
   }
   const settings = cgroupSettings({
     ...limits,
@@ -71,16 +71,16 @@ function cgroupOf(spec: Spec, root: boolean): Confining["cgroup"] {
   const mount = cgroupMount()
   if (mount !== undefined) requireControllers(mount, settings)
   else if (limited)
-    throw usage("limits: this host has no cgroup v2", "mount it: mount -t cgroup2 none /sys/fs/cgroup/unified")
+    throw usageError("limits: this host has no cgroup v2", "mount it: mount -t cgroup2 none /sys/fs/cgroup/unified")
   return mount === undefined ? undefined : { mount, settings }
 }
 
-const MIB = 1024 * 1024
+const MIB_BYTES = 1024 * 1024
 
 function numberOf(device: string): string {
   return withDescriptor(openNamed(device, O.PATH), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFBLK)) throw usage(`limits.io: ${device} is not a block device`)
+    if (!isType(stat, S.IFBLK)) throw usageError(`limits.io: ${device} is not a block device`)
     return stat.rdev
   })
 }

@@ -1,10 +1,10 @@
 import { cgroupPath } from "../../host/cgroup/cgroup.ts"
 import { jailRoot } from "../../host/jail/base.ts"
 import type { Chosen } from "../../host/vmm/vmm.ts"
-import type { Prepared } from "../../inputs/plugin/prepared.ts"
+import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { UID_RANGE } from "../../store/state/uids.ts"
 import { layoutFor } from "../../vm/session.ts"
-import { type Confining, ownerOf } from "./confinement.ts"
+import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { plannedNetwork, withNetwork } from "./network.ts"
 import { inJail, planBoot, planSteps } from "./plan.ts"
 import { findDrive } from "./stage.ts"
@@ -19,7 +19,7 @@ export interface Plan {
 }
 
 /** What a run of a prepared VM would do. Nothing is acquired. */
-export function planRun({ spec }: Prepared, { vmm, program }: Chosen, { jail, cgroup }: Confining): Plan {
+export function planRun({ spec }: ResolvedPlugin, { vmm, program }: Chosen, { jail, cgroup }: ConfinementPlan): Plan {
   const { id, layout } = layoutFor(spec.name)
   const root = jail && jailRoot({ base: layout.jails, vmm: vmm.jailName(program), id })
   const found = { ...spec, drives: spec.drives.map(findDrive) }

@@ -2,11 +2,11 @@ import { statSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import type { ConfigureContext, SpecChanges } from "banger"
 import { errorCode } from "../../base/linux/errors.ts"
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { imagePath } from "../../inputs/image/store.ts"
 import { parseSpec } from "../../inputs/plugin/definition.ts"
-import { LOAD_LIMIT, type Loaded, loadPlugin } from "../../inputs/plugin/load.ts"
-import { nameFromFile, type Prepared } from "../../inputs/plugin/prepared.ts"
+import { LOAD_MAX_MS, type Loaded, loadPlugin } from "../../inputs/plugin/load.ts"
+import { nameFromFile, type ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { trustOf } from "../../inputs/plugin/trust.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { ownPlaces } from "../../store/state/open.ts"
@@ -39,11 +39,11 @@ export interface Preparation {
  * Loads a plugin, runs its `configure` hooks, and checks what they made of the spec and the files it names. Throws a
  * failure; nothing needs to be undone.
  */
-export async function prepare(file: string, overrides: Overrides, preparation: Preparation): Promise<Prepared> {
+export async function prepare(file: string, overrides: Overrides, preparation: Preparation): Promise<ResolvedPlugin> {
   const { interrupts, trace, watchdog } = preparation
   const trust = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
   const loaded = await trace.span("load", () => {
-    return watchdog.guard("the plugin's top-level code", LOAD_LIMIT, () => {
+    return watchdog.guard("the plugin's top-level code", LOAD_MAX_MS, () => {
       return Promise.race([loadPlugin(file, trust), interrupted(interrupts.stop)])
     })
   })
@@ -60,7 +60,7 @@ export async function prepare(file: string, overrides: Overrides, preparation: P
 /** Rejects when the user interrupts. What the plugin's top level still awaits then ends with the process. */
 function interrupted(stop: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    const fail = () => reject(new Failure("interrupted"))
+    const fail = () => reject(new Failure("FAILED", "interrupted"))
     stop.addEventListener("abort", fail, { once: true })
     if (stop.aborted) fail()
   })
@@ -91,7 +91,10 @@ function written(spec: Readonly<Record<string, unknown>>, kernel: string): { ker
 function plainChanges(changes: SpecChanges | undefined): Readonly<Record<string, unknown>> {
   if (changes === undefined || changes === null) return {}
   if (typeof changes === "object" && !Array.isArray(changes)) return { ...changes }
-  throw usage(`configure returned ${Bun.inspect(changes)}`, "return an object with the fields to change, or nothing")
+  throw usageError(
+    `configure returned ${Bun.inspect(changes)}`,
+    "return an object with the fields to change, or nothing",
+  )
 }
 
 function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } {
@@ -133,13 +136,13 @@ function checkFiles(spec: Spec): void {
 function checkFile(role: string, path: string, deviceAllowed = false): void {
   try {
     const stat = statSync(path)
-    if (stat.isDirectory()) throw usage(`${role}: ${path} is a directory, not a file`)
+    if (stat.isDirectory()) throw usageError(`${role}: ${path} is a directory, not a file`)
     if (deviceAllowed && stat.isBlockDevice()) return
-    if (!stat.isFile()) throw usage(`${role}: ${path} is not a regular file`)
-    if (stat.size === 0) throw usage(`${role}: ${path} is empty`)
+    if (!stat.isFile()) throw usageError(`${role}: ${path} is not a regular file`)
+    if (stat.size === 0) throw usageError(`${role}: ${path} is empty`)
   } catch (error) {
     const code = errorCode(error)
-    if (code === "ENOENT" || code === "ENOTDIR") throw usage(`${role}: there is no file ${path}`)
+    if (code === "ENOENT" || code === "ENOTDIR") throw usageError(`${role}: there is no file ${path}`)
     throw error
   }
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs"
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { nftProgram } from "../../host/network/nft.ts"
 import { needsRules } from "../../host/network/rules.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
@@ -8,11 +8,11 @@ import type { Spec } from "../../inputs/schema/vm.ts"
 export function requireFitting({ network }: Pick<Spec, "network">, vmm: string, restored: boolean): void {
   if (network === false) return
   if (network.mode === "user" && vmm !== "qemu") {
-    throw usage(`network: ${vmm} has no user-mode network`, 'use vmm: "qemu", or network: true as root')
+    throw usageError(`network: ${vmm} has no user-mode network`, 'use vmm: "qemu", or network: true as root')
   }
   if (restored && (network.address === undefined || network.mac === undefined)) {
     const hint = "give network.address and network.mac as they were when the snapshot was taken"
-    throw usage("network: the guest of a snapshot goes on with the address it had", hint)
+    throw usageError("network: the guest of a snapshot goes on with the address it had", hint)
   }
 }
 
@@ -21,11 +21,11 @@ export function requireNetwork({ network }: Pick<Spec, "network">, root: boolean
   if (network === false || network.mode === "user") return
   if (!root) {
     const hint = 'run banger as root, or use network: "user", which needs no privilege (QEMU only)'
-    throw usage("network: only root can make a tap and a bridge (CAP_NET_ADMIN)", hint)
+    throw usageError("network: only root can make a tap and a bridge (CAP_NET_ADMIN)", hint)
   }
   if (!mayChangeNetwork()) {
     const hint = 'in a container: --cap-add NET_ADMIN; or use network: "user" (QEMU only)'
-    throw usage("network: this root is without CAP_NET_ADMIN, which a tap, a bridge and rules need", hint)
+    throw usageError("network: this root is without CAP_NET_ADMIN, which a tap, a bridge and rules need", hint)
   }
   if (needsRules(network)) nftProgram()
 }

@@ -10,7 +10,7 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { type Jail, makeJail } from "../../host/jail/makeJail.ts"
 import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
@@ -22,7 +22,7 @@ import { markOf, RUNTIME_MARK } from "../../store/state/mark.ts"
 import { takeUid } from "../../store/state/uids.ts"
 import type { Session } from "../../vm/session.ts"
 import { savedDisks, snapshotFiles } from "../snapshot/manifest.ts"
-import { type Confining, ownerOf } from "./confinement.ts"
+import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { type FoundDrive, inJail, planBoot } from "./plan.ts"
 import { makeOwnFile, ownFiles, stageForFirecracker } from "./stageFirecracker.ts"
 
@@ -52,7 +52,7 @@ export interface Staging {
   readonly spec: Spec
   readonly vmm: Vmm
   readonly program: Program
-  readonly confining: Confining
+  readonly confining: ConfinementPlan
   readonly signal: AbortSignal
   /** The directory of a snapshot to go on from. */
   readonly restore: string | undefined
@@ -110,7 +110,7 @@ function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
   }
 }
 
-async function stageJail(staging: Staging, wanted: NonNullable<Confining["jail"]>): Promise<VmStage> {
+async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["jail"]>): Promise<VmStage> {
   const { session, spec, vmm, program, signal, restore } = staging
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
@@ -175,7 +175,7 @@ async function stageDrive(
   const { device } = findDrive(drive)
   if (device) {
     if (way !== undefined)
-      throw usage(`drives: ${path} is a block device, which is not staged as a file`, "leave `stage` out")
+      throw usageError(`drives: ${path} is a block device, which is not staged as a file`, "leave `stage` out")
     makeNode(jail, name, blockDevice(path))
   } else await stageFile(jail, name, path, { readonly, way }, signal)
   return { path: `${jail.path}/${name}`, device }
@@ -183,7 +183,7 @@ async function stageDrive(
 
 function requireStaged(jail: Jail, path: string, name: string): string {
   withDescriptor(openBeneath(jail.fd, name, O.RDONLY | O.NONBLOCK), (fd) => {
-    if (!isType(statDescriptor(fd), S.IFREG)) throw usage(`drives: ${path} is not a regular file`)
+    if (!isType(statDescriptor(fd), S.IFREG)) throw usageError(`drives: ${path} is not a regular file`)
   })
   return path
 }

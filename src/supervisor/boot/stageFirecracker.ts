@@ -5,7 +5,7 @@ import { openAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { LOG, METRICS } from "../../host/firecracker/argv.ts"
 import type { Owner } from "../../host/jail/base.ts"
-import { ELF_HEAD, hasInterpreter } from "../../host/jail/elf.ts"
+import { ELF_HEAD_BYTES, hasInterpreter } from "../../host/jail/elf.ts"
 import { allow, type Jail } from "../../host/jail/makeJail.ts"
 import { stageLibraries } from "../../host/jail/programs.ts"
 import { openSource } from "../../host/jail/stage.ts"
@@ -44,6 +44,6 @@ export async function stageForFirecracker(
     makeOwnFile(path, jail.owner)
     await stageFile(jail, name, path, { readonly: false, way: "bind" }, signal)
   }
-  const dynamic = withDescriptor(openSource(program.path), (fd) => hasInterpreter(readStart(fd, ELF_HEAD)))
+  const dynamic = withDescriptor(openSource(program.path), (fd) => hasInterpreter(readStart(fd, ELF_HEAD_BYTES)))
   if (dynamic) stageLibraries(jail)
 }

@@ -3,25 +3,25 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { close, mkfifoAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { listenUnix } from "../../base/linux/sockets.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
-import type { Report } from "../../base/terms/log.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../../host/cgroup/cgroup.ts"
 import { type Child, type Launch, SIGKILL, spawn } from "../../host/process/spawn.ts"
 import type { Control, Program, Vmm } from "../../host/vmm/vmm.ts"
 import { type Follower, follow, type Sink } from "../../store/logs/boundedFile.ts"
 import { markOf } from "../../store/state/mark.ts"
-import { type Machine, VMM_LOG_LIMIT } from "../../vm/machine.ts"
+import { type Machine, VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
 import type { Session } from "../../vm/session.ts"
 import type { Staged } from "./stage.ts"
 import { endedAtOnce } from "./startFailure.ts"
 import { closeVsock, ownSocket } from "./vmmSockets.ts"
 
 /** How long to wait, in milliseconds, before offering the console's last bytes again to a reader that is behind. */
-const SLOW_READER_WAIT = 20
+const SLOW_READER_WAIT_MS = 20
 
 /** How long, in milliseconds, an answer is waited for of a VMM that has ended. */
-const LAST_ANSWER = 100
+const LAST_ANSWER_MS = 100
 
 /** How a machine is started. */
 export interface StartOptions {
@@ -31,7 +31,7 @@ export interface StartOptions {
   /** Aborted when the start is not wanted any more. */
   readonly interrupt: AbortSignal
   readonly onConsole: Sink
-  readonly report: Report
+  readonly log: Log
   /** The cgroup to make for it, where this host has them. */
   readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
 }
@@ -58,7 +58,7 @@ export async function startMachine(
     const { mount, settings } = options.cgroup
     makeCgroup(mount, session.id, settings, markOf(layout))
   }
-  for (const log of [layout.consoleLog, layout.vmmLog]) writeFileSync(log, "", { mode: 0o600, flag: "wx" })
+  for (const file of [layout.consoleLog, layout.vmmLog]) writeFileSync(file, "", { mode: 0o600, flag: "wx" })
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
   const place = { ...layout, cgroup: cgroup === undefined ? undefined : `banger/${session.id}` }
   const launch = vmm.launch(program, boot, place)
@@ -86,13 +86,13 @@ export async function startMachine(
   try {
     if (cgroup !== undefined) join(cgroup, child)
     journal.refine({ kind: "process", identity: child.identity })
-    const warn = (path: string) => (what: string) => options.report.warn(`${path}: ${what}`)
+    const warn = (path: string) => (what: string) => options.log.warn(`${path}: ${what}`)
     const console = follow(layout.consoleLog, options.consoleLimit, sink, warn(layout.consoleLog))
     followers.push(console)
     const own = vmm.name === "firecracker" ? [layout.firecrackerLog] : []
     const metrics = boot.firecracker.metrics === true ? own.map(() => layout.firecrackerMetrics) : []
-    for (const log of [layout.vmmLog, ...own, ...metrics])
-      followers.push(follow(log, VMM_LOG_LIMIT, (chunk) => chunk.length, warn(log)))
+    for (const file of [layout.vmmLog, ...own, ...metrics])
+      followers.push(follow(file, VMM_LOG_MAX_BYTES, (chunk) => chunk.length, warn(file)))
     const connecting = async () => {
       if (launch.socket === "own") socket = await ownSocket(launch.control, boot, late.signal)
       if (late.signal.aborted) letGo()
@@ -150,7 +150,7 @@ function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "
   try {
     return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog })
   } catch (error) {
-    throw new Failure(`${launch.argv[0]} cannot be started: ${reason(error)}`, { cause: error })
+    throw new Failure("FAILED", `${launch.argv[0]} cannot be started: ${messageOf(error)}`, { cause: error })
   }
 }
 
@@ -169,7 +169,7 @@ async function showRest(console: Follower, enough: AbortSignal): Promise<boolean
   try {
     while (!console.drain()) {
       if (enough.aborted) return false
-      await Bun.sleep(SLOW_READER_WAIT)
+      await Bun.sleep(SLOW_READER_WAIT_MS)
     }
     return true
   } finally {
@@ -180,16 +180,16 @@ async function showRest(console: Follower, enough: AbortSignal): Promise<boolean
 /** Waits for `work` until the VMM ends, the time is up, or the start is interrupted. */
 async function within<T>(options: StartOptions, child: Child, work: Promise<T>): Promise<T> {
   const { promise: cut, reject } = Promise.withResolvers<never>()
-  const late = () => reject(new Failure(`the VMM did not answer in ${formatDuration(options.limit)}`))
-  const interrupted = () => reject(new Failure("the start was interrupted"))
+  const late = () => reject(new Failure("FAILED", `the VMM did not answer in ${formatDuration(options.limit)}`))
+  const interrupted = () => reject(new Failure("FAILED", "the start was interrupted"))
   const timer = setTimeout(late, options.limit)
   options.interrupt.addEventListener("abort", interrupted, { once: true })
   if (options.interrupt.aborted) interrupted()
   try {
     // The last answer of a VMM whose guest ended at once may be on its way still.
     const ended = child.exited
-      .then(() => Bun.sleep(LAST_ANSWER))
-      .then(() => Promise.reject(new Failure("the VMM ended")))
+      .then(() => Bun.sleep(LAST_ANSWER_MS))
+      .then(() => Promise.reject(new Failure("FAILED", "the VMM ended")))
     return await Promise.race([work, ended, cut])
   } finally {
     clearTimeout(timer)

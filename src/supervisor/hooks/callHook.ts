@@ -1,5 +1,5 @@
 import type { Hooks } from "banger"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import type { Definition, HookName } from "../../inputs/plugin/definition.ts"
 
@@ -9,9 +9,6 @@ export interface HookLimits {
   readonly interrupt: AbortSignal
 }
 
-/** A hook that did not do its work: threw, ran out of time, or was interrupted. */
-export class HookFailure extends Failure {}
-
 /** `pre…` hooks of several plugins run in order, `post…` hooks in reverse. */
 export function inOrder(definition: Definition, name: HookName): readonly Hooks[] {
   const chain = definition.hooks.filter((hooks) => hooks[name] !== undefined)
@@ -20,7 +17,7 @@ export function inOrder(definition: Definition, name: HookName): readonly Hooks[
 
 /**
  * Runs one hook with its time limit. The signal given to it is aborted when its time is up or the run is interrupted,
- * and then the hook is no longer waited for. Throws a `HookFailure` that names the hook.
+ * and then the hook is no longer waited for. Throws a failure that names the hook: TIMED_OUT, or HOOK_FAILED.
  */
 export async function runHook<T>(
   name: HookName,
@@ -29,13 +26,20 @@ export async function runHook<T>(
 ): Promise<Awaited<T>> {
   const controller = new AbortController()
   const { promise: cut, reject } = Promise.withResolvers<never>()
-  const abandon = (why: string) => {
-    controller.abort(new Failure(why))
-    reject(new HookFailure(why))
+  let cutBy: Failure | undefined
+  const giveUp = (failure: Failure) => {
+    cutBy = failure
+    controller.abort(failure)
+    reject(failure)
   }
-  const onInterrupt = () => abandon(`${name} was interrupted`)
-  const late = `${name} did not finish in ${formatDuration(limits.limit)}`
-  const timer = setTimeout(() => abandon(late), limits.limit)
+  const onInterrupt = () => giveUp(new Failure("HOOK_FAILED", `${name} was interrupted`, { subject: name }))
+  const onLate = () => {
+    const hint = `give it more time: timeouts: { ${name}: "5m" }`
+    giveUp(
+      new Failure("TIMED_OUT", `${name} did not finish in ${formatDuration(limits.limit)}`, { hint, subject: name }),
+    )
+  }
+  const timer = setTimeout(onLate, limits.limit)
   limits.interrupt.addEventListener("abort", onInterrupt, { once: true })
   try {
     if (limits.interrupt.aborted) onInterrupt()
@@ -45,7 +49,8 @@ export async function runHook<T>(
     work.catch(() => {})
     return await Promise.race([cut, work])
   } catch (error) {
-    throw error instanceof HookFailure ? error : new HookFailure(`${name} threw: ${reason(error)}`, { cause: error })
+    if (error === cutBy) throw error
+    throw new Failure("HOOK_FAILED", `${name} threw: ${messageOf(error)}`, { cause: error, subject: name })
   } finally {
     clearTimeout(timer)
     limits.interrupt.removeEventListener("abort", onInterrupt)

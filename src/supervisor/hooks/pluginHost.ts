@@ -1,29 +1,29 @@
-import type { Report } from "../../base/terms/log.ts"
+import type { Log } from "../../base/terms/log.ts"
 import { type Interrupts, watchInterrupts } from "./interrupts.ts"
 import type { HookRunner } from "./runHooks.ts"
 import { startTrace } from "./trace.ts"
-import { containPlugin } from "./trapPluginExit.ts"
+import { trapPluginExit } from "./trapPluginExit.ts"
 import { startWatchdog, type Watchdog } from "./watchdog.ts"
 
 /** What goes with running a VM's hooks, besides the VM. */
-export interface Tools extends Pick<HookRunner, "interrupts" | "trace" | "watchdog"> {
-  readonly report: Report
+export interface PluginHost extends Pick<HookRunner, "interrupts" | "trace" | "watchdog"> {
+  readonly log: Log
 }
 
 /** Runs work on one VM with its plugin's hooks: signals but those `ignored` ask for its end, and plugin code is contained and watched. */
-export async function withTools<T>(
-  report: Report,
-  work: (tools: Tools) => Promise<T>,
+export async function withPluginHost<T>(
+  log: Log,
+  work: (tools: PluginHost) => Promise<T>,
   ignored: Parameters<typeof watchInterrupts>[1] = [],
 ): Promise<T> {
   const onPress = (count: number) => {
-    if (count === 2) report.warn("stopping at once")
+    if (count === 2) log.warn("stopping at once")
   }
   const interrupts = watchInterrupts(onPress, ignored)
   const watchdog = startWatchdog()
-  const release = containPlugin(interrupts)
+  const release = trapPluginExit(interrupts)
   try {
-    return await work({ interrupts, watchdog, trace: startTrace(), report })
+    return await work({ interrupts, watchdog, trace: startTrace(), log })
   } finally {
     release()
     watchdog.dispose()
@@ -32,8 +32,8 @@ export async function withTools<T>(
 }
 
 /** For work on VMs without hooks: no code of a plugin can hold it up, and signals end this process as ever. */
-export function plainTools(report: Report): Tools {
-  return { interrupts: UNASKED, trace: startTrace(), watchdog: UNWATCHED, report }
+export function noPluginHost(log: Log): PluginHost {
+  return { interrupts: UNASKED, trace: startTrace(), watchdog: UNWATCHED, log }
 }
 
 // --- internal ---

@@ -1,6 +1,6 @@
 import { accessSync, constants, lstatSync } from "node:fs"
 import { dirname } from "node:path"
-import { reason, usage } from "../../base/terms/failure.ts"
+import { messageOf, usageError } from "../../base/terms/failure.ts"
 import { replaceFile } from "../../store/files/replaceFile.ts"
 
 /** One finished span: times in microseconds since the process began. */
@@ -46,7 +46,7 @@ export function startTrace(): Trace {
  */
 export function requireTraceFile(path: string): void {
   if (isNewOrRegular(path)) return
-  throw usage(`--trace ${path} is there and is not a regular file`, "name a new file, or one to replace")
+  throw usageError(`--trace ${path} is there and is not a regular file`, "name a new file, or one to replace")
 }
 
 /** The document Perfetto opens, from spans. */
@@ -69,7 +69,7 @@ function isNewOrRegular(path: string): boolean {
     accessSync(`${dirname(path)}/.`, constants.W_OK)
     return lstatSync(path, { throwIfNoEntry: false })?.isFile() ?? true
   } catch (error) {
-    throw usage(`--trace ${path} cannot be written: ${reason(error)}`, undefined, error)
+    throw usageError(`--trace ${path} cannot be written: ${messageOf(error)}`, undefined, error)
   }
 }
 

@@ -1,17 +1,19 @@
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Interrupts } from "./interrupts.ts"
 
 /**
  * Keeps plugin code from ending the process under a VM: process.exit() throws, and an error that nobody caught stops the
  * run gracefully, as failed. Returns what puts all back.
  */
-export function containPlugin(interrupts: Interrupts): () => void {
+export function trapPluginExit(interrupts: Interrupts): () => void {
   const { exit } = process
   process.exit = () => {
-    throw new Failure("a plugin called process.exit()", { hint: "throw an error to end a run, or return" })
+    throw new Failure("FAILED", "a plugin called process.exit()", { hint: "throw an error to end a run, or return" })
   }
   const onFault = (error: unknown) => {
-    interrupts.fail(new Failure(`an error that the plugin did not catch: ${reason(error)}`, { cause: error }))
+    interrupts.fail(
+      new Failure("FAILED", `an error that the plugin did not catch: ${messageOf(error)}`, { cause: error }),
+    )
   }
   process.on("uncaughtException", onFault)
   process.on("unhandledRejection", onFault)

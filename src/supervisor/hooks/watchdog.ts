@@ -24,7 +24,7 @@ export interface Watchdog {
  * The most that work of our own holds the thread for, in milliseconds: a part of a large image, and a whole jail, during
  * which no plugin code can run.
  */
-export const OWN_WORK = { staging: 60_000, cleaning: 600_000 } as const
+export const OWN_WORK_MS = { staging: 60_000, cleaning: 600_000 } as const
 
 /** Starts the watching thread; it takes no time of this one. */
 export function startWatchdog(): Watchdog {

@@ -2,10 +2,10 @@ import type { Exit } from "banger"
 import { exitNow } from "../../base/linux/exit.ts"
 import { rememberTerminal } from "../../base/linux/terminal.ts"
 import { writeFor, writerTo } from "../../base/linux/writer.ts"
-import { EXIT, Failure, reason } from "../../base/terms/failure.ts"
+import { EXIT, Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { neverStarted, resultJson } from "../../vm/exit.ts"
-import { abandon } from "./killAndCleanUp.ts"
+import { killAndCleanUp } from "./killAndCleanUp.ts"
 
 declare const self: Worker
 
@@ -30,15 +30,15 @@ export type ToWatchdog =
 export type FromWatchdog = "are you there?"
 
 /** A main thread that runs at all answers within this time, in milliseconds, also on a busy host. */
-const ANSWER_LIMIT = 3000
+const ANSWER_WAIT_MS = 3000
 
 /**
  * Outside of what is guarded the main thread is asked once in this time, in milliseconds, and may miss this many
  * answers: more than a database that another banger holds can take. Questions are counted, not time: a process that was
  * stopped (SIGSTOP, a host asleep) has missed none.
  */
-const BEAT = 1000
-const MISSED_MAX = 15
+const QUESTION_INTERVAL_MS = 1000
+const MISSED_MAX_COUNT = 15
 
 const restoreTerminal = rememberTerminal(0)
 let vm: Protected | undefined
@@ -70,16 +70,17 @@ self.onmessage = ({ data }: MessageEvent<ToWatchdog>) => {
 
 setInterval(() => {
   if (guarded) return
-  const waited = formatDuration(missed * BEAT)
-  if (missed++ === MISSED_MAX) giveUp(`code of the plugin that goes on after ${what} has held banger up for ${waited}`)
+  const waited = formatDuration(missed * QUESTION_INTERVAL_MS)
+  if (missed++ === MISSED_MAX_COUNT)
+    giveUp(`code of the plugin that goes on after ${what} has held banger up for ${waited}`)
   question()
-}, BEAT)
+}, QUESTION_INTERVAL_MS)
 
 function ask(limit: number): void {
   guarded = false
   timer = setTimeout(
     giveUp,
-    ANSWER_LIMIT,
+    ANSWER_WAIT_MS,
     `${what} did not finish in ${formatDuration(limit)} and blocks everything else`,
   )
   question()
@@ -102,12 +103,12 @@ function abandonVm({ id, name, dir, json }: Protected, why: string): void {
   const exit = exitOf(why)
   let said: readonly string[]
   try {
-    said = abandon(id, exit)
+    said = killAndCleanUp(id, exit)
   } catch (error) {
-    said = [`cleaning up failed: ${reason(error)}; to try again: banger rm -f ${id}`]
+    said = [`cleaning up failed: ${messageOf(error)}; to try again: banger rm -f ${id}`]
   }
   for (const line of [why, ...said]) say(line)
-  if (json) write(1, resultJson({ id, name, exit, failure: new Failure(why), kept: false, dir }))
+  if (json) write(1, resultJson({ id, name, exit, failure: new Failure("FAILED", why), kept: false, dir }))
 }
 
 function exitOf(why: string): Exit {
@@ -122,7 +123,7 @@ function say(text: string): void {
 
 function write(fd: number, text: string): void {
   try {
-    writeFor(fd, writerTo(fd), new TextEncoder().encode(`${text}\n`), ANSWER_LIMIT)
+    writeFor(fd, writerTo(fd), new TextEncoder().encode(`${text}\n`), ANSWER_WAIT_MS)
   } catch {
     // A closed or full standard error: what matters is done.
   }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import * as v from "valibot"
-import { reason, usage } from "../../base/terms/failure.ts"
+import { messageOf, usageError } from "../../base/terms/failure.ts"
 import type { Chosen, SnapshotFiles } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 
@@ -43,11 +43,11 @@ export function savedDisks(drives: Spec["drives"], dir: string): Spec["drives"] 
 /** Throws a usage failure when a directory is no whole snapshot, or one that this VMM cannot go on from. */
 export function checkSnapshot(dir: string, { vmm, program }: Chosen): void {
   const manifest = readManifest(dir)
-  if (vmm.name !== "firecracker") throw usage(`--restore: ${vmm.name} has no snapshots`, "use --vmm firecracker")
+  if (vmm.name !== "firecracker") throw usageError(`--restore: ${vmm.name} has no snapshots`, "use --vmm firecracker")
   const [major, minor] = program.version
   if (manifest.version[0] === major && manifest.version[1] === minor) return
   const versions = `it is of Firecracker ${manifest.version.join(".")}, here is ${program.version.join(".")}`
-  throw usage(`--restore: ${dir} cannot be gone on from: ${versions}`)
+  throw usageError(`--restore: ${dir} cannot be gone on from: ${versions}`)
 }
 
 // --- internal ---
@@ -56,6 +56,6 @@ function readManifest(dir: string): Manifest {
   try {
     return v.parse(manifestSchema, JSON.parse(readFileSync(manifestPath(dir), "utf8")))
   } catch (error) {
-    throw usage(`--restore: ${dir} is no whole snapshot: ${reason(error)}`, "banger snapshot makes one", error)
+    throw usageError(`--restore: ${dir} is no whole snapshot: ${messageOf(error)}`, "banger snapshot makes one", error)
   }
 }

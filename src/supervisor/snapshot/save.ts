@@ -12,12 +12,12 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, usage } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { type Api, openApi } from "../../host/firecracker/api.ts"
 import { API_SOCKET } from "../../host/firecracker/argv.ts"
 import { INSTANCE } from "../../host/firecracker/replies.ts"
 import { PAUSE, RESUME, snapshotRequest } from "../../host/firecracker/requests.ts"
-import { truthOf } from "../../host/process/identity.ts"
+import { processLiveness } from "../../host/process/identity.ts"
 import { parseSpec } from "../../inputs/plugin/definition.ts"
 import { copyContent } from "../../store/files/copyContent.ts"
 import { removeTree } from "../../store/files/removeTree.ts"
@@ -31,7 +31,7 @@ import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
 import { type Manifest, manifestPath, savedDisk } from "./manifest.ts"
 
 /** Writing a guest's memory takes its time, in milliseconds. */
-const LIMIT = 10 * 60_000
+const SAVE_MAX_MS = 10 * 60_000
 
 /**
  * Saves a running Firecracker VM to a new directory: its state, its memory, and the private copies of its disks, all of
@@ -40,20 +40,21 @@ const LIMIT = 10 * 60_000
  */
 export async function snapshotVm(state: State, reference: string, dir: string): Promise<VmRecord> {
   const record = findRecord(state.db, reference)
-  if (record.vmm !== "firecracker") throw usage(`${record.name} runs on ${record.vmm}, which has no snapshots here`)
+  if (record.vmm !== "firecracker")
+    throw usageError(`${record.name} runs on ${record.vmm}, which has no snapshots here`)
   // In preStop it still runs.
   if (record.state !== "running" && record.state !== "stopping")
-    throw usage(`${record.name} is ${record.state}, not running`)
+    throw usageError(`${record.name} is ${record.state}, not running`)
   const layout = vmLayout(state.where, record.id)
   const resources = recall(record, layout.handles).journal
   const identity = identityOf(record, resources)
-  const truth = truthOf(identity)
-  if (truth.is !== "alive") throw new Failure(`${record.name} cannot be saved: ${truth.why}`)
+  const truth = processLiveness(identity)
+  if (truth.is !== "alive") throw new Failure("FAILED", `${record.name} cannot be saved: ${truth.why}`)
   const root = openJailRoot(layout, resources)
   try {
     const socket = openControlSocket(root, API_SOCKET, identity)
     try {
-      await save(openApi(`/proc/self/fd/${socket}`, LIMIT), root, record, dir)
+      await save(openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS), root, record, dir)
     } finally {
       close(socket)
     }
@@ -69,7 +70,7 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
 function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessIdentity {
   const process = resources.find(({ kind }) => kind === "process")
   if (process?.kind === "process" && process.identity !== null) return process.identity
-  throw new Failure(`it is not known which process ${record.name} is`)
+  throw new Failure("FAILED", `it is not known which process ${record.name} is`)
 }
 
 async function save(api: Api, root: number, record: VmRecord, dir: string): Promise<void> {
@@ -83,7 +84,7 @@ async function save(api: Api, root: number, record: VmRecord, dir: string): Prom
       const { state: now } = await api.request(INSTANCE)
       if (now !== "Paused") {
         const hint = "something else let it go on, a stop for one: save it again"
-        throw new Failure(`${record.name} went on before all of it was saved`, { hint })
+        throw new Failure("FAILED", `${record.name} went on before all of it was saved`, { hint })
       }
     } finally {
       // One that stood still before goes on doing so.
@@ -103,7 +104,7 @@ function makeDirectory(dir: string): number {
     mkdirAt(AT_FDCWD, dir, 0o700)
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
-    throw usage(`${dir} is there already`, "name a directory that is not")
+    throw usageError(`${dir} is there already`, "name a directory that is not")
   }
   return openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW)
 }
@@ -141,7 +142,8 @@ async function copyOut(root: number, name: string, target: number, as: string): 
     const stat = statDescriptor(from)
     // A block device's node: what is on it is the host's, and stays there.
     if (isType(stat, S.IFBLK)) return
-    if (!isType(stat, S.IFREG) || stat.nlink !== 1) throw new Failure(`${name} in the jail is not a file of its own`)
+    if (!isType(stat, S.IFREG) || stat.nlink !== 1)
+      throw new Failure("FAILED", `${name} in the jail is not a file of its own`)
     const to = openBeneath(target, as, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
     try {
       await copyContent(from, to, new AbortController().signal, "try")

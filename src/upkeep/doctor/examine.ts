@@ -1,4 +1,4 @@
-import { inOneLine, isFailure, reason } from "../../base/terms/failure.ts"
+import { inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { findCandidates } from "../../supervisor/boot/chooseVmm.ts"
 import { checkCgroups } from "./cgroups.ts"
 import {
@@ -84,7 +84,7 @@ async function settle(check: Check, host: Host): Promise<Finding> {
   try {
     return await check(host)
   } catch (error) {
-    return unknown(`it could not be looked at: ${isFailure(error) ? inOneLine(error) : reason(error)}`)
+    return unknown(`it could not be looked at: ${isFailure(error) ? inOneLine(error) : messageOf(error)}`)
   }
 }
 

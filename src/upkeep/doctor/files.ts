@@ -13,9 +13,9 @@ import { trusted } from "./kernel.ts"
 const LONGEST_ID = "x".repeat(28)
 
 /** Less free space than this is worth a word; with less than the second a start may not even log, in bytes. */
-const LITTLE = 1024 ** 3
-const HARDLY_ANY = 64 * 1024 ** 2
-const FEW_FILES = 1000
+const LOW_SPACE_BYTES = 1024 ** 3
+const NO_SPACE_BYTES = 64 * 1024 ** 2
+const FEW_INODES_COUNT = 1000
 
 /** File systems by their magic number (statfs(2)) that are not this host's own, or not what they seem. */
 const ODD: Readonly<Record<number, string>> = {
@@ -96,12 +96,12 @@ export function checkSpace(host: Host): Finding {
   const rooms = [...new Set(places)].map((place) => ({ place, ...host.room(place) }))
   for (const { place, bytes, files, type } of rooms) {
     // btrfs has no count of free files.
-    const few = files < FEW_FILES && type !== 0x9123683e
+    const few = files < FEW_INODES_COUNT && type !== 0x9123683e
     const mend = `free some: df ${place}; df -i ${place}; banger rm for VMs that ended, banger get rm for images`
-    if (bytes < HARDLY_ANY || (few && files < 20))
+    if (bytes < NO_SPACE_BYTES || (few && files < 20))
       return fail(`${place} is full: ${formatSize(bytes)}, ${files} files left`, mend)
     // Sockets need next to nothing.
-    if ((place !== places[1] || places[0] === places[1]) && (bytes < LITTLE || few))
+    if ((place !== places[1] || places[0] === places[1]) && (bytes < LOW_SPACE_BYTES || few))
       return warn(`${place} has little room: ${formatSize(bytes)}, ${files} files left`, mend)
   }
   return ok(rooms.map(({ place, bytes }) => `${place} has ${formatSize(bytes)} free`).join(", "))
@@ -142,10 +142,10 @@ function trustedToMakeIn(host: Host, directory: string): Finding | undefined {
   return trusted(sticky && directory !== "/" ? dirname(directory) : directory)
 }
 
-function longestSocket({ control, jails, id }: VmLayout, root: boolean): readonly [variable: string, path: string] {
+function longestSocket({ qmpSocket, jails, id }: VmLayout, root: boolean): readonly [variable: string, path: string] {
   const jailed = `${jails}/firecracker/${id}/root/api.sock`
-  if (root && Buffer.byteLength(jailed) > Buffer.byteLength(control)) return ["BANGER_STATE_DIR", jailed]
-  return ["BANGER_RUNTIME_DIR", control]
+  if (root && Buffer.byteLength(jailed) > Buffer.byteLength(qmpSocket)) return ["BANGER_STATE_DIR", jailed]
+  return ["BANGER_RUNTIME_DIR", qmpSocket]
 }
 
 interface MountOptions {

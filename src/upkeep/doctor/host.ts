@@ -85,7 +85,7 @@ export function nearestDirectory(host: Pick<Host, "stat">, path: string): string
 // --- internal ---
 
 /** A program that only tells has this long, in milliseconds. */
-const PATIENCE = 10_000
+const PROGRAM_WAIT_MS = 10_000
 
 /** Files without a name (open(2)), which leave nothing behind. */
 const O_TMPFILE = 0o20000000 | O_DIRECTORY
@@ -111,7 +111,7 @@ function writable(directory: string): boolean {
 }
 
 function run(argv: readonly string[]): Said | undefined {
-  return runSystem(argv, "", PATIENCE)
+  return runSystem(argv, "", PROGRAM_WAIT_MS)
 }
 
 function clones(directory: string): boolean {

@@ -2,7 +2,7 @@ import { accountOf } from "../../base/linux/accounts.ts"
 import { S } from "../../base/linux/constants.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { isType } from "../../base/linux/files.ts"
-import { reason } from "../../base/terms/failure.ts"
+import { messageOf } from "../../base/terms/failure.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
 import { cpuFlags } from "./kernel.ts"
@@ -79,7 +79,7 @@ function absent(host: Host): Finding {
 
 function unusable(host: Host, { gid, mode }: { gid: number; mode: number }, error: unknown): Finding {
   if (errorCode(error) !== "EACCES" && errorCode(error) !== "EPERM") {
-    return warn(`/dev/kvm cannot be opened: ${reason(error)}: ${EMULATED}`, "modprobe kvm_intel || modprobe kvm_amd")
+    return warn(`/dev/kvm cannot be opened: ${messageOf(error)}: ${EMULATED}`, "modprobe kvm_intel || modprobe kvm_amd")
   }
   const group = host
     .read("/etc/group")

@@ -40,12 +40,12 @@ function jails(host: Host, live: (id: string) => boolean): readonly string[] {
   const below = (name: string) => (host.list(`${base}/${name}`) ?? []).map((each) => `${base}/${name}/${each}`)
   return (host.list(base) ?? []).flatMap((name) => {
     if (name.startsWith(".stage-")) return live(name.slice(".stage-".length)) ? [] : [`${base}/${name}`]
-    if (name === ".grave") return below(name).filter((path) => ![...idsIn(path)].some(live))
+    if (name === ".trash") return below(name).filter((path) => ![...idsIn(path)].some(live))
     return below(name).filter((path) => !live(path.slice(path.lastIndexOf("/") + 1)))
   })
 }
 
-/** What is in the grave has a VM's id in its name. */
+/** What is in the trash has a VM's id in its name. */
 function idsIn(path: string): readonly string[] {
   const name = path.slice(path.lastIndexOf("/") + 1)
   return [name, ...name.split(".")]

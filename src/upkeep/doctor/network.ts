@@ -1,6 +1,6 @@
 import { S } from "../../base/linux/constants.ts"
 import { isType } from "../../base/linux/files.ts"
-import { reason } from "../../base/terms/failure.ts"
+import { messageOf } from "../../base/terms/failure.ts"
 import { ANY_BRIDGE, forwardBlockers } from "../../host/network/blockers.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
@@ -17,7 +17,7 @@ export function checkTun(host: Host): Finding {
     return ok("/dev/net/tun can be used")
   } catch (error) {
     if (host.uid !== 0) return ok("/dev/net/tun is there; taps are made by root")
-    return warn(`/dev/net/tun cannot be opened: ${reason(error)}: VMs can have no network of their own`, mend)
+    return warn(`/dev/net/tun cannot be opened: ${messageOf(error)}: VMs can have no network of their own`, mend)
   }
 }
 

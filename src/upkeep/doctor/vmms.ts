@@ -1,4 +1,4 @@
-import { isFailure, reason } from "../../base/terms/failure.ts"
+import { isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { Program } from "../../host/vmm/vmm.ts"
 import type { Candidates } from "../../supervisor/boot/chooseVmm.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
@@ -32,7 +32,7 @@ export async function checkChoice(candidates: Candidates, root: boolean): Promis
     const [, says = why, mend] = /^(.*?) \((.*)\)$/s.exec(why) ?? []
     return warn(`vmm: "auto" takes QEMU, which emulates: no Firecracker, because ${says}`, mend?.replace(/^run: /, ""))
   } catch (error) {
-    if (!isFailure(error)) return unknown(reason(error))
+    if (!isFailure(error)) return unknown(messageOf(error))
     return fail(error.message.replaceAll("\n", "; "), "banger get firecracker, or: apt-get install qemu-system-x86")
   }
 }
@@ -48,6 +48,6 @@ async function settled(looking: Promise<Program>): Promise<Program | Missing> {
   try {
     return await looking
   } catch (error) {
-    return { message: reason(error), hint: isFailure(error) ? error.hint : undefined }
+    return { message: messageOf(error), hint: isFailure(error) ? error.hint : undefined }
   }
 }

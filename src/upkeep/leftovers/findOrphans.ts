@@ -3,14 +3,14 @@ import { type Dirent, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { errorCode } from "../../base/linux/errors.ts"
 import { cgroupMount, listCgroups } from "../../host/cgroup/cgroup.ts"
-import { GRAVE, type JailSite, stageName } from "../../host/jail/base.ts"
+import { type JailSite, stageName, TRASH } from "../../host/jail/base.ts"
 import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { listRecordIds } from "../../store/state/records.ts"
 import { unrecordedUids } from "../../store/state/uids.ts"
 
 /** What there is of a VM that has no record. Paths are those of directories that are there. */
-export interface Traces {
+export interface Orphan {
   readonly id: string
   readonly vm: string | undefined
   readonly runtime: string | undefined
@@ -24,7 +24,7 @@ export interface Traces {
 export interface JailTrace {
   readonly path: string
   readonly site: JailSite
-  readonly place: "stage" | "placed" | "grave"
+  readonly place: "stage" | "placed" | "trash"
 }
 
 /**
@@ -32,9 +32,9 @@ export interface JailTrace {
  * else, and no other VM ever has its id: so the places are looked through first, the records after that, and whatever is
  * found has no record any more, and never will.
  */
-export function findTraces({ db, where }: State): readonly Traces[] {
-  const found = new Map<string, Traces>()
-  const add = (id: string | undefined, make: (known: Traces) => Partial<Traces>) => {
+export function findTraces({ db, where }: State): readonly Orphan[] {
+  const found = new Map<string, Orphan>()
+  const add = (id: string | undefined, make: (known: Orphan) => Partial<Orphan>) => {
     if (id === undefined || !isId(id)) return
     const known = found.get(id) ?? { id, ...NOTHING }
     found.set(id, { ...known, ...make(known) })
@@ -59,7 +59,7 @@ const ID = /^[a-z0-9](?:[a-z0-9-]{0,17}[a-z0-9])?-[a-z0-9]{8}$/
 
 const NOTHING = { vm: undefined, runtime: undefined, jails: [], cgroup: undefined, uid: undefined } as const
 
-function withoutRecord(db: Database, traces: readonly Traces[]): readonly Traces[] {
+function withoutRecord(db: Database, traces: readonly Orphan[]): readonly Orphan[] {
   const recorded = listRecordIds(db)
   return traces.filter(({ id }) => !recorded.has(id))
 }
@@ -74,14 +74,14 @@ function jailsIn(base: string): readonly JailTrace[] {
     const id = name.slice(stageName("").length)
     return name === stageName(id) ? [jail("stage", ANY, id, join(base, name))] : []
   })
-  // Ids have no dot, so the names in the grave tell whose they are.
-  const graves = entriesIn(join(base, GRAVE)).map(({ name }) =>
-    jail("grave", ANY, name.split(".")[0] ?? "", join(base, GRAVE, name)),
+  // Ids have no dot, so the names in the trash tell whose they are.
+  const trash = entriesIn(join(base, TRASH)).map(({ name }) =>
+    jail("trash", ANY, name.split(".")[0] ?? "", join(base, TRASH, name)),
   )
   const placed = names
     .filter((vmm) => !vmm.startsWith("."))
     .flatMap((vmm) => directoriesIn(join(base, vmm)).map((id) => jail("placed", vmm, id, join(base, vmm, id))))
-  return [...stages, ...placed, ...graves]
+  return [...stages, ...placed, ...trash]
 }
 
 /** The VMM of a jail that is not in a VMM's place. */

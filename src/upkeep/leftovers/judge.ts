@@ -1,26 +1,26 @@
 import { join } from "node:path"
 import { close, inodeOf, statPath } from "../../base/linux/files.ts"
 import { mountsBelow } from "../../host/jail/mountTable.ts"
-import type { Premises } from "../../host/search/users.ts"
+import type { UsageQuery } from "../../host/search/processesUsing.ts"
 import { bootId } from "../../store/state/bootId.ts"
 import { readHandles } from "../../store/state/handles.ts"
 import { type Places, type VmLayout, vmLayout } from "../../store/state/places.ts"
-import { truthOfVm } from "../../vm/liveness.ts"
+import { livenessOf } from "../../vm/liveness.ts"
 import { statOf, tooYoung } from "./age.ts"
-import type { JailTrace, Traces } from "./findOrphans.ts"
+import type { JailTrace, Orphan } from "./findOrphans.ts"
 import type { Leftover, Verdict } from "./leftover.ts"
 import { type Whose, whoseCgroup, whoseRuntime } from "./owner.ts"
 
 /** What there is of a VM without a record that is ours to judge, and what is said of the rest. */
 export interface Own {
-  readonly traces: Traces
+  readonly traces: Orphan
   readonly others: readonly Leftover[]
   /** What speaks for all of it, found on the way. */
   readonly spoken: Verdict | undefined
 }
 
 /** Sets aside what is another banger's: only what lies in our state directory is ours for that. */
-export function ownTraces(traces: Traces, { state }: Places, grace: number): Own {
+export function ownTraces(traces: Orphan, { state }: Places, grace: number): Own {
   const { id, runtime, cgroup } = traces
   const others: Leftover[] = []
   let spoken: Verdict | undefined
@@ -37,7 +37,7 @@ export function ownTraces(traces: Traces, { state }: Places, grace: number): Own
 }
 
 /** Whether anything is left of it. Pure. */
-export function isAnything({ vm, runtime, jails, cgroup, uid }: Traces): boolean {
+export function isAnything({ vm, runtime, jails, cgroup, uid }: Orphan): boolean {
   return jails.length > 0 || [vm, runtime, cgroup, uid].some((one) => one !== undefined)
 }
 
@@ -45,7 +45,7 @@ export function isAnything({ vm, runtime, jails, cgroup, uid }: Traces): boolean
  * What speaks for a VM's traces without a look at other processes: that they are young, a mount, its own journal.
  * Undefined when nothing does. The caller holds the VM's lock, if there is one.
  */
-export function judge(traces: Traces, where: Places, grace: number): Verdict | undefined {
+export function judge(traces: Orphan, where: Places, grace: number): Verdict | undefined {
   const layout = vmLayout(where, traces.id)
   const { vm, runtime, jails } = traces
   for (const path of [vm, runtime, ...jails.map(({ path }) => path)]) {
@@ -60,7 +60,7 @@ export function judge(traces: Traces, where: Places, grace: number): Verdict | u
 }
 
 /** By what a user of these traces is known. */
-export function premisesOf({ id, vm, runtime, jails, uid }: Traces, where: Places): Premises {
+export function premisesOf({ id, vm, runtime, jails, uid }: Orphan, where: Places): UsageQuery {
   const roots = jails.map(rootOf).filter((root) => root !== undefined)
   const owners = roots.map((root) => root.uid).filter((owner) => owner !== 0)
   const namespace = runtime === undefined ? undefined : statOf(namespaceOf(vmLayout(where, id)))
@@ -91,11 +91,11 @@ function byJournal(layout: VmLayout): Verdict | undefined {
   if (handles.is === "missing") return undefined
   if (handles.is === "bad") {
     const hint = `look at it, and at what runs; then: rm -r ${layout.dir}`
-    return { is: "cannot tell", why: `its journal ${layout.handles} is not believed: ${handles.why}`, hint }
+    return { is: "unknown", why: `its journal ${layout.handles} is not believed: ${handles.why}`, hint }
   }
-  const truth = truthOfVm({ boot_id: bootId() }, layout, handles.journal)
+  const truth = livenessOf({ boot_id: bootId() }, layout, handles.journal)
   if (truth.is === "dead") return undefined
-  if (truth.is === "cannot tell") return truth
+  if (truth.is === "unknown") return truth
   close(truth.pidfd)
   const hint = `nothing is known of it but ${layout.handles}; end it if it is not wanted: kill ${truth.pid}`
   return { is: "alive", why: `its VMM runs as process ${truth.pid}`, hint }

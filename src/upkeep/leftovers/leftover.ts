@@ -27,7 +27,7 @@ export const leftoverSchema = v.strictObject({
   /** Its path, or its name where it has none. */
   name: v.string(),
   vm: v.optional(v.string()),
-  is: v.picklist(["removed", "dead", "alive", "kept", "cannot tell", "failed"]),
+  is: v.picklist(["removed", "dead", "alive", "kept", "unknown", "failed"]),
   why: v.string(),
   hint: v.optional(v.string()),
 })
@@ -37,7 +37,7 @@ export type LeftoverKind = Leftover["kind"]
 
 /** What is thought of a thing before anything is done about it. */
 export interface Verdict {
-  readonly is: "dead" | "alive" | "kept" | "cannot tell"
+  readonly is: "dead" | "alive" | "kept" | "unknown"
   readonly why: string
   readonly hint?: string | undefined
 }
@@ -52,4 +52,4 @@ export interface LeftoverRules {
  * What does not say whose it is, is left alone for this long at least, in milliseconds: a banger makes a thing and marks
  * it in two calls.
  */
-export const UNMARKED_GRACE = 60_000
+export const UNMARKED_GRACE_MS = 60_000

@@ -1,5 +1,5 @@
-import { isFailure, reason } from "../../base/terms/failure.ts"
-import type { Report } from "../../base/terms/log.ts"
+import { isFailure, messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
 import { ownerOf, tableName } from "../../host/network/names.ts"
 import { hasNft, listOwnTables } from "../../host/network/nft.ts"
 import { needsRules } from "../../host/network/rules.ts"
@@ -16,13 +16,13 @@ export function sweepNetwork(
   state: State,
   { dryRun }: LeftoverRules,
   spoken: ReadonlyMap<string, Verdict>,
-  report: Report,
+  log: Log,
 ): readonly Leftover[] {
   // Without root there are none.
   if (process.geteuid?.() !== 0) return []
   const found = unrecordedNetwork(state).map((finding) => sweepOne(state, finding, dryRun, spoken))
   if (!dryRun && lackRules(state) && reapplyRules(state))
-    report.warn("the rules of this banger's networks were gone; they are there again")
+    log.warn("the rules of this banger's networks were gone; they are there again")
   return found
 }
 
@@ -38,13 +38,13 @@ function sweepOne(
   const told = (is: Leftover["is"], why: string, hint?: string) => ({ kind, name, vm, is, why, hint })
   const speaker = vm === undefined ? undefined : spoken.get(vm)
   if (finding.verdict === "remove" && speaker !== undefined) return told(speaker.is, speaker.why, speaker.hint)
-  if (finding.verdict !== "remove") return told(finding.verdict === "keep" ? "kept" : "cannot tell", finding.reason)
+  if (finding.verdict !== "remove") return told(finding.verdict === "keep" ? "kept" : "unknown", finding.reason)
   if (dryRun) return told("dead", finding.reason)
   try {
     const { verdict, reason: why } = removeUnrecorded(state, finding)
-    return told(verdict === "remove" ? "removed" : verdict === "keep" ? "kept" : "cannot tell", why)
+    return told(verdict === "remove" ? "removed" : verdict === "keep" ? "kept" : "unknown", why)
   } catch (error) {
-    return told("failed", reason(error), isFailure(error) ? error.hint : undefined)
+    return told("failed", messageOf(error), isFailure(error) ? error.hint : undefined)
   }
 }
 

@@ -20,7 +20,7 @@ export interface NetworkFinding {
   readonly name: string
   /** The VM it is for, where that is known. */
   readonly vm?: string | undefined
-  readonly verdict: "remove" | "keep" | "cannot tell"
+  readonly verdict: "remove" | "keep" | "unknown"
   readonly reason: string
 }
 
@@ -93,7 +93,7 @@ function judgeTap(held: boolean, finding: Verdict, { pids, unreadable }: TapHold
   if (pids.length > 0) return finding("keep", `process ${pids.join(", ")} holds it`)
   if (!held) return finding("remove", "no VM has it, and no process holds it")
   const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : "it cannot be found"
-  return finding("cannot tell", `some process holds it: ${why}`)
+  return finding("unknown", `some process holds it: ${why}`)
 }
 
 /** `about`: the one that matters; what it does not depend on is not looked at then. */
@@ -152,5 +152,5 @@ function remove(route: Route, state: State, { kind, name }: NetworkFinding): voi
 }
 
 function requirePortless(name: string, port: string | undefined): void {
-  if (port !== undefined) throw new Failure(`the bridge ${name} has the port ${port} still`)
+  if (port !== undefined) throw new Failure("FAILED", `the bridge ${name} has the port ${port} still`)
 }

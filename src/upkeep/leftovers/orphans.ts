@@ -2,15 +2,15 @@ import { LOCK, O, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { close, flock, openAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { isFailure, reason } from "../../base/terms/failure.ts"
-import { usersOf } from "../../host/search/users.ts"
+import { isFailure, messageOf } from "../../base/terms/failure.ts"
+import { processesUsing } from "../../host/search/processesUsing.ts"
 import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { findById } from "../../store/state/records.ts"
-import { findTraces, type Traces } from "./findOrphans.ts"
+import { findTraces, type Orphan } from "./findOrphans.ts"
 import { isAnything, judge, ownTraces, premisesOf } from "./judge.ts"
 import type { Leftover, LeftoverRules, Verdict } from "./leftover.ts"
-import { listTraces, removeTraces } from "./removeOrphans.ts"
+import { listTraces, removeOrphan } from "./removeOrphans.ts"
 
 /** What became of what VMs without a record left, and which of these are not dead, with what speaks for them. */
 export interface TraceSweep {
@@ -22,15 +22,15 @@ export interface TraceSweep {
  * Removes what VMs left that have no record: jails, cgroups, runtime directories, uids, their directories. All of one VM's
  * is kept when anything speaks for any of it.
  */
-export function sweepTraces(state: State, rules: LeftoverRules): TraceSweep {
+export function sweepOrphans(state: State, rules: LeftoverRules): TraceSweep {
   const { where } = state
   const leftovers: Leftover[] = []
   const spoken = new Map<string, Verdict>()
-  const keep = (traces: Traces, verdict: Verdict) => {
+  const keep = (traces: Orphan, verdict: Verdict) => {
     spoken.set(traces.id, verdict)
     leftovers.push(...told(state, traces, verdict))
   }
-  const suspects: Traces[] = []
+  const suspects: Orphan[] = []
   for (const traces of findTraces(state)) {
     const own = telling(() => ownTraces(traces, where, rules.grace))
     if ("is" in own) keep(traces, own)
@@ -41,9 +41,9 @@ export function sweepTraces(state: State, rules: LeftoverRules): TraceSweep {
       else if (isAnything(own.traces)) suspects.push(own.traces)
     }
   }
-  for (let at = 0; at < suspects.length; at += TOGETHER) {
-    const some = suspects.slice(at, at + TOGETHER)
-    const users = telling(() => usersOf(some.map((traces) => premisesOf(traces, where))))
+  for (let at = 0; at < suspects.length; at += BATCH_COUNT) {
+    const some = suspects.slice(at, at + BATCH_COUNT)
+    const users = telling(() => processesUsing(some.map((traces) => premisesOf(traces, where))))
     for (const traces of some) {
       const user = "is" in users ? users : used(users.get(traces.id))
       if (user !== undefined) keep(traces, user)
@@ -57,13 +57,13 @@ export function sweepTraces(state: State, rules: LeftoverRules): TraceSweep {
 // --- internal ---
 
 /** So many are looked for among all processes at once, right before they are removed. */
-const TOGETHER = 64
+const BATCH_COUNT = 64
 
 const DEAD = { is: "dead", why: "no VM has it, and no process uses it" } as const
 
 const BUSY = { is: "kept", why: "another banger holds the VM's lock" } as const
 
-function told({ db, where }: State, traces: Traces, { is, why, hint }: Verdict): readonly Leftover[] {
+function told({ db, where }: State, traces: Orphan, { is, why, hint }: Verdict): readonly Leftover[] {
   return listTraces(traces, db, where).map(({ kind, name }) => ({ kind, name, vm: traces.id, is, why, hint }))
 }
 
@@ -76,25 +76,25 @@ function telling<T>(work: () => T): T | Verdict {
   try {
     return work()
   } catch (error) {
-    return { is: "cannot tell", why: reason(error), hint: isFailure(error) ? error.hint : undefined }
+    return { is: "unknown", why: messageOf(error), hint: isFailure(error) ? error.hint : undefined }
   }
 }
 
-function look(state: State, traces: Traces, { grace }: LeftoverRules): Verdict | undefined {
+function look(state: State, traces: Orphan, { grace }: LeftoverRules): Verdict | undefined {
   return telling(() => underLock(state, traces, () => judge(traces, state.where, grace)))
 }
 
 /** Once more, as the look was without the lock, and the removal is not. */
 function remove(
   state: State,
-  traces: Traces,
+  traces: Orphan,
   { grace }: LeftoverRules,
   spoken: Map<string, Verdict>,
 ): readonly Leftover[] {
   const done = telling(() =>
     underLock(state, traces, () => {
       const verdict = judge(traces, state.where, grace)
-      return verdict ?? removeTraces(traces, state.db, state.where, DEAD.why)
+      return verdict ?? removeOrphan(traces, state.db, state.where, DEAD.why)
     }),
   )
   if (!("is" in done)) return done
@@ -106,7 +106,7 @@ function remove(
  * Runs `work` while this process holds the VM's lock, if it has one: it is not made, since no banger works on a VM without
  * a record but one that had its lock before. Whoever waits for it finds the record gone.
  */
-function underLock<T>(state: State, { id }: Traces, work: () => T): T | Verdict {
+function underLock<T>(state: State, { id }: Orphan, work: () => T): T | Verdict {
   const fd = openLock(vmLayout(state.where, id).lock)
   if (fd === undefined) return work()
   try {

@@ -4,7 +4,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { lookAtCgroup } from "../../host/cgroup/cgroup.ts"
 import { ownerOfMark, RUNTIME_MARK } from "../../store/state/mark.ts"
 import { statOf, tooYoung } from "./age.ts"
-import { UNMARKED_GRACE, type Verdict } from "./leftover.ts"
+import { UNMARKED_GRACE_MS, type Verdict } from "./leftover.ts"
 
 /** Whether a thing in a place that bangers share is ours to judge, and what says that it is not, or that it is in use. */
 export type Whose = "ours" | "gone" | Verdict
@@ -17,7 +17,7 @@ export function whoseRuntime(dir: string, state: string, grace: number): Whose {
   const stat = statOf(dir)
   if (stat === undefined) return "gone"
   if (!isEmpty(dir)) return { is: "kept", why: "it does not say whose it is" }
-  return tooYoung(stat, Math.max(grace, UNMARKED_GRACE)) ?? "ours"
+  return tooYoung(stat, Math.max(grace, UNMARKED_GRACE_MS)) ?? "ours"
 }
 
 /**
@@ -35,7 +35,7 @@ export function whoseCgroup(mount: string, id: string, state: string, grace: num
       : owner
   if (owner !== "nobody") return others(owner.other)
   if (populated) return { is: "kept", why: "processes run in it, and it does not say whose it is" }
-  return tooYoung(stat, Math.max(grace, UNMARKED_GRACE)) ?? "ours"
+  return tooYoung(stat, Math.max(grace, UNMARKED_GRACE_MS)) ?? "ours"
 }
 
 /** The mark in a VM's runtime directory, if there is one. */

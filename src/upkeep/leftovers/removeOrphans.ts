@@ -6,7 +6,7 @@ import { errorCode, ignoring } from "../../base/linux/errors.ts"
 import { inodeOf, openAt, openBeneath, rmdirAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { UMOUNT, unmountAt } from "../../base/linux/mounts.ts"
-import { isFailure, reason } from "../../base/terms/failure.ts"
+import { isFailure, messageOf } from "../../base/terms/failure.ts"
 import { cgroupPath, removeEmptyCgroup } from "../../host/cgroup/cgroup.ts"
 import { tearDown } from "../../host/jail/tearDown.ts"
 import { removeDirectory } from "../../store/files/removeDirectory.ts"
@@ -15,7 +15,7 @@ import { ownerOfMark, RUNTIME_MARK } from "../../store/state/mark.ts"
 import type { Places } from "../../store/state/places.ts"
 import { freeUid } from "../../store/state/uids.ts"
 import { statOf } from "./age.ts"
-import type { JailTrace, Traces } from "./findOrphans.ts"
+import type { JailTrace, Orphan } from "./findOrphans.ts"
 import { rootOf } from "./judge.ts"
 import type { Leftover, LeftoverKind } from "./leftover.ts"
 import { runtimeMark } from "./owner.ts"
@@ -32,7 +32,7 @@ interface Step {
  * Removes what a dead VM without a record left, its directory last: with the lock in it, and the journal that tells of
  * the rest to a sweep after this one. What cannot be removed keeps what comes after it. Never throws.
  */
-export function removeTraces(traces: Traces, db: Database, where: Places, why: string): readonly Leftover[] {
+export function removeOrphan(traces: Orphan, db: Database, where: Places, why: string): readonly Leftover[] {
   const done: Leftover[] = []
   for (const { kind, name, remove } of stepsOf(traces, db, where)) {
     try {
@@ -40,7 +40,7 @@ export function removeTraces(traces: Traces, db: Database, where: Places, why: s
       done.push({ kind, name, vm: traces.id, is: "removed", why })
     } catch (error) {
       const hint = isFailure(error) ? error.hint : undefined
-      done.push({ kind, name, vm: traces.id, is: isInUse(error) ? "alive" : "failed", why: reason(error), hint })
+      done.push({ kind, name, vm: traces.id, is: isInUse(error) ? "alive" : "failed", why: messageOf(error), hint })
       break
     }
   }
@@ -48,13 +48,13 @@ export function removeTraces(traces: Traces, db: Database, where: Places, why: s
 }
 
 /** What would be removed, for a dry run. */
-export function listTraces(traces: Traces, db: Database, where: Places): readonly Pick<Step, "kind" | "name">[] {
+export function listTraces(traces: Orphan, db: Database, where: Places): readonly Pick<Step, "kind" | "name">[] {
   return stepsOf(traces, db, where)
 }
 
 // --- internal ---
 
-function stepsOf({ id, vm, runtime, jails, cgroup, uid }: Traces, db: Database, where: Places): readonly Step[] {
+function stepsOf({ id, vm, runtime, jails, cgroup, uid }: Orphan, db: Database, where: Places): readonly Step[] {
   const steps: (Step | undefined)[] = [
     cgroup === undefined
       ? undefined
@@ -80,7 +80,7 @@ function isInUse(error: unknown): boolean {
 function removeJail(jail: JailTrace): void {
   // An earlier step may have taken all of it.
   if (statOf(jail.path) === undefined) return
-  const root = jail.place === "grave" ? undefined : rootOf(jail)
+  const root = jail.place === "trash" ? undefined : rootOf(jail)
   tearDown(jail.site, root === undefined ? null : inodeOf(root), "keep")
 }
 

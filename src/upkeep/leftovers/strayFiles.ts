@@ -14,12 +14,12 @@ import {
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
-import { reason } from "../../base/terms/failure.ts"
+import { messageOf } from "../../base/terms/failure.ts"
 import { LOCKS } from "../../store/state/directoryLocks.ts"
 import type { Places } from "../../store/state/places.ts"
 import { tooYoung } from "./age.ts"
 import { isId } from "./findOrphans.ts"
-import { type Leftover, type LeftoverRules, UNMARKED_GRACE, type Verdict } from "./leftover.ts"
+import { type Leftover, type LeftoverRules, UNMARKED_GRACE_MS, type Verdict } from "./leftover.ts"
 
 /**
  * Removes single files that a banger which was killed left: temporary files an hour old, logs of detached bangers, locks
@@ -65,7 +65,7 @@ const DETACHED: Sort = {
   kind: "log",
   pattern: /^\.detached-[0-9a-f-]{36}\.log$/,
   // It is locked right after it is made.
-  age: UNMARKED_GRACE,
+  age: UNMARKED_GRACE_MS,
   why: "its banger is gone",
   locked: true,
 }
@@ -74,7 +74,7 @@ const SWEEPS: Sort = {
   kind: "lock",
   pattern: /^\d+-\d+-\d+\.lock$/,
   // To look whether it is held it is taken, which a sweep that is about to take it must not notice.
-  age: UNMARKED_GRACE,
+  age: UNMARKED_GRACE_MS,
   why: "no sweep holds it",
   locked: true,
 }
@@ -90,7 +90,7 @@ function sweepFiles(dir: string, sort: Sort, rules: LeftoverRules): readonly Lef
         if (verdict === "gone") return []
         return verdict === undefined ? told(rules.dryRun ? "dead" : "removed", sort.why) : told(verdict.is, verdict.why)
       } catch (error) {
-        return told("failed", reason(error))
+        return told("failed", messageOf(error))
       }
     }),
   )

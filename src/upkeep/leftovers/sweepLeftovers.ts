@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs"
 import { join } from "node:path"
-import { isFailure, reason } from "../../base/terms/failure.ts"
-import type { Report } from "../../base/terms/log.ts"
+import { isFailure, messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
 import { openState, ownPlaces, type State } from "../../store/state/open.ts"
 import type { Leftover, LeftoverKind, LeftoverRules, Verdict } from "./leftover.ts"
 import { sweepNetwork } from "./network.ts"
-import { sweepTraces } from "./orphans.ts"
+import { sweepOrphans } from "./orphans.ts"
 import { sweepStrayFiles } from "./strayFiles.ts"
 
 /**
@@ -13,24 +13,20 @@ import { sweepStrayFiles } from "./strayFiles.ts"
  * thing is told of, with the reason for what became of it. Without a state database nothing is known, and nothing done.
  * Throws a failure when that cannot be opened.
  */
-export function sweepUnrecorded(rules: LeftoverRules, report: Report): readonly Leftover[] {
+export function sweepLeftovers(rules: LeftoverRules, log: Log): readonly Leftover[] {
   if (!existsSync(join(ownPlaces().state, "state.db"))) return []
-  const state = openState()
-  try {
-    return sweepAll(state, rules, report)
-  } finally {
-    state.db.close()
-  }
+  using state = openState()
+  return sweepAll(state, rules, log)
 }
 
 /** Whether somebody must know of it. */
 export function isTroublesome({ is }: Pick<Leftover, "is">): boolean {
-  return is === "cannot tell" || is === "failed"
+  return is === "unknown" || is === "failed"
 }
 
 // --- internal ---
 
-function sweepAll(state: State, rules: LeftoverRules, report: Report): readonly Leftover[] {
+function sweepAll(state: State, rules: LeftoverRules, log: Log): readonly Leftover[] {
   const leftovers: Leftover[] = []
   let spoken: ReadonlyMap<string, Verdict> | undefined
   const attempt = (kind: LeftoverKind, name: string, work: () => readonly Leftover[]) => {
@@ -38,17 +34,17 @@ function sweepAll(state: State, rules: LeftoverRules, report: Report): readonly 
       leftovers.push(...work())
     } catch (error) {
       const hint = isFailure(error) ? error.hint : undefined
-      leftovers.push({ kind, name, is: "cannot tell", why: reason(error), hint })
+      leftovers.push({ kind, name, is: "unknown", why: messageOf(error), hint })
     }
   }
   attempt("vm", state.where.state, () => {
-    const swept = sweepTraces(state, rules)
+    const swept = sweepOrphans(state, rules)
     spoken = swept.spoken
     return swept.leftovers
   })
   // Whose a VM's interface is may be known by its other traces alone.
   const known = spoken
-  if (known !== undefined) attempt("network", "the network", () => sweepNetwork(state, rules, known, report))
+  if (known !== undefined) attempt("network", "the network", () => sweepNetwork(state, rules, known, log))
   attempt("temporary", state.where.state, () => sweepStrayFiles(state.where, rules))
   return leftovers
 }

@@ -5,7 +5,7 @@ import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { readAll, writeAll } from "../../base/linux/content.ts"
 import { openAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../../store/files/replaceFile.ts"
 import { leftoverSchema } from "../leftovers/leftover.ts"
 import type { SweepReport } from "../sweep/sweep.ts"
@@ -45,10 +45,10 @@ export function metricsText(
 /** Throws a usage failure when a metrics file could not be written there: before anything is swept. */
 export function checkMetricsPath(path: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
-    throw usage(`--metrics ${path} is not a regular file`)
+    throw usageError(`--metrics ${path} is not a regular file`)
   const dir = dirname(path)
   const there = statSync(dir, { throwIfNoEntry: false })?.isDirectory() === true
-  if (!there) throw usage(`--metrics ${path}: there is no directory ${dir}`, `run: mkdir ${dir}`)
+  if (!there) throw usageError(`--metrics ${path}: there is no directory ${dir}`, `run: mkdir ${dir}`)
 }
 
 /** Replaces the metrics file whole, readable by all; a run with errors keeps the time of the last success in it. */
@@ -67,7 +67,7 @@ export function writeMetrics(path: string, report: SweepReport): void {
 const PREFIX = "banger_sweep_"
 
 /** More than this is no file of ours. */
-const LIMIT = 64 * 1024
+const TEXTFILE_MAX_BYTES = 64 * 1024
 
 function gauge(name: string, help: string, value: number): string {
   return metric(name, help, [["", value]])
@@ -88,7 +88,7 @@ function lastSuccess(path: string): number | undefined {
   try {
     // Whoever may write in that directory may have put a FIFO there.
     const fd = openAt(AT_FDCWD, path, O.RDONLY | O_NOFOLLOW | O.NONBLOCK)
-    const text = new TextDecoder().decode(withDescriptor(fd, () => readAll(fd, LIMIT)))
+    const text = new TextDecoder().decode(withDescriptor(fd, () => readAll(fd, TEXTFILE_MAX_BYTES)))
     const [, value] = /^banger_sweep_last_success_timestamp_seconds (\S+)$/m.exec(text) ?? []
     return value !== undefined && Number.isFinite(Number(value)) ? Number(value) : undefined
   } catch {

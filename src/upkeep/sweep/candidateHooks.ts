@@ -1,17 +1,17 @@
 import type { Log } from "banger"
 import { inodeOf } from "../../base/linux/files.ts"
 import { endIn } from "../../base/linux/signals.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { textOfPath } from "../../base/terms/printable.ts"
 import { joinPath } from "../../host/sockets/directory.ts"
 import { ageOf } from "../../host/sockets/judge.ts"
 import type { Settings } from "../../host/sockets/sweepDirectory.ts"
-import { LOAD_LIMIT, loadGuard } from "../../inputs/plugin/load.ts"
+import { LOAD_MAX_MS, loadGuard } from "../../inputs/plugin/load.ts"
 import { trustOf } from "../../inputs/plugin/trust.ts"
 import { inOrder, runHook } from "../../supervisor/hooks/callHook.ts"
 
 /** Above a hook's limit it has this much time, in milliseconds, to let other code run. */
-const MERCY = 3000
+const HOOK_GRACE_MS = 3000
 
 /**
  * Loads a plugin and asks its `sweepCandidate` hooks about each dead socket. One that throws, takes too long or returns
@@ -19,7 +19,9 @@ const MERCY = 3000
  * SIGALRM: nothing is held then that the kernel does not let go of. Throws a failure when there is no such plugin or hook.
  */
 export async function hookVeto(file: string, log: Log): Promise<NonNullable<Settings["veto"]>> {
-  const guard = await within(LOAD_LIMIT, () => loadGuard(file, trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)))
+  const guard = await within(LOAD_MAX_MS, () =>
+    loadGuard(file, trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)),
+  )
   const interrupt = new AbortController().signal
   return async (directory, { name, stat }) => {
     const path = textOfPath(joinPath(directory.path, name)).text
@@ -32,10 +34,10 @@ export async function hookVeto(file: string, log: Log): Promise<NonNullable<Sett
         })
         if (answer === "keep") return { verdict: "spared", reason: "hook", detail: "a sweepCandidate hook keeps it" }
         if (answer !== undefined) {
-          throw new Failure(`sweepCandidate returned ${Bun.inspect(answer)}; allowed: "keep" or nothing`)
+          throw new Failure("FAILED", `sweepCandidate returned ${Bun.inspect(answer)}; allowed: "keep" or nothing`)
         }
       } catch (error) {
-        return { verdict: "spared", reason: "unknown", detail: reason(error) }
+        return { verdict: "spared", reason: "unknown", detail: messageOf(error) }
       }
     }
     return undefined
@@ -45,7 +47,7 @@ export async function hookVeto(file: string, log: Log): Promise<NonNullable<Sett
 // --- internal ---
 
 async function within<T>(limit: number, work: () => T): Promise<Awaited<T>> {
-  endIn(Math.ceil((limit + MERCY) / 1000))
+  endIn(Math.ceil((limit + HOOK_GRACE_MS) / 1000))
   try {
     return await work()
   } finally {

@@ -1,5 +1,5 @@
 import { basename } from "node:path"
-import { usage } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 
 /** Where this program is, for a line that is to run it later; from source, where an installed one would be. */
 export function ownProgram(execPath = process.execPath): string {
@@ -51,8 +51,9 @@ export function unitsText(program: string, dirs: readonly string[]): string {
 
 function checked(dirs: readonly string[]): readonly string[] {
   for (const dir of dirs) {
-    if (!dir.startsWith("/")) throw usage(`${dir} is not an absolute path`, "cron and systemd start elsewhere")
-    if (/\p{Cc}/u.test(dir)) throw usage(`${JSON.stringify(dir)} has control characters`, "name a directory above it")
+    if (!dir.startsWith("/")) throw usageError(`${dir} is not an absolute path`, "cron and systemd start elsewhere")
+    if (/\p{Cc}/u.test(dir))
+      throw usageError(`${JSON.stringify(dir)} has control characters`, "name a directory above it")
   }
   return dirs
 }

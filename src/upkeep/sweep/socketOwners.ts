@@ -15,7 +15,7 @@ export function socketOwners(where: Places): OwnerOf {
   return (path) => {
     const text = new TextDecoder().decode(path)
     if (vms !== undefined) return vms.find(({ dir }) => text.startsWith(`${dir}/`))?.id
-    return own.some((dir) => text.startsWith(`${dir}/`)) ? "cannot tell" : undefined
+    return own.some((dir) => text.startsWith(`${dir}/`)) ? "unknown" : undefined
   }
 }
 

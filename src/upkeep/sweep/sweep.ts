@@ -2,13 +2,13 @@ import { existsSync } from "node:fs"
 import { release } from "node:os"
 import type { Log } from "banger"
 import * as v from "valibot"
-import { Failure, isFailure, reason } from "../../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { sweepSockets } from "../../host/sockets/sweepSockets.ts"
 import { directorySchema, totalsSchema } from "../../host/sockets/verdict.ts"
 import { directoryLocks } from "../../store/state/directoryLocks.ts"
 import { ownPlaces } from "../../store/state/open.ts"
 import { leftoverSchema } from "../leftovers/leftover.ts"
-import { isTroublesome, sweepUnrecorded } from "../leftovers/sweepLeftovers.ts"
+import { isTroublesome, sweepLeftovers } from "../leftovers/sweepLeftovers.ts"
 import { hookVeto } from "./candidateHooks.ts"
 import { socketOwners } from "./socketOwners.ts"
 import { isTrouble, sweepVms, vmSchema } from "./vms.ts"
@@ -77,7 +77,7 @@ export function requireLinux(version: string): void {
   const [major = 0, minor = 0] = version.split(".").map((part) => Number.parseInt(part, 10))
   if (major > 5 || (major === 5 && minor >= 14)) return
   const hint = "before 5.12 bind(2) let go of the directory between a socket's name and its answer"
-  throw new Failure(`this is Linux ${version}; banger sweep needs 5.14 or newer`, { hint })
+  throw new Failure("FAILED", `this is Linux ${version}; banger sweep needs 5.14 or newer`, { hint })
 }
 
 // --- internal ---
@@ -86,11 +86,11 @@ export function requireLinux(version: string): void {
 async function sweepState({ dryRun, grace, log }: SweepOptions): Promise<Pick<SweepReport, "vms" | "leftovers">> {
   try {
     const vms = await sweepVms(dryRun, log)
-    return { vms: [...vms], leftovers: [...sweepUnrecorded({ dryRun, grace }, log)] }
+    return { vms: [...vms], leftovers: [...sweepLeftovers({ dryRun, grace }, log)] }
   } catch (error) {
     const first = isFailure(error) ? error.hint : undefined
     const hint = `${first === undefined ? "" : `${first}\n`}directories can be swept meanwhile: banger sweep DIR`
     const what = "without banger's records nothing can be told of VMs; nothing was swept"
-    throw new Failure(`${reason(error)}\n${what}`, { hint, cause: error })
+    throw new Failure("FAILED", `${messageOf(error)}\n${what}`, { hint, cause: error })
   }
 }

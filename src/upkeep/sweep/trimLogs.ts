@@ -4,7 +4,7 @@ import { vmLayout } from "../../store/state/places.ts"
 import { findById } from "../../store/state/records.ts"
 import { consoleLimitOf } from "../../supervisor/reload.ts"
 import { lockVm } from "../../vm/lock.ts"
-import { VMM_LOG_LIMIT } from "../../vm/machine.ts"
+import { VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
 
 /**
  * Keeps the logs of a VM that runs without a supervisor below their limits, by the older half of what is in them. Returns
@@ -17,13 +17,13 @@ export function trimLogs(state: State, id: string): number {
   const { consoleLog, vmmLog, firecrackerLog, firecrackerMetrics } = layout
   const full = [
     { path: consoleLog, limit: consoleLimitOf(record) },
-    ...[vmmLog, firecrackerLog, firecrackerMetrics].map((path) => ({ path, limit: VMM_LOG_LIMIT })),
+    ...[vmmLog, firecrackerLog, firecrackerMetrics].map((path) => ({ path, limit: VMM_LOG_MAX_BYTES })),
   ].filter(({ path, limit }) => isFull(path, limit))
   const lock = full.length === 0 ? undefined : lockVm(layout, "finish")
   if (lock === undefined) return 0
   try {
     return full.reduce((sum, { path, limit }) => sum + keepBelow(path, limit), 0)
   } finally {
-    lock.release()
+    lock.unlock()
   }
 }

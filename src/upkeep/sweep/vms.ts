@@ -1,18 +1,18 @@
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import * as v from "valibot"
-import { reason } from "../../base/terms/failure.ts"
-import type { Report } from "../../base/terms/log.ts"
+import { messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
 import { openState, ownPlaces, type State } from "../../store/state/open.ts"
 import { type Recovery, recoverAll } from "../../supervisor/recover.ts"
-import { type Listed, listVms } from "../../vm/status.ts"
+import { listVms, type VmStatus } from "../../vm/status.ts"
 import { trimLogs } from "./trimLogs.ts"
 
 /** What became of a VM that had not ended, by its record; `dead`: it would be recovered, but this was a dry run. */
 export const vmSchema = v.strictObject({
   id: v.string(),
   name: v.string(),
-  is: v.picklist(["supervised", "alive", "busy", "kept", "recovered", "cannot tell", "failed", "dead"]),
+  is: v.picklist(["supervised", "alive", "busy", "kept", "recovered", "unknown", "failed", "dead"]),
   why: v.optional(v.string()),
   hint: v.optional(v.string()),
   /** So many bytes of its logs were given up, which nobody keeps below their limits. */
@@ -25,20 +25,16 @@ export type VmVerdict = v.InferOutput<typeof vmSchema>
  * Finishes the VMs that are dead and whose supervisor is gone, or in a dry run tells which they are. Without a state
  * database there are none, and none is made. Throws a failure when the records cannot be read: then nothing is done.
  */
-export async function sweepVms(dryRun: boolean, report: Report): Promise<readonly VmVerdict[]> {
+export async function sweepVms(dryRun: boolean, log: Log): Promise<readonly VmVerdict[]> {
   if (!existsSync(join(ownPlaces().state, "state.db"))) return []
-  const state = openState()
-  try {
-    if (dryRun) return listVms(state, false).map(asListed)
-    return (await recoverAll(state, report)).map((vm) => (vm.is === "alive" ? trimmed(state, vm) : vm))
-  } finally {
-    state.db.close()
-  }
+  using state = openState()
+  if (dryRun) return listVms(state, false).map(asListed)
+  return (await recoverAll(state, log)).map((vm) => (vm.is === "alive" ? trimmed(state, vm) : vm))
 }
 
 /** Whether somebody must know of it. */
 export function isTrouble({ is }: Pick<VmVerdict, "is">): boolean {
-  return is === "cannot tell" || is === "failed"
+  return is === "unknown" || is === "failed"
 }
 
 // --- internal ---
@@ -49,11 +45,11 @@ function trimmed(state: State, vm: Recovery): VmVerdict {
     const bytes = trimLogs(state, vm.id)
     return bytes === 0 ? vm : { ...vm, trimmed: bytes }
   } catch (error) {
-    return { ...vm, is: "failed", why: `its logs are not kept below their limits: ${reason(error)}` }
+    return { ...vm, is: "failed", why: `its logs are not kept below their limits: ${messageOf(error)}` }
   }
 }
 
-function asListed({ id, name, truth, supervisor, why, hint }: Listed): VmVerdict {
-  const is = supervisor === undefined ? truth : "supervised"
-  return { id, name, is, why, hint: is === "cannot tell" ? hint : undefined }
+function asListed({ id, name, liveness, supervisor, why, hint }: VmStatus): VmVerdict {
+  const is = supervisor === undefined ? liveness : "supervised"
+  return { id, name, is, why, hint: is === "unknown" ? hint : undefined }
 }

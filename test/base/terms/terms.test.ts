@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { Failure, isFailure, reason, usage } from "../../../src/base/terms/failure.ts"
+import { Failure, isFailure, messageOf, usageError } from "../../../src/base/terms/failure.ts"
 import { nearest } from "../../../src/base/terms/nearest.ts"
 import { formatDuration, formatSize, parseDuration, parseSize } from "../../../src/base/terms/quantity.ts"
 
@@ -46,18 +46,18 @@ test.each([
 ] as const)("%s most likely means %s", (word, meant) => expect(nearest(word, KEYS)).toBe(meant as string))
 
 test("a failure is told from a fault of ours, also one of another copy of the module", () => {
-  expect(isFailure(usage("wrong"))).toBe(true)
+  expect(isFailure(usageError("wrong"))).toBe(true)
   expect(isFailure({ [Symbol.for("banger.failure")]: true })).toBe(true)
   expect(isFailure(new Error("ours"))).toBe(false)
   expect(isFailure(null)).toBe(false)
-  expect(usage("wrong").exit).toBe(2)
-  expect(new Failure("went wrong").exit).toBe(1)
+  expect(usageError("wrong").exit).toBe(2)
+  expect(new Failure("FAILED", "went wrong").exit).toBe(1)
 })
 
 test("anything thrown has a reason", () => {
-  expect(reason(new Error("why"))).toBe("why")
-  expect(reason(new TypeError(""))).toBe("TypeError")
-  expect(reason("text")).toBe("text")
-  expect(reason({ a: 1 })).toContain("a: 1")
-  expect(reason(undefined)).toBe("undefined")
+  expect(messageOf(new Error("why"))).toBe("why")
+  expect(messageOf(new TypeError(""))).toBe("TypeError")
+  expect(messageOf("text")).toBe("text")
+  expect(messageOf({ a: 1 })).toContain("a: 1")
+  expect(messageOf(undefined)).toBe("undefined")
 })

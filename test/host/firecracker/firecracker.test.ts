@@ -383,7 +383,7 @@ function serve(state: string): { socket: string; asked: string[]; stop: () => Pr
   return { socket, asked, stop: () => server.stop(true) }
 }
 const PLACE = {
-  ...{ jails: "/j", runtime: "/r", control: "/r/q", cgroup: undefined },
+  ...{ jails: "/j", runtime: "/r", qmpSocket: "/r/q", cgroup: undefined },
   ...{ firecrackerLog: "/l", firecrackerMetrics: "/m" },
 }
 const PROGRAM = { path: "/f", version: [1, 16] } as const

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
 import { readFileSync } from "node:fs"
-import { ELF_HEAD, hasInterpreter } from "../../../src/host/jail/elf.ts"
+import { ELF_HEAD_BYTES, hasInterpreter } from "../../../src/host/jail/elf.ts"
 import { parseMounts } from "../../../src/host/jail/mountTable.ts"
 import { waysFor } from "../../../src/host/jail/ways.ts"
 
@@ -68,7 +68,7 @@ test("mutated tables are read without an error, and never name a mount elsewhere
 })
 
 test("a program is dynamic when its ELF names a loader", () => {
-  const own = new Uint8Array(readFileSync(process.execPath).buffer.slice(0, ELF_HEAD))
+  const own = new Uint8Array(readFileSync(process.execPath).buffer.slice(0, ELF_HEAD_BYTES))
   expect(hasInterpreter(own)).toBe(true)
   const fixed = own.slice()
   const view = new DataView(fixed.buffer)

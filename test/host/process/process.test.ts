@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { close, mkfifoAt } from "../../../src/base/linux/files.ts"
 import { AT_FDCWD } from "../../../src/base/linux/guards.ts"
 import { pidfdExited } from "../../../src/base/linux/pidfd.ts"
-import { truthOf } from "../../../src/host/process/identity.ts"
+import { processLiveness } from "../../../src/host/process/identity.ts"
 import { parsePermitted, parseSingleUid, parseStartTime } from "../../../src/host/process/procfs.ts"
 import { type Child, SIGKILL, spawn } from "../../../src/host/process/spawn.ts"
 import { holdersOf } from "../../../src/host/search/holders.ts"
@@ -43,23 +43,26 @@ test("a process's capabilities are read as one number", () => {
 
 test("a child is proven alive, and proven dead when it has ended", async () => {
   const child = start("sleep", "600")
-  const truth = truthOf(child.identity)
+  const truth = processLiveness(child.identity)
   expect(truth.is).toBe("alive")
   if (truth.is === "alive") close(truth.pidfd)
   child.signal(SIGKILL)
   expect(await child.exited).toEqual({ code: null, signal: "SIGKILL" })
-  expect(truthOf(child.identity).is).toBe("dead")
+  expect(processLiveness(child.identity).is).toBe("dead")
   child.signal(SIGKILL)
 })
 
 test("what does not agree is never taken for alive", async () => {
   const child = start("sleep", "600")
   const { identity } = child
-  expect(truthOf({ ...identity, bootId: "another" })).toEqual({ is: "dead", why: "the host was rebooted since" })
-  expect(truthOf({ ...identity, startTime: identity.startTime + 1 }).is).toBe("dead")
-  expect(truthOf({ ...identity, uid: identity.uid + 1 }).is).toBe("unknown")
-  expect(truthOf({ ...identity, root: "1:1" }).is).toBe("unknown")
-  expect(truthOf({ ...identity, pid: 2 ** 30 }).is).toBe("dead")
+  expect(processLiveness({ ...identity, bootId: "another" })).toEqual({
+    is: "dead",
+    why: "the host was rebooted since",
+  })
+  expect(processLiveness({ ...identity, startTime: identity.startTime + 1 }).is).toBe("dead")
+  expect(processLiveness({ ...identity, uid: identity.uid + 1 }).is).toBe("unknown")
+  expect(processLiveness({ ...identity, root: "1:1" }).is).toBe("unknown")
+  expect(processLiveness({ ...identity, pid: 2 ** 30 }).is).toBe("dead")
   child.signal(SIGKILL)
   await child.exited
 })
@@ -71,7 +74,7 @@ test("what was written down by an older banger, without namespaces, is still kno
     expect.stringMatching(/^\d+:\d+:\d+$/),
     expect.stringMatching(/^\d+:\d+:\d+$/),
   ])
-  const truth = truthOf(older)
+  const truth = processLiveness(older)
   expect(truth.is).toBe("alive")
   if (truth.is === "alive") close(truth.pidfd)
   child.signal(SIGKILL)
@@ -84,8 +87,8 @@ test.skipIf(process.geteuid?.() !== 0).each([
 ])("from another %s namespace a VM that runs is not taken for dead", async (kind, flags) => {
   const child = start("sleep", "600")
   const code = `
-    import { truthOf } from "${join(import.meta.dir, "../../../src/host/process/identity.ts")}"
-    console.log(JSON.stringify(truthOf(${JSON.stringify(child.identity)})))`
+    import { processLiveness } from "${join(import.meta.dir, "../../../src/host/process/identity.ts")}"
+    console.log(JSON.stringify(processLiveness(${JSON.stringify(child.identity)})))`
   const run = Bun.spawnSync(["unshare", ...flags, "--fork", process.execPath, "-e", code])
   expect(JSON.parse(run.stdout.toString())).toEqual({
     is: "unknown",

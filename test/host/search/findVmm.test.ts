@@ -10,7 +10,7 @@ import { ownNamespace } from "../../../src/host/process/procfs.ts"
 import { type Child, SIGKILL, spawn } from "../../../src/host/process/spawn.ts"
 import { findVmm } from "../../../src/host/search/findVmm.ts"
 import { wordsOf } from "../../../src/host/search/proof.ts"
-import type { Sought } from "../../../src/host/search/sought.ts"
+import type { VmmQuery } from "../../../src/host/search/query.ts"
 import { listenerIn, namedIn, parsePid } from "../../../src/host/search/witnesses.ts"
 import { bootId } from "../../../src/store/state/bootId.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
@@ -30,13 +30,13 @@ const end = async (child: Child) => {
   await child.exited
 }
 /** What was written down of a VM without a jail. */
-const bare = (more: Partial<Sought> = {}): Sought => ({
+const bare = (more: Partial<VmmQuery> = {}): VmmQuery => ({
   ...{ identity: null, bootId: bootId(), console: at("out"), socket: "api.sock" },
   ...{ bare: { directory: directory.path, commandLines: [["--id", "vm-7f3a"]] } },
   ...more,
 })
 /** Without its pidfd, which is closed. */
-function found(sought: Sought) {
+function found(sought: VmmQuery) {
   const answer = findVmm(sought)
   if (answer.is !== "alive") return answer
   const { pidfd, ...rest } = answer
@@ -47,23 +47,23 @@ function found(sought: Sought) {
 test("an identity that was written down decides, and a socket that another listens on is told of", async () => {
   const child = start("sleep", "600")
   const { identity } = child
-  expect(found(bare({ identity }))).toEqual({ is: "alive", identity, by: "journal", doubts: [] })
+  expect(found(bare({ identity }))).toEqual({ is: "alive", identity, by: "journal", warnings: [] })
   const listener = listenUnix(at("api.sock"), 1)
   const doubt = `${at("api.sock")} names process ${process.pid}, which is not the VMM: left alone`
-  expect(found(bare({ identity }))).toEqual({ is: "alive", identity, by: "journal", doubts: [doubt] })
+  expect(found(bare({ identity }))).toEqual({ is: "alive", identity, by: "journal", warnings: [doubt] })
   await end(child)
-  expect(found(bare({ identity }))).toMatchObject({ is: "dead", doubts: [doubt] })
+  expect(found(bare({ identity }))).toMatchObject({ is: "dead", warnings: [doubt] })
   expect(found(bare({ identity: { ...identity, uid: 12345 } }))).toMatchObject({ is: "dead" })
-  expect(found(bare({ identity: { ...identity, bootId: "another" } }))).toMatchObject({ is: "dead", doubts: [] })
+  expect(found(bare({ identity: { ...identity, bootId: "another" } }))).toMatchObject({ is: "dead", warnings: [] })
   close(listener)
 })
 
 test("one that nobody wrote down is found by the console it writes, wherever that is", async () => {
   const child = start("sleep", "600")
   const { identity } = child
-  expect(found(bare())).toEqual({ is: "alive", identity, by: "scan", doubts: [] })
+  expect(found(bare())).toEqual({ is: "alive", identity, by: "scan", warnings: [] })
   await end(child)
-  expect(found(bare())).toEqual({ is: "dead", why: "no process is it", doubts: [] })
+  expect(found(bare())).toEqual({ is: "dead", why: "no process is it", warnings: [] })
 })
 
 test("where its console is gone, one of this user with its very command line is found; others with its words are not", async () => {
@@ -75,7 +75,7 @@ test("where its console is gone, one of this user with its very command line is 
   while (!readFileSync(`/proc/${child.identity.pid}/cmdline`, "latin1").startsWith("firecracker\0")) await Bun.sleep(1)
   expect(found(words(word))).toMatchObject({ is: "alive", by: "scan", identity: { pid: child.identity.pid } })
   for (const list of [["sleep", word], [word, "more"], [word.slice(0, -1)], [word, ""], []])
-    expect(found(words(...list)), list.join(" ")).toEqual({ is: "dead", why: "no process is it", doubts: [] })
+    expect(found(words(...list)), list.join(" ")).toEqual({ is: "dead", why: "no process is it", warnings: [] })
   await end(child)
 })
 
@@ -84,7 +84,7 @@ test("who listens on its socket is it only with its console or command line", as
   expect(found(bare())).toEqual({
     is: "dead",
     why: "no process is it",
-    doubts: [
+    warnings: [
       `${at("api.sock")} names process ${process.pid}: neither its output nor its command line is the VM's: left alone`,
     ],
   })
@@ -92,7 +92,7 @@ test("who listens on its socket is it only with its console or command line", as
   const named = bare({ bare: { directory: directory.path, commandLines: [own] } })
   expect(found(named)).toMatchObject({ is: "alive", by: "socket", identity: { pid: process.pid } })
   close(listener)
-  expect(found(named)).toMatchObject({ is: "dead", doubts: [] })
+  expect(found(named)).toMatchObject({ is: "dead", warnings: [] })
 })
 
 test("from another boot it is dead, from another PID namespace unknown", async () => {
@@ -122,7 +122,7 @@ test("a socket whose backlog is full, and keeps who asks waiting, is a doubt and
     expect(String(error)).toContain("EAGAIN")
     for (const each of kept) each.then((socket) => socket.end()).catch(() => {})
   })
-  expect(found(bare()).doubts.join()).toContain("EAGAIN")
+  expect(found(bare()).warnings.join()).toContain("EAGAIN")
   close(listener)
 })
 
@@ -133,7 +133,7 @@ test("what is no socket is nobody's", () => {
     () => symlinkSync("/run/other.sock", at("api.sock")),
   ]) {
     make()
-    expect(found(bare())).toMatchObject({ is: "dead", doubts: [expect.stringContaining("api.sock is not a socket")] })
+    expect(found(bare())).toMatchObject({ is: "dead", warnings: [expect.stringContaining("api.sock is not a socket")] })
     Bun.spawnSync(["rm", "-r", at("api.sock")])
   }
 })
@@ -181,7 +181,7 @@ test("nothing is left open, whatever the answer is", async () => {
 })
 
 /** How many system calls a look makes, and what it says when the `nth` of them fails. */
-function failing(sought: Sought, nth: number, errno: number): { calls: number; is: string } {
+function failing(sought: VmmQuery, nth: number, errno: number): { calls: number; is: string } {
   let calls = 0
   interpose({ before: (call) => (call !== "close" && ++calls === nth ? errno : 0) })
   try {
@@ -190,7 +190,7 @@ function failing(sought: Sought, nth: number, errno: number): { calls: number; i
     interpose(undefined)
   }
 }
-function findAndClose(sought: Sought): string {
+function findAndClose(sought: VmmQuery): string {
   const answer = findVmm(sought)
   if (answer.is === "alive") close(answer.pidfd)
   return answer.is

@@ -44,7 +44,7 @@ test("a place that is no absolute path is refused by the variable's name", () =>
 
 test("all that is removed with a VM is below its runtime directory or its stage", () => {
   const layout = vmLayout({ state: "/s", runtime: "/r" }, "id")
-  expect([layout.control, layout.consoleInput].every((path) => path.startsWith("/r/id/"))).toBe(true)
+  expect([layout.qmpSocket, layout.consoleInput].every((path) => path.startsWith("/r/id/"))).toBe(true)
   expect(layout.stage).toBe("/s/vms/id/stage")
 })
 

@@ -30,8 +30,8 @@ test("a real signal is taken over, and given back", async () => {
 
 test("a failure that nobody waits for stops the run once, with its own exit code", () => {
   const interrupts = watchInterrupts(() => {})
-  interrupts.fail(new Failure("late"))
-  interrupts.fail(new Failure("later"))
+  interrupts.fail(new Failure("FAILED", "late"))
+  interrupts.fail(new Failure("FAILED", "later"))
   expect([interrupts.stop.aborted, interrupts.force.aborted, interrupts.exitCode()]).toEqual([true, false, 1])
   expect(interrupts.failure()?.message).toBe("late")
   interrupts.dispose()

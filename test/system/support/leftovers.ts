@@ -20,10 +20,10 @@ import { openDatabase } from "../../../src/store/state/database.ts"
 import { markOf, RUNTIME_MARK } from "../../../src/store/state/mark.ts"
 import { vmLayout } from "../../../src/store/state/places.ts"
 import { UID_RANGE } from "../../../src/store/state/uids.ts"
-import { must } from "../wire.ts"
 import { type Ended, start } from "./banger.ts"
 import { requireOwnNamespaces } from "./namespace.ts"
 import type { Place } from "./place.ts"
+import { must } from "./wire.ts"
 
 /** Something that no record speaks for, as a banger would have left it. */
 export interface Left {
@@ -73,8 +73,8 @@ export function ownCgroups(): void {
 export const LEAVE: Readonly<Record<string, (place: Place, id: string, index: number) => Left>> = {
   jail: (place, id, index) => leaveJail(place, id, index, true),
   stage: (place, id, index) => leaveJail(place, id, index, false),
-  grave(place, id) {
-    const path = join(place.state, "jail/.grave", `${id}.77.0`)
+  trash(place, id) {
+    const path = join(place.state, "jail/.trash", `${id}.77.0`)
     mkdirSync(join(path, "root/dev"), { recursive: true })
     writeFileSync(join(path, "root/kernel"), "k")
     return { kind: "jail", name: path }

@@ -311,16 +311,16 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     "warn",
     {
       lists: {
-        "/s/jail": ["qemu", ".stage-b-1", ".grave"],
+        "/s/jail": ["qemu", ".stage-b-1", ".trash"],
         "/s/jail/qemu": ["a-1", "live-1"],
-        "/s/jail/.grave": ["c-1"],
+        "/s/jail/.trash": ["c-1"],
         "/s/vms": ["a-1", "live-1"],
         "/r": ["d-1", "live-1", ".x", "a.lock"],
       },
       stats: { "/r/d-1": directory(0, 0o700), "/s/vms/live-1/lock": { ...none, ...directory(0, 0), ino: 77n } },
       files: { "/proc/locks": "1: FLOCK  ADVISORY  WRITE 123 fe:00:77 0 EOF\n" },
     },
-    /: \/s\/jail\/qemu\/a-1, \/s\/jail\/\.stage-b-1, \/s\/jail\/\.grave\/c-1, \/r\/d-1$/,
+    /: \/s\/jail\/qemu\/a-1, \/s\/jail\/\.stage-b-1, \/s\/jail\/\.trash\/c-1, \/r\/d-1$/,
     /banger sweep/,
   ],
   ["user", "warn", { uid: 1000 }, /without a jail/, /sudo/],
@@ -384,7 +384,10 @@ test("what is known against a Firecracker fails; one without its jailer, or of t
     verdict: "warn",
     mend: "get both: banger get firecracker",
   })
-  const refused = { ...candidates({}), choose: () => Promise.reject(new Failure("two releases", { hint: "h" })) }
+  const refused = {
+    ...candidates({}),
+    choose: () => Promise.reject(new Failure("FAILED", "two releases", { hint: "h" })),
+  }
   expect(await checkFirecracker(refused, true)).toMatchObject({
     verdict: "warn",
     mend: "banger get firecracker",

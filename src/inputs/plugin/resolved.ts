@@ -3,7 +3,7 @@ import type { Spec } from "../schema/vm.ts"
 import type { Loaded } from "./load.ts"
 
 /** A VM that is fully described; nothing is acquired yet. */
-export interface Prepared {
+export interface ResolvedPlugin {
   readonly loaded: Loaded
   /** With a name, and every path absolute. */
   readonly spec: Spec & { readonly name: string }

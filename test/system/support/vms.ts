@@ -1,9 +1,9 @@
 import { Database } from "bun:sqlite"
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { banger, type Ended, fixture } from "./support/banger.ts"
-import type { Doubles } from "./support/doubles.ts"
-import type { Place } from "./support/place.ts"
+import { banger, type Ended, fixture } from "./banger.ts"
+import type { Doubles } from "./doubles.ts"
+import type { Place } from "./place.ts"
 
 /** The words that run a VM on the doubles; `fields` are of its spec. */
 export function doubleWords(place: Place, flags: readonly string[], script = "PRINT[up]", fields: object = {}) {
@@ -38,7 +38,7 @@ export async function listed(place: Place, ...flags: readonly string[]) {
     id: string
     name: string
     state: string
-    truth: string
+    liveness: string
     pid?: number
     supervisor?: number
     why?: string

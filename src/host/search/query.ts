@@ -9,7 +9,7 @@ import type { Marks } from "./proof.ts"
 import { type Candidate, inCgroup, listenerIn, namedIn, scanned } from "./witnesses.ts"
 
 /** A VM whose VMM is looked for: what was written down of it, and where its traces are. */
-export interface Sought {
+export interface VmmQuery {
   /** As it was written down when it was started; null when banger was killed before that. */
   readonly identity: ProcessIdentity | null
   /** The boot it was started in, and the PID namespace (`device:inode`), where they are known. */
@@ -35,14 +35,14 @@ export type Witness = "journal" | "cgroup" | "socket" | "pidfile" | "scan"
  * Opens (O_PATH) the directory that the VM's socket and pidfile are in; undefined when it is not there. Throws a failure
  * when it is another than was written down, or others can change what is above it. The caller closes it.
  */
-export function openTraces({ jail, bare }: Sought): number | undefined {
+export function openTraces({ jail, bare }: VmmQuery): number | undefined {
   if (jail === undefined) return bare && unlessMissing(() => pinDirectory(bare.directory))
   const { path, root } = jail
   return root === null ? undefined : unlessMissing(() => openJail(path, root))
 }
 
 /** What only this VM's process can have. Until a jail is in its place its root is ours, and no VMM is in it. */
-export function marksOf({ jail, bare, console }: Sought, dir: number | undefined): Marks {
+export function marksOf({ jail, bare, console }: VmmQuery, dir: number | undefined): Marks {
   const owner = jail === undefined || dir === undefined ? undefined : statDescriptor(dir).uid
   const jailed = owner !== undefined && owner !== 0 && jail?.root != null
   return {
@@ -53,7 +53,7 @@ export function marksOf({ jail, bare, console }: Sought, dir: number | undefined
 }
 
 /** Somebody or something that names processes which may be the VMM. */
-export interface Testimony {
+export interface CandidateSource {
   readonly by: Witness
   /** What names the process, for messages. */
   readonly what: string
@@ -63,10 +63,10 @@ export interface Testimony {
 }
 
 /** Who is asked, in this order. */
-export function testimoniesOf(sought: Sought, dir: number | undefined, marks: Marks): readonly Testimony[] {
+export function candidateSources(sought: VmmQuery, dir: number | undefined, marks: Marks): readonly CandidateSource[] {
   const { cgroup, console, socket, pidfile, jail, bare } = sought
   const place = jail?.path ?? bare?.directory
-  const scan: Testimony = { by: "scan", what: "/proc", trusted: true, look: () => scanned(marks, console) }
+  const scan: CandidateSource = { by: "scan", what: "/proc", trusted: true, look: () => scanned(marks, console) }
   return [
     ...(cgroup === undefined ? [] : [told("cgroup", cgroup, () => inCgroup(cgroup), true)]),
     ...(dir === undefined || socket === undefined
@@ -88,11 +88,11 @@ function openJail(path: string, root: string): number {
   )
   return verified(dir, () => {
     if (inodeOf(statDescriptor(dir)) !== root)
-      throw new Failure(`${path} is another directory than the jail's root that was written down`)
+      throw new Failure("FAILED", `${path} is another directory than the jail's root that was written down`)
   })
 }
 
-function told(by: Witness, what: string, look: () => readonly Candidate[], trusted = false): Testimony {
+function told(by: Witness, what: string, look: () => readonly Candidate[], trusted = false): CandidateSource {
   return { by, what, trusted, look }
 }
 

@@ -1,12 +1,12 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
 import { errorCode } from "../../base/linux/errors.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
-import { Failure, reason } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { mayBeOurs } from "./holders.ts"
 import { requireSight } from "./witnesses.ts"
 
 /** What may be in use, and by what that is known. Absolute paths without symlinks. */
-export interface Premises {
+export interface UsageQuery {
   readonly id: string
   /** Directories: whatever has something in one of them open, or works there, uses it. */
   readonly dirs: readonly string[]
@@ -21,13 +21,13 @@ export interface Premises {
  * process that was started by one which ended meanwhile may be missed once. Loop devices count too. Throws a failure when
  * it cannot be told of a process.
  */
-export function usersOf(all: readonly Premises[]): ReadonlyMap<string, string> {
+export function processesUsing(all: readonly UsageQuery[]): ReadonlyMap<string, string> {
   if (all.length === 0) return new Map()
   const marks = marksOf(all)
   // As root: what others run is hidden from another user, and none of it is in directories of this one's alone.
   requireSight(process.geteuid?.() === 0 ? ANOTHER : undefined)
   const found = new Map<string, string>()
-  for (let look = 0; look < LOOKS; look++) {
+  for (let look = 0; look < LOOK_COUNT; look++) {
     for (const name of readdirSync("/proc")) {
       if (!/^[1-9]\d*$/.test(name) || Number(name) === process.pid) continue
       for (const [id, how] of usesOf(Number(name), marks)) if (!found.has(id)) found.set(id, `process ${name} ${how}`)
@@ -49,7 +49,7 @@ export function premisesAt(path: string, ids: ReadonlyMap<string, string>): stri
 
 // --- internal ---
 
-const LOOKS = 2
+const LOOK_COUNT = 2
 
 /** Any uid that is not root's. */
 const ANOTHER = 1
@@ -62,7 +62,7 @@ interface Marks {
 
 type Use = readonly [id: string, how: string]
 
-function marksOf(all: readonly Premises[]): Marks {
+function marksOf(all: readonly UsageQuery[]): Marks {
   return {
     dirs: new Map(all.flatMap(({ id, dirs }) => dirs.map((dir) => [dir, id] as const))),
     inodes: new Map(all.flatMap(({ id, inodes }) => inodes.map((inode) => [inode, id] as const))),
@@ -90,7 +90,7 @@ function usesOf(pid: number, marks: Marks): readonly Use[] {
     const code = errorCode(error)
     if (code === "ENOENT" || code === "ESRCH") return uses
     if ((code === "EACCES" || code === "EPERM") && !mayBeOurs(pid)) return uses
-    throw new Failure(`cannot tell what process ${pid} uses: ${reason(error)}`, { cause: error })
+    throw new Failure("FAILED", `cannot tell what process ${pid} uses: ${messageOf(error)}`, { cause: error })
   }
   return uses
 }

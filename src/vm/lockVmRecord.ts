@@ -6,14 +6,14 @@ import { findById, getRecord, type VmRecord } from "../store/state/records.ts"
 import { lockVm, type VmLock } from "./lock.ts"
 
 /** A VM whose lock this process has, and its record as it was read under it. */
-export interface Held {
+export interface LockedVm {
   readonly record: VmRecord
   readonly layout: VmLayout
   readonly lock: VmLock
 }
 
 /** Takes a VM's lock and reads its record; undefined when another process has the lock, "gone" when there is no such VM. */
-export function hold(state: State, id: string, doing: "supervise" | "finish"): Held | "gone" | undefined {
+export function lockVmRecord(state: State, id: string, doing: "supervise" | "finish"): LockedVm | "gone" | undefined {
   const layout = vmLayout(state.where, id)
   if (findById(state.db, id) === undefined) return "gone"
   // A VM that is being made has its record a moment before its lock: nobody must come between the two.
@@ -25,7 +25,7 @@ export function hold(state: State, id: string, doing: "supervise" | "finish"): H
     const gone = findById(state.db, id) === undefined
     // Somebody removed it between the two looks; its directory, made anew for the lock, is of nobody.
     if (gone) removeDirectory(layout.dir)
-    lock.release()
+    lock.unlock()
     if (gone) return "gone"
     throw error
   }

@@ -1,6 +1,6 @@
 import { expect } from "bun:test"
 import { writeFileSync } from "node:fs"
-import { requireOwnNamespaces } from "./support/namespace.ts"
+import { requireOwnNamespaces } from "./namespace.ts"
 
 /** What a command said and how it ended. */
 export interface Said {
