@@ -1,4 +1,5 @@
 import { EXIT, isFailure, messageOf } from "../base/terms/failure.ts"
+import type { Unknown } from "../base/terms/liveness.ts"
 import type { Log } from "../base/terms/log.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { ownEnvironment, type State } from "../store/state/open.ts"
@@ -19,7 +20,7 @@ export interface Recovery {
   readonly name: string
   /**
    * `supervised`, `alive`: it runs, with a supervisor and without; `busy`: another banger acts on it; `kept`: a failed start
-   * that is left for inspection; `recovered`: it was dead, and all is released; `cannot tell`, `failed`: see `why`.
+   * that is left for inspection; `recovered`: it was dead, and all is released; `unknown`, `failed`: see `why`.
    */
   readonly is: "supervised" | "alive" | "busy" | "kept" | "recovered" | "unknown" | "failed"
   readonly why?: string | undefined
@@ -85,10 +86,7 @@ function isSupervised(state: State, id: string): boolean {
 }
 
 /** A look without the lock: it may be over by the time that is had, and is taken again then. */
-function peekLiveness(
-  state: State,
-  record: VmRecord,
-): { is: "alive" | "dead"; mend: boolean } | { is: "unknown"; why: string; hint: string | undefined } {
+function peekLiveness(state: State, record: VmRecord): { is: "alive" | "dead"; mend: boolean } | Unknown {
   const layout = vmLayout(state.where, record.id)
   const { journal, whole } = recall(record, layout.handles)
   using truth = livenessOf(record, layout, journal)

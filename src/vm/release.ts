@@ -11,7 +11,7 @@ import { removeDirectory } from "../store/files/removeDirectory.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { Journal } from "./journal.ts"
-import { vmmQuery, vmmUnknown } from "./liveness.ts"
+import { livenessUnknown, vmmQuery } from "./liveness.ts"
 import { releaseNetwork } from "./network.ts"
 
 /** A killed process has this long to be gone, in milliseconds. */
@@ -108,7 +108,7 @@ function killVmm(journal: readonly Resource[], layout: VmLayout, proven: boolean
     using found = findVmm(sought)
     for (const doubt of found.warnings) if (!heard.has(doubt)) warn(doubt)
     for (const doubt of found.warnings) heard.add(doubt)
-    if (found.is === "unknown" && !proven) throw vmmUnknown(sought, found, layout)
+    if (found.is === "unknown" && !proven) throw livenessUnknown(layout, found)
     if (found.is !== "alive") return
     found.process.kill(Math.max(0, deadline - performance.now()))
   }

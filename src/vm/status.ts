@@ -1,4 +1,5 @@
 import { isFailure } from "../base/terms/failure.ts"
+import type { Liveness } from "../base/terms/liveness.ts"
 import { surelyRuns } from "../host/process/identity.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
@@ -15,7 +16,7 @@ export interface VmStatus {
   /** What its record says. */
   readonly state: VmState
   /** What is proven of its VMM now. */
-  readonly liveness: "alive" | "dead" | "unknown"
+  readonly liveness: Liveness
   /** Why, where that is not what the state lets expect. */
   readonly why: string | undefined
   /** The command that mends it. */

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { messageOf } from "../../base/terms/failure.ts"
+import type { LivenessAnswer, Unknown } from "../../base/terms/liveness.ts"
 import { bootId } from "../../store/state/bootId.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import { closing, openPid, type PidRef } from "./pidRef.ts"
@@ -10,8 +11,7 @@ import { ownNamespace, parseStartTime, readProcess } from "./procfs.ts"
 export const ELSEWHERE = "do this in the container that the VM was started in"
 
 /** What is known of a process: proven alive (the caller closes it), proven dead, or neither. */
-export type ProcessLiveness = Disposable &
-  ({ is: "alive"; process: PidRef } | { is: "dead"; why: string } | { is: "unknown"; why: string; hint?: string })
+export type ProcessLiveness = Disposable & Answer
 
 /**
  * The identity of a child of ours that was not waited for yet, so that its pid is surely its own. It has our uid and
@@ -77,16 +77,13 @@ export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity)
 
 // --- internal ---
 
-type Answer =
-  | { is: "alive"; process: PidRef }
-  | { is: "dead"; why: string; process?: never }
-  | { is: "unknown"; why: string; hint?: string; process?: never }
+type Answer = LivenessAnswer<{ readonly process: PidRef }>
 
 /** A process on its way out is given this long, in milliseconds. */
 const ENDING_MS = 200
 
 /** A pid, and a start time, mean something else in another namespace: a live VM would be taken for dead. */
-function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Answer | undefined {
+function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Unknown | undefined {
   const pid = pidNamespace !== undefined && pidNamespace !== ownNamespace("pid")
   const time = timeNamespace !== undefined && timeNamespace !== ownNamespace("time")
   if (!pid && !time) return undefined

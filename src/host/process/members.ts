@@ -44,7 +44,8 @@ function memberOf(pid: number, root: string, uid: number): PidRef | undefined {
     return !process.hasExited() && facts.root === root && facts.uid === uid ? process.move() : undefined
   } catch (error) {
     if (process.hasExited()) return undefined
-    throw new Failure("FAILED", `cannot tell whether process ${pid} is in the jail: ${messageOf(error)}`, {
+    throw new Failure("LIVENESS_UNKNOWN", `cannot tell whether process ${pid} is in the jail: ${messageOf(error)}`, {
+      subject: `${pid}`,
       cause: error,
     })
   }
@@ -55,6 +56,9 @@ function uidOf(pid: number): number | undefined {
     return parseSingleUid(readFileSync(`/proc/${pid}/status`, "latin1"))
   } catch (error) {
     if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return undefined
-    throw new Failure("FAILED", `cannot tell whose process ${pid} is: ${messageOf(error)}`, { cause: error })
+    throw new Failure("LIVENESS_UNKNOWN", `cannot tell whose process ${pid} is: ${messageOf(error)}`, {
+      subject: `${pid}`,
+      cause: error,
+    })
   }
 }

@@ -1,23 +1,18 @@
 import { withDescriptor } from "../../base/linux/files.ts"
 import { isFailure, messageOf } from "../../base/terms/failure.ts"
+import type { LivenessAnswer } from "../../base/terms/liveness.ts"
 import { bootId } from "../../store/state/bootId.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import { ELSEWHERE, processLiveness } from "../process/identity.ts"
 import { closing, closingAll, openPid, type PidRef } from "../process/pidRef.ts"
 import { ownNamespace } from "../process/procfs.ts"
-import { processUnknown } from "./holders.ts"
+import { endItHint, mayBeIt } from "./holders.ts"
 import { type Marks, type Proof, proofOf } from "./proof.ts"
 import { candidateSources, marksOf, openTraces, type VmmQuery, type Witness } from "./query.ts"
 import type { Candidate } from "./witnesses.ts"
 
 /** What is known of a VMM; `warnings` are what was found that is not as it should be, and was left alone. */
-export type FoundVmm = Disposable &
-  Warned &
-  (
-    | { readonly is: "alive"; readonly identity: ProcessIdentity; readonly process: PidRef; readonly by: Witness }
-    | { readonly is: "dead"; readonly why: string }
-    | { readonly is: "unknown"; readonly why: string; readonly hint?: string | undefined }
-  )
+export type FoundVmm = Disposable & Answer
 
 /**
  * Finds the VMM of a VM, or proves that there is none. It signals nobody, never waits, and does not throw.
@@ -41,16 +36,11 @@ export function findVmm(sought: VmmQuery): FoundVmm {
 
 // --- internal ---
 
-interface Warned {
-  readonly warnings: readonly string[]
-}
-
-type Answer = Warned &
-  (
-    | { readonly is: "alive"; readonly identity: ProcessIdentity; readonly process: PidRef; readonly by: Witness }
-    | { readonly is: "dead"; readonly why: string; readonly process?: never }
-    | { readonly is: "unknown"; readonly why: string; readonly hint?: string | undefined; readonly process?: never }
-  )
+type Answer = { readonly warnings: readonly string[] } & LivenessAnswer<{
+  readonly identity: ProcessIdentity
+  readonly process: PidRef
+  readonly by: Witness
+}>
 
 function look(sought: VmmQuery): Answer {
   const warnings: string[] = []
@@ -92,7 +82,7 @@ function fromJournal(sought: VmmQuery, identity: ProcessIdentity, dir: number | 
   }
   if (truth.is === "alive") return { is: "alive", identity, process: truth.process.move(), by: "journal", warnings }
   if (truth.is === "dead") return { is: "dead", why: truth.why, warnings }
-  return { is: "unknown", why: truth.why, hint: truth.hint, warnings }
+  return { is: "unknown", why: truth.why, hint: truth.hint ?? endItHint(identity.pid), warnings }
 }
 
 /** Of a look whose processes need not be held. */
@@ -126,7 +116,7 @@ function search(sought: VmmQuery, dir: number | undefined, warnings: string[]): 
         if (proof.is === "proven") proven.push({ ...proof, process: held.use(proof.process) })
         else if (proof.is === "another" && ours !== true)
           mismatches.push({ pid, text: `${what} names process ${pid}: ${proof.why}` })
-        else if (proof.is !== "gone" && trusted) unknown.push(unproven(pid, proof.why))
+        else if (proof.is !== "gone" && trusted) unknown.push({ why: mayBeIt(pid, proof.why), hint: endItHint(pid) })
       }
     } catch (error) {
       if (trusted) unknown.push({ why: messageOf(error), hint: hintOf(error) })
@@ -156,11 +146,6 @@ function weigh({ pid, process: given }: Candidate, marks: Marks): Exclude<Proof,
   } catch (error) {
     return { is: "unknown", why: messageOf(error) }
   }
-}
-
-function unproven(pid: number, why: string): { why: string; hint: string | undefined } {
-  const { message, hint } = processUnknown(pid, why)
-  return { why: message, hint }
 }
 
 /** Whether a process with this pid runs, as far as can be told. */

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { errorCode } from "../../base/linux/errors.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
-import { Failure, type FailureDetail, messageOf } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { openPid, type PidRef } from "../process/pidRef.ts"
 import { parsePermitted, readProcess } from "../process/procfs.ts"
 
@@ -25,10 +25,14 @@ export function holdersOf(path: string): readonly PidRef[] {
   return holders
 }
 
-/** The failure of a process of which it could not be found out whether it is a VM. */
-export function processUnknown(pid: number, why: string, detail: FailureDetail = {}): Failure {
-  const hint = detail.hint ?? `look at it, and end it if it is this VM's: kill -9 ${pid}; or try again`
-  return new Failure("FAILED", `cannot tell whether process ${pid} is this VM: ${why}`, { ...detail, hint })
+/** Why it cannot be told whether a VM runs, when a process was found that may be its VMM. */
+export function mayBeIt(pid: number, why: string): string {
+  return `process ${pid} may be it: ${why}`
+}
+
+/** What to do about a process that may be a VM's. */
+export function endItHint(pid: number): string {
+  return `look at it, and end it if it is this VM's: kill -9 ${pid}; or try again`
 }
 
 /** Which file a path leads to, as `device:inode`; undefined when there is none. */
@@ -53,7 +57,7 @@ export function writesTo(pid: number, target: string): boolean {
     // Gone meanwhile, or without a standard output.
     if (code === "ENOENT" || code === "ESRCH") return false
     if ((code === "EACCES" || code === "EPERM") && !mayBeOurs(pid)) return false
-    throw processUnknown(pid, messageOf(error), { cause: error })
+    throw unproven(pid, messageOf(error), error)
   }
 }
 
@@ -67,6 +71,10 @@ export function mayBeOurs(pid: number): boolean {
 }
 
 // --- internal ---
+
+function unproven(pid: number, why: string, cause?: unknown): Failure {
+  return new Failure("LIVENESS_UNKNOWN", mayBeIt(pid, why), { subject: `${pid}`, hint: endItHint(pid), cause })
+}
 
 /** Empty when it is gone by now. */
 function statusOf(pid: number | "self"): string {
@@ -84,7 +92,7 @@ function hold(pid: number, target: string): PidRef | undefined {
   if (process === undefined) return undefined
   const why = doubt(pid, target)
   if (process.hasExited()) return undefined
-  if (why !== undefined) throw processUnknown(pid, why)
+  if (why !== undefined) throw unproven(pid, why)
   return process.move()
 }
 

@@ -90,7 +90,10 @@ function usesOf(pid: number, marks: Marks): readonly Use[] {
     const code = errorCode(error)
     if (code === "ENOENT" || code === "ESRCH") return uses
     if ((code === "EACCES" || code === "EPERM") && !mayBeOurs(pid)) return uses
-    throw new Failure("FAILED", `cannot tell what process ${pid} uses: ${messageOf(error)}`, { cause: error })
+    throw new Failure("LIVENESS_UNKNOWN", `cannot tell what process ${pid} uses: ${messageOf(error)}`, {
+      subject: `${pid}`,
+      cause: error,
+    })
   }
   return uses
 }
