@@ -1,5 +1,5 @@
 import { S } from "./constants.ts"
-import { errorCode } from "./errors.ts"
+import { unlessAbsent } from "./errors.ts"
 import { descriptor, fixed } from "./guards.ts"
 import { checked, libc, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
@@ -55,13 +55,9 @@ const DOT = 46
 const FEW = fixed(512)
 
 function read(dir: number, buffer: Uint8Array): number {
-  try {
-    return rawSyscall("getdents64", syscallNumber("getdents64"), [descriptor(dir), buffer, buffer.length])
-  } catch (error) {
-    // The directory itself was removed meanwhile: there is nothing in it.
-    if (errorCode(error) === "ENOENT") return 0
-    throw error
-  }
+  const number = syscallNumber("getdents64")
+  // ENOENT: the directory itself was removed meanwhile, so nothing is in it.
+  return unlessAbsent(() => rawSyscall("getdents64", number, [descriptor(dir), buffer, buffer.length])) ?? 0
 }
 
 function isDots(name: Uint8Array): boolean {

@@ -3,7 +3,7 @@ import { basename, dirname } from "node:path"
 import { chmodDescriptor, procPath } from "../../base/linux/access.ts"
 import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { sync, writeAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, ignoring, unlessAbsent } from "../../base/linux/errors.ts"
 import {
   close,
   flock,
@@ -108,12 +108,8 @@ function locked<T>(dir: number, lock: string, work: () => T): T {
 
 /** Whether a file still has the name it was opened by: whoever had the lock before takes it away. */
 function isNamed(file: number, dir: number, name: string): boolean {
-  try {
-    return inodeOf(statDescriptor(file)) === inodeOf(statAt(dir, name))
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return false
-    throw error
-  }
+  const named = unlessAbsent(() => statAt(dir, name))
+  return named !== undefined && inodeOf(named) === inodeOf(statDescriptor(file))
 }
 
 /** Takes away what killed updates, or installs, left; not what a running install.sh writes. */
@@ -166,11 +162,7 @@ function keep(dir: number, file: number, name: string): void {
 }
 
 function forget(dir: number, name: string): void {
-  try {
-    unlinkAt(dir, name)
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
-  }
+  ignoring(["ENOENT"], () => unlinkAt(dir, name))
 }
 
 function requireVersion(path: string, version: string): void {

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { readStart, seek, setLength, sync, writeAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, ignoring, unlessAbsent } from "../../base/linux/errors.ts"
 import {
   close,
   flock,
@@ -157,12 +157,8 @@ function openPart(dir: string, name: string): number {
 }
 
 function isNamed(fd: number, path: string): boolean {
-  try {
-    return inodeOf(statDescriptor(fd)) === inodeOf(statAt(AT_FDCWD, path))
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return false
-    throw error
-  }
+  const named = unlessAbsent(() => statAt(AT_FDCWD, path))
+  return named !== undefined && inodeOf(named) === inodeOf(statDescriptor(fd))
 }
 
 async function fill(fd: number, { from, sha256 }: Wanted, manner: Manner): Promise<void> {
@@ -239,8 +235,8 @@ function contentOf(fd: number): Uint8Array<ArrayBuffer> {
 /** Removes a file, or a directory with the files in it. "Already gone" is success. */
 function remove(dir: string, name: string): void {
   withDescriptor(openAt(AT_FDCWD, dir, O.RDONLY | O_DIRECTORY), (parent) => {
-    for (const inner of namesIn(join(dir, name))) absentIsFine(() => removeIn(parent, name, inner))
-    absentIsFine(() => {
+    for (const inner of namesIn(join(dir, name))) ignoring(["ENOENT"], () => removeIn(parent, name, inner))
+    ignoring(["ENOENT"], () => {
       try {
         unlinkAt(parent, name)
       } catch (error) {
@@ -255,21 +251,8 @@ function removeIn(parent: number, name: string, inner: string): void {
   withDescriptor(openBeneath(parent, name, O.RDONLY | O_DIRECTORY), (fd) => unlinkAt(fd, inner))
 }
 
-function absentIsFine(work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
-  }
-}
-
 function namesIn(dir: string): readonly string[] {
-  try {
-    return readdirSync(dir)
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return []
-    throw error
-  }
+  return unlessAbsent(() => readdirSync(dir), ["ENOENT", "ENOTDIR"]) ?? []
 }
 
 function bytesOf(path: string): number {

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs"
 import { punchHole, seek, setLength, writeAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../files/replaceFile.ts"
 import { watchFile } from "./watchFile.ts"
@@ -141,13 +141,8 @@ export function tailOf(path: string, bytes: number): string {
 // --- internal ---
 
 function withLog<T>(path: string, missing: T, use: (fd: number, size: number) => T): T {
-  let fd: number
-  try {
-    fd = openSync(path, "r+")
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return missing
-    throw error
-  }
+  const fd = unlessAbsent(() => openSync(path, "r+"))
+  if (fd === undefined) return missing
   try {
     return use(fd, fstatSync(fd).size)
   } finally {
@@ -174,12 +169,7 @@ function forgetBefore(fd: number, start: number, end: number): number {
 }
 
 function nextData(fd: number, offset: number): number {
-  try {
-    return seek(fd, offset, SEEK_DATA)
-  } catch (error) {
-    if (errorCode(error) === "ENXIO") return offset
-    throw error
-  }
+  return unlessAbsent(() => seek(fd, offset, SEEK_DATA), ["ENXIO"]) ?? offset
 }
 
 /** Replaces a file with what it has from `start` on. */
