@@ -101,6 +101,14 @@ test("what an earlier try left is not believed: of something else, longer than i
   }
 })
 
+test("a server that calls a compressed file an encoding changes nothing of it", async () => {
+  const packed = Bun.gzipSync(content)
+  server.faults.set("kernel", () => new Response(packed, { headers: { "content-encoding": "gzip" } }))
+  const sum = new Bun.CryptoHasher("sha256").update(packed).digest("hex")
+  const got = await getImage(where, { ...wanted(), sha256: sum }, manner)
+  expect(readFileSync(got.path)).toEqual(Buffer.from(packed))
+})
+
 test.each<[string, () => Response | Promise<Response>, RegExp]>([
   ["other content", () => new Response("not a kernel"), /is not what it should be: its sha256 is not/],
   ["no such file", () => new Response("", { status: 404 }), /the server answers 404/],
