@@ -79,7 +79,7 @@ export async function getImage(where: Places, wanted: Wanted, manner: Manner): P
     // Another banger may have got it while this one came to its turn.
     if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
     await fill(fd, wanted, manner)
-    settle(dir, fd, wanted)
+    await settle(dir, fd, wanted)
     syncDirectory(dir)
     return { path, new: true }
   } catch (error) {
@@ -198,33 +198,35 @@ function hashOf(fd: number): string {
 }
 
 /** Gives what was downloaded its name, whole and on disk. */
-function settle(dir: string, fd: number, { name, members }: Wanted): void {
+async function settle(dir: string, fd: number, { name, members }: Wanted): Promise<void> {
+  const contents = members && (await unpackFiles(contentOf(fd), Object.values(members)))
   withDescriptor(openAt(AT_FDCWD, dir, O.RDONLY | O_DIRECTORY), (parent) => {
-    if (members === undefined) {
+    if (members === undefined || contents === undefined) {
       // Jails bind it: their uids read it.
       chmodDescriptor(fd, 0o644)
       sync(fd)
       renameAt(parent, partOf(name), parent, name)
       return
     }
-    const contents = unpackFiles(contentOf(fd), Object.values(members))
     const staged = `.${name}.dir`
     remove(dir, staged)
     mkdirAt(parent, staged, 0o755)
     withDescriptor(openBeneath(parent, staged, O.RDONLY | O_DIRECTORY), (inner) => {
       chmodDescriptor(inner, 0o755)
-      for (const [index, member] of Object.keys(members).entries()) {
-        const flags = O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW
-        withDescriptor(openAt(inner, member, flags, 0o700), (file) => {
-          writeAll(file, contents[index] ?? new Uint8Array())
-          chmodDescriptor(file, 0o755)
-          sync(file)
-        })
-      }
+      for (const [index, member] of Object.keys(members).entries())
+        writeMember(inner, member, contents[index] ?? new Uint8Array())
       sync(inner)
     })
     unlinkAt(parent, partOf(name))
     renameAt(parent, staged, parent, name)
+  })
+}
+
+function writeMember(dir: number, name: string, content: Uint8Array): void {
+  withDescriptor(openAt(dir, name, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o700), (file) => {
+    writeAll(file, content)
+    chmodDescriptor(file, 0o755)
+    sync(file)
   })
 }
 
