@@ -22,16 +22,12 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, usageError } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../../store/files/privateDirectory.ts"
 import { syncDirectory } from "../../store/files/replaceFile.ts"
+import { ensureState } from "../../store/state/open.ts"
 import type { Places } from "../../store/state/places.ts"
 import { type Address, shownAddress } from "../download/address.ts"
 import { unpackFiles } from "../download/archive.ts"
 import { download, type Manner, openRegular } from "../download/download.ts"
 import { exactName } from "./catalog.ts"
-
-/** Where a user's images are. */
-export function imagesDirectory({ state }: Places): string {
-  return join(state, "images")
-}
 
 /** An image that is here: a file, or a directory with what was in an archive. */
 export interface Image {
@@ -109,9 +105,7 @@ export function removeImage(where: Places, name: string): string {
 const PIECE_BYTES = 1024 * 1024
 
 function ensureImages(where: Places): string {
-  const root = process.geteuid?.() === 0
-  const state = ensurePrivateDirectory(where.state, root ? 0o1711 : 0o1700, process.env.BANGER_STATE_DIR === undefined)
-  return ensurePrivateDirectory(join(state, "images"), 0o755, true)
+  return ensurePrivateDirectory(imagesDirectory({ ...where, state: ensureState(where.state) }), 0o755, true)
 }
 
 /** An image that is here already; throws a failure when it is not what is wanted now, which would be taken for it. */
@@ -261,4 +255,9 @@ function bytesOf(path: string): number {
   const stat = statSync(path)
   if (!stat.isDirectory()) return stat.size
   return readdirSync(path).reduce((sum, name) => sum + statSync(join(path, name)).size, 0)
+}
+
+/** Where a user's images are. */
+function imagesDirectory({ state }: Places): string {
+  return join(state, "images")
 }

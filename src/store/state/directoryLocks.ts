@@ -32,18 +32,6 @@ export function directoryLocks(): DirectoryLock {
   }
 }
 
-/**
- * Takes a lock whose file is removed by who holds it, and by nobody else: one that lost its name while it was opened is
- * no lock any more, and another process may hold the one that has the name now. Undefined when it is held.
- */
-export function takeNamed(path: string): number | undefined {
-  for (;;) {
-    const fd = takeLock(path)
-    if (fd === undefined || statDescriptor(fd).nlink > 0) return fd
-    close(fd)
-  }
-}
-
 // --- internal ---
 
 /** One that stays, the next sweep takes. */
@@ -52,5 +40,17 @@ function removeHeld(dir: string, name: string): void {
     withDescriptor(openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY), (fd) => unlinkAt(fd, name))
   } catch {
     // A read-only file system, or somebody removed it by hand: a lock without a name keeps nobody out, or in.
+  }
+}
+
+/**
+ * Takes a lock whose file is removed by who holds it, and by nobody else: one that lost its name while it was opened is
+ * no lock any more, and another process may hold the one that has the name now. Undefined when it is held.
+ */
+function takeNamed(path: string): number | undefined {
+  for (;;) {
+    const fd = takeLock(path)
+    if (fd === undefined || statDescriptor(fd).nlink > 0) return fd
+    close(fd)
   }
 }
