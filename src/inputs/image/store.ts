@@ -1,25 +1,23 @@
 import { readdirSync, readFileSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
-import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { readStart, seek, setLength, sync, writeAll } from "../../base/linux/content.ts"
 import { errorCode, ignoring, unlessAbsent } from "../../base/linux/errors.ts"
 import {
   close,
-  flock,
-  inodeOf,
   mkdirAt,
   openAt,
   openBeneath,
   renameAt,
   rmdirAt,
-  statAt,
   statDescriptor,
   unlinkAt,
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, usageError } from "../../base/terms/failure.ts"
+import { takeNamedLock } from "../../store/files/lock.ts"
 import { ensurePrivateDirectory } from "../../store/files/privateDirectory.ts"
 import { syncDirectory } from "../../store/files/replaceFile.ts"
 import { ensureState } from "../../store/state/open.ts"
@@ -134,25 +132,14 @@ function partOf(name: string): string {
 
 /** Opens what an image is downloaded into, locked: whoever gets the image holds it. Throws when another banger does. */
 function openPart(dir: string, name: string): number {
-  for (;;) {
-    const fd = openAt(AT_FDCWD, join(dir, partOf(name)), O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
-    try {
-      flock(fd, LOCK.EX | LOCK.NB)
-      // Whoever had it may have renamed or removed it in between.
-      if (isNamed(fd, join(dir, partOf(name)))) return fd
-      close(fd)
-    } catch (error) {
-      close(fd)
-      if (errorCode(error) !== "EAGAIN") throw error
-      const hint = "wait for it, then try again"
-      throw new Failure("BUSY", `another banger is getting ${name}`, { hint, subject: name, cause: error })
-    }
-  }
-}
-
-function isNamed(fd: number, path: string): boolean {
-  const named = unlessAbsent(() => statAt(AT_FDCWD, path))
-  return named !== undefined && inodeOf(named) === inodeOf(statDescriptor(fd))
+  return withDescriptor(openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY), (parent) => {
+    const fd = takeNamedLock(parent, partOf(name))
+    if (fd !== undefined) return fd
+    throw new Failure("BUSY", `another banger is getting ${name}`, {
+      hint: "wait for it, then try again",
+      subject: name,
+    })
+  })
 }
 
 async function fill(fd: number, { from, sha256 }: Wanted, manner: Manner): Promise<void> {
