@@ -11,24 +11,25 @@ import { type Marks, type Proof, proofOf } from "./proof.ts"
 import { candidateSources, marksOf, openTraces, type VmmQuery, type Witness } from "./query.ts"
 import type { Candidate } from "./witnesses.ts"
 
-/** What is known of a VMM; `warnings` are what was found that is not as it should be, and was left alone. */
+// The room search: which processes are a VM's, or use its files.
+// The rule: what a VMM could have written (names, arguments, sockets, pidfiles) only says where to look. Proof is what the
+// kernel says of a process that is held; what cannot be read is "unknown", never "dead".
+
+/** What is known of a VM's VMM. `warnings` tell what names another process: it was left alone. */
 export type FoundVmm = Disposable & Answer
 
 /**
- * Finds the VMM of a VM, or proves that there is none. It signals nobody, never waits, and does not throw.
+ * Finds the VMM of a VM, or proves that there is none. Signals no process and throws nothing.
  *
- * With an identity written down, that decides: the process with this pid is the VMM when its pidfd's inode, start time,
- * boot, namespaces, uids and root directory are those. Without one (banger was killed as it started the VMM) the
- * candidates come from, in order: the cgroup; the listener on the API socket (SO_PEERPIDFD, else SO_PEERCRED); the
- * jailer's pidfile; a scan of /proc for who writes the VM's console, is in its jail, or has its command line. Each is
- * held while it is proven by uids and root directory (see `proofOf`); of several that one witness names, the oldest
- * is taken. Names, arguments, sockets and pidfiles in a jail are its uid's to write: they only say where to look.
+ * A recorded identity decides: the process with its pid is the VMM when the pidfd's inode, start time, boot, namespaces,
+ * uids and root directory are the recorded ones. Without one (banger was killed while it started the VMM) candidates come
+ * from, in this order: the cgroup; the listener on the API socket (SO_PEERPIDFD, else SO_PEERCRED); the jailer's pidfile;
+ * a scan of /proc for what writes the VM's console, is in its jail, or has its command line. Each candidate is proven
+ * while it is held (see `proofOf`). Where one source names several, the oldest is taken.
  *
- * - `alive`: with its identity, complete. The caller closes the process.
- * - `dead`: nobody is it, and everything that could tell was read.
- * - `unknown`: something could not be read, or it runs in another namespace. Nothing may be adopted, killed or removed.
- *
- * A socket or pidfile that names another process is in `warnings`, whatever the answer is.
+ * - `alive`: with its whole identity. The caller closes the process.
+ * - `dead`: no process is the VMM, and everything that could tell was read.
+ * - `unknown`: something could not be read, or is in another namespace. Nothing may be adopted, killed or removed.
  */
 export function findVmm(sought: VmmQuery): FoundVmm {
   return closing(look(sought))
@@ -56,7 +57,7 @@ function look(sought: VmmQuery): Answer {
   }
 }
 
-/** Where the journal decides, a jail that cannot be looked into is worth a word, and a directory of our own not even that. */
+/** Where an identity decides, a jail that cannot be opened is only a warning, and a directory of our own not even that. */
 function opened(sought: VmmQuery, warnings: string[]): number | undefined {
   try {
     return openTraces(sought)
@@ -67,7 +68,7 @@ function opened(sought: VmmQuery, warnings: string[]): number | undefined {
   }
 }
 
-/** The journal decides; a socket or pidfile that says otherwise is worth a word. */
+/** The identity decides; a socket or pidfile that names another process is a warning. */
 function fromJournal(sought: VmmQuery, identity: ProcessIdentity, dir: number | undefined, warnings: string[]): Answer {
   using truth = processLiveness(identity)
   const is = (pid: number) => pid === identity.pid && truth.is !== "dead"
@@ -85,7 +86,7 @@ function fromJournal(sought: VmmQuery, identity: ProcessIdentity, dir: number | 
   return { is: "unknown", why: truth.why, hint: truth.hint ?? endItHint(identity.pid), warnings }
 }
 
-/** Of a look whose processes need not be held. */
+/** Whom a source names; they are closed already. */
 function heard(look: () => readonly Candidate[], what: string, warnings: string[]): readonly Candidate[] {
   try {
     const candidates = look()
@@ -105,7 +106,7 @@ function search(sought: VmmQuery, dir: number | undefined, warnings: string[]): 
   const mismatches: { pid: number; text: string }[] = []
   const unknown: { why: string; hint: string | undefined }[] = []
   for (const { by, what, trusted, look } of candidateSources(sought, dir, marks)) {
-    const proven: Held[] = []
+    const proven: Proven[] = []
     using held = new DisposableStack()
     try {
       const candidates = look()
@@ -134,10 +135,10 @@ function search(sought: VmmQuery, dir: number | undefined, warnings: string[]): 
   return { is: "dead", why: "no process is it", warnings: all }
 }
 
-type Held = { is: "proven"; identity: ProcessIdentity; process: PidRef }
+type Proven = { is: "proven"; identity: ProcessIdentity; process: PidRef }
 
-/** Holds a candidate while it is proven; when it is, the caller closes it. */
-function weigh({ pid, process: given }: Candidate, marks: Marks): Exclude<Proof, { is: "proven" }> | Held {
+/** Holds a candidate while it is looked at. The caller closes one that is proven. */
+function weigh({ pid, process: given }: Candidate, marks: Marks): Exclude<Proof, { is: "proven" }> | Proven {
   try {
     using process = given?.move() ?? openPid(pid)
     if (process === undefined) return { is: "gone" }
@@ -154,7 +155,7 @@ function runs(pid: number): boolean {
     using process = openPid(pid)
     return process?.hasExited() === false
   } catch {
-    // It cannot be held: nothing says that it does not run.
+    // Nothing proves that it has ended.
     return true
   }
 }
