@@ -1,4 +1,3 @@
-import { close } from "../base/linux/files.ts"
 import { Failure, joinFailures } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
@@ -52,8 +51,7 @@ async function killFirst(stopper: Stopper, state: State, record: VmRecord): Prom
 function mayBeKilled(state: State, record: VmRecord): boolean {
   if (isFinal(record.state)) return record.restart_at !== null
   const layout = vmLayout(state.where, record.id)
-  const liveness = livenessOf(record, layout, recall(record, layout.handles).journal)
-  if (liveness.is === "alive") close(liveness.pidfd)
+  using liveness = livenessOf(record, layout, recall(record, layout.handles).journal)
   return liveness.is !== "unknown" || isLocked(state, record.id)
 }
 
@@ -117,11 +115,10 @@ async function end(
   const { record, layout } = locked
   const { id, name } = record
   const recalled = recall(record, layout.handles)
-  const liveness = livenessOf(record, layout, recalled.journal)
-  if (liveness.is === "alive") close(liveness.pidfd)
+  using liveness = livenessOf(record, layout, recalled.journal)
   if (liveness.is === "alive" && !force) {
     const hint = `to stop it: banger stop ${id}; to kill and remove it: banger rm -f ${id}`
-    const message = `${name} (${id}) still runs as process ${liveness.pid}`
+    const message = `${name} (${id}) still runs as process ${liveness.process.pid}`
     throw new Failure("WRONG_STATE", message, { hint, subject: id })
   }
   if (liveness.is === "unknown" && !force) throw livenessUnknown(record, liveness)
@@ -138,7 +135,6 @@ async function end(
 }
 
 function isLocked(state: State, id: string): boolean {
-  const holder = lockHolder(vmLayout(state.where, id))
-  if (typeof holder === "object") close(holder.pidfd)
-  return holder !== "nobody"
+  using holder = lockHolder(vmLayout(state.where, id))
+  return holder.is !== "free"
 }

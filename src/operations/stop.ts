@@ -1,4 +1,3 @@
-import { close } from "../base/linux/files.ts"
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
@@ -92,6 +91,8 @@ export async function stopSuccessors(
 /** A process that has locked a VM says who it is at once; one that does not in so many milliseconds is stuck. */
 const LOCK_WAIT_MS = 10_000
 
+type HeldLock = Extract<LockHolder, { is: "held" }>
+
 /** The wait for one VM's end. */
 interface StopWait extends Stopper {
   readonly state: State
@@ -120,14 +121,11 @@ async function waitForEnd(wait: StopWait): Promise<VmRecord | undefined> {
   while (!interrupts.stop.aborted) {
     const record = findById(state.db, id)
     if (record === undefined) return undefined
-    const holder = lockHolder(layout)
-    if (typeof holder === "object") {
-      try {
-        if (hasEnded(record, holder)) return record
-        askOnce(wait, record, holder)
-      } finally {
-        close(holder.pidfd)
-      }
+    using holder = lockHolder(layout)
+    if (holder.is === "held") {
+      refuseSelfWait(holder.process, record)
+      if (hasEnded(record, holder)) return record
+      askOnce(wait, record, holder)
       wait.giveUpAt = performance.now() + LOCK_WAIT_MS
     } else if (isFinal(record.state) && record.restart_at === null && record.handles === "[]") return record
     else if (await stopHere(wait)) return findById(state.db, id) ?? record
@@ -140,15 +138,14 @@ async function waitForEnd(wait: StopWait): Promise<VmRecord | undefined> {
 }
 
 /** Between two boots of a restart policy the record is already final, but its supervisor still holds the lock. */
-function hasEnded(record: VmRecord, { doing }: LockHolder): boolean {
+function hasEnded(record: VmRecord, { doing }: HeldLock): boolean {
   return isFinal(record.state) && record.restart_at === null && !(doing === "supervise" && mayRestart(record))
 }
 
 /** Tells the process that has locked the VM to stop it, once, and once more when our own time limit is up. */
-function askOnce(wait: StopWait, record: VmRecord, holder: LockHolder): void {
+function askOnce(wait: StopWait, record: VmRecord, { process, doing }: HeldLock): void {
   const { state, id, layout, log } = wait
-  const { pid, doing } = holder
-  refuseSelfWait(holder, record)
+  const { pid } = process
   if (isStopped(pid) && !wait.warned) {
     log.warn(`its supervisor (process ${pid}) is stopped; to let it go on: kill -CONT ${pid}`)
     wait.warned = true
@@ -159,7 +156,7 @@ function askOnce(wait: StopWait, record: VmRecord, holder: LockHolder): void {
     wait.signalledPid = undefined
   }
   if (doing !== "supervise" || wait.signalledPid === pid) return
-  const asked = askToStop(layout, holder, wait.request, () => findById(state.db, id)?.state ?? record.state)
+  const asked = askToStop(layout, process, wait.request, () => findById(state.db, id)?.state ?? record.state)
   if (asked === "asked") wait.signalledPid = pid
   // An earlier `stop` set the time limit. Ours counts only if it runs out first.
   else if (wait.request.timeout !== undefined)
@@ -188,10 +185,8 @@ function proveGone(layout: VmLayout, journal: readonly Resource[]): void {
 
 /** The process of a VM's supervisor. */
 function supervisorOf(state: State, { id }: VmRecord): number | undefined {
-  const holder = lockHolder(vmLayout(state.where, id))
-  if (typeof holder !== "object") return undefined
-  close(holder.pidfd)
-  return holder.pid
+  using holder = lockHolder(vmLayout(state.where, id))
+  return holder.is === "held" ? holder.process.pid : undefined
 }
 
 function keptForInspection({ id, name }: VmRecord): Failure {

@@ -1,9 +1,7 @@
 import type { Exit } from "banger"
-import { close } from "../base/linux/files.ts"
 import { Failure } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
-import { awaitExit } from "../host/process/awaitExit.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
@@ -37,11 +35,9 @@ export async function waitVm(state: State, reference: string, { log, timeout }: 
       const waited = formatDuration(timeout ?? 0)
       throw new Failure("TIMED_OUT", `${name} (${id}) still runs after ${waited}`, { hint, subject: id })
     }
-    const holder = lockHolder(layout)
-    if (typeof holder === "object") {
-      close(holder.pidfd)
-      refuseSelfWait(holder, record)
-    } else await finishEnded(state, record, { log, over })
+    using holder = lockHolder(layout)
+    if (holder.is === "held") refuseSelfWait(holder.process, record)
+    else await finishEnded(state, record, { log, over })
     await awaitChange(layout, over)
   }
 }
@@ -61,13 +57,14 @@ async function finishEnded(
   { log, over }: { readonly log: Log; readonly over: AbortSignal },
 ): Promise<void> {
   const layout = vmLayout(state.where, record.id)
-  const liveness = livenessOf(record, layout, recall(record, layout.handles).journal)
+  using liveness = livenessOf(record, layout, recall(record, layout.handles).journal)
   if (liveness.is === "unknown") throw livenessUnknown(record, liveness)
   if (liveness.is === "alive") {
-    await Promise.race([awaitExit(liveness.pidfd), aborted(over)])
-    // Whoever waits for the process needs the descriptor: it is closed with this program.
+    // Whoever waits for a process holds it: where the time is up first, until this program ends.
+    const process = liveness.process.move()
+    await Promise.race([process.exited(), aborted(over)])
     if (over.aborted) return
-    close(liveness.pidfd)
+    process[Symbol.dispose]()
   }
   const { recover } = await import("../supervisor/recover.ts")
   const { is, why, hint } = await recover(state, record, log)

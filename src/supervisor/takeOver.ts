@@ -1,8 +1,6 @@
-import { close } from "../base/linux/files.ts"
 import { asFailure, Failure, joinFailures } from "../base/terms/failure.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
-import { killProcess } from "../host/process/kill.ts"
 import { qemu } from "../host/qemu/qemu.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import type { Resource } from "../store/state/handles.ts"
@@ -56,7 +54,7 @@ export async function takeOver(host: PluginHost, state: State, locked: LockedVm,
   const recalled = recall(record, layout.handles)
   for (const trouble of recalled.troubles) host.log.warn(`${record.name}: ${trouble}`)
   if (isFinal(record.state)) return releaseRest(state, locked, recalled, { log: host.log })
-  const liveness = livenessOf(record, layout, recalled.journal)
+  using liveness = livenessOf(record, layout, recalled.journal)
   if (liveness.is === "unknown") throw livenessUnknown(record, liveness)
   // Those of a dead one are told when it is released.
   if (liveness.is === "alive") for (const warning of liveness.warnings) host.log.warn(`${record.name}: ${warning}`)
@@ -65,10 +63,7 @@ export async function takeOver(host: PluginHost, state: State, locked: LockedVm,
   // A disk that cannot be written shows here, before anything is done.
   session.journal.mend()
   writeIdentity(session, liveness)
-  if (liveness.is === "alive" && record.state === "running" && goal.do === "recover") {
-    close(liveness.pidfd)
-    return { is: "running" }
-  }
+  if (liveness.is === "alive" && record.state === "running" && goal.do === "recover") return { is: "running" }
   const plugin = await reloadPlugin(record, needsHooks(record, liveness), host.log)
   const context: VmContext = { session, plugin, args: requestOf(record).args, vmm: vmmOf(record), log: host.log }
   const running = runningVm(context, {
@@ -104,10 +99,11 @@ async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known
   const { session, plugin, vmm, log } = context
   const { state, layout, journal } = session
   if (liveness.is === "dead" || !hasRun(state)) return undefined
-  const { pidfd, identity } = liveness
+  const { identity } = liveness
   const consoleLimit = plugin.spec.console.limit
   const machine = await adoptMachine({
-    ...{ vmm, layout, resources: journal.resources, identity, pidfd, consoleLimit, log },
+    ...{ vmm, layout, resources: journal.resources, identity, consoleLimit, log },
+    process: liveness.process.move(),
   })
   host.watchdog.noteEnd("started")
   return machine
@@ -115,10 +111,7 @@ async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known
 
 /** What is known of the end of a VM that nobody watched. Returns why it has failed, when it never came to run. */
 async function settle({ session }: VmContext, running: RunningVm, liveness: Known): Promise<Failure | undefined> {
-  if (liveness.is === "alive") {
-    killProcess(liveness.pid, liveness.pidfd, KILL_WAIT_MS)
-    close(liveness.pidfd)
-  }
+  if (liveness.is === "alive") liveness.process.kill(KILL_WAIT_MS)
   running.gone = true
   if (!hasRun(session.state)) {
     const why = `banger was ended while it started the VM (${session.state})`

@@ -1,12 +1,13 @@
 import { errorCode } from "../base/linux/errors.ts"
-import { close, statPath } from "../base/linux/files.ts"
+import { statPath } from "../base/linux/files.ts"
+import { findLink } from "../base/linux/links.ts"
+import { withRoute } from "../base/linux/rtnetlink.ts"
 import { Failure, joinFailures } from "../base/terms/failure.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { findVmm } from "../host/search/findVmm.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { vmmQuery, vmmUnknown } from "./liveness.ts"
-import { hasLink } from "./network.ts"
 
 /** Looks again for each thing that a VM's journal named. Throws a failure that names those which are still there. */
 export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): void {
@@ -35,11 +36,16 @@ function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource
     return exists(path) ? new Failure("FAILED", `${path} is still there`, { hint }) : undefined
   }
   const sought = vmmQuery(all, layout)
-  const found = sought && findVmm(sought)
-  if (sought !== undefined && found?.is === "unknown") return vmmUnknown(sought, found, layout)
-  if (found?.is !== "alive") return undefined
-  close(found.pidfd)
+  if (sought === undefined) return undefined
+  using found = findVmm(sought)
+  if (found.is === "unknown") return vmmUnknown(sought, found, layout)
+  if (found.is !== "alive") return undefined
   return new Failure("FAILED", `process ${found.identity.pid} still runs`, { hint })
+}
+
+/** Asked of the kernel directly: what makes and removes interfaces is loaded by few who look for one. */
+function hasLink(name: string): boolean {
+  return withRoute((route) => findLink(route, name)) !== undefined
 }
 
 function exists(path: string): boolean {
