@@ -1,7 +1,7 @@
 import { Failure, usageError } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
-import type { Sink } from "../store/logs/boundedFile.ts"
 import { followConsole } from "../store/logs/consoleView.ts"
+import type { Sink } from "../store/logs/growing.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { findRecord, getRecord, isUnfinished } from "../store/state/records.ts"

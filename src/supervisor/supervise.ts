@@ -1,6 +1,6 @@
 import { asFailure, type Failure, messageOf } from "../base/terms/failure.ts"
 import type { Program } from "../host/vmm/vmm.ts"
-import type { Sink } from "../store/logs/boundedFile.ts"
+import type { Sink } from "../store/logs/growing.ts"
 import { noteKept } from "../store/state/records.ts"
 import { neverStarted } from "../vm/exit.ts"
 import { connectNetwork, leaseNetwork } from "../vm/network.ts"

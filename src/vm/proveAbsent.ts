@@ -1,4 +1,4 @@
-import { errorCode } from "../base/linux/errors.ts"
+import { unlessAbsent } from "../base/linux/errors.ts"
 import { statPath } from "../base/linux/files.ts"
 import { findLink } from "../base/linux/links.ts"
 import { withRoute } from "../base/linux/rtnetlink.ts"
@@ -49,11 +49,5 @@ function hasLink(name: string): boolean {
 }
 
 function exists(path: string): boolean {
-  try {
-    statPath(path)
-    return true
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false
-    throw error
-  }
+  return unlessAbsent(() => statPath(path), ["ENOENT", "ENOTDIR"]) !== undefined
 }
