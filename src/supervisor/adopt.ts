@@ -31,7 +31,7 @@ export interface Adoption {
 }
 
 /**
- * Takes over a VMM that another banger started: waits for its end keeps its logs below their limits, and
+ * Takes over a VMM that another banger started: waits for its end, keeps its logs below their limits, and
  * reaches its guest by its control socket. Where that socket cannot be reached the VM can still be killed.
  */
 export async function adoptMachine(adoption: Adoption): Promise<Machine> {

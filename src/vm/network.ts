@@ -154,11 +154,6 @@ export function recallNetwork(
   return lease && networkOf(lease, layout)
 }
 
-/** Whether this host has an interface of this name. */
-export function hasLink(name: string): boolean {
-  return withRoute((route) => findLink(route, name)) !== undefined
-}
-
 /** Whose the interfaces of a state directory's VMs are. */
 export function ownerOfLayout({ jails }: Pick<VmLayout, "jails">): string {
   return ownerOf(dirname(jails))

@@ -109,8 +109,10 @@ test("a VMM that was started but not written down is found, refused without forc
   const vm = leftover()
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: null })
-  await expect(removeVm(vm, vm.id, false, silent)).rejects.toThrow(`still runs as process ${child.identity.pid}`)
-  await removeVm(vm, vm.id, true, silent)
+  await expect(removeVm(vm, vm.id, { force: false, log: silent })).rejects.toThrow(
+    `still runs as process ${child.identity.pid}`,
+  )
+  await removeVm(vm, vm.id, { force: true, log: silent })
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
 })
@@ -122,7 +124,7 @@ test("a VMM not written down is looked for only in the namespace that it was sta
   expect(entry).toEqual({ kind: "process", identity: null, pidNamespace: ownNamespace("pid") ?? "" })
   vm.journal.refine({ kind: "process", identity: null, pidNamespace: "0:4:1" })
   for (const force of [false, true]) {
-    const error = await removeVm(vm, vm.id, force, silent).catch((error: unknown) => error)
+    const error = await removeVm(vm, vm.id, { force, log: silent }).catch((error: unknown) => error)
     expect(error).toMatchObject({
       message: expect.stringMatching(/cannot tell whether .*vm-1.* runs: it was started in another PID namespace$/),
       hint: "do this in the container that the VM was started in",
@@ -136,7 +138,7 @@ test("when it cannot be told whose a process is, rm says what to do about it, an
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: { ...child.identity, uid: child.identity.uid + 1 } })
   for (const force of [false, true]) {
-    const error = await removeVm(vm, vm.id, force, silent).catch((error: unknown) => error)
+    const error = await removeVm(vm, vm.id, { force, log: silent }).catch((error: unknown) => error)
     expect(error).toMatchObject({
       code: "LIVENESS_UNKNOWN",
       subject: "vm-1",
@@ -153,14 +155,16 @@ test("when it cannot be told whose a process is, rm says what to do about it, an
 test("rm refuses what runs, what another holds, and what it cannot read; -f kills first", async () => {
   const vm = leftover()
   const child = startVmm(vm)
-  await expect(removeVm(vm, vm.id, false, silent)).rejects.toThrow(`still runs as process ${child.identity.pid}`)
+  await expect(removeVm(vm, vm.id, { force: false, log: silent })).rejects.toThrow(
+    `still runs as process ${child.identity.pid}`,
+  )
   const lock = takeLock(vm.layout.lock)
-  await expect(removeVm(vm, vm.id, false, silent)).rejects.toThrow("is in the hands of another banger")
+  await expect(removeVm(vm, vm.id, { force: false, log: silent })).rejects.toThrow("is in the hands of another banger")
   closeSync(lock ?? -1)
   writeFileSync(vm.layout.handles, "{")
   writeFileSync(`${vm.layout.handles}.prev`, "")
   vm.db.query("update vms set handles = '{'").run()
-  await expect(removeVm(vm, vm.id, true, silent)).rejects.toThrow("can be read; nothing was removed")
+  await expect(removeVm(vm, vm.id, { force: true, log: silent })).rejects.toThrow("can be read; nothing was removed")
   expect(existsSync(vm.layout.stage)).toBe(true)
   const journal: Resource[] = [
     { kind: "stage", path: vm.layout.stage },
@@ -168,7 +172,7 @@ test("rm refuses what runs, what another holds, and what it cannot read; -f kill
     { kind: "process", identity: child.identity },
   ]
   vm.db.query("update vms set handles = ?").run(JSON.stringify(journal))
-  await removeVm(vm, vm.id, true, silent)
+  await removeVm(vm, vm.id, { force: true, log: silent })
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
@@ -179,7 +183,7 @@ test("a VM cut short as it was made or removed, with a record and no directory, 
   releaseAll(vm.journal, vm.layout, unexpected)
   rmSync(vm.layout.dir, { recursive: true })
   expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
-  await removeVm(vm, vm.id, true, silent)
+  await removeVm(vm, vm.id, { force: true, log: silent })
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
 })

@@ -155,5 +155,5 @@ test.each([
   ["CTRL-a", 1],
 ] as const)("%s is byte %d", (text, byte) => expect(controlKey(text)).toBe(byte))
 test.each(["", "x", "ctrl-", "ctrl-é", "ctrl-pp"])("%p is no key", (text) => {
-  expect(() => controlKey(text)).toThrow("is no key with Ctrl")
+  expect(() => controlKey(text)).toThrow("is not a key with Ctrl")
 })

@@ -17,7 +17,9 @@ const command: Command = {
     using state = openState()
     const vm = text(values, "vm") ?? ""
     if (process.stdin.isTTY) output.log.info(`attached to ${vm}: ${name} leaves it`)
-    const how = await attachVm(state, vm, key, output.printSome, output.log, interrupted.signal)
+    const how = await attachVm(state, vm, {
+      ...{ detachKey: key, show: output.printSome, log: output.log, stop: interrupted.signal },
+    })
     output.log.info(how === "ended" ? `${vm} has ended` : `detached from ${vm}`)
     return EXIT.ok
   },

@@ -9,10 +9,11 @@ const command: Command = {
   meta: { name: "__supervise", description: "Supervise a running VM without a terminal" },
   args: { vm: vmArg, log: { type: "string", description: "Where messages go" } },
   async run({ values, output }) {
-    const tellBooted = takeReporter()
+    const onReady = takeReporter()
     using state = openState()
     const logFile = text(values, "log")
-    return showSupervised(await superviseVm(state, text(values, "vm") ?? "", output.log, logFile, tellBooted), output)
+    const vm = text(values, "vm") ?? ""
+    return showSupervised(await superviseVm(state, vm, { log: output.log, logFile, onReady }), output)
   },
 }
 export default command

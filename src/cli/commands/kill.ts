@@ -11,7 +11,7 @@ const command: Command = {
     const { output } = invocation
     using state = openState()
     return await forEach("kill", invocation, async (vm) => {
-      const { name, id } = await stopVm(state, vm, { action: "kill" }, output.log)
+      const { name, id } = await stopVm(state, vm, { action: "kill", log: output.log })
       output.log.info(`${name} (${id}) has ended`)
     })
   },

@@ -14,7 +14,7 @@ const command: Command = {
     const { values, output } = invocation
     using state = openState()
     return await forEach("rm", invocation, async (vm) => {
-      const { id, name } = await removeVm(state, vm, values.force === true, output.log)
+      const { id, name } = await removeVm(state, vm, { force: values.force === true, log: output.log })
       output.log.info(`${name} (${id}) is removed`)
     })
   },

@@ -19,7 +19,7 @@ const command: Command = {
     const timeout = given === undefined ? undefined : parseTimeout(given)
     using state = openState()
     return await forEach("stop", invocation, async (vm) => {
-      const { name, id } = await stopVm(state, vm, { action: "stop", timeout }, output.log)
+      const { name, id } = await stopVm(state, vm, { action: "stop", timeout, log: output.log })
       output.log.info(`${name} (${id}) has ended`)
     })
   },

@@ -19,9 +19,10 @@ const command: Command = {
       return showDetached(await detach("__supervise", [vm], (line) => output.say(line, "err")), values, output)
     using state = openState()
     return showSupervised(
-      await superviseVm(state, vm, output.log, undefined, ({ name }) =>
-        output.log.info(`${name} has a supervisor now`),
-      ),
+      await superviseVm(state, vm, {
+        log: output.log,
+        onReady: ({ name }) => output.log.info(`${name} has a supervisor now`),
+      }),
       output,
     )
   },

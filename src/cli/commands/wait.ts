@@ -12,7 +12,7 @@ const command: Command = {
   },
   async run({ values, output }) {
     using state = openState()
-    const record = await waitVm(state, text(values, "vm") ?? "", output.log)
+    const record = await waitVm(state, text(values, "vm") ?? "", { log: output.log })
     const exit = exitOfRecord(record)
     output.print(values.json === true ? JSON.stringify(exit, null, 2) : exit === null ? record.state : exitText(exit))
     return record.state === "stopped" ? EXIT.ok : EXIT.failed

@@ -45,10 +45,20 @@ async function load<D>(
   const bytes = readTrusted(path, trust)
   const sha256 = sha256Of(bytes)
   if (known !== undefined && known !== sha256) throw usageError(`${path} has changed since the VM was booted`)
+  requireSame(path, sha256)
   serveImports(trust)
   if (trust.uids !== undefined) denyWorkers()
   const exported = await runModule(path)
   return { ...read(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
+}
+
+/** The sha256 of each plugin file that this process has run. */
+const run = new Map<string, string>()
+
+/** A module runs once in a process: what runs must be what was checked now, not what was there before. */
+function requireSame(path: string, sha256: string): void {
+  if ((run.get(path) ?? sha256) !== sha256) throw usageError(`${path} has changed since it was loaded`)
+  run.set(path, sha256)
 }
 
 function realPath(file: string): string {

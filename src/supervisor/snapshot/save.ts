@@ -18,7 +18,7 @@ import { API_SOCKET } from "../../host/firecracker/argv.ts"
 import { INSTANCE } from "../../host/firecracker/replies.ts"
 import { PAUSE, RESUME, snapshotRequest } from "../../host/firecracker/requests.ts"
 import { processLiveness } from "../../host/process/identity.ts"
-import { parseSpec } from "../../inputs/plugin/definition.ts"
+import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
 import { copyContent } from "../../store/files/copyContent.ts"
 import { removeTree } from "../../store/files/removeTree.ts"
 import { replaceFile } from "../../store/files/replaceFile.ts"
@@ -122,16 +122,10 @@ async function saveMemory(api: Api, root: number, target: number): Promise<void>
 }
 
 async function saveDisks(root: number, target: number, record: VmRecord): Promise<void> {
-  const { drives } = parseSpec(specOf(record), { path: "", text: "" })
+  const { drives } = specOfRecord(record, ["kernel", "drives"])
   for (const [index, drive] of drives.entries()) {
     if (!drive.readonly) await copyOut(root, savedDisk(index), target, savedDisk(index))
   }
-}
-
-/** Of a stored spec only what matters here is checked. */
-function specOf(record: VmRecord): object {
-  const { kernel, drives } = JSON.parse(record.spec)
-  return { kernel, drives }
 }
 
 /** Copies a regular file out of the jail; a name that leads elsewhere, or has another, is not followed. */
