@@ -8,6 +8,7 @@ import type { VmmQuery } from "../host/search/query.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { VmRecord } from "../store/state/records.ts"
+import { entryOf } from "./journal.ts"
 
 /** What is known of a VM's VMM (see `findVmm`). */
 export type VmLiveness = FoundVmm
@@ -38,13 +39,13 @@ export function livenessUnknown(
  * it was started in, as its record has it. Pure.
  */
 export function vmmQuery(resources: readonly Resource[], layout: VmLayout, bootId?: string): VmmQuery | undefined {
-  const process = find(resources, "process")
+  const process = entryOf(resources, "process")
   if (process === undefined) return undefined
-  const jail = find(resources, "jail")
+  const jail = entryOf(resources, "jail")
   const { id, jails, runtime } = layout
   return {
     ...{ identity: process.identity, pidNamespace: process.pidNamespace, bootId, console: layout.consoleLog },
-    ...{ cgroup: find(resources, "cgroup")?.path, socket: API_SOCKET },
+    ...{ cgroup: entryOf(resources, "cgroup")?.path, socket: API_SOCKET },
     ...(jail === undefined
       ? {
           bare: {
@@ -58,10 +59,4 @@ export function vmmQuery(resources: readonly Resource[], layout: VmLayout, bootI
           pidfile: `${jail.vmm}.pid`,
         }),
   }
-}
-
-// --- internal ---
-
-function find<K extends Resource["kind"]>(resources: readonly Resource[], kind: K) {
-  return resources.find((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind)
 }

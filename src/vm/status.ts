@@ -6,6 +6,7 @@ import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { findById, listRecords, listUnfinished, type VmRecord } from "../store/state/records.ts"
 import { isFinal, type VmState } from "../store/state/vmState.ts"
+import { entryOf } from "./journal.ts"
 import { livenessOf } from "./liveness.ts"
 import { lockHolder } from "./lock.ts"
 
@@ -92,7 +93,7 @@ function currentLiveness(state: State, record: VmRecord, supervisor: number | un
   const layout = vmLayout(state.where, record.id)
   try {
     const { journal } = recall(record, layout.handles)
-    const identity = journal.find((resource) => resource.kind === "process")?.identity
+    const identity = entryOf(journal, "process")?.identity
     if (identity && surelyRuns(identity))
       return { liveness: "alive", why: undefined, hint: undefined, pid: identity.pid }
     using found = livenessOf(record, layout, journal)

@@ -39,7 +39,7 @@ function leftover(id = "vm-1", state: "failed" | undefined = undefined) {
   for (const dir of [layout.dir, layout.stage, layout.runtime]) mkdirSync(dir, { recursive: true })
   writeFileSync(join(layout.stage, "job.sh"), "x")
   writeFileSync(join(layout.runtime, "qmp.sock"), "x")
-  const journal = openJournal(db, id, layout.handles)
+  const journal = openJournal(db, layout)
   journal.acquire({ kind: "runtime", path: layout.runtime }, { kind: "stage", path: layout.stage })
   return { where, db, layout, journal, id }
 }

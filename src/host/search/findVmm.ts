@@ -43,13 +43,21 @@ type Answer = { readonly warnings: readonly string[] } & LivenessAnswer<{
   readonly by: Witness
 }>
 
+interface Look {
+  /** The directory of the VM's socket and pidfile, where it could be opened. */
+  readonly dir: number | undefined
+  readonly warnings: string[]
+}
+
 function look(sought: VmmQuery): Answer {
   const warnings: string[] = []
   const started = sought.identity?.bootId ?? sought.bootId
   if (started !== undefined && started !== bootId()) return { is: "dead", why: "the host was rebooted since", warnings }
   try {
     const use = (dir: number | undefined) =>
-      sought.identity === null ? search(sought, dir, warnings) : fromJournal(sought, sought.identity, dir, warnings)
+      sought.identity === null
+        ? search(sought, { dir, warnings })
+        : byIdentity(sought, sought.identity, { dir, warnings })
     const dir = opened(sought, warnings)
     return dir === undefined ? use(undefined) : withDescriptor(dir, use)
   } catch (error) {
@@ -69,7 +77,7 @@ function opened(sought: VmmQuery, warnings: string[]): number | undefined {
 }
 
 /** The identity decides; a socket or pidfile that names another process is a warning. */
-function fromJournal(sought: VmmQuery, identity: ProcessIdentity, dir: number | undefined, warnings: string[]): Answer {
+function byIdentity(sought: VmmQuery, identity: ProcessIdentity, { dir, warnings }: Look): Answer {
   using truth = processLiveness(identity)
   const is = (pid: number) => pid === identity.pid && truth.is !== "dead"
   for (const { by, what, look } of candidateSources(sought, dir, {
@@ -98,7 +106,7 @@ function heard(look: () => readonly Candidate[], what: string, warnings: string[
   }
 }
 
-function search(sought: VmmQuery, dir: number | undefined, warnings: string[]): Answer {
+function search(sought: VmmQuery, { dir, warnings }: Look): Answer {
   const { pidNamespace } = sought
   if (pidNamespace !== undefined && pidNamespace !== ownNamespace("pid"))
     return { is: "unknown", why: "it was started in another PID namespace", hint: ELSEWHERE, warnings }

@@ -32,8 +32,9 @@ export function proofOf(process: PidRef, marks: Marks): Proof {
   const { pid } = process
   try {
     if (process.hasExited()) return { is: "gone" }
-    const { startTime, uid, root } = readProcess(pid)
-    const why = strangeness(pid, uid, root, marks)
+    const facts = readProcess(pid)
+    const { startTime, uid, root } = facts
+    const why = strangeness(pid, facts, marks)
     if (process.hasExited()) return { is: "gone" }
     if (why !== undefined) return { is: "another", why }
     if (startTime === undefined || uid === undefined) return { is: "unknown", why: `/proc/${pid} cannot be read` }
@@ -60,8 +61,11 @@ export function isCalled(pid: number, commandLines: Marks["commandLines"]): bool
 // --- internal ---
 
 /** Why a process is not the VMM; undefined when it is. */
-function strangeness(pid: number, uid: number | undefined, root: string, marks: Marks): string | undefined {
-  const { jail, console, commandLines } = marks
+function strangeness(
+  pid: number,
+  { uid, root }: { readonly uid: number | undefined; readonly root: string },
+  { jail, console, commandLines }: Marks,
+): string | undefined {
   if (uid === undefined) return "its uids are not all the same"
   if (jail !== undefined && uid === jail.uid && root === jail.root) return undefined
   const own = ownPlace()

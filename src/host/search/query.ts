@@ -66,17 +66,17 @@ export interface CandidateSource {
 export function candidateSources(sought: VmmQuery, dir: number | undefined, marks: Marks): readonly CandidateSource[] {
   const { cgroup, console, socket, pidfile, jail, bare } = sought
   const place = jail?.path ?? bare?.directory
-  const scan: CandidateSource = { by: "scan", what: "/proc", trusted: true, look: () => scanned(marks, console) }
-  return [
-    ...(cgroup === undefined ? [] : [told("cgroup", cgroup, () => inCgroup(cgroup), true)]),
-    ...(dir === undefined || socket === undefined
-      ? []
-      : [told("socket", `${place}/${socket}`, () => listenerIn(dir, socket))]),
-    ...(dir === undefined || pidfile === undefined
-      ? []
-      : [told("pidfile", `${place}/${pidfile}`, () => namedIn(dir, pidfile))]),
-    scan,
+  const sources: readonly (CandidateSource | undefined)[] = [
+    cgroup === undefined ? undefined : { by: "cgroup", what: cgroup, trusted: true, look: () => inCgroup(cgroup) },
+    dir === undefined || socket === undefined
+      ? undefined
+      : { by: "socket", what: `${place}/${socket}`, trusted: false, look: () => listenerIn(dir, socket) },
+    dir === undefined || pidfile === undefined
+      ? undefined
+      : { by: "pidfile", what: `${place}/${pidfile}`, trusted: false, look: () => namedIn(dir, pidfile) },
+    { by: "scan", what: "/proc", trusted: true, look: () => scanned(marks, console) },
   ]
+  return sources.filter((source) => source !== undefined)
 }
 
 // --- internal ---
@@ -90,8 +90,4 @@ function openJail(path: string, root: string): number {
     if (inodeOf(statDescriptor(dir)) !== root)
       throw new Failure("CHANGED", `${path} is another directory than the recorded root of the jail`, { subject: path })
   })
-}
-
-function told(by: Witness, what: string, look: () => readonly Candidate[], trusted = false): CandidateSource {
-  return { by, what, trusted, look }
 }
