@@ -4,17 +4,16 @@ import { detach } from "../../operations/detach.ts"
 import { rerunArgv } from "../../operations/rerun.ts"
 import { stopVm } from "../../operations/stop.ts"
 import { openState, ownEnvironment } from "../../store/state/open.ts"
-import { type Command, text, vmArg } from "../terminal/command.ts"
+import { command, vmArg } from "../terminal/command.ts"
 import { showDetached } from "./run.ts"
 
-const command: Command = {
+export default command({
   meta: { name: "restart", description: "Stop a VM if it runs, and run its plugin again in the background" },
   args: { vm: vmArg, json: { type: "boolean", description: "Print the new VM as JSON" } },
-  async run({ values, output }) {
+  async run({ vm, json }, { output }) {
     const state = openState()
     let words: readonly string[]
     try {
-      const vm = text(values, "vm") ?? ""
       words = rerunArgv(state, vm)
       const planned = await plan(words)
       if (planned !== EXIT.ok) {
@@ -25,10 +24,9 @@ const command: Command = {
     } finally {
       state.db.close()
     }
-    return showDetached(await detach("__run", words, (line) => output.say(line, "err")), values, output)
+    return showDetached(await detach("__run", words, (line) => output.say(line, "err")), json === true, output)
   },
-}
-export default command
+})
 
 // --- internal ---
 
