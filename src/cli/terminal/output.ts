@@ -1,7 +1,22 @@
 import { createConsola } from "consola"
 import { errorCode } from "../../base/linux/errors.ts"
 import { type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
-import type { Output } from "./command.ts"
+
+/** Where a command's data and messages go. */
+export interface Output {
+  /** Data, to standard output: a line, or bytes as they are. False when nobody reads it any more. */
+  print(data: string | Uint8Array): boolean
+  /** Prints what standard output takes without waiting, and tells how many bytes that was. */
+  printSome(data: Uint8Array): number
+  /** Prints a line that may be lost where nobody reads: it waits only a moment and never throws. */
+  say(text: string, where: "out" | "err"): void
+  readonly log: {
+    debug(message: string): void
+    info(message: string): void
+    warn(message: string): void
+    error(message: string): void
+  }
+}
 
 const STDOUT = 1
 const STDERR = 2
