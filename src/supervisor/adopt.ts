@@ -88,7 +88,7 @@ async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Co
     return await Promise.race([connected(adoption, exited), late])
   } catch (error) {
     const unreachable = `its control socket cannot be reached (${messageOf(error)})`
-    const refuse = () => Promise.reject(new Failure("FAILED", unreachable))
+    const refuse = () => Promise.reject(new Failure("WRONG_STATE", unreachable, { subject: adoption.layout.id }))
     return {
       ready: Promise.resolve(),
       pressCtrlAltDel: undefined,

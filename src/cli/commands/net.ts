@@ -1,8 +1,8 @@
-import { EXIT, Failure, usageError } from "../../base/terms/failure.ts"
+import { EXIT, Failure } from "../../base/terms/failure.ts"
 import { checkNetwork } from "../../operations/networkCheck.ts"
 import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
+import { type NetworkRemoval, removeNetwork } from "../../operations/networkRemove.ts"
 import { openState, type State } from "../../store/state/open.ts"
-import { reapplyRules, removeUnrecorded, unrecordedNetwork } from "../../upkeep/leftovers/networkLeftovers.ts"
 import { command } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
 import { table } from "../terminal/table.ts"
@@ -103,25 +103,12 @@ function tableOf(head: readonly string[], rows: readonly (readonly string[])[]):
   return rows.length === 0 ? "" : table(head, rows)
 }
 
-interface Removal {
-  /** All when it is undefined. */
-  readonly name: string | undefined
-  readonly dryRun: boolean
+interface Removal extends NetworkRemoval {
   readonly json: boolean
 }
 
 function remove(state: State, { name, dryRun, json }: Removal, output: Output): number {
-  const found = unrecordedNetwork(state).filter((finding) => name === undefined || finding.name === name)
-  if (name !== undefined && found.length === 0) {
-    throw usageError(
-      `${name} is nothing that banger left behind`,
-      "banger net ls shows what there is, and whose; a VM's goes with it: banger rm",
-    )
-  }
-  const done = dryRun
-    ? found
-    : found.map((finding) => (finding.verdict === "remove" ? removeUnrecorded(state, finding) : finding))
-  if (!dryRun) reapplyRules(state)
+  const done = removeNetwork(state, { name, dryRun })
   if (json) output.print(JSON.stringify(done, null, 2))
   for (const { kind, name, verdict, reason } of json ? [] : done) {
     const word = verdict !== "remove" ? verdict : dryRun ? "would remove" : "removed"
