@@ -15,7 +15,7 @@ import { createVm } from "./createVm.ts"
 import { forgetOldest } from "./forgetOldest.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
-/** What one boot of a run, of which there may be several, has from the boot before. */
+/** What one boot of a run has from the boot before it. */
 export interface BeforeBoot {
   /** Where this process's messages go, when it has no terminal. */
   readonly logFile: string | undefined

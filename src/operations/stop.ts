@@ -199,7 +199,7 @@ function lockTimedOut({ id, lock }: VmLayout): Failure {
   const hint = `find who holds it: fuser -v ${lock}; end it if it is stuck, then try again`
   return new Failure(
     "TIMED_OUT",
-    `waited ${formatDuration(LOCK_WAIT_MS)} for ${lock}, which another process does not let go of`,
+    `waited ${formatDuration(LOCK_WAIT_MS)} for ${lock}, which another process keeps locked`,
     { hint, subject: id },
   )
 }

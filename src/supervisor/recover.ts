@@ -28,7 +28,7 @@ export interface Recovery {
 
 /**
  * Finishes every VM that is dead and whose supervisor is gone: postStop hooks, release, final state, once. One that lives
- * is left running, with its handles mended. One of which it cannot be told is left alone.
+ * is left running, with its handles mended. Where liveness is unknown, nothing is changed.
  */
 export async function recoverAll(state: State, log: Log): Promise<readonly Recovery[]> {
   const recoveries: Recovery[] = []
