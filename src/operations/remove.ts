@@ -1,4 +1,4 @@
-import { Failure, joinFailures } from "../base/terms/failure.ts"
+import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
@@ -13,7 +13,7 @@ import { livenessOf, livenessUnknown } from "../vm/liveness.ts"
 import { lockHolder } from "../vm/lock.ts"
 import { type LockedVm, lockVmRecord } from "../vm/lockVmRecord.ts"
 import { proveAbsent } from "../vm/proveAbsent.ts"
-import { releaseAll } from "../vm/release.ts"
+import { releaseOrThrow } from "../vm/release.ts"
 import { refuseIfSelfWait } from "../vm/selfWait.ts"
 import { type Stopped, stopKnown, stopSuccessors } from "./stop.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
@@ -126,10 +126,9 @@ async function end(
     const { takeOver } = await import("../supervisor/takeOver.ts")
     await takeOver(await stopper.pluginHost(), state, locked, { do: "recover" })
   } else {
-    const journal = openJournal(state.db, id, layout.handles, recalled)
+    const journal = openJournal(state.db, layout, recalled)
     if (!isFinal(record.state)) log.warn("it is ended without its hooks")
-    const failures = releaseAll(journal, layout, log.warn)
-    if (failures.length > 0) throw joinFailures(id, failures)
+    releaseOrThrow(journal, layout, log.warn)
   }
   proveAbsent(layout, recalled.journal)
 }

@@ -156,7 +156,8 @@ function askOnce(wait: StopWait, record: VmRecord, { process, doing }: HeldLock)
     wait.signalledPid = undefined
   }
   if (doing !== "supervise" || wait.signalledPid === pid) return
-  const asked = askToStop(layout, process, wait.request, () => findById(state.db, id)?.state ?? record.state)
+  const stateNow = () => findById(state.db, id)?.state ?? record.state
+  const asked = askToStop(process, wait.request, { layout, stateNow })
   if (asked === "asked") wait.signalledPid = pid
   // An earlier `stop` set the time limit. Ours counts only if it runs out first.
   else if (wait.request.timeout !== undefined)

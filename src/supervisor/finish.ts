@@ -39,7 +39,7 @@ export async function finish(
   if (machine) {
     exit = { ...exit, reason: "crashed", requested: running.requested }
     await attempt(async () => {
-      exit = await describeExit(vmm, machine, session.layout, running.requested)
+      exit = await describeExit(machine, { vmm, layout: session.layout, requested: running.requested })
     })
   }
   host.watchdog.noteEnd(exit)

@@ -1,4 +1,5 @@
 import { EXIT, isFailure, messageOf } from "../base/terms/failure.ts"
+import type { Unknown } from "../base/terms/liveness.ts"
 import type { Log } from "../base/terms/log.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { ownEnvironment, type State } from "../store/state/open.ts"
@@ -85,10 +86,7 @@ function isSupervised(state: State, id: string): boolean {
 }
 
 /** A look without the lock: whoever acts on the answer takes the lock first, and looks again. */
-function peekLiveness(
-  state: State,
-  record: VmRecord,
-): { is: "alive" | "dead"; mend: boolean } | { is: "unknown"; why: string; hint: string | undefined } {
+function peekLiveness(state: State, record: VmRecord): { is: "alive" | "dead"; mend: boolean } | Unknown {
   const layout = vmLayout(state.where, record.id)
   const { journal, whole } = recall(record, layout.handles)
   using liveness = livenessOf(record, layout, journal)

@@ -100,7 +100,7 @@ async function stage(
     if (spec.network === false || running.network === undefined) return ready
     const { network } = spec
     await watchdog.guard("making the network", OWN_WORK_MS.staging, () =>
-      connectNetwork(session, network, ready.boot.confinement, log, interrupts.stop),
+      connectNetwork(session, network, { user: ready.boot.confinement, log, interrupt: interrupts.stop }),
     )
     return { ...ready, boot: withNetwork(ready.boot, spec.name, spec.network, running.network, session.layout) }
   } finally {

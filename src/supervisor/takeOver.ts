@@ -1,4 +1,4 @@
-import { asFailure, Failure, joinFailures } from "../base/terms/failure.ts"
+import { asFailure, Failure } from "../base/terms/failure.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { qemu } from "../host/qemu/qemu.ts"
@@ -10,12 +10,12 @@ import { type Recalled, recall, setAside } from "../store/state/recall.ts"
 import { noteRestart, type VmRecord } from "../store/state/records.ts"
 import { isFinal, type VmState } from "../store/state/vmState.ts"
 import { lost, neverStarted } from "../vm/exit.ts"
-import { openJournal } from "../vm/journal.ts"
+import { entryOf, openJournal } from "../vm/journal.ts"
 import { livenessOf, livenessUnknown, type VmLiveness } from "../vm/liveness.ts"
 import type { LockedVm } from "../vm/lockVmRecord.ts"
 import type { Machine } from "../vm/machine.ts"
 import { recallNetwork } from "../vm/network.ts"
-import { releaseAll } from "../vm/release.ts"
+import { releaseOrThrow } from "../vm/release.ts"
 import { requestOf } from "../vm/request.ts"
 import { resumeSession, type Session } from "../vm/session.ts"
 import type { StopRequest } from "../vm/stopRequest.ts"
@@ -50,7 +50,7 @@ export function hasRun(state: VmState): boolean {
  * has locked the VM, and unlocks it.
  */
 export async function takeOver(host: PluginHost, state: State, locked: LockedVm, goal: TakeoverGoal): Promise<Taken> {
-  const { record, layout, lock } = locked
+  const { record, layout } = locked
   const recalled = recall(record, layout.handles)
   for (const trouble of recalled.troubles) host.log.warn(`${record.name}: ${trouble}`)
   if (isFinal(record.state)) return releaseRest(state, locked, recalled, { log: host.log })
@@ -59,7 +59,7 @@ export async function takeOver(host: PluginHost, state: State, locked: LockedVm,
   // Those of a dead one are told when it is released.
   if (liveness.is === "alive") for (const warning of liveness.warnings) host.log.warn(`${record.name}: ${warning}`)
   setAside(layout.handles)
-  const session = resumeSession(state, layout, lock, record.state, recalled)
+  const session = resumeSession(state, locked, recalled)
   // A disk that cannot be written shows here, before anything is done.
   session.journal.mend()
   writeIdentity(session, liveness)
@@ -89,7 +89,7 @@ type Known = Exclude<VmLiveness, { is: "unknown" }>
 
 /** Where only a generation from before its process was known is left, the VMM's identity is written down again. */
 function writeIdentity({ state, journal }: Session, liveness: Known): void {
-  const entry = journal.resources.find((resource) => resource.kind === "process")
+  const entry = entryOf(journal.resources, "process")
   if (liveness.is === "alive" && hasRun(state) && entry?.identity === null)
     journal.refine({ kind: "process", identity: liveness.identity })
 }
@@ -155,8 +155,7 @@ function releaseRest(
   const ended = { is: "ended", outcome: undefined } as const
   if (record.restart_at !== null) noteRestart(state.db, record.id, null)
   if (recalled.journal.length === 0 || record.kept === 1) return ended
-  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, recalled), layout, log.warn)
-  if (failures.length > 0) throw joinFailures(record.id, failures)
+  releaseOrThrow(openJournal(state.db, layout, recalled), layout, log.warn)
   return ended
 }
 
@@ -166,7 +165,7 @@ function needsHooks(record: VmRecord, liveness: VmLiveness): boolean {
 }
 
 function stageOf(layout: VmLayout, resources: readonly Resource[]): string {
-  const jail = resources.find((resource) => resource.kind === "jail")
+  const jail = entryOf(resources, "jail")
   return jail === undefined ? layout.stage : jailRoot({ base: layout.jails, vmm: jail.vmm, id: layout.id })
 }
 

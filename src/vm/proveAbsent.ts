@@ -7,7 +7,7 @@ import { jailRoot } from "../host/jail/base.ts"
 import { findVmm } from "../host/search/findVmm.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
-import { vmmQuery, vmmUnknown } from "./liveness.ts"
+import { livenessUnknown, vmmQuery } from "./liveness.ts"
 
 /** Looks again for each thing that a VM's journal named. Throws a failure that names those which are still there. */
 export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): void {
@@ -38,7 +38,7 @@ function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource
   const sought = vmmQuery(all, layout)
   if (sought === undefined) return undefined
   using found = findVmm(sought)
-  if (found.is === "unknown") return vmmUnknown(sought, found, layout)
+  if (found.is === "unknown") return livenessUnknown(layout, found)
   if (found.is !== "alive") return undefined
   return new Failure("FAILED", `process ${found.identity.pid} still runs`, { hint })
 }

@@ -40,7 +40,7 @@ test("however many ask for a stop, its supervisor gets one signal; to kill is an
   const ask = (action: "stop" | "kill", state: "running" | "stopping", timeout?: number) => {
     using self = openPid(process.pid)
     if (self === undefined) throw new Error("this process is not there")
-    return askToStop(layout(), self, { action, timeout }, () => state)
+    return askToStop(self, { action, timeout }, { layout: layout(), stateNow: () => state })
   }
   const hear = (name: string) => heard.push(name)
   for (const name of names) process.on(name, hear)

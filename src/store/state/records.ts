@@ -66,7 +66,7 @@ export function insertRecord(db: Database, record: NewRecord): void {
 }
 
 /** Moves a VM to another state in one transaction. Throws when the table of transitions does not have the move. */
-export function changeState(db: Database, id: string, to: VmState, exit?: unknown): void {
+export function changeState(db: Database, id: string, to: VmState, { exit }: { readonly exit?: unknown } = {}): void {
   const change = db.transaction(() => {
     const from = getRecord(db, id).state
     if (!TRANSITIONS[from].includes(to)) throw new Failure("FAILED", `VM ${id} is ${from} and cannot become ${to}`)

@@ -28,6 +28,7 @@ import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
 import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
+import { entryOf } from "../../vm/journal.ts"
 import { type Manifest, manifestPath, savedDisk } from "./manifest.ts"
 
 /** Writing a guest's memory takes its time, in milliseconds. */
@@ -67,8 +68,8 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
 // --- internal ---
 
 function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessIdentity {
-  const process = resources.find(({ kind }) => kind === "process")
-  if (process?.kind === "process" && process.identity !== null) return process.identity
+  const identity = entryOf(resources, "process")?.identity
+  if (identity) return identity
   throw new Failure("FAILED", `it is not known which process ${record.name} is`)
 }
 

@@ -57,7 +57,7 @@ test("a VM moves only along the table of states", () => {
       insertRecord(db, record(id, id))
       db.query("update vms set state = ? where id = ?").run(from, id)
       if (TRANSITIONS[from].includes(to)) {
-        changeState(db, id, to, { why: "test" })
+        changeState(db, id, to, { exit: { why: "test" } })
         expect(getRecord(db, id)).toMatchObject({ state: to, exit: '{"why":"test"}' })
       } else expect(() => changeState(db, id, to)).toThrow(`is ${from} and cannot become ${to}`)
     }
