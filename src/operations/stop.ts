@@ -145,7 +145,7 @@ async function stopHere(state: State, id: string, request: StopRequest, tools: P
   if (held === "gone") return true
   if (held === undefined) return false
   try {
-    if (held.record.kept === 1 && isFinal(held.record.state)) throw keptForInspection(held.record)
+    if (held.record.keptForInspection && isFinal(held.record.state)) throw keptForInspection(held.record)
     const taken = await takeOver(state, held, { stop: request }, tools)
     if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
     return true

@@ -157,7 +157,7 @@ async function run(
 /** A VM that has ended may hold what could not be released then. */
 function releaseRest(state: State, { record, layout }: LockedVm, recalled: Recalled, log: Log): "final" {
   if (record.restart_at !== null) noteRestart(state.db, record.id, null)
-  if (recalled.journal.length === 0 || record.kept === 1) return "final"
+  if (recalled.journal.length === 0 || record.keptForInspection) return "final"
   const failures = releaseAll(openJournal(state.db, record.id, layout.handles, recalled), layout, log.warn)
   if (failures.length > 0) throw joinFailures(record.id, failures)
   return "final"

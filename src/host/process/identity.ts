@@ -19,13 +19,13 @@ export type ProcessLiveness =
 /**
  * The identity of a child of ours, whose pidfd we have, that was not waited for yet, so that its pid is surely its own. It has our uid and
  * our root directory, those are not read from /proc, which no longer tells them of a child that died at once; a
- * jailed one goes over to those of its jail (`becomes`) while it starts.
+ * jailed one goes over to those of its jail (`runsAs`) while it starts.
  */
-export function identifyChild(pid: number, pidfd: number, becomes?: { uid: number; root: string }): ProcessIdentity {
+export function identifyChild(pid: number, pidfd: number, runsAs?: { uid: number; root: string }): ProcessIdentity {
   const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
   if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
   const identity = identityOf(pid, pidfd, { startTime, ...ownPlace() })
-  return becomes === undefined ? identity : { ...identity, becomes }
+  return runsAs === undefined ? identity : { ...identity, runsAs }
 }
 
 /** The identity of a process whose pidfd we have, from what was read of it while it was held. */
@@ -120,10 +120,10 @@ function compare(identity: ProcessIdentity, pidfd: number): ProcessLiveness {
     if (pidfdExited(pidfd)) return { is: "dead", why: `process ${pid} has exited` }
     if (facts.startTime === undefined) return { is: "unknown", why: `/proc/${pid}/stat cannot be read` }
     if (facts.startTime !== identity.startTime) return { is: "dead", why: `pid ${pid} is another process now` }
-    const { uid, root, becomes } = identity
-    if (facts.uid !== uid && facts.uid !== (becomes?.uid ?? uid))
-      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${becomes?.uid ?? uid}` }
-    if (facts.root !== root && facts.root !== (becomes?.root ?? root))
+    const { uid, root, runsAs } = identity
+    if (facts.uid !== uid && facts.uid !== (runsAs?.uid ?? uid))
+      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${runsAs?.uid ?? uid}` }
+    if (facts.root !== root && facts.root !== (runsAs?.root ?? root))
       return { is: "unknown", why: `process ${pid} has another root directory` }
     return { is: "alive", pidfd }
   } catch (error) {

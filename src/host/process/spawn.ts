@@ -21,7 +21,7 @@ export interface Launch {
   /** Descriptors the VMM gets as 3, 4, …; closed here once it has them. */
   readonly passed: readonly number[]
   /** The uid and root directory (`device:inode`) it goes over to by itself, when it is jailed. */
-  readonly becomes?: { readonly uid: number; readonly root: string } | undefined
+  readonly runsAs?: { readonly uid: number; readonly root: string } | undefined
   /** The file of the network namespace it is started in, unless it is this one. */
   readonly netns?: string | undefined
 }
@@ -74,7 +74,7 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
     process.umask(umask)
   }
   // Both before the next turn of the event loop, in which the child could be waited for and its pid given away.
-  const { pidfd, identity } = identify(child, launch.becomes)
+  const { pidfd, identity } = identify(child, launch.runsAs)
   let ended = false
   const exited = child.exited.then(() => {
     ended = true
@@ -85,11 +85,11 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
 }
 
 /** Throws with the child killed: nobody could tell later whose it is. */
-function identify(child: Bun.Subprocess, becomes: Launch["becomes"]): { pidfd: number; identity: ProcessIdentity } {
+function identify(child: Bun.Subprocess, runsAs: Launch["runsAs"]): { pidfd: number; identity: ProcessIdentity } {
   let pidfd: number | undefined
   try {
     pidfd = pidfdOpen(child.pid)
-    return { pidfd, identity: identifyChild(child.pid, pidfd, becomes) }
+    return { pidfd, identity: identifyChild(child.pid, pidfd, runsAs) }
   } catch (error) {
     child.kill(SIGKILL)
     if (pidfd !== undefined) close(pidfd)

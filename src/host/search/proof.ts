@@ -38,7 +38,7 @@ export function proofOf(pid: number, pidfd: number, marks: Marks): Proof {
     if (why !== undefined) return { is: "another", why }
     if (startTime === undefined || uid === undefined) return { is: "unknown", why: `/proc/${pid} cannot be read` }
     const identity = identityOf(pid, pidfd, { startTime, uid, root })
-    return { is: "proven", identity: marks.jail === undefined ? identity : { ...identity, becomes: marks.jail } }
+    return { is: "proven", identity: marks.jail === undefined ? identity : { ...identity, runsAs: marks.jail } }
   } catch (error) {
     // Under hidepid a live process looks absent in /proc: only its pidfd tells.
     return pidfdExited(pidfd) ? { is: "gone" } : { is: "unknown", why: messageOf(error) }

@@ -138,7 +138,8 @@ async function follow(start: URL, have: number, signal: AbortSignal): Promise<Re
   for (let hops = 0; hops <= REDIRECTS_MAX_COUNT; hops++) {
     const headers: Record<string, string> = { "accept-encoding": "identity" }
     if (have > 0) headers.range = `bytes=${have}-`
-    const response = await fetch(url, { redirect: "manual", decompress: false, headers, signal })
+    // Without `timeout: false` Bun gives a silent connection up after six minutes, whatever BANGER_TIMEOUT allows.
+    const response = await fetch(url, { redirect: "manual", decompress: false, timeout: false, headers, signal })
     if (response.status >= 300 && response.status < 400) {
       url = redirected(url, response.headers.get("location"))
       continue

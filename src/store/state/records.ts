@@ -5,7 +5,7 @@ import { nearest } from "../../base/terms/nearest.ts"
 import { type Generation, journalSchema } from "./handles.ts"
 import { isFinal, TRANSITIONS, type VmState, vmStateSchema } from "./vmState.ts"
 
-const rowSchema = v.object({
+const columns = v.object({
   id: v.string(),
   name: v.string(),
   state: vmStateSchema,
@@ -27,9 +27,17 @@ const rowSchema = v.object({
   ended_at: v.nullable(v.number()),
   /** When its supervisor, waiting, means to boot a VM of this name again. */
   restart_at: v.nullable(v.number()),
-  /** 1: a failed start that was left as it is, for inspection. */
   kept: v.number(),
 })
+
+const rowSchema = v.pipe(
+  columns,
+  v.transform(({ kept, ...row }) => ({
+    ...row,
+    /** A failed start that was left as it is, for inspection. */
+    keptForInspection: kept === 1,
+  })),
+)
 
 /**
  * A VM's row in the state database; times are milliseconds since the epoch. `spec`, `exit` and `request` are JSON texts

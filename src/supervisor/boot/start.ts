@@ -46,7 +46,7 @@ export async function startMachine(
   session: Session,
   vmm: Vmm,
   program: Program,
-  { boot, becomes }: Staged,
+  { boot, runsAs }: Staged,
   options: StartOptions,
 ): Promise<Machine> {
   const { layout, journal } = session
@@ -67,7 +67,7 @@ export async function startMachine(
   const child = startChild(session, {
     argv: launch.argv,
     passed,
-    becomes,
+    runsAs,
     netns: boot.network ? boot.network.netns : undefined,
   })
   const followers: Follower[] = []
@@ -146,7 +146,7 @@ function join(cgroup: string, child: Child): void {
   }
 }
 
-function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "becomes" | "netns">): Child {
+function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "runsAs" | "netns">): Child {
   const { consoleInput, consoleLog, vmmLog } = session.layout
   try {
     return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog })

@@ -12,6 +12,7 @@ import {
   listRecords,
   mirrored,
   mirrorJournal,
+  noteKept,
 } from "../../../src/store/state/records.ts"
 import { TRANSITIONS, type VmState } from "../../../src/store/state/vmState.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
@@ -122,6 +123,14 @@ test("the journal's mirror is read back, and one that is damaged is not believed
   }
 })
 
+test("a failed start that is left for inspection is told from one that is not", () => {
+  const db = openDatabase(directory.path)
+  insertRecord(db, record("a-1", "a"))
+  expect(getRecord(db, "a-1").keptForInspection).toBe(false)
+  noteKept(db, "a-1")
+  expect([getRecord(db, "a-1"), ...listRecords(db)].map((row) => row.keptForInspection)).toEqual([true, true])
+})
+
 test("the state of an older banger is brought up to date, and what it holds is kept", () => {
   const path = join(directory.path, "state.db")
   const old = new Database(path, { create: true })
@@ -138,7 +147,7 @@ test("the state of an older banger is brought up to date, and what it holds is k
     generation: 0,
     request: "{}",
     post_stop_done: 0,
-    kept: 0,
+    keptForInspection: false,
   })
   expect(mirrored(getRecord(db, "a-1"))).toEqual({ generation: 0, journal: [] })
 })
