@@ -77,8 +77,9 @@ function empty(dir: number, onDirectory: OnDirectory): void {
 }
 
 function keepsBeingFilled(name: Path): Failure {
-  return new Failure("FAILED", `${shown(name)} keeps being filled while it is removed`, {
+  return new Failure("NOT_RELEASED", `${shown(name)} keeps being filled while it is removed`, {
     hint: "end the process that does it",
+    subject: shown(name),
   })
 }
 
@@ -142,8 +143,6 @@ function removeEmpty(parent: number, name: Path): boolean {
 function inTheWay(name: Path, error: unknown): Failure {
   const mounted = ["EBUSY", "EXDEV"].includes(errorCode(error) ?? "")
   const hint = mounted ? "unmount what is mounted there" : undefined
-  return new Failure("FAILED", `${shown(name)} cannot be removed: ${messageOf(error)}`, {
-    cause: error,
-    ...(hint ? { hint } : {}),
-  })
+  const message = `${shown(name)} cannot be removed: ${messageOf(error)}`
+  return new Failure("NOT_RELEASED", message, { hint, subject: shown(name), cause: error })
 }

@@ -126,10 +126,10 @@ export function readHandles(path: string): Handles {
 function readOwnFile(path: string): string {
   return withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK | O_NOFOLLOW), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFREG)) throw new Failure("FAILED", "it is not a regular file")
-    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure("FAILED", `it belongs to uid ${stat.uid}`)
-    if ((stat.mode & 0o022) !== 0) throw new Failure("FAILED", "it can be written by others")
-    if (stat.size > HANDLES_MAX_BYTES) throw new Failure("FAILED", `it has ${stat.size} bytes`)
+    if (!isType(stat, S.IFREG)) throw new Failure("BAD_STATE", "it is not a regular file")
+    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure("UNTRUSTED", `it belongs to uid ${stat.uid}`)
+    if ((stat.mode & 0o022) !== 0) throw new Failure("UNTRUSTED", "it can be written by others")
+    if (stat.size > HANDLES_MAX_BYTES) throw new Failure("BAD_STATE", `it has ${stat.size} bytes`)
     return new TextDecoder().decode(readAll(fd, stat.size))
   })
 }
@@ -144,12 +144,11 @@ function parse(text: string, path: string): Handles {
   const schema = typeof value === "object" && value !== null && "schema" in value ? value.schema : undefined
   if (typeof schema === "number" && schema > SCHEMA) {
     const hint = "install the newer version again"
-    throw new Failure("FAILED", `${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`, {
-      hint,
-    })
+    const message = `${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`
+    throw new Failure("BAD_STATE", message, { hint, subject: path })
   }
   const handles = v.safeParse(handlesSchema, value)
-  if (!handles.success) return { is: "bad", why: "it is not what banger writes" }
+  if (!handles.success) return { is: "bad", why: "its fields do not match the journal's schema" }
   const { generation, sha256 } = handles.output
   // The checksum is of the journal as it was written, in its own order of keys and with its own names.
   const { journal } = value as v.InferInput<typeof handlesSchema>

@@ -20,7 +20,7 @@ export function takeUid(db: Database, vm: string, wanted?: number, range = UID_R
     const taken = db.query<{ vm: string }, [number]>("select vm from uids where uid = ?").get(uid)
     if (taken && taken.vm !== vm) {
       const hint = "two VMs of one uid could reach into each other's jails: choose another uid"
-      throw new Failure("FAILED", `uid ${uid} is in use by the VM ${taken.vm}`, { hint })
+      throw new Failure("IN_USE", `uid ${uid} is in use by the VM ${taken.vm}`, { hint, subject: String(uid) })
     }
     db.query("insert or replace into uids (uid, vm) values (?, ?)").run(uid, vm)
     return uid
@@ -55,7 +55,7 @@ function freeUidOf(db: Database, { first, count }: { first: number; count: numbe
     const uid = first + ((start + step) % count)
     if (!taken.has(uid)) return uid
   }
-  throw new Failure("FAILED", `all ${count} uids from ${first} on are in use by VMs`, {
+  throw new Failure("IN_USE", `all ${count} uids from ${first} on are in use by VMs`, {
     hint: "remove VMs that have ended",
   })
 }

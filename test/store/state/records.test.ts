@@ -15,6 +15,7 @@ import {
   noteKept,
 } from "../../../src/store/state/records.ts"
 import { TRANSITIONS, type VmState } from "../../../src/store/state/vmState.ts"
+import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -42,10 +43,12 @@ test("a database of a newer banger, or that is none, is refused and not touched"
   const newer = new Database(path, { create: true })
   newer.exec("pragma user_version = 999")
   newer.close()
-  expect(() => openDatabase(directory.path)).toThrow("was written by a newer banger (schema 999")
+  expect(() => openDatabase(directory.path)).toThrow(failure("BAD_STATE", "was written by a newer banger (schema 999"))
   writeFileSync(path, "this is not a database, but it is somebody's file\n".repeat(50))
   const before = readFileSync(path)
-  expect(() => openDatabase(directory.path)).toThrow("state.db: cannot be used: file is not a database")
+  expect(() => openDatabase(directory.path)).toThrow(
+    failure("BAD_STATE", "state.db: cannot be used: file is not a database"),
+  )
   expect(readFileSync(path)).toEqual(before)
 })
 
@@ -69,7 +72,9 @@ test("a VM moves only along the table of states", () => {
 test("a live VM's name is taken; that of one that has ended is free", () => {
   const db = openDatabase(directory.path)
   insertRecord(db, record("a-1", "a"))
-  expect(() => insertRecord(db, record("a-2", "a"))).toThrow("the name a is taken by VM a-1 (creating)")
+  expect(() => insertRecord(db, record("a-2", "a"))).toThrow(
+    failure("IN_USE", "the name a is taken by VM a-1 (creating)"),
+  )
   changeState(db, "a-1", "failed")
   insertRecord(db, record("a-2", "a"))
   expect(listRecords(db).map(({ id }) => id)).toEqual(["a-2", "a-1"])
@@ -103,12 +108,12 @@ test("a VM is found by id, by name, or by the beginning of an id", () => {
   expect(findRecord(db, "web-211").id).toBe("web-211")
   expect(findRecord(db, "web").id).toBe("web-222")
   expect(findRecord(db, "db-3").id).toBe("db-333")
-  expect(() => findRecord(db, "web-2")).toThrow("web-2 is ambiguous")
-  expect(() => findRecord(db, "web-")).toThrow("no VM")
+  expect(() => findRecord(db, "web-2")).toThrow(failure("NO_SUCH_VM", "web-2 is ambiguous"))
+  expect(() => findRecord(db, "web-")).toThrow(failure("NO_SUCH_VM", "no VM"))
   expect(() => findRecord(db, "")).toThrow('no VM ""')
   expect(() => findRecord(db, "wbe")).toThrow('no VM "wbe"')
   deleteRecord(db, "db-333")
-  expect(() => findRecord(db, "db")).toThrow("no VM")
+  expect(() => findRecord(db, "db")).toThrow(failure("NO_SUCH_VM", "no VM"))
 })
 
 test("the journal's mirror is read back, and one that is damaged is not believed", () => {

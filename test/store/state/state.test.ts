@@ -10,6 +10,7 @@ import { places, vmLayout } from "../../../src/store/state/places.ts"
 import { recall } from "../../../src/store/state/recall.ts"
 import { mirrored, type VmRecord } from "../../../src/store/state/records.ts"
 import { newVmId } from "../../../src/store/state/vmId.ts"
+import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -62,7 +63,9 @@ test("a directory of ours is made private, and tightened when it is not", () => 
 test("a directory the user named is not changed, but refused when it is open", () => {
   const path = join(directory.path, "open")
   mkdirSync(path, { mode: 0o755 })
-  expect(() => ensurePrivateDirectory(path, 0o1700, false)).toThrow("is open to other users (mode 755)")
+  expect(() => ensurePrivateDirectory(path, 0o1700, false)).toThrow(
+    failure("UNTRUSTED", "is open to other users (mode 755)"),
+  )
   expect(modeOf(path)).toBe("755")
 })
 
@@ -70,8 +73,12 @@ test("a symlink or a file in the directory's place is refused; a symlink above i
   mkdirSync(join(directory.path, "real"))
   symlinkSync("real", join(directory.path, "link"))
   writeFileSync(join(directory.path, "file"), "")
-  expect(() => ensurePrivateDirectory(join(directory.path, "link"), 0o700, true)).toThrow("is a symlink")
-  expect(() => ensurePrivateDirectory(join(directory.path, "file"), 0o700, true)).toThrow("is not a directory")
+  expect(() => ensurePrivateDirectory(join(directory.path, "link"), 0o700, true)).toThrow(
+    failure("UNTRUSTED", "is a symlink"),
+  )
+  expect(() => ensurePrivateDirectory(join(directory.path, "file"), 0o700, true)).toThrow(
+    failure("UNTRUSTED", "is not a directory"),
+  )
   expect(ensurePrivateDirectory(join(directory.path, "link/inside"), 0o700, true)).toBe(
     join(directory.path, "real/inside"),
   )
@@ -130,7 +137,9 @@ test("handles are believed whole or not at all: cut at any byte, changed at any 
     if (read.is === "good") expect([...read.journal]).toEqual([...JOURNAL])
   }
   writeFileSync(path, good.toString().replace('"schema": 1', '"schema": 2'))
-  expect(() => readHandles(path)).toThrow("was written by a newer banger (schema 2, this one knows 1)")
+  expect(() => readHandles(path)).toThrow(
+    failure("BAD_STATE", "was written by a newer banger (schema 2, this one knows 1)"),
+  )
   expect(readHandles(join(directory.path, "none")).is).toBe("missing")
 })
 
@@ -172,7 +181,7 @@ test("a turn that does not come is given up by the lock's name; one that comes i
     withLock(${JSON.stringify(path)}, () => { console.log("held"); Bun.sleepSync(600_000) })`
   const holder = Bun.spawn([process.execPath, "-e", code], { stdout: "pipe" })
   await holder.stdout.getReader().read()
-  expect(() => withLock(path, () => {}, 20)).toThrow(`another process does not let go of ${path}`)
+  expect(() => withLock(path, () => {}, 20)).toThrow(failure("BUSY", `another process does not let go of ${path}`))
   holder.kill("SIGKILL")
   expect(withLock(path, () => "mine")).toBe("mine")
   expect(withLock(path, () => "again", 0)).toBe("again")
