@@ -132,7 +132,7 @@ function openSession(db: Database, layout: VmLayout, lock: VmLock, current: VmSt
       return state
     },
     enter(next, exit) {
-      changeState(db, layout.id, next, exit)
+      changeState(db, layout.id, { to: next, exit })
       state = next
       note(exit === undefined ? { event: "state", state } : { event: "state", state, exit })
     },

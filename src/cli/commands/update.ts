@@ -24,7 +24,7 @@ const command: Command = {
       return EXIT.ok
     }
     const manner = { stall: stallLimit() }
-    const release = await findRelease(releases(), versionAsked(values), BUILD.publicKey, manner)
+    const release = await findRelease(releases(), versionAsked(values), { ...manner, publicKey: BUILD.publicKey })
     if (values.check === true) return tell(release.version, values, output)
     if (release.version === pkg.version || (values.version === undefined && !isNewer(release.version, pkg.version))) {
       output.log.info(

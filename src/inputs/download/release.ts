@@ -25,8 +25,7 @@ const ARCHIVE_MAX_BYTES = 1024 ** 3
 export async function findRelease(
   releases: Address,
   version: string | undefined,
-  publicKey: string,
-  manner: Omit<Manner, "limit">,
+  { publicKey, ...manner }: Omit<Manner, "limit"> & { readonly publicKey: string },
 ): Promise<Release> {
   const asked = below(releases, version === undefined ? "latest/download" : `download/v${version}`)
   const small = { ...manner, limit: LIST_MAX_BYTES }

@@ -24,12 +24,12 @@ export const LOAD_MAX_MS = 10_000
  * wrong and where, also when the file is not the one with the sha256 `known`. Loads one plugin per process.
  */
 export async function loadPlugin(file: string, trust: Trust, known?: string): Promise<Loaded> {
-  return load(file, trust, readDefinition, known)
+  return load(file, trust, { read: readDefinition, known })
 }
 
 /** As `loadPlugin`, for a plugin whose `sweepCandidate` hooks are wanted: it need not describe a VM. */
 export async function loadGuard(file: string, trust: Trust): Promise<ReturnType<typeof readGuard>> {
-  return load(file, trust, readGuard)
+  return load(file, trust, { read: readGuard })
 }
 
 // --- internal ---
@@ -37,8 +37,7 @@ export async function loadGuard(file: string, trust: Trust): Promise<ReturnType<
 async function load<D>(
   file: string,
   trust: Trust,
-  read: (exported: unknown, source: Source) => D,
-  known?: string,
+  { read, known }: { readonly read: (exported: unknown, source: Source) => D; readonly known?: string | undefined },
 ): Promise<D & { readonly sha256: string }> {
   const path = realPath(file)
   if (LOADERS[extname(path)] === undefined) throw bad(file, `${file} is not a plugin: its name must end in .ts or .js`)

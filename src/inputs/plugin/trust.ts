@@ -57,7 +57,7 @@ function readSource(file: number, path: string, trust: Trust): Uint8Array<ArrayB
   const bad = (why: string) => new Failure("BAD_PLUGIN", `${path} ${why}`, { subject: path })
   if (!isType(stat, S.IFREG)) throw bad("is not a regular file")
   if (stat.size > SOURCE_MAX_BYTES) throw bad("is larger than 1 MiB: not a plugin")
-  requireTrusted(file, stat, path, trust, false)
+  requireTrusted(file, stat, { path, trust, directory: false })
   const bytes = readAll(file, SOURCE_MAX_BYTES)
   if (trust.known !== undefined && stat.uid !== 0 && !trust.known.has(sha256Of(bytes)))
     throw bad("is not as it was when the VM was booted")
@@ -69,7 +69,7 @@ function openDirectories(realPath: string, trust: Trust): number {
   let path = "/"
   let dir = openAt(AT_FDCWD, "/", O.PATH | O_DIRECTORY)
   try {
-    requireTrusted(dir, statDescriptor(dir), path, trust, true)
+    requireTrusted(dir, statDescriptor(dir), { path, trust, directory: true })
     for (const component of dirname(realPath)
       .split("/")
       .filter((part) => part !== "")) {
@@ -77,7 +77,7 @@ function openDirectories(realPath: string, trust: Trust): number {
       const next = openAt(dir, component, O.PATH | O_DIRECTORY | O_NOFOLLOW)
       close(dir)
       dir = next
-      requireTrusted(dir, statDescriptor(dir), path, trust, true)
+      requireTrusted(dir, statDescriptor(dir), { path, trust, directory: true })
     }
     return dir
   } catch (error) {
@@ -90,7 +90,11 @@ function openDirectories(realPath: string, trust: Trust): number {
  * A sticky directory (/tmp) may be crossed although all may write it: what a trusted user has in it, others can
  * neither rename nor remove, and the next component is checked to be a trusted user's.
  */
-function requireTrusted(fd: number, stat: Stat, path: string, trust: Trust, directory: boolean): void {
+function requireTrusted(
+  fd: number,
+  stat: Stat,
+  { path, trust, directory }: { readonly path: string; readonly trust: Trust; readonly directory: boolean },
+): void {
   if (trust.uids === undefined) return
   const refuse = (why: string, hint: string) => {
     throw new Failure("UNTRUSTED", `${path} ${why}; not loaded as root`, { hint, subject: path })

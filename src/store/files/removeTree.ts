@@ -105,7 +105,7 @@ function moveInto(dir: number, entry: Uint8Array, flat: Flat): string | undefine
   for (;;) {
     const next = `${flat.prefix}${MARK}-${count++}`
     try {
-      return moveTo(dir, entry, flat.dir, next) ? next : undefined
+      return moveTo(dir, entry, { to: flat.dir, name: next }) ? next : undefined
     } catch (error) {
       if (errorCode(error) !== "EEXIST") throw error
     }
@@ -113,7 +113,7 @@ function moveInto(dir: number, entry: Uint8Array, flat: Flat): string | undefine
 }
 
 /** False when it is gone already. */
-function moveTo(dir: number, entry: Uint8Array, to: number, name: string): boolean {
+function moveTo(dir: number, entry: Uint8Array, { to, name }: { readonly to: number; readonly name: string }): boolean {
   try {
     renameNoReplace(dir, entry, to, name)
   } catch (error) {

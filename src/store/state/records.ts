@@ -75,8 +75,14 @@ export function insertRecord(db: Database, record: NewRecord): void {
   write(db, insert.immediate)
 }
 
+/** A move to another state, and how the VM ended, where that is known. */
+export interface StateChange {
+  readonly to: VmState
+  readonly exit?: unknown
+}
+
 /** Moves a VM to another state in one transaction. Throws when the table of transitions does not have the move. */
-export function changeState(db: Database, id: string, to: VmState, exit?: unknown): void {
+export function changeState(db: Database, id: string, { to, exit }: StateChange): void {
   const change = db.transaction(() => {
     const from = getRecord(db, id).state
     if (!TRANSITIONS[from].includes(to))
@@ -111,7 +117,11 @@ export function holdsNothing(record: VmRecord): boolean {
 }
 
 /** Notes that so many postStop hooks were begun, or are done. */
-export function notePostStop(db: Database, id: string, what: "begun" | "done", count: number): void {
+export function notePostStop(
+  db: Database,
+  id: string,
+  { what, count }: { readonly what: "begun" | "done"; readonly count: number },
+): void {
   write(db, () => db.query(`update vms set post_stop_${what} = ? where id = ?`).run(count, id))
 }
 

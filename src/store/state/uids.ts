@@ -14,7 +14,11 @@ export const SWEEP_UID = 1_899_999_999
  * Gives a VM a uid of its own until `freeUid`: the one asked for, or a random one of the range. Throws a failure when
  * another VM has the one asked for, or the range is used up.
  */
-export function takeUid(db: Database, vm: string, wanted?: number, range = UID_RANGE): number {
+export function takeUid(
+  db: Database,
+  vm: string,
+  { wanted, range = UID_RANGE }: { readonly wanted?: number | undefined; readonly range?: typeof UID_RANGE } = {},
+): number {
   const take = db.transaction(() => {
     const uid = wanted ?? freeUidOf(db, range)
     const taken = db.query<{ vm: string }, [number]>("select vm from uids where uid = ?").get(uid)

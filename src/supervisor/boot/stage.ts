@@ -115,7 +115,7 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
   journal.acquire({ kind: "jail", vmm: name, root: null })
-  const owner = ownerOf(takeUid(db, id, wanted.uid), wanted.gid)
+  const owner = ownerOf(takeUid(db, id, { wanted: wanted.uid }), wanted.gid)
   const site = { base: layout.jails, vmm: name, id }
   let inode = ""
   const jail = makeJail(site, owner, (root) => {

@@ -20,7 +20,7 @@ export function postStopLedger({ db, id }: Pick<Session, "db" | "id">): HookProg
   let again = false
   const note = (what: "begun" | "done", count: number) => {
     try {
-      notePostStop(db, id, what, count)
+      notePostStop(db, id, { what, count })
     } catch {
       // A full disk must not keep a hook from cleaning up: the VM goes away now. What takes over a VM writes before.
     }

@@ -26,18 +26,18 @@ const releases = () => parseAddress(server.url, "x")
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 test("the latest release, and one by its version, with the binary that is in its archive", async () => {
-  const latest = await findRelease(releases(), undefined, publicKey, manner)
+  const latest = await findRelease(releases(), undefined, { ...manner, publicKey })
   expect(latest.version).toBe("0.2.0")
   const archive = await downloadArchive(latest, "linux-x64", manner)
   expect(new TextDecoder().decode((await unpackFiles(archive, ["banger"]))[0])).toBe(smallProgram("0.2.0"))
-  expect((await findRelease(releases(), "0.1.0", publicKey, manner)).version).toBe("0.1.0")
+  expect((await findRelease(releases(), "0.1.0", { ...manner, publicKey })).version).toBe("0.1.0")
   expect(downloadArchive(latest, "linux-mips", manner)).rejects.toThrow(
     failure("UNSUPPORTED", "banger 0.2.0 has no build for linux-mips"),
   )
 })
 
 test("the latest is fetched by its version, also when another becomes the latest meanwhile", async () => {
-  const latest = await findRelease(releases(), undefined, publicKey, manner)
+  const latest = await findRelease(releases(), undefined, { ...manner, publicKey })
   server.latest = "0.1.0"
   await downloadArchive(latest, "linux-x64", manner)
   expect(server.asked.at(-1)).toBe("/releases/download/v0.2.0/banger-linux-x64.tar.gz")
@@ -46,33 +46,33 @@ test("the latest is fetched by its version, also when another becomes the latest
 test("what is not signed by the key, is another version's, or has no version, is refused", async () => {
   const out = join(directory.path, "releases/download/v0.2.0")
   const other = Buffer.from(newKey().raw).toString("base64")
-  expect(findRelease(releases(), undefined, other, manner)).rejects.toThrow(
+  expect(findRelease(releases(), undefined, { ...manner, publicKey: other })).rejects.toThrow(
     failure("NOT_AUTHENTIC", "is not the project's"),
   )
   server.faults.set("v0.2.0/SHA256SUMS", (_, whole) => new Response(new Uint8Array([...whole, 10])))
-  expect(findRelease(releases(), undefined, publicKey, manner)).rejects.toThrow(
+  expect(findRelease(releases(), undefined, { ...manner, publicKey })).rejects.toThrow(
     failure("NOT_AUTHENTIC", "is not the project's"),
   )
-  await findRelease(releases(), undefined, publicKey, manner).catch(() => {})
+  await findRelease(releases(), undefined, { ...manner, publicKey }).catch(() => {})
   server.faults.clear()
   server.faults.set("SHA256SUMS.sig", () => new Response("short"))
-  await expect(findRelease(releases(), undefined, publicKey, manner)).rejects.toThrow(
+  await expect(findRelease(releases(), undefined, { ...manner, publicKey })).rejects.toThrow(
     failure("NOT_AUTHENTIC", "is not the project's"),
   )
   server.faults.clear()
   for (const name of ["SHA256SUMS", "SHA256SUMS.sig"])
     writeFileSync(join(out, name), readFileSync(join(out, `../v0.1.0/${name}`)))
-  await expect(findRelease(releases(), "0.2.0", publicKey, manner)).rejects.toThrow(
+  await expect(findRelease(releases(), "0.2.0", { ...manner, publicKey })).rejects.toThrow(
     failure("NOT_AUTHENTIC", "is the release 0.1.0, not 0.2.0"),
   )
   writeSums(out, "nothing\n", key)
-  await expect(findRelease(releases(), undefined, publicKey, manner)).rejects.toThrow(
+  await expect(findRelease(releases(), undefined, { ...manner, publicKey })).rejects.toThrow(
     failure("NOT_AUTHENTIC", "is no list of a release's sums"),
   )
 })
 
 test("a damaged archive is refused", async () => {
-  const latest = await findRelease(releases(), undefined, publicKey, manner)
+  const latest = await findRelease(releases(), undefined, { ...manner, publicKey })
   server.faults.set(".tar.gz", (_, whole) => new Response(new Uint8Array(whole.toReversed())))
   await expect(downloadArchive(latest, "linux-x64", manner)).rejects.toThrow(
     failure("NOT_AUTHENTIC", "is not what the release has"),

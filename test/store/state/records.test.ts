@@ -61,9 +61,9 @@ test("a VM moves only along the table of states", () => {
       insertRecord(db, record(id, id))
       db.query("update vms set state = ? where id = ?").run(from, id)
       if (TRANSITIONS[from].includes(to)) {
-        changeState(db, id, to, { why: "test" })
+        changeState(db, id, { to, exit: { why: "test" } })
         expect(getRecord(db, id)).toMatchObject({ state: to, exit: '{"why":"test"}' })
-      } else expect(() => changeState(db, id, to)).toThrow(`is ${from} and cannot become ${to}`)
+      } else expect(() => changeState(db, id, { to })).toThrow(`is ${from} and cannot become ${to}`)
     }
   }
   expect(TRANSITIONS.running).toEqual(["stopping", "failed"])
@@ -75,7 +75,7 @@ test("a live VM's name is taken; that of one that has ended is free", () => {
   expect(() => insertRecord(db, record("a-2", "a"))).toThrow(
     failure("IN_USE", "the name a is taken by VM a-1 (creating)"),
   )
-  changeState(db, "a-1", "failed")
+  changeState(db, "a-1", { to: "failed" })
   insertRecord(db, record("a-2", "a"))
   expect(listRecords(db).map(({ id }) => id)).toEqual(["a-2", "a-1"])
 })
@@ -103,7 +103,7 @@ test("a VM is found by id, by name, or by the beginning of an id", () => {
     ["db-333", "db"],
   ] as const) {
     insertRecord(db, record(id, name))
-    if (id === "web-211") changeState(db, id, "failed")
+    if (id === "web-211") changeState(db, id, { to: "failed" })
   }
   expect(findRecord(db, "web-211").id).toBe("web-211")
   expect(findRecord(db, "web").id).toBe("web-222")
