@@ -1,11 +1,10 @@
 import { basename, isAbsolute } from "node:path"
 import { ignoring } from "../base/linux/errors.ts"
-import { inodeOf, statPath, withDescriptor } from "../base/linux/files.ts"
+import { inodeOf, statPath } from "../base/linux/files.ts"
 import { Failure, messageOf } from "../base/terms/failure.ts"
 import { removeCgroup } from "../host/cgroup/cgroup.ts"
 import { type JailSite, jailRoot } from "../host/jail/base.ts"
 import { tearDown } from "../host/jail/tearDown.ts"
-import { killProcess } from "../host/process/kill.ts"
 import { endMembers } from "../host/process/members.ts"
 import { findVmm } from "../host/search/findVmm.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
@@ -104,12 +103,11 @@ function killVmm(journal: readonly Resource[], layout: VmLayout, proven: boolean
   if (sought === undefined) return
   const heard = new Set<string>()
   for (;;) {
-    const found = findVmm(sought)
+    using found = findVmm(sought)
     for (const doubt of found.warnings) if (!heard.has(doubt)) warn(doubt)
     for (const doubt of found.warnings) heard.add(doubt)
     if (found.is === "unknown" && !proven) throw vmmUnknown(sought, found, layout)
     if (found.is !== "alive") return
-    const { identity, pidfd } = found
-    withDescriptor(pidfd, () => killProcess(identity.pid, pidfd, Math.max(0, deadline - performance.now())))
+    found.process.kill(Math.max(0, deadline - performance.now()))
   }
 }

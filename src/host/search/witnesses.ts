@@ -3,19 +3,20 @@ import { procPath } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { readAll } from "../../base/linux/content.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
-import { close, isType, openAt, openBeneath, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { isType, openAt, openBeneath, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { holdListener } from "../../base/linux/sockets.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { membersOf } from "../process/members.ts"
+import { closingAll, type PidRef, pidRefOf } from "../process/pidRef.ts"
 import { parsePermitted } from "../process/procfs.ts"
 import { holdersOf } from "./holders.ts"
 import { isCalled, type Marks } from "./proof.ts"
 
-/** A process that may be the VMM: by its pid, and where it was held from the start, its pidfd. */
+/** A process that may be the VMM: by its pid, and itself where it was held from the start (the caller closes it). */
 export interface Candidate {
   readonly pid: number
-  readonly pidfd?: number | undefined
+  readonly process?: PidRef | undefined
   /** Known by what only this user can have arranged: it is of the VM, whatever it looks like. */
   readonly ours?: boolean
 }
@@ -35,9 +36,9 @@ export function listenerIn(dir: number, name: string): readonly Candidate[] {
   return withDescriptor(found, (fd) => {
     if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure("FAILED", `${name} is not a socket`)
     try {
-      const listener = holdListener(`/proc/self/fd/${fd}`)
-      if (listener.pid > 0) return [listener]
-      closeAll([listener])
+      const { pid, pidfd } = holdListener(`/proc/self/fd/${fd}`)
+      using listener = pidfd === undefined ? undefined : pidRefOf(pid, pidfd)
+      if (pid > 0) return [{ pid, process: listener?.move() }]
     } catch (error) {
       // Nobody listens any more, or who did is gone.
       if (errorCode(error) === "ECONNREFUSED" || errorCode(error) === "ESRCH") return []
@@ -77,21 +78,15 @@ export function parsePid(text: string): number | undefined {
  */
 export function scanned({ console, jail, commandLines }: Marks, consolePath: string): readonly Candidate[] {
   requireSight(jail?.uid)
-  const found: Candidate[] = []
-  try {
-    if (console !== undefined) found.push(...holdersOf(consolePath).map((holder) => ({ ...holder, ours: true })))
-    if (jail !== undefined) found.push(...membersOf(jail.root, jail.uid))
-    else found.push(...calledSo(commandLines))
-    return found
-  } catch (error) {
-    closeAll(found)
-    throw error
-  }
-}
-
-/** Closes the pidfds of candidates. */
-export function closeAll(candidates: readonly Candidate[]): void {
-  for (const { pidfd } of candidates) if (pidfd !== undefined) close(pidfd)
+  const writers = console === undefined ? [] : holdersOf(consolePath)
+  using unlessWhole = closingAll(writers)
+  const ours = writers.map((process) => ({ pid: process.pid, process, ours: true }))
+  const others =
+    jail === undefined
+      ? calledSo(commandLines)
+      : membersOf(jail.root, jail.uid).map((process) => ({ pid: process.pid, process }))
+  unlessWhole.move()
+  return [...ours, ...others]
 }
 
 /** Mounted with hidepid, /proc does not list the processes of other uids to who may not trace them (proc(5)): throws a failure then. */

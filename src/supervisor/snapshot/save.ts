@@ -48,7 +48,7 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   const layout = vmLayout(state.where, record.id)
   const resources = recall(record, layout.handles).journal
   const identity = identityOf(record, resources)
-  const truth = processLiveness(identity)
+  using truth = processLiveness(identity)
   if (truth.is !== "alive") throw new Failure("FAILED", `${record.name} cannot be saved: ${truth.why}`)
   const root = openJailRoot(layout, resources)
   try {
@@ -60,7 +60,6 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
     }
   } finally {
     close(root)
-    close(truth.pidfd)
   }
   return record
 }
