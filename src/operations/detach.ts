@@ -5,7 +5,7 @@ import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../base/linux/constants.ts"
 import { ignoring } from "../base/linux/errors.ts"
 import { close, flock, openAt, replaceDescriptor, unlinkAt, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
-import { writeFor, writerTo } from "../base/linux/writer.ts"
+import { writeFor } from "../base/linux/writer.ts"
 import { EXIT } from "../base/terms/failure.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { followLines } from "../store/logs/lines.ts"
@@ -74,7 +74,7 @@ export function takeReporter(): (vm: DetachedVm) => void {
   replaceDescriptor(STDERR, STDOUT, true)
   return (vm) => {
     try {
-      writeFor(fd, writerTo(fd), new TextEncoder().encode(`${JSON.stringify(vm)}\n`), REPORT_WAIT_MS)
+      writeFor(fd, new TextEncoder().encode(`${JSON.stringify(vm)}\n`), { patienceMs: REPORT_WAIT_MS })
     } catch {
       // Whoever waited has gone; the VM is running all the same.
     }

@@ -106,10 +106,8 @@ function takeLog(path: string, { supervisorLog }: VmLayout, log: Log): Follower 
     log.warn(`what its supervisor says is lost: ${messageOf(error)}`)
     return undefined
   }
-  return follow(
-    supervisorLog,
-    VMM_LOG_MAX_BYTES,
-    (chunk) => chunk.length,
-    (what) => log.warn(`${supervisorLog}: ${what}`),
-  )
+  return follow(supervisorLog, {
+    limit: VMM_LOG_MAX_BYTES,
+    onTrouble: (what) => log.warn(`${supervisorLog}: ${what}`),
+  })
 }

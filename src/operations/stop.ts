@@ -171,7 +171,7 @@ async function stopHere({ state, id, given, ...stopper }: StopWait): Promise<boo
   if (locked === undefined) return false
   try {
     const { record } = locked
-    if (record.kept === 1 && isFinal(record.state)) throw keptForInspection(record)
+    if (record.keptForInspection && isFinal(record.state)) throw keptForInspection(record)
     const { takeOver } = await import("../supervisor/takeOver.ts")
     await takeOver(await stopper.pluginHost(), state, locked, { do: "stop", request: given })
     return true

@@ -42,7 +42,7 @@ export async function recover(state: State, record: VmRecord, log: Log): Promise
   const { id, name } = record
   const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint"> = {}) => ({ id, name, is: what, ...more })
   if (isSupervised(state, id)) return is("supervised")
-  if (record.kept === 1) return is("kept")
+  if (record.keptForInspection) return is("kept")
   try {
     const first = peekLiveness(state, record)
     if (first.is === "unknown") return is("unknown", { why: first.why, hint: first.hint })

@@ -24,12 +24,8 @@ export default command({
       return EXIT.ok
     }
     const manner = { stall: stallLimit() }
-    const release = await findRelease(
-      releases(),
-      values.version === undefined ? undefined : parseVersion(values.version),
-      BUILD.publicKey,
-      manner,
-    )
+    const version = values.version === undefined ? undefined : parseVersion(values.version)
+    const release = await findRelease(releases(), version, { ...manner, publicKey: BUILD.publicKey })
     if (values.check === true) return tell(release.version, values.json === true, output)
     if (release.version === pkg.version || (values.version === undefined && !isNewer(release.version, pkg.version))) {
       output.log.info(

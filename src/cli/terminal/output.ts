@@ -35,7 +35,9 @@ export function createOutput(verbose: boolean, quiet: boolean): Output {
     printSome: (data) => ifRead(() => writeSome(stdout, data)) ?? data.length,
     print: (data) => {
       const bytes = typeof data === "string" ? Buffer.from(`${data}\n`) : data
-      return ifRead(() => writeFor(STDOUT, stdout, bytes, Number.POSITIVE_INFINITY)) !== undefined
+      return (
+        ifRead(() => writeFor(STDOUT, bytes, { write: stdout, patienceMs: Number.POSITIVE_INFINITY })) !== undefined
+      )
     },
     say: (text, where) => says[where](Buffer.from(`${text}\n`)),
   }
@@ -57,7 +59,7 @@ function patiently(fd: number, write: Writer): (bytes: Uint8Array) => void {
   let patience = READER_WAIT_MS
   return (bytes) => {
     try {
-      patience = writeFor(fd, write, bytes, patience) === bytes.length ? READER_WAIT_MS : 0
+      patience = writeFor(fd, bytes, { write, patienceMs: patience }) === bytes.length ? READER_WAIT_MS : 0
     } catch {
       // A full disk, a closed terminal: there is no other place to say it.
     }

@@ -1,7 +1,7 @@
 import type { Exit } from "banger"
 import { exitNow } from "../../base/linux/exit.ts"
 import { rememberTerminal } from "../../base/linux/terminal.ts"
-import { writeFor, writerTo } from "../../base/linux/writer.ts"
+import { writeFor } from "../../base/linux/writer.ts"
 import { EXIT, Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { neverStarted, resultJson } from "../../vm/exit.ts"
@@ -124,7 +124,7 @@ function say(text: string): void {
 
 function write(fd: number, text: string): void {
   try {
-    writeFor(fd, writerTo(fd), new TextEncoder().encode(`${text}\n`), ANSWER_WAIT_MS)
+    writeFor(fd, new TextEncoder().encode(`${text}\n`), { patienceMs: ANSWER_WAIT_MS })
   } catch {
     // A closed or full standard error: what matters is done.
   }
