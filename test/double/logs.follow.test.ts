@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test"
-import { readdirSync, readlinkSync } from "node:fs"
 import { banger, start, until } from "../system/support/banger.ts"
 import { eachOnDoubles } from "./support/place.ts"
 import { tell } from "./support/tell.ts"
-import { boot, bootUnsupervised } from "./support/vms.ts"
+import { boot } from "./support/vms.ts"
 
 const place = eachOnDoubles()
 const piped = (words: string) => start(place, ["-c", `${place.program.join(" ")} ${words} | head -n 1`], {}, SHELL)
@@ -39,40 +38,3 @@ test.each(["logs -f double", "ps --watch"])("`banger %s | head` ends when nobody
   clearInterval(timer)
   expect((await banger(place, ["kill", "double"])).exit).toBe(0)
 })
-
-test("`banger events -f | head` ends when nobody reads any more", async () => {
-  const head = piped("events -f")
-  const over = head.ended.then(() => true)
-  for (let round = 0; !(await Promise.race([over, Bun.sleep(0)])); round++) {
-    await bootUnsupervised(place, { name: `vm-${round}` })
-    expect((await banger(place, ["kill", `vm-${round}`])).exit).toBe(0)
-  }
-  expect((await head.ended).stdout.split("\n")).toHaveLength(2)
-})
-
-test("events -f keeps nothing open of VMs that were removed", async () => {
-  const events = start(place, ["events", "--follow"])
-  const names = ["one", "two"]
-  for (const name of names) {
-    const { id } = await bootUnsupervised(place, { name })
-    await events.shows(`${id}","time"`)
-  }
-  const opened = () =>
-    readdirSync(`/proc/${events.pid}/fd`).filter((fd) =>
-      linkOf(`/proc/${events.pid}/fd/${fd}`).includes("events.jsonl"),
-    )
-  expect(opened()).toHaveLength(2)
-  expect((await banger(place, ["rm", "-f", ...names])).exit).toBe(0)
-  await until(() => opened().length === 0)
-  events.signal("SIGTERM")
-  await events.ended
-})
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path)
-  } catch {
-    // It was closed meanwhile.
-    return ""
-  }
-}

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { readdirSync, readFileSync, readlinkSync } from "node:fs"
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, start, until } from "../system/support/banger.ts"
 import { kernelOf } from "../system/support/doubles.ts"
@@ -35,6 +35,10 @@ test.each([
   ["SIGINT", 130],
   ["SIGTERM", 143],
   ["SIGHUP", 129],
+  ["SIGQUIT", 131],
+  ["SIGUSR1", 138],
+  ["SIGUSR2", 140],
+  ["SIGALRM", 142],
 ] as const)("%s stops it, and the exit status says so", async (signal, status) => {
   const run = start(place, bootWords(place, { flags: [] }))
   await run.shows("up")
@@ -43,6 +47,36 @@ test.each([
   expect(stderr).toContain("guest reset, as asked")
   expect(exit).toBe(status)
   expect(records(place)).toMatchObject([{ state: "stopped" }])
+})
+
+const ignoring = (signal: string) => ({ through: ["env", `--ignore-signal=${signal}`] })
+
+test("a hang-up that the caller ignores (nohup) is ignored", async () => {
+  const run = start(place, bootWords(place, { flags: [] }), {}, ignoring("HUP"))
+  await run.shows("up")
+  run.signal("SIGHUP")
+  run.signal("SIGTERM")
+  const { stderr, exit } = await run.ended
+  expect(stderr).not.toContain("stopping at once")
+  expect(exit).toBe(143)
+})
+
+test("a caller that ignores the end of its children does not make a good end a bad one", async () => {
+  const { stderr, exit } = await start(place, bootWords(place, { flags: [], script: "RESET" }), {}, ignoring("CHLD"))
+    .ended
+  expect(stderr).toContain("guest reset")
+  expect(exit).toBe(0)
+})
+
+test("SIGINT during a plugin's top-level await ends it there and then", async () => {
+  const plugin = join(place.dir, "slow.ts")
+  writeFileSync(plugin, 'console.log("loading")\nawait Bun.sleep(3000)\nconsole.log("loaded")\nexport default {}\n')
+  const run = start(place, ["run", plugin])
+  await run.shows("loading")
+  run.signal("SIGINT")
+  const { stdout, exit } = await run.ended
+  expect(stdout).not.toContain("loaded")
+  expect(exit).toBe(130)
 })
 
 test("a second SIGINT kills at once", async () => {

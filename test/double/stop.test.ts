@@ -29,6 +29,7 @@ test("stop has a time limit of its own, kill does not ask; both are fine with wh
     id,
     exit: { reason: "killed", requested: true },
     postStop: { begun: 1, done: 1 },
+    journal: { journal: [], troubles: [] },
   })
   const { stderr, exit } = await banger(place, ["stop", "nothing", "neither"])
   expect(stderr).toMatch(/no VM "nothing"[\s\S]*no VM "neither"/)
