@@ -22,8 +22,8 @@ export interface Typed {
 /**
  * Connects standard input to a guest's serial console: bytes go to its FIFO as they come. A terminal becomes raw, and what
  * is typed there goes through `onTyped` first. Returns what disconnects it and gives the terminal back; a terminal that has
- * gone by then is no error. With `onTyped` and `terminalOnly`, what is no terminal is left alone, and so is a terminal that
- * others have while this process is in the background.
+ * gone by then is no error. With `terminalOnly`, other input is left alone; so is the terminal of a
+ * process in the background, which others read.
  */
 export function connectInput(
   fifo: string,

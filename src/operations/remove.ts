@@ -42,7 +42,7 @@ export async function removeVm(state: State, reference: string, { force, log }: 
 
 // --- internal ---
 
-/** Kills a VM that may run. One of which that cannot be told from here (another PID namespace) may still be ended by its cgroup. */
+/** Kills a VM that may run. Where its liveness is unknown (another PID namespace), removing it may still end it by its cgroup. */
 async function killFirst(stopper: Stopper, state: State, record: VmRecord): Promise<Stopped> {
   if (!mayBeKilled(state, record)) return { record, signalledPid: undefined }
   return await stopKnown(stopper, state, record, { request: { action: "kill" } })

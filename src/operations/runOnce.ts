@@ -15,7 +15,7 @@ import { createVm } from "./createVm.ts"
 import { forgetOldest } from "./forgetOldest.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
-/** What one boot of a run, of which there may be several, has from the boot before. */
+/** What one boot of a run has from the boot before it. */
 export interface BeforeBoot {
   /** Where this process's messages go, when it has no terminal. */
   readonly logFile: string | undefined
@@ -106,10 +106,8 @@ function takeLog(path: string, { supervisorLog }: VmLayout, log: Log): Follower 
     log.warn(`what its supervisor says is lost: ${messageOf(error)}`)
     return undefined
   }
-  return follow(
-    supervisorLog,
-    VMM_LOG_MAX_BYTES,
-    (chunk) => chunk.length,
-    (what) => log.warn(`${supervisorLog}: ${what}`),
-  )
+  return follow(supervisorLog, {
+    limit: VMM_LOG_MAX_BYTES,
+    onTrouble: (what) => log.warn(`${supervisorLog}: ${what}`),
+  })
 }

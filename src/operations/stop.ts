@@ -171,7 +171,7 @@ async function stopHere({ state, id, given, ...stopper }: StopWait): Promise<boo
   if (locked === undefined) return false
   try {
     const { record } = locked
-    if (record.kept === 1 && isFinal(record.state)) throw keptForInspection(record)
+    if (record.keptForInspection && isFinal(record.state)) throw keptForInspection(record)
     const { takeOver } = await import("../supervisor/takeOver.ts")
     await takeOver(await stopper.pluginHost(), state, locked, { do: "stop", request: given })
     return true
@@ -200,7 +200,7 @@ function lockTimedOut({ id, lock }: VmLayout): Failure {
   const hint = `find who holds it: fuser -v ${lock}; end it if it is stuck, then try again`
   return new Failure(
     "TIMED_OUT",
-    `waited ${formatDuration(LOCK_WAIT_MS)} for ${lock}, which another process does not let go of`,
+    `waited ${formatDuration(LOCK_WAIT_MS)} for ${lock}, which another process keeps locked`,
     { hint, subject: id },
   )
 }

@@ -29,7 +29,7 @@ export interface Recovery {
 
 /**
  * Finishes every VM that is dead and whose supervisor is gone: postStop hooks, release, final state, once. One that lives
- * is left running, with its handles mended. One of which it cannot be told is left alone.
+ * is left running, with its handles mended. Where liveness is unknown, nothing is changed.
  */
 export async function recoverAll(state: State, log: Log): Promise<readonly Recovery[]> {
   const recoveries: Recovery[] = []
@@ -42,7 +42,7 @@ export async function recover(state: State, record: VmRecord, log: Log): Promise
   const { id, name } = record
   const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint"> = {}) => ({ id, name, is: what, ...more })
   if (isSupervised(state, id)) return is("supervised")
-  if (record.kept === 1) return is("kept")
+  if (record.keptForInspection) return is("kept")
   try {
     const first = peekLiveness(state, record)
     if (first.is === "unknown") return is("unknown", { why: first.why, hint: first.hint })

@@ -51,7 +51,7 @@ async function stoppedItself(machine: Machine, { limit, force, log }: StopOption
   }
 }
 
-/** A refusal is no reason to wait less: the guest may be ending by itself. */
+/** After a refusal the wait is as long: the guest may be ending by itself. */
 function press(machine: Machine, log: Log): void {
   machine.control.pressCtrlAltDel?.().catch((error: unknown) => log.debug(`Ctrl-Alt-Del: ${messageOf(error)}`))
 }

@@ -154,7 +154,7 @@ function releaseRest(
 ): Taken {
   const ended = { is: "ended", outcome: undefined } as const
   if (record.restart_at !== null) noteRestart(state.db, record.id, null)
-  if (recalled.journal.length === 0 || record.kept === 1) return ended
+  if (recalled.journal.length === 0 || record.keptForInspection) return ended
   releaseOrThrow(openJournal(state.db, layout, recalled), layout, log.warn)
   return ended
 }

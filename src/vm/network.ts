@@ -94,7 +94,7 @@ export async function connectNetwork(
       const tap = { name: lease.link, vm: id, owner, user, bridge, isolated: lease.isolate }
       if (lease.netns) openNamespace(route, namespaceFile(layout), tap)
       else makeTap(route, tap)
-      for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, address, lease.mac)
+      for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, { address, mac: lease.mac })
       if (ruled.includes(lease)) applyRules(planRules(owner, ruled))
       if (opensLoopback([lease])) routeLoopback(route, lease.bridge, owner, true)
     })

@@ -138,7 +138,7 @@ function openSession({ db, layout, lock, journal, ...opened }: Opened): Session 
       return state
     },
     enter(next, exit) {
-      changeState(db, layout.id, next, { exit })
+      changeState(db, layout.id, { to: next, exit })
       state = next
       note(exit === undefined ? { event: "state", state } : { event: "state", state, exit })
     },

@@ -82,11 +82,11 @@ function supervisorOf(state: State, record: VmRecord): number | undefined {
   return holder.is === "held" && holder.doing === "supervise" ? holder.process.pid : undefined
 }
 
-function endedOf({ id, handles, kept }: VmRecord, supervisor: number | undefined): Known {
+function endedOf({ id, handles, keptForInspection }: VmRecord, supervisor: number | undefined): Known {
   const ended = { liveness: "dead", why: undefined, hint: undefined, pid: undefined } as const
   if (handles === "[]" || supervisor !== undefined) return ended
-  const why = kept === 1 ? "a failed start, kept for inspection" : "not everything of it was released"
-  return { ...ended, why, hint: kept === 1 ? `banger rm -f ${id}` : `banger rm ${id}` }
+  const why = keptForInspection ? "a failed start, kept for inspection" : "not everything of it was released"
+  return { ...ended, why, hint: keptForInspection ? `banger rm -f ${id}` : `banger rm ${id}` }
 }
 
 function currentLiveness(state: State, record: VmRecord, supervisor: number | undefined): Known {

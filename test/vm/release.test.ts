@@ -35,7 +35,7 @@ function leftover(id = "vm-1", state: "failed" | undefined = undefined) {
     spec: "{}",
     request: "{}",
   })
-  if (state !== undefined) changeState(db, id, state)
+  if (state !== undefined) changeState(db, id, { to: state })
   for (const dir of [layout.dir, layout.stage, layout.runtime]) mkdirSync(dir, { recursive: true })
   writeFileSync(join(layout.stage, "job.sh"), "x")
   writeFileSync(join(layout.runtime, "qmp.sock"), "x")

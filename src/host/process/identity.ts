@@ -16,14 +16,14 @@ export type ProcessLiveness = Disposable & Answer
 /**
  * The identity of a child that was not waited for yet: its pid is surely still its own. The uid and root directory are
  * ours, and are not read from /proc, which does not tell them of a child that died at once. A jailed child changes to
- * those of its jail (`becomes`) while it starts.
+ * those of its jail (`runsAs`) while it starts.
  */
-export function identifyChild(child: PidRef, becomes?: { uid: number; root: string }): ProcessIdentity {
+export function identifyChild(child: PidRef, runsAs?: { uid: number; root: string }): ProcessIdentity {
   const { pid } = child
   const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
   if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
   const identity = identityOf(child, { startTime, ...ownPlace() })
-  return becomes === undefined ? identity : { ...identity, becomes }
+  return runsAs === undefined ? identity : { ...identity, runsAs }
 }
 
 /** The identity of a process, from facts that were read while it was held. */
@@ -115,10 +115,10 @@ function compare(identity: ProcessIdentity, process: PidRef): Answer {
     if (process.hasExited()) return { is: "dead", why: `process ${pid} has exited` }
     if (facts.startTime === undefined) return { is: "unknown", why: `/proc/${pid}/stat cannot be read` }
     if (facts.startTime !== identity.startTime) return { is: "dead", why: `pid ${pid} is another process now` }
-    const { uid, root, becomes } = identity
-    if (facts.uid !== uid && facts.uid !== (becomes?.uid ?? uid))
-      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${becomes?.uid ?? uid}` }
-    if (facts.root !== root && facts.root !== (becomes?.root ?? root))
+    const { uid, root, runsAs } = identity
+    if (facts.uid !== uid && facts.uid !== (runsAs?.uid ?? uid))
+      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${runsAs?.uid ?? uid}` }
+    if (facts.root !== root && facts.root !== (runsAs?.root ?? root))
       return { is: "unknown", why: `process ${pid} has another root directory` }
     return { is: "alive", process: process.move() }
   } catch (error) {

@@ -20,7 +20,7 @@ export interface Launch {
   /** Descriptors the VMM gets as 3, 4, …; closed here once it has them. */
   readonly passed: readonly number[]
   /** The uid and root directory (`device:inode`) that a jailed VMM changes to by itself. */
-  readonly becomes?: { readonly uid: number; readonly root: string } | undefined
+  readonly runsAs?: { readonly uid: number; readonly root: string } | undefined
   /** The file of the network namespace to start it in, unless that is ours. */
   readonly netns?: string | undefined
 }
@@ -73,7 +73,7 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
     process.umask(umask)
   }
   // In this turn of the event loop: in the next one Bun may wait for the child, and its pid may become another's.
-  const { held, identity } = identify(child, launch.becomes)
+  const { held, identity } = identify(child, launch.runsAs)
   let ended = false
   const exited = child.exited.then(() => {
     ended = true
@@ -84,11 +84,11 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
 }
 
 /** Kills the child when it cannot be identified: nobody could prove later whose it is. */
-function identify(child: Bun.Subprocess, becomes: Launch["becomes"]): { held: PidRef; identity: ProcessIdentity } {
+function identify(child: Bun.Subprocess, runsAs: Launch["runsAs"]): { held: PidRef; identity: ProcessIdentity } {
   try {
     using opened = openPid(child.pid)
     if (opened === undefined) throw new Error(`process ${child.pid} is gone before it was waited for`)
-    const identity = identifyChild(opened, becomes)
+    const identity = identifyChild(opened, runsAs)
     return { held: opened.move(), identity }
   } catch (error) {
     child.kill(SIGKILL)

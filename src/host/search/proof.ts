@@ -39,7 +39,7 @@ export function proofOf(process: PidRef, marks: Marks): Proof {
     if (why !== undefined) return { is: "another", why }
     if (startTime === undefined || uid === undefined) return { is: "unknown", why: `/proc/${pid} cannot be read` }
     const identity = identityOf(process, { startTime, uid, root })
-    return { is: "proven", identity: marks.jail === undefined ? identity : { ...identity, becomes: marks.jail } }
+    return { is: "proven", identity: marks.jail === undefined ? identity : { ...identity, runsAs: marks.jail } }
   } catch (error) {
     // Under hidepid a process that runs looks absent in /proc: only the pidfd tells.
     return process.hasExited() ? { is: "gone" } : { is: "unknown", why: messageOf(error) }

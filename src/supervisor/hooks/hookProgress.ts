@@ -20,7 +20,7 @@ export function postStopProgress({ db, id }: Pick<Session, "db" | "id">): HookPr
   let again = false
   const note = (what: "begun" | "done", count: number) => {
     try {
-      notePostStop(db, id, what, count)
+      notePostStop(db, id, { what, count })
     } catch {
       // A full disk must not keep a hook from cleaning up: the VM goes away now. Taking over a VM writes to its record first.
     }

@@ -140,7 +140,7 @@ async function copyOut(root: number, name: string, target: number, as: string): 
       throw new Failure("FAILED", `${name} in the jail is not a file of its own`)
     const to = openBeneath(target, as, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
     try {
-      await copyContent(from, to, new AbortController().signal, "try")
+      await copyContent(from, to, { signal: new AbortController().signal })
     } finally {
       close(to)
     }
