@@ -56,7 +56,7 @@ export function openStateToLook(warn: (text: string) => void): OpenState {
   } catch (error) {
     const named = ownPlaces()
     if (!isOnDeadDisk(error) || !existsSync(join(named.state, "state.db"))) throw error
-    // What is in memory only, as a rule.
+    // The runtime directory is usually a tmpfs: writable even when the disk is not.
     const spare = ensurePrivateDirectory(named.runtime, 0o1711, !env.BANGER_RUNTIME_DIR)
     const db = openCopy(named.state, spare)
     warn(`${messageOf(error)}: only a look is possible`)
