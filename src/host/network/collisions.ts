@@ -22,7 +22,7 @@ export interface Known {
 }
 
 /** Routes as short as these are ways to everywhere (VPNs split the default route in two), and say nothing of a subnet. */
-const SHORTEST = 8
+const PREFIX_MIN_BITS = 8
 
 /** Every network of this host's routes and addresses, but for those of the interface `except`. */
 export function knownNetworks(route: Route, except: number | undefined): readonly Known[] {
@@ -34,7 +34,7 @@ export function knownNetworks(route: Route, except: number | undefined): readonl
     ),
   ]
   return networks.filter(
-    ({ link, subnet }) => subnet.prefix >= SHORTEST && (link === undefined || link.index !== except),
+    ({ link, subnet }) => subnet.prefix >= PREFIX_MIN_BITS && (link === undefined || link.index !== except),
   )
 }
 

@@ -43,7 +43,7 @@ export interface Said {
 }
 
 /** A program that is stuck is ended after this time, in milliseconds. */
-const LIMIT = 20_000
+const PROGRAM_WAIT_MS = 20_000
 
 /**
  * Runs a program of the system with nothing of this process: no environment, so that it speaks as it is written, and no
@@ -52,7 +52,7 @@ const LIMIT = 20_000
 export function runSystem(
   [name = "", ...args]: readonly string[],
   input = "",
-  limit: number = LIMIT,
+  limit: number = PROGRAM_WAIT_MS,
 ): Said | undefined {
   const { path } = findProgram(name, ADMIN_PATH)
   if (path === undefined) return undefined
