@@ -1,6 +1,6 @@
 /**
- * Unpacks the LZ4 "legacy" frame, the one the kernel's build uses for its own image. Neither Bun nor a minimal system
- * has a tool for it, and it is two loops: literals, then a copy from what was already written.
+ * Unpacks the LZ4 "legacy" frame, the one the kernel's build uses for its own image. Neither Bun, Node nor a
+ * minimal system can unpack it. The format is two loops: literals, then a copy of what was already written.
  */
 
 const legacyMagic = 0x184c2102

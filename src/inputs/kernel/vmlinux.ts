@@ -5,8 +5,8 @@ const elfMagic = [0x7f, 0x45, 0x4c, 0x46]
 const headerMagic = "HdrS"
 
 /**
- * The kernel as a plain ELF file, out of the bzImage that packages ship: what Firecracker takes on x86-64, and what
- * QEMU starts by PVH, with nothing left to unpack inside the guest.
+ * The kernel as a plain ELF file, from the bzImage that packages ship. On x86-64 Firecracker takes nothing else. Throws a
+ * failure for any other file.
  * Offsets: Documentation/arch/x86/boot.rst.
  */
 export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
@@ -27,7 +27,7 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   if (!isElf(kernel))
     throw new Failure(
       "BAD_FILE",
-      "what the bzImage holds is no ELF file: it is compressed in a way banger does not know",
+      "the bzImage does not hold an ELF file: it is compressed in a way that banger does not know",
       {
         hint: "unpack it by the kernel's own scripts/extract-vmlinux",
       },

@@ -236,7 +236,7 @@ test("where things may be downloaded from", () => {
 test("names of images", () => {
   expect(exactName("vmlinux-6.1")).toBe("vmlinux-6.1.155")
   for (const bad of ["", "..", "../x", "a/b", ".x", "A", "ls", "rm", "path", "x".repeat(65), "a\0"])
-    expect(() => exactName(bad), bad).toThrow(failure("BAD_FILE", "is no name for an image"))
+    expect(() => exactName(bad), bad).toThrow(failure("BAD_FILE", "cannot be the name of an image"))
   expect(() => findItem("firecraker")).toThrow(failure("USAGE", "banger knows no image firecraker"))
   for (const arch of ["x86_64", "aarch64"] as const)
     for (const item of catalog(arch)) {
