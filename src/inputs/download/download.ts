@@ -23,17 +23,17 @@ export type OnProgress = (done: number, total: number | undefined) => void
 /** How to download. */
 export interface Manner {
   /** More bytes than this are refused. */
-  readonly limit: number
+  readonly limitBytes: number
   /** A download is given up after this long without a byte, in milliseconds. */
-  readonly stall: number
+  readonly stallMs: number
   /** How long to wait before each new try, in milliseconds. */
-  readonly waits?: readonly number[] | undefined
+  readonly waitsMs?: readonly number[] | undefined
   readonly onProgress?: OnProgress | undefined
   readonly signal?: AbortSignal | undefined
 }
 
 /** The stall limit that BANGER_TIMEOUT (seconds) asks for, in milliseconds. */
-export function stallLimit(text = process.env.BANGER_TIMEOUT): number {
+export function stallLimitMs(text = process.env.BANGER_TIMEOUT): number {
   if (text === undefined || text === "") return 30_000
   const seconds = Number(text)
   if (Number.isInteger(seconds) && seconds > 0 && seconds <= 86_400) return seconds * 1000
@@ -47,15 +47,15 @@ export function stallLimit(text = process.env.BANGER_TIMEOUT): number {
  */
 export async function download(from: Address, sink: Sink, manner: Manner): Promise<void> {
   if ("file" in from) return copy(from.file, sink, manner)
-  const { waits = RETRY_WAITS_MS } = manner
+  const { waitsMs = RETRY_WAITS_MS } = manner
   for (let tries = 0; ; tries++) {
     try {
       return await attempt(from.url, sink, manner)
     } catch (error) {
       manner.signal?.throwIfAborted()
       if (isFailure(error) || isOurs(error)) throw error
-      if (tries === waits.length) throw failed(from, error)
-      await Bun.sleep(waits[tries] ?? 0)
+      if (tries === waitsMs.length) throw failed(from, error)
+      await Bun.sleep(waitsMs[tries] ?? 0)
     }
   }
 }
@@ -114,20 +114,20 @@ class Passing extends Error {}
 /** The server sent nothing for the time that was allowed. */
 class Stalled extends Passing {}
 
-async function attempt(start: URL, sink: Sink, { limit, stall, onProgress, signal }: Manner): Promise<void> {
+async function attempt(start: URL, sink: Sink, { limitBytes, stallMs, onProgress, signal }: Manner): Promise<void> {
   const quiet = new AbortController()
-  const give = () => quiet.abort(new Stalled(`nothing came for ${stall / 1000} s`))
-  let timer = setTimeout(give, stall)
+  const give = () => quiet.abort(new Stalled(`nothing came for ${stallMs / 1000} s`))
+  let timer = setTimeout(give, stallMs)
   const both = signal === undefined ? quiet.signal : AbortSignal.any([quiet.signal, signal])
   try {
     const response = await follow(start, sink.length, both)
     if (!resumes(response, sink)) sink.reset()
     const total = totalOf(response, sink.length)
-    if (total !== undefined && total > limit) throw tooLarge(start, limit)
+    if (total !== undefined && total > limitBytes) throw tooLarge(start, limitBytes)
     for await (const chunk of response.body ?? []) {
       clearTimeout(timer)
-      timer = setTimeout(give, stall)
-      if (sink.length + chunk.length > limit) throw tooLarge(start, limit)
+      timer = setTimeout(give, stallMs)
+      if (sink.length + chunk.length > limitBytes) throw tooLarge(start, limitBytes)
       sink.write(chunk)
       onProgress?.(sink.length, total)
     }
@@ -175,16 +175,19 @@ function totalOf(response: Response, have: number): number | undefined {
   return length === null || !/^\d+$/.test(length) ? undefined : have + Number(length)
 }
 
-function copy(path: string, sink: Sink, { limit, onProgress }: Manner): void {
+function copy(path: string, sink: Sink, { limitBytes, onProgress }: Manner): void {
   const file = openRegular(path)
   withDescriptor(file, (fd) => {
     const { size } = statDescriptor(fd)
     const tooLarge = () =>
-      new Failure("BAD_FILE", `${path} is larger than ${limit} bytes`, { subject: path, hint: "name another file" })
-    if (size > limit) throw tooLarge()
+      new Failure("BAD_FILE", `${path} is larger than ${limitBytes} bytes`, {
+        subject: path,
+        hint: "name another file",
+      })
+    if (size > limitBytes) throw tooLarge()
     sink.reset()
     for (let piece = readStart(fd, PIECE_BYTES); piece.length > 0; piece = readStart(fd, PIECE_BYTES)) {
-      if (sink.length + piece.length > limit) throw tooLarge()
+      if (sink.length + piece.length > limitBytes) throw tooLarge()
       sink.write(piece)
       onProgress?.(sink.length, size)
     }

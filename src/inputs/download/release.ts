@@ -25,10 +25,10 @@ const ARCHIVE_MAX_BYTES = 1024 ** 3
 export async function findRelease(
   releases: Address,
   version: string | undefined,
-  { publicKey, ...manner }: Omit<Manner, "limit"> & { readonly publicKey: string },
+  { publicKey, ...manner }: Omit<Manner, "limitBytes"> & { readonly publicKey: string },
 ): Promise<Release> {
   const asked = below(releases, version === undefined ? "latest/download" : `download/v${version}`)
-  const small = { ...manner, limit: LIST_MAX_BYTES }
+  const small = { ...manner, limitBytes: LIST_MAX_BYTES }
   const list = await downloadBytes(below(asked, "SHA256SUMS"), small)
   const sums = parseSums(new TextDecoder().decode(list))
   // The list is not checked yet, so only a version is taken from it.
@@ -48,7 +48,7 @@ export async function findRelease(
 export async function downloadArchive(
   { version, place, sums }: Release,
   target: string,
-  manner: Omit<Manner, "limit">,
+  manner: Omit<Manner, "limitBytes">,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const name = `banger-${target}.tar.gz`
   const wanted = sums.get(name)
@@ -56,7 +56,7 @@ export async function downloadArchive(
     const hint = "nothing was changed; build it from the source"
     throw new Failure("UNSUPPORTED", `banger ${version} has no build for ${target}`, { hint, subject: target })
   }
-  const archive = await downloadBytes(below(place, name), { ...manner, limit: ARCHIVE_MAX_BYTES })
+  const archive = await downloadBytes(below(place, name), { ...manner, limitBytes: ARCHIVE_MAX_BYTES })
   const sha256 = new Bun.CryptoHasher("sha256").update(archive).digest("hex")
   if (sha256 === wanted) return archive
   const hint = "nothing was changed; try again, in case the download was damaged"

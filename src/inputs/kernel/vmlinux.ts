@@ -1,8 +1,8 @@
 import { Failure } from "../../base/terms/failure.ts"
 import { decompress } from "./decompress.ts"
 
-const elfMagic = [0x7f, 0x45, 0x4c, 0x46]
-const headerMagic = "HdrS"
+const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46]
+const HEADER_MAGIC = "HdrS"
 
 /**
  * The kernel as a plain ELF file, from the bzImage that packages ship. On x86-64 Firecracker takes nothing else. Throws a
@@ -12,7 +12,7 @@ const headerMagic = "HdrS"
 export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   if (isElf(bzImage)) return bzImage
   const view = new DataView(bzImage.buffer, bzImage.byteOffset, bzImage.byteLength)
-  if (bzImage.length < 0x250 || new TextDecoder().decode(bzImage.subarray(0x202, 0x206)) !== headerMagic) {
+  if (bzImage.length < 0x250 || new TextDecoder().decode(bzImage.subarray(0x202, 0x206)) !== HEADER_MAGIC) {
     throw new Failure("BAD_FILE", "the kernel is neither an ELF vmlinux nor an x86 bzImage", {
       hint: "name a vmlinux or a bzImage: banger get vmlinux-6.1 brings one",
     })
@@ -36,5 +36,5 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
 }
 
 function isElf(data: Uint8Array): boolean {
-  return elfMagic.every((byte, index) => data[index] === byte)
+  return ELF_MAGIC.every((byte, index) => data[index] === byte)
 }

@@ -18,7 +18,7 @@ export interface Follower {
 /** How a growing file is followed. */
 export interface FollowOptions {
   /** The file is kept below this size, in bytes. */
-  readonly limit: number
+  readonly limitBytes: number
   /** Where its content is shown. Without a sink it is only kept small. */
   readonly sink?: Sink
   readonly onTrouble: (what: string) => void
@@ -32,12 +32,12 @@ const CHUNK_BYTES = 64 * 1024
 const BLOCK_BYTES = 4096
 
 /**
- * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. At `limit` bytes the
+ * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. At `limitBytes` the
  * older half becomes a hole: the VMM holds the file, so it cannot be renamed, and truncating it would lose what is
  * written meanwhile. What a slow sink has not taken by then is not shown. `onTrouble` hears once that the sink failed,
  * after which nothing more is shown, and once that the file cannot be kept small.
  */
-export function follow(path: string, { limit, sink = takeAll, onTrouble }: FollowOptions): Follower {
+export function follow(path: string, { limitBytes, sink = takeAll, onTrouble }: FollowOptions): Follower {
   const fd = openSync(path, "r+")
   const buffer = new Uint8Array(CHUNK_BYTES)
   // A file that was followed before may begin with a hole.
@@ -72,8 +72,8 @@ export function follow(path: string, { limit, sink = takeAll, onTrouble }: Follo
       behind = shown < size
     })
     attempt("it is not kept below its limit", () => {
-      if (size - start < limit) return
-      start = forgetBefore(fd, start, halfOf(size, limit))
+      if (size - start < limitBytes) return
+      start = forgetBefore(fd, start, halfOf(size, limitBytes))
       shown = start === 0 ? 0 : Math.max(shown, start)
     })
     return !behind
@@ -95,19 +95,19 @@ export function follow(path: string, { limit, sink = takeAll, onTrouble }: Follo
 }
 
 /** Whether a file that nobody follows has reached its limit, in bytes. A missing file has not. */
-export function isFull(path: string, limit: number): boolean {
-  return withLog(path, false, (fd, size) => size >= limit && size - keptFrom(fd, 0) >= limit)
+export function isFull(path: string, limitBytes: number): boolean {
+  return withLog(path, false, (fd, size) => size >= limitBytes && size - keptFrom(fd, 0) >= limitBytes)
 }
 
 /**
- * Keeps a file that nobody follows below its limit, as `follow` does: with `limit` bytes or more in it, the older half
+ * Keeps a file that nobody follows below its limit, as `follow` does: with that many bytes or more in it, the older half
  * becomes a hole. Returns how many bytes it gave up.
  */
-export function keepBelow(path: string, limit: number): number {
+export function keepBelow(path: string, limitBytes: number): number {
   return withLog(path, 0, (fd, size) => {
     const start = keptFrom(fd, 0)
-    if (size - start < limit) return 0
-    const kept = forgetBefore(fd, start, halfOf(size, limit))
+    if (size - start < limitBytes) return 0
+    const kept = forgetBefore(fd, start, halfOf(size, limitBytes))
     return kept === 0 ? size : kept - start
   })
 }
@@ -127,8 +127,8 @@ function withLog<T>(path: string, missing: T, use: (fd: number, size: number) =>
 }
 
 /** The offset at which the newer half of the limit begins. */
-function halfOf(size: number, limit: number): number {
-  return Math.floor((size - limit / 2) / BLOCK_BYTES) * BLOCK_BYTES
+function halfOf(size: number, limitBytes: number): number {
+  return Math.floor((size - limitBytes / 2) / BLOCK_BYTES) * BLOCK_BYTES
 }
 
 /** Makes a hole of what is before `end`, and returns where the file begins now. */

@@ -13,7 +13,7 @@ import { eachInItsDirectory } from "../../temporary.ts"
 const directory = eachInItsDirectory()
 const key = newKey()
 const publicKey = Buffer.from(key.raw).toString("base64")
-const manner = { stall: 1000, waits: [1] }
+const manner = { stallMs: 1000, waitsMs: [1] }
 let server: ReleaseServer
 
 beforeEach(() => {
