@@ -40,7 +40,7 @@ export interface VmLayout {
   readonly id: string
   readonly dir: string
   readonly handles: string
-  /** Held by the process that acts on this VM. */
+  /** Locked by the process that acts on this VM. */
   readonly lock: string
   readonly consoleLog: string
   readonly vmmLog: string
@@ -49,9 +49,9 @@ export interface VmLayout {
   readonly firecrackerMetrics: string
   readonly events: string
   readonly plugin: string
-  /** What a supervisor without a terminal says. */
+  /** The messages of a supervisor without a terminal. */
   readonly supervisorLog: string
-  /** How the VM is to be stopped; written by who asks, before the supervisor is told. */
+  /** How to stop the VM; `banger stop` writes it before it signals the supervisor. */
   readonly stopRequest: string
   /** Kernels that were unpacked, by their sha256. */
   readonly kernels: string
