@@ -7,6 +7,7 @@ import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { noteRestart } from "../store/state/records.ts"
 import type { ConfinementPlan } from "../supervisor/boot/confinement.ts"
+import { requireSocketPaths } from "../supervisor/boot/vmmSockets.ts"
 import type { HookRunner } from "../supervisor/hooks/runHooks.ts"
 import { supervise } from "../supervisor/supervise.ts"
 import type { RunOutcome } from "../supervisor/supervision.ts"
@@ -37,12 +38,15 @@ export interface Attempt {
 
 /** Boots one VM of a run and watches over it to its end. The caller lets go of its lock. */
 export async function runOnce(
-  { request, runner, chosen: { vmm, program }, confined }: ReadyBoot,
+  { request, runner, chosen, confined }: ReadyBoot,
   state: State,
   { logFile, ended, booted }: Attempt,
 ): Promise<{ session: Session; outcome: RunOutcome | "left" }> {
   const { prepared, interrupts, watchdog } = runner
-  const { id } = layoutFor(prepared.spec.name)
+  const { vmm, program } = chosen
+  const { id, layout: planned } = layoutFor(prepared.spec.name)
+  const { firecracker } = prepared.spec
+  requireSocketPaths(chosen, { layout: planned, jailed: confined.jail !== undefined, firecracker })
   const session = await createVm(state, request, prepared, vmm.name, id).finally(() => letGo(ended))
   const { name } = prepared.spec
   const { layout } = session

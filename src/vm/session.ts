@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite"
-import { SUN_PATH_MAX } from "../base/linux/structs.ts"
 import { Failure } from "../base/terms/failure.ts"
+import { requireHostSocket } from "../host/vmm/socketPaths.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
 import { replaceFile } from "../store/files/replaceFile.ts"
 import { bootId } from "../store/state/bootId.ts"
@@ -35,7 +35,7 @@ export interface Session {
 export function layoutFor(name: string): { id: string; layout: VmLayout } {
   const id = newVmId(name)
   const layout = vmLayout(ownPlaces(), id)
-  checkSocketPath(layout.qmpSocket, "BANGER_RUNTIME_DIR")
+  requireHostSocket(layout.qmpSocket, "BANGER_RUNTIME_DIR")
   return { id, layout }
 }
 
@@ -87,14 +87,6 @@ export function resumeSession(
   journal: Generation,
 ): Session {
   return openSession(db, layout, lock, state, openJournal(db, layout.id, layout.handles, journal))
-}
-
-/** Throws a failure when a socket path would not fit, before anything is made. */
-export function checkSocketPath(path: string, variable: string): void {
-  const length = Buffer.byteLength(path)
-  if (length <= SUN_PATH_MAX) return
-  const hint = `set ${variable} to a shorter directory`
-  throw new Failure("FAILED", `the socket path ${path} has ${length} bytes; ${SUN_PATH_MAX} is the most`, { hint })
 }
 
 // --- internal ---

@@ -283,7 +283,7 @@ test("a plugin stages nothing outside the jail, through a symlink or a mount in 
   const jail = makeJail(site, OWNER, (root) => {
     inode = root
   })
-  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined }, new AbortController().signal)
+  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined, signal: new AbortController().signal })
   stageLibraries(jail, librariesFrom(library))
   symlinkSync(canary, join(jail.now, "out"))
   const content = new TextEncoder().encode("x")

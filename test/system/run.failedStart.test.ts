@@ -76,7 +76,7 @@ test("a socket path that would be too long is refused by its length before anyth
   const { stderr, exit } = await start(place, ["run", fixture("guest")], { BANGER_RUNTIME_DIR: long }).ended
   expect(stderr).toMatch(/has \d+ bytes; 107 is the most/)
   expect(stderr).toContain("set BANGER_RUNTIME_DIR to a shorter directory")
-  expect(exit).toBe(1)
+  expect(exit).toBe(2)
 })
 
 test.each([

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test"
 import { existsSync, mkdirSync, readlinkSync, rmdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { hostPath } from "../../src/base/terms/path.ts"
 import { cgroupMount, cgroupPath, makeCgroup } from "../../src/host/cgroup/cgroup.ts"
 import { markOf, RUNTIME_MARK } from "../../src/store/state/mark.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
@@ -73,7 +74,7 @@ test("a loop device on a file of a jail keeps it", async () => {
 test("what others use is not ours to judge: another state directory's, another container's, and what bears no mark", async () => {
   const mount = cgroupMount() ?? ""
   const { runtime } = vmLayout(place, ID)
-  const other = markOf({ jails: join(place.dir, "jail") })
+  const other = markOf({ jails: hostPath(join(place.dir, "jail")) })
   const same = markOf(vmLayout(place, ID)).replace(/:(\d+) /, ":1$1 ")
   for (const [mark, why] of [
     [other, /of the banger whose state is in/],

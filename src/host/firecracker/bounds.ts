@@ -1,5 +1,6 @@
 import { Failure, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
+import { jailPath } from "../../base/terms/path.ts"
 import type { Boot, Disk, Program, VmmNeeds } from "../vmm/vmm.ts"
 import { BODY_MAX_BYTES } from "./api.ts"
 import { requireBody } from "./bodies.ts"
@@ -13,15 +14,15 @@ import { requireKnown } from "./version.ts"
 export function requireWish({ version }: Program, wish: VmmNeeds): void {
   requireBounds(wish)
   const ids = Object.keys(wish.firecracker.drives ?? {})
-  const disks = ids.map((id): Disk => ({ id, path: "/", readonly: true, device: false, root: false }))
+  const disks = ids.map((id): Disk => ({ id, path: ANYWHERE, readonly: true, device: false, root: false }))
   const network = wish.networked && { tap: "tap", mac: undefined, ports: [], netns: undefined }
-  const restore = wish.restored ? { state: "/", memory: "/" } : undefined
+  const restore = wish.restored ? { state: ANYWHERE, memory: ANYWHERE } : undefined
   const { vcpus, memoryMiB, firecracker } = wish
   const boot: Boot = {
-    ...{ name: "", kernel: "/", initrd: undefined, bootArgs: "", vcpus, memoryMiB, disks, network, firecracker },
+    ...{ name: "", kernel: ANYWHERE, initrd: undefined, bootArgs: "", vcpus, memoryMiB, disks, network, firecracker },
     ...{ confinement: undefined, restore },
   }
-  const files = { directory: "/", metrics: "/" }
+  const files = { vsock: ANYWHERE, metrics: ANYWHERE }
   // A snapshot has its settings already, but those of its spec are not to be wrong either.
   for (const request of [...bootRequests(boot, firecracker, files), ...startRequests(boot, firecracker, files)]) {
     requireBody(request)
@@ -42,6 +43,8 @@ export function requireDrives({ disks, firecracker }: Boot): void {
 }
 
 // --- internal ---
+
+const ANYWHERE = jailPath("/")
 
 function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked }: VmmNeeds): void {
   const { machine, balloon, mmds, network, resource_limit } = firecracker

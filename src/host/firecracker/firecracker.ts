@@ -1,6 +1,7 @@
 import { basename } from "node:path"
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { type HostPath, inJail, withoutJail } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
 import type {
   Boot,
@@ -14,11 +15,11 @@ import type {
   VmmLaunch,
 } from "../vmm/vmm.ts"
 import { type Api, openApi } from "./api.ts"
-import { API_SOCKET, bareArgv, jailerArgv, METRICS } from "./argv.ts"
+import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
 import { requireDrives, requireWish } from "./bounds.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
-import { CTRL_ALT_DEL, PAUSE, RESUME, startRequests } from "./requests.ts"
+import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
 
 /** Firecracker, through its jailer or, without a jail, by itself. */
@@ -32,7 +33,7 @@ export const firecracker: Vmm = {
   require: requireWish,
   launch,
   connect,
-  control: ({ runtime }, root) => ({ socket: "own", control: `${root ?? runtime}/${API_SOCKET}` }),
+  control: ({ runtime }, root) => ({ is: "own", ...socketOf(API_SOCKET, runtime, root) }),
   adopt: async (socket) => controlOf(openApi(socket), Promise.resolve()),
   reason: exitReason,
 }
@@ -103,10 +104,10 @@ async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promi
 function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { confinement } = boot
   requireDrives(boot)
-  const { control } = firecracker.control(place, confinement?.root)
+  const control = firecracker.control(place, confinement?.root)
   if (confinement === undefined) {
-    const argv = bareArgv(program.path, boot.name, `${place.runtime}/`, place.firecrackerLog)
-    return { argv, socket: "own", control }
+    const { runtime, firecrackerLog: log } = place
+    return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log }), control }
   }
   if (program.jailer === undefined) {
     throw new Failure("FAILED", "jailer is not in PATH", { hint: `${HINT}; or run without a jail (jail: false)` })
@@ -114,21 +115,17 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { jails, cgroup } = place
   const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
   const limits = boot.firecracker.resource_limit
-  return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), socket: "own", control }
+  return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), control }
 }
 
-async function connect(socket: string, _: Program, boot: Boot, place: LaunchPlace): Promise<Control> {
+async function connect(socket: HostPath, boot: Boot, place: LaunchPlace): Promise<Control> {
   const api = openApi(socket)
-  const jailed = boot.confinement !== undefined
-  const files = jailed
-    ? { directory: "/", metrics: `/${METRICS}` }
-    : { directory: `${place.runtime}/`, metrics: place.firecrackerMetrics }
   const configure = async () => {
     const { id, vmm_version } = await firstAnswer(api)
     if (id !== boot.name) throw new Failure("FAILED", `instance: the API is of ${id}, not of ${boot.name}`)
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
     if (release === undefined) throw new Failure("FAILED", `instance: ${vmm_version} is no version of Firecracker`)
-    for (const request of startRequests(insideOf(boot), boot.firecracker, files)) {
+    for (const request of startRequests(boot, boot.firecracker, ownFiles(boot, place))) {
       requireBody(request)
       requireKnown(request, release)
       await api.request(request)
@@ -188,14 +185,8 @@ function isRefused(error: unknown): boolean {
   return false
 }
 
-/** A boot with its paths as a VMM in its jail sees them. */
-function insideOf(boot: Boot): Boot {
-  const root = boot.confinement?.root
-  if (root === undefined) return boot
-  const inside = (path: string) => (path.startsWith(`${root}/`) ? path.slice(root.length) : path)
-  const disks = boot.disks.map((disk) => ({ ...disk, path: inside(disk.path) }))
-  const initrd = boot.initrd === undefined ? undefined : inside(boot.initrd)
-  const { restore } = boot
-  const from = restore && { state: inside(restore.state), memory: inside(restore.memory) }
-  return { ...boot, kernel: inside(boot.kernel), initrd, disks, restore: from }
+function ownFiles({ confinement }: Boot, { runtime, firecrackerMetrics }: LaunchPlace): OwnFiles {
+  const root = confinement?.root
+  const metrics = root === undefined ? withoutJail(firecrackerMetrics) : inJail(root, METRICS)
+  return { vsock: socketOf(VSOCK, runtime, root).jail, metrics: metrics.jail }
 }

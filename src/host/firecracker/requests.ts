@@ -1,20 +1,16 @@
+import type { JailPath } from "../../base/terms/path.ts"
 import type { Boot, Disk, Fields, FirecrackerSettings, SnapshotFiles } from "../vmm/vmm.ts"
 import type { ApiRequest } from "./api.ts"
 
-/** Where Firecracker sees what banger has made for it. */
+/** What Firecracker itself makes or writes. */
 export interface OwnFiles {
-  /** The directory that the vsock's socket goes into, ending with `/`. */
-  readonly directory: string
-  readonly metrics: string
+  readonly vsock: JailPath
+  readonly metrics: JailPath
 }
-
-/** The name of the vsock's socket in the VMM's root directory. */
-export const VSOCK = "vsock.sock"
 
 /** The requests that configure a boot, in order, before the one that starts it. Pure. */
 export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
   const { machine, vsock, entropy, balloon } = settings
-  const uds_path = `${files.directory}${VSOCK}`
   return [
     ...outputRequests(settings, files),
     put("/machine-config", "machine-config", { vcpu_count: boot.vcpus, mem_size_mib: boot.memoryMiB, ...machine }),
@@ -25,7 +21,7 @@ export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: O
     }),
     ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
     ...networkRequests(boot, settings),
-    ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path }),
+    ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path: files.vsock }),
     ...optional("/entropy", "firecracker.entropy", entropy),
     ...optional("/balloon", "firecracker.balloon", balloon),
     ...mmdsRequests(settings),

@@ -4,6 +4,7 @@ import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { mkdirAt, openBeneath, statDescriptor, verified, withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { type HostPath, hostPath } from "../../base/terms/path.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
 
 /** Who a jail is for. */
@@ -17,14 +18,14 @@ export interface Owner {
  * symlinks, in directories that only root can change.
  */
 export interface JailSite {
-  readonly base: string
+  readonly base: HostPath
   readonly vmm: string
   readonly id: string
 }
 
-/** The root directory of a jail, as the host names it. */
-export function jailRoot({ base, vmm, id }: JailSite): string {
-  return `${base}/${vmm}/${id}/root`
+/** The root directory of a jail. */
+export function jailRoot({ base, vmm, id }: JailSite): HostPath {
+  return hostPath(`${base}/${vmm}/${id}/root`)
 }
 
 /** The name, in the base, of a jail that is being made. */

@@ -4,6 +4,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { close, inodeOf, mkdirAt, openBeneath, renameNoReplace, statDescriptor } from "../../base/linux/files.ts"
 import { attachTree, cloneTree, MOUNT_ATTR, setMountAttributes } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { hostPath, inJail } from "../../base/terms/path.ts"
 import { ensureDirectory, type JailSite, jailRoot, type Owner, openBase, stageName } from "./base.ts"
 import type { StageRoot } from "./stage.ts"
 
@@ -41,9 +42,11 @@ export function makeJail(site: JailSite, owner: Owner, onRoot: (inode: string) =
       chownDescriptor(root, owner.uid, owner.gid)
       moveInto(base, vmm, site)
     }
+    const path = jailRoot(site)
     return {
-      path: jailRoot(site),
-      now: `${site.base}/${stageName(site.id)}/root`,
+      path,
+      now: hostPath(`${site.base}/${stageName(site.id)}/root`),
+      placed: (name) => inJail(path, name),
       fd: tree,
       plain: root,
       owner,

@@ -2,6 +2,7 @@ import { chmodDescriptor, chownDescriptor } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { isType, mknodAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { Failure, usageError } from "../../base/terms/failure.ts"
+import type { Placed } from "../../base/terms/path.ts"
 import { allow, type Jail } from "./makeJail.ts"
 import { withParent } from "./stage.ts"
 
@@ -28,12 +29,12 @@ export function blockDevice(path: string): Device {
 }
 
 /**
- * Makes a device node in a jail for its owner alone: what is opened under the name is checked to be the node just made
+ * Makes a device node in a jail for its owner alone and returns where it is: what is opened under the name is checked to be the node just made
  * before it is given away, and the owner and mode are set on that very inode.
  */
-export function makeNode(jail: Jail, path: string, device: Device): void {
+export function makeNode(jail: Jail, path: string, device: Device): Placed {
   allow(jail, "devices")
-  withParent(jail, jail.fd, path, (dir, name) => {
+  withParent(jail, path, (dir, name) => {
     mknodAt(dir, name, device.type, device.rdev, 0o600)
     withDescriptor(openBeneath(dir, name, O.PATH | O_NOFOLLOW), (fd) => {
       const stat = statDescriptor(fd)
@@ -43,6 +44,7 @@ export function makeNode(jail: Jail, path: string, device: Device): void {
       chownDescriptor(fd, jail.owner.uid, jail.owner.gid)
     })
   })
+  return jail.placed(path)
 }
 
 /** Makes the node of one of `DEVICES`. Throws a failure when this host's device is missing, or is another. */

@@ -18,10 +18,11 @@ import {
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import type { Placed } from "../../base/terms/path.ts"
 import { copyContent } from "../../store/files/copyContent.ts"
 import { bindAt } from "./bind.ts"
 import { allow, type Jail } from "./makeJail.ts"
-import { createFile, openSource, withParent } from "./stage.ts"
+import { createFile, openSource, type StageOptions, withParent } from "./stage.ts"
 
 /** Where a dynamic program finds its loader and libraries. */
 const LIBRARIES = ["/usr/lib", "/usr/lib64", "/lib", "/lib64"]
@@ -31,8 +32,13 @@ export type Library =
   | { readonly path: string; readonly is: "directory"; readonly from: string }
   | { readonly path: string; readonly is: "symlink"; readonly to: string }
 
-/** Stages a private copy of a program (0755, root's), which no other VM shares pages with. */
-export async function stageProgram(jail: Jail, name: string, source: string, signal: AbortSignal): Promise<void> {
+/** Stages a private copy of a program (0755, root's), which no other VM shares pages with, and returns where it is. */
+export async function stageProgram(
+  jail: Jail,
+  name: string,
+  source: string,
+  { signal }: StageOptions,
+): Promise<Placed> {
   allow(jail, "programs")
   const from = openSource(source)
   try {
@@ -43,6 +49,7 @@ export async function stageProgram(jail: Jail, name: string, source: string, sig
     } finally {
       close(to)
     }
+    return jail.placed(name)
   } finally {
     close(from)
   }
@@ -91,7 +98,7 @@ function typeOf(path: string): "directory" | "symlink" | undefined {
 
 /** The parent is `/` or `/usr`, the latter made open to all whatever the umask: the VMM's uid reads through it. */
 function inParent(jail: Jail, path: string, use: (dir: number, name: string) => void): void {
-  if (dirname(path) === "/") withParent(jail, jail.fd, basename(path), use)
+  if (dirname(path) === "/") withParent(jail, basename(path), use)
   else withDescriptor(makeOpen(jail.fd, basename(dirname(path))), (dir) => use(dir, basename(path)))
 }
 
@@ -108,6 +115,6 @@ function makeOpen(dir: number, name: string): number {
 
 function bindLibrary(from: string, dir: number, name: string): void {
   withDescriptor(openAt(AT_FDCWD, from, O.PATH | O_DIRECTORY | O_NOFOLLOW), (source) => {
-    bindAt(source, dir, name, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV)
+    bindAt(source, { dir, name }, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV)
   })
 }

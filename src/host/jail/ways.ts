@@ -20,8 +20,7 @@ export interface StagingWish {
 export function waysFor(
   path: string,
   source: Pick<Stat, "uid" | "gid" | "mode" | "nlink">,
-  owner: Owner,
-  wish: StagingWish,
+  { owner, ...wish }: StagingWish & { readonly owner: Owner },
 ): readonly Way[] {
   const own = source.uid === owner.uid && source.nlink === 1
   if (wish.way === "link" && !own) {

@@ -1,3 +1,4 @@
+import { type HostPath, type JailPath, seenFromHost } from "../../base/terms/path.ts"
 import type { Boot, BootNetwork, Confinement, Disk, Program, Version } from "../vmm/vmm.ts"
 
 /**
@@ -5,6 +6,8 @@ import type { Boot, BootNetwork, Confinement, Disk, Program, Version } from "../
  * socket that becomes the control socket; the serial console is on standard input and output.
  */
 export function qemuArgv({ path, version }: Program, boot: Boot): readonly string[] {
+  // QEMU opens its files before it locks itself in.
+  const seen = (file: JailPath) => seenFromHost(file, boot.confinement?.root)
   return [
     path,
     ...["-name", boot.name],
@@ -23,10 +26,10 @@ export function qemuArgv({ path, version }: Program, boot: Boot): readonly strin
     "-S",
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
     ...["-chardev", "socket,id=control,fd=3,server=on,wait=off", "-mon", "chardev=control,mode=control"],
-    ...["-kernel", boot.kernel],
-    ...(boot.initrd === undefined ? [] : ["-initrd", boot.initrd]),
+    ...["-kernel", seen(boot.kernel)],
+    ...(boot.initrd === undefined ? [] : ["-initrd", seen(boot.initrd)]),
     ...["-append", boot.bootArgs],
-    ...diskArgv(boot.disks),
+    ...diskArgv(boot.disks, seen),
     ...(boot.network === false ? [] : networkArgv(boot.network)),
   ]
 }
@@ -65,11 +68,11 @@ function networkArgv({ tap, mac, ports }: BootNetwork): readonly string[] {
   return ["-netdev", backend, "-device", `virtio-net-device,netdev=net0${mac === undefined ? "" : `,mac=${mac}`}`]
 }
 
-function diskArgv(disks: readonly Disk[]): readonly string[] {
+function diskArgv(disks: readonly Disk[], seen: (file: JailPath) => HostPath): readonly string[] {
   return disks.flatMap((disk, index) => {
     const node = `disk${index}`
     const driver = disk.device ? "host_device" : "file"
-    const file = { driver, filename: disk.path, "read-only": disk.readonly, locking: "auto" }
+    const file = { driver, filename: seen(disk.path), "read-only": disk.readonly, locking: "auto" }
     const blockdev = { driver: "raw", "node-name": node, "read-only": disk.readonly, file }
     // The guest hears of a full or broken disk of the host; QEMU would pause it when the disk is full, for ever.
     const device = `virtio-blk-device,drive=${node},serial=${disk.id},werror=report,rerror=report`

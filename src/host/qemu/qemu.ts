@@ -1,8 +1,20 @@
 import { readFileSync } from "node:fs"
 import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
+import type { HostPath } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
-import type { Control, Disk, Ending, ExitReason, Program, ProgramPaths, Version, Vmm } from "../vmm/vmm.ts"
+import type {
+  Control,
+  ControlSocket,
+  Disk,
+  Ending,
+  ExitReason,
+  LaunchPlace,
+  Program,
+  ProgramPaths,
+  Version,
+  Vmm,
+} from "../vmm/vmm.ts"
 import { isAtLeast, qemuArgv, rootArgs } from "./argv.ts"
 import { connectQmp, type Qmp } from "./qmp.ts"
 import { tscArgs } from "./tscArgs.ts"
@@ -16,10 +28,10 @@ export const qemu: Vmm = {
   require() {
     // Its own settings are checked with the spec; Firecracker's are none of its.
   },
-  launch: (program, boot, { qmpSocket }) => ({ argv: qemuArgv(program, boot), socket: "passed", control: qmpSocket }),
-  connect: (control) => connect(control, async (qmp) => void (await qmp.command("cont"))),
-  control: ({ qmpSocket }) => ({ socket: "passed", control: qmpSocket }),
-  adopt: (control) => connect(control, async () => {}),
+  launch: (program, boot, place) => ({ argv: qemuArgv(program, boot), control: control(place) }),
+  connect: (path) => connect(path, async (qmp) => void (await qmp.command("cont"))),
+  control,
+  adopt: (path) => connect(path, async () => {}),
   reason: exitReason,
 }
 
@@ -49,6 +61,10 @@ function bootArgs(given: string, disks: readonly Disk[]): readonly string[] {
   return [...rootArgs(disks), ...tscArgs(given, readFileSync("/proc/cpuinfo", "latin1"))]
 }
 
+function control({ qmpSocket }: Pick<LaunchPlace, "qmpSocket">): ControlSocket {
+  return { is: "passed", host: qmpSocket }
+}
+
 async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
   if (process.arch !== "x64") {
     throw new Failure("FAILED", `QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
@@ -60,7 +76,7 @@ async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
   throw new Failure("FAILED", [`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; "), { hint })
 }
 
-async function connect(controlPath: string, begin: (qmp: Qmp) => Promise<void>): Promise<Control> {
+async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>): Promise<Control> {
   let announced: string | undefined
   const qmp = await connectQmp(controlPath, ({ event, data }) => {
     if (event === "SHUTDOWN" && typeof data.reason === "string") announced = data.reason

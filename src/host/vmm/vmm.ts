@@ -1,4 +1,5 @@
 import type { Exit } from "banger"
+import type { HostPath, JailPath } from "../../base/terms/path.ts"
 import type { Port } from "../../base/terms/ports.ts"
 
 /** Fields in the words of an API. */
@@ -22,10 +23,10 @@ export interface FirecrackerSettings {
   readonly resource_limit?: Readonly<Record<string, number | undefined>> | undefined
 }
 
-/** A disk of a VM, as the VMM sees it. */
+/** A disk of a VM. */
 export interface Disk {
   readonly id: string
-  readonly path: string
+  readonly path: JailPath
   readonly readonly: boolean
   /** Whether it is a block device, not a file. */
   readonly device: boolean
@@ -33,11 +34,11 @@ export interface Disk {
   readonly root: boolean
 }
 
-/** What a VMM boots. Paths are as the VMM sees them. */
+/** What a VMM boots. */
 export interface Boot {
   readonly name: string
-  readonly kernel: string
-  readonly initrd: string | undefined
+  readonly kernel: JailPath
+  readonly initrd: JailPath | undefined
   readonly bootArgs: string
   readonly vcpus: number
   readonly memoryMiB: number
@@ -62,16 +63,16 @@ export interface BootNetwork {
   readonly netns: string | undefined
 }
 
-/** Where a snapshot's files are, as the VMM sees them. */
+/** Where a snapshot's files are. */
 export interface SnapshotFiles {
-  readonly state: string
-  readonly memory: string
+  readonly state: JailPath
+  readonly memory: JailPath
 }
 
 /** Where a VMM is to lock itself in before the guest runs. */
 export interface Confinement {
-  /** The jail's root directory, as the host names it. */
-  readonly root: string
+  /** The jail's root directory. */
+  readonly root: HostPath
   readonly uid: number
   readonly gid: number
 }
@@ -103,25 +104,30 @@ export interface ProgramPaths {
 /** Where a VMM is started. */
 export interface LaunchPlace {
   /** Where all jails are. */
-  readonly jails: string
-  /** This VM's own directory for sockets, not ending with `/`. */
-  readonly runtime: string
+  readonly jails: HostPath
+  /** This VM's own directory for sockets. */
+  readonly runtime: HostPath
   /** Where a control socket of banger's own making is. */
-  readonly qmpSocket: string
+  readonly qmpSocket: HostPath
   /** Files of this VM's directory that Firecracker writes. */
-  readonly firecrackerLog: string
-  readonly firecrackerMetrics: string
+  readonly firecrackerLog: HostPath
+  readonly firecrackerMetrics: HostPath
   /** The VM's cgroup below the mount, which is there already. */
   readonly cgroup: string | undefined
 }
 
+/**
+ * A VMM's control socket. `passed`: banger listens on it before the start and passes it as descriptor 3. `own`: the VMM
+ * makes it, in its jail's root or its runtime directory.
+ */
+export type ControlSocket =
+  | { readonly is: "passed"; readonly host: HostPath }
+  | { readonly is: "own"; readonly host: HostPath; readonly jail: JailPath }
+
 /** How a VMM is started, and reached. */
 export interface VmmLaunch {
   readonly argv: readonly string[]
-  /** `passed`: banger listens on the control socket before the start, and passes it as descriptor 3; `own`: the VMM makes it. */
-  readonly socket: "passed" | "own"
-  /** Where the control socket is, as the host names it. */
-  readonly control: string
+  readonly control: ControlSocket
 }
 
 /** What a spec asks of a VMM. */
@@ -182,14 +188,11 @@ export interface Vmm {
   /** How to start it; pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */
-  connect(control: string, program: Program, boot: Boot, place: LaunchPlace): Promise<Control>
-  /** Where its control socket is: in its own jail's root or runtime directory when it makes the socket itself. */
-  control(
-    place: Pick<LaunchPlace, "runtime" | "qmpSocket">,
-    root: string | undefined,
-  ): Pick<VmmLaunch, "socket" | "control">
+  connect(control: HostPath, boot: Boot, place: LaunchPlace): Promise<Control>
+  /** Its control socket; `root` is its jail's, undefined without a jail. Pure. */
+  control(place: Pick<LaunchPlace, "runtime" | "qmpSocket">, root: HostPath | undefined): ControlSocket
   /** Connects to the control socket of one that runs, whoever started it. */
-  adopt(control: string): Promise<Control>
+  adopt(control: HostPath): Promise<Control>
   reason(ending: Ending): ExitReason
 }
 

@@ -36,13 +36,12 @@ export function makeOwnFile(path: string, owner?: Owner): void {
 export async function stageForFirecracker(
   jail: Jail,
   files: OwnFiles,
-  program: Program,
-  signal: AbortSignal,
+  { program, signal }: { readonly program: Program; readonly signal: AbortSignal },
 ): Promise<void> {
   for (const what of ["programs", "devices"] as const) allow(jail, what)
   for (const [name, path] of Object.entries(files)) {
     makeOwnFile(path, jail.owner)
-    await stageFile(jail, name, path, { readonly: false, way: "bind" }, signal)
+    await stageFile(jail, name, path, { readonly: false, way: "bind", signal })
   }
   const dynamic = withDescriptor(openSource(program.path), (fd) => hasInterpreter(readStart(fd, ELF_HEAD_BYTES)))
   if (dynamic) stageLibraries(jail)

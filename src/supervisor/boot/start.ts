@@ -5,6 +5,7 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { listenUnix } from "../../base/linux/sockets.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
+import { type HostPath, hostPath } from "../../base/terms/path.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../../host/cgroup/cgroup.ts"
 import { type Child, type Launch, SIGKILL, spawn } from "../../host/process/spawn.ts"
@@ -62,7 +63,7 @@ export async function startMachine(
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
   const place = { ...layout, cgroup: cgroup === undefined ? undefined : `banger/${session.id}` }
   const launch = vmm.launch(program, boot, place)
-  const passed = launch.socket === "passed" ? [listenPrivately(launch.control)] : []
+  const passed = launch.control.is === "passed" ? [listenPrivately(launch.control.host)] : []
   const child = startChild(session, {
     argv: launch.argv,
     passed,
@@ -94,13 +95,13 @@ export async function startMachine(
     for (const file of [layout.vmmLog, ...own, ...metrics])
       followers.push(follow(file, VMM_LOG_MAX_BYTES, (chunk) => chunk.length, warn(file)))
     const connecting = async () => {
-      if (launch.socket === "own") socket = await ownSocket(launch.control, boot, late.signal)
+      if (launch.control.is === "own") socket = await ownSocket(launch.control.host, boot, late.signal)
       if (late.signal.aborted) letGo()
-      const path = socket === undefined ? launch.control : `/proc/self/fd/${socket}`
-      const control = await vmm.connect(path, program, boot, place)
+      const path = socket === undefined ? launch.control.host : hostPath(`/proc/self/fd/${socket}`)
+      const control = await vmm.connect(path, boot, place)
       shown = control.onConsole
       await control.ready
-      if (boot.firecracker.vsock !== undefined && launch.socket === "own") closeVsock(launch.control, boot)
+      if (boot.firecracker.vsock !== undefined && launch.control.is === "own") closeVsock(launch.control.host, boot)
       return control
     }
     const control = await within(options, child, connecting())
@@ -127,7 +128,7 @@ export async function startMachine(
 
 // --- internal ---
 
-function listenPrivately(path: string): number {
+function listenPrivately(path: HostPath): number {
   const umask = process.umask(0o177)
   try {
     return listenUnix(path, 4)

@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from "node:fs"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
 import * as v from "valibot"
 import { messageOf, usageError } from "../../base/terms/failure.ts"
-import type { Chosen, SnapshotFiles } from "../../host/vmm/vmm.ts"
+import { type HostPath, hostPath } from "../../base/terms/path.ts"
+import type { Chosen } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 
 const MANIFEST = "snapshot.json"
@@ -22,12 +23,12 @@ export function manifestPath(dir: string): string {
   return join(dir, MANIFEST)
 }
 
-/** Where a snapshot's files are. */
-export function snapshotFiles(dir: string): SnapshotFiles {
-  return { state: join(dir, "state"), memory: join(dir, "memory") }
+/** Where a snapshot's files are on this host. */
+export function snapshotFiles(dir: string): { readonly state: HostPath; readonly memory: HostPath } {
+  return { state: hostPath(resolve(dir, "state")), memory: hostPath(resolve(dir, "memory")) }
 }
 
-/** The name of the disk that the drive at this place of a plugin has in the directory. */
+/** The name that the drive at this place of a plugin has in its VM's jail, and in a snapshot's directory. */
 export function savedDisk(index: number): string {
   return `disk${index}`
 }

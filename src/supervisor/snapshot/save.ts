@@ -13,6 +13,7 @@ import {
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, usageError } from "../../base/terms/failure.ts"
+import { jailPath } from "../../base/terms/path.ts"
 import { type Api, openApi } from "../../host/firecracker/api.ts"
 import { API_SOCKET } from "../../host/firecracker/argv.ts"
 import { INSTANCE } from "../../host/firecracker/replies.ts"
@@ -114,7 +115,8 @@ async function saveMemory(api: Api, root: number, target: number): Promise<void>
   const mark = crypto.randomUUID().slice(0, 8)
   const names = { state: `state-${mark}`, memory: `memory-${mark}` }
   try {
-    await api.request(snapshotRequest({ state: `/${names.state}`, memory: `/${names.memory}` }))
+    const files = { state: jailPath(`/${names.state}`), memory: jailPath(`/${names.memory}`) }
+    await api.request(snapshotRequest(files))
     await copyOut(root, names.state, target, "state")
     await copyOut(root, names.memory, target, "memory")
   } finally {

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test"
 import { join } from "node:path"
+import { type HostPath, hostPath, jailPath } from "../../../src/base/terms/path.ts"
 import { type ApiRequest, faultOf, openApi } from "../../../src/host/firecracker/api.ts"
 import { bareArgv, jailerArgv } from "../../../src/host/firecracker/argv.ts"
 import { requireBody } from "../../../src/host/firecracker/bodies.ts"
@@ -20,17 +21,24 @@ import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
 const BOOT: Boot = {
-  ...{ name: "vm-1", kernel: "/j/root/kernel", initrd: "/j/root/initrd", bootArgs: "quiet", vcpus: 2, memoryMiB: 512 },
+  ...{
+    name: "vm-1",
+    kernel: jailPath("/kernel"),
+    initrd: jailPath("/initrd"),
+    bootArgs: "quiet",
+    vcpus: 2,
+    memoryMiB: 512,
+  },
   disks: [
-    { id: "disk1", path: "/j/root/disk1", readonly: true, device: false, root: true },
-    { id: "disk0", path: "/j/root/disk0", readonly: false, device: false, root: false },
+    { id: "disk1", path: jailPath("/disk1"), readonly: true, device: false, root: true },
+    { id: "disk0", path: jailPath("/disk0"), readonly: false, device: false, root: false },
   ],
   network: false,
-  confinement: { root: "/j/root", uid: 7, gid: 8 },
+  confinement: { root: hostPath("/j/root"), uid: 7, gid: 8 },
   firecracker: {},
   restore: undefined,
 }
-const FILES = { directory: "/", metrics: "/metrics.json" }
+const FILES = { vsock: jailPath("/vsock.sock"), metrics: jailPath("/metrics.json") }
 
 test("a boot becomes the requests of Firecracker's API, in its order", () => {
   const settings = {
@@ -52,11 +60,11 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
   ])
   expect(requests.map(({ body }) => body)).toEqual([
     { vcpu_count: 2, mem_size_mib: 512, smt: false },
-    { kernel_image_path: "/j/root/kernel", boot_args: "quiet", initrd_path: "/j/root/initrd" },
-    { drive_id: "disk1", path_on_host: "/j/root/disk1", is_root_device: true, is_read_only: true },
+    { kernel_image_path: "/kernel", boot_args: "quiet", initrd_path: "/initrd" },
+    { drive_id: "disk1", path_on_host: "/disk1", is_root_device: true, is_read_only: true },
     {
       drive_id: "disk0",
-      path_on_host: "/j/root/disk0",
+      path_on_host: "/disk0",
       is_root_device: false,
       is_read_only: false,
       io_engine: "Async",
@@ -70,7 +78,7 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
 
 test("a boot ends with its start; one that goes on from a snapshot is nothing but that", () => {
   expect(startRequests(BOOT, {}, FILES).at(-1)?.body).toEqual({ action_type: "InstanceStart" })
-  const files = { state: "/s", memory: "/m" }
+  const files = { state: jailPath("/s"), memory: jailPath("/m") }
   expect(startRequests({ ...BOOT, restore: files }, {}, FILES)).toEqual([
     {
       ...{ method: "PUT", path: "/snapshot/load", setting: "restore" },
@@ -82,8 +90,14 @@ test("a boot ends with its start; one that goes on from a snapshot is nothing bu
 
 test("the jailer is given name and value as two words, and a cgroup only where there is one", () => {
   const launch = {
-    ...{ jailer: "/bin/jailer", executable: "/bin/firecracker", id: "vm-1", base: "/s/jail", netns: undefined },
-    confinement: { root: "/r", uid: 7, gid: 8 },
+    ...{
+      jailer: "/bin/jailer",
+      executable: "/bin/firecracker",
+      id: "vm-1",
+      base: hostPath("/s/jail"),
+      netns: undefined,
+    },
+    confinement: { root: hostPath("/r"), uid: 7, gid: 8 },
     cgroup: undefined,
   }
   expect(jailerArgv(launch).join(" ")).toBe(
@@ -96,9 +110,14 @@ test("the jailer is given name and value as two words, and a cgroup only where t
   expect(jailerArgv({ ...launch, limits: { fsize: 1000, "no-file": 64 } }).join(" ")).toContain(
     "--resource-limit fsize=1000 --resource-limit no-file=64 -- --api-sock",
   )
-  expect(bareArgv("/f", "vm-1", "/r/vm-1/", "/s/vm-1/firecracker.log").join(" ")).toBe(
-    "/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn",
-  )
+  expect(
+    bareArgv({
+      executable: "/f",
+      id: "vm-1",
+      runtime: hostPath("/r/vm-1"),
+      log: hostPath("/s/vm-1/firecracker.log"),
+    }).join(" "),
+  ).toBe("/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn")
 })
 
 test.each([
@@ -194,9 +213,19 @@ test("every setting that Firecracker has becomes a request that its API takes", 
   expect(order.indexOf("/mmds/config")).toBeGreaterThan(order.indexOf("/network-interfaces/eth0"))
   expect(order.indexOf("/mmds")).toBeGreaterThan(order.indexOf("/mmds/config"))
   // Before a snapshot is loaded only these may be told.
-  const restored = startRequests({ ...BOOT, restore: { state: "/s", memory: "/m" } }, settings, FILES)
+  const restored = startRequests(
+    { ...BOOT, restore: { state: jailPath("/s"), memory: jailPath("/m") } },
+    settings,
+    FILES,
+  )
   expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load"])
-  for (const each of [...restored, PAUSE, RESUME, CTRL_ALT_DEL, snapshotRequest({ state: "/s", memory: "/m" })])
+  for (const each of [
+    ...restored,
+    PAUSE,
+    RESUME,
+    CTRL_ALT_DEL,
+    snapshotRequest({ state: jailPath("/s"), memory: jailPath("/m") }),
+  ])
     requireBody(each)
 })
 
@@ -369,8 +398,8 @@ test("a server that never answers has a limit", async () => {
 })
 
 /** Firecracker's API of a VM in a state, and what it was asked. */
-function serve(state: string): { socket: string; asked: string[]; stop: () => Promise<void> } {
-  const socket = join(directory.path, "api.sock")
+function serve(state: string): { socket: HostPath; asked: string[]; stop: () => Promise<void> } {
+  const socket = hostPath(join(directory.path, "api.sock"))
   const asked: string[] = []
   const server = Bun.serve({
     unix: socket,
@@ -383,8 +412,8 @@ function serve(state: string): { socket: string; asked: string[]; stop: () => Pr
   return { socket, asked, stop: () => server.stop(true) }
 }
 const PLACE = {
-  ...{ jails: "/j", runtime: "/r", qmpSocket: "/r/q", cgroup: undefined },
-  ...{ firecrackerLog: "/l", firecrackerMetrics: "/m" },
+  ...{ jails: hostPath("/j"), runtime: hostPath("/r"), qmpSocket: hostPath("/r/q"), cgroup: undefined },
+  ...{ firecrackerLog: hostPath("/l"), firecrackerMetrics: hostPath("/m") },
 }
 const PROGRAM = { path: "/f", version: [1, 16] } as const
 
@@ -394,7 +423,7 @@ test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes o
     ["Paused", ["PATCH /vm Resumed"]],
   ] as const) {
     const { socket, asked, stop } = serve(state)
-    const control = await firecracker.connect(socket, PROGRAM, { ...BOOT, disks: [] }, PLACE)
+    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, PLACE)
     await control.ready
     asked.splice(0)
     await control.pause()
@@ -409,7 +438,7 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
   const arch = Object.getOwnPropertyDescriptor(process, "arch")
   Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
   try {
-    const control = await firecracker.connect(socket, PROGRAM, BOOT, PLACE)
+    const control = await firecracker.connect(socket, BOOT, PLACE)
     await control.ready
     expect(control.pressCtrlAltDel).toBeUndefined()
     control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))
@@ -423,7 +452,9 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
 
 test("without its jailer Firecracker is not run in a jail", () => {
   expect(() => firecracker.launch(PROGRAM, BOOT, PLACE)).toThrow("jailer is not in PATH")
-  expect(firecracker.launch(PROGRAM, { ...BOOT, confinement: undefined }, PLACE).control).toBe("/r/api.sock")
+  expect(firecracker.launch(PROGRAM, { ...BOOT, confinement: undefined }, PLACE).control).toEqual({
+    ...{ is: "own", host: hostPath("/r/api.sock"), jail: jailPath("/r/api.sock") },
+  })
   expect(firecracker.jailName({ ...PROGRAM, path: "/opt/firecracker-v1.16.1-x86_64" })).toBe(
     "firecracker-v1.16.1-x86_64",
   )
@@ -447,7 +478,11 @@ test("a user-mode network is no card of Firecracker's", () => {
 
 test("after a snapshot the network card is on another tap", () => {
   const network = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined }
-  const requests = startRequests({ ...BOOT, network, restore: { state: "/s", memory: "/m" } }, {}, FILES)
+  const requests = startRequests(
+    { ...BOOT, network, restore: { state: jailPath("/s"), memory: jailPath("/m") } },
+    {},
+    FILES,
+  )
   expect(requests.at(-1)?.body).toMatchObject({
     network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
   })
