@@ -34,7 +34,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     const confined = planConfinement(prepared.spec, process.geteuid?.() === 0)
     const chosen = await candidates.choose(wantedVmm(prepared), confined.jail !== undefined)
     requireFitting(prepared.spec, chosen.vmm.name, request.restore !== undefined)
-    chosen.vmm.require(chosen.program, wishOf(prepared.spec, confined, request.restore !== undefined))
+    chosen.vmm.require(chosen.program, needsOf(prepared.spec, confined, request.restore !== undefined))
     if (request.restore !== undefined) checkSnapshot(request.restore, chosen)
     if (request.plan) return planRun(prepared, chosen, confined)
     requireNetwork(prepared.spec, process.geteuid?.() === 0)
@@ -60,7 +60,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
 
 const NAMES = { qemu: "QEMU", firecracker: "Firecracker" }
 
-function wishOf(spec: ResolvedPlugin["spec"], { jail }: ConfinementPlan, restored: boolean): VmmNeeds {
+function needsOf(spec: ResolvedPlugin["spec"], { jail }: ConfinementPlan, restored: boolean): VmmNeeds {
   const { vcpus, memory, firecracker, network } = spec
   // The VMM's own user-mode network is none that Firecracker has.
   const networked = network !== false && network.mode !== "user"

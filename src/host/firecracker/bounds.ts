@@ -1,33 +1,16 @@
 import { Failure, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
-import { jailPath } from "../../base/terms/path.ts"
-import type { Boot, Disk, Program, VmmNeeds } from "../vmm/vmm.ts"
+import type { Boot, Program, VmmNeeds } from "../vmm/vmm.ts"
 import { BODY_MAX_BYTES } from "./api.ts"
-import { requireBody } from "./bodies.ts"
-import { bootRequests, startRequests } from "./requests.ts"
 import { requireKnown } from "./version.ts"
 
 /**
- * Throws a failure that names the setting when Firecracker, or this release of it, cannot do what a spec asks for. What
- * is asked here is asked before anything is made; Firecracker itself asks most of it again. Pure.
+ * Throws a failure that names the setting when Firecracker, or this release of it, cannot do what a spec asks for. This is
+ * asked before anything is made. That each setting is well formed the spec's schema has checked. Pure.
  */
-export function requireWish({ version }: Program, wish: VmmNeeds): void {
-  requireBounds(wish)
-  const ids = Object.keys(wish.firecracker.drives ?? {})
-  const disks = ids.map((id): Disk => ({ id, path: ANYWHERE, readonly: true, device: false, root: false }))
-  const network = wish.networked && { tap: "tap", mac: undefined, ports: [], netns: undefined }
-  const restore = wish.restored ? { state: ANYWHERE, memory: ANYWHERE } : undefined
-  const { vcpus, memoryMiB, firecracker } = wish
-  const boot: Boot = {
-    ...{ name: "", kernel: ANYWHERE, initrd: undefined, bootArgs: "", vcpus, memoryMiB, disks, network, firecracker },
-    ...{ confinement: undefined, restore },
-  }
-  const files = { vsock: ANYWHERE, metrics: ANYWHERE }
-  // A snapshot has its settings already, but those of its spec are not to be wrong either.
-  for (const request of [...bootRequests(boot, firecracker, files), ...startRequests(boot, firecracker, files)]) {
-    requireBody(request)
-    requireKnown(request, [...version, 0])
-  }
+export function requireNeeds({ version }: Program, needs: VmmNeeds): void {
+  requireBounds(needs)
+  requireKnown(needs, [...version, 0])
 }
 
 /** Throws a failure for settings of a drive that there is not. */
@@ -43,9 +26,6 @@ export function requireDrives({ disks, firecracker }: Boot): void {
 }
 
 // --- internal ---
-
-const ANYWHERE = jailPath("/")
-
 function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked }: VmmNeeds): void {
   const { machine, balloon, mmds, network, resource_limit } = firecracker
   if (machine?.smt === true && process.arch !== "x64") throw usageError("firecracker.machine.smt: is for x86-64 alone")

@@ -17,7 +17,7 @@ import type {
 import { type Api, openApi } from "./api.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
-import { requireDrives, requireWish } from "./bounds.ts"
+import { requireDrives, requireNeeds } from "./bounds.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
 import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
@@ -30,7 +30,7 @@ export const firecracker: Vmm = {
   jailName: ({ path }) => basename(path),
   // It says itself where the root file system is.
   bootArgs: () => [],
-  require: requireWish,
+  require: requireNeeds,
   launch,
   connect,
   control: ({ runtime }, root) => ({ is: "own", ...socketOf(API_SOCKET, runtime, root) }),
@@ -125,11 +125,10 @@ async function connect(socket: HostPath, boot: Boot, place: LaunchPlace): Promis
     if (id !== boot.name) throw new Failure("FAILED", `instance: the API is of ${id}, not of ${boot.name}`)
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
     if (release === undefined) throw new Failure("FAILED", `instance: ${vmm_version} is no version of Firecracker`)
-    for (const request of startRequests(boot, boot.firecracker, ownFiles(boot, place))) {
-      requireBody(request)
-      requireKnown(request, release)
-      await api.request(request)
-    }
+    requireKnown(needsOf(boot), release)
+    const requests = startRequests(boot, ownFiles(boot, place))
+    requests.forEach(requireBody)
+    for (const request of requests) await api.request(request)
   }
   const ready = configure()
   ready.catch(() => {})
@@ -183,6 +182,11 @@ function isRefused(error: unknown): boolean {
     if (code === "ECONNREFUSED" || code === "ConnectionRefused") return true
   }
   return false
+}
+
+function needsOf({ firecracker, network, restore }: Boot): Parameters<typeof requireKnown>[0] {
+  const networked = network !== false && network.tap !== undefined
+  return { firecracker, networked, restored: restore !== undefined }
 }
 
 function ownFiles({ confinement }: Boot, { runtime, firecrackerMetrics }: LaunchPlace): OwnFiles {

@@ -1,5 +1,6 @@
 import type { JailPath } from "../../base/terms/path.ts"
-import type { Boot, Disk, Fields, FirecrackerSettings, SnapshotFiles } from "../vmm/vmm.ts"
+import type { FirecrackerSettings } from "../../inputs/schema/firecracker.ts"
+import type { Boot, Disk, SnapshotFiles } from "../vmm/vmm.ts"
 import type { ApiRequest } from "./api.ts"
 
 /** What Firecracker itself makes or writes. */
@@ -9,7 +10,8 @@ export interface OwnFiles {
 }
 
 /** The requests that configure a boot, in order, before the one that starts it. Pure. */
-export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
+export function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
+  const settings = boot.firecracker
   const { machine, vsock, entropy, balloon } = settings
   return [
     ...outputRequests(settings, files),
@@ -20,7 +22,7 @@ export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: O
       ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
     }),
     ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
-    ...networkRequests(boot, settings),
+    ...networkRequests(boot),
     ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path: files.vsock }),
     ...optional("/entropy", "firecracker.entropy", entropy),
     ...optional("/balloon", "firecracker.balloon", balloon),
@@ -28,10 +30,10 @@ export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: O
   ]
 }
 
-/** The requests that bring a boot to run: its configuration and its start, or the snapshot it goes on from. Pure. */
-export function startRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
-  if (boot.restore === undefined) return [...bootRequests(boot, settings, files), START]
-  return [...outputRequests(settings, files), loadRequest(boot.restore, boot)]
+/** The requests that bring a boot to run: its configuration and its start, or the loading of its snapshot. Pure. */
+export function startRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
+  if (boot.restore === undefined) return [...bootRequests(boot, files), START]
+  return [...outputRequests(boot.firecracker, files), loadRequest(boot.restore, boot)]
 }
 
 /** The requests around a snapshot: nothing moves while it is made. */
@@ -51,6 +53,8 @@ export const START: ApiRequest = put("/actions", "boot", { action_type: "Instanc
 export const CTRL_ALT_DEL: ApiRequest = put("/actions", "Ctrl-Alt-Del", { action_type: "SendCtrlAltDel" })
 
 // --- internal ---
+
+type Fields = Readonly<Record<string, unknown>>
 
 function put(path: string, setting: string, body: Fields): ApiRequest {
   return { method: "PUT", path, setting, body }
@@ -73,10 +77,15 @@ function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files:
 /** The guest's only network card. */
 const CARD = "eth0"
 
-function networkRequests({ network }: Boot, { network: own }: FirecrackerSettings): readonly ApiRequest[] {
+function networkRequests({ network, firecracker }: Boot): readonly ApiRequest[] {
   if (!network || network.tap === undefined) return []
   const { tap, mac } = network
-  const body = { iface_id: CARD, host_dev_name: tap, ...(mac === undefined ? {} : { guest_mac: mac }), ...own }
+  const body = {
+    iface_id: CARD,
+    host_dev_name: tap,
+    ...(mac === undefined ? {} : { guest_mac: mac }),
+    ...firecracker.network,
+  }
   return [put(`/network-interfaces/${CARD}`, "firecracker.network", body)]
 }
 

@@ -1,6 +1,5 @@
 import { Failure } from "../../base/terms/failure.ts"
-import type { KnownFault, Version } from "../vmm/vmm.ts"
-import type { ApiRequest } from "./api.ts"
+import type { KnownFault, Version, VmmNeeds } from "../vmm/vmm.ts"
 
 /** Major, minor and patch. */
 export type Release = readonly [number, number, number]
@@ -32,28 +31,30 @@ export function knownBad(release: Release): KnownFault | undefined {
   return undefined
 }
 
-/** Since which release there is a request, or one field of it (of whatever depth). */
-const SINCE: readonly (readonly [path: string, field: string | undefined, since: Release])[] = [
-  ["/serial", undefined, [1, 14, 0]],
-  ["/serial", "rate_limiter", [1, 16, 0]],
-  ["/machine-config", "huge_pages", [1, 7, 0]],
-  ["/network-interfaces/", "mtu", [1, 16, 0]],
-  ["/balloon", "free_page_hinting", [1, 14, 0]],
-  ["/balloon", "free_page_reporting", [1, 14, 0]],
-  ["/mmds/config", "imds_compat", [1, 13, 0]],
-  ["/logger", "module", [1, 6, 0]],
-  ["/snapshot/load", "network_overrides", [1, 12, 0]],
+/** Since which release there is a setting, by its place in `firecracker` of a spec. */
+const SINCE: readonly (readonly [setting: string, since: Release])[] = [
+  ["serial", [1, 14, 0]],
+  ["serial.rate_limiter", [1, 16, 0]],
+  ["machine.huge_pages", [1, 7, 0]],
+  ["network.mtu", [1, 16, 0]],
+  ["balloon.free_page_hinting", [1, 14, 0]],
+  ["balloon.free_page_reporting", [1, 14, 0]],
+  ["mmds.imds_compat", [1, 13, 0]],
+  ["logger.module", [1, 6, 0]],
 ]
 
-/** Throws a failure that names what of a request a release does not have. */
-export function requireKnown({ path, body = {}, setting }: ApiRequest, release: Release): void {
-  for (const [prefix, field, since] of SINCE) {
-    if (!path.startsWith(prefix) || (field !== undefined && body[field] === undefined) || isNewer(release, since))
-      continue
-    const what = field === undefined ? setting : `${setting}.${field}`
-    const [own, first] = [release, since].map((each) => each.slice(0, 2).join("."))
-    throw new Failure("FAILED", `${what}: Firecracker ${own} does not have it: it came with ${first}`)
+/** Since which release a snapshot's network card can be put on another tap. */
+const OTHER_TAP_SINCE: Release = [1, 12, 0]
+
+/** Throws a failure that names what a VM needs and a release does not have. A snapshot's spec has no wrong settings either. */
+export function requireKnown(
+  { firecracker, networked, restored }: Pick<VmmNeeds, "firecracker" | "networked" | "restored">,
+  release: Release,
+): void {
+  for (const [setting, since] of SINCE) {
+    if (settingAt(firecracker, setting) !== undefined) requireSince(`firecracker.${setting}`, release, since)
   }
+  if (restored && networked) requireSince("--restore with a network", release, OTHER_TAP_SINCE)
 }
 
 /** Major and minor, as all VMMs have them. */
@@ -62,6 +63,19 @@ export function versionOf([major, minor]: Release): Version {
 }
 
 // --- internal ---
+
+function settingAt(settings: object, place: string): unknown {
+  return place.split(".").reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], settings)
+}
+
+function requireSince(what: string, release: Release, since: Release): void {
+  if (isNewer(release, since)) return
+  const [own, first] = [release, since].map((each) => each.slice(0, 2).join("."))
+  throw new Failure("UNSUPPORTED", `${what}: Firecracker ${own} does not have it: it came with ${first}`, {
+    subject: what,
+    hint: `leave it out, or use Firecracker ${first} or newer (banger get firecracker)`,
+  })
+}
 
 /** Whether a release is another or newer. */
 function isNewer(release: Release, than: Release): boolean {

@@ -1,27 +1,7 @@
 import type { Exit } from "banger"
 import type { HostPath, JailPath } from "../../base/terms/path.ts"
 import type { Port } from "../../base/terms/ports.ts"
-
-/** Fields in the words of an API. */
-export type Fields = Readonly<Record<string, unknown>>
-
-/** Settings that Firecracker alone knows, in the words of its API. */
-export interface FirecrackerSettings {
-  readonly machine?: Fields | undefined
-  /** By the drive's id. */
-  readonly drives?: Readonly<Record<string, Fields>> | undefined
-  /** Of the network card. */
-  readonly network?: Fields | undefined
-  readonly vsock?: Fields | undefined
-  readonly entropy?: Fields | undefined
-  readonly balloon?: Fields | undefined
-  readonly mmds?: (Fields & { readonly data?: Fields | undefined }) | undefined
-  readonly logger?: Fields | undefined
-  readonly metrics?: boolean | undefined
-  readonly serial?: Fields | undefined
-  /** The jailer's own: see `jailerArgv`. */
-  readonly resource_limit?: Readonly<Record<string, number | undefined>> | undefined
-}
+import type { FirecrackerSettings } from "../../inputs/schema/firecracker.ts"
 
 /** A disk of a VM. */
 export interface Disk {
@@ -184,7 +164,7 @@ export interface Vmm {
   /** Words that this VMM's guests need on their command line on this host, besides those given. */
   bootArgs(given: string, disks: readonly Disk[]): readonly string[]
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
-  require(program: Program, wish: VmmNeeds): void
+  require(program: Program, needs: VmmNeeds): void
   /** How to start it; pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */
