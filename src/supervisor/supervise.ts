@@ -67,7 +67,8 @@ async function stage(run: Supervision, around: VmSurroundings, live: RunningVm):
     await watchdog.guard("making the network", OWN_WORK_MS.staging, () =>
       connectNetwork(session, network, ready.boot.confinement, run.log, interrupts.stop),
     )
-    return { ...ready, boot: withNetwork(ready.boot, spec.name, spec.network, live.network, session.layout) }
+    const leased = { name: spec.name, spec: network, network: live.network, layout: session.layout }
+    return { ...ready, boot: withNetwork(ready.boot, leased) }
   } finally {
     staged.close()
   }
@@ -78,6 +79,8 @@ async function start(run: Supervision, staged: Staged, live: RunningVm): Promise
   const { timeouts, console } = run.prepared.spec
   session.enter("booting")
   const options = {
+    vmm,
+    program,
     consoleLimit: console.limit,
     limit: timeouts.start,
     interrupt: interrupts.stop,
@@ -85,7 +88,7 @@ async function start(run: Supervision, staged: Staged, live: RunningVm): Promise
     log: run.log,
     cgroup: confining.cgroup,
   }
-  const machine = await startMachine(session, vmm, program, staged, options)
+  const machine = await startMachine(session, staged, options)
   live.machine = machine
   run.watchdog.noteEnd("started")
   machine.gone.then(() => {

@@ -83,7 +83,7 @@ test("what others use is not ours to judge: another state directory's, another c
   ] as const) {
     mkdirSync(runtime)
     symlinkSync(mark, join(runtime, RUNTIME_MARK))
-    makeCgroup(mount, ID, [], mark)
+    makeCgroup(mount, ID, { settings: [], mark })
     const found = await swept()
     const runtimes = found.filter(({ kind }) => kind === "runtime")
     expect(runtimes.map(({ is }) => is)).toEqual(["kept"])
@@ -103,7 +103,7 @@ test("what was made just now stays for the grace period, and without a mark for 
   const temporary = leave("temporary").name
   const young = vmLayout(place, "young-00000001").runtime
   mkdirSync(young)
-  makeCgroup(cgroupMount() ?? "", "young-00000001", [])
+  makeCgroup(cgroupMount() ?? "", "young-00000001", { settings: [] })
   expect((await swept([], banger)).map(({ is }) => is).every((is) => is === "kept")).toBe(true)
   for (const path of [...left, log, temporary, young]) expect(existsSync(path), path).toBe(true)
   const found = await swept(["--grace", "0s"], banger)

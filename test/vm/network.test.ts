@@ -21,7 +21,7 @@ function networkSpec(network: unknown): NetworkSpec {
 
 function booted(network: unknown): Boot {
   const spec = networkSpec(network)
-  return withNetwork(boot, "web", spec, plannedNetwork("web-abcd1234", spec, layout), layout)
+  return withNetwork(boot, { name: "web", spec, network: plannedNetwork("web-abcd1234", spec, layout), layout })
 }
 
 test("a boot gets the tap, the MAC and the address of its lease", () => {

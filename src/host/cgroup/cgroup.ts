@@ -41,11 +41,14 @@ export function requireControllers(mount: string, settings: readonly CgroupSetti
   throw new Failure("FAILED", `limits: cgroup v2 at ${mount} has no ${missing.join(", ")} controller`, { hint })
 }
 
-/**
- * Makes a VM's cgroup with its settings; `mark` tells whose it is, where cgroups can have attributes (Linux 5.7). Throws
- * when it is there already.
- */
-export function makeCgroup(mount: string, id: string, settings: readonly CgroupSetting[], mark?: string): void {
+/** What a VM's cgroup is made with; `mark` tells whose it is, where cgroups can have attributes (Linux 5.7). */
+export interface CgroupOptions {
+  readonly settings: readonly CgroupSetting[]
+  readonly mark?: string | undefined
+}
+
+/** Makes a VM's cgroup. Throws when it is there already. */
+export function makeCgroup(mount: string, id: string, { settings, mark }: CgroupOptions): void {
   withDescriptor(openAt(AT_FDCWD, mount, O.PATH | O_DIRECTORY), (root) => {
     enable(root, controllersOf(settings))
     ignoring(["EEXIST"], () => mkdirAt(root, PARENT, 0o755))
@@ -61,7 +64,7 @@ export function makeCgroup(mount: string, id: string, settings: readonly CgroupS
   })
 }
 
-/** A VM's cgroup as it is now; `mark`: see `makeCgroup`. */
+/** A VM's cgroup as it is now; `mark`: see `CgroupOptions`. */
 export interface CgroupFacts {
   readonly path: string
   readonly mark: string | undefined

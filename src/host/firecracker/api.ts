@@ -78,14 +78,14 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
   try {
     reply = await ofetch.raw(`http://firecracker${path}`, options)
   } catch (error) {
-    throw noAnswer(method, path, setting, limit, error)
+    throw noAnswer(request, limit, error)
   }
   const said = reply._data ?? ""
   if (reply.status === 200 || reply.status === 204) return answerOf(request, said)
   throw new Failure("FAILED", `${setting}: Firecracker refused it: ${faultOf(reply.status, said)}`)
 }
 
-function noAnswer(method: string, path: string, setting: string, limit: number, error: unknown): Failure {
+function noAnswer({ method, path, setting }: ApiRequest<unknown>, limit: number, error: unknown): Failure {
   const late = error instanceof Error && /timed? ?out/i.test(`${error.name} ${error.message}`)
   const why = late ? `did not answer ${method} ${path} in ${formatDuration(limit)}` : `did not answer ${method} ${path}`
   return new Failure("FAILED", `${setting}: Firecracker ${why}${late ? "" : `: ${messageOf(error)}`}`, { cause: error })

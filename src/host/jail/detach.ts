@@ -3,6 +3,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { close, openBeneathMounts, statAt, withDescriptor } from "../../base/linux/files.ts"
 import { UMOUNT, unmountAt } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import type { HostPath } from "../../base/terms/path.ts"
 import { type Mount, mountsBelow } from "./mountTable.ts"
 
 /** The table is read anew at most so often: whoever moves directories about meanwhile cannot keep us for ever. */
@@ -11,18 +12,24 @@ const ROUNDS_MAX_COUNT = 64
 /** Waits, in milliseconds, for a mount that is in use, before it is detached lazily. */
 const BUSY_WAITS_MS = [10, 20, 40, 80, 160]
 
+/** The directory that all jails are in: a descriptor of it, and its path. */
+export interface Base {
+  readonly fd: number
+  readonly path: HostPath
+}
+
 /**
  * Detaches all that is mounted on the directory `path` or below it, innermost first, each through its parent's
- * descriptor reached from `base` (at `basePath`) without following a symlink. Returns a warning for each that was in
- * use and went lazily; with `busy: "keep"` that is a failure instead. Throws a failure when a mount remains.
+ * descriptor, which is reached from `base` without following a symlink. Returns a warning for each mount that was in use
+ * and was detached lazily; with `busy: "keep"` such a mount is a failure. Throws a failure when a mount remains.
  */
-export function detachBelow(base: number, basePath: string, path: string, busy: Busy = "detach"): readonly string[] {
+export function detachBelow(base: Base, path: string, busy: Busy = "detach"): readonly string[] {
   const warnings: string[] = []
   for (let round = 0; round < ROUNDS_MAX_COUNT; round++) {
     const mounts = mountsBelow(path)
     if (mounts.length === 0) return warnings
     for (const mount of mounts) {
-      if (detach(base, basePath, mount, busy)) warnings.push(`${shownPoint(mount)} was in use, and detached lazily`)
+      if (detach(base, mount, busy)) warnings.push(`${shownPoint(mount)} was in use, and detached lazily`)
     }
   }
   requireNoMounts(path)
@@ -43,15 +50,15 @@ export function requireNoMounts(path: string): void {
 // --- internal ---
 
 /** Whether the mount was busy to the end and detached lazily. What is gone meanwhile, or elsewhere, is left alone. */
-function detach(base: number, basePath: string, mount: Mount, busy: Busy): boolean {
-  const beneath = Buffer.from(mount.point, "latin1").subarray(Buffer.byteLength(basePath) + 1)
+function detach(base: Base, mount: Mount, busy: Busy): boolean {
+  const beneath = Buffer.from(mount.point, "latin1").subarray(Buffer.byteLength(base.path) + 1)
   const parts = split(beneath)
   const name = parts.pop()
   if (name === undefined) return false
   try {
-    return withDescriptor(walk(base, parts), (parent) => {
+    return withDescriptor(walk(base.fd, parts), (parent) => {
       if (Number(statAt(parent, name).mountId) !== mount.id) return false
-      return detachBusy(parent, name, mount, busy)
+      return detachBusy({ parent, name }, mount, busy)
     })
   } catch (error) {
     // Gone, or no mount any more, or the directories above it were swapped: the next reading of the table tells.
@@ -60,7 +67,11 @@ function detach(base: number, basePath: string, mount: Mount, busy: Busy): boole
   }
 }
 
-function detachBusy(parent: number, name: Uint8Array, mount: Mount, busy: Busy): boolean {
+function detachBusy(
+  { parent, name }: { readonly parent: number; readonly name: Uint8Array },
+  mount: Mount,
+  busy: Busy,
+): boolean {
   let cause: unknown
   for (const wait of BUSY_WAITS_MS) {
     try {

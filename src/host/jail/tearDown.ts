@@ -20,10 +20,10 @@ export function tearDown(site: JailSite, inode: string | null, busy: Busy = "det
   return withDescriptor(base, () => {
     const trash = ensureDirectory(base, TRASH, 0o700)
     return withDescriptor(trash, () => {
-      const warnings = moveToTrash(base, base, stageName(site.id), { site, inode, trash, busy })
+      const jail = { site, inode, base, trash, busy }
+      const warnings = moveToTrash(base, stageName(site.id), jail)
       const vmm = open(base, site.vmm)
-      if (vmm !== undefined)
-        warnings.push(...withDescriptor(vmm, () => movePlacedToTrash(base, vmm, { site, inode, trash, busy })))
+      if (vmm !== undefined) warnings.push(...withDescriptor(vmm, () => movePlacedToTrash(vmm, jail)))
       emptyTrash(trash, site.id)
       requireGone(base, trash, site)
       return warnings
@@ -36,37 +36,40 @@ export function tearDown(site: JailSite, inode: string | null, busy: Busy = "det
 /** So often the trash is looked through for what another process that removes the same jail has put there. */
 const ROUNDS_MAX_COUNT = 64
 
-interface JailPlace {
+/** A jail that is being removed. */
+interface DoomedJail {
   readonly site: JailSite
   readonly inode: string | null
+  /** Descriptors of the base, and of the trash in it. */
+  readonly base: number
   readonly trash: number
   readonly busy: Busy
 }
 
-function movePlacedToTrash(base: number, vmm: number, place: JailPlace): readonly string[] {
-  const { site, inode } = place
+function movePlacedToTrash(vmm: number, jail: DoomedJail): readonly string[] {
+  const { site, inode } = jail
   if (inode === null) {
     // A jail is given its place only after its root is written down.
     if (isThere(vmm, site.id))
       throw new Failure("FAILED", `${site.base}/${site.vmm}/${site.id} is none of this VM's making`)
     return []
   }
-  return moveToTrash(base, vmm, site.id, place)
+  return moveToTrash(vmm, site.id, jail)
 }
 
 /** Moves one of a jail's places to the trash, with nothing mounted in it. Gone already is fine. */
-function moveToTrash(base: number, parent: number, name: string, { site, inode, trash, busy }: JailPlace): string[] {
+function moveToTrash(parent: number, name: string, { site, inode, base, trash, busy }: DoomedJail): string[] {
   const path = parent === base ? `${site.base}/${name}` : `${site.base}/${site.vmm}/${name}`
   const dir = open(parent, name)
   if (dir === undefined) return []
   const warnings = withDescriptor(dir, () => {
     if (inode !== null) requireRoot(dir, inode, path)
-    const found = detachBelow(base, site.base, path, busy)
+    const found = detachBelow({ fd: base, path: site.base }, path, busy)
     if (inode !== null) requireRoot(dir, inode, path)
     return [...found]
   })
   requireNoMounts(path)
-  const trashed = renameIntoTrash(parent, name, trash, site.id)
+  const trashed = renameIntoTrash(parent, name, { trash, id: site.id })
   // A directory that only contains a mount can be moved: what was mounted meanwhile went along.
   if (trashed !== undefined) requireNoMounts(`${site.base}/${TRASH}/${trashed}`)
   return warnings
@@ -102,7 +105,11 @@ function requireRoot(dir: number, inode: string, path: string): void {
 }
 
 /** The name it got there, or undefined when another process was first. */
-function renameIntoTrash(parent: number, name: string, trash: number, id: string): string | undefined {
+function renameIntoTrash(
+  parent: number,
+  name: string,
+  { trash, id }: { readonly trash: number; readonly id: string },
+): string | undefined {
   for (let number = 0; ; number++) {
     const trashed = `${id}.${process.pid}.${number}`
     try {

@@ -73,7 +73,7 @@ export function removeBridge(route: Route, name: string, owner: string): string 
  * Whether this host's own connections to 127.0.0.1 can be forwarded to the guests of this owner's bridge, if it is there.
  * It opens the other way round too, which rules have to close: they come before it, and go after it.
  */
-export function routeLoopback(route: Route, name: string, owner: string, on: boolean): void {
+export function routeLoopback(route: Route, { name, owner }: Pick<BridgePlan, "name" | "owner">, on: boolean): void {
   if (!isOwnBridge(findLink(route, name), owner)) return
   writeSetting(`ipv4/conf/${name}/route_localnet`, on ? "1" : "0")
 }

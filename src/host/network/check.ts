@@ -23,18 +23,21 @@ export interface Step {
 /** An answer is waited for this long, in milliseconds. */
 const ANSWER_WAIT_MS = 1500
 
+/** The network that a check is made in. */
+export interface CheckedNetwork {
+  /** The index of the bridge. */
+  readonly bridge: number
+  readonly owner: string
+  /** The address to reach; undefined: the host's own router. */
+  readonly target: number | undefined
+}
+
 /**
- * Plays a guest with this lease in a namespace that is thrown away: pings the bridge's address, then `target` (by default
- * the host's own router), and looks how far the packets came by counting them on their way. The bridge and the rules are
- * there already. What is made for it is removed again.
+ * Plays a guest with this lease in a namespace that is thrown away: pings the bridge's address, then `target`, and counts
+ * the packets on their way to see how far they came. The bridge and the rules are there already. What is made for the
+ * check is removed again.
  */
-export function checkPath(
-  route: Route,
-  lease: Lease,
-  bridge: number,
-  owner: string,
-  target: number | undefined,
-): readonly Step[] {
+export function checkPath(route: Route, lease: Lease, { bridge, owner, target }: CheckedNetwork): readonly Step[] {
   const to = target ?? defaultGateway(route)
   return withDescriptor(newNetworkNamespace(), (inner) => {
     addVeth(route, lease.link, MARK, UPLINK, inner)
@@ -67,9 +70,7 @@ export function checkPath(
 /** Where packets stopped, from what was counted. Pure. */
 export function judge(
   count: Readonly<Record<string, number>>,
-  answered: boolean,
-  to: string,
-  why: { forward: string },
+  { answered, to, forward }: { readonly answered: boolean; readonly to: string; readonly forward: string },
 ): readonly Step[] {
   const { arrived = 0, routed = 0, passed = 0, left = 0 } = count
   const steps = [
@@ -83,7 +84,7 @@ export function judge(
       routed > 0,
       "net.ipv4.ip_forward is off, or there is no route: network: { forward: true }",
     ),
-    step("the host's rules let them be forwarded", passed > 0, why.forward),
+    step("the host's rules let them be forwarded", passed > 0, forward),
     step("they leave the host", left > 0, "a rule after routing drops them (nft list ruleset)"),
     step(`${to} answers`, answered, "the packets left this host; what is beyond does not answer, or not to ping"),
   ]
@@ -119,7 +120,7 @@ function followed(lease: Lease, to: number, ping: () => boolean): readonly Step[
     const count = counters(CHECK_TABLE)
     const blockers = blockersHere(lease.bridge)
     const forward = blockers.join("; ") || "a rule of another table drops them (nft list ruleset, hook forward)"
-    return judge(count, answered, formatAddress(to), { forward })
+    return judge(count, { answered, to: formatAddress(to), forward })
   } finally {
     applyRules(forgetTable(CHECK_TABLE))
   }

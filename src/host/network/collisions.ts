@@ -28,9 +28,12 @@ const SHORTEST = 8
 export function knownNetworks(route: Route, except: number | undefined): readonly Known[] {
   const links = new Map(listLinks(route).map((link) => [link.index, link]))
   const networks = [
-    ...listAddresses(route).map(({ index, address, prefix }) => known(links.get(index), address, prefix, true)),
+    ...listAddresses(route).map(({ index, address, prefix }) => ({
+      ...known(links.get(index), address, prefix),
+      address: formatAddress(addressOf(address)),
+    })),
     ...listRoutes(route).map(({ index, to, prefix }) =>
-      known(index === undefined ? undefined : links.get(index), to, prefix, false),
+      known(index === undefined ? undefined : links.get(index), to, prefix),
     ),
   ]
   return networks.filter(
@@ -62,13 +65,8 @@ export function firstCollision(subnet: Subnet, all: readonly Known[]): Known | u
 
 // --- internal ---
 
-function known(link: Link | undefined, bytes: Uint8Array, prefix: number, own: boolean): Known {
-  const address = addressOf(bytes)
-  return {
-    subnet: { base: networkOf(address, prefix), prefix },
-    link,
-    address: own ? formatAddress(address) : undefined,
-  }
+function known(link: Link | undefined, bytes: Uint8Array, prefix: number): Known {
+  return { subnet: { base: networkOf(addressOf(bytes), prefix), prefix }, link, address: undefined }
 }
 
 /** One to propose. */

@@ -32,8 +32,7 @@ export function planRules(owner: string, leases: readonly Lease[]): string {
     `delete table ${family} ${table}`,
   ])
   if (leases.length === 0) return lines(clear)
-  const bridges = [...new Set(leases.map(({ bridge }) => bridge))]
-  return lines([...clear, ...routed(table, owner, bridges, leases), ...bridged(table, owner, leases)])
+  return lines([...clear, ...routed(table, owner, leases), ...bridged(table, owner, leases)])
 }
 
 // --- internal ---
@@ -49,7 +48,8 @@ const METADATA6 = "{ fd00:ec2::254, fd20:ce::254 }"
 /** netfilter.org's priorities by number: `raw`, `dstnat`, `filter` and `srcnat` of family inet; `filter` of bridge. */
 const PRIORITY = { raw: -300, dstnat: -100, filter: 0, srcnat: 100, bridgeFilter: -200 } as const
 
-function routed(table: string, owner: string, bridges: readonly string[], leases: readonly Lease[]): readonly string[] {
+function routed(table: string, owner: string, leases: readonly Lease[]): readonly string[] {
+  const bridges = [...new Set(leases.map(({ bridge }) => bridge))]
   const names = anyOf(bridges.map(quoted))
   const open = leases.filter(({ isolate }) => !isolate)
   const nat = leases.filter((lease) => lease.nat)

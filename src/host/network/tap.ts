@@ -7,7 +7,7 @@ import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatAlias, parseAlias } from "./names.ts"
 import { explained, withoutTun } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
-import { tapHolders } from "./tapHolders.ts"
+import { type TapHolders, tapHolders } from "./tapHolders.ts"
 
 /** A tap as it is to be. */
 export interface TapPlan {
@@ -35,7 +35,7 @@ export function makeTap(route: Route, plan: TapPlan): void {
     try {
       newTap(fd, name)
     } catch (error) {
-      if (errorCode(error) !== "EBUSY" || removeTap(route, name, owner) === "gone") throw error
+      if (errorCode(error) !== "EBUSY" || removeTap(route, name, { owner }) === "gone") throw error
       newTap(fd, name)
     }
     // One without an owner is anybody's who can open /dev/net/tun.
@@ -72,14 +72,20 @@ export function requireHolder(link: Link | undefined, { name, vm, user }: Pick<T
   )
 }
 
+/** Whose a tap must be to be removed; without `vm` any VM's of this owner. */
+export interface TapOwner {
+  readonly owner: string
+  readonly vm?: string | undefined
+}
+
 /**
- * Removes a tap of this owner, and of this VM where one is named, and proves it gone. While it is removed it is held, which only one process can: it is
- * never taken from a VMM that runs. Throws a failure that names who holds it, or that it is somebody else's.
+ * Removes a tap of this owner and proves it gone. While the tap is removed, this process holds it, which only one process
+ * can: it is never taken from a VMM that runs. Throws a failure that names who holds the tap, or whose it is.
  */
-export function removeTap(route: Route, name: string, owner: string, vm?: string): "removed" | "gone" {
+export function removeTap(route: Route, name: string, whose: TapOwner): "removed" | "gone" {
   const link = findLink(route, name)
   if (link === undefined) return "gone"
-  requireOwn(link, owner, vm)
+  requireOwn(link, whose)
   withDescriptor(open(), (fd) => {
     hold(fd, link)
     const held = findLink(route, name)
@@ -97,7 +103,7 @@ export function removeTap(route: Route, name: string, owner: string, vm?: string
  */
 export function reclaimTap(route: Route, link: Link, owner: string): boolean {
   if (link.kind !== "tun" || parseAlias(link.alias)?.owner !== owner) return false
-  return removeTap(route, link.name, owner) === "removed"
+  return removeTap(route, link.name, { owner }) === "removed"
 }
 
 // --- internal ---
@@ -110,7 +116,7 @@ function open(): number {
   }
 }
 
-function requireOwn({ name, kind, alias }: Link, owner: string, vm: string | undefined): void {
+function requireOwn({ name, kind, alias }: Link, { owner, vm }: TapOwner): void {
   const whose = parseAlias(alias)
   if (kind === "tun" && whose?.kind === "tap" && whose.owner === owner && (vm ?? whose.vm) === whose.vm) return
   const what =
@@ -129,18 +135,16 @@ function hold(fd: number, { name, alias }: Link): void {
       return
     } catch (error) {
       if (errorCode(error) !== "EBUSY") throw explained(error, `the tap ${name} cannot be removed`)
-      const { pids, unreadable } = tapHolders(name)
-      if (pids.length === 0 && performance.now() < deadline) Bun.sleepSync(20)
-      else throw held(name, alias, pids, unreadable, error)
+      const holders = tapHolders(name)
+      if (holders.pids.length === 0 && performance.now() < deadline) Bun.sleepSync(20)
+      else throw held({ name, alias }, holders, error)
     }
   }
 }
 
 function held(
-  name: string,
-  alias: string | undefined,
-  pids: readonly number[],
-  unreadable: number,
+  { name, alias }: Pick<Link, "name" | "alias">,
+  { pids, unreadable }: TapHolders,
   cause: unknown,
 ): Failure {
   const vm = parseAlias(alias)?.vm

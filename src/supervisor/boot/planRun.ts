@@ -31,7 +31,9 @@ export function planRun({ spec }: ResolvedPlugin, chosen: Chosen, { jail, cgroup
   const bare = planBoot(spec, files, { id, vmm, confinement })
   const network = spec.network
   const boot =
-    network === false ? bare : withNetwork(bare, spec.name, network, plannedNetwork(id, network, layout), layout)
+    network === false
+      ? bare
+      : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
   const steps = planSteps(layout, chosen, { boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) })
   const { argv } = vmm.launch(program, boot, { ...layout, cgroup: cgroup && `banger/${id}` })
   return { id, name: spec.name, vmm: vmm.name, argv, steps }

@@ -9,7 +9,7 @@ import { type HostPath, hostPath } from "../../base/terms/path.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../../host/cgroup/cgroup.ts"
 import { type Child, type Launch, SIGKILL, spawn } from "../../host/process/spawn.ts"
-import type { Control, Program, Vmm } from "../../host/vmm/vmm.ts"
+import type { Chosen, Control } from "../../host/vmm/vmm.ts"
 import { type Follower, follow, type Sink } from "../../store/logs/boundedFile.ts"
 import { markOf } from "../../store/state/mark.ts"
 import { type Machine, VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
@@ -25,7 +25,7 @@ const SLOW_READER_WAIT_MS = 20
 const LAST_ANSWER_MS = 100
 
 /** How a machine is started. */
-export interface StartOptions {
+export interface StartOptions extends Chosen {
   readonly consoleLimit: number
   /** Milliseconds for the VMM to answer. */
   readonly limit: number
@@ -44,12 +44,11 @@ export interface StartOptions {
  */
 export async function startMachine(
   session: Session,
-  vmm: Vmm,
-  program: Program,
   { boot, becomes }: Staged,
   options: StartOptions,
 ): Promise<Machine> {
   const { layout, journal } = session
+  const { vmm, program } = options
   const cgroup = options.cgroup && cgroupPath(options.cgroup.mount, session.id)
   journal.acquire(
     { kind: "process", identity: null },
@@ -57,7 +56,7 @@ export async function startMachine(
   )
   if (options.cgroup) {
     const { mount, settings } = options.cgroup
-    makeCgroup(mount, session.id, settings, markOf(layout))
+    makeCgroup(mount, session.id, { settings, mark: markOf(layout) })
   }
   for (const file of [layout.consoleLog, layout.vmmLog]) writeFileSync(file, "", { mode: 0o600, flag: "wx" })
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
@@ -109,7 +108,7 @@ export async function startMachine(
     return {
       child,
       control,
-      gone: gone(child, control, followers, console),
+      gone: gone({ child, control, followers, console }),
       showRest: (enough) => showRest(console, enough),
     }
   } catch (error) {
@@ -155,7 +154,15 @@ function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "
   }
 }
 
-async function gone(child: Child, control: Control, followers: readonly Follower[], console: Follower): Promise<void> {
+/** What is to be closed when a VMM has gone. */
+interface Running {
+  readonly child: Child
+  readonly control: Control
+  readonly followers: readonly Follower[]
+  readonly console: Follower
+}
+
+async function gone({ child, control, followers, console }: Running): Promise<void> {
   // What QEMU said last may still be on its way to us.
   await Promise.allSettled([child.exited, control.closed])
   for (const follower of followers) {

@@ -55,7 +55,7 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   try {
     const socket = openControlSocket(root, API_SOCKET, identity)
     try {
-      await save(openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS), root, record, dir)
+      await save(openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS), { root, record, dir })
     } finally {
       close(socket)
     }
@@ -74,7 +74,15 @@ function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessId
   throw new Failure("FAILED", `it is not known which process ${record.name} is`)
 }
 
-async function save(api: Api, root: number, record: VmRecord, dir: string): Promise<void> {
+/** What is saved, and where to. */
+interface Saving {
+  /** The jail's root (O_PATH). */
+  readonly root: number
+  readonly record: VmRecord
+  readonly dir: string
+}
+
+async function save(api: Api, { root, record, dir }: Saving): Promise<void> {
   const target = makeDirectory(dir)
   try {
     const { vmm_version, state } = await api.request(INSTANCE)
@@ -117,8 +125,8 @@ async function saveMemory(api: Api, root: number, target: number): Promise<void>
   try {
     const files = { state: jailPath(`/${names.state}`), memory: jailPath(`/${names.memory}`) }
     await api.request(snapshotRequest(files))
-    await copyOut(root, names.state, target, "state")
-    await copyOut(root, names.memory, target, "memory")
+    await copyOut({ dir: root, name: names.state }, { dir: target, name: "state" })
+    await copyOut({ dir: root, name: names.memory }, { dir: target, name: "memory" })
   } finally {
     for (const name of Object.values(names)) ignoringGone(() => unlinkAt(root, name))
   }
@@ -127,7 +135,8 @@ async function saveMemory(api: Api, root: number, target: number): Promise<void>
 async function saveDisks(root: number, target: number, record: VmRecord): Promise<void> {
   const { drives } = parseSpec(specOf(record), { path: "", text: "" })
   for (const [index, drive] of drives.entries()) {
-    if (!drive.readonly) await copyOut(root, savedDisk(index), target, savedDisk(index))
+    const name = savedDisk(index)
+    if (!drive.readonly) await copyOut({ dir: root, name }, { dir: target, name })
   }
 }
 
@@ -137,16 +146,22 @@ function specOf(record: VmRecord): object {
   return { kernel, drives }
 }
 
+/** A name in an open directory. */
+interface Entry {
+  readonly dir: number
+  readonly name: string
+}
+
 /** Copies a regular file out of the jail; a name that leads elsewhere, or has another, is not followed. */
-async function copyOut(root: number, name: string, target: number, as: string): Promise<void> {
-  const from = openBeneath(root, name, O.RDONLY | O.NONBLOCK | O_NOFOLLOW)
+async function copyOut({ dir, name }: Entry, target: Entry): Promise<void> {
+  const from = openBeneath(dir, name, O.RDONLY | O.NONBLOCK | O_NOFOLLOW)
   try {
     const stat = statDescriptor(from)
     // A block device's node: what is on it is the host's, and stays there.
     if (isType(stat, S.IFBLK)) return
     if (!isType(stat, S.IFREG) || stat.nlink !== 1)
       throw new Failure("FAILED", `${name} in the jail is not a file of its own`)
-    const to = openBeneath(target, as, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
+    const to = openBeneath(target.dir, target.name, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
     try {
       await copyContent(from, to, new AbortController().signal, "try")
     } finally {

@@ -82,7 +82,7 @@ export const LEAVE: Readonly<Record<string, (place: Place, id: string, index: nu
   },
   cgroup(place, id) {
     const mount = cgroupMount() ?? ""
-    makeCgroup(mount, id, [], markOf(vmLayout(place, id)))
+    makeCgroup(mount, id, { settings: [], mark: markOf(vmLayout(place, id)) })
     return { kind: "cgroup", name: cgroupPath(mount, id) }
   },
   runtime(place, id) {
