@@ -1,9 +1,8 @@
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { close } from "../src/base/linux/files.ts"
-import { pidfdOpen } from "../src/base/linux/pidfd.ts"
 import { identifyChild } from "../src/host/process/identity.ts"
+import { openPid } from "../src/host/process/pidRef.ts"
 import type { Places } from "../src/store/state/places.ts"
 import { deadProcess, fill } from "../test/fixtures/manyVms.ts"
 import { type Benchmark, type Contender, command } from "./compare.ts"
@@ -14,9 +13,9 @@ const BANGER = join(import.meta.dir, "../dist/banger")
 export function ps(): Benchmark {
   const dir = mkdtempSync(join(tmpdir(), "banger-bench-"))
   const child = Bun.spawn(["sleep", "3600"])
-  const pidfd = pidfdOpen(child.pid)
-  fill(placesOf(dir), 200, identifyChild(child.pid, pidfd))
-  close(pidfd)
+  using held = openPid(child.pid)
+  if (held === undefined) throw new Error("the child has ended")
+  fill(placesOf(dir), 200, identifyChild(held))
   return {
     name: "ps",
     about: "banger ps --json of 200 running VMs against banger --version; a difference of at most 50 ms is the aim",

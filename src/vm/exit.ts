@@ -2,7 +2,7 @@ import type { Exit } from "banger"
 import type { Failure } from "../base/terms/failure.ts"
 import { findPanic } from "../host/vmm/panic.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
-import { tailOf } from "../store/logs/boundedFile.ts"
+import { tailOf } from "../store/logs/growing.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { Machine } from "./machine.ts"
 

@@ -1,5 +1,5 @@
 import { dirname } from "node:path"
-import { errorCode } from "../../base/linux/errors.ts"
+import { ignoring } from "../../base/linux/errors.ts"
 import { withDescriptor } from "../../base/linux/files.ts"
 import type { HostPath } from "../../base/terms/path.ts"
 import { socketOf, VSOCK } from "../../host/firecracker/argv.ts"
@@ -43,12 +43,8 @@ export function ownSocket(control: HostPath, boot: Boot, signal: AbortSignal): P
 /** The vsock's socket, as private from birth as the control socket beside it, is given the same owner and mode. */
 export function closeVsock(control: HostPath, boot: Boot): void {
   withDescriptor(openSocketDirectory(dirname(control)), (dir) => {
-    try {
-      setSocketAccess(dir, VSOCK, accessOf(boot))
-    } catch (error) {
-      // A snapshot of a VM without one.
-      if (errorCode(error) !== "ENOENT") throw error
-    }
+    // ENOENT: a snapshot of a VM without one.
+    ignoring(["ENOENT"], () => setSocketAccess(dir, VSOCK, accessOf(boot)))
   })
 }
 

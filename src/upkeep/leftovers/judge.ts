@@ -1,5 +1,5 @@
 import { join } from "node:path"
-import { close, inodeOf, statPath } from "../../base/linux/files.ts"
+import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { mountsBelow } from "../../host/jail/mountTable.ts"
 import type { UsageQuery } from "../../host/search/processesUsing.ts"
 import { bootId } from "../../store/state/bootId.ts"
@@ -93,10 +93,9 @@ function byJournal(layout: VmLayout): Verdict | undefined {
     const hint = `look at it, and at what runs; then: rm -r ${layout.dir}`
     return { is: "unknown", why: `its journal ${layout.handles} is not believed: ${handles.why}`, hint }
   }
-  const truth = livenessOf({ boot_id: bootId() }, layout, handles.journal)
+  using truth = livenessOf({ boot_id: bootId() }, layout, handles.journal)
   if (truth.is === "dead") return undefined
-  if (truth.is === "unknown") return truth
-  close(truth.pidfd)
-  const hint = `nothing is known of it but ${layout.handles}; end it if it is not wanted: kill ${truth.pid}`
-  return { is: "alive", why: `its VMM runs as process ${truth.pid}`, hint }
+  if (truth.is === "unknown") return { is: "unknown", why: truth.why, hint: truth.hint }
+  const hint = `nothing is known of it but ${layout.handles}; end it if it is not wanted: kill ${truth.process.pid}`
+  return { is: "alive", why: `its VMM runs as process ${truth.process.pid}`, hint }
 }
