@@ -9,6 +9,7 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { awaitUrgent } from "../../base/linux/poll.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { formatDuration } from "../../base/terms/quantity.ts"
 
 /** The cgroup that all VMs' cgroups are in. */
 const PARENT = "banger"
@@ -38,7 +39,8 @@ export function requireControllers(mount: string, settings: readonly CgroupSetti
   const missing = controllersOf(settings).filter((name) => !there.includes(name))
   if (missing.length === 0) return
   const hint = "boot the host with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1), or leave these limits out"
-  throw new Failure("FAILED", `limits: cgroup v2 at ${mount} has no ${missing.join(", ")} controller`, { hint })
+  const message = `limits: cgroup v2 at ${mount} has no ${missing.join(", ")} controller`
+  throw new Failure("HOST_LACKS", message, { hint, subject: "limits" })
 }
 
 /** What a VM's cgroup is made with; `mark` tells whose it is, where cgroups can have attributes (Linux 5.7). */
@@ -161,7 +163,11 @@ function awaitEmpty(dir: number, path: string, timeoutMs: number): void {
       seek(fd, 0, 0)
       if (isEmpty(new TextDecoder().decode(readAll(fd, 4096)))) return
       const left = deadline - performance.now()
-      if (left <= 0) throw new Failure("FAILED", `the processes in ${path} do not die`)
+      if (left <= 0) {
+        const message = `the processes in ${path} were killed and have not ended in ${formatDuration(timeoutMs)}`
+        const hint = `look at them: cat ${path}/cgroup.procs; one in uninterruptible sleep (D) waits for a device`
+        throw new Failure("TIMED_OUT", message, { hint, subject: path })
+      }
       awaitUrgent(fd, left)
     }
   })

@@ -9,6 +9,8 @@ export interface ApiRequest<Reply = undefined> {
   readonly body?: Readonly<Record<string, unknown>>
   /** What of the plugin it is about, for errors: `drives[0]`. */
   readonly setting: string
+  /** What kind of failure it is when Firecracker refuses it; undefined: the start has failed. */
+  readonly refusal?: "VM_FAILED"
   /** What it is answered by; undefined: by nothing but success. */
   readonly reply?: v.GenericSchema<unknown, Reply>
 }
@@ -64,8 +66,9 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
   const text = body === undefined ? undefined : JSON.stringify(body)
   if (text !== undefined && Buffer.byteLength(text) > BODY_MAX_BYTES)
     throw new Failure(
-      "FAILED",
+      "BAD_PLUGIN",
       `${setting}: ${Buffer.byteLength(text)} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`,
+      { subject: setting },
     )
   const headers = text === undefined ? {} : { "content-type": "application/json" }
   const signal = AbortSignal.timeout(limit)
@@ -80,34 +83,39 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
   }
   const { status, said } = reply
   if (status === 200 || status === 204) return answerOf(request, said)
-  throw new Failure("FAILED", `${setting}: Firecracker refused it: ${faultOf(status, said)}`)
+  throw refused(request, `Firecracker refused it: ${faultOf(status, said)}`)
 }
 
-function noAnswer({ method, path, setting }: ApiRequest<unknown>, limit: number, error: unknown): Failure {
+/** The failure of a request, under the code that goes with it. */
+function refused({ setting, refusal }: ApiRequest<unknown>, what: string, cause?: unknown): Failure {
+  return new Failure(refusal ?? "START_FAILED", `${setting}: ${what}`, { subject: setting, cause })
+}
+
+function noAnswer(request: ApiRequest<unknown>, limit: number, error: unknown): Failure {
+  const { method, path, setting } = request
+  const what = `Firecracker did not answer ${method} ${path}`
   const late = error instanceof Error && /timed? ?out/i.test(`${error.name} ${error.message}`)
-  const why = late ? `did not answer ${method} ${path} in ${formatDuration(limit)}` : `did not answer ${method} ${path}`
-  return new Failure("FAILED", `${setting}: Firecracker ${why}${late ? "" : `: ${messageOf(error)}`}`, { cause: error })
+  if (!late) return refused(request, `${what}: ${messageOf(error)}`, error)
+  const message = `${setting}: ${what} in ${formatDuration(limit)}`
+  return new Failure("TIMED_OUT", message, { subject: setting, cause: error })
 }
 
-function answerOf<Reply>({ path, setting, reply }: ApiRequest<Reply>, said: string): Reply {
-  const result = v.safeParse(reply ?? NOTHING, said === "" ? undefined : parsed(said, path, setting))
+function answerOf<Reply>(request: ApiRequest<Reply>, said: string): Reply {
+  const { path, reply } = request
+  const result = v.safeParse(reply ?? NOTHING, said === "" ? undefined : parsed(said, request))
   if (result.success) return result.output as Reply
   const [issue] = result.issues
   const at = v.getDotPath(issue)
-  throw new Failure(
-    "FAILED",
-    `${setting}: Firecracker answered ${path} otherwise than expected: ${at ? `${at}: ` : ""}${issue.message}`,
-  )
+  const words = `${at ? `${at}: ` : ""}${issue.message}`
+  throw refused(request, `Firecracker answered ${path} otherwise than expected: ${words}`)
 }
 
 const NOTHING = v.undefined("no answer but success was expected")
 
-function parsed(text: string, path: string, setting: string): unknown {
+function parsed(text: string, request: ApiRequest<unknown>): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new Failure("FAILED", `${setting}: Firecracker answered ${path} with something that is no JSON`, {
-      cause: error,
-    })
+    throw refused(request, `Firecracker answered ${request.path} with something that is not JSON`, error)
   }
 }

@@ -70,12 +70,14 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
 /** Throws a failure that names the setting when a request is not one that Firecracker's API takes. */
 export function requireBody({ path: target, body, setting }: ApiRequest<unknown>): void {
   const schema = BODIES[target] ?? BODIES[target.replace(/[^/]*$/, "")]
-  if (schema === undefined) throw new Failure("FAILED", `${setting}: nothing is known of ${target}`)
+  // A fault of ours.
+  if (schema === undefined) throw new Error(`${setting}: nothing is known of ${target}`)
   const result = v.safeParse(schema, body)
   const [issue] = result.issues ?? []
   if (issue === undefined) return
   const key = v.getDotPath(issue)
-  throw new Failure("FAILED", `${setting}: ${key === null ? "" : `${key}: `}${wordsFor(issue, key ?? "", schema)}`)
+  const message = `${setting}: ${key === null ? "" : `${key}: `}${wordsFor(issue, key ?? "", schema)}`
+  throw new Failure("BAD_PLUGIN", message, { subject: key === null ? setting : `${setting}.${key}` })
 }
 
 // --- internal ---

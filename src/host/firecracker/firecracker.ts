@@ -5,6 +5,7 @@ import { type HostPath, inJail, withoutJail } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
 import type {
   Boot,
+  ConnectOptions,
   Control,
   Ending,
   ExitReason,
@@ -14,7 +15,7 @@ import type {
   Vmm,
   VmmLaunch,
 } from "../vmm/vmm.ts"
-import { type Api, openApi } from "./api.ts"
+import { type Api, type ApiRequest, openApi } from "./api.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
 import { requireDrives, requireNeeds } from "./bounds.ts"
@@ -58,11 +59,19 @@ const HINT =
   "run: banger get firecracker; or get both from one release at https://github.com/firecracker-microvm/firecracker/releases and put them in PATH as " +
   "`firecracker` and `jailer`, or name them in banger's config.toml"
 
+function lacking(message: string, subject: string, cause?: unknown): Failure {
+  return new Failure("HOST_LACKS", message, { hint: HINT, subject, cause })
+}
+
+/** The failure of an API that is not the one of the Firecracker that was started. */
+function strange(words: string): Failure {
+  return new Failure("START_FAILED", `instance: ${words}`, { subject: "instance" })
+}
+
 async function find(paths: ProgramPaths): Promise<Program> {
   const inPath = findProgram("firecracker")
   const found = paths.firecracker ?? inPath.path
-  if (!found)
-    throw new Failure("FAILED", ["firecracker is not in PATH", ...inPath.passedOver].join("; "), { hint: HINT })
+  if (!found) throw lacking(["firecracker is not in PATH", ...inPath.passedOver].join("; "), "firecracker")
   const path = await resolved(found)
   const jailer = paths.jailer ?? findProgram("jailer").path
   const [release, other] = await Promise.all([
@@ -72,7 +81,7 @@ async function find(paths: ProgramPaths): Promise<Program> {
   requireSupported(path, release)
   if (other !== undefined && other.join(".") !== release.join(".")) {
     const both = `${path} is version ${release.join(".")}, ${jailer} is version ${other.join(".")}`
-    throw new Failure("FAILED", `Firecracker and its jailer must be of one release: ${both}`, { hint: HINT })
+    throw lacking(`Firecracker and its jailer must be of one release: ${both}`, path)
   }
   return { path, jailer, version: versionOf(release), warning: knownBad(release) }
 }
@@ -83,7 +92,7 @@ async function resolved(path: string): Promise<string> {
     return await realpath(path)
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error
-    throw new Failure("FAILED", `there is no ${path}`, { hint: HINT, cause: error })
+    throw new Failure("BAD_CONFIG", `there is no ${path}`, { hint: HINT, subject: path, cause: error })
   }
 }
 
@@ -93,11 +102,10 @@ async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promi
     const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
     text = await child.stdout.text()
   } catch (error) {
-    throw new Failure("FAILED", `${path} cannot be run: ${messageOf(error)}`, { hint: HINT, cause: error })
+    throw lacking(`${path} cannot be run: ${messageOf(error)}`, path, error)
   }
   const release = parseRelease(program, text)
-  if (release === undefined)
-    throw new Failure("FAILED", `${path} --version does not tell a version of ${program}`, { hint: HINT })
+  if (release === undefined) throw lacking(`${path} --version does not tell a version of ${program}`, path)
   return release
 }
 
@@ -110,7 +118,8 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
     return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log }), control }
   }
   if (program.jailer === undefined) {
-    throw new Failure("FAILED", "jailer is not in PATH", { hint: `${HINT}; or run without a jail (jail: false)` })
+    const hint = `${HINT}; or run without a jail (jail: false)`
+    throw new Failure("HOST_LACKS", "jailer is not in PATH", { hint, subject: "jailer" })
   }
   const { jails, cgroup } = place
   const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
@@ -118,17 +127,21 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), control }
 }
 
-async function connect(socket: HostPath, boot: Boot, place: LaunchPlace): Promise<Control> {
+async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectOptions): Promise<Control> {
   const api = openApi(socket)
   const configure = async () => {
-    const { id, vmm_version } = await firstAnswer(api)
-    if (id !== boot.name) throw new Failure("FAILED", `instance: the API is of ${id}, not of ${boot.name}`)
+    const ask = <Reply>(request: ApiRequest<Reply>) => {
+      onStep(`answer ${request.method} ${request.path}`)
+      return api.request(request)
+    }
+    const { id, vmm_version } = await firstAnswer(() => ask(INSTANCE))
+    if (id !== boot.name) throw strange(`the API is of ${id}, not of ${boot.name}`)
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
-    if (release === undefined) throw new Failure("FAILED", `instance: ${vmm_version} is no version of Firecracker`)
+    if (release === undefined) throw strange(`${vmm_version} is not a version of Firecracker`)
     requireKnown(needsOf(boot), release)
     const requests = startRequests(boot, ownFiles(boot, place))
     requests.forEach(requireBody)
-    for (const request of requests) await api.request(request)
+    for (const request of requests) await ask(request)
   }
   const ready = configure()
   ready.catch(() => {})
@@ -165,10 +178,10 @@ async function pressCtrlAltDel(api: Api): Promise<void> {
 }
 
 /** The socket is there before its server listens: it is asked again until it does. Who waits has a limit of their own. */
-async function firstAnswer(api: Api): Promise<Instance> {
+async function firstAnswer(ask: () => Promise<Instance>): Promise<Instance> {
   for (;;) {
     try {
-      return await api.request(INSTANCE)
+      return await ask()
     } catch (error) {
       if (!isRefused(error)) throw error
       await Bun.sleep(10)

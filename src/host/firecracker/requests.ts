@@ -37,20 +37,27 @@ export function startRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[
 }
 
 /** The requests around a snapshot: nothing moves while it is made. */
-export const PAUSE: ApiRequest = { method: "PATCH", path: "/vm", setting: "pause", body: { state: "Paused" } }
-export const RESUME: ApiRequest = { method: "PATCH", path: "/vm", setting: "resume", body: { state: "Resumed" } }
+export const PAUSE: ApiRequest = {
+  ...{ method: "PATCH", path: "/vm", setting: "pause", body: { state: "Paused" }, refusal: "VM_FAILED" },
+}
+export const RESUME: ApiRequest = {
+  ...{ method: "PATCH", path: "/vm", setting: "resume", body: { state: "Resumed" }, refusal: "VM_FAILED" },
+}
 
 /** The request that writes a full snapshot to these files. */
 export function snapshotRequest({ state, memory }: SnapshotFiles): ApiRequest {
   const body = { snapshot_type: "Full", snapshot_path: state, mem_file_path: memory }
-  return put("/snapshot/create", "snapshot", body)
+  return { ...put("/snapshot/create", "snapshot", body), refusal: "VM_FAILED" }
 }
 
 /** The request that starts what was configured. */
 export const START: ApiRequest = put("/actions", "boot", { action_type: "InstanceStart" })
 
 /** The request that presses Ctrl-Alt-Del. */
-export const CTRL_ALT_DEL: ApiRequest = put("/actions", "Ctrl-Alt-Del", { action_type: "SendCtrlAltDel" })
+export const CTRL_ALT_DEL: ApiRequest = {
+  ...put("/actions", "Ctrl-Alt-Del", { action_type: "SendCtrlAltDel" }),
+  refusal: "VM_FAILED",
+}
 
 // --- internal ---
 

@@ -15,7 +15,8 @@ export function parseRelease(program: "Firecracker" | "Jailer", text: string): R
 /** Throws a failure for a release that is too old. */
 export function requireSupported(path: string, release: Release): void {
   if (isNewer(release, [1, 5, 0])) return
-  throw new Failure("FAILED", `${path} is Firecracker ${release.join(".")}, which is too old: 1.5 or newer is needed`)
+  const message = `${path} is Firecracker ${release.join(".")}, which is too old: 1.5 or newer is needed`
+  throw new Failure("HOST_LACKS", message, { hint: "run: banger get firecracker", subject: path })
 }
 
 /** What is known against a release, for a warning; undefined when nothing is. */

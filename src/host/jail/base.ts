@@ -58,7 +58,10 @@ export function ensureDirectory(parent: number, name: string, mode: number): num
   }
   return verified(openBeneath(parent, name, O.PATH | O_DIRECTORY | O_NOFOLLOW), (fd) => {
     const stat = statDescriptor(fd)
-    if (stat.uid !== process.geteuid?.()) throw new Failure("FAILED", `${name} of the jails belongs to uid ${stat.uid}`)
+    if (stat.uid !== process.geteuid?.()) {
+      const hint = "look at who made it, and remove it when nothing needs it"
+      throw new Failure("UNTRUSTED", `${name} of the jails belongs to uid ${stat.uid}`, { hint, subject: name })
+    }
     if ((stat.mode & 0o7777) !== mode) chmodDescriptor(fd, mode)
   })
 }

@@ -21,13 +21,14 @@ export function bindAt(source: number, { dir, name }: JailEntry, attributes: num
     withDescriptor(openBeneath(dir, name, O.PATH | O_NOFOLLOW), (target) => {
       const to = statDescriptor(target)
       if ((to.mode & S.IFMT) !== (from.mode & S.IFMT))
-        throw new Failure("FAILED", `${name}: its place in the jail has another type`)
+        throw new Failure("CHANGED", `${name}: its place in the jail has another type`, { subject: name })
       attachTree(tree, target)
     })
   })
   withDescriptor(openBeneathMounts(dir, name, O.PATH | O_NOFOLLOW), (mounted) => {
     const now = statDescriptor(mounted)
     const same = inodeOf(now) === inodeOf(from) && now.mountId !== statDescriptor(dir).mountId
-    if (!same) throw new Failure("FAILED", `${name}: something else is mounted in its place in the jail`)
+    if (!same)
+      throw new Failure("CHANGED", `${name}: something else is mounted in its place in the jail`, { subject: name })
   })
 }

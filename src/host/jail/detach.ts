@@ -43,8 +43,9 @@ export type Busy = "detach" | "keep"
 export function requireNoMounts(path: string): void {
   const [mount] = mountsBelow(path)
   if (mount === undefined) return
-  const hint = `nothing was deleted; find out what mounts there, then: umount ${shownPoint(mount)}`
-  throw new Failure("FAILED", `${shownPoint(mount)} is still mounted`, { hint })
+  const subject = shownPoint(mount)
+  const hint = `nothing was deleted; find out what mounts there, then: umount ${subject}`
+  throw new Failure("NOT_RELEASED", `${subject} is still mounted`, { hint, subject })
 }
 
 // --- internal ---
@@ -81,8 +82,9 @@ function detachBusy(
     }
   }
   if (busy === "keep") {
-    const hint = `see who uses it: fuser -vm ${shownPoint(mount)}`
-    throw new Failure("FAILED", `${shownPoint(mount)} is mounted and in use`, { hint, cause })
+    const subject = shownPoint(mount)
+    const hint = `see who uses it: fuser -vm ${subject}`
+    throw new Failure("NOT_RELEASED", `${subject} is mounted and in use`, { hint, subject, cause })
   }
   unmountAt(parent, name, UMOUNT.DETACH)
   return true

@@ -74,7 +74,11 @@ function makePrivate(parent: number, name: string): number {
     mkdirAt(parent, name, 0o700)
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
-    throw new Failure("FAILED", `${name} is there already, from a start that was cut short`, { cause: error })
+    throw new Failure("IN_USE", `${name} is there already, from a start that was cut short`, {
+      hint: "banger sweep removes what such a start has left",
+      subject: name,
+      cause: error,
+    })
   }
   return openBeneath(parent, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
 }
@@ -85,6 +89,6 @@ function moveInto(base: number, vmm: number, { id, ...site }: JailSite): void {
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
     const hint = `look at ${site.base}/${site.vmm}/${id}; if its VM has ended: banger rm -f ${id}`
-    throw new Failure("FAILED", `the jail of ${id} is there already`, { hint, cause: error })
+    throw new Failure("IN_USE", `the jail of ${id} is there already`, { hint, subject: id, cause: error })
   }
 }

@@ -1,7 +1,7 @@
 import { chmodDescriptor, chownDescriptor } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { isType, mknodAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import type { Placed } from "../../base/terms/path.ts"
 import { allow, type Jail } from "./makeJail.ts"
 import { withParent } from "./stage.ts"
@@ -19,11 +19,11 @@ export interface Device {
   readonly rdev: string
 }
 
-/** The block device at a path. Throws a usage failure when it is none. */
+/** The block device at a path. Throws a failure when it is none. */
 export function blockDevice(path: string): Device {
   return withDescriptor(openNamed(path, O.PATH), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFBLK)) throw usageError(`${path} is not a block device`)
+    if (!isType(stat, S.IFBLK)) throw new Failure("BAD_FILE", `${path} is not a block device`, { subject: path })
     return { type: S.IFBLK, rdev: stat.rdev }
   })
 }
@@ -52,7 +52,8 @@ export function makeHostDevice(jail: Jail, path: string): void {
   const rdev = DEVICES[path]
   withDescriptor(openNamed(`/${path}`, O.PATH), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFCHR) || stat.rdev !== rdev) throw new Failure("FAILED", `/${path} is not the device ${rdev}`)
+    if (!isType(stat, S.IFCHR) || stat.rdev !== rdev)
+      throw new Failure("HOST_LACKS", `/${path} is not the device ${rdev}`, { subject: `/${path}` })
   })
   makeNode(jail, path, { type: S.IFCHR, rdev: rdev ?? "" })
 }

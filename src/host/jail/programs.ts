@@ -81,8 +81,9 @@ export function hostLibraries(): readonly Library[] {
 
 function checkedLink(library: Library): Library {
   if (library.is === "directory" || LIBRARIES.includes(`/${library.to.replace(/^\/+/, "")}`)) return library
-  throw new Failure("FAILED", `${library.path} is a symlink to ${library.to}, which a jail does not have`, {
+  throw new Failure("HOST_LACKS", `${library.path} is a symlink to ${library.to}, which a jail does not have`, {
     hint: "use a statically linked VMM",
+    subject: library.path,
   })
 }
 

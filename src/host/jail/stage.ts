@@ -15,7 +15,7 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { type HostPath, hostPath, type Placed, withoutJail } from "../../base/terms/path.ts"
 import { copyContent } from "../../store/files/copyContent.ts"
 import type { Owner } from "./base.ts"
@@ -85,10 +85,10 @@ export function stageLink(root: StageRoot, name: string, source: string): Placed
   withDescriptor(openSource(source), (from) => {
     const { uid, nlink } = statDescriptor(from)
     const wanted = root.owner?.uid ?? process.geteuid?.() ?? 0
-    const hint = "stage a copy instead"
-    if (uid !== wanted) throw new Failure("FAILED", `${source} belongs to uid ${uid}, not to uid ${wanted}`, { hint })
-    // What else has a name for the file would share what the VM writes to it.
-    if (root.owner !== undefined && nlink !== 1) throw new Failure("FAILED", `${source} has ${nlink} names`, { hint })
+    const detail = { hint: "stage a copy instead", subject: source }
+    if (uid !== wanted) throw new Failure("BAD_FILE", `${source} belongs to uid ${uid}, not to uid ${wanted}`, detail)
+    // Whoever has another name for the file would share what the VM writes to it.
+    if (root.owner !== undefined && nlink !== 1) throw new Failure("BAD_FILE", `${source} has ${nlink} names`, detail)
     linkSource(root, name, { fd: from, path: source })
   })
   return root.placed(name)
@@ -97,7 +97,8 @@ export function stageLink(root: StageRoot, name: string, source: string): Placed
 /** A regular file that the user named, opened for reading: symlinks are resolved now, once. */
 export function openSource(path: string): number {
   return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
-    if (!isType(statDescriptor(fd), S.IFREG)) throw usageError(`${path} is not a regular file`)
+    if (!isType(statDescriptor(fd), S.IFREG))
+      throw new Failure("BAD_FILE", `${path} is not a regular file`, { subject: path })
   })
 }
 
@@ -134,7 +135,8 @@ export function linkSource(root: StageRoot, name: string, { fd, path }: Source):
         linkDescriptor(fd, dir, base)
       } catch (error) {
         if (errorCode(error) !== "EXDEV") throw error
-        throw new Failure("FAILED", `${path} is on another file system or mount than ${root.path}`, {
+        throw new Failure("BAD_FILE", `${path} is on another file system or mount than ${root.path}`, {
+          subject: path,
           hint: "stage a copy instead",
         })
       }
@@ -149,9 +151,9 @@ export function createFile(root: StageRoot, name: string): number {
     try {
       return openBeneath(dir, base, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o600)
     } catch (error) {
-      // What is bound there is on another mount.
+      // A file that is bound there is on another mount.
       if (errorCode(error) !== "EXDEV") throw error
-      throw new Failure("FAILED", `${name} is staged already`, { hint: "use another name", cause: error })
+      throw stagedAlready(name, error)
     }
   })
 }
@@ -209,17 +211,20 @@ function components(name: string): string[] {
   const parts = name.split("/")
   const plain = parts.every((part) => part !== "" && part !== "." && part !== ".." && !part.includes("\0"))
   if (plain && parts.every((part) => Buffer.byteLength(part) <= 255)) return parts
-  throw usageError(`${JSON.stringify(name)} cannot be staged`, "use a relative name without empty parts, `.` or `..`")
+  const hint = "use a relative name without empty parts, `.` or `..`"
+  throw new Failure("BAD_PLUGIN", `${JSON.stringify(name)} cannot be staged`, { hint, subject: name })
 }
 
 function explain(error: unknown, name: string): unknown {
   const code = errorCode(error)
-  if (code === "EEXIST")
-    return new Failure("FAILED", `${name} is staged already`, { hint: "use another name", cause: error })
+  if (code === "EEXIST") return stagedAlready(name, error)
   if (code === "ELOOP" || code === "EXDEV" || code === "ENOTDIR") {
-    return new Failure("FAILED", `${name} leads through something that is no directory of the stage (${code})`, {
-      cause: error,
-    })
+    const message = `${name} leads through something that is not a directory of the stage (${code})`
+    return new Failure("BAD_PLUGIN", message, { hint: "use another name", subject: name, cause: error })
   }
   return error
+}
+
+function stagedAlready(name: string, cause: unknown): Failure {
+  return new Failure("BAD_PLUGIN", `${name} is staged already`, { hint: "use another name", subject: name, cause })
 }

@@ -72,10 +72,8 @@ async function insist({ jail, name, source, wish }: FileStaging, way: "clone" | 
   } catch (error) {
     if (way !== "clone" || errorCode(error) === undefined) throw error
     const hint = 'use a file system with shared blocks (btrfs, xfs) for both, or stage: "copy"'
-    throw new Failure("FAILED", `${source.path} cannot be cloned into the jail: ${messageOf(error)}`, {
-      hint,
-      cause: error,
-    })
+    const message = `${source.path} cannot be cloned into the jail: ${messageOf(error)}`
+    throw new Failure("HOST_LACKS", message, { hint, subject: source.path, cause: error })
   }
 }
 

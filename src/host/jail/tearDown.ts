@@ -50,8 +50,11 @@ function movePlacedToTrash(vmm: number, jail: DoomedJail): readonly string[] {
   const { site, inode } = jail
   if (inode === null) {
     // A jail is given its place only after its root is written down.
-    if (isThere(vmm, site.id))
-      throw new Failure("FAILED", `${site.base}/${site.vmm}/${site.id} is none of this VM's making`)
+    if (isThere(vmm, site.id)) {
+      const subject = `${site.base}/${site.vmm}/${site.id}`
+      const hint = "look at it; remove it by hand if nothing needs it"
+      throw new Failure("CHANGED", `${subject} was not made by this VM: left alone`, { hint, subject })
+    }
     return []
   }
   return moveToTrash(vmm, site.id, jail)
@@ -82,22 +85,27 @@ function open(parent: number, name: string): number | undefined {
     const code = errorCode(error)
     if (code === "ENOENT") return undefined
     if (code === "ELOOP" || code === "ENOTDIR")
-      throw new Failure("FAILED", `${name} is not the directory of a jail`, { cause: error })
-    if (code === "EXDEV")
-      throw new Failure("FAILED", `something is mounted on ${name}`, { hint: "unmount it", cause: error })
+      throw new Failure("CHANGED", `${name} is not the directory of a jail: left alone`, {
+        subject: name,
+        cause: error,
+      })
+    if (code === "EXDEV") throw mountedOn(name, error)
     throw error
   }
+}
+
+function mountedOn(name: string, cause: unknown): Failure {
+  return new Failure("NOT_RELEASED", `something is mounted on ${name}`, { hint: "unmount it", subject: name, cause })
 }
 
 function requireRoot(dir: number, inode: string, path: string): void {
   const stat = unlessAbsent(() => statAt(dir, "root"))
   if (stat === undefined) return
-  if (!isType(stat, S.IFDIR)) throw new Failure("FAILED", `${path}/root is not a directory`)
+  const subject = `${path}/root`
+  if (!isType(stat, S.IFDIR)) throw new Failure("CHANGED", `${subject} is not a directory: left alone`, { subject })
   if (inodeOf(stat) !== inode) {
-    throw new Failure(
-      "FAILED",
-      `${path}/root is another directory (${inodeOf(stat)}) than the jail's (${inode}): left alone`,
-    )
+    const message = `${subject} is another directory (${inodeOf(stat)}) than the jail's (${inode}): left alone`
+    throw new Failure("CHANGED", message, { subject })
   }
 }
 
@@ -115,8 +123,7 @@ function renameIntoTrash(
     } catch (error) {
       const code = errorCode(error)
       if (code === "ENOENT") return undefined
-      if (code === "EBUSY")
-        throw new Failure("FAILED", `something is mounted on ${name}`, { hint: "unmount it", cause: error })
+      if (code === "EBUSY") throw mountedOn(name, error)
       if (code !== "EEXIST") throw error
     }
   }
@@ -148,7 +155,10 @@ function requireGone(base: number, trash: number, site: JailSite): void {
   const vmm = open(base, site.vmm)
   if (vmm !== undefined && withDescriptor(vmm, () => isThere(vmm, site.id))) left.push(`${site.vmm}/${site.id}`)
   if (left.length > 0)
-    throw new Failure("FAILED", `${left.map((name) => `${site.base}/${name}`).join(", ")} is still there`)
+    throw new Failure("NOT_RELEASED", `${left.map((name) => `${site.base}/${name}`).join(", ")} is still there`, {
+      hint: `to try again: banger rm ${site.id}`,
+      subject: site.id,
+    })
 }
 
 function isThere(dir: number, name: string): boolean {

@@ -23,15 +23,18 @@ export function waysFor(
   { owner, ...wish }: StagingWish & { readonly owner: Owner },
 ): readonly Way[] {
   const own = source.uid === owner.uid && source.nlink === 1
+  const refused = (message: string, hint = ALONE) => new Failure("BAD_FILE", message, { hint, subject: path })
   if (wish.way === "link" && !own) {
-    throw new Failure("FAILED", `${path} cannot be linked into the jail: ${whyNotOwn(source, owner)}`, { hint: ALONE })
+    throw refused(`${path} cannot be linked into the jail: ${whyNotOwn(source, owner)}`)
   }
   if (wish.way === "bind" && !wish.readonly && !own) {
-    throw new Failure("FAILED", `${path} cannot be bound writable: ${whyNotOwn(source, owner)}`, { hint: ALONE })
+    throw refused(`${path} cannot be bound writable: ${whyNotOwn(source, owner)}`)
   }
   if (wish.way === "bind" && !readable(source, owner)) {
-    const hint = 'make it readable, or stage it as "copy"'
-    throw new Failure("FAILED", `${path} cannot be bound: uid ${owner.uid} may not read it`, { hint })
+    throw refused(
+      `${path} cannot be bound: uid ${owner.uid} may not read it`,
+      'make it readable, or stage it as "copy"',
+    )
   }
   if (wish.way !== undefined) return [wish.way]
   return wish.readonly && readable(source, owner) ? ["bind"] : ["clone", "copy"]

@@ -15,7 +15,7 @@ import {
 import { Failure } from "../../base/terms/failure.ts"
 import { collision, firstCollision, knownNetworks } from "./collisions.ts"
 import { bridgeMac, formatAlias, ipv6Network, MARK, parseAlias } from "./names.ts"
-import { explained } from "./refusals.ts"
+import { explained, stillThere, wentAway } from "./refusals.ts"
 import { hardenInterface, writeSetting } from "./sysctl.ts"
 import { reclaimTap } from "./tap.ts"
 
@@ -42,7 +42,7 @@ export function ensureBridge(route: Route, plan: BridgePlan): number {
     requireFreeSubnet(route, plan, found?.index)
     if (found === undefined) addBridge(route, name, bridgeMac(owner, name), MARK)
     const link = found ?? findLink(route, name)
-    if (link === undefined) throw new Failure("FAILED", `the bridge ${name} went away while it was made`)
+    if (link === undefined) throw wentAway(`the bridge ${name}`)
     complete(route, link, plan)
     return link.index
   } catch (error) {
@@ -65,7 +65,7 @@ export function removeBridge(route: Route, name: string, owner: string): string 
   } catch (error) {
     throw explained(error, `the bridge ${name} cannot be removed`)
   }
-  if (findLink(route, name)?.index === link.index) throw new Failure("FAILED", `the bridge ${name} is still there`)
+  if (findLink(route, name)?.index === link.index) throw stillThere(`the bridge ${name}`, name)
   return undefined
 }
 
@@ -91,20 +91,17 @@ function isOwnBridge(link: Link | undefined, owner: string): link is Link {
 
 function requireOwnBridge(link: Link, owner: string): void {
   const { name, kind, alias } = link
-  const hint = 'choose another name: network: { bridge: "bgr1" }'
+  const detail = { hint: 'choose another name: network: { bridge: "bgr1" }', subject: name }
   if (kind !== "bridge")
-    throw new Failure("FAILED", `${name} is there, and is no bridge (${kind ?? "a device"}): left alone`, { hint })
+    throw new Failure("IN_USE", `${name} is there, and is not a bridge (${kind ?? "a device"}): left alone`, detail)
   if (!isMarkedBridge(link)) {
     const who = alias === undefined ? "it has no alias of banger's" : `its alias is ${JSON.stringify(alias)}`
-    throw new Failure("FAILED", `the bridge ${name} is somebody else's (${who}): left alone`, { hint })
+    throw new Failure("IN_USE", `the bridge ${name} is somebody else's (${who}): left alone`, detail)
   }
   const other = parseAlias(alias)
   if (other !== undefined && other.owner !== owner) {
-    throw new Failure(
-      "FAILED",
-      `the bridge ${name} belongs to the banger whose state is in ${other.owner}: left alone`,
-      { hint },
-    )
+    const message = `the bridge ${name} belongs to the banger whose state is in ${other.owner}: left alone`
+    throw new Failure("IN_USE", message, detail)
   }
 }
 
@@ -136,7 +133,8 @@ function requireAddress(name: string, has: ReturnType<typeof addressesOf>, subne
   const [first] = has
   const other = first && formatSubnet({ base: networkOf(addressOf(first.address), first.prefix), prefix: first.prefix })
   const hint = `give network.subnet as ${other}, or choose another bridge: network: { bridge: "bgr1", subnet: "${formatSubnet(subnet)}" }`
-  throw new Failure("FAILED", `the bridge ${name} has the address ${texts.join(", ")}, not ${wanted}`, { hint })
+  const message = `the bridge ${name} has the address ${texts.join(", ")}, not ${wanted}`
+  throw new Failure("IN_USE", message, { hint, subject: name })
 }
 
 /** A tap of ours that a dead VM left, with a route to the subnet and nobody behind it, is taken out of the way. */

@@ -5,11 +5,11 @@ import { answersPing } from "../../base/linux/ping.ts"
 import { addAddress, addDefaultRoute, deleteNeighbour, listRoutes, setNeighbour } from "../../base/linux/routes.ts"
 import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
 import { addressOf, bytesOf, formatAddress, gatewayOf } from "../../base/terms/address.ts"
-import { Failure } from "../../base/terms/failure.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { blockersHere } from "./forwarding.ts"
 import { CHECK_TABLE, formatAlias, MARK } from "./names.ts"
 import { applyRules, counters, forgetTable } from "./nft.ts"
+import { wentAway } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 
 /** How far a packet came, in order. */
@@ -42,7 +42,7 @@ export function checkPath(route: Route, lease: Lease, { bridge, owner, target }:
   return withDescriptor(newNetworkNamespace(), (inner) => {
     addVeth(route, lease.link, MARK, UPLINK, inner)
     const outside = findLink(route, lease.link)
-    if (outside === undefined) throw new Failure("FAILED", `the interface ${lease.link} went away while it was made`)
+    if (outside === undefined) throw wentAway(`the interface ${lease.link}`)
     try {
       hardenInterface(lease.link, false)
       const alias = formatAlias({ kind: "veth", vm: lease.vm, owner })
@@ -104,7 +104,7 @@ function step(what: string, ok: boolean, why: string): Step {
 function settle(route: Route, lease: Lease): string {
   const [link, lo] = [findLink(route, UPLINK), findLink(route, "lo")]
   if (link === undefined || lo === undefined)
-    throw new Failure("FAILED", "the new namespace lacks what was put into it")
+    throw wentAway(`an interface of the new network namespace (${UPLINK}, lo)`)
   changeLink(route, lo.index, "lo", { up: true })
   changeLink(route, link.index, UPLINK, { mac: lease.mac, up: true })
   addAddress(route, link.index, UPLINK, bytesOf(lease.subnet.base + lease.number), lease.subnet.prefix)

@@ -53,9 +53,8 @@ export function collision(subnet: Subnet, other: Known, all: readonly Known[]): 
     free === undefined
       ? "choose another: network: { subnet }"
       : `this one is free: network: { subnet: "${formatSubnet(free)}" }`
-  return new Failure("FAILED", `the subnet ${formatSubnet(subnet)} overlaps the ${what} that this host has${where}`, {
-    hint,
-  })
+  const message = `the subnet ${formatSubnet(subnet)} overlaps the ${what} that this host has${where}`
+  return new Failure("IN_USE", message, { hint, subject: formatSubnet(subnet) })
 }
 
 /** The first network that a subnet collides with. Pure. */

@@ -10,7 +10,7 @@ import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
 import { bridgeMac, formatAlias, MARK, parseAlias } from "./names.ts"
-import { explained } from "./refusals.ts"
+import { explained, stillThere, wentAway } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 import { makeTap, type TapPlan } from "./tap.ts"
 
@@ -28,7 +28,7 @@ export function openNamespace(route: Route, file: string, tap: TapPlan): void {
       keepNamespace(inner, file)
       addVeth(route, tap.name, MARK, INNER.uplink, inner)
       const outside = findLink(route, tap.name)
-      if (outside === undefined) throw new Failure("FAILED", `the interface ${tap.name} went away while it was made`)
+      if (outside === undefined) throw wentAway(`the interface ${tap.name}`)
       hardenInterface(tap.name, false)
       const alias = formatAlias({ kind: "veth", vm: tap.vm, owner: tap.owner })
       changeLink(route, outside.index, tap.name, { alias, master: tap.bridge, up: true })
@@ -53,10 +53,11 @@ export function closeNamespace(
     const half = link.alias === undefined && link.group === MARK
     const own = alias?.kind === "veth" && alias.owner === owner && (vm ?? alias.vm) === alias.vm
     if (link.kind !== "veth" || (!half && !own)) {
-      throw new Failure("FAILED", `the interface ${name} is there and is not this VM's: left alone`)
+      const hint = `if nothing needs it: ip link delete ${name}`
+      throw new Failure("CHANGED", `the interface ${name} is not this VM's: left alone`, { hint, subject: name })
     }
     deleteLink(route, link.index, name)
-    if (findLink(route, name)?.index === link.index) throw new Failure("FAILED", `the interface ${name} is still there`)
+    if (findLink(route, name)?.index === link.index) throw stillThere(`the interface ${name}`, name)
   }
   if (file !== undefined) forgetNamespace(file)
 }
@@ -67,7 +68,7 @@ function joinInside(route: Route, tap: TapPlan): void {
   addBridge(route, INNER.bridge, bridgeMac(tap.owner, tap.vm), MARK)
   const [bridge, uplink] = [INNER.bridge, INNER.uplink].map((name) => findLink(route, name))
   if (bridge === undefined || uplink === undefined)
-    throw new Failure("FAILED", "the new namespace lacks what was put into it")
+    throw wentAway(`an interface of the new network namespace (${INNER.bridge}, ${INNER.uplink})`)
   for (const { name } of [bridge, uplink]) hardenInterface(name, false)
   changeLink(route, uplink.index, uplink.name, { master: bridge.index, up: true })
   changeLink(route, bridge.index, bridge.name, { up: true })

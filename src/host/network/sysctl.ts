@@ -16,7 +16,9 @@ export function writeSetting(name: string, value: string): void {
   } catch (error) {
     if (errorCode(error) === "ENOENT") return
     const hint = `run this where /proc/sys can be written, or before: sysctl -w net.${name.replaceAll("/", ".")}=${value}`
-    throw new Failure("FAILED", `${path} cannot be set to ${value}: ${messageOf(error)}`, { hint, cause: error })
+    const code = ["EACCES", "EPERM"].includes(errorCode(error) ?? "") ? "NEEDS_ROOT" : "HOST_LACKS"
+    const message = `${path} cannot be set to ${value}: ${messageOf(error)}`
+    throw new Failure(code, message, { hint, subject: path, cause: error })
   }
 }
 

@@ -5,7 +5,7 @@ import type { Route } from "../../base/linux/rtnetlink.ts"
 import { giveTap, holdTap, keepTap, newTap, openTun } from "../../base/linux/tun.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatAlias, parseAlias } from "./names.ts"
-import { explained, withoutTun } from "./refusals.ts"
+import { explained, stillThere, wentAway, withoutTun } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 import { type TapHolders, tapHolders } from "./tapHolders.ts"
 
@@ -42,7 +42,7 @@ export function makeTap(route: Route, plan: TapPlan): void {
     giveTap(fd, user.uid, user.gid)
     hardenInterface(name, false)
     const link = findLink(route, name)
-    if (link === undefined) throw new Failure("FAILED", `the tap ${name} went away while it was made`)
+    if (link === undefined) throw wentAway(`the tap ${name}`)
     changeLink(route, link.index, name, { alias: formatAlias({ kind: "tap", vm, owner }), master: bridge, up: true })
     if (isolated) isolatePort(route, link.index, name, true)
     requireHolder(findLink(route, name), plan)
@@ -63,13 +63,8 @@ export function requireHolder(link: Link | undefined, { name, vm, user }: Pick<T
   if (holder?.uid === user.uid && holder.gid === user.gid) return
   const [is, is2] = [holder?.uid ?? "nobody", holder?.gid ?? "nobody"]
   const hint = "something changes interfaces as they are made (a rule of udev?): look for it, then start the VM again"
-  throw new Failure(
-    "FAILED",
-    `the tap ${name} is of uid ${is} and gid ${is2}, so ${vm} as ${user.uid}:${user.gid} cannot open it`,
-    {
-      hint,
-    },
-  )
+  const message = `the tap ${name} is of uid ${is} and gid ${is2}, so ${vm} as ${user.uid}:${user.gid} cannot open it`
+  throw new Failure("CHANGED", message, { hint, subject: name })
 }
 
 /** Whose a tap must be to be removed; without `vm` any VM's of this owner. */
@@ -93,7 +88,7 @@ export function removeTap(route: Route, name: string, whose: TapOwner): "removed
     if (held?.index !== link.index || held.alias !== link.alias) return
     keepTap(fd, false)
   })
-  if (findLink(route, name)?.index === link.index) throw new Failure("FAILED", `the tap ${name} is still there`)
+  if (findLink(route, name)?.index === link.index) throw stillThere(`the tap ${name}`, name)
   return "removed"
 }
 
@@ -124,7 +119,7 @@ function requireOwn({ name, kind, alias }: Link, { owner, vm }: TapOwner): void 
       ? "bears no mark of banger's"
       : `belongs to the VM ${whose.vm ?? "-"} of the banger whose state is in ${whose.owner}`
   const hint = `if nothing needs it: ip link delete ${name}`
-  throw new Failure("FAILED", `the interface ${name} is there and ${what}: left alone`, { hint })
+  throw new Failure("CHANGED", `the interface ${name} is there and ${what}: left alone`, { hint, subject: name })
 }
 
 function hold(fd: number, { name, alias }: Link): void {
@@ -151,8 +146,13 @@ function held(
   const of = vm === undefined ? "" : ` of the VM ${vm}`
   if (pids.length > 0) {
     const hint = vm === undefined ? "end that process first" : `end the VM first: banger rm -f ${vm}`
-    return new Failure("FAILED", `the tap ${name}${of} is held by process ${pids.join(", ")}`, { hint, cause })
+    return new Failure("IN_USE", `the tap ${name}${of} is held by process ${pids.join(", ")}`, {
+      hint,
+      subject: name,
+      cause,
+    })
   }
   const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : messageOf(cause)
-  return new Failure("FAILED", `the tap ${name}${of} is held by a process that cannot be found: ${why}`, { cause })
+  const message = `the tap ${name}${of} is held by a process that cannot be found: ${why}`
+  return new Failure("IN_USE", message, { subject: name, cause })
 }

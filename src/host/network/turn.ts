@@ -1,5 +1,6 @@
 import { withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { formatDuration } from "../../base/terms/quantity.ts"
 import { takeLock, withLock } from "../../store/files/lock.ts"
 
 /**
@@ -25,7 +26,8 @@ export async function inNetworkTurn<T>(interrupt: AbortSignal, work: () => T): P
     if (fd !== undefined) return withDescriptor(fd, work)
     if (performance.now() >= deadline) {
       const hint = `find who holds it: fuser -v ${LOCK}; end it if it is stuck, then try again`
-      throw new Failure("FAILED", `another process does not let go of ${LOCK}`, { hint })
+      const message = `another process has held ${LOCK} for ${formatDuration(LOCK_WAIT_MS)}`
+      throw new Failure("BUSY", message, { hint, subject: LOCK })
     }
     await Bun.sleep(RETRY_MS)
   }

@@ -29,7 +29,14 @@ export const qemu: Vmm = {
     // Its own settings are checked with the spec; Firecracker's are none of its.
   },
   launch: (program, boot, place) => ({ argv: qemuArgv(program, boot), control: control(place) }),
-  connect: (path) => connect(path, async (qmp) => void (await qmp.command("cont"))),
+  connect: (path, _, { onStep }) => {
+    const begin = async (qmp: Qmp) => {
+      onStep("answer cont")
+      await qmp.command("cont")
+    }
+    onStep("greet")
+    return connect(path, begin)
+  },
   control,
   adopt: (path) => connect(path, async () => {}),
   reason: exitReason,
@@ -67,13 +74,15 @@ function control({ qmpSocket }: Pick<LaunchPlace, "qmpSocket">): ControlSocket {
 
 async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
   if (process.arch !== "x64") {
-    throw new Failure("FAILED", `QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
+    const message = `QEMU's microvm machine is x86-64 only; this host is ${process.arch}`
+    throw new Failure("UNSUPPORTED", message, { hint: 'use vmm: "firecracker"', subject: "vmm" })
   }
   const inPath = findProgram(PROGRAM)
   const found = configured ?? inPath.path
   if (found !== undefined) return { path: found, version: await versionOf(found) }
   const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
-  throw new Failure("FAILED", [`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; "), { hint })
+  const message = [`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; ")
+  throw new Failure("HOST_LACKS", message, { hint, subject: PROGRAM })
 }
 
 async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>): Promise<Control> {
@@ -104,9 +113,14 @@ async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>
 async function versionOf(path: string): Promise<Version> {
   const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
   const version = parseVersion(await child.stdout.text())
-  if (version === undefined) throw new Failure("FAILED", `${path} --version tells no version: is it QEMU?`)
+  if (version === undefined) throw lacking(`${path} --version tells no version: is it QEMU?`, path)
   if (!isAtLeast(version, [7, 2])) {
-    throw new Failure("FAILED", `${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`)
+    throw lacking(`${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`, path)
   }
   return version
+}
+
+function lacking(message: string, path: string): Failure {
+  const hint = "install QEMU 7.2 or newer, or name it as `qemu` in banger's config.toml"
+  return new Failure("HOST_LACKS", message, { hint, subject: path })
 }

@@ -47,12 +47,13 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
     if (event !== undefined) onEvent({ event, data })
     if (id === undefined) return
     if (error === undefined) waiting.get(id)?.resolve(result)
-    else waiting.get(id)?.reject(new Failure("FAILED", `QEMU: ${error.desc}`))
+    else waiting.get(id)?.reject(new Failure("VM_FAILED", `QEMU: ${error.desc}`))
     waiting.delete(id)
   }
   const end = () => {
-    const gone = new Failure("FAILED", "QEMU closed its control socket")
-    greeted.reject(gone)
+    const what = "QEMU closed its control socket"
+    greeted.reject(new Failure("START_FAILED", what))
+    const gone = new Failure("VM_FAILED", what)
     for (const call of waiting.values()) call.reject(gone)
     waiting.clear()
     closed.resolve()
@@ -68,7 +69,7 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
           if (rest.length > LINE_MAX_BYTES) throw new Error("line too long")
           for (const line of lines) if (line.trim() !== "") receive(line)
         } catch (error) {
-          greeted.reject(new Failure("FAILED", `QEMU's control socket speaks no QMP: ${messageOf(error)}`))
+          greeted.reject(new Failure("START_FAILED", `QEMU's control socket speaks no QMP: ${messageOf(error)}`))
           socket.end()
         }
       },
@@ -84,7 +85,7 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
     const written = socket.write(`${JSON.stringify({ execute: name, arguments: args, id })}\n`)
     if (written <= 0) {
       waiting.delete(id)
-      reject(new Failure("FAILED", `QEMU's control socket took no ${name}`))
+      reject(new Failure("VM_FAILED", `QEMU's control socket took no ${name}`))
     }
     return promise
   }

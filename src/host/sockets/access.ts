@@ -26,15 +26,15 @@ export function setSocketAccess(dir: number, path: string, { uid, gid, mode }: S
     chmodDescriptor(fd, mode)
     const after = statDescriptor(fd)
     const right = after.uid === uid && after.gid === gid && (after.mode & 0o7777) === mode
-    if (!right) throw new Failure("FAILED", `${path} was changed by somebody else meanwhile`)
+    if (!right) throw new Failure("CHANGED", `somebody else has changed ${path} meanwhile`, { subject: path })
   })
 }
 
 // --- internal ---
 
 function requireSocket(stat: Stat, uid: number, path: string): void {
-  if (!isType(stat, S.IFSOCK)) throw new Failure("FAILED", `${path} is not a socket`)
-  if (stat.nlink !== 1) throw new Failure("FAILED", `${path} has ${stat.nlink} names: it may be somebody else's`)
-  if (stat.uid !== 0 && stat.uid !== uid)
-    throw new Failure("FAILED", `${path} belongs to uid ${stat.uid}, not to uid ${uid}`)
+  const refused = (what: string) => new Failure("UNTRUSTED", `${path} ${what}`, { subject: path })
+  if (!isType(stat, S.IFSOCK)) throw refused("is not a socket")
+  if (stat.nlink !== 1) throw refused(`has ${stat.nlink} names: it may be somebody else's`)
+  if (stat.uid !== 0 && stat.uid !== uid) throw refused(`belongs to uid ${stat.uid}, not to uid ${uid}`)
 }

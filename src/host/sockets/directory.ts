@@ -97,11 +97,12 @@ function examined(fd: number, path: Uint8Array, layers: ReadonlySet<string>): Di
     const { name, allowed } = fileSystemNamed(fileSystemMagic(fd))
     if (!allowed) {
       const hint = "sweep it where its sockets are made; ext4, xfs, btrfs and tmpfs can be swept here"
-      throw new Failure("FAILED", `it is on ${name}, where a socket that is alive elsewhere looks dead`, { hint })
+      throw new Failure("UNSUPPORTED", `it is on ${name}, where a socket that is alive elsewhere looks dead`, { hint })
     }
     if (isInLayer(fd, layers)) {
       const hint = "sweep it through the overlay's own processes, or when it is unmounted"
-      throw new Failure("FAILED", "it is in a layer of an overlay, where a socket that is alive looks dead", { hint })
+      const message = "it is in a layer of an overlay, where a socket that is alive looks dead"
+      throw new Failure("UNSUPPORTED", message, { hint })
     }
     barrier = openAt(fd, ".", O.RDONLY | O_DIRECTORY)
     const stat = statDescriptor(fd)
@@ -133,13 +134,16 @@ function openResolved(path: string, named: string): { fd: number; real: string }
       return { fd: openWithoutSymlinks(real, O.RDONLY | O_DIRECTORY | O_NOFOLLOW), real }
     } catch (error) {
       const code = errorCode(error)
-      if (code === "ENOENT") throw new Failure("FAILED", "there is no such directory", { cause: error })
-      if (code === "ENOTDIR" && !isSymlink(real)) throw new Failure("FAILED", "it is not a directory", { cause: error })
+      if (code === "ENOENT")
+        throw new Failure("BAD_FILE", "there is no such directory", { subject: named, cause: error })
+      if (code === "ENOTDIR" && !isSymlink(real))
+        throw new Failure("BAD_FILE", "it is not a directory", { subject: named, cause: error })
       if (code !== "ELOOP" && code !== "ENOTDIR") throw error
       real = withoutFirstSymlink(real, named)
     }
   }
-  throw new Failure("FAILED", `there are more than ${SYMLINKS_MAX_COUNT} symlinks on the way to it`)
+  const message = `there are more than ${SYMLINKS_MAX_COUNT} symlinks on the way to it`
+  throw new Failure("BAD_FILE", message, { subject: named })
 }
 
 /** The path with its first symlink replaced by where it leads. */
@@ -150,7 +154,7 @@ function withoutFirstSymlink(path: string, named: string): string {
     if (!isSymlink(here)) continue
     if (index === parts.length - 1) {
       const hint = `name the directory that ${named} points to`
-      throw new Failure("FAILED", "it is a symlink", { hint })
+      throw new Failure("BAD_FILE", "it is a symlink", { hint, subject: named })
     }
     // Throws where others than root and this user could make the symlink point elsewhere.
     close(pinDirectory(dirname(here)))

@@ -133,6 +133,13 @@ export interface Ending {
   readonly announced: string | undefined
 }
 
+/** How a control connection is made. */
+export interface ConnectOptions {
+  readonly place: LaunchPlace
+  /** Hears what the VMM is to do next: `answer PUT /boot-source`. */
+  readonly onStep: (step: string) => void
+}
+
 /** A running VMM's control connection. */
 export interface Control {
   /** Resolves when the guest's processors run. Rejects when the VMM refuses or goes. */
@@ -168,7 +175,7 @@ export interface Vmm {
   /** How to start it; pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */
-  connect(control: HostPath, boot: Boot, place: LaunchPlace): Promise<Control>
+  connect(control: HostPath, boot: Boot, options: ConnectOptions): Promise<Control>
   /** Its control socket; `root` is its jail's, undefined without a jail. Pure. */
   control(place: Pick<LaunchPlace, "runtime" | "qmpSocket">, root: HostPath | undefined): ControlSocket
   /** Connects to the control socket of one that runs, whoever started it. */

@@ -44,7 +44,8 @@ export function findCandidates(): Candidates {
         return { vmm: qemu, program: await findQemu() }
       } catch (error) {
         const words = isFailure(error) ? inOneLine(error) : messageOf(error)
-        throw new Failure("FAILED", `no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`, { cause: error })
+        const message = `no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`
+        throw new Failure("HOST_LACKS", message, { subject: "vmm", cause: error })
       }
     },
   }

@@ -2,7 +2,7 @@ import { statSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import type { ConfigureContext, SpecChanges } from "banger"
 import { errorCode } from "../../base/linux/errors.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { imagePath } from "../../inputs/image/store.ts"
 import { parseSpec } from "../../inputs/plugin/definition.ts"
 import { LOAD_MAX_MS, type Loaded, loadPlugin } from "../../inputs/plugin/load.ts"
@@ -60,7 +60,7 @@ export async function prepare(file: string, overrides: Overrides, preparation: P
 /** Rejects when the user interrupts. What the plugin's top level still awaits then ends with the process. */
 function interrupted(stop: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    const fail = () => reject(new Failure("FAILED", "interrupted"))
+    const fail = () => reject(new Failure("INTERRUPTED", "interrupted"))
     stop.addEventListener("abort", fail, { once: true })
     if (stop.aborted) fail()
   })
@@ -91,10 +91,10 @@ function written(spec: Readonly<Record<string, unknown>>, kernel: string): { ker
 function plainChanges(changes: SpecChanges | undefined): Readonly<Record<string, unknown>> {
   if (changes === undefined || changes === null) return {}
   if (typeof changes === "object" && !Array.isArray(changes)) return { ...changes }
-  throw usageError(
-    `configure returned ${Bun.inspect(changes)}`,
-    "return an object with the fields to change, or nothing",
-  )
+  throw new Failure("BAD_PLUGIN", `configure returned ${Bun.inspect(changes)}`, {
+    hint: "return an object with the fields to change, or nothing",
+    subject: "configure",
+  })
 }
 
 function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } {
@@ -134,15 +134,16 @@ function checkFiles(spec: Spec): void {
 }
 
 function checkFile(role: string, path: string, deviceAllowed = false): void {
+  const bad = (words: string) => new Failure("BAD_FILE", `${role}: ${words}`, { subject: path })
   try {
     const stat = statSync(path)
-    if (stat.isDirectory()) throw usageError(`${role}: ${path} is a directory, not a file`)
+    if (stat.isDirectory()) throw bad(`${path} is a directory, not a file`)
     if (deviceAllowed && stat.isBlockDevice()) return
-    if (!stat.isFile()) throw usageError(`${role}: ${path} is not a regular file`)
-    if (stat.size === 0) throw usageError(`${role}: ${path} is empty`)
+    if (!stat.isFile()) throw bad(`${path} is not a regular file`)
+    if (stat.size === 0) throw bad(`${path} is empty`)
   } catch (error) {
     const code = errorCode(error)
-    if (code === "ENOENT" || code === "ENOTDIR") throw usageError(`${role}: there is no file ${path}`)
+    if (code === "ENOENT" || code === "ENOTDIR") throw bad(`there is no file ${path}`)
     throw error
   }
 }

@@ -10,7 +10,7 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { type Placed, withoutJail } from "../../base/terms/path.ts"
 import { type Jail, makeJail } from "../../host/jail/makeJail.ts"
 import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
@@ -174,14 +174,18 @@ async function stageDrive(
     return { ...drive, ...(await stageFile(jail, name, path, { readonly, way, signal })), device: false }
   }
   if (way !== undefined)
-    throw usageError(`drives: ${path} is a block device, which is not staged as a file`, "leave `stage` out")
+    throw new Failure("BAD_PLUGIN", `drives: ${path} is a block device, which is not staged as a file`, {
+      hint: "leave `stage` out",
+      subject: path,
+    })
   return { ...drive, ...makeNode(jail, name, blockDevice(path)), device: true }
 }
 
 function requireStaged(jail: Jail, name: string): Placed {
   const placed = jail.placed(name)
   withDescriptor(openBeneath(jail.fd, name, O.RDONLY | O.NONBLOCK), (fd) => {
-    if (!isType(statDescriptor(fd), S.IFREG)) throw usageError(`drives: ${placed.host} is not a regular file`)
+    if (isType(statDescriptor(fd), S.IFREG)) return
+    throw new Failure("BAD_FILE", `drives: ${placed.host} is not a regular file`, { subject: placed.host })
   })
   return placed
 }

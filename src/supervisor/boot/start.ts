@@ -94,17 +94,21 @@ export async function startMachine(
     const metrics = boot.firecracker.metrics === true ? own.map(() => layout.firecrackerMetrics) : []
     for (const file of [layout.vmmLog, ...own, ...metrics])
       followers.push(follow(file, VMM_LOG_MAX_BYTES, (chunk) => chunk.length, warn(file)))
+    let step = "make its control socket"
+    const onStep = (next: string) => {
+      step = next
+    }
     const connecting = async () => {
       if (launch.control.is === "own") socket = await ownSocket(launch.control.host, boot, late.signal)
       if (late.signal.aborted) letGo()
       const path = socket === undefined ? launch.control.host : hostPath(`/proc/self/fd/${socket}`)
-      const control = await vmm.connect(path, boot, place)
+      const control = await vmm.connect(path, boot, { place, onStep })
       shown = control.onConsole
       await control.ready
       if (boot.firecracker.vsock !== undefined && launch.control.is === "own") closeVsock(launch.control.host, boot)
       return control
     }
-    const control = await within(options, child, connecting())
+    const control = await within(connecting(), child, { ...options, step: () => step })
     child.exited.then(letGo)
     return {
       child,
@@ -151,7 +155,8 @@ function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "
   try {
     return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog })
   } catch (error) {
-    throw new Failure("FAILED", `${launch.argv[0]} cannot be started: ${messageOf(error)}`, { cause: error })
+    const message = `${launch.argv[0]} cannot be started: ${messageOf(error)}`
+    throw new Failure("START_FAILED", message, { subject: launch.argv[0], cause: error })
   }
 }
 
@@ -186,22 +191,32 @@ async function showRest(console: Follower, enough: AbortSignal): Promise<boolean
   }
 }
 
+/** How long a start may take. */
+interface Bounds extends Pick<StartOptions, "limit" | "interrupt"> {
+  /** What the VMM is to do next. */
+  readonly step: () => string
+}
+
 /** Waits for `work` until the VMM ends, the time is up, or the start is interrupted. */
-async function within<T>(options: StartOptions, child: Child, work: Promise<T>): Promise<T> {
+async function within<T>(work: Promise<T>, child: Child, { limit, interrupt, step }: Bounds): Promise<T> {
   const { promise: cut, reject } = Promise.withResolvers<never>()
-  const late = () => reject(new Failure("FAILED", `the VMM did not answer in ${formatDuration(options.limit)}`))
-  const interrupted = () => reject(new Failure("FAILED", "the start was interrupted"))
-  const timer = setTimeout(late, options.limit)
-  options.interrupt.addEventListener("abort", interrupted, { once: true })
-  if (options.interrupt.aborted) interrupted()
+  const late = () => {
+    const hint = "on a slow host: raise timeouts.start in the plugin"
+    const message = `the VMM did not ${step()} in ${formatDuration(limit)}`
+    reject(new Failure("TIMED_OUT", message, { hint, subject: "timeouts.start" }))
+  }
+  const interrupted = () => reject(new Failure("INTERRUPTED", "the start was interrupted"))
+  const timer = setTimeout(late, limit)
+  interrupt.addEventListener("abort", interrupted, { once: true })
+  if (interrupt.aborted) interrupted()
   try {
     // The last answer of a VMM whose guest ended at once may be on its way still.
     const ended = child.exited
       .then(() => Bun.sleep(LAST_ANSWER_MS))
-      .then(() => Promise.reject(new Failure("FAILED", "the VMM ended")))
+      .then(() => Promise.reject(new Failure("START_FAILED", "the VMM ended")))
     return await Promise.race([work, ended, cut])
   } finally {
     clearTimeout(timer)
-    options.interrupt.removeEventListener("abort", interrupted)
+    interrupt.removeEventListener("abort", interrupted)
   }
 }

@@ -12,9 +12,13 @@ export function endedAtOnce(layout: VmLayout, program: string | undefined, cause
   const message = `the VMM ended at once: ${words}`
   const busy = program !== undefined && /Text file busy|os error 26\b/.test(words)
   const pids = busy ? executing(program) : []
-  if (pids.length === 0) return new Failure("FAILED", message, { cause })
+  if (pids.length === 0) return new Failure("START_FAILED", message, { subject: layout.id, cause })
   const hint = `look at it, and end it if it is a VM that was left behind: kill -9 ${pids.join(" ")}`
-  return new Failure("FAILED", `${message}\nprocess ${pids.join(", ")} runs ${program}`, { hint, cause })
+  return new Failure("START_FAILED", `${message}\nprocess ${pids.join(", ")} runs ${program}`, {
+    hint,
+    subject: layout.id,
+    cause,
+  })
 }
 
 // --- internal ---

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import * as v from "valibot"
-import { messageOf, usageError } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { type HostPath, hostPath } from "../../base/terms/path.ts"
 import type { Chosen } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
@@ -41,14 +41,18 @@ export function savedDisks(drives: Spec["drives"], dir: string): Spec["drives"] 
   })
 }
 
-/** Throws a usage failure when a directory is no whole snapshot, or one that this VMM cannot go on from. */
+/** Throws a failure when a directory is not a whole snapshot, or one that this VMM cannot restore. */
 export function checkSnapshot(dir: string, { vmm, program }: Chosen): void {
   const manifest = readManifest(dir)
-  if (vmm.name !== "firecracker") throw usageError(`--restore: ${vmm.name} has no snapshots`, "use --vmm firecracker")
+  if (vmm.name !== "firecracker") {
+    const hint = "use --vmm firecracker"
+    throw new Failure("UNSUPPORTED", `--restore: ${vmm.name} has no snapshots`, { hint, subject: dir })
+  }
   const [major, minor] = program.version
   if (manifest.version[0] === major && manifest.version[1] === minor) return
-  const versions = `it is of Firecracker ${manifest.version.join(".")}, here is ${program.version.join(".")}`
-  throw usageError(`--restore: ${dir} cannot be gone on from: ${versions}`)
+  const [taken, here] = [manifest.version, program.version].map((version) => version.join("."))
+  const message = `--restore: ${dir} cannot be restored: it was taken with Firecracker ${taken}, and this is ${here}`
+  throw new Failure("UNSUPPORTED", message, { hint: `use Firecracker ${taken}, or take it anew`, subject: dir })
 }
 
 // --- internal ---
@@ -57,6 +61,7 @@ function readManifest(dir: string): Manifest {
   try {
     return v.parse(manifestSchema, JSON.parse(readFileSync(manifestPath(dir), "utf8")))
   } catch (error) {
-    throw usageError(`--restore: ${dir} is no whole snapshot: ${messageOf(error)}`, "banger snapshot makes one", error)
+    const message = `--restore: ${dir} is not a whole snapshot: ${messageOf(error)}`
+    throw new Failure("BAD_FILE", message, { hint: "banger snapshot makes one", subject: dir, cause: error })
   }
 }

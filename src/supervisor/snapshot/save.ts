@@ -12,7 +12,7 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { jailPath } from "../../base/terms/path.ts"
 import { type Api, openApi } from "../../host/firecracker/api.ts"
 import { API_SOCKET } from "../../host/firecracker/argv.ts"
@@ -42,15 +42,21 @@ const SAVE_MAX_MS = 10 * 60_000
 export async function snapshotVm(state: State, reference: string, dir: string): Promise<VmRecord> {
   const record = findRecord(state.db, reference)
   if (record.vmm !== "firecracker")
-    throw usageError(`${record.name} runs on ${record.vmm}, which has no snapshots here`)
+    throw new Failure("UNSUPPORTED", `${record.name} runs on ${record.vmm}, which has no snapshots here`, {
+      hint: 'run it with vmm: "firecracker"',
+      subject: record.id,
+    })
   // In preStop it still runs.
   if (record.state !== "running" && record.state !== "stopping")
-    throw usageError(`${record.name} is ${record.state}, not running`)
+    throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
   const layout = vmLayout(state.where, record.id)
   const resources = recall(record, layout.handles).journal
   const identity = identityOf(record, resources)
   using truth = processLiveness(identity)
-  if (truth.is !== "alive") throw new Failure("FAILED", `${record.name} cannot be saved: ${truth.why}`)
+  if (truth.is !== "alive") {
+    const code = truth.is === "dead" ? "WRONG_STATE" : "LIVENESS_UNKNOWN"
+    throw new Failure(code, `${record.name} cannot be saved: ${truth.why}`, { subject: record.id })
+  }
   const root = openJailRoot(layout, resources)
   try {
     const socket = openControlSocket(root, API_SOCKET, identity)
@@ -70,7 +76,7 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
 function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessIdentity {
   const process = resources.find(({ kind }) => kind === "process")
   if (process?.kind === "process" && process.identity !== null) return process.identity
-  throw new Failure("FAILED", `it is not known which process ${record.name} is`)
+  throw new Failure("LIVENESS_UNKNOWN", `it is not known which process ${record.name} is`, { subject: record.id })
 }
 
 /** What is saved, and where to. */
@@ -91,8 +97,9 @@ async function save(api: Api, { root, record, dir }: Saving): Promise<void> {
       await saveDisks(root, target, record)
       const { state: now } = await api.request(INSTANCE)
       if (now !== "Paused") {
-        const hint = "something else let it go on, a stop for one: save it again"
-        throw new Failure("FAILED", `${record.name} went on before all of it was saved`, { hint })
+        const hint = "something else resumed it, for example a stop: save it again"
+        const message = `${record.name} was resumed before all of it was saved`
+        throw new Failure("WRONG_STATE", message, { hint, subject: record.id })
       }
     } finally {
       // One that stood still before goes on doing so.
@@ -112,7 +119,11 @@ function makeDirectory(dir: string): number {
     mkdirAt(AT_FDCWD, dir, 0o700)
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
-    throw usageError(`${dir} is there already`, "name a directory that is not")
+    throw new Failure("BAD_FILE", `${dir} is there already`, {
+      hint: "name a directory that is not there yet",
+      subject: dir,
+      cause: error,
+    })
   }
   return openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW)
 }
@@ -159,7 +170,7 @@ async function copyOut({ dir, name }: Entry, target: Entry): Promise<void> {
     // A block device's node: what is on it is the host's, and stays there.
     if (isType(stat, S.IFBLK)) return
     if (!isType(stat, S.IFREG) || stat.nlink !== 1)
-      throw new Failure("FAILED", `${name} in the jail is not a file of its own`)
+      throw new Failure("CHANGED", `${name} in the jail is not a file of its own`, { subject: name })
     const to = openBeneath(target.dir, target.name, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
     try {
       await copyContent(from, to, new AbortController().signal, "try")

@@ -361,7 +361,7 @@ test.each([
   [{ ...ANSWER, state: "Gone" }, "instance: Firecracker answered / otherwise than expected: state: Invalid type"],
   [{ id: "vm-1" }, "instance: Firecracker answered / otherwise than expected: state: Invalid key"],
   [[], "instance: Firecracker answered / otherwise than expected"],
-  ["no JSON", "instance: Firecracker answered / with something that is no JSON"],
+  ["no JSON", "instance: Firecracker answered / with something that is not JSON"],
 ])("the answer %p is not believed", async (answer, words) => {
   const socket = join(directory.path, "api.sock")
   const server = Bun.serve({
@@ -443,6 +443,8 @@ const PLACE = {
   ...{ firecrackerLog: hostPath("/l"), firecrackerMetrics: hostPath("/m") },
 }
 const PROGRAM = { path: "/f", version: [1, 16] } as const
+const steps: string[] = []
+const onStep = (step: string) => void steps.push(step)
 
 test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes on first", async () => {
   for (const [state, more] of [
@@ -450,8 +452,15 @@ test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes o
     ["Paused", ["PATCH /vm Resumed"]],
   ] as const) {
     const { socket, asked, stop } = serve(state)
-    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, PLACE)
+    steps.splice(0)
+    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep })
     await control.ready
+    expect(steps).toEqual([
+      "answer GET /",
+      "answer PUT /machine-config",
+      "answer PUT /boot-source",
+      "answer PUT /actions",
+    ])
     asked.splice(0)
     await control.pause()
     await control.pressCtrlAltDel?.()
@@ -465,7 +474,7 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
   const arch = Object.getOwnPropertyDescriptor(process, "arch")
   Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
   try {
-    const control = await firecracker.connect(socket, BOOT, PLACE)
+    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep })
     await control.ready
     expect(control.pressCtrlAltDel).toBeUndefined()
     control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))

@@ -55,7 +55,9 @@ test("nothing is staged through a symlink, or over what is there", () => {
   symlinkSync("../outside", join(root.path, "link"))
   symlinkSync("/etc/hostname", join(root.path, "file"))
   writeFileSync(join(root.path, "kernel"), "kernel")
-  expect(() => stageWrite(root, "link/x", bytes)).toThrow("leads through something that is no directory of the stage")
+  expect(() => stageWrite(root, "link/x", bytes)).toThrow(
+    "leads through something that is not a directory of the stage",
+  )
   expect(() => stageWrite(root, "file", bytes)).toThrow("is staged already")
   expect(() => stageWrite(root, "kernel", bytes)).toThrow("kernel is staged already")
   expect(() => stageWrite(root, "kernel/x", bytes)).toThrow("leads through")
