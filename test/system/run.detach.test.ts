@@ -111,6 +111,19 @@ test("--supervise=none leaves no process of banger; wait finishes the VM when it
   expect(refused.exit).toBe(2)
 })
 
+test.each(["--detach", "--supervise=none"])("wait has a time limit, after which a VM with %s runs on", async (how) => {
+  await runDouble(place, doubles, [how])
+  const { stdout, stderr, exit } = await banger(place, ["wait", "--timeout", "300ms", "double"])
+  expect({ stdout, exit }).toEqual({ stdout: "", exit: 124 })
+  expect(stderr).toContain("still runs after 300ms")
+  expect((await listed(place)).map(({ state, liveness }) => ({ state, liveness }))).toEqual([
+    { state: "running", liveness: "alive" },
+  ])
+  const ending = start(place, ["wait", "--timeout", "1m", "double"])
+  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+  expect((await ending.ended).exit).toBe(0)
+})
+
 test("stop has a time limit of its own, kill does not ask; both are fine with what has ended", async () => {
   await runDouble(place, doubles, ["--detach"], "DEAF PRINT[up]")
   expect((await banger(place, ["stop", "--timeout", "200ms", "double"])).exit).toBe(0)

@@ -25,11 +25,10 @@ test("a killed banger leaves its VM running; rm refuses it, and rm -f removes al
 test("from another PID namespace a VM that runs is left alone; by force it is ended through its cgroup", async () => {
   const run = startGuest(place, "echo up; sleep 600")
   await run.shows("up")
-  const [pid] = processesOf(place)
   run.signal("SIGKILL")
   await run.ended
   const refused = await bangerElsewhere(place, ["rm", "guest"])
-  expect(refused.stderr).toContain(`cannot tell whether process ${pid} is this VM`)
+  expect(refused.stderr).toMatch(/cannot tell whether guest.* runs: it was started in another PID namespace/)
   expect(refused.stderr).toContain("do this in the container that the VM was started in")
   expect(refused.exit).toBe(1)
   expect(processesOf(place)).toHaveLength(1)

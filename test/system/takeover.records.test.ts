@@ -150,7 +150,7 @@ test("after a reboot nothing is alive: all is released, and pids that belong to 
   const other = Bun.spawn(["sleep", "600"])
   const uid = JSON.parse(readFileSync(handlesOf(id), "utf8")).journal.find(
     (entry: { kind: string }) => entry.kind === "process",
-  ).identity.becomes.uid
+  ).identity.runsAs.uid
   const neighbour = Bun.spawn(["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "sleep", "600"])
   // As the next boot finds it: another boot id, a pid that was given away, and no runtime directory.
   const swap = (text: string) =>

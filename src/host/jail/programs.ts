@@ -44,7 +44,7 @@ export async function stageProgram(
   try {
     const to = createFile(jail, name)
     try {
-      await copyContent(from, to, signal, "try")
+      await copyContent(from, to, { signal })
       chmodDescriptor(to, 0o755)
     } finally {
       close(to)

@@ -40,7 +40,7 @@ export interface CheckedNetwork {
 export function checkPath(route: Route, lease: Lease, { bridge, owner, target }: CheckedNetwork): readonly Step[] {
   const to = target ?? defaultGateway(route)
   return withDescriptor(newNetworkNamespace(), (inner) => {
-    addVeth(route, lease.link, MARK, UPLINK, inner)
+    addVeth(route, lease.link, { group: MARK, peer: UPLINK, peerNs: inner })
     const outside = findLink(route, lease.link)
     if (outside === undefined) throw wentAway(`the interface ${lease.link}`)
     try {
@@ -48,7 +48,7 @@ export function checkPath(route: Route, lease: Lease, { bridge, owner, target }:
       const alias = formatAlias({ kind: "veth", vm: lease.vm, owner })
       changeLink(route, outside.index, lease.link, { alias, master: bridge, up: true })
       const mac = inNetworkNamespace(inner, () => withRoute((within) => settle(within, lease)))
-      setNeighbour(route, bridge, bytesOf(lease.subnet.base + lease.number), mac)
+      setNeighbour(route, bridge, { address: bytesOf(lease.subnet.base + lease.number), mac })
       const gateway = gatewayOf(lease.subnet)
       const ping = (address: number) => inNetworkNamespace(inner, () => answersPing(bytesOf(address), ANSWER_WAIT_MS))
       const reached = ping(gateway)
@@ -107,7 +107,11 @@ function settle(route: Route, lease: Lease): string {
     throw wentAway(`an interface of the new network namespace (${UPLINK}, lo)`)
   changeLink(route, lo.index, "lo", { up: true })
   changeLink(route, link.index, UPLINK, { mac: lease.mac, up: true })
-  addAddress(route, link.index, UPLINK, bytesOf(lease.subnet.base + lease.number), lease.subnet.prefix)
+  addAddress(
+    route,
+    { index: link.index, name: UPLINK },
+    { address: bytesOf(lease.subnet.base + lease.number), prefix: lease.subnet.prefix },
+  )
   addDefaultRoute(route, link.index, bytesOf(gatewayOf(lease.subnet)))
   return lease.mac
 }

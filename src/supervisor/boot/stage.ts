@@ -44,7 +44,7 @@ export interface VmStage {
 export interface Staged {
   readonly boot: Boot
   /** The uid and the root directory that the VMM goes over to. */
-  readonly becomes: { readonly uid: number; readonly root: string } | undefined
+  readonly runsAs: { readonly uid: number; readonly root: string } | undefined
 }
 
 /** What a VM is staged from. */
@@ -97,7 +97,7 @@ function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
     const saved = restore === undefined ? undefined : snapshotFiles(restore)
     const restored = saved && { state: withoutJail(saved.state).jail, memory: withoutJail(saved.memory).jail }
     const files = { ...plannedFiles(spec, drives, undefined), restore: restored }
-    return { boot: planBoot(spec, files, { id: session.id, vmm, confinement: undefined }), becomes: undefined }
+    return { boot: planBoot(spec, files, { id: session.id, vmm, confinement: undefined }), runsAs: undefined }
   }
   return {
     root,
@@ -112,7 +112,7 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
   journal.acquire({ kind: "jail", vmm: name, root: null })
-  const owner = ownerOf(takeUid(db, id, wanted.uid), wanted.gid)
+  const owner = ownerOf(takeUid(db, id, { wanted: wanted.uid }), wanted.gid)
   const site = { base: layout.jails, vmm: name, id }
   let inode = ""
   const jail = makeJail(site, owner, (root) => {
@@ -145,7 +145,7 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
     jail.place()
     const confinement = { root: jail.path, ...owner }
     const boot = planBoot(spec, { ...files, drives }, { id, vmm, confinement })
-    return { boot, becomes: { uid: owner.uid, root: inode } }
+    return { boot, runsAs: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }
 }
