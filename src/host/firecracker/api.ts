@@ -11,20 +11,17 @@ export interface ApiRequest<Reply = undefined> {
   readonly setting: string
   /** What kind of failure it is when Firecracker refuses it; undefined: the start has failed. */
   readonly refusal?: "VM_FAILED"
-  /** What it is answered by; undefined: by nothing but success. */
+  /** The schema of its answer; undefined: it is answered by success alone. */
   readonly reply?: v.GenericSchema<unknown, Reply>
 }
 
 /** Firecracker's API, over its unix socket. */
 export interface Api {
-  /**
-   * Makes a request and returns what it answered. Rejects with the setting and Firecracker's own words, or when the answer
-   * is not what it must be.
-   */
+  /** Makes a request and returns its answer. Rejects with a failure that names the setting and quotes Firecracker. */
   request<Reply>(request: ApiRequest<Reply>): Promise<Reply>
 }
 
-/** An answer to one request takes milliseconds; pausing and snapshots have their own limits. */
+/** Firecracker answers most requests within milliseconds; a snapshot has a limit of its own. */
 const ANSWER_WAIT_MS = 10_000
 
 /** Firecracker takes no larger body (its default of --http-api-max-payload-size). */
@@ -33,28 +30,28 @@ export const BODY_MAX_BYTES = 51_200
 const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({ error: v.string() })])
 
 /**
- * The API behind a unix socket. Requests are made one at a time: its server takes few connections, and serves one
- * request after the other anyway.
+ * The API behind a unix socket. Requests are made one at a time: the server takes few connections, and serves one request
+ * after the other anyway.
  */
 export function openApi(socket: string, limit: number = ANSWER_WAIT_MS): Api {
   let last: Promise<unknown> = Promise.resolve()
   return {
     request<Reply>(request: ApiRequest<Reply>) {
       const next = last.then(() => ask(socket, request, limit))
-      // The next one waits for this one's end, whatever it is.
+      // The next request waits for the end of this one, good or bad.
       last = next.catch(() => {})
       return next
     },
   }
 }
 
-/** What an answer that is no success says: its `fault_message` or `error`, which may hold raw newlines, or its text. */
+/** The words of a refusal: its `fault_message` or `error`, which may contain raw newlines, or the beginning of its text. */
 export function faultOf(status: number, text: string): string {
   try {
     const fault = v.parse(faultSchema, JSON.parse(text.replace(/[\n\r]/g, " ")))
     return "fault_message" in fault ? fault.fault_message : fault.error
   } catch {
-    // No JSON, or another one: its beginning is all there is to show.
+    // It is not JSON of this shape.
     return `status ${status}${text === "" ? "" : `: ${text.slice(0, 200)}`}`
   }
 }

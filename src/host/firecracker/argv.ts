@@ -9,10 +9,10 @@ export const VSOCK = "vsock.sock"
 export const LOG = "firecracker.log"
 export const METRICS = "metrics.json"
 
-/** How much it logs unless it is told. */
+/** The log level without a setting. */
 export const LOG_LEVEL = "Warn"
 
-/** How the jailer is to start Firecracker. */
+/** What the jailer starts Firecracker with. */
 export interface JailerLaunch {
   readonly jailer: string
   readonly executable: string
@@ -35,7 +35,7 @@ export function jailerArgv(launch: JailerLaunch): readonly string[] {
     ...["--id", id, "--exec-file", executable],
     ...["--uid", String(confinement.uid), "--gid", String(confinement.gid)],
     ...["--chroot-base-dir", base],
-    // Found to be there, not assumed: its default is version 1, which hosts may not have.
+    // The jailer's default is version 1, which a host may lack.
     ...(cgroup === undefined ? [] : ["--cgroup-version", "2", "--parent-cgroup", cgroup]),
     ...(netns === undefined ? [] : ["--netns", netns]),
     ...Object.entries(limits).flatMap(([name, limit]) =>
@@ -46,7 +46,7 @@ export function jailerArgv(launch: JailerLaunch): readonly string[] {
   ]
 }
 
-/** How a Firecracker without a jail is started. */
+/** What Firecracker is started with without a jail. */
 export interface BareLaunch {
   readonly executable: string
   readonly id: string
@@ -67,7 +67,7 @@ export function socketOf(name: string, runtime: HostPath, root: HostPath | undef
 
 // --- internal ---
 
-/** The log goes to a file of its own: on standard output is the guest's serial console. */
+/** The log has a file of its own: standard output is the guest's serial console. */
 function ownArgv(socket: JailPath, log: JailPath): readonly string[] {
   return ["--api-sock", socket, "--log-path", log, "--level", LOG_LEVEL]
 }

@@ -19,7 +19,7 @@ function whole(least: number, most = Number.MAX_SAFE_INTEGER) {
 
 const id = v.pipe(text, v.regex(/^\w{1,64}$/, "letters, digits and _"))
 
-/** Each request that banger makes: what the plugin sets of it, and what banger adds. A path ending with `/` takes an id. */
+/** The body of each request: what the plugin sets, and what banger adds. A path that ends with `/` is followed by an id. */
 const BODIES: Readonly<Record<string, v.GenericSchema>> = {
   "/machine-config": v.strictObject({
     vcpu_count: whole(1, 32),
@@ -70,7 +70,7 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
 /** Throws a failure that names the setting when a request is not one that Firecracker's API takes. */
 export function requireBody({ path: target, body, setting }: ApiRequest<unknown>): void {
   const schema = BODIES[target] ?? BODIES[target.replace(/[^/]*$/, "")]
-  // A fault of ours.
+  // This would be a fault of ours.
   if (schema === undefined) throw new Error(`${setting}: nothing is known of ${target}`)
   const result = v.safeParse(schema, body)
   const [issue] = result.issues ?? []

@@ -5,15 +5,15 @@ import { BODY_MAX_BYTES } from "./api.ts"
 import { requireKnown } from "./version.ts"
 
 /**
- * Throws a failure that names the setting when Firecracker, or this release of it, cannot do what a spec asks for. This is
- * asked before anything is made. That each setting is well formed the spec's schema has checked. Pure.
+ * Throws a failure that names the setting when Firecracker, or this release of it, cannot do what a spec asks for, before
+ * anything is made. The spec's schema has checked that each setting is well formed. Pure.
  */
 export function requireNeeds({ version }: Program, needs: VmmNeeds): void {
   requireBounds(needs)
   requireKnown(needs, [...version, 0])
 }
 
-/** Throws a failure for settings of a drive that there is not. */
+/** Throws a failure for settings of a drive that does not exist. */
 export function requireDrives({ disks, firecracker }: Boot): void {
   const ids = disks.map(({ id }) => id)
   const unknown = Object.keys(firecracker.drives ?? {}).find((id) => !ids.includes(id))

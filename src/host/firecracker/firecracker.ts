@@ -23,13 +23,16 @@ import { INSTANCE, type Instance } from "./replies.ts"
 import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
 
-/** Firecracker, through its jailer or, without a jail, by itself. */
+// The room firecracker: starts Firecracker, through its jailer or bare, and speaks its API.
+// The rule: a setting is checked before anything is made, and a refusal names the setting and quotes Firecracker.
+
+/** Firecracker as a VMM: through its jailer, or bare without a jail. */
 export const firecracker: Vmm = {
   name: "firecracker",
   find,
-  // The jailer names the directory after the program that a symlink leads to.
+  // The jailer resolves symlinks before it names the directory after the program.
   jailName: ({ path }) => basename(path),
-  // It says itself where the root file system is.
+  // Firecracker itself tells the kernel where the root file system is.
   bootArgs: () => [],
   require: requireNeeds,
   launch,
@@ -39,7 +42,7 @@ export const firecracker: Vmm = {
   reason: exitReason,
 }
 
-/** Why Firecracker ended. Its exit code does not tell a guest's reset from a panic: the console does. */
+/** Why Firecracker ended. Its exit code is the same for a guest's reset and a panic: only the console tells. */
 export function exitReason({ code, signal, announced }: Ending): ExitReason {
   if (announced === "halted") return "guest powered off"
   if (signal === "SIGKILL") return "killed"
@@ -48,7 +51,7 @@ export function exitReason({ code, signal, announced }: Ending): ExitReason {
   return code === 0 && signal === null ? "guest reset" : "crashed"
 }
 
-/** Whether a console's last lines say that the guest has powered off or halted: on x86-64 Firecracker stays then. */
+/** Whether a console's last lines say that the guest has powered off or halted: on x86-64 Firecracker then runs on. */
 export function saysHalted(tail: string): boolean {
   return /^\[ *\d+\.\d+\] reboot: (?:Power down|System halted)\r?$/m.test(tail)
 }
@@ -105,7 +108,7 @@ async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promi
     throw lacking(`${path} cannot be run: ${messageOf(error)}`, path, error)
   }
   const release = parseRelease(program, text)
-  if (release === undefined) throw lacking(`${path} --version does not tell a version of ${program}`, path)
+  if (release === undefined) throw lacking(`${path} --version prints no version of ${program}`, path)
   return release
 }
 
@@ -165,19 +168,19 @@ function controlOf(api: Api, ready: Promise<void>): Control {
       halted.resolve()
     },
     halted: halted.promise,
-    // Its API says nothing by itself: there is nothing to wait for when its process has gone.
+    // The API sends nothing by itself: when the process has gone, nothing more is to come.
     closed: Promise.resolve(),
   }
 }
 
-/** A guest that stands still, whoever paused it, would never hear of it. */
+/** A paused guest, whoever paused it, would not notice the keys: it is resumed first. */
 async function pressCtrlAltDel(api: Api): Promise<void> {
   const { state } = await api.request(INSTANCE)
   if (state === "Paused") await api.request(RESUME)
   await api.request(CTRL_ALT_DEL)
 }
 
-/** The socket is there before its server listens: it is asked again until it does. Who waits has a limit of their own. */
+/** The socket exists before its server listens, so the first request is repeated until it is answered. The caller has the limit. */
 async function firstAnswer(ask: () => Promise<Instance>): Promise<Instance> {
   for (;;) {
     try {

@@ -3,7 +3,7 @@ import type { FirecrackerSettings } from "../../inputs/schema/firecracker.ts"
 import type { Boot, Disk, SnapshotFiles } from "../vmm/vmm.ts"
 import type { ApiRequest } from "./api.ts"
 
-/** What Firecracker itself makes or writes. */
+/** The files that Firecracker itself makes or writes. */
 export interface OwnFiles {
   readonly vsock: JailPath
   readonly metrics: JailPath
@@ -36,7 +36,7 @@ export function startRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[
   return [...outputRequests(boot.firecracker, files), loadRequest(boot.restore, boot)]
 }
 
-/** The requests around a snapshot: nothing moves while it is made. */
+/** The requests before and after a snapshot: the guest stands still while it is taken. */
 export const PAUSE: ApiRequest = {
   ...{ method: "PATCH", path: "/vm", setting: "pause", body: { state: "Paused" }, refusal: "VM_FAILED" },
 }
@@ -71,10 +71,10 @@ function optional(path: string, setting: string, body: Fields | undefined): read
   return body === undefined ? [] : [put(path, setting, body)]
 }
 
-/** What Firecracker says of itself and the guest's console: first, and also before a snapshot is loaded. */
+/** Firecracker's log, metrics and the console: set first, also before a snapshot is loaded. */
 function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
   return [
-    // Without a level it would go back to Info.
+    // Without a level Firecracker would go back to Info.
     ...optional("/logger", "firecracker.logger", logger && { level: "Warning", ...logger }),
     ...optional("/metrics", "firecracker.metrics", metrics === true ? { metrics_path: files.metrics } : undefined),
     ...optional("/serial", "firecracker.serial", serial),
@@ -96,7 +96,7 @@ function networkRequests({ network, firecracker }: Boot): readonly ApiRequest[] 
   return [put(`/network-interfaces/${CARD}`, "firecracker.network", body)]
 }
 
-/** The metadata that the guest reads at its link-local address, on its network card. */
+/** The metadata that the guest reads at a link-local address, through its network card. */
 function mmdsRequests({ mmds }: FirecrackerSettings): readonly ApiRequest[] {
   if (mmds === undefined) return []
   const { data, ...config } = mmds

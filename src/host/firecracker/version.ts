@@ -4,7 +4,7 @@ import type { KnownFault, Version, VmmNeeds } from "../vmm/vmm.ts"
 /** Major, minor and patch. */
 export type Release = readonly [number, number, number]
 
-/** The release from what `firecracker --version` or `jailer --version` prints: its first line counts. */
+/** The release in the output of `firecracker --version` or `jailer --version`. */
 export function parseRelease(program: "Firecracker" | "Jailer", text: string): Release | undefined {
   const line = text.split("\n").find((each) => each.startsWith(`${program} v`))
   const [, ...parts] = /v(\d+)\.(\d+)\.(\d+)/.exec(line ?? "") ?? []
@@ -19,20 +19,20 @@ export function requireSupported(path: string, release: Release): void {
   throw new Failure("HOST_LACKS", message, { hint: "run: banger get firecracker", subject: path })
 }
 
-/** What is known against a release, for a warning; undefined when nothing is. */
+/** The known fault of a release, for a warning; undefined when none is known. */
 export function knownBad(release: Release): KnownFault | undefined {
   const text = release.join(".")
   const fault = (words: string, dangerous: boolean) => ({ words: `Firecracker ${text}: ${words}`, dangerous })
   if (!isNewer(release, [1, 13, 2]) || text === "1.14.0")
     return fault("its jailer follows a planted symlink (CVE-2026-1386); use 1.15.1 or newer", true)
   if (!isNewer(release, [1, 15, 0]))
-    return fault("its makers mend nothing in it any more, since 1.15; use 1.15.1 or newer", false)
+    return fault("its makers have not fixed it since 1.15 came out; use 1.15.1 or newer", false)
   if (text === "1.15.0") return fault("writes out of bounds with PCI (CVE-2026-5747); use 1.15.1", true)
   if (text === "1.16.0") return fault("its jailer refuses a symlink to a network namespace; use 1.16.1", false)
   return undefined
 }
 
-/** Since which release there is a setting, by its place in `firecracker` of a spec. */
+/** The first release with a setting, by its place in `firecracker` of a spec. */
 const SINCE: readonly (readonly [setting: string, since: Release])[] = [
   ["serial", [1, 14, 0]],
   ["serial.rate_limiter", [1, 16, 0]],
@@ -44,10 +44,10 @@ const SINCE: readonly (readonly [setting: string, since: Release])[] = [
   ["logger.module", [1, 6, 0]],
 ]
 
-/** Since which release a snapshot's network card can be put on another tap. */
+/** The first release that can put a snapshot's network card on another tap. */
 const OTHER_TAP_SINCE: Release = [1, 12, 0]
 
-/** Throws a failure that names what a VM needs and a release does not have. A snapshot's spec has no wrong settings either. */
+/** Throws a failure that names what a VM needs and a release lacks. The settings of a restored VM are checked too. */
 export function requireKnown(
   { firecracker, networked, restored }: Pick<VmmNeeds, "firecracker" | "networked" | "restored">,
   release: Release,
@@ -78,7 +78,7 @@ function requireSince(what: string, release: Release, since: Release): void {
   })
 }
 
-/** Whether a release is another or newer. */
+/** Whether a release is `than` or newer. */
 function isNewer(release: Release, than: Release): boolean {
   for (const [index, number] of release.entries()) {
     const other = than[index] ?? 0

@@ -7,7 +7,7 @@ import { Failure } from "../../base/terms/failure.ts"
 import { type HostPath, hostPath } from "../../base/terms/path.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
 
-/** Who a jail is for. */
+/** The uid and gid that a jail is for. */
 export interface Owner {
   readonly uid: number
   readonly gid: number
@@ -33,23 +33,23 @@ export function stageName(id: string): string {
   return `.stage-${id}`
 }
 
-/** The directory, in the base, that jails are moved into to be removed: root's alone. */
+/** The root-only directory in the base that a jail is moved to before it is emptied. */
 export const TRASH = ".trash"
 
 /**
- * Opens the base (O_PATH), made when it is missing: others may traverse it and not list it. Throws when a directory
- * above it could be changed by others. The caller closes it.
+ * Opens the base (O_PATH), and makes it when it is missing: others may traverse but not list it. Throws when others could
+ * change a directory above it. The caller closes the descriptor.
  */
 export function openBase(path: string): number {
   return withDescriptor(pinDirectory(dirname(path)), (parent) => ensureDirectory(parent, basename(path), 0o711))
 }
 
-/** Opens the base (O_PATH) when it is there. The caller closes it. */
+/** Opens the base (O_PATH); undefined when it is missing. The caller closes the descriptor. */
 export function findBase(path: string): number | undefined {
   return unlessAbsent(() => pinDirectory(path))
 }
 
-/** Opens (O_PATH) a directory of this user's with exactly this mode, made when it is missing. The caller closes it. */
+/** Opens (O_PATH) a directory of this user with exactly this mode, and makes it when it is missing. The caller closes it. */
 export function ensureDirectory(parent: number, name: string, mode: number): number {
   try {
     mkdirAt(parent, name, 0o700)

@@ -6,10 +6,10 @@ import { Failure } from "../../base/terms/failure.ts"
 import type { HostPath } from "../../base/terms/path.ts"
 import { type Mount, mountsBelow } from "./mountTable.ts"
 
-/** The table is read anew at most so often: whoever moves directories about meanwhile cannot keep us for ever. */
+/** The table is read anew at most so often, so that a process that keeps moving directories cannot hold us up for ever. */
 const ROUNDS_MAX_COUNT = 64
 
-/** Waits, in milliseconds, for a mount that is in use, before it is detached lazily. */
+/** The waits for a mount that is in use, before it is detached lazily. */
 const BUSY_WAITS_MS = [10, 20, 40, 80, 160]
 
 /** The directory that all jails are in: a descriptor of it, and its path. */
@@ -50,7 +50,7 @@ export function requireNoMounts(path: string): void {
 
 // --- internal ---
 
-/** Whether the mount was busy to the end and detached lazily. What is gone meanwhile, or elsewhere, is left alone. */
+/** Detaches one mount; tells whether it was busy to the end, and so detached lazily. One that is gone is left alone. */
 function detach(base: Base, mount: Mount, busy: Busy): boolean {
   const beneath = Buffer.from(mount.point, "latin1").subarray(Buffer.byteLength(base.path) + 1)
   const parts = split(beneath)
@@ -61,7 +61,7 @@ function detach(base: Base, mount: Mount, busy: Busy): boolean {
       if (Number(statAt(parent, name).mountId) !== mount.id) return false
       return detachBusy({ parent, name }, mount, busy)
     })
-  // Gone, or no mount any more, or the directories above it were swapped: the next reading of the table tells.
+  // The mount is gone, or the directories above it were swapped: the next reading of the table tells.
   return unlessAbsent(detached, ["ENOENT", "EINVAL", "ENOTDIR", "ELOOP"]) ?? false
 }
 
@@ -90,7 +90,7 @@ function detachBusy(
   return true
 }
 
-/** Opens a directory component by component: a path of many could be longer than one call takes. */
+/** Opens a directory component by component: the whole path could be longer than one call takes. */
 function walk(base: number, parts: readonly Uint8Array[]): number {
   let fd = openBeneathMounts(base, ".", O.PATH | O_DIRECTORY)
   for (const part of parts) {

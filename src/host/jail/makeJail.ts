@@ -8,18 +8,23 @@ import { hostPath, inJail } from "../../base/terms/path.ts"
 import { ensureDirectory, type JailSite, jailRoot, type Owner, openBase, stageName } from "./base.ts"
 import type { StageRoot } from "./stage.ts"
 
+// The room jail: makes the chroot of one VMM, puts files into it, and takes it away.
+// The rule: the VM's uid may have put anything under any name in the jail. So root uses no path inside it: what is there is
+// opened once, verified by its descriptor, and acted on by that descriptor.
+
 /** A jail that is being made, in a directory that is root's alone until `place`. */
 export interface Jail extends StageRoot {
   readonly owner: Owner
   /** Gives the jail to its owner and moves it to its place, complete. Throws a failure when the id is in use. */
   place(): void
-  /** Lets go of its descriptors; what was made stays. */
+  /** Closes its descriptors; what was made stays. */
   close(): void
 }
 
 /**
- * Begins a jail: a root directory mounted on itself, private, nosuid, and until `allow` says else without devices and
- * programs, in a staging directory (0700) of the base. `onRoot` is told the root's `device:inode` before anything is mounted or staged, to write it down; `tearDown` needs it.
+ * Begins a jail in a staging directory (0700) of the base: a root directory that is mounted on itself, private and nosuid,
+ * with neither devices nor programs until `allow` permits them. `onRoot` hears the root's `device:inode` before anything
+ * is mounted or staged, and writes it down: `tearDown` needs it.
  */
 export function makeJail(site: JailSite, owner: Owner, onRoot: (inode: string) => void): Jail {
   const opened: number[] = []
@@ -59,7 +64,7 @@ export function makeJail(site: JailSite, owner: Owner, onRoot: (inode: string) =
   }
 }
 
-/** Lets device nodes be used, or programs be run, from a jail's root, also where its file system is mounted without. */
+/** Permits device nodes, or programs, in a jail's root, even where its file system is mounted nodev or noexec. */
 export function allow(jail: Jail, what: "devices" | "programs"): void {
   setMountAttributes(jail.fd, 0, what === "devices" ? NODEV : NOEXEC)
 }
@@ -68,7 +73,7 @@ export function allow(jail: Jail, what: "devices" | "programs"): void {
 
 const { NOSUID, NODEV, NOEXEC, RDONLY } = MOUNT_ATTR
 
-/** A new directory, opened (O_PATH). It cannot have been swapped: its parent is root's alone. */
+/** Makes a directory and opens it (O_PATH). Nobody can have swapped it: its parent is root's alone. */
 function makePrivate(parent: number, name: string): number {
   try {
     mkdirAt(parent, name, 0o700)

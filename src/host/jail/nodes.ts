@@ -19,7 +19,7 @@ export interface Device {
   readonly rdev: string
 }
 
-/** The block device at a path. Throws a failure when it is none. */
+/** The block device at a path. Throws a failure when something else is there. */
 export function blockDevice(path: string): Device {
   return withDescriptor(openNamed(path, O.PATH), (fd) => {
     const stat = statDescriptor(fd)
@@ -29,8 +29,8 @@ export function blockDevice(path: string): Device {
 }
 
 /**
- * Makes a device node in a jail for its owner alone and returns where it is: what is opened under the name is checked to be the node just made
- * before it is given away, and the owner and mode are set on that very inode.
+ * Makes a device node in a jail for its owner alone, and returns where it is. What is opened under the name is verified to
+ * be the node just made; owner and mode are then set on that inode.
  */
 export function makeNode(jail: Jail, path: string, device: Device): Placed {
   allow(jail, "devices")
@@ -47,7 +47,7 @@ export function makeNode(jail: Jail, path: string, device: Device): Placed {
   return jail.placed(path)
 }
 
-/** Makes the node of one of `DEVICES`. Throws a failure when this host's device is missing, or is another. */
+/** Makes the node of one of `DEVICES`. Throws a failure when this host's own device is missing or has another number. */
 export function makeHostDevice(jail: Jail, path: string): void {
   const rdev = DEVICES[path]
   withDescriptor(openNamed(`/${path}`, O.PATH), (fd) => {

@@ -32,7 +32,7 @@ export type Library =
   | { readonly path: string; readonly is: "directory"; readonly from: string }
   | { readonly path: string; readonly is: "symlink"; readonly to: string }
 
-/** Stages a private copy of a program (0755, root's), which no other VM shares pages with, and returns where it is. */
+/** Stages a private copy of a program (0755, root's) and returns where it is. No other VM shares its pages. */
 export async function stageProgram(
   jail: Jail,
   name: string,
@@ -58,7 +58,7 @@ export async function stageProgram(
 /** Stages the host's library directories: real ones bound read-only, symlinks (`/lib` → `usr/lib`) as they are. */
 export function stageLibraries(jail: Jail, libraries: readonly Library[] = hostLibraries()): void {
   for (const { path, ...library } of libraries) {
-    // Symlinks before mounts: once something is mounted in it, no name in the jail is made any more.
+    // Symlinks before mounts: once something is mounted in the jail, no more names are made in it.
     if (library.is === "symlink") inParent(jail, path, (dir, name) => symlinkAt(library.to, dir, name))
   }
   const directories = libraries.filter((library) => library.is === "directory")
@@ -66,7 +66,7 @@ export function stageLibraries(jail: Jail, libraries: readonly Library[] = hostL
   for (const { path, from } of directories) inParent(jail, path, (dir, name) => bindLibrary(from, dir, name))
 }
 
-/** The library directories this host has. A symlink that leads elsewhere than to another of them is refused. */
+/** The library directories of this host. Throws a failure for a symlink that does not lead to another of them. */
 export function hostLibraries(): readonly Library[] {
   const found: Library[] = []
   for (const path of LIBRARIES) {
@@ -93,7 +93,7 @@ function typeOf(path: string): "directory" | "symlink" | undefined {
   return isType(stat, S.IFDIR) ? "directory" : isType(stat, S.IFLNK) ? "symlink" : undefined
 }
 
-/** The parent is `/` or `/usr`, the latter made open to all whatever the umask: the VMM's uid reads through it. */
+/** The parent is `/` or `/usr`. The VMM's uid reads through `/usr`, so it is made open to all whatever the umask. */
 function inParent(jail: Jail, path: string, use: (dir: number, name: string) => void): void {
   if (dirname(path) === "/") withParent(jail, basename(path), use)
   else withDescriptor(makeOpen(jail.fd, basename(dirname(path))), (dir) => use(dir, basename(path)))

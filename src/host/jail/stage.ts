@@ -20,7 +20,7 @@ import { type HostPath, hostPath, type Placed, withoutJail } from "../../base/te
 import { copyContent } from "../../store/files/copyContent.ts"
 import type { Owner } from "./base.ts"
 
-/** A directory that files are staged into, pinned by descriptor: names are resolved below it and nowhere else. */
+/** A directory that files are staged into, pinned by descriptor: names lead nowhere but below it. */
 export interface StageRoot {
   /** Where it is while the VM runs. */
   readonly path: HostPath
@@ -28,11 +28,11 @@ export interface StageRoot {
   readonly now: HostPath
   /** Both names that a file staged under this name has while the VM runs. */
   readonly placed: (name: string) => Placed
-  /** Opened through the mount that the VMM will see. */
+  /** A descriptor through the mount that the VMM will see. */
   readonly fd: number
-  /** The same directory below that mount: hard links cannot cross from one mount to another. */
+  /** A descriptor of the same directory below that mount: a hard link cannot cross from one mount to another. */
   readonly plain: number
-  /** Who gets what is staged; undefined: this user. */
+  /** The owner of what is staged; undefined: this user. */
   readonly owner: Owner | undefined
 }
 
@@ -44,7 +44,7 @@ export function makeStage(path: HostPath): StageRoot {
   return { path, now: path, placed, fd, plain: fd, owner: undefined }
 }
 
-/** Lets go of a stage; what is in it stays. */
+/** Closes a stage; what is in it stays. */
 export function closeStage(root: StageRoot): void {
   close(root.fd)
 }
@@ -58,14 +58,14 @@ export function stageWrite(root: StageRoot, name: string, content: Uint8Array): 
   return root.placed(name)
 }
 
-/** When staging ends early: it throws the signal's reason. */
+/** How staging is ended early: it throws the reason of the signal. */
 export interface StageOptions {
   readonly signal: AbortSignal
 }
 
 /**
- * Stages a copy of a regular file and returns where it is: shared blocks where the file system can (FICLONE), else a
- * sparse copy. Other work runs while it copies.
+ * Stages a copy of a regular file and returns where it is. The copy shares blocks with the file where the file system can
+ * (FICLONE), and is sparse elsewhere. Other work of this thread runs meanwhile.
  */
 export async function stageCopy(root: StageRoot, name: string, source: string, options: StageOptions): Promise<Placed> {
   const from = openSource(source)
@@ -94,7 +94,7 @@ export function stageLink(root: StageRoot, name: string, source: string): Placed
   return root.placed(name)
 }
 
-/** A regular file that the user named, opened for reading: symlinks are resolved now, once. */
+/** Opens a regular file that the user named, for reading. Symlinks are resolved here, once. */
 export function openSource(path: string): number {
   return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
     if (!isType(statDescriptor(fd), S.IFREG))
@@ -102,7 +102,7 @@ export function openSource(path: string): number {
   })
 }
 
-/** Stages a private copy of an open file. `clone` says whether sharing its blocks is tried, refused, or all there is. */
+/** Stages a private copy of an open file. `clone`: whether its blocks may be shared, must not be, or must be. */
 export async function stageContent(
   root: StageRoot,
   name: string,
@@ -118,7 +118,7 @@ export async function stageContent(
   }
 }
 
-/** A file of the host's, opened. */
+/** An open file of the host. */
 export interface Source {
   readonly fd: number
   /** What the user calls it. */

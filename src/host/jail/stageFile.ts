@@ -41,7 +41,7 @@ export async function stageFile(
   }
 }
 
-/** What a bound file may be: never a device, a program or a setuid one, never a symlink to follow. */
+/** A bound file is never used as a device, a program or a setuid program, and never followed as a symlink. */
 export const FILE_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW
 
 // --- internal ---

@@ -8,11 +8,11 @@ import { ensureDirectory, findBase, type JailSite, stageName, TRASH } from "./ba
 import { type Busy, detachBelow, requireNoMounts } from "./detach.ts"
 
 /**
- * Takes a jail away, wherever its making or an earlier removal was cut short: detaches what is mounted in it, moves it
- * to a directory that is root's alone, deletes it there without leaving the file system it is on, and proves that it is
- * gone. `inode` is its root's as `makeJail` told it, or null when it never did. The jail's processes must be gone. Safe
- * to repeat, and to run by several processes at once. Returns warnings. Throws a failure, with nothing deleted, when
- * what has the jail's place is not the jail, or a mount cannot be detached; `busy` says what becomes of one in use.
+ * Removes a jail, wherever its making or an earlier removal was cut short: detaches the mounts in it, moves it to the
+ * trash, empties it there without entering another file system, and proves that it is gone. `inode` is its root's, as
+ * `makeJail` told it; null: the jail has no root yet. The jail's processes must be gone. Safe to repeat, and for several
+ * processes at once. Returns warnings. Throws a failure, with nothing deleted, when something else has the jail's place, or
+ * a mount cannot be detached; `busy` decides about a mount in use.
  */
 export function tearDown(site: JailSite, inode: string | null, busy: Busy = "detach"): readonly string[] {
   const base = findBase(site.base)
@@ -33,7 +33,7 @@ export function tearDown(site: JailSite, inode: string | null, busy: Busy = "det
 
 // --- internal ---
 
-/** So often the trash is looked through for what another process that removes the same jail has put there. */
+/** The trash is emptied at most so often: another process that removes the same jail may keep adding to it. */
 const ROUNDS_MAX_COUNT = 64
 
 /** A jail that is being removed. */
@@ -49,7 +49,7 @@ interface DoomedJail {
 function movePlacedToTrash(vmm: number, jail: DoomedJail): readonly string[] {
   const { site, inode } = jail
   if (inode === null) {
-    // A jail is given its place only after its root is written down.
+    // A jail comes to its place only after its root is written down.
     if (isThere(vmm, site.id)) {
       const subject = `${site.base}/${site.vmm}/${site.id}`
       const hint = "look at it; remove it by hand if nothing needs it"
@@ -60,7 +60,7 @@ function movePlacedToTrash(vmm: number, jail: DoomedJail): readonly string[] {
   return moveToTrash(vmm, site.id, jail)
 }
 
-/** Moves one of a jail's places to the trash, with nothing mounted in it. Gone already is fine. */
+/** Detaches what is mounted in one of a jail's places, and moves it to the trash. One that is gone is fine. */
 function moveToTrash(parent: number, name: string, { site, inode, base, trash, busy }: DoomedJail): string[] {
   const path = parent === base ? `${site.base}/${name}` : `${site.base}/${site.vmm}/${name}`
   const dir = open(parent, name)
@@ -73,7 +73,7 @@ function moveToTrash(parent: number, name: string, { site, inode, base, trash, b
   })
   requireNoMounts(path)
   const trashed = renameIntoTrash(parent, name, { trash, id: site.id })
-  // A directory that only contains a mount can be moved: what was mounted meanwhile went along.
+  // A directory with a mount inside can be moved: what was mounted meanwhile has moved with it.
   if (trashed !== undefined) requireNoMounts(`${site.base}/${TRASH}/${trashed}`)
   return warnings
 }
@@ -109,7 +109,7 @@ function requireRoot(dir: number, inode: string, path: string): void {
   }
 }
 
-/** The name it got there, or undefined when another process was first. */
+/** Returns the name in the trash, or undefined when another process was first. */
 function renameIntoTrash(
   parent: number,
   name: string,
@@ -129,7 +129,7 @@ function renameIntoTrash(
   }
 }
 
-/** Also what another process, or an earlier one, has moved there: whoever is last must find nothing. */
+/** Empties also what another process, or an earlier one, has moved there: the last one must find nothing. */
 function emptyTrash(trash: number, id: string): void {
   for (let round = 0; round < ROUNDS_MAX_COUNT; round++) {
     const names = trashOf(trash, id)
@@ -138,7 +138,7 @@ function emptyTrash(trash: number, id: string): void {
   }
 }
 
-/** Ids have no dot, so the names in the trash tell whose they are. */
+/** The names in the trash that belong to an id: ids have no dot. */
 function trashOf(trash: number, id: string): readonly string[] {
   return withDescriptor(openBeneath(trash, ".", O.RDONLY | O_DIRECTORY), (fd) => {
     const names: string[] = []

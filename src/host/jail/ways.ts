@@ -13,9 +13,9 @@ export interface StagingWish {
 }
 
 /**
- * The ways to stage a regular file for a jail's owner, to be tried in this order. Whatever is chosen, the source keeps
- * its owner, mode and names: what is only read is bound read-only, what is written is a private copy. Throws a failure
- * when the way the user insists on would not be safe, or would not work. Pure.
+ * The ways to stage a regular file for a jail's owner, to be tried in this order. A file that is only read is bound
+ * read-only, one that is written is a private copy; the source keeps its owner, mode and names. Throws a failure when the
+ * way that the user insists on would not be safe, or would not work. Pure.
  */
 export function waysFor(
   path: string,
@@ -49,7 +49,7 @@ function whyNotOwn({ uid, nlink }: Pick<Stat, "uid" | "nlink">, owner: Owner): s
   return uid === owner.uid ? `it has ${nlink} names` : `it belongs to uid ${uid}, the jail to uid ${owner.uid}`
 }
 
-/** By the mode bits alone: where an access control list would allow more, a private copy is staged. */
+/** Reads the mode bits only: where an access control list allows more, a private copy is staged. */
 function readable({ uid, gid, mode }: Pick<Stat, "uid" | "gid" | "mode">, owner: Owner): boolean {
   if (uid === owner.uid) return (mode & 0o400) !== 0
   return (mode & (gid === owner.gid ? 0o040 : 0o004)) !== 0

@@ -19,19 +19,22 @@ import { explained, stillThere, wentAway } from "./refusals.ts"
 import { hardenInterface, writeSetting } from "./sysctl.ts"
 import { reclaimTap } from "./tap.ts"
 
-/** A bridge as it is to be. */
+// The room network: the bridge, taps, namespaces and nftables rules of VMs, and what on this host stands in their way.
+// The rule: an interface or table is changed only when it bears banger's mark and this owner's name; another's is left alone.
+
+/** The bridge to make. */
 export interface BridgePlan {
   readonly name: string
   readonly subnet: Subnet
-  /** Also an address of its unique local IPv6 network. */
+  /** Whether it also gets an address of its unique local IPv6 network. */
   readonly ipv6: boolean
   readonly owner: string
 }
 
 /**
- * Makes a bridge with the subnet's first address, up, or finds it so. Returns its index. Throws a failure, with nothing
- * changed, when one of this name is somebody else's or has another subnet, or the subnet collides with a network of the
- * host. One that was made half by a banger that was killed is completed. The caller holds the network's lock.
+ * Makes a bridge with the subnet's first address, up, or finds it made. A bridge that a killed banger has left half made is
+ * completed. Returns its index. Throws a failure, with nothing changed, when a bridge of this name is another's or has
+ * another subnet, or the subnet collides with a network of the host. The caller holds the network's lock.
  */
 export function ensureBridge(route: Route, plan: BridgePlan): number {
   const { name, owner } = plan
@@ -51,12 +54,12 @@ export function ensureBridge(route: Route, plan: BridgePlan): number {
 }
 
 /**
- * Removes a bridge of this owner, if it is there, and checks that it is gone. One that has a port still is left to whoever
- * put that there: returns the port's name.
+ * Removes a bridge of this owner, if there is one, and checks that it is gone. A bridge that still has a port stays, for
+ * whoever added the port: then returns the port's name.
  */
 export function removeBridge(route: Route, name: string, owner: string): string | undefined {
   const link = findLink(route, name)
-  // One of the name that is somebody else's means that there is none of ours.
+  // A bridge of this name that is another's means that ours is gone.
   if (!isOwnBridge(link, owner)) return undefined
   const port = listLinks(route).find(({ master }) => master === link.index)
   if (port !== undefined) return port.name
@@ -70,15 +73,15 @@ export function removeBridge(route: Route, name: string, owner: string): string 
 }
 
 /**
- * Whether this host's own connections to 127.0.0.1 can be forwarded to the guests of this owner's bridge, if it is there.
- * It opens the other way round too, which rules have to close: they come before it, and go after it.
+ * Lets, or stops letting, this host's own connections to 127.0.0.1 be forwarded to guests of this owner's bridge, if there
+ * is one. This opens the opposite direction too, which rules must close: they are made before it, and removed after it.
  */
 export function routeLoopback(route: Route, { name, owner }: Pick<BridgePlan, "name" | "owner">, on: boolean): void {
   if (!isOwnBridge(findLink(route, name), owner)) return
   writeSetting(`ipv4/conf/${name}/route_localnet`, on ? "1" : "0")
 }
 
-/** Whether a link is a bridge that bears banger's mark, whoever's. Pure. */
+/** Whether a link is a bridge with banger's mark, of whatever owner. Pure. */
 export function isMarkedBridge({ kind, alias, group }: Link): boolean {
   return kind === "bridge" && (parseAlias(alias)?.kind === "bridge" || (alias === undefined && group === MARK))
 }
@@ -137,7 +140,7 @@ function requireAddress(name: string, has: ReturnType<typeof addressesOf>, subne
   throw new Failure("IN_USE", message, { hint, subject: name })
 }
 
-/** A tap of ours that a dead VM left, with a route to the subnet and nobody behind it, is taken out of the way. */
+/** A tap that a dead VM of ours left may still have a route to the subnet: it is removed. */
 function requireFreeSubnet(route: Route, { subnet, owner }: BridgePlan, own: number | undefined): void {
   for (;;) {
     const all = knownNetworks(route, own)

@@ -20,7 +20,7 @@ export interface Step {
   readonly why: string | undefined
 }
 
-/** An answer is waited for this long, in milliseconds. */
+/** How long to wait for an answer to a ping. */
 const ANSWER_WAIT_MS = 1500
 
 /** The network that a check is made in. */
@@ -67,7 +67,7 @@ export function checkPath(route: Route, lease: Lease, { bridge, owner, target }:
   })
 }
 
-/** Where packets stopped, from what was counted. Pure. */
+/** How far packets came, from the counters on their way. Pure. */
 export function judge(
   count: Readonly<Record<string, number>>,
   { answered, to, forward }: { readonly answered: boolean; readonly to: string; readonly forward: string },
@@ -100,7 +100,7 @@ function step(what: string, ok: boolean, why: string): Step {
   return { what, ok, why: ok ? undefined : why }
 }
 
-/** Gives the guest that is played its address, the MAC of its lease, and its way out. */
+/** Gives the played guest its address, the MAC of its lease, and its default route. Returns the MAC. */
 function settle(route: Route, lease: Lease): string {
   const [link, lo] = [findLink(route, UPLINK), findLink(route, "lo")]
   if (link === undefined || lo === undefined)
@@ -130,13 +130,13 @@ function followed(lease: Lease, to: number, ping: () => boolean): readonly Step[
   }
 }
 
-/** Counts packets before and after everybody else's rules. */
+/** Counts packets before and after all other rules. */
 function countingRules(packets: string): string {
   const places = [
     ["arrived", "filter", "prerouting", "-400"],
     ["routed", "filter", "forward", "-400"],
     ["passed", "filter", "forward", "400"],
-    // Before the source is translated.
+    // Just before the source address is translated.
     ["left", "filter", "postrouting", "90"],
   ]
   const chains = places.map(

@@ -14,13 +14,13 @@ import { explained, stillThere, wentAway } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 import { makeTap, type TapPlan } from "./tap.ts"
 
-/** Names inside of a VM's namespace, where there is nobody else. */
+/** Names inside a VM's namespace, which it has to itself. */
 const INNER = { bridge: "br0", uplink: "up0" } as const
 
 /**
- * Makes a network namespace with a tap in it, and a pair of veths that makes the tap a port of the host's bridge all the
- * same: `tap.name` is the name of both the tap inside and the veth outside. The namespace is kept by a mount on `file`,
- * which must not be there. The caller holds the network's lock; `closeNamespace` undoes whatever was done.
+ * Makes a network namespace with a tap in it, and a pair of veths that connects the tap to the host's bridge: `tap.name` is
+ * the name of the tap inside and of the veth outside. A mount on `file`, which must not be there yet, keeps the namespace.
+ * The caller holds the network's lock; `closeNamespace` undoes whatever was done.
  */
 export function openNamespace(route: Route, file: string, tap: TapPlan): void {
   try {
@@ -40,7 +40,7 @@ export function openNamespace(route: Route, file: string, tap: TapPlan): void {
   }
 }
 
-/** Removes the veth of a VM and lets go of its namespace, which goes with its last process. What is gone is fine. */
+/** Removes the veth of a VM and the mount that keeps its namespace, which ends with its last process. What is gone is fine. */
 export function closeNamespace(
   route: Route,
   file: string | undefined,
@@ -86,7 +86,7 @@ function keepNamespace(namespace: number, file: string): void {
 
 function forgetNamespace(file: string): void {
   const dir = unlessAbsent(() => openAt(AT_FDCWD, dirname(file), O.RDONLY | O_NOFOLLOW))
-  // The VM's runtime directory went with a reboot, or was never made.
+  // A reboot has removed the VM's runtime directory, or it was never made.
   if (dir === undefined) return
   withDescriptor(dir, () => {
     ignoring(["EINVAL", "ENOENT"], () => unmountAt(dir, basename(file), UMOUNT.DETACH))

@@ -3,18 +3,18 @@ import { Failure } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { ADMIN_PATH, findProgram, runSystem } from "../../store/files/programs.ts"
 
-/** Applies a script as one transaction (`nft -f -`): all of it or nothing. Throws a failure with nft's own words. */
+/** Applies a script as one transaction (`nft -f -`), whole or not at all. Throws a failure with nft's own words. */
 export function applyRules(script: string): void {
   run(["-f", "-"], script)
 }
 
 /** A script that removes a table of family inet, if it is there. Pure. */
 export function forgetTable(name: string): string {
-  // Adding one that is there is no error; removing one that is not would be.
+  // Adding a table that exists is not an error; removing one that does not exist is.
   return `add table inet ${name}\ndelete table inet ${name}\n`
 }
 
-/** The names of banger's tables on this host, whoever's. */
+/** The names of banger's tables on this host, of whatever owner. */
 export function listOwnTables(): readonly string[] {
   const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
   const names = listed.nftables.map(({ table }) => table?.name ?? "")
@@ -39,7 +39,7 @@ export function hasNft(): boolean {
   return findProgram("nft", ADMIN_PATH).path !== undefined
 }
 
-/** Where nft is. Throws a failure that names its package. */
+/** The path of nft. Throws a failure that names its package. */
 export function nftProgram(): string {
   const { path, passedOver } = findProgram("nft", ADMIN_PATH)
   if (path !== undefined) return path

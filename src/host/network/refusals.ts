@@ -1,10 +1,10 @@
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 
-/** What can be done without any of this. */
+/** The way to do without. */
 const WITHOUT = 'or use network: "user", which needs no privilege (QEMU only)'
 
-/** An error of the kernel about a network device, in words that say what to do. */
+/** An error of the kernel about a network device as a failure that says what to do. */
 export function explained(error: unknown, what: string): Failure {
   if (error instanceof Failure) return error
   const message = `${what}: ${messageOf(error)}`

@@ -9,24 +9,24 @@ import { explained, stillThere, wentAway, withoutTun } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 import { type TapHolders, tapHolders } from "./tapHolders.ts"
 
-/** A tap as it is to be. */
+/** The tap to make. */
 export interface TapPlan {
   readonly name: string
   readonly vm: string
   readonly owner: string
-  /** Who can open it besides root. */
+  /** The uid and gid that can open it besides root. */
   readonly user: { readonly uid: number; readonly gid: number }
   /** The index of the bridge that it is a port of. */
   readonly bridge: number
   readonly isolated: boolean
 }
 
-/** A VMM that has just been killed may hold its tap for this long still, in milliseconds. */
+/** A VMM that was just killed may hold its tap this much longer. */
 const RELEASE_WAIT_MS = 2000
 
 /**
- * Makes a VM's tap: marked, owned, a port of the bridge, up. Until all of it is done it goes with this process. One of
- * this owner that a dead VM left is replaced; throws a failure when a process holds it, or it is somebody else's.
+ * Makes a VM's tap: marked, owned, a port of the bridge, up. Until all of this is done, the tap ends with this process. A
+ * tap of this owner that a dead VM left is replaced. Throws a failure when a process holds that tap, or it is another's.
  */
 export function makeTap(route: Route, plan: TapPlan): void {
   const { name, vm, owner, user, bridge, isolated } = plan
@@ -38,7 +38,7 @@ export function makeTap(route: Route, plan: TapPlan): void {
       if (errorCode(error) !== "EBUSY" || removeTap(route, name, { owner }) === "gone") throw error
       newTap(fd, name)
     }
-    // One without an owner is anybody's who can open /dev/net/tun.
+    // Whoever can open /dev/net/tun can use a tap without an owner.
     giveTap(fd, user.uid, user.gid)
     hardenInterface(name, false)
     const link = findLink(route, name)
@@ -55,8 +55,8 @@ export function makeTap(route: Route, plan: TapPlan): void {
 }
 
 /**
- * Throws a failure unless the kernel says that a VM's VMM will be able to open its tap: it has neither root's uid nor any
- * capability by then, and all it would hear is EPERM.
+ * Throws a failure unless the kernel says that a VM's VMM will be able to open its tap. By then the VMM has neither root's
+ * uid nor any capability, and would only be told EPERM.
  */
 export function requireHolder(link: Link | undefined, { name, vm, user }: Pick<TapPlan, "name" | "vm" | "user">): void {
   const holder = link?.holder
@@ -67,7 +67,7 @@ export function requireHolder(link: Link | undefined, { name, vm, user }: Pick<T
   throw new Failure("CHANGED", message, { hint, subject: name })
 }
 
-/** Whose a tap must be to be removed; without `vm` any VM's of this owner. */
+/** The owner that a tap must have to be removed; without `vm` it may be any VM's of this owner. */
 export interface TapOwner {
   readonly owner: string
   readonly vm?: string | undefined
@@ -84,7 +84,7 @@ export function removeTap(route: Route, name: string, whose: TapOwner): "removed
   withDescriptor(open(), (fd) => {
     hold(fd, link)
     const held = findLink(route, name)
-    // Another one of the name: the one that was looked at is gone, and this one is not ours to judge.
+    // Another interface has the name now: the one that was examined is gone, and this one is not ours to judge.
     if (held?.index !== link.index || held.alias !== link.alias) return
     keepTap(fd, false)
   })
@@ -92,10 +92,7 @@ export function removeTap(route: Route, name: string, whose: TapOwner): "removed
   return "removed"
 }
 
-/**
- * Takes a tap of this owner out of the way, if a link is one. Returns whether it did. Throws a failure that names who
- * holds it.
- */
+/** Removes a link that is a tap of this owner; tells whether it was one. Throws a failure that names who holds the tap. */
 export function reclaimTap(route: Route, link: Link, owner: string): boolean {
   if (link.kind !== "tun" || parseAlias(link.alias)?.owner !== owner) return false
   return removeTap(route, link.name, { owner }) === "removed"

@@ -3,13 +3,10 @@ import { Failure } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { takeLock, withLock } from "../../store/files/lock.ts"
 
-/**
- * One for all of this host, whatever state directories its bangers have: they share its interfaces. In /run, where only
- * root can make a file.
- */
+/** One lock for all bangers of this host, which share its interfaces. Only root can make a file in /run. */
 const LOCK = "/run/banger-network.lock"
 
-/** Each holds it for some hundredths of a second; a hundred of them may stand in line. In milliseconds. */
+/** Each holder needs some hundredths of a second, and a hundred may stand in line. */
 const LOCK_WAIT_MS = 45_000
 
 /** Runs `work` while no other banger of this host changes its network. */
@@ -17,7 +14,7 @@ export function withNetworkLock<T>(work: () => T): T {
   return withLock(LOCK, work, LOCK_WAIT_MS)
 }
 
-/** As `withNetworkLock`, but for the wait, during which this thread goes on, and which `interrupt` ends. */
+/** As `withNetworkLock`, but this thread does other work while it waits, and `interrupt` ends the wait. */
 export async function inNetworkTurn<T>(interrupt: AbortSignal, work: () => T): Promise<T> {
   const deadline = performance.now() + LOCK_WAIT_MS
   for (;;) {
@@ -35,5 +32,5 @@ export async function inNetworkTurn<T>(interrupt: AbortSignal, work: () => T): P
 
 // --- internal ---
 
-/** How long to wait, in milliseconds, before trying again. */
+/** How long to wait before trying again. */
 const RETRY_MS = 10

@@ -19,14 +19,17 @@ import { isAtLeast, qemuArgv, rootArgs } from "./argv.ts"
 import { connectQmp, type Qmp } from "./qmp.ts"
 import { tscArgs } from "./tscArgs.ts"
 
-/** QEMU, as the VMM of hosts without KVM or Firecracker. x86-64 only: its microvm machine has no other. */
+// The room qemu: starts QEMU's microvm machine, and speaks QMP.
+// The rule: nothing is on its command line that was not asked for, and its guest waits until the control connection is up.
+
+/** QEMU as the VMM of hosts without KVM or Firecracker. Its microvm machine is x86-64 only. */
 export const qemu: Vmm = {
   name: "qemu",
   find: findQemu,
   jailName: () => "qemu",
   bootArgs,
   require() {
-    // Its own settings are checked with the spec; Firecracker's are none of its.
+    // The spec's schema has checked its settings; Firecracker's do not concern it.
   },
   launch: (program, boot, place) => ({ argv: qemuArgv(program, boot), control: control(place) }),
   connect: (path, _, { onStep }) => {
@@ -97,7 +100,7 @@ async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>
   return {
     ready,
     async pressCtrlAltDel() {
-      // A guest that stands still, whoever paused it, would never hear of it.
+      // A paused guest, whoever paused it, would not notice the keys.
       const { status } = v.parse(statusSchema, await qmp.command("query-status"))
       if (status === "paused") await qmp.command("cont")
       await qmp.command("send-key", { keys })
@@ -109,11 +112,11 @@ async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>
   }
 }
 
-/** Asked of the program before it is started: its command line depends on it. */
+/** Runs the program for its version, which its command line depends on. */
 async function versionOf(path: string): Promise<Version> {
   const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
   const version = parseVersion(await child.stdout.text())
-  if (version === undefined) throw lacking(`${path} --version tells no version: is it QEMU?`, path)
+  if (version === undefined) throw lacking(`${path} --version prints no version: is it QEMU?`, path)
   if (!isAtLeast(version, [7, 2])) {
     throw lacking(`${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`, path)
   }

@@ -8,6 +8,9 @@ import { overlayLayers } from "./overlays.ts"
 import { type Settings, sweepDirectory } from "./sweepDirectory.ts"
 import { addVerdict, type DirectoryReport, noTotals, type SocketVerdict, type Totals } from "./verdict.ts"
 
+// The room sockets: finds the unix sockets in a directory that nobody is bound to, and removes exactly those.
+// The rule: only the kernel's answer that nobody is bound to this inode makes a socket dead; whatever cannot be told keeps it.
+
 /** What is to be swept, and how. */
 export interface SocketSweep extends Settings {
   readonly dirs: readonly string[]

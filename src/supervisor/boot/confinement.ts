@@ -7,22 +7,19 @@ import { cgroupSettings } from "../../host/cgroup/limits.ts"
 import type { Owner } from "../../host/jail/base.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 
-/** What keeps a VMM in its place on this host. */
+/** What is to confine a VMM on this host. */
 export interface ConfinementPlan {
-  /** Undefined: it runs as this user, without a jail. `uid` undefined: one is taken from the range. */
+  /** Undefined: the VMM runs as this user, without a jail. `uid` undefined: it is taken from the range. */
   readonly jail: { readonly uid: number | undefined; readonly gid: number | undefined } | undefined
   readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
 }
 
-/**
- * What will confine the VMM of a spec. Nothing is acquired. Throws a failure when the spec asks for what this
- * user or this host cannot give.
- */
+/** What will confine the VMM of a spec; nothing is acquired. Throws a failure when this user or host cannot give that. */
 export function planConfinement(spec: Spec, root: boolean): ConfinementPlan {
   return { jail: jailOf(spec, root), cgroup: cgroupOf(spec, root) }
 }
 
-/** The gid goes with the uid when none is asked for. */
+/** The owner of a jail; its gid is the uid unless another is asked for. */
 export function ownerOf(uid: number, gid: number | undefined): Owner {
   return { uid, gid: gid ?? uid }
 }
@@ -32,7 +29,7 @@ export function ownerOf(uid: number, gid: number | undefined): Owner {
 /** Programs that end a login at once. */
 const NO_LOGIN = /\/(?:nologin|false)$/
 
-/** NFS, containers and daemons map who they do not know to this one: it is never one VM's alone. */
+/** NFS, containers and daemons map unknown users to this uid, so it is never one VM's alone. */
 const NOBODY = 65534
 
 function jailOf({ jail = true }: Spec, root: boolean): ConfinementPlan["jail"] {

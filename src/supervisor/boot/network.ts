@@ -29,7 +29,7 @@ export function withNetwork(boot: Boot, { name, spec, network, layout }: LeasedN
   return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: { tap, mac, ports: [], netns } }
 }
 
-/** The network that a plan shows: what the first VM of an empty host would get. Pure. */
+/** The network that a plan shows: the one that the first VM of an empty host would get. Pure. */
 export function plannedNetwork(id: string, spec: NetworkSpec, layout: VmLayout): VmNetwork {
   if (spec.mode === "user") return userNetwork(spec)
   const subnet = subnetOf(spec)

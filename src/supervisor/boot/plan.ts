@@ -7,7 +7,7 @@ import { savedDisk } from "../snapshot/manifest.ts"
 /** The names that a VM's files have in its jail; a drive's is `savedDisk`. */
 export const IN_JAIL = { kernel: "kernel", initrd: "initrd", restore: "restore" } as const
 
-/** A drive of which it was looked up whether it is a block device. */
+/** A drive of the host, known to be a block device or a file. */
 export type FoundDrive = Spec["drives"][number] & { readonly device: boolean }
 
 /** A drive whose file is in place. */
@@ -16,7 +16,7 @@ export interface StagedDrive extends Pick<Spec["drives"][number], "id" | "readon
   readonly device: boolean
 }
 
-/** The files of a VM, by both their names. */
+/** Where the files of a VM are. */
 export interface StagedFiles {
   readonly kernel: Placed
   readonly initrd: Placed | undefined
@@ -48,7 +48,7 @@ export interface BootOptions {
   readonly confinement: Confinement | undefined
 }
 
-/** The boot of a spec from its staged files; the root drive goes first. Pure but for what the VMM looks up of this host. */
+/** The boot of a spec from its staged files; the root drive comes first. Pure, except that the VMM may ask this host. */
 export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, confinement }: BootOptions): Boot {
   const numbered = files.drives.map(({ jail: path, readonly, device, root, ...drive }, index) => ({
     ...{ id: drive.id ?? `disk${index}`, path, readonly, device, root },
@@ -62,7 +62,7 @@ export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, confinement 
     vcpus: spec.vcpus,
     memoryMiB: spec.memory,
     disks,
-    // The VM's own is added when it has one; see network.ts.
+    // `withNetwork` adds the VM's own.
     network: false,
     confinement,
     firecracker: spec.firecracker,
@@ -100,7 +100,7 @@ export function planSteps(
   ]
 }
 
-/** A command line as a shell would need it typed. */
+/** A command line with the quotes that a shell needs. */
 export function shellWords(argv: readonly string[]): string {
   return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(" ")
 }

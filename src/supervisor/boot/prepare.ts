@@ -15,7 +15,7 @@ import type { Interrupts } from "../hooks/interrupts.ts"
 import type { Trace } from "../hooks/trace.ts"
 import type { Watchdog } from "../hooks/watchdog.ts"
 
-/** What stands before the name of an image. */
+/** The prefix of an image's name. */
 const GET = "get:"
 
 /** What the command line changes of a spec. */
@@ -24,10 +24,10 @@ export interface Overrides {
   readonly vmm: string | undefined
 }
 
-/** What `configure` hooks are given besides the signal. */
+/** What `configure` hooks get besides the signal. */
 export type Surroundings = Omit<ConfigureContext, "signal">
 
-/** What running plugin code before there is a VM needs. */
+/** What it takes to run plugin code before there is a VM. */
 export interface Preparation {
   readonly surroundings: Surroundings
   readonly interrupts: Interrupts
@@ -57,7 +57,7 @@ export async function prepare(file: string, overrides: Overrides, preparation: P
 
 // --- internal ---
 
-/** Rejects when the user interrupts. What the plugin's top level still awaits then ends with the process. */
+/** Rejects when the user interrupts. A plugin's top level that still waits then ends with the process. */
 function interrupted(stop: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     const fail = () => reject(new Failure("INTERRUPTED", "interrupted"))
@@ -83,7 +83,7 @@ async function configure(
   return spec
 }
 
-/** The spec as it is written, as a copy that the hook may do with as it likes. */
+/** The spec as it is written: a copy, which the hook may change. */
 function written(spec: Readonly<Record<string, unknown>>, kernel: string): { kernel: string } {
   return { ...structuredClone(spec), kernel }
 }
@@ -108,7 +108,7 @@ function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } 
   }
 }
 
-/** What a spec as it is written needs to mean the same wherever it is read: its name, and every path absolute. */
+/** Makes a written spec mean the same wherever it is read: with its name, and with absolute paths. */
 function pathsOf(
   { name, kernel, initrd, drives }: Spec,
   written: Readonly<Record<string, unknown>>,
@@ -122,7 +122,7 @@ function pathsOf(
   }
 }
 
-/** A path from the plugin's directory, or an image that `banger get` got. */
+/** A path relative to the plugin's directory, or an image of `banger get`. */
 function fileNamed(from: string, path: string): string {
   return path.startsWith(GET) ? imagePath(ownPlaces(), path.slice(GET.length)) : resolve(from, path)
 }

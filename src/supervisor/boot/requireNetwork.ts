@@ -16,7 +16,7 @@ export function requireFitting({ network }: Pick<Spec, "network">, vmm: string, 
   }
 }
 
-/** Throws a failure when a network cannot be had by this user on this host. Nothing is made. */
+/** Throws a failure when this user cannot have a network on this host. Nothing is made. */
 export function requireNetwork({ network }: Pick<Spec, "network">, root: boolean): void {
   if (network === false || network.mode === "user") return
   if (!root) {
@@ -39,7 +39,7 @@ function refused(code: FailureCode, words: string, hint: string): Failure {
 /** capabilities(7). */
 const CAP_NET_ADMIN = 12n
 
-/** By the effective capabilities of this process; where they cannot be read, the kernel will say. */
+/** Reads the effective capabilities of this process; where they cannot be read, the kernel will refuse or not. */
 function mayChangeNetwork(): boolean {
   const [, hex] = /^CapEff:\t([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1")) ?? []
   return hex === undefined || ((BigInt(`0x${hex}`) >> CAP_NET_ADMIN) & 1n) === 1n

@@ -29,21 +29,21 @@ import { makeOwnFile, ownFiles, stageForFirecracker } from "./stageFirecracker.t
 
 type Drive = Spec["drives"][number]
 
-/** Everything a VM's files are staged with. */
+/** A VM whose files are being staged. */
 export interface VmStage {
   readonly root: StageRoot
-  /** Adds a disk, of the host or staged already. */
+  /** Adds a disk: of the host, or staged already. */
   add(drive: Drive): Promise<void>
-  /** Puts it in place, complete: what to boot, and what the VMM will lock itself into. */
+  /** Puts the stage in place, complete, and returns what to boot. */
   finish(): Staged
-  /** Lets go of the stage; what is in it stays. */
+  /** Closes the stage; what is in it stays. */
   close(): void
 }
 
 /** A VM whose files are in place. */
 export interface Staged {
   readonly boot: Boot
-  /** The uid and the root directory that the VMM goes over to. */
+  /** The uid and the root directory that the VMM changes to. */
   readonly runsAs: { readonly uid: number; readonly root: string } | undefined
 }
 
@@ -55,7 +55,7 @@ export interface Staging {
   readonly program: Program
   readonly confining: ConfinementPlan
   readonly signal: AbortSignal
-  /** The directory of a snapshot to go on from. */
+  /** The directory of a snapshot to restore. */
   readonly restore: string | undefined
 }
 
@@ -64,7 +64,7 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   const { session, confining } = staging
   const { layout, journal } = session
   journal.acquire({ kind: "runtime", path: layout.runtime })
-  // Sticky, so that a sweep can remove exactly the socket that it found dead.
+  // Sticky: then a sweep can remove exactly the socket that it found dead.
   mkdirSync(layout.runtime, { mode: 0o1700 })
   withDescriptor(openAt(AT_FDCWD, layout.runtime, O.PATH | O_NOFOLLOW), (dir) =>
     symlinkAt(markOf(layout), dir, RUNTIME_MARK),
@@ -77,7 +77,7 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   return confining.jail === undefined ? stagePlain(ready) : stageJail(ready, confining.jail)
 }
 
-/** Looks up whether a drive of the host is a block device. */
+/** Finds out whether a drive of the host is a block device. */
 export function findDrive(drive: Drive): FoundDrive {
   const device = withDescriptor(openNamed(drive.path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
   return { ...drive, device }
@@ -134,7 +134,7 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
     if (vmm.name === "firecracker") {
       await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), { program, signal })
     }
-    // The user-mode network asks the host's name servers, and looks them up when the guest asks it.
+    // The user-mode network looks up the host's name servers when the guest asks it for a name.
     if (spec.network && spec.network.mode === "user")
       await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", { signal })
   } catch (error) {

@@ -19,10 +19,13 @@ import type { Staged } from "./stage.ts"
 import { endedAtOnce } from "./startFailure.ts"
 import { closeVsock, ownSocket } from "./vmmSockets.ts"
 
-/** How long to wait, in milliseconds, before offering the console's last bytes again to a reader that is behind. */
+// The room boot: from a plugin to a VMM that runs. It prepares the spec, chooses the VMM, plans, stages and starts.
+// The rule: all that can be refused is refused before anything is acquired, and all that is acquired is on the journal first.
+
+/** How long to wait before the console's last bytes are offered again to a slow reader. */
 const SLOW_READER_WAIT_MS = 20
 
-/** How long, in milliseconds, an answer is waited for of a VMM that has ended. */
+/** How long to wait for the last answer of a VMM that has ended. */
 const LAST_ANSWER_MS = 100
 
 /** How a machine is started. */
@@ -30,18 +33,18 @@ export interface StartOptions extends Chosen {
   readonly consoleLimit: number
   /** Milliseconds for the VMM to answer. */
   readonly limit: number
-  /** Aborted when the start is not wanted any more. */
+  /** Aborted when the start is no longer wanted. */
   readonly interrupt: AbortSignal
   readonly onConsole: Sink
   readonly log: Log
-  /** The cgroup to make for it, where this host has them. */
+  /** The cgroup to make for the VMM, where this host has cgroup v2. */
   readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
 }
 
 /**
- * Starts the VMM with its console, log and control socket. The socket is made and listening before the VMM is, with
- * mode 0600 from birth, so that the connection to it neither waits nor polls. The process is on the journal before it
- * is there. Throws, with the process gone again, when it does not come up.
+ * Starts the VMM with its console, log and control socket. A socket that banger makes is private (0600) from birth and
+ * listens before the VMM starts, so that connecting needs no wait. The process is on the journal before it is started.
+ * Throws a failure, with the process gone again, when the guest does not come to run.
  */
 export async function startMachine(
   session: Session,
@@ -73,7 +76,7 @@ export async function startMachine(
   const followers: Follower[] = []
   const late = new AbortController()
   let shown: Control["onConsole"]
-  // Held, it would keep the jail's mount busy when the VMM has gone.
+  // Close this when the VMM exits: an open descriptor in the jail keeps its mount busy.
   let socket: number | undefined
   const letGo = () => {
     if (socket !== undefined) close(socket)
@@ -120,7 +123,7 @@ export async function startMachine(
     late.abort(error)
     letGo()
     for (const follower of followers) follower.close()
-    // A VMM that dies drops its connection first; its own words say more than that.
+    // A VMM that dies drops its connection first. Its own last words tell more than a lost connection.
     const died = await Promise.race([child.exited.then(() => true), Bun.sleep(200).then(() => false)])
     child.signal(SIGKILL)
     await child.exited
@@ -141,7 +144,7 @@ function listenPrivately(path: HostPath): number {
   }
 }
 
-/** Before its guest runs, since that waits for us; a VMM that has ended is told of by its end. */
+/** Puts the VMM into its cgroup, before its guest runs. A VMM that has ended already is noticed by its exit. */
 function join(cgroup: string, child: Child): void {
   try {
     joinCgroup(cgroup, child.identity.pid)
@@ -160,7 +163,7 @@ function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "
   }
 }
 
-/** What is to be closed when a VMM has gone. */
+/** What is closed when a VMM has gone. */
 interface Running {
   readonly child: Child
   readonly control: Control
@@ -169,12 +172,12 @@ interface Running {
 }
 
 async function gone({ child, control, followers, console }: Running): Promise<void> {
-  // What QEMU said last may still be on its way to us.
+  // QEMU's last event may still be on its way.
   await Promise.allSettled([child.exited, control.closed])
   for (const follower of followers) {
     follower.drain()
     follower.settle()
-    // A supervisor may boot VM after VM: nothing of one stays open. The console may have to be shown yet.
+    // A supervisor may boot many VMs, so nothing of one stays open; only its console may still have to be shown.
     if (follower !== console) follower.close()
   }
 }
@@ -191,13 +194,13 @@ async function showRest(console: Follower, enough: AbortSignal): Promise<boolean
   }
 }
 
-/** How long a start may take. */
+/** What ends the wait for a start. */
 interface Bounds extends Pick<StartOptions, "limit" | "interrupt"> {
   /** What the VMM is to do next. */
   readonly step: () => string
 }
 
-/** Waits for `work` until the VMM ends, the time is up, or the start is interrupted. */
+/** Waits for `work`. Throws a failure when the VMM ends, the time is up, or the start is interrupted. */
 async function within<T>(work: Promise<T>, child: Child, { limit, interrupt, step }: Bounds): Promise<T> {
   const { promise: cut, reject } = Promise.withResolvers<never>()
   const late = () => {
@@ -210,7 +213,7 @@ async function within<T>(work: Promise<T>, child: Child, { limit, interrupt, ste
   interrupt.addEventListener("abort", interrupted, { once: true })
   if (interrupt.aborted) interrupted()
   try {
-    // The last answer of a VMM whose guest ended at once may be on its way still.
+    // When a guest ended at once, the last answer of its VMM may still be on its way.
     const ended = child.exited
       .then(() => Bun.sleep(LAST_ANSWER_MS))
       .then(() => Promise.reject(new Failure("START_FAILED", "the VMM ended")))

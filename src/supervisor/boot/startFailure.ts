@@ -4,8 +4,8 @@ import { tailOf } from "../../store/logs/growing.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 
 /**
- * The failure of a VMM that ended while it was started: in its own last words. ETXTBSY: the program in the jail is run
- * already, by a VMM of this id that was not known to live; it is named. `program` is the path it has there.
+ * The failure of a VMM that ended while it was started, with its last words. On ETXTBSY a VMM of this id, which was not
+ * known to live, runs the program in the jail already: the failure names it. `program` is that program's path.
  */
 export function endedAtOnce(layout: VmLayout, program: string | undefined, cause: unknown): Failure {
   const words = lastWords(layout)

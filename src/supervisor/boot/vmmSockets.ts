@@ -40,10 +40,10 @@ export function ownSocket(control: HostPath, boot: Boot, signal: AbortSignal): P
   return awaitSocket(control, accessOf(boot), signal)
 }
 
-/** The vsock's socket, as private from birth as the control socket beside it, is given the same owner and mode. */
+/** Gives the vsock's socket the owner and mode of the control socket beside it; both are private from birth. */
 export function closeVsock(control: HostPath, boot: Boot): void {
   withDescriptor(openSocketDirectory(dirname(control)), (dir) => {
-    // ENOENT: a snapshot of a VM without one.
+    // ENOENT: a snapshot of a VM without a vsock.
     ignoring(["ENOENT"], () => setSocketAccess(dir, VSOCK, accessOf(boot)))
   })
 }

@@ -8,7 +8,7 @@ import type { Spec } from "../../inputs/schema/vm.ts"
 
 const MANIFEST = "snapshot.json"
 
-/** What a snapshot's directory says of itself. */
+/** What a snapshot says of itself. */
 export const manifestSchema = v.strictObject({
   schema: v.literal(1),
   vmm: v.literal("firecracker"),
@@ -18,7 +18,7 @@ export const manifestSchema = v.strictObject({
 })
 export type Manifest = v.InferOutput<typeof manifestSchema>
 
-/** The path of a directory's manifest: it is written last, so that a directory with one is whole. */
+/** The path of a directory's manifest. It is written last: a directory that has one is whole. */
 export function manifestPath(dir: string): string {
   return join(dir, MANIFEST)
 }
@@ -33,7 +33,7 @@ export function savedDisk(index: number): string {
   return `disk${index}`
 }
 
-/** The drives of a spec as they were when the snapshot was taken, where they were saved. */
+/** The drives of a spec, each as it was saved where the snapshot has it. */
 export function savedDisks(drives: Spec["drives"], dir: string): Spec["drives"] {
   return drives.map((drive, index) => {
     const path = join(dir, savedDisk(index))

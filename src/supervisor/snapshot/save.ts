@@ -32,13 +32,16 @@ import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
 import { entryOf } from "../../vm/journal.ts"
 import { type Manifest, manifestPath, savedDisk } from "./manifest.ts"
 
-/** Writing a guest's memory takes its time, in milliseconds. */
+// The room snapshot: saves a running VM to a directory, and says what such a directory holds.
+// The rule: all that is saved is of one moment, and a directory without a manifest is not a snapshot.
+
+/** How long Firecracker may take to write the guest's memory. */
 const SAVE_MAX_MS = 10 * 60_000
 
 /**
  * Saves a running Firecracker VM to a new directory: its state, its memory, and the private copies of its disks, all of
- * one moment. The VM stands still meanwhile and goes on afterwards, whatever happens. Throws a failure, with no
- * directory left, when it cannot be done.
+ * one moment. The VM is paused meanwhile, and resumed whatever happens. Throws a failure, and leaves no directory, when it
+ * cannot be saved.
  */
 export async function snapshotVm(state: State, reference: string, dir: string): Promise<VmRecord> {
   const record = findRecord(state.db, reference)
@@ -47,7 +50,7 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
       hint: 'run it with vmm: "firecracker"',
       subject: record.id,
     })
-  // In preStop it still runs.
+  // A VM that is stopping still runs in its preStop hooks.
   if (record.state !== "running" && record.state !== "stopping")
     throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
   const layout = vmLayout(state.where, record.id)
@@ -103,7 +106,7 @@ async function save(api: Api, { root, record, dir }: Saving): Promise<void> {
         throw new Failure("WRONG_STATE", message, { hint, subject: record.id })
       }
     } finally {
-      // One that stood still before goes on doing so.
+      // A VM that was paused before stays paused.
       if (state !== "Paused") await api.request(RESUME)
     }
     replaceFile(manifestPath(dir), `${JSON.stringify(manifestOf(record, vmm_version))}\n`)
@@ -129,7 +132,7 @@ function makeDirectory(dir: string): number {
   return openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW)
 }
 
-/** The VMM can write only in its jail: from there both files are copied, and removed. */
+/** The VMM can write only in its jail: both files are copied from there, then removed. */
 async function saveMemory(api: Api, root: number, target: number): Promise<void> {
   const mark = crypto.randomUUID().slice(0, 8)
   const names = { state: `state-${mark}`, memory: `memory-${mark}` }
@@ -157,12 +160,12 @@ interface Entry {
   readonly name: string
 }
 
-/** Copies a regular file out of the jail; a name that leads elsewhere, or has another, is not followed. */
+/** Copies a regular file out of the jail. Throws a failure for a symlink, or a file that has another name too. */
 async function copyOut({ dir, name }: Entry, target: Entry): Promise<void> {
   const from = openBeneath(dir, name, O.RDONLY | O.NONBLOCK | O_NOFOLLOW)
   try {
     const stat = statDescriptor(from)
-    // A block device's node: what is on it is the host's, and stays there.
+    // A block device's content is the host's, and stays there.
     if (isType(stat, S.IFBLK)) return
     if (!isType(stat, S.IFREG) || stat.nlink !== 1)
       throw new Failure("CHANGED", `${name} in the jail is not a file of its own`, { subject: name })
