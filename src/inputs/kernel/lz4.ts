@@ -3,11 +3,11 @@
  * minimal system can unpack it. The format is two loops: literals, then a copy of what was already written.
  */
 
-const LEGACY_MAGIC = 0x184c2102
+const legacyMagic = 0x184c2102
 const BLOCK_MAX_BYTES = 8 << 20
 
 export function isLegacyLz4(data: Uint8Array): boolean {
-  return data.length > 8 && viewOf(data).getUint32(0, true) === LEGACY_MAGIC
+  return data.length > 8 && viewOf(data).getUint32(0, true) === legacyMagic
 }
 
 export function unpackLegacyLz4(data: Uint8Array): Uint8Array<ArrayBuffer> {
