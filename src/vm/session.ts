@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite"
-import { SUN_PATH_MAX } from "../base/linux/structs.ts"
 import { Failure } from "../base/terms/failure.ts"
+import { requireHostSocket } from "../host/vmm/socketPaths.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
 import { replaceFile } from "../store/files/replaceFile.ts"
 import { bootId } from "../store/state/bootId.ts"
@@ -41,7 +41,7 @@ export interface Session {
 export function layoutFor(name: string): { id: string; layout: VmLayout } {
   const id = newVmId(name)
   const layout = vmLayout(ownPlaces(), id)
-  checkSocketPath(layout.qmpSocket, "BANGER_RUNTIME_DIR")
+  requireHostSocket(layout.qmpSocket, "BANGER_RUNTIME_DIR")
   return { id, layout }
 }
 
@@ -87,15 +87,6 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
 /** Takes up a VM whose supervisor is gone, with what its journal holds. The caller has locked it. */
 export function resumeSession({ db }: State, { record, layout, lock }: LockedVm, journal: Generation): Session {
   return openSession({ db, layout, lock, state: record.state, journal: openJournal(db, layout, journal) })
-}
-
-/** Throws BAD_CONFIG when a path is too long for a socket; `variable` names the place that is to be shorter. */
-export function checkSocketPath(path: string, variable: string): void {
-  const length = Buffer.byteLength(path)
-  if (length <= SUN_PATH_MAX) return
-  const hint = `set ${variable} to a shorter directory`
-  const message = `the socket path ${path} has ${length} bytes; ${SUN_PATH_MAX} is the most`
-  throw new Failure("BAD_CONFIG", message, { subject: variable, hint })
 }
 
 // --- internal ---

@@ -122,7 +122,8 @@ function showResult(result: RunResult, json: boolean, output: Output): number {
   const { id, name, exit, failure, kept, dir, interrupted } = result
   if (json) output.print(resultJson(result))
   if (failure === undefined) output.log.info(`${name}: ${exitText(exit)}`)
-  else if (interrupted === undefined || interrupted === failure.exit) showFailure(failure, output.log)
+  else if (interrupted === undefined || (interrupted === failure.exit && failure.code !== "INTERRUPTED"))
+    showFailure(failure, output.log)
   if (kept) output.log.info(`${id} is left as it is: ${dir} has its logs; to remove it: banger rm -f ${id}`)
   return interrupted ?? failure?.exit ?? EXIT.ok
 }
