@@ -15,7 +15,7 @@ import { livenessUnknown, vmmQuery } from "./liveness.ts"
 import { releaseNetwork } from "./network.ts"
 
 /** A killed process has this long to end, in milliseconds. */
-const KILL_WAIT_MS = 10_000
+export const KILL_WAIT_MS = 10_000
 
 /**
  * Releases everything a journal names, newest first, and proves each thing gone. One failure does not stop the rest, but
