@@ -1,7 +1,7 @@
 import type { ArgsDef } from "citty"
 import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
-import { type DetachedVm, detach } from "../../operations/detach.ts"
+import type { DetachedVm } from "../../operations/detach.ts"
 import { runPlugin } from "../../operations/run.ts"
 import type { RunRequest, RunResult } from "../../operations/runRequest.ts"
 import type { Plan } from "../../supervisor/boot/planRun.ts"
@@ -54,6 +54,7 @@ export default command({
       return runAs(values, invocation, { as: supervise === "none" ? "none" : "foreground" })
     const { options, rest, output } = invocation
     const words = [...options.filter((word) => word !== "--detach"), plugin, "--", ...rest]
+    const { detach } = await import("../../operations/detach.ts")
     return showDetached(await detach("__run", words, (line) => output.say(line, "err")), json === true, output)
   },
 })
