@@ -1,5 +1,5 @@
 import { close } from "../base/linux/files.ts"
-import { EXIT, isFailure, messageOf } from "../base/terms/failure.ts"
+import { EXIT, type FailureJson, whyOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { ownEnvironment, type State } from "../store/state/open.ts"
@@ -20,11 +20,13 @@ export interface Recovery {
   readonly name: string
   /**
    * `supervised`, `alive`: it runs, with a supervisor and without; `busy`: another banger acts on it; `kept`: a failed start
-   * that is left for inspection; `recovered`: it was dead, and all is released; `cannot tell`, `failed`: see `why`.
+   * that is left for inspection; `recovered`: it was dead, and all is released; `unknown`, `failed`: see `why`.
    */
   readonly is: "supervised" | "alive" | "busy" | "kept" | "recovered" | "unknown" | "failed"
   readonly why?: string | undefined
   readonly hint?: string | undefined
+  /** The failure that made it `failed`, where this process has it. */
+  readonly error?: FailureJson | undefined
 }
 
 /**
@@ -40,7 +42,12 @@ export async function recoverAll(state: State, log: Log): Promise<readonly Recov
 /** As `recoverAll`, of one VM. */
 export async function recover(state: State, record: VmRecord, log: Log): Promise<Recovery> {
   const { id, name } = record
-  const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint"> = {}) => ({ id, name, is: what, ...more })
+  const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint" | "error"> = {}) => ({
+    id,
+    name,
+    is: what,
+    ...more,
+  })
   if (isSupervised(state, id)) return is("supervised")
   if (record.kept === 1) return is("kept")
   try {
@@ -53,8 +60,7 @@ export async function recover(state: State, record: VmRecord, log: Log): Promise
     // Its process has told why.
     return is(how, how === "failed" ? { why: "see above" } : {})
   } catch (error) {
-    const hint = isFailure(error) ? error.hint : undefined
-    return is("failed", { why: messageOf(error), hint })
+    return is("failed", whyOf(error))
   }
 }
 

@@ -72,7 +72,7 @@ test("installed by one line, it looks at the host, updates, goes back, and is re
   expect(await version()).toBe(CURRENT)
   const doctor = await run([installed(), "doctor", "--json"])
   expect(JSON.parse(doctor.said).checks.find(({ id }: { id: string }) => id === "binary")).toMatchObject({
-    verdict: "ok",
+    is: "ok",
   })
 
   expect(await run([installed(), "update", "--check"])).toEqual({ exit: 0, said: "" })

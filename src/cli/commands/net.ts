@@ -3,7 +3,7 @@ import { nearest } from "../../base/terms/nearest.ts"
 import { checkNetwork } from "../../operations/networkCheck.ts"
 import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
 import { openState, type State } from "../../store/state/open.ts"
-import { reapplyRules, removeUnrecorded, unrecordedNetwork } from "../../upkeep/leftovers/networkLeftovers.ts"
+import { findNetworkLeftovers, reapplyRules, removeNetworkLeftover } from "../../upkeep/leftovers/networkLeftovers.ts"
 import { type Command, type Output, text } from "../terminal/command.ts"
 import { table } from "../terminal/table.ts"
 
@@ -102,7 +102,7 @@ function tableOf(head: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 function remove(state: State, name: string | undefined, dryRun: boolean, json: boolean, output: Output): number {
-  const found = unrecordedNetwork(state).filter((finding) => name === undefined || finding.name === name)
+  const found = findNetworkLeftovers(state).filter((leftover) => name === undefined || leftover.name === name)
   if (name !== undefined && found.length === 0) {
     throw usageError(
       `${name} is nothing that banger left behind`,
@@ -111,16 +111,12 @@ function remove(state: State, name: string | undefined, dryRun: boolean, json: b
   }
   const done = dryRun
     ? found
-    : found.map((finding) => (finding.verdict === "remove" ? removeUnrecorded(state, finding) : finding))
+    : found.map((leftover) => (leftover.is === "dead" ? removeNetworkLeftover(state, leftover) : leftover))
   if (!dryRun) reapplyRules(state)
   if (json) output.print(JSON.stringify(done, null, 2))
-  for (const { kind, name, verdict, reason } of json ? [] : done) {
-    const word = verdict !== "remove" ? verdict : dryRun ? "would remove" : "removed"
-    output.print(`${word}: ${kind} ${name}: ${reason}`)
-  }
-  return done.some(({ verdict }) => verdict === "unknown" || (name !== undefined && verdict === "keep"))
-    ? EXIT.failed
-    : EXIT.ok
+  for (const { kind, name, is, why } of json ? [] : done)
+    output.print(`${is === "dead" ? "would remove" : is}: ${kind} ${name}: ${why}`)
+  return done.some(({ is }) => is === "unknown" || (name !== undefined && is === "kept")) ? EXIT.failed : EXIT.ok
 }
 
 function check(

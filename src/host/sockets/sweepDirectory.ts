@@ -141,7 +141,7 @@ function pinSome(sweep: Sweep, names: readonly Known[], from: number, pinned: De
         for (const place of sweep.spare.splice(0)) close(place)
         break
       }
-      if (code === "ENOENT") sweep.tell(known.name, undefined, { verdict: "gone" })
+      if (code === "ENOENT") sweep.tell(known.name, undefined, { is: "gone" })
       else sweep.tell(known.name, undefined, unknown(`openat: ${code}`))
     }
   }
@@ -208,10 +208,10 @@ async function withoutVetoed(
   return left
 }
 
-const CHANGED = { verdict: "spared", reason: "changed", detail: "another file has its name" } as const
+const CHANGED = { is: "kept", reason: "changed", why: "another file has its name" } as const
 
-function unknown(detail: string): NonNullable<Opinion> {
-  return { verdict: "spared", reason: "unknown", detail }
+function unknown(why: string): NonNullable<Opinion> {
+  return { is: "unknown", why }
 }
 
 /** What a system error says, without the name, so that one trouble is told in one way; a fault of ours is not swallowed. */

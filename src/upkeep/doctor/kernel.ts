@@ -24,8 +24,8 @@ export function checkCalls(host: Host): Finding {
   // Others may not mount, whatever the kernel has; banger then does not either.
   const refused = host.refusedCalls().filter((call) => host.uid === 0 || !/^(?:open_tree|move_mount): EPERM/.test(call))
   if (refused.length === 0) return ok("the system calls that banger makes are there")
-  const mend = "in a container: run it with --privileged, or with a seccomp profile that has these calls"
-  return fail(`system calls are refused: ${refused.join(", ")}`, mend)
+  const hint = "in a container: run it with --privileged, or with a seccomp profile that has these calls"
+  return fail(`system calls are refused: ${refused.join(", ")}`, hint)
 }
 
 /** Whether this binary is the right build for the processor. */
@@ -69,7 +69,7 @@ export function checkPath(host: Host): Finding {
   const wrong = dirs.map((dir) => (host.stat(dir) === undefined ? undefined : trusted(realpathSync(dir))))
   const found = wrong.find((each) => each !== undefined)
   if (found === undefined) return ok("PATH has only directories that are root's alone")
-  return warn(`root's PATH has a directory that is not root's alone: ${found.says}`, found.mend)
+  return warn(`root's PATH has a directory that is not root's alone: ${found.says}`, found.hint)
 }
 
 /** Whether the binary that root runs can be changed by others. */
