@@ -11,16 +11,16 @@ import { selfArgv } from "../host/process/self.ts"
 import { followLines } from "../store/logs/lines.ts"
 import { openState, ownEnvironment } from "../store/state/open.ts"
 
-const bootedSchema = v.object({
+/** A VM that is running: what `banger run --detach --json` prints, and the detached banger reports. */
+export const detachedVmSchema = v.strictObject({
   id: v.string(),
   name: v.string(),
   vmm: v.string(),
   pid: v.optional(v.number()),
+  /** The directory with the VM's logs. */
   dir: v.string(),
 })
-
-/** A VM that is running, in the words of `banger run --detach --json`. */
-export type DetachedVm = v.InferOutput<typeof bootedSchema>
+export type DetachedVm = v.InferOutput<typeof detachedVmSchema>
 
 const STDOUT = 1
 const STDERR = 2
@@ -50,7 +50,7 @@ export async function detach(
     const booted = await firstLine(child.stdout)
     if (booted !== undefined) {
       child.unref()
-      return v.parse(v.pipe(v.string(), v.parseJson(), bootedSchema), booted)
+      return v.parse(v.pipe(v.string(), v.parseJson(), detachedVmSchema), booted)
     }
     await child.exited
     return child.exitCode ?? EXIT.failed

@@ -1,3 +1,4 @@
+import * as v from "valibot"
 import { Failure } from "../base/terms/failure.ts"
 import { API_SOCKET, bareArgv } from "../host/firecracker/argv.ts"
 import { jailRoot } from "../host/jail/base.ts"
@@ -8,6 +9,9 @@ import type { VmmQuery } from "../host/search/query.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { VmRecord } from "../store/state/records.ts"
+
+/** The three answers there are to whether a VM runs. */
+export const livenessSchema = v.picklist(["alive", "dead", "unknown"])
 
 /**
  * What is known of a VM: proven alive (the pidfd is the caller's to close), proven dead, or neither. `warnings` are what

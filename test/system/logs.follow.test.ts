@@ -90,7 +90,7 @@ test("events -f keeps nothing open of VMs that were removed", async () => {
   const events = start(place, ["events", "--follow"])
   const names = ["one", "two", "three"]
   for (const name of names) await runDouble(place, doubles, ["--supervise=none"], "PRINT[up]", { name })
-  for (const { id } of await listed(place)) await events.shows(`${id}","time"`)
+  for (const { id } of await listed(place)) await events.shows(`${id}","atMs"`)
   const opened = () =>
     readdirSync(`/proc/${events.pid}/fd`).filter((fd) =>
       linkOf(`/proc/${events.pid}/fd/${fd}`).includes("events.jsonl"),

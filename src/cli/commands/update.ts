@@ -5,6 +5,7 @@ import { unpackFiles } from "../../inputs/download/archive.ts"
 import { stallLimit } from "../../inputs/download/download.ts"
 import { downloadArchive, findRelease, isNewer, parseVersion } from "../../inputs/download/release.ts"
 import { replaceBinary, rollBack } from "../../inputs/download/replaceBinary.ts"
+import type { UpdateCheck } from "../show/updateCheck.ts"
 import { BUILD } from "../terminal/build.ts"
 import { type Command, type Invocation, text } from "../terminal/command.ts"
 import { startProgress } from "../terminal/progress.ts"
@@ -66,8 +67,8 @@ function versionAsked(values: Invocation["values"]): string | undefined {
 }
 
 function tell(version: string, values: Invocation["values"], output: Invocation["output"]): number {
-  const newer = isNewer(version, pkg.version)
-  if (values.json === true) output.print(JSON.stringify({ current: pkg.version, latest: version, newer }))
-  else if (newer) output.print(version)
+  const check: UpdateCheck = { current: pkg.version, latest: version, newer: isNewer(version, pkg.version) }
+  if (values.json === true) output.print(JSON.stringify(check))
+  else if (check.newer) output.print(version)
   return EXIT.ok
 }

@@ -1,3 +1,4 @@
+import * as v from "valibot"
 import { withDescriptor } from "../../base/linux/files.ts"
 import { addVeth, changeLink, deleteLink, findLink } from "../../base/linux/links.ts"
 import { inNetworkNamespace, newNetworkNamespace } from "../../base/linux/namespaces.ts"
@@ -12,13 +13,14 @@ import { CHECK_TABLE, formatAlias, MARK } from "./names.ts"
 import { applyRules, counters, forgetTable } from "./nft.ts"
 import { hardenInterface } from "./sysctl.ts"
 
-/** How far a packet came, in order. */
-export interface Step {
-  readonly what: string
-  readonly ok: boolean
+/** One step on a packet's way, and whether it came that far. */
+export const stepSchema = v.strictObject({
+  what: v.string(),
+  ok: v.boolean(),
   /** Why not, and what to do. */
-  readonly why: string | undefined
-}
+  why: v.optional(v.string()),
+})
+export type Step = Readonly<v.InferOutput<typeof stepSchema>>
 
 /** An answer is waited for this long, in milliseconds. */
 const ANSWER_WAIT_MS = 1500
