@@ -1,22 +1,21 @@
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { close } from "../src/base/linux/files.ts"
-import { pidfdOpen } from "../src/base/linux/pidfd.ts"
 import { identifyChild } from "../src/host/process/identity.ts"
+import { openPid } from "../src/host/process/pidRef.ts"
 import type { Places } from "../src/store/state/places.ts"
 import { deadProcess, fill } from "../test/fixtures/manyVms.ts"
 import { type Benchmark, type Contender, command } from "./compare.ts"
 
 const BANGER = join(import.meta.dir, "../dist/banger")
 
-/** `banger ps --json` of 200 VMs that run, against a banger that only says its version. */
+/** `banger ps --json` of 200 running VMs, against a banger that only prints its version. */
 export function ps(): Benchmark {
   const dir = mkdtempSync(join(tmpdir(), "banger-bench-"))
   const child = Bun.spawn(["sleep", "3600"])
-  const pidfd = pidfdOpen(child.pid)
-  fill(placesOf(dir), 200, identifyChild(child.pid, pidfd))
-  close(pidfd)
+  using held = openPid(child.pid)
+  if (held === undefined) throw new Error("the child has ended")
+  fill(placesOf(dir), 200, identifyChild(held))
   return {
     name: "ps",
     about: "banger ps --json of 200 running VMs against banger --version; a difference of at most 50 ms is the aim",
@@ -30,7 +29,7 @@ export function ps(): Benchmark {
   }
 }
 
-/** Finishing so many dead VMs, against a smaller number: the ratio tells whether the time grows as their number does. */
+/** Finishing `count` dead VMs, against a smaller number: the ratio tells whether the time grows in step with the number. */
 export function recover(count: number, smaller: number): Benchmark {
   const dirs: string[] = []
   const contender = (many: number): Contender => {

@@ -1,4 +1,3 @@
-import { close } from "../base/linux/files.ts"
 import { Failure, joinFailures } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
@@ -40,8 +39,7 @@ export async function removeVm(state: State, reference: string, force: boolean, 
 /** What cannot be told of its VMM from here (another PID namespace) may still be ended through its cgroup. */
 async function killFirst(state: State, record: VmRecord, tools: PluginHost): Promise<void> {
   const layout = vmLayout(state.where, record.id)
-  const truth = livenessOf(record, layout, recall(record, layout.handles).journal)
-  if (truth.is === "alive") close(truth.pidfd)
+  using truth = livenessOf(record, layout, recall(record, layout.handles).journal)
   if (truth.is !== "unknown" || isHeld(state, record.id)) await stopKnown(state, record, { action: "kill" }, tools)
 }
 
@@ -86,11 +84,10 @@ async function holdEnded(
 async function end(state: State, held: LockedVm, force: boolean, tools: PluginHost): Promise<void> {
   const { record, layout } = held
   const recalled = recall(record, layout.handles)
-  const truth = livenessOf(record, layout, recalled.journal)
-  if (truth.is === "alive") close(truth.pidfd)
+  using truth = livenessOf(record, layout, recalled.journal)
   if (truth.is === "alive" && !force) {
     const hint = `to stop it: banger stop ${record.id}; to kill and remove it: banger rm -f ${record.id}`
-    throw new Failure("FAILED", `${record.name} (${record.id}) still runs as process ${truth.pid}`, { hint })
+    throw new Failure("FAILED", `${record.name} (${record.id}) still runs as process ${truth.process.pid}`, { hint })
   }
   if (truth.is === "unknown" && !force) throw livenessUnknown(record, truth)
   if (truth.is === "dead" && !isFinal(record.state)) {
@@ -106,7 +103,6 @@ async function end(state: State, held: LockedVm, force: boolean, tools: PluginHo
 }
 
 function isHeld(state: State, id: string): boolean {
-  const holder = lockHolder(vmLayout(state.where, id))
-  if (typeof holder === "object") close(holder.pidfd)
-  return holder !== "nobody"
+  using holder = lockHolder(vmLayout(state.where, id))
+  return holder.is !== "free"
 }

@@ -1,4 +1,3 @@
-import { close } from "../base/linux/files.ts"
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import { isStopped } from "../host/process/procfs.ts"
@@ -76,10 +75,11 @@ export async function stopKnown(
     const record = findById(state.db, id)
     // Another banger has removed it meanwhile.
     if (record === undefined) return first
-    const holder = lockHolder(layout)
-    if (typeof holder === "object") {
-      const { pid, doing } = holder
-      refuseSelfWait(holder, record)
+    using holder = lockHolder(layout)
+    if (holder.is === "held") {
+      const { process, doing } = holder
+      const { pid } = process
+      refuseSelfWait(process, record)
       if (isStopped(pid)) warnOnce(`its supervisor (process ${pid}) is stopped; to let it go on: kill -CONT ${pid}`)
       if (performance.now() >= impatientAt) {
         wanted = { action: "kill" }
@@ -89,12 +89,11 @@ export async function stopKnown(
       // A VM that is booted again is final in between, and has a supervisor all the same.
       const over = isFinal(record.state) && record.restart_at === null && !(doing === "supervise" && mayRestart(record))
       if (doing === "supervise" && told !== pid && !over) {
-        const asked = askToStop(layout, holder, wanted, () => findById(state.db, id)?.state ?? record.state)
+        const asked = askToStop(layout, process, wanted, () => findById(state.db, id)?.state ?? record.state)
         if (asked === "asked") told = pid
         // Another's limit holds, unless this one is over before.
         else if (wanted.timeout !== undefined) impatientAt = Math.min(impatientAt, performance.now() + wanted.timeout)
       }
-      close(holder.pidfd)
       if (over) return proven(record, layout, journal)
     } else if (isFinal(record.state) && record.restart_at === null && record.handles === "[]") {
       const next = told === undefined ? undefined : bootedNext(state, record, told)
@@ -102,7 +101,7 @@ export async function stopKnown(
       return proven(record, layout, journal)
     } else if (await stopHere(state, id, request, tools))
       return proven(findById(state.db, id) ?? record, layout, journal)
-    if (typeof holder === "object") patience.renew()
+    if (holder.is === "held") patience.renew()
     else patience.spend()
     await awaitChange(layout, tools.interrupts.stop)
   }
@@ -133,10 +132,9 @@ function patienceWith({ lock }: VmLayout): { renew(): void; spend(): void } {
 /** The VM that a supervisor was booting in the place of one that has ended, when it was told to stop. */
 function bootedNext(state: State, { id, name }: VmRecord, supervisor: number): VmRecord | undefined {
   const next = listUnfinished(state.db).find((one) => one.name === name && one.id !== id && !isFinal(one.state))
-  const holder = next && lockHolder(vmLayout(state.where, next.id))
-  if (typeof holder !== "object") return undefined
-  close(holder.pidfd)
-  return holder.pid === supervisor ? next : undefined
+  if (next === undefined) return undefined
+  using holder = lockHolder(vmLayout(state.where, next.id))
+  return holder.is === "held" && holder.process.pid === supervisor ? next : undefined
 }
 
 /** In the place of a supervisor that is gone; false when another banger has the VM's lock. */

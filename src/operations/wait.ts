@@ -1,10 +1,8 @@
 import type { Exit } from "banger"
 import * as v from "valibot"
-import { close } from "../base/linux/files.ts"
 import { Failure, failureJson } from "../base/terms/failure.ts"
 import { failureSchema } from "../base/terms/failureSchema.ts"
 import type { Log } from "../base/terms/log.ts"
-import { awaitExit } from "../host/process/awaitExit.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
@@ -39,11 +37,9 @@ export async function waitVm(state: State, reference: string, log: Log): Promise
   for (;;) {
     const record = getRecord(state.db, id)
     if (isFinal(record.state)) return record
-    const holder = lockHolder(layout)
-    if (typeof holder === "object") {
-      close(holder.pidfd)
-      refuseSelfWait(holder, record)
-    } else await unsupervised(state, record, log)
+    using holder = lockHolder(layout)
+    if (holder.is === "held") refuseSelfWait(holder.process, record)
+    else await unsupervised(state, record, log)
     await awaitChange(layout, never)
   }
 }
@@ -71,12 +67,9 @@ export function waitResultOf(record: VmRecord): v.InferOutput<typeof waitResultS
 /** To the end of its VMM, and what is to be done then. */
 async function unsupervised(state: State, record: VmRecord, log: Log): Promise<void> {
   const layout = vmLayout(state.where, record.id)
-  const truth = livenessOf(record, layout, recall(record, layout.handles).journal)
+  using truth = livenessOf(record, layout, recall(record, layout.handles).journal)
   if (truth.is === "unknown") throw livenessUnknown(record, truth)
-  if (truth.is === "alive") {
-    await awaitExit(truth.pidfd)
-    close(truth.pidfd)
-  }
+  if (truth.is === "alive") await truth.process.exited()
   const { is, why, hint } = await recover(state, record, log)
   if (is === "unknown" || is === "failed")
     throw new Failure("FAILED", why ?? `${record.id} could not be finished`, { hint })

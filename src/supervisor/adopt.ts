@@ -5,9 +5,8 @@ import { close, openAt } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import { Failure, messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
-import { awaitExit } from "../host/process/awaitExit.ts"
 import { exitStatusOf } from "../host/process/exitStatus.ts"
-import { SIGKILL, signalProcess } from "../host/process/kill.ts"
+import { type PidRef, SIGKILL } from "../host/process/pidRef.ts"
 import type { Child } from "../host/process/spawn.ts"
 import type { Control, Vmm } from "../host/vmm/vmm.ts"
 import { type Follower, follow } from "../store/logs/boundedFile.ts"
@@ -25,14 +24,14 @@ export interface Adoption {
   readonly layout: VmLayout
   readonly resources: readonly Resource[]
   readonly identity: ProcessIdentity
-  /** Of its process, proven; kept open as long as it runs, and closed then. */
-  readonly pidfd: number
+  /** Its process, proven; kept open as long as it runs, and closed then. */
+  readonly process: PidRef
   readonly consoleLimit: number
   readonly log: Log
 }
 
 /**
- * Takes over a VMM that another banger started: waits for its end by its pidfd, keeps its logs below their limits, and
+ * Takes over a VMM that another banger started: waits for its end keeps its logs below their limits, and
  * reaches its guest by its control socket. Where that socket cannot be reached the VM can still be killed.
  */
 export async function adoptMachine(adoption: Adoption): Promise<Machine> {
@@ -63,13 +62,13 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
 
 // --- internal ---
 
-function adoptChild({ identity, pidfd }: Adoption): Child {
+function adoptChild({ identity, process }: Adoption): Child {
   let ended = false
   let killed = false
-  const exited = awaitExit(pidfd).then(async () => {
-    const status = await exitStatusOf(pidfd, identity)
+  const exited = process.exited().then(async () => {
+    const status = await exitStatusOf(process, identity)
     ended = true
-    close(pidfd)
+    process[Symbol.dispose]()
     return status ?? { code: null, signal: killed ? "SIGKILL" : null }
   })
   return {
@@ -77,7 +76,7 @@ function adoptChild({ identity, pidfd }: Adoption): Child {
     exited,
     signal(number) {
       killed ||= number === SIGKILL
-      if (!ended) signalProcess(pidfd, number)
+      if (!ended) process.signal(number)
     },
   }
 }

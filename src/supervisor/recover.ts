@@ -1,4 +1,3 @@
-import { close } from "../base/linux/files.ts"
 import { EXIT, type FailureJson, whyOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { selfArgv } from "../host/process/self.ts"
@@ -87,10 +86,8 @@ export async function recoverOne(state: State, id: string, log: Log): Promise<nu
 // --- internal ---
 
 function isSupervised(state: State, id: string): boolean {
-  const holder = lockHolder(vmLayout(state.where, id))
-  if (holder === undefined || holder === "nobody") return false
-  close(holder.pidfd)
-  return holder.doing === "supervise"
+  using holder = lockHolder(vmLayout(state.where, id))
+  return holder.is === "held" && holder.doing === "supervise"
 }
 
 /** A look without the lock: it may be over by the time that is had, and is taken again then. */
@@ -100,9 +97,8 @@ function peekLiveness(
 ): { is: "alive" | "dead"; mend: boolean } | { is: "unknown"; why: string; hint: string | undefined } {
   const layout = vmLayout(state.where, record.id)
   const { journal, whole } = recall(record, layout.handles)
-  const truth = livenessOf(record, layout, journal)
+  using truth = livenessOf(record, layout, journal)
   if (truth.is === "unknown") return truth
-  if (truth.is === "alive") close(truth.pidfd)
   return { is: truth.is, mend: !whole }
 }
 

@@ -1,9 +1,7 @@
-import { close } from "../base/linux/files.ts"
 import { Failure, joinFailures } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
-import { killProcess } from "../host/process/kill.ts"
 import { qemu } from "../host/qemu/qemu.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import type { Resource } from "../store/state/handles.ts"
@@ -51,7 +49,7 @@ export async function takeOver(state: State, held: LockedVm, wish: TakeoverGoal,
   const recalled = recall(record, layout.handles)
   for (const trouble of recalled.troubles) tools.log.warn(`${record.name}: ${trouble}`)
   if (isFinal(record.state)) return releaseRest(state, held, recalled, tools.log)
-  const truth = livenessOf(record, layout, recalled.journal)
+  using truth = livenessOf(record, layout, recalled.journal)
   if (truth.is === "unknown") throw livenessUnknown(record, truth)
   // Of a dead one they are told when it is released.
   if (truth.is === "alive") for (const doubt of truth.warnings) tools.log.warn(`${record.name}: ${doubt}`)
@@ -60,10 +58,7 @@ export async function takeOver(state: State, held: LockedVm, wish: TakeoverGoal,
   // Before anything is done it is known that what is done can be written down.
   session.journal.mend()
   writeIdentity(session, truth)
-  if (truth.is === "alive" && record.state === "running" && wish === "recover") {
-    close(truth.pidfd)
-    return "alive"
-  }
+  if (truth.is === "alive" && record.state === "running" && wish === "recover") return "alive"
   const prepared = await reloadPlugin(record, needsHooks(record, truth), tools.log)
   const dir = stageOf(layout, recalled.journal)
   const network = recallNetwork(session, prepared.spec.network)
@@ -104,10 +99,11 @@ function writeIdentity({ state, journal }: Session, truth: Known): void {
 async function machineOf(care: VmContext, truth: Known): Promise<Machine | undefined> {
   const { state, layout, journal } = care.session
   if (truth.is === "dead" || !hasRun(state)) return undefined
-  const { pidfd, identity } = truth
+  const { process, identity } = truth
   const consoleLimit = care.prepared.spec.console.limit
   const machine = await adoptMachine({
-    ...{ vmm: care.vmm, layout, resources: journal.resources, identity, pidfd, consoleLimit, log: care.log },
+    ...{ vmm: care.vmm, layout, resources: journal.resources, identity, consoleLimit, log: care.log },
+    process: process.move(),
   })
   care.watchdog.noteEnd("started")
   return machine
@@ -116,10 +112,7 @@ async function machineOf(care: VmContext, truth: Known): Promise<Machine | undef
 /** What is known of the end of a VM that nobody watched. Returns why it has failed, when it never came to run. */
 async function settle(care: VmContext, live: RunningVm, truth: Known): Promise<Failure | undefined> {
   const { session } = care
-  if (truth.is === "alive") {
-    killProcess(truth.pid, truth.pidfd, KILL_WAIT_MS)
-    close(truth.pidfd)
-  }
+  if (truth.is === "alive") truth.process.kill(KILL_WAIT_MS)
   live.gone = true
   if (!hasRun(session.state)) {
     const why = `banger was ended while it started the VM (${session.state})`

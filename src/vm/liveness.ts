@@ -2,6 +2,7 @@ import * as v from "valibot"
 import { Failure } from "../base/terms/failure.ts"
 import { API_SOCKET, bareArgv } from "../host/firecracker/argv.ts"
 import { jailRoot } from "../host/jail/base.ts"
+import { closing, type PidRef } from "../host/process/pidRef.ts"
 import type { FoundVmm } from "../host/search/findVmm.ts"
 import { findVmm } from "../host/search/findVmm.ts"
 import { processUnknown } from "../host/search/holders.ts"
@@ -14,14 +15,14 @@ import type { VmRecord } from "../store/state/records.ts"
 export const livenessSchema = v.picklist(["alive", "dead", "unknown"])
 
 /**
- * What is known of a VM: proven alive (the pidfd is the caller's to close), proven dead, or neither. `warnings` are what
+ * What is known of a VM: proven alive (the caller closes the process), proven dead, or neither. `warnings` are what
  * names another process than its VMM.
  */
-export type VmLiveness = { readonly warnings: readonly string[] } & (
-  | { is: "alive"; pid: number; pidfd: number; identity: ProcessIdentity }
-  | { is: "dead"; why: string }
-  | { is: "unknown"; why: string; hint: string | undefined }
-)
+export type VmLiveness = Disposable & { readonly warnings: readonly string[] } & (
+    | { is: "alive"; process: PidRef; identity: ProcessIdentity }
+    | { is: "dead"; why: string }
+    | { is: "unknown"; why: string; hint: string | undefined }
+  )
 
 /** Whether a VM's VMM runs, by its journal (see `findVmm`). Never throws: that it cannot be told is an answer. */
 export function livenessOf(
@@ -30,16 +31,15 @@ export function livenessOf(
   resources: readonly Resource[],
 ): VmLiveness {
   const sought = vmmQuery(resources, layout, record.boot_id)
-  if (sought === undefined) return { is: "dead", why: "its VMM was never started", warnings: [] }
-  const found = findVmm(sought)
+  if (sought === undefined) return closing({ is: "dead", why: "its VMM was never started", warnings: [] })
+  using found = findVmm(sought)
   const { warnings } = found
-  if (found.is === "dead") return { is: "dead", why: found.why, warnings }
+  if (found.is === "dead") return closing({ is: "dead", why: found.why, warnings })
   if (found.is === "unknown") {
     const { message, hint } = vmmUnknown(sought, found, layout)
-    return { is: "unknown", why: message, hint, warnings }
+    return closing({ is: "unknown", why: message, hint, warnings })
   }
-  const { identity, pidfd } = found
-  return { is: "alive", pid: identity.pid, pidfd, identity, warnings }
+  return closing({ is: "alive", process: found.process.move(), identity: found.identity, warnings })
 }
 
 /** The failure of a VM of which it cannot be told whether it runs. */

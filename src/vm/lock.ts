@@ -6,6 +6,7 @@ import { errorCode } from "../base/linux/errors.ts"
 import { close, openAt, statDescriptor, statPath, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import { identifySelf, processLiveness } from "../host/process/identity.ts"
+import { closing, type PidRef } from "../host/process/pidRef.ts"
 import { takeLock } from "../store/files/lock.ts"
 import { type ProcessIdentity, processIdentitySchema } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -19,12 +20,13 @@ export interface VmLock {
   unlock(): void
 }
 
-/** The process that holds a VM's lock; `pidfd` is the caller's to close. */
-export interface LockHolder {
-  readonly pid: number
-  readonly pidfd: number
-  readonly doing: Doing
-}
+/** Who holds a VM's lock: a process that is proven to live (the caller closes it), nobody, or it cannot be told. */
+export type LockHolder = Disposable &
+  (
+    | { readonly is: "held"; readonly process: PidRef; readonly doing: Doing }
+    | { readonly is: "free" }
+    | { readonly is: "unknown" }
+  )
 
 const holderSchema = v.strictObject({ doing: v.picklist(["supervise", "finish"]), identity: processIdentitySchema })
 
@@ -62,16 +64,14 @@ export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
   return { unlock }
 }
 
-/**
- * The process that holds a VM's lock, by what it wrote there, proven to live; "nobody" when that has ended; undefined
- * when it cannot be told. The lock itself is not touched.
- */
-export function lockHolder(layout: VmLayout): LockHolder | "nobody" | undefined {
+/** Who holds a VM's lock, by what the holder wrote there. The lock itself is not touched. */
+export function lockHolder(layout: VmLayout): LockHolder {
   const holder = readHolder(layout.lock)
-  if (holder === undefined || holder === "nobody") return holder
-  const truth = processLiveness(holder.identity)
-  if (truth.is === "alive") return { pid: holder.identity.pid, pidfd: truth.pidfd, doing: holder.doing }
-  return truth.is === "dead" ? "nobody" : undefined
+  if (holder === undefined) return closing({ is: "unknown" })
+  if (holder === "nobody") return closing({ is: "free" })
+  using truth = processLiveness(holder.identity)
+  if (truth.is === "alive") return closing({ is: "held", process: truth.process.move(), doing: holder.doing })
+  return closing({ is: truth.is === "dead" ? "free" : "unknown" })
 }
 
 // --- internal ---

@@ -1,5 +1,5 @@
-import { errorCode } from "../base/linux/errors.ts"
-import { close, statPath } from "../base/linux/files.ts"
+import { unlessAbsent } from "../base/linux/errors.ts"
+import { statPath } from "../base/linux/files.ts"
 import { Failure, joinFailures } from "../base/terms/failure.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { findVmm } from "../host/search/findVmm.ts"
@@ -35,19 +35,13 @@ function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource
     return exists(path) ? new Failure("FAILED", `${path} is still there`, { hint }) : undefined
   }
   const sought = vmmQuery(all, layout)
-  const found = sought && findVmm(sought)
-  if (sought !== undefined && found?.is === "unknown") return vmmUnknown(sought, found, layout)
-  if (found?.is !== "alive") return undefined
-  close(found.pidfd)
+  if (sought === undefined) return undefined
+  using found = findVmm(sought)
+  if (found.is === "unknown") return vmmUnknown(sought, found, layout)
+  if (found.is !== "alive") return undefined
   return new Failure("FAILED", `process ${found.identity.pid} still runs`, { hint })
 }
 
 function exists(path: string): boolean {
-  try {
-    statPath(path)
-    return true
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false
-    throw error
-  }
+  return unlessAbsent(() => statPath(path), ["ENOENT", "ENOTDIR"]) !== undefined
 }

@@ -1,11 +1,10 @@
 import { basename, isAbsolute } from "node:path"
-import { errorCode } from "../base/linux/errors.ts"
-import { inodeOf, statPath, withDescriptor } from "../base/linux/files.ts"
+import { ignoring } from "../base/linux/errors.ts"
+import { inodeOf, statPath } from "../base/linux/files.ts"
 import { Failure, messageOf } from "../base/terms/failure.ts"
 import { removeCgroup } from "../host/cgroup/cgroup.ts"
 import { type JailSite, jailRoot } from "../host/jail/base.ts"
 import { tearDown } from "../host/jail/tearDown.ts"
-import { killProcess } from "../host/process/kill.ts"
 import { endMembers } from "../host/process/members.ts"
 import { findVmm } from "../host/search/findVmm.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
@@ -76,13 +75,11 @@ function release(
 
 /** Ends what a VMM has left running in its jail, where there is no cgroup to end it. */
 function emptyJail(site: JailSite, root: string | null): void {
-  try {
+  // ENOENT: it was never put in its place, or is gone: nobody runs in it.
+  ignoring(["ENOENT"], () => {
     const stat = statPath(jailRoot(site))
     if (root !== null && inodeOf(stat) === root && stat.uid !== 0) endMembers(root, stat.uid, KILL_WAIT_MS)
-  } catch (error) {
-    // It was never put in its place, or is gone: nobody runs in it.
-    if (errorCode(error) !== "ENOENT") throw error
-  }
+  })
 }
 
 /** A journal whose paths were altered leads nowhere but to this VM's own. */
@@ -106,12 +103,11 @@ function killVmm(journal: readonly Resource[], layout: VmLayout, proven: boolean
   if (sought === undefined) return
   const heard = new Set<string>()
   for (;;) {
-    const found = findVmm(sought)
+    using found = findVmm(sought)
     for (const doubt of found.warnings) if (!heard.has(doubt)) warn(doubt)
     for (const doubt of found.warnings) heard.add(doubt)
     if (found.is === "unknown" && !proven) throw vmmUnknown(sought, found, layout)
     if (found.is !== "alive") return
-    const { identity, pidfd } = found
-    withDescriptor(pidfd, () => killProcess(identity.pid, pidfd, Math.max(0, deadline - performance.now())))
+    found.process.kill(Math.max(0, deadline - performance.now()))
   }
 }

@@ -1,8 +1,8 @@
-import { close } from "../base/linux/files.ts"
 import { usageError } from "../base/terms/failure.ts"
 import { ancestorsOf } from "../host/process/ancestors.ts"
+import type { PidRef } from "../host/process/pidRef.ts"
 import type { VmLayout } from "../store/state/places.ts"
-import { type LockHolder, lockHolder } from "./lock.ts"
+import { lockHolder } from "./lock.ts"
 
 /** A VM as it is named in a message. */
 type Named = { readonly id: string; readonly name: string }
@@ -11,7 +11,7 @@ type Named = { readonly id: string; readonly name: string }
  * Refuses, by name, what would wait for a VM whose supervisor itself waits for this process: a banger that one of its
  * hooks started.
  */
-export function refuseSelfWait({ pid }: LockHolder, { id, name }: Named): void {
+export function refuseSelfWait({ pid }: PidRef, { id, name }: Named): void {
   if (!ancestorsOf(process.pid).includes(pid)) return
   const hint = `return from the hook first; to end the VM, throw in postBoot, or send SIGTERM to process ${pid}`
   throw usageError(
@@ -22,8 +22,6 @@ export function refuseSelfWait({ pid }: LockHolder, { id, name }: Named): void {
 
 /** As `refuseSelfWait`, for whoever may hold the VM's lock now. */
 export function refuseIfSelfWait(layout: VmLayout, record: Named): void {
-  const holder = lockHolder(layout)
-  if (typeof holder !== "object") return
-  close(holder.pidfd)
-  refuseSelfWait(holder, record)
+  using holder = lockHolder(layout)
+  if (holder.is === "held") refuseSelfWait(holder.process, record)
 }

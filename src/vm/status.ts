@@ -1,5 +1,4 @@
 import * as v from "valibot"
-import { close } from "../base/linux/files.ts"
 import { isFailure } from "../base/terms/failure.ts"
 import { surelyRuns } from "../host/process/identity.ts"
 import type { State } from "../store/state/open.ts"
@@ -79,10 +78,8 @@ type Known = Pick<VmStatus, "liveness" | "why" | "hint" | "pid">
 
 function supervisorOf(state: State, record: VmRecord): number | undefined {
   if (isFinal(record.state) && record.restart_at === null) return undefined
-  const holder = lockHolder(vmLayout(state.where, record.id))
-  if (typeof holder !== "object") return undefined
-  close(holder.pidfd)
-  return holder.doing === "supervise" ? holder.pid : undefined
+  using holder = lockHolder(vmLayout(state.where, record.id))
+  return holder.is === "held" && holder.doing === "supervise" ? holder.process.pid : undefined
 }
 
 function endedOf({ id, handles, kept }: VmRecord, supervisor: number | undefined): Known {
@@ -99,11 +96,8 @@ function currentLiveness(state: State, record: VmRecord, supervisor: number | un
     const identity = journal.find((resource) => resource.kind === "process")?.identity
     if (identity && surelyRuns(identity))
       return { liveness: "alive", why: undefined, hint: undefined, pid: identity.pid }
-    const found = livenessOf(record, layout, journal)
-    if (found.is === "alive") {
-      close(found.pidfd)
-      return { liveness: "alive", why: undefined, hint: undefined, pid: found.pid }
-    }
+    using found = livenessOf(record, layout, journal)
+    if (found.is === "alive") return { liveness: "alive", why: undefined, hint: undefined, pid: found.process.pid }
     // A VM that is being started, or cleaned up, by its supervisor has no VMM either.
     if (found.is === "dead" && supervisor !== undefined)
       return { liveness: "dead", why: undefined, hint: undefined, pid: undefined }

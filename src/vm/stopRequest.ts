@@ -4,12 +4,11 @@ import { O, O_NOFOLLOW } from "../base/linux/constants.ts"
 import { readAll } from "../base/linux/content.ts"
 import { openAt, unlinkAt, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
-import { signalProcess } from "../host/process/kill.ts"
+import type { PidRef } from "../host/process/pidRef.ts"
 import { withLock } from "../store/files/lock.ts"
 import { replaceFile } from "../store/files/replaceFile.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { VmState } from "../store/state/vmState.ts"
-import type { LockHolder } from "./lock.ts"
 
 const schema = v.strictObject({
   action: v.picklist(["stop", "kill"]),
@@ -32,24 +31,24 @@ const SIGTERM = 15
  */
 export function askToStop(
   layout: VmLayout,
-  { pid, pidfd }: LockHolder,
+  supervisor: PidRef,
   request: StopRequest,
   stateNow: () => VmState,
 ): "asked" | "asked before" {
   try {
     return withLock(join(layout.dir, "stop.lock"), () => {
       const before = readStopRequest(layout)
-      const told = before?.to === pid ? before.action : stateNow() === "stopping" ? "stop" : undefined
+      const told = before?.to === supervisor.pid ? before.action : stateNow() === "stopping" ? "stop" : undefined
       if (told === "kill" || told === request.action) return "asked before"
-      replaceFile(layout.stopRequest, `${JSON.stringify({ ...request, to: pid })}\n`)
-      signalProcess(pidfd, SIGTERM)
+      replaceFile(layout.stopRequest, `${JSON.stringify({ ...request, to: supervisor.pid })}\n`)
+      supervisor.signal(SIGTERM)
       return "asked"
     })
   } catch {
     // A full disk must not keep a VM from being stopped: then signals alone say how, two different ones since two of a kind can come as one.
     if (stateNow() === "stopping" && request.action === "stop") return "asked before"
-    signalProcess(pidfd, SIGTERM)
-    if (request.action === "kill") signalProcess(pidfd, SIGUSR1)
+    supervisor.signal(SIGTERM)
+    if (request.action === "kill") supervisor.signal(SIGUSR1)
     return "asked"
   }
 }

@@ -130,7 +130,7 @@ test("a dead VMM's pid that was given to another process is not the VMM, 100 tim
   expect(JSON.parse(out)).toEqual({ recycled: 100, alive: 0 })
 })
 
-/** What is told of the VMM of a run, with what is changed in what was written down; its pidfd closed. */
+/** What is told of the VMM of a run, with what is changed in what was written down; its process closed. */
 function told(change: Partial<VmmQuery>) {
   const [record] = records(place)
   const layout = vmLayout({ state: place.state, runtime: place.runtime }, record?.id ?? "")
@@ -138,9 +138,9 @@ function told(change: Partial<VmmQuery>) {
   if (handles.is !== "good") throw new Error(`its handles are ${handles.is}`)
   const sought = vmmQuery(handles.journal, layout, bootId())
   if (sought === undefined) throw new Error("no process is on the journal")
-  const found = findVmm({ ...sought, ...change })
-  if (found.is === "alive") close(found.pidfd)
-  return found
+  using found = findVmm({ ...sought, ...change })
+  const { [Symbol.dispose]: _, ...rest } = found
+  return rest
 }
 
 test("a VMM whose identity was not written down is found by each witness in turn, and proven by uid and root", async () => {

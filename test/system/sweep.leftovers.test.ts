@@ -2,10 +2,10 @@ import { afterEach, beforeEach, expect, test } from "bun:test"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { close } from "../../src/base/linux/files.ts"
-import { pidfdOpen } from "../../src/base/linux/pidfd.ts"
 import { keepTap, newTap, openTun } from "../../src/base/linux/tun.ts"
 import { formatAlias, linkName, ownerOf } from "../../src/host/network/names.ts"
 import { identifyChild } from "../../src/host/process/identity.ts"
+import { openPid } from "../../src/host/process/pidRef.ts"
 import { deadProcess, fill } from "../fixtures/manyVms.ts"
 import { LEAVE, type Left, type Living, later, living, ownCgroups, prepareState, uidOf } from "./support/leftovers.ts"
 import { eachInItsPlace, type Place } from "./support/place.ts"
@@ -69,10 +69,10 @@ const COUNT = Number(process.env.BANGER_TEST_LEFTOVERS ?? 50)
 test(`${COUNT} of each kind, dead and living, with records and without: exactly the dead go`, async () => {
   const sleep = Bun.spawn(["sleep", "600"], { stdio: ["ignore", "ignore", "ignore"] })
   alive.keep(() => sleep.kill("SIGKILL"))
-  const pidfd = pidfdOpen(sleep.pid)
+  using held = openPid(sleep.pid)
+  if (held === undefined) throw new Error("the child has ended")
   const deadIds = fill(place, COUNT, deadProcess(), "dead")
-  const livingIds = fill(place, COUNT, identifyChild(sleep.pid, pidfd), "live")
-  close(pidfd)
+  const livingIds = fill(place, COUNT, identifyChild(held), "live")
   const dead: Left[] = []
   const kept: Left[] = []
   let index = 0

@@ -1,10 +1,9 @@
 import { expect, test } from "bun:test"
 import { appendFileSync, existsSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { close } from "../../src/base/linux/files.ts"
-import { pidfdOpen } from "../../src/base/linux/pidfd.ts"
 import { Failure } from "../../src/base/terms/failure.ts"
 import { decodeStatus } from "../../src/host/process/exitStatus.ts"
+import { openPid } from "../../src/host/process/pidRef.ts"
 import { parseZombieStatus } from "../../src/host/process/procfs.ts"
 import { controlKey } from "../../src/operations/attach.ts"
 import { followLines } from "../../src/store/logs/lines.ts"
@@ -22,17 +21,16 @@ const directory = eachInItsDirectory()
 const layout = () => vmLayout({ state: directory.path, runtime: join(directory.path, "run") }, "vm-1")
 
 test("a lock tells who holds it, from the moment it is held to the moment it is not", () => {
-  expect(lockHolder(layout())).toBe("nobody")
+  expect(lockHolder(layout()).is).toBe("free")
   const lock = lockVm(layout(), "supervise")
-  const holder = lockHolder(layout())
-  expect(holder).toMatchObject({ pid: process.pid, doing: "supervise" })
-  if (typeof holder === "object") close(holder.pidfd)
+  using holder = lockHolder(layout())
+  expect(holder).toMatchObject({ is: "held", process: { pid: process.pid }, doing: "supervise" })
   expect(lockVm(layout(), "finish")).toBeUndefined()
   lock?.unlock()
   lock?.unlock()
-  expect(lockHolder(layout())).toBe("nobody")
+  expect(lockHolder(layout()).is).toBe("free")
   writeFileSync(layout().lock, '{"doing":"supervise","identity":{"pid":')
-  expect(lockHolder(layout())).toBeUndefined()
+  expect(lockHolder(layout()).is).toBe("unknown")
 })
 
 test("however many ask for a stop, its supervisor gets one signal; to kill is another matter; a request is taken once", async () => {
@@ -40,12 +38,9 @@ test("however many ask for a stop, its supervisor gets one signal; to kill is an
   const heard: string[] = []
   const names = ["SIGTERM", "SIGUSR1"] as const
   const ask = (action: "stop" | "kill", state: "running" | "stopping", timeout?: number) => {
-    const pidfd = pidfdOpen(process.pid)
-    try {
-      return askToStop(layout(), { pid: process.pid, pidfd, doing: "supervise" }, { action, timeout }, () => state)
-    } finally {
-      close(pidfd)
-    }
+    using self = openPid(process.pid)
+    if (self === undefined) throw new Error("this process is not there")
+    return askToStop(layout(), self, { action, timeout }, () => state)
   }
   const hear = (name: string) => heard.push(name)
   for (const name of names) process.on(name, hear)

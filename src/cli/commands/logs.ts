@@ -1,5 +1,5 @@
 import { EXIT } from "../../base/terms/failure.ts"
-import { consoleOf, followLogs } from "../../operations/logs.ts"
+import { followLogs, showLogs } from "../../operations/logs.ts"
 import { type Command, text, vmArg } from "../terminal/command.ts"
 
 const command: Command = {
@@ -15,7 +15,7 @@ const command: Command = {
     const which = (["events", "vmm", "supervisor"] as const).find((name) => values[name] === true) ?? "console"
     const vm = text(values, "vm") ?? ""
     if (values.follow === true) await followLogs(vm, which, output.print)
-    else for (const part of consoleOf(vm, which, output.log.warn)) if (!output.print(part)) break
+    else showLogs(vm, which, { show: output.print, warn: output.log.warn })
     return EXIT.ok
   },
 }

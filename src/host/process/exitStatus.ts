@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { constants } from "node:os"
-import { pidfdExitStatus } from "../../base/linux/pidfd.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
+import type { PidRef } from "./pidRef.ts"
 import { parseZombieStatus } from "./procfs.ts"
 
 /** How a process ended: an exit code, or the signal that ended it. */
@@ -19,11 +19,11 @@ const RETRY_MS = 10
  * or /proc before that. Undefined where neither does.
  */
 export async function exitStatusOf(
-  pidfd: number,
+  process: PidRef,
   { pid, startTime }: ProcessIdentity,
 ): Promise<ExitStatus | undefined> {
   for (let tries = 0; tries < TRIES_MAX_COUNT; tries++) {
-    const status = pidfdExitStatus(pidfd) ?? parseZombieStatus(statOf(pid), startTime)
+    const status = process.exitStatus() ?? parseZombieStatus(statOf(pid), startTime)
     if (status !== undefined) return decodeStatus(status)
     await Bun.sleep(RETRY_MS)
   }

@@ -3,10 +3,9 @@ import { O } from "../../base/linux/constants.ts"
 import { close, openAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { inNetworkNamespace } from "../../base/linux/namespaces.ts"
-import { pidfdOpen } from "../../base/linux/pidfd.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import { identifyChild } from "./identity.ts"
-import { SIGKILL, signalProcess } from "./kill.ts"
+import { openPid, type PidRef, SIGKILL } from "./pidRef.ts"
 
 export { SIGKILL }
 
@@ -31,7 +30,7 @@ export interface Child {
   readonly identity: ProcessIdentity
   /** Resolves when it has ended: an exit code, or the signal that ended it. */
   readonly exited: Promise<{ code: number | null; signal: string | null }>
-  /** Sends a signal through the pidfd: this process or none. A process that has ended is no error. */
+  /** Sends a signal to this process or none. A process that has ended is no error. */
   signal(number: number): void
 }
 
@@ -74,25 +73,25 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
     process.umask(umask)
   }
   // Both before the next turn of the event loop, in which the child could be waited for and its pid given away.
-  const { pidfd, identity } = identify(child, launch.becomes)
+  const { held, identity } = identify(child, launch.becomes)
   let ended = false
   const exited = child.exited.then(() => {
     ended = true
-    close(pidfd)
+    held[Symbol.dispose]()
     return { code: child.exitCode, signal: child.signalCode === null ? null : String(child.signalCode) }
   })
-  return { identity, exited, signal: (number) => ended || signalProcess(pidfd, number) }
+  return { identity, exited, signal: (number) => ended || held.signal(number) }
 }
 
 /** Throws with the child killed: nobody could tell later whose it is. */
-function identify(child: Bun.Subprocess, becomes: Launch["becomes"]): { pidfd: number; identity: ProcessIdentity } {
-  let pidfd: number | undefined
+function identify(child: Bun.Subprocess, becomes: Launch["becomes"]): { held: PidRef; identity: ProcessIdentity } {
   try {
-    pidfd = pidfdOpen(child.pid)
-    return { pidfd, identity: identifyChild(child.pid, pidfd, becomes) }
+    using opened = openPid(child.pid)
+    if (opened === undefined) throw new Error(`process ${child.pid} is gone before it was waited for`)
+    const identity = identifyChild(opened, becomes)
+    return { held: opened.move(), identity }
   } catch (error) {
     child.kill(SIGKILL)
-    if (pidfd !== undefined) close(pidfd)
     throw error
   }
 }

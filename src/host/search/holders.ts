@@ -1,39 +1,28 @@
 import { readdirSync, readFileSync } from "node:fs"
-import { errorCode } from "../../base/linux/errors.ts"
-import { close, inodeOf, statPath } from "../../base/linux/files.ts"
-import { pidfdExited, pidfdOpen } from "../../base/linux/pidfd.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
+import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { Failure, type FailureDetail, messageOf } from "../../base/terms/failure.ts"
+import { openPid, type PidRef } from "../process/pidRef.ts"
 import { parsePermitted, readProcess } from "../process/procfs.ts"
-
-/** A process that has a file as its standard output, held by its pidfd, the caller's to close. */
-export interface Holder {
-  readonly pid: number
-  readonly pidfd: number
-}
 
 /**
  * The processes whose standard output is this very file (same device and inode): for a file of ours that nobody else
- * can open, those we started. What is read of each is read while its pidfd is held, which is looked at again
- * afterwards, so it cannot be another process's. Throws a failure, with no descriptor left open, when it cannot be told
- * of a process.
+ * can open, those we started. What is read of each is read while it is held, and it is looked at again
+ * afterwards, so it cannot be another process's. The caller closes them. Throws a failure, with none left open, when it
+ * cannot be told of a process.
  */
-export function holdersOf(path: string): readonly Holder[] {
+export function holdersOf(path: string): readonly PidRef[] {
   const target = targetOf(path)
   if (target === undefined) return []
   const pids = readdirSync("/proc")
     .filter((name) => /^[1-9]\d*$/.test(name))
     .map(Number)
-  const holders: Holder[] = []
-  try {
-    for (const pid of pids) {
-      const holder = pid !== process.pid && writesTo(pid, target) ? hold(pid, target) : undefined
-      if (holder !== undefined) holders.push(holder)
-    }
-    return holders
-  } catch (error) {
-    for (const { pidfd } of holders) close(pidfd)
-    throw error
-  }
+  using unlessWhole = new DisposableStack()
+  const holders = pids
+    .filter((pid) => pid !== process.pid && writesTo(pid, target))
+    .flatMap((pid) => unlessWhole.use(hold(pid, target)) ?? [])
+  unlessWhole.move()
+  return holders
 }
 
 /** The failure of a process of which it could not be found out whether it is a VM. */
@@ -44,12 +33,7 @@ export function processUnknown(pid: number, why: string, detail: FailureDetail =
 
 /** Which file a path leads to, as `device:inode`; undefined when there is none. */
 export function targetOf(path: string): string | undefined {
-  try {
-    return inodeOf(statPath(path))
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+  return unlessAbsent(() => inodeOf(statPath(path)))
 }
 
 /**
@@ -81,40 +65,17 @@ export function mayBeOurs(pid: number): boolean {
 
 /** Empty when it is gone by now. */
 function statusOf(pid: number | "self"): string {
-  try {
-    return readFileSync(`/proc/${pid}/status`, "latin1")
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return ""
-    throw error
-  }
+  return unlessAbsent(() => readFileSync(`/proc/${pid}/status`, "latin1"), ["ENOENT", "ESRCH"]) ?? ""
 }
 
 /** Undefined when it is gone by now. */
-function hold(pid: number, target: string): Holder | undefined {
-  const pidfd = open(pid)
-  if (pidfd === undefined) return undefined
-  try {
-    const why = doubt(pid, target)
-    if (pidfdExited(pidfd)) return drop(pidfd)
-    if (why !== undefined) throw processUnknown(pid, why)
-    return { pid, pidfd }
-  } catch (error) {
-    close(pidfd)
-    throw error
-  }
-}
-
-function open(pid: number): number | undefined {
-  try {
-    return pidfdOpen(pid)
-  } catch (error) {
-    if (errorCode(error) === "ESRCH") return undefined
-    throw error
-  }
-}
-
-function drop(pidfd: number): undefined {
-  close(pidfd)
+function hold(pid: number, target: string): PidRef | undefined {
+  using process = openPid(pid)
+  if (process === undefined) return undefined
+  const why = doubt(pid, target)
+  if (process.hasExited()) return undefined
+  if (why !== undefined) throw processUnknown(pid, why)
+  return process.move()
 }
 
 /** What is not as it must be, undefined when nothing. */

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs"
-import { pidfdExited } from "../../base/linux/pidfd.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import { identityOf, ownPlace } from "../process/identity.ts"
+import type { PidRef } from "../process/pidRef.ts"
 import { readProcess } from "../process/procfs.ts"
 import { writesTo } from "./holders.ts"
 
@@ -24,24 +24,25 @@ export type Proof =
   | { readonly is: "unknown"; readonly why: string }
 
 /**
- * Whether the process of a pidfd is the VMM with these marks: all four of its uids and its root directory are the
+ * Whether a process is the VMM with these marks: all four of its uids and its root directory are the
  * jail's; or they are ours still, as they are until it has gone over to them, and without a jail always, and it writes the
- * VM's console or has its very command line. All is read while the pidfd is held, which is looked at again afterwards:
- * it was all said of this process.
+ * VM's console or has its very command line. All is read while the process is held, and it is looked at again
+ * afterwards: it was all said of this process.
  */
-export function proofOf(pid: number, pidfd: number, marks: Marks): Proof {
+export function proofOf(process: PidRef, marks: Marks): Proof {
+  const { pid } = process
   try {
-    if (pidfdExited(pidfd)) return { is: "gone" }
+    if (process.hasExited()) return { is: "gone" }
     const { startTime, uid, root } = readProcess(pid)
     const why = strangeness(pid, uid, root, marks)
-    if (pidfdExited(pidfd)) return { is: "gone" }
+    if (process.hasExited()) return { is: "gone" }
     if (why !== undefined) return { is: "another", why }
     if (startTime === undefined || uid === undefined) return { is: "unknown", why: `/proc/${pid} cannot be read` }
-    const identity = identityOf(pid, pidfd, { startTime, uid, root })
+    const identity = identityOf(process, { startTime, uid, root })
     return { is: "proven", identity: marks.jail === undefined ? identity : { ...identity, becomes: marks.jail } }
   } catch (error) {
     // Under hidepid a live process looks absent in /proc: only its pidfd tells.
-    return pidfdExited(pidfd) ? { is: "gone" } : { is: "unknown", why: messageOf(error) }
+    return process.hasExited() ? { is: "gone" } : { is: "unknown", why: messageOf(error) }
   }
 }
 

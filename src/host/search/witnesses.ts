@@ -2,27 +2,28 @@ import { readdirSync, readFileSync } from "node:fs"
 import { procPath } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { readAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
-import { close, isType, openAt, openBeneath, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
+import { isType, openAt, openBeneath, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { holdListener } from "../../base/linux/sockets.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { membersOf } from "../process/members.ts"
+import { closingAll, type PidRef, pidRefOf } from "../process/pidRef.ts"
 import { parsePermitted } from "../process/procfs.ts"
 import { holdersOf } from "./holders.ts"
 import { isCalled, type Marks } from "./proof.ts"
 
-/** A process that may be the VMM: by its pid, and where it was held from the start, its pidfd. */
+/** A process that may be the VMM: by its pid, and itself where it was held from the start (the caller closes it). */
 export interface Candidate {
   readonly pid: number
-  readonly pidfd?: number | undefined
+  readonly process?: PidRef | undefined
   /** Known by what only this user can have arranged: it is of the VM, whatever it looks like. */
   readonly ours?: boolean
 }
 
 /** The processes in a cgroup (cgroup.procs); none when it is not there. */
 export function inCgroup(path: string): readonly Candidate[] {
-  const text = unlessMissing(() => readFileSync(`${path}/cgroup.procs`, "latin1")) ?? ""
+  const text = unlessGone(() => readFileSync(`${path}/cgroup.procs`, "latin1")) ?? ""
   const pids = text.split("\n").filter(Boolean).map(Number)
   if (pids.includes(0)) throw new Failure("FAILED", `${path} has processes of another PID namespace`)
   return pids.map((pid) => ({ pid, ours: true }))
@@ -30,14 +31,14 @@ export function inCgroup(path: string): readonly Candidate[] {
 
 /** Who listens on a socket in a directory; nobody when it is not there, or nobody listens. */
 export function listenerIn(dir: number, name: string): readonly Candidate[] {
-  const found = unlessMissing(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
+  const found = unlessGone(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
   if (found === undefined) return []
   return withDescriptor(found, (fd) => {
     if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure("FAILED", `${name} is not a socket`)
     try {
-      const listener = holdListener(`/proc/self/fd/${fd}`)
-      if (listener.pid > 0) return [listener]
-      closeAll([listener])
+      const { pid, pidfd } = holdListener(`/proc/self/fd/${fd}`)
+      using listener = pidfd === undefined ? undefined : pidRefOf(pid, pidfd)
+      if (pid > 0) return [{ pid, process: listener?.move() }]
     } catch (error) {
       // Nobody listens any more, or who did is gone.
       if (errorCode(error) === "ECONNREFUSED" || errorCode(error) === "ESRCH") return []
@@ -52,7 +53,7 @@ export function listenerIn(dir: number, name: string): readonly Candidate[] {
  * only once it is known to be a regular file: whose directory it is could have put a device's node there.
  */
 export function namedIn(dir: number, name: string): readonly Candidate[] {
-  const found = unlessMissing(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
+  const found = unlessGone(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
   if (found === undefined) return []
   const text = withDescriptor(found, (fd) => {
     const stat = statDescriptor(fd)
@@ -77,21 +78,15 @@ export function parsePid(text: string): number | undefined {
  */
 export function scanned({ console, jail, commandLines }: Marks, consolePath: string): readonly Candidate[] {
   requireSight(jail?.uid)
-  const found: Candidate[] = []
-  try {
-    if (console !== undefined) found.push(...holdersOf(consolePath).map((holder) => ({ ...holder, ours: true })))
-    if (jail !== undefined) found.push(...membersOf(jail.root, jail.uid))
-    else found.push(...calledSo(commandLines))
-    return found
-  } catch (error) {
-    closeAll(found)
-    throw error
-  }
-}
-
-/** Closes the pidfds of candidates. */
-export function closeAll(candidates: readonly Candidate[]): void {
-  for (const { pidfd } of candidates) if (pidfd !== undefined) close(pidfd)
+  const writers = console === undefined ? [] : holdersOf(consolePath)
+  using unlessWhole = closingAll(writers)
+  const ours = writers.map((process) => ({ pid: process.pid, process, ours: true }))
+  const others =
+    jail === undefined
+      ? calledSo(commandLines)
+      : membersOf(jail.root, jail.uid).map((process) => ({ pid: process.pid, process }))
+  unlessWhole.move()
+  return [...ours, ...others]
 }
 
 /** Mounted with hidepid, /proc does not list the processes of other uids to who may not trace them (proc(5)): throws a failure then. */
@@ -119,17 +114,10 @@ function calledSo(commandLines: Marks["commandLines"]): readonly Candidate[] {
   if (commandLines.length === 0) return []
   const pids = readdirSync("/proc").filter((name) => /^[1-9]\d*$/.test(name))
   const others = pids.map(Number).filter((pid) => pid !== process.pid)
-  return others.filter((pid) => unlessMissing(() => isCalled(pid, commandLines)) ?? false).map((pid) => ({ pid }))
+  return others.filter((pid) => unlessGone(() => isCalled(pid, commandLines)) ?? false).map((pid) => ({ pid }))
 }
 
-/** Of a file, or of a process's in /proc, that may be gone. */
-function unlessMissing<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch (error) {
-    const code = errorCode(error)
-    // ENODEV: of a cgroup that was removed after it was opened.
-    if (code === "ENOENT" || code === "ESRCH" || code === "ENODEV") return undefined
-    throw error
-  }
+/** Of a file, or of a process's in /proc, that may be gone. ENODEV: of a cgroup that was removed after it was opened. */
+function unlessGone<T>(work: () => T): T | undefined {
+  return unlessAbsent(work, ["ENOENT", "ESRCH", "ENODEV"])
 }

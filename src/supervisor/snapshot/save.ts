@@ -1,6 +1,6 @@
 import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, ignoring } from "../../base/linux/errors.ts"
 import {
   close,
   isType,
@@ -48,7 +48,7 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   const layout = vmLayout(state.where, record.id)
   const resources = recall(record, layout.handles).journal
   const identity = identityOf(record, resources)
-  const truth = processLiveness(identity)
+  using truth = processLiveness(identity)
   if (truth.is !== "alive") throw new Failure("FAILED", `${record.name} cannot be saved: ${truth.why}`)
   const root = openJailRoot(layout, resources)
   try {
@@ -60,7 +60,6 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
     }
   } finally {
     close(root)
-    close(truth.pidfd)
   }
   return record
 }
@@ -118,7 +117,7 @@ async function saveMemory(api: Api, root: number, target: number): Promise<void>
     await copyOut(root, names.state, target, "state")
     await copyOut(root, names.memory, target, "memory")
   } finally {
-    for (const name of Object.values(names)) ignoringGone(() => unlinkAt(root, name))
+    for (const name of Object.values(names)) ignoring(["ENOENT"], () => unlinkAt(root, name))
   }
 }
 
@@ -159,12 +158,4 @@ function manifestOf(record: VmRecord, version: string): Manifest {
   const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? []
   const { name } = record
   return { schema: 1, vmm: "firecracker", version: [Number(major), Number(minor)], name, takenAt: Date.now() }
-}
-
-function ignoringGone(work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
-  }
 }

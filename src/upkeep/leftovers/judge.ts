@@ -1,5 +1,5 @@
 import { join } from "node:path"
-import { close, inodeOf, statPath } from "../../base/linux/files.ts"
+import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { mountsBelow } from "../../host/jail/mountTable.ts"
 import type { UsageQuery } from "../../host/search/processesUsing.ts"
 import { bootId } from "../../store/state/bootId.ts"
@@ -93,10 +93,10 @@ function byJournal(layout: VmLayout): Verdict | undefined {
     const hint = `read it, and look for its VMM among the processes; then: rm -r ${layout.dir}`
     return { is: "unknown", why: `its journal ${layout.handles} is not believed: ${handles.why}`, hint }
   }
-  const liveness = livenessOf({ boot_id: bootId() }, layout, handles.journal)
+  using liveness = livenessOf({ boot_id: bootId() }, layout, handles.journal)
   if (liveness.is === "dead") return undefined
   if (liveness.is === "unknown") return { is: "unknown", why: liveness.why, hint: liveness.hint }
-  close(liveness.pidfd)
-  const hint = `only ${layout.handles} tells of it; if you do not want it: kill ${liveness.pid}`
-  return { is: "alive", why: `its VMM runs as process ${liveness.pid}`, hint }
+  const { pid } = liveness.process
+  const hint = `only ${layout.handles} tells of it; if you do not want it: kill ${pid}`
+  return { is: "alive", why: `its VMM runs as process ${pid}`, hint }
 }

@@ -1,13 +1,14 @@
 import { expect, test } from "bun:test"
 import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { close, mkfifoAt } from "../../../src/base/linux/files.ts"
+import { mkfifoAt } from "../../../src/base/linux/files.ts"
 import { AT_FDCWD } from "../../../src/base/linux/guards.ts"
-import { pidfdExited } from "../../../src/base/linux/pidfd.ts"
 import { processLiveness } from "../../../src/host/process/identity.ts"
+import { closingAll } from "../../../src/host/process/pidRef.ts"
 import { parsePermitted, parseSingleUid, parseStartTime } from "../../../src/host/process/procfs.ts"
 import { type Child, SIGKILL, spawn } from "../../../src/host/process/spawn.ts"
 import { holdersOf } from "../../../src/host/search/holders.ts"
+import type { ProcessIdentity } from "../../../src/store/state/handles.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -16,6 +17,11 @@ function start(...argv: string[]): Child {
   const at = (name: string) => join(directory.path, name)
   mkfifoAt(AT_FDCWD, at("in"), 0o600)
   return spawn({ argv, stdin: at("in"), stdout: at("out"), stderr: at("err"), passed: [] })
+}
+
+function isOf(identity: ProcessIdentity) {
+  using answer = processLiveness(identity)
+  return answer.is
 }
 
 const FIELDS = Array.from({ length: 50 }, (_, index) => String(index + 3))
@@ -43,19 +49,17 @@ test("a process's capabilities are read as one number", () => {
 
 test("a child is proven alive, and proven dead when it has ended", async () => {
   const child = start("sleep", "600")
-  const truth = processLiveness(child.identity)
-  expect(truth.is).toBe("alive")
-  if (truth.is === "alive") close(truth.pidfd)
+  expect(isOf(child.identity)).toBe("alive")
   child.signal(SIGKILL)
   expect(await child.exited).toEqual({ code: null, signal: "SIGKILL" })
-  expect(processLiveness(child.identity).is).toBe("dead")
+  expect(isOf(child.identity)).toBe("dead")
   child.signal(SIGKILL)
 })
 
 test("what does not agree is never taken for alive", async () => {
   const child = start("sleep", "600")
   const { identity } = child
-  expect(processLiveness({ ...identity, bootId: "another" })).toEqual({
+  expect(processLiveness({ ...identity, bootId: "another" })).toMatchObject({
     is: "dead",
     why: "the host was rebooted since",
   })
@@ -74,9 +78,7 @@ test("what was written down by an older banger, without namespaces, is still kno
     expect.stringMatching(/^\d+:\d+:\d+$/),
     expect.stringMatching(/^\d+:\d+:\d+$/),
   ])
-  const truth = processLiveness(older)
-  expect(truth.is).toBe("alive")
-  if (truth.is === "alive") close(truth.pidfd)
+  expect(isOf(older)).toBe("alive")
   child.signal(SIGKILL)
   await child.exited
 })
@@ -133,10 +135,9 @@ test.each([4, 5, 6])("with %d descriptors left no child is started and forgotten
     try { spawn(launch).signal(9) } catch (error) { console.log(error.code) }`
   const run = Bun.spawnSync(["sh", "-c", 'ulimit -n 64; exec "$1" -e "$2"', "sh", process.execPath, code])
   expect(run.stdout.toString()).toBe(left < 6 ? "EMFILE\n" : "")
-  for (const { pidfd } of holdersOf(join(directory.path, "out"))) {
-    expect(pidfdExited(pidfd, 5000)).toBe(true)
-    close(pidfd)
-  }
+  const holders = holdersOf(join(directory.path, "out"))
+  using _ = closingAll(holders)
+  for (const holder of holders) expect(holder.hasExited(5000)).toBe(true)
 })
 
 test("a VMM nobody wrote down is found by the console it writes to", async () => {
@@ -169,8 +170,7 @@ test.skipIf(process.geteuid?.() !== 0)(
 )
 
 function pidsOf(path: string): readonly number[] {
-  return holdersOf(path).map(({ pid, pidfd }) => {
-    close(pidfd)
-    return pid
-  })
+  const holders = holdersOf(path)
+  using _ = closingAll(holders)
+  return holders.map(({ pid }) => pid)
 }

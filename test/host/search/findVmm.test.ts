@@ -35,13 +35,13 @@ const bare = (more: Partial<VmmQuery> = {}): VmmQuery => ({
   ...{ bare: { directory: directory.path, commandLines: [["--id", "vm-7f3a"]] } },
   ...more,
 })
-/** Without its pidfd, which is closed. */
+/** Without its process, which is closed. */
 function found(sought: VmmQuery) {
-  const answer = findVmm(sought)
-  if (answer.is !== "alive") return answer
-  const { pidfd, ...rest } = answer
-  close(pidfd)
-  return rest
+  using answer = findVmm(sought)
+  const { [Symbol.dispose]: _, ...rest } = answer
+  if (rest.is !== "alive") return rest
+  const { process: __, ...plain } = rest
+  return plain
 }
 
 test("an identity that was written down decides, and a socket that another listens on is told of", async () => {
@@ -191,8 +191,7 @@ function failing(sought: VmmQuery, nth: number, errno: number): { calls: number;
   }
 }
 function findAndClose(sought: VmmQuery): string {
-  const answer = findVmm(sought)
-  if (answer.is === "alive") close(answer.pidfd)
+  using answer = findVmm(sought)
   return answer.is
 }
 
@@ -222,7 +221,7 @@ test("on a kernel without SO_PEERPIDFD (before 6.5) the listener is known by its
   let options = 0
   interpose({ before: (call) => (call === "getsockopt" && ++options === 2 ? ENOPROTOOPT : 0) })
   try {
-    expect(inside((dir) => listenerIn(dir, "api.sock"))).toEqual([{ pid: process.pid, pidfd: undefined }])
+    expect(inside((dir) => listenerIn(dir, "api.sock"))).toEqual([{ pid: process.pid, process: undefined }])
   } finally {
     interpose(undefined)
   }
