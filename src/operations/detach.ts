@@ -7,6 +7,7 @@ import { close, flock, openAt, replaceDescriptor, unlinkAt, withDescriptor } fro
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import { writeFor, writerTo } from "../base/linux/writer.ts"
 import { EXIT } from "../base/terms/failure.ts"
+import { forwardSignals } from "../host/process/forwardSignals.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { followLines } from "../store/logs/lines.ts"
 import { openState, ownEnvironment } from "../store/state/open.ts"
@@ -42,8 +43,7 @@ export async function detach(
     env: ownEnvironment(),
   })
   closeSync(log.fd)
-  const forward = (name: NodeJS.Signals) => child.kill(name)
-  for (const name of FORWARDED) process.on(name, forward)
+  using _forwarding = forwardSignals((name) => child.kill(name))
   const lines = followLines(log.path)
   const stopWatching = lines.watch(() => lines.take().forEach(say))
   try {
@@ -58,7 +58,6 @@ export async function detach(
     stopWatching()
     lines.take().forEach(say)
     lines.close()
-    for (const name of FORWARDED) process.off(name, forward)
     removeLog(log.path)
   }
 }
@@ -83,8 +82,6 @@ export function takeReporter(): (vm: DetachedVm) => void {
 }
 
 // --- internal ---
-
-const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const
 
 const REPORT_WAIT_MS = 2000
 

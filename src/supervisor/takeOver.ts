@@ -16,7 +16,7 @@ import { livenessOf, livenessUnknown, type VmLiveness } from "../vm/liveness.ts"
 import type { LockedVm } from "../vm/lockVmRecord.ts"
 import type { Machine } from "../vm/machine.ts"
 import { recallNetwork } from "../vm/network.ts"
-import { releaseAll } from "../vm/release.ts"
+import { KILL_WAIT_MS, releaseAll } from "../vm/release.ts"
 import { requestOf } from "../vm/request.ts"
 import { resumeSession, type Session } from "../vm/session.ts"
 import type { StopRequest } from "../vm/stopRequest.ts"
@@ -124,8 +124,6 @@ async function settle(care: VmContext, live: RunningVm, truth: Known): Promise<F
   if (session.state === "running") session.enter("stopping")
   return undefined
 }
-
-const KILL_WAIT_MS = 10_000
 
 async function run(
   care: VmContext,

@@ -80,8 +80,8 @@ test("devices: none, another kind, KVM's and tun's", async () => {
   run(["mknod", node, "c", "1", "3"])
   run(["mount", "--bind", node, "/dev/kvm"], ["umount", "/dev/kvm"])
   run(["mount", "--bind", node, "/dev/net/tun"], ["umount", "/dev/net/tun"])
-  expect(await findingOf("kvm")).toMatchObject({ is: "fail", says: "/dev/kvm is no KVM device" })
-  expect(await findingOf("tun")).toMatchObject({ is: "fail", says: "/dev/net/tun is no tun device" })
+  expect(await findingOf("kvm")).toMatchObject({ is: "fail", says: "/dev/kvm is not KVM's device" })
+  expect(await findingOf("tun")).toMatchObject({ is: "fail", says: "/dev/net/tun is not the tun device" })
 })
 
 test.each([

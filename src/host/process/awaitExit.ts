@@ -1,4 +1,5 @@
 import { pidfdExited } from "../../base/linux/pidfd.ts"
+import { entryUrl } from "../../base/terms/compiled.ts"
 
 /** As it was when this program started: a plugin run as root may start none. */
 const Thread = Worker
@@ -13,7 +14,7 @@ const POLL_MS = 250
 export function awaitExit(pidfd: number): Promise<void> {
   if (pidfdExited(pidfd)) return Promise.resolve()
   return new Promise((resolve) => {
-    const worker = new Thread(workerUrl())
+    const worker = new Thread(entryUrl("src/host/process/exitWorker.ts"))
     worker.onmessage = () => {
       worker.terminate()
       resolve()
@@ -27,12 +28,4 @@ export function awaitExit(pidfd: number): Promise<void> {
     }
     worker.postMessage(pidfd)
   })
-}
-
-// --- internal ---
-
-/** In the binary, every module but the extra entry points is one file at its root. */
-function workerUrl(): string {
-  const compiled = import.meta.url.startsWith("file:///$bunfs/")
-  return new URL(compiled ? "./src/host/process/exitWorker.ts" : "./exitWorker.ts", import.meta.url).href
 }

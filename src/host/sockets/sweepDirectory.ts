@@ -180,7 +180,7 @@ function judgeSome(sweep: Sweep, pinned: readonly Dead[], last: boolean, dead: C
   }
   for (const one of pinned) {
     try {
-      const opinion = sweep.probe.ask(one.fd) ?? (last ? look(sweep, one) : undefined)
+      const opinion = sweep.probe.ask(one.fd) ?? (last ? judgeLast(sweep, one) : undefined)
       if (opinion === undefined) dead.push({ name: one.name, stat: one.stat })
       else sweep.tell(one.name, one.stat, opinion)
     } catch (error) {
@@ -189,7 +189,7 @@ function judgeSome(sweep: Sweep, pinned: readonly Dead[], last: boolean, dead: C
   }
 }
 
-function look(sweep: Sweep, one: Dead): NonNullable<Opinion> {
+function judgeLast(sweep: Sweep, one: Dead): NonNullable<Opinion> {
   sweep.witness ??= callWitness(sweep.directory.fileSystem === "btrfs")
   return lastLook(sweep.directory, one, sweep.probe, sweep.witness, sweep.settings.dryRun)
 }

@@ -1,4 +1,5 @@
 import { inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { once } from "../../base/terms/once.ts"
 import { findCandidates } from "../../supervisor/boot/chooseVmm.ts"
 import { checkCgroups } from "./cgroups.ts"
 import {
@@ -91,12 +92,4 @@ async function settle(check: Check, host: Host): Promise<Finding> {
 function checkUser({ uid }: Host): Finding {
   if (uid === 0) return ok("root: VMs run in jails")
   return warn(`uid ${uid}, not root: VMs run without a jail, and with no network but QEMU's own`, "sudo banger doctor")
-}
-
-function once<T>(make: () => T): () => T {
-  let made: { value: T } | undefined
-  return () => {
-    made ??= { value: make() }
-    return made.value
-  }
 }

@@ -12,7 +12,7 @@ import { trusted } from "./kernel.ts"
 /** The longest id that `newVmId` makes. */
 const LONGEST_ID = "x".repeat(28)
 
-/** Less free space than this is worth a word; with less than the second a start may not even log, in bytes. */
+/** With less free space than the first, a host is warned; with less than the second, a start may not even log. In bytes. */
 const LOW_SPACE_BYTES = 1024 ** 3
 const NO_SPACE_BYTES = 64 * 1024 ** 2
 const FEW_INODES_COUNT = 1000
@@ -28,7 +28,7 @@ const ODD: Readonly<Record<number, string>> = {
   12805120: "Ceph",
 }
 
-/** Whether the directories are this user's alone, as far as they are there. */
+/** Whether the directories, those that exist, are this user's alone. */
 export function checkDirectories(host: Host): Finding {
   const { state, runtime, config } = host.places
   for (const path of [state, runtime]) {

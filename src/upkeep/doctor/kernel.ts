@@ -21,7 +21,7 @@ export function checkKernel({ release }: Host): Finding {
 
 /** Whether the calls can be made, which a container's seccomp filter may forbid on any kernel. */
 export function checkCalls(host: Host): Finding {
-  // Others may not mount, whatever the kernel has; banger then does not either.
+  // Only root may mount, whatever the kernel has; for others banger mounts nothing.
   const refused = host.refusedCalls().filter((call) => host.uid === 0 || !/^(?:open_tree|move_mount): EPERM/.test(call))
   if (refused.length === 0) return ok("the system calls that banger makes are there")
   const hint = "in a container: run it with --privileged, or with a seccomp profile that has these calls"
@@ -48,7 +48,7 @@ export function cpuFlags(host: Pick<Host, "read">): ReadonlySet<string> {
   return new Set(/^flags\s*: (.*)$/m.exec(text)?.[1]?.split(" ") ?? [])
 }
 
-/** Whether what runs as this user can be made another program. */
+/** Whether the environment makes programs of this user run other code. */
 export function checkEnvironment({ env }: Host): Finding {
   const found = Object.keys(env).filter((name) =>
     /^(?:BUN_OPTIONS|BUN_BE_BUN|BUN_INSPECT.*|LD_PRELOAD|LD_AUDIT)$/.test(name),
@@ -57,7 +57,7 @@ export function checkEnvironment({ env }: Host): Finding {
   return warn(`${found.join(", ")} in the environment can make banger run other code`, `unset ${found.join(" ")}`)
 }
 
-/** Whether what root runs by its name alone can be another's. banger itself passes over such; a shell does not. */
+/** Whether another user can change what root starts by a bare name. banger passes over such directories; a shell does not. */
 export function checkPath(host: Host): Finding {
   const dirs = (host.env.PATH ?? "").split(":")
   const relative = dirs.find((dir) => !dir.startsWith("/"))

@@ -33,7 +33,7 @@ export function checkKvm(host: Host): Finding {
   const stat = host.stat("/dev/kvm")
   if (stat === undefined) return absent(host)
   if (!isType(stat, S.IFCHR) || stat.rdev !== "10:232") {
-    return fail("/dev/kvm is no KVM device", "rm /dev/kvm && mknod -m 660 /dev/kvm c 10 232")
+    return fail("/dev/kvm is not KVM's device", "rm /dev/kvm && mknod -m 660 /dev/kvm c 10 232")
   }
   try {
     host.open("/dev/kvm")

@@ -11,7 +11,7 @@ export function checkTun(host: Host): Finding {
   const hint = "modprobe tun, and if it is still missing: mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200"
   if (stat === undefined) return warn("there is no /dev/net/tun: VMs can have no network of their own", hint)
   if (!isType(stat, S.IFCHR) || stat.rdev !== "10:200")
-    return fail("/dev/net/tun is no tun device", `rm /dev/net/tun; ${hint}`)
+    return fail("/dev/net/tun is not the tun device", `rm /dev/net/tun; ${hint}`)
   try {
     host.open("/dev/net/tun")
     return ok("/dev/net/tun can be used")

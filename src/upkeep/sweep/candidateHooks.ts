@@ -1,7 +1,7 @@
-import type { Log } from "banger"
 import { inodeOf } from "../../base/linux/files.ts"
 import { endIn } from "../../base/linux/signals.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
 import { textOfPath } from "../../base/terms/printable.ts"
 import { joinPath } from "../../host/sockets/directory.ts"
 import { ageOf } from "../../host/sockets/judge.ts"

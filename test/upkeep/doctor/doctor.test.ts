@@ -128,7 +128,7 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /shows no virtualization/,
     /firmware/,
   ],
-  ["kvm", "fail", { stats: { "/dev/kvm": directory(0, 0o755) } }, /is no KVM device/, /mknod/],
+  ["kvm", "fail", { stats: { "/dev/kvm": directory(0, 0o755) } }, /is not KVM's device/, /mknod/],
   [
     "kvm",
     "warn",
@@ -224,7 +224,7 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
   ["memory", "warn", { files: { "/proc/meminfo": "MemAvailable: 1000 kB\n" } }, /1000K/],
   ["mounts", "warn", { files: { "/proc/self/mountinfo": MOUNTS.repeat(300) } }, /600 mounts/],
   ["tun", "warn", { stats: { "/dev/net/tun": undefined } }, /no \/dev\/net\/tun/, /^modprobe tun/],
-  ["tun", "fail", { stats: { "/dev/net/tun": device("1:3") } }, /no tun device/],
+  ["tun", "fail", { stats: { "/dev/net/tun": device("1:3") } }, /not the tun device/],
   ["tun", "warn", { open: refuses("EPERM", 1) }, /cannot be opened.*EPERM/],
   ["nft", "warn", { runs: { "nft --version": undefined } }, /nft is not there/, /nftables/],
   ["nft", "warn", { runs: { "nft list tables": { exit: 1, stdout: "" } } }, /cannot list/, /modprobe/],
