@@ -76,7 +76,7 @@ test("what others use is not ours to judge: another state directory's, another c
   const other = markOf({ jails: join(place.dir, "jail") })
   const same = markOf(vmLayout(place, ID)).replace(/:(\d+) /, ":1$1 ")
   for (const [mark, why] of [
-    [other, /of the banger whose state is in/],
+    [other, /belongs to the banger whose state is in/],
     [same, /another container/],
     ["what is this", /no owner's mark/],
   ] as const) {

@@ -45,7 +45,7 @@ test("dead sockets go, here and one level down; a second sweep has nothing to sa
   for (const name of ["a.sock", "service/rpc.sock", "service/deep/far.sock"]) makeDead(join(dir, name))
   const first = await sweep(dir, ...NOW)
   expect(first).toMatchObject({ exit: 0, stdout: "" })
-  expect(first.stderr).toContain("3 sockets in 2 directories: 1 live, 2 removed")
+  expect(first.stderr).toContain("3 sockets in 2 directories: 1 alive, 2 removed")
   expect(readdirSync(dir, { recursive: true }).map(String).sort()).toEqual([
     "live.sock",
     "service",
@@ -266,7 +266,7 @@ test("many sweeps at once of one tree and of what is in it: each dead socket goe
   for (const { exit, stderr } of outside) expect([0, 75], stderr).toContain(exit ?? -1)
   const removed = [...inside, ...outside.map(reportOf)].reduce((sum, { totals }) => sum + totals.removed, 0)
   expect(removed).toBe(400)
-  expect((await sweepNow([dir])).totals).toMatchObject({ examined: 2, live: 2 })
+  expect((await sweepNow([dir])).totals).toMatchObject({ examined: 2, alive: 2 })
   for (const fd of live) close(fd)
 })
 
@@ -287,7 +287,7 @@ test("100,000 sockets with 40 descriptors: all dead ones go", async () => {
   const left = readdirSync(dir)
   Bun.spawnSync(["umount", join(dir, "..")])
   expect({ stdout, stderr: stderr.replace(/^.*100050/s, "100050"), exit }).toMatchObject({ stdout: "", exit: 0 })
-  expect(stderr).toContain("100050 sockets in 1 directory: 50 live, 100000 removed")
+  expect(stderr).toContain("100050 sockets in 1 directory: 50 alive, 100000 removed")
   expect(left).toHaveLength(50)
 }, 120_000)
 
