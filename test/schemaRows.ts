@@ -15,6 +15,9 @@ const SHARED = new Map<unknown, string>([
   [exitSchema, "[exit](#how-a-vm-ended)"],
 ])
 
+/** Names that older bangers wrote into their files: read, never printed. */
+const READ_ONLY = ["becomes"]
+
 interface Node {
   readonly type: string
   readonly entries?: Readonly<Record<string, Node>>
@@ -37,6 +40,7 @@ export function rowsOf(schema: v.GenericSchema): readonly Row[] {
 function rowsIn(node: Node, path: string): readonly Row[] {
   if (node.type === "strict_object") {
     return Object.entries(node.entries ?? {}).flatMap(([key, value]) => {
+      if (READ_ONLY.includes(key)) return []
       const optional = value.type === "optional"
       const inner = optional ? (value.wrapped as Node) : value
       const at = `${path}${key}`

@@ -167,7 +167,7 @@ test("what is on record of a VM is told as documents: in lists, whole, its event
     parseDocument("banger inspect", JSON.stringify(inspectVm(state, "vm")))
   }
   told()
-  changeState(db, "vm-1", "failed", exit)
+  changeState(db, "vm-1", { to: "failed", exit })
   appendEvent(layout.events, { event: "state", state: "failed", exit })
   told()
   writeFileSync(layout.events, "cut o\n", { flag: "a" })
