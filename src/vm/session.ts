@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite"
+import type { Exit } from "banger"
 import { Failure } from "../base/terms/failure.ts"
 import { requireHostSocket } from "../host/vmm/socketPaths.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
@@ -26,7 +27,7 @@ export interface Session {
   /** The state the record is in. */
   readonly state: VmState
   /** Moves the record and notes it in events.jsonl. */
-  enter(state: VmState, exit?: unknown): void
+  enter(state: VmState, exit?: Exit): void
   note(event: VmEvent): void
   /** Lets go of the VM's lock. */
   unlock(): void

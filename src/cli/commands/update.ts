@@ -5,6 +5,7 @@ import { unpackFiles } from "../../inputs/download/archive.ts"
 import { stallLimitMs } from "../../inputs/download/download.ts"
 import { downloadArchive, findRelease, isNewer, parseVersion } from "../../inputs/download/release.ts"
 import { replaceBinary, rollBack } from "../../inputs/download/replaceBinary.ts"
+import type { UpdateCheck } from "../show/updateCheck.ts"
 import { BUILD } from "../terminal/build.ts"
 import { command, type Invocation } from "../terminal/command.ts"
 import { startProgress } from "../terminal/progress.ts"
@@ -61,8 +62,8 @@ function releases(): ReturnType<typeof parseAddress> {
 }
 
 function tell(version: string, json: boolean, output: Invocation["output"]): number {
-  const newer = isNewer(version, pkg.version)
-  if (json) output.print(JSON.stringify({ current: pkg.version, latest: version, newer }))
-  else if (newer) output.print(version)
+  const check: UpdateCheck = { current: pkg.version, latest: version, newer: isNewer(version, pkg.version) }
+  if (json) output.print(JSON.stringify(check))
+  else if (check.newer) output.print(version)
   return EXIT.ok
 }

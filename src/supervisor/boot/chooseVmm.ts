@@ -2,6 +2,7 @@ import { O } from "../../base/linux/constants.ts"
 import { close, openAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { once } from "../../base/terms/once.ts"
 import type { Chosen } from "../../host/vmm/vmm.ts"
 import { catalog } from "../../inputs/image/catalog.ts"
 import { listImages } from "../../inputs/image/store.ts"
@@ -65,14 +66,6 @@ function withDownloaded(config: Config, where: Places): Config {
   const got = listImages(where).find(({ name }) => pairs.some((item) => item.name === name))
   if (got === undefined) return config
   return { ...config, firecracker: `${got.path}/firecracker`, jailer: config.jailer ?? `${got.path}/jailer` }
-}
-
-function once(find: () => Promise<Chosen>): () => Promise<Chosen> {
-  let found: Promise<Chosen> | undefined
-  return () => {
-    found ??= find()
-    return found
-  }
 }
 
 /** Why Firecracker cannot be used, or undefined when it can. */
