@@ -109,7 +109,7 @@ function takeLog(path: string, { supervisorLog }: VmLayout, log: Log): Follower 
     return undefined
   }
   return follow(supervisorLog, {
-    limit: VMM_LOG_MAX_BYTES,
+    limitBytes: VMM_LOG_MAX_BYTES,
     onTrouble: (what) => log.warn(`${supervisorLog}: ${what}`),
   })
 }

@@ -1,3 +1,6 @@
+// The room terms: words that every room uses: failures, sizes, times, names, addresses.
+// The rule: pure, and it imports nothing.
+
 /** Exit statuses of the whole program; docs/errors.md has them. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, tryLater: 75, timedOut: 124 } as const
 

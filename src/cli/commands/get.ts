@@ -1,7 +1,7 @@
 import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
 import { type Address, below, parseAddress } from "../../inputs/download/address.ts"
-import { stallLimit } from "../../inputs/download/download.ts"
+import { stallLimitMs } from "../../inputs/download/download.ts"
 import { catalog, exactName, findItem, shortNames } from "../../inputs/image/catalog.ts"
 import { getImage, imagePath, listImages, removeImage, type Wanted } from "../../inputs/image/store.ts"
 import { ownPlaces } from "../../store/state/open.ts"
@@ -47,7 +47,7 @@ export default command({
   async run({ what, quiet, ...values }, { output }) {
     const wanted = wantedOf(what, values.from, values.sha256?.toLowerCase())
     const progress = startProgress(wanted.name, quiet === true)
-    const manner = { limit: DOWNLOAD_MAX_BYTES, stall: stallLimit(), onProgress: progress.update }
+    const manner = { limitBytes: DOWNLOAD_MAX_BYTES, stallMs: stallLimitMs(), onProgress: progress.update }
     const got = await getImage(ownPlaces(), wanted, manner).finally(progress.end)
     output.log.info(got.new ? `got ${wanted.name}` : `${wanted.name} is here already`)
     output.print(got.path)

@@ -2,7 +2,7 @@ import pkg from "../../../package.json" with { type: "json" }
 import { EXIT, Failure } from "../../base/terms/failure.ts"
 import { parseAddress } from "../../inputs/download/address.ts"
 import { unpackFiles } from "../../inputs/download/archive.ts"
-import { stallLimit } from "../../inputs/download/download.ts"
+import { stallLimitMs } from "../../inputs/download/download.ts"
 import { downloadArchive, findRelease, isNewer, parseVersion } from "../../inputs/download/release.ts"
 import { replaceBinary, rollBack } from "../../inputs/download/replaceBinary.ts"
 import { BUILD } from "../terminal/build.ts"
@@ -23,7 +23,7 @@ export default command({
       output.log.info(`back to banger ${rollBack(path)}; the one that was here is ${path}.old`)
       return EXIT.ok
     }
-    const manner = { stall: stallLimit() }
+    const manner = { stallMs: stallLimitMs() }
     const version = values.version === undefined ? undefined : parseVersion(values.version)
     const release = await findRelease(releases(), version, { ...manner, publicKey: BUILD.publicKey })
     if (values.check === true) return tell(release.version, values.json === true, output)

@@ -22,7 +22,7 @@ export interface Known {
 }
 
 /** Shorter prefixes are default routes (a VPN splits its own in two), and do not claim a subnet. */
-const SHORTEST = 8
+const PREFIX_MIN_BITS = 8
 
 /** The networks of this host's routes and addresses, except those of the interface `except`. */
 export function knownNetworks(route: Route, except: number | undefined): readonly Known[] {
@@ -37,7 +37,7 @@ export function knownNetworks(route: Route, except: number | undefined): readonl
     ),
   ]
   return networks.filter(
-    ({ link, subnet }) => subnet.prefix >= SHORTEST && (link === undefined || link.index !== except),
+    ({ link, subnet }) => subnet.prefix >= PREFIX_MIN_BITS && (link === undefined || link.index !== except),
   )
 }
 

@@ -27,6 +27,9 @@ import { unpackFiles } from "../download/archive.ts"
 import { download, type Manner, openRegular } from "../download/download.ts"
 import { exactName } from "./catalog.ts"
 
+// The room image: kernels, root file systems and VMMs: known by name, fetched, kept.
+// The rule: an image has its name only once its sum was checked; before that it is a part, which another try continues.
+
 /** An image that is here: a file, or a directory with what was in an archive. */
 export interface Image {
   readonly name: string
@@ -52,7 +55,7 @@ export function listImages(where: Places): readonly Image[] {
     .map((name) => ({ name, path: join(dir, name), bytes: bytesOf(join(dir, name)) }))
 }
 
-/** Where an image is that was got before. Throws a failure with the command that gets it. */
+/** The path of an image that is here. Throws a failure with the command that gets it. */
 export function imagePath(where: Places, name: string): string {
   const exact = exactName(name)
   const found = listImages(where).find((image) => image.name === exact)
@@ -61,8 +64,8 @@ export function imagePath(where: Places, name: string): string {
 }
 
 /**
- * Gets an image: downloads beside where it is to be (going on from what an earlier try left), checks its sum, and only
- * then gives it its name. Returns its path, and whether it was here already. Throws a failure that leaves what was there.
+ * Gets an image: downloads it beside its place (resuming what an earlier try left), checks its sum, and only then gives it
+ * its name. Returns its path, and whether it is new. Throws a failure that leaves an image of that name as it was.
  */
 export async function getImage(where: Places, wanted: Wanted, manner: Manner): Promise<{ path: string; new: boolean }> {
   const dir = ensureImages(where)
@@ -70,7 +73,7 @@ export async function getImage(where: Places, wanted: Wanted, manner: Manner): P
   if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
   const fd = openPart(dir, wanted.name)
   try {
-    // Another banger may have got it while this one came to its turn.
+    // Another banger may have got it just before this one took the lock.
     if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
     await fill(fd, wanted, manner)
     await settle(dir, fd, wanted)
@@ -87,7 +90,7 @@ export async function getImage(where: Places, wanted: Wanted, manner: Manner): P
   }
 }
 
-/** Takes an image away, with what an unfinished download left. Throws a failure when there is neither. */
+/** Removes an image, and what an unfinished download of it left. Throws a failure when neither is here. */
 export function removeImage(where: Places, name: string): string {
   const exact = exactName(name)
   const dir = imagesDirectory(where)
@@ -104,16 +107,16 @@ function notHere(name: string, hint: string): Failure {
   return new Failure("BAD_FILE", `the image ${name} is not here`, { hint, subject: name })
 }
 
-/** A hash is made of pieces of this size, in bytes. */
+/** A file is hashed in pieces of this size, in bytes. */
 const PIECE_BYTES = 1024 * 1024
 
 function ensureImages(where: Places): string {
   return ensurePrivateDirectory(imagesDirectory({ ...where, state: ensureState(where.state) }), 0o755, true)
 }
 
-/** An image that is here already; throws a failure when it is not what is wanted now, which would be taken for it. */
+/** An image that is here already. Throws a failure when its content is not what is wanted now. */
 function asWanted(path: string, { name, from, sha256, members }: Wanted): { path: string; new: false } {
-  // What was unpacked of an archive has a sum of its own no more.
+  // The sum is the archive's; files unpacked from it have none.
   if (members !== undefined) return { path, new: false }
   const wanted = sha256 ?? ("file" in from ? hashOfFile(from.file) : undefined)
   if (wanted === undefined || hashOfFile(path) === wanted) return { path, new: false }
@@ -130,7 +133,7 @@ function partOf(name: string): string {
   return `.${name}.part`
 }
 
-/** Opens what an image is downloaded into, locked: whoever gets the image holds it. Throws when another banger does. */
+/** Opens and locks the file that an image is downloaded into. Throws when another banger gets this image. */
 function openPart(dir: string, name: string): number {
   return withDescriptor(openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY), (parent) => {
     const fd = takeNamedLock(parent, partOf(name))
@@ -158,7 +161,7 @@ async function fill(fd: number, { from, sha256 }: Wanted, manner: Manner): Promi
   seek(fd, 0, 2)
   await download(from, sink, manner)
   if (sha256 === undefined || hashOf(fd) === sha256) return
-  // What was there before may have been of something else.
+  // The part that was there may have been of another file.
   sink.reset()
   if (begun) await download(from, sink, manner)
   const found = begun ? hashOf(fd) : undefined

@@ -9,7 +9,10 @@ import { asFailure, Failure } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../../store/files/replaceFile.ts"
 import { extractVmlinux } from "./vmlinux.ts"
 
-/** A kernel is some ten megabytes; a file larger than this is none. */
+// The room kernel: a guest's kernel as plain ELF, which is all that Firecracker starts.
+// The rule: unpacked once, under the sha256 of what it came from.
+
+/** A kernel is some ten megabytes; a larger file than this cannot be one. */
 const KERNEL_MAX_BYTES = 512 * 1024 * 1024
 
 /**

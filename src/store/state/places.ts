@@ -41,7 +41,7 @@ export interface VmLayout {
   readonly id: string
   readonly dir: HostPath
   readonly handles: HostPath
-  /** Held by the process that acts on this VM. */
+  /** Locked by the process that acts on this VM. */
   readonly lock: HostPath
   readonly consoleLog: HostPath
   readonly vmmLog: HostPath
@@ -50,9 +50,9 @@ export interface VmLayout {
   readonly firecrackerMetrics: HostPath
   readonly events: HostPath
   readonly plugin: HostPath
-  /** What a supervisor without a terminal says. */
+  /** The messages of a supervisor without a terminal. */
   readonly supervisorLog: HostPath
-  /** How the VM is to be stopped; written by who asks, before the supervisor is told. */
+  /** How to stop the VM; `banger stop` writes it before it signals the supervisor. */
   readonly stopRequest: HostPath
   /** Kernels that were unpacked, by their sha256. */
   readonly kernels: HostPath

@@ -91,12 +91,16 @@ export async function startMachine(
     if (cgroup !== undefined) join(cgroup, child)
     journal.refine({ kind: "process", identity: child.identity })
     const warn = (path: string) => (what: string) => options.log.warn(`${path}: ${what}`)
-    const console = follow(layout.consoleLog, { limit: options.consoleLimit, sink, onTrouble: warn(layout.consoleLog) })
+    const console = follow(layout.consoleLog, {
+      limitBytes: options.consoleLimit,
+      sink,
+      onTrouble: warn(layout.consoleLog),
+    })
     followers.push(console)
     const own = vmm.name === "firecracker" ? [layout.firecrackerLog] : []
     const metrics = boot.firecracker.metrics === true ? own.map(() => layout.firecrackerMetrics) : []
     for (const file of [layout.vmmLog, ...own, ...metrics])
-      followers.push(follow(file, { limit: VMM_LOG_MAX_BYTES, onTrouble: warn(file) }))
+      followers.push(follow(file, { limitBytes: VMM_LOG_MAX_BYTES, onTrouble: warn(file) }))
     let step = "make its control socket"
     const onStep = (next: string) => {
       step = next
