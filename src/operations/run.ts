@@ -24,7 +24,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     if (count === 2) request.log.warn("stopping at once")
   }
   const interrupts = watchInterrupts(onPress, detached ? ["SIGHUP"] : [])
-  const watchdog = startWatchdog()
+  const watchdog = startWatchdog(request.log)
   const release = trapPluginExit(interrupts)
   try {
     const surroundings = { args: request.args, log: request.log }

@@ -1,7 +1,7 @@
 import { EXIT, isFailure, messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
-import { selfArgv } from "../host/process/self.ts"
-import { ownEnvironment, type State } from "../store/state/open.ts"
+import { runSelf } from "../host/process/runSelf.ts"
+import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { listUnfinished, type VmRecord } from "../store/state/records.ts"
@@ -48,9 +48,7 @@ export async function recover(state: State, record: VmRecord, log: Log): Promise
     if (first.is === "alive" && !first.mend && record.state === "running") return is("alive")
     const { postStop } = requestOf(record)
     const hooks = !isFinal(record.state) && (postStop === undefined || postStop > record.post_stop_done)
-    const how = hooks ? await recoverApart(id) : await recoverHere(state, id, log)
-    // Its process has told why.
-    return is(how, how === "failed" ? { why: "see above" } : {})
+    return is(hooks ? await recoverApart(id, log) : await recoverHere(state, id, log))
   } catch (error) {
     const hint = isFailure(error) ? error.hint : undefined
     return is("failed", { why: messageOf(error), hint })
@@ -110,14 +108,9 @@ async function recoverHere(state: State, id: string, log: Log): Promise<Recovery
 }
 
 /** A plugin is loaded once in a process, and one that blocks or exits must take nothing but itself with it. */
-async function recoverApart(id: string): Promise<Recovery["is"]> {
-  const child = Bun.spawn([...selfArgv(), "__recover", id], {
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: "inherit",
-    env: ownEnvironment(),
-  })
-  const exit = await child.exited
-  if (exit === EXIT.tryLater) return "busy"
-  return exit === EXIT.ok ? "recovered" : "failed"
+async function recoverApart(id: string, log: Log): Promise<Recovery["is"]> {
+  const failure = await runSelf(["__recover", id], { log })
+  if (failure === undefined) return "recovered"
+  if (failure.code === "BUSY") return "busy"
+  throw failure
 }

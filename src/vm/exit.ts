@@ -1,5 +1,6 @@
 import type { Exit } from "banger"
-import type { Failure } from "../base/terms/failure.ts"
+import { type Failure, failureJson } from "../base/terms/failure.ts"
+import { jsonText } from "../base/terms/message.ts"
 import { findPanic } from "../host/vmm/panic.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import { tailOf } from "../store/logs/boundedFile.ts"
@@ -97,9 +98,11 @@ export interface Ended {
   readonly dir: string
 }
 
-/** What `banger run --json` prints. */
-export function resultJson({ id, name, exit, failure, kept, dir }: Ended): string {
+/** What `banger run --json` prints. `error` is what the program ends with: an interrupted VM may have ended well. */
+export function resultJson(
+  { id, name, exit, failure, kept, dir }: Ended,
+  error: Failure | undefined = failure,
+): string {
   const state = failure === undefined ? "stopped" : "failed"
-  const error = failure === undefined ? undefined : { message: failure.message, hint: failure.hint }
-  return JSON.stringify({ id, name, state, exit, kept, dir, error }, null, 2)
+  return jsonText({ id, name, state, exit, kept, dir, ...(error && failureJson(error)) }, 2)
 }

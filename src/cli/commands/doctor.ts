@@ -1,4 +1,4 @@
-import { EXIT } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { ownPlaces } from "../../store/state/open.ts"
 import { checksFor, examine } from "../../upkeep/doctor/examine.ts"
 import { thisHost } from "../../upkeep/doctor/host.ts"
@@ -15,6 +15,10 @@ export default command({
     const host = thisHost(ownPlaces(), BUILD.compiled ? process.execPath : undefined)
     const found = await examine(host, checksFor(BUILD.target))
     output.print(json === true ? findingsJson(found) : findingsText(found, quiet === true))
-    return found.some(({ verdict }) => verdict === "fail") ? EXIT.failed : EXIT.ok
+    const failed = found.filter(({ verdict }) => verdict === "fail")
+    if (failed.length === 0) return undefined
+    const hint = failed.map(({ mend }) => mend).find((mend) => mend !== undefined)
+    const checks = failed.map(({ id }) => id).join(", ")
+    return new Failure("HOST_LACKS", `this host fails the checks ${checks}`, { hint, subject: failed[0]?.id })
   },
 })

@@ -1,4 +1,4 @@
-import { EXIT, Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { checkNetwork } from "../../operations/networkCheck.ts"
 import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
 import { openState, type State } from "../../store/state/open.ts"
@@ -10,9 +10,13 @@ import { table } from "../terminal/table.ts"
 const ls = command({
   meta: { name: "ls", description: "List bridges, taps, leases and rules, and whose they are" },
   args: {},
-  run({ json }, { output }) {
+  run(_values, { output }) {
     using state = openState()
-    return list(state, json === true, output)
+    const found = listNetwork(state)
+    const text = tables(found)
+    if (text === "") output.log.info("banger has no network here")
+    output.show(found, text)
+    return undefined
   },
 })
 
@@ -22,11 +26,11 @@ const rm = command({
     name: { type: "positional", required: false, description: "Only this interface, table or lease" },
     "dry-run": { type: "boolean", description: "Say what would be removed, and why" },
   },
-  run({ name, "dry-run": dryRun, json }, { output }) {
+  run({ name, "dry-run": dryRun }, { output }) {
     if (process.geteuid?.() !== 0)
       throw new Failure("NEEDS_ROOT", "banger net rm removes interfaces: only root can", { hint: "run it as root" })
     using state = openState()
-    return remove(state, { name, dryRun: dryRun === true, json: json === true }, output)
+    return remove(state, { name, dryRun: dryRun === true }, output)
   },
 })
 
@@ -36,13 +40,16 @@ const check = command({
     bridge: { type: "string", valueHint: "NAME", description: "The bridge to send packets over (bgr0)" },
     to: { type: "string", valueHint: "ADDRESS", description: "Whom to reach (the host's router)" },
   },
-  run({ bridge, to, json }, { output }) {
+  run({ bridge, to }, { output }) {
     using state = openState()
     const steps = checkNetwork(state, bridge, to)
-    if (json === true) output.print(JSON.stringify(steps, null, 2))
-    for (const { what, ok, why } of json === true ? [] : steps)
-      output.print(`${ok ? "ok  " : "FAIL"}  ${what}${why === undefined ? "" : `: ${why}`}`)
-    return steps.every(({ ok }) => ok) ? EXIT.ok : EXIT.failed
+    const told = steps.map(
+      ({ what, ok, why }) => `${ok ? "ok  " : "FAIL"}  ${what}${why === undefined ? "" : `: ${why}`}`,
+    )
+    output.show(steps, told.join("\n"))
+    const broken = steps.find(({ ok }) => !ok)
+    if (broken === undefined) return undefined
+    return new Failure("HOST_LACKS", `${broken.what}: ${broken.why ?? "it fails"}`, { subject: bridge ?? "bgr0" })
   },
 })
 
@@ -53,14 +60,6 @@ export default command({
 })
 
 // --- internal ---
-
-function list(state: State, json: boolean, output: Output): number {
-  const found = listNetwork(state)
-  const text = json ? JSON.stringify(found, null, 2) : tables(found)
-  if (text === "") output.log.info("banger has no network here")
-  else output.print(text)
-  return EXIT.ok
-}
 
 function tables({ bridges, taps, leases, tables: rules }: NetworkList): string {
   const whose = (owner: string, ours: boolean) => (ours ? "this banger" : owner)
@@ -107,10 +106,9 @@ interface Removal {
   /** All when it is undefined. */
   readonly name: string | undefined
   readonly dryRun: boolean
-  readonly json: boolean
 }
 
-function remove(state: State, { name, dryRun, json }: Removal, output: Output): number {
+function remove(state: State, { name, dryRun }: Removal, output: Output): Failure | undefined {
   const found = unrecordedNetwork(state).filter((finding) => name === undefined || finding.name === name)
   if (name !== undefined && found.length === 0) {
     throw usageError(
@@ -122,12 +120,18 @@ function remove(state: State, { name, dryRun, json }: Removal, output: Output): 
     ? found
     : found.map((finding) => (finding.verdict === "remove" ? removeUnrecorded(state, finding) : finding))
   if (!dryRun) reapplyRules(state)
-  if (json) output.print(JSON.stringify(done, null, 2))
-  for (const { kind, name, verdict, reason } of json ? [] : done) {
+  const told = done.map(({ kind, name, verdict, reason }) => {
     const word = verdict !== "remove" ? verdict : dryRun ? "would remove" : "removed"
-    output.print(`${word}: ${kind} ${name}: ${reason}`)
-  }
-  return done.some(({ verdict }) => verdict === "unknown" || (name !== undefined && verdict === "keep"))
-    ? EXIT.failed
-    : EXIT.ok
+    return `${word}: ${kind} ${name}: ${reason}`
+  })
+  output.show(done, told.join("\n"))
+  const left = done.find(({ verdict }) => verdict === "unknown" || (name !== undefined && verdict === "keep"))
+  if (left === undefined) return undefined
+  return new Failure(
+    left.verdict === "unknown" ? "LIVENESS_UNKNOWN" : "IN_USE",
+    `${left.name} is left: ${left.reason}`,
+    {
+      subject: left.name,
+    },
+  )
 }

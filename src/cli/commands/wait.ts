@@ -1,4 +1,4 @@
-import { EXIT } from "../../base/terms/failure.ts"
+import { Failure, failureJson } from "../../base/terms/failure.ts"
 import { exitOfRecord, waitVm } from "../../operations/wait.ts"
 import { openState } from "../../store/state/open.ts"
 import { exitText } from "../../vm/exit.ts"
@@ -8,13 +8,17 @@ export default command({
   meta: { name: "wait", description: "Wait for a VM's end and print how it was; fails when it was a bad one" },
   args: {
     vm: vmArg,
-    json: { type: "boolean", description: "Print the exit as JSON" },
+    json: { type: "boolean", description: "Print how it ended as JSON" },
   },
-  async run({ vm, json }, { output }) {
+  async run({ vm }, { output }) {
     using state = openState()
     const record = await waitVm(state, vm, output.log)
     const exit = exitOfRecord(record)
-    output.print(json === true ? JSON.stringify(exit, null, 2) : exit === null ? record.state : exitText(exit))
-    return record.state === "stopped" ? EXIT.ok : EXIT.failed
+    const { id, name, state: end } = record
+    const text = exit === null ? end : exitText(exit)
+    const failure =
+      end === "stopped" ? undefined : new Failure("VM_FAILED", `${name} (${id}): ${text}`, { subject: id })
+    output.show({ id, name, state: end, exit, ...(failure && failureJson(failure)) }, text)
+    return failure
   },
 })

@@ -20,7 +20,7 @@ export async function withPluginHost<T>(
     if (count === 2) log.warn("stopping at once")
   }
   const interrupts = watchInterrupts(onPress, ignored)
-  const watchdog = startWatchdog()
+  const watchdog = startWatchdog(log)
   const release = trapPluginExit(interrupts)
   try {
     return await work({ interrupts, watchdog, trace: startTrace(), log })

@@ -2,7 +2,8 @@ import type { Exit } from "banger"
 import { exitNow } from "../../base/linux/exit.ts"
 import { rememberTerminal } from "../../base/linux/terminal.ts"
 import { writeFor, writerTo } from "../../base/linux/writer.ts"
-import { EXIT, Failure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { failureLine, messageLine } from "../../base/terms/message.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { neverStarted, resultJson } from "../../vm/exit.ts"
 import { killAndCleanUp } from "./killAndCleanUp.ts"
@@ -19,6 +20,8 @@ export interface Protected {
 
 /** What the main thread tells this one. */
 export type ToWatchdog =
+  /** How to speak: as this process's log does. */
+  | { kind: "speak"; json: boolean }
   | { kind: "watch"; what: string; limit: number }
   | { kind: "done" }
   | { kind: "here" }
@@ -49,11 +52,13 @@ let what = "the plugin's top-level code"
 let guarded = false
 let timer: Timer | undefined
 let missed = 0
+let json = false
 
 self.onmessage = ({ data }: MessageEvent<ToWatchdog>) => {
   // Any word will do: a thread that runs keeps its own limits.
   missed = 0
-  if (data.kind === "protect") {
+  if (data.kind === "speak") json = data.json
+  else if (data.kind === "protect") {
     vm = data.vm
     end = undefined
     released = false
@@ -94,12 +99,15 @@ function question(): void {
 /** What there is to say is said last: nobody may be listening. */
 function giveUp(why: string): void {
   restoreTerminal()
-  if (vm === undefined || released) say(why)
-  else abandonVm(vm, why)
-  exitNow(vm === undefined ? EXIT.usage : EXIT.failed)
+  const failure = new Failure(vm === undefined ? "BAD_PLUGIN" : "HOOK_FAILED", why, { subject: what })
+  if (!json) say(why)
+  if (vm !== undefined && !released) abandonVm(vm, failure)
+  if (json) write(2, failureLine(failure))
+  exitNow(failure.exit)
 }
 
-function abandonVm({ id, name, dir, json }: Protected, why: string): void {
+function abandonVm({ id, name, dir, json: document }: Protected, failure: Failure): void {
+  const why = failure.message
   const exit = exitOf(why)
   let said: readonly string[]
   try {
@@ -107,8 +115,8 @@ function abandonVm({ id, name, dir, json }: Protected, why: string): void {
   } catch (error) {
     said = [`cleaning up failed: ${messageOf(error)}; to try again: banger rm -f ${id}`]
   }
-  for (const line of [why, ...said]) say(line)
-  if (json) write(1, resultJson({ id, name, exit, failure: new Failure("FAILED", why), kept: false, dir }))
+  for (const line of said) say(line)
+  if (document) write(1, resultJson({ id, name, exit, failure, kept: false, dir }))
 }
 
 function exitOf(why: string): Exit {
@@ -118,7 +126,7 @@ function exitOf(why: string): Exit {
 }
 
 function say(text: string): void {
-  write(2, `banger: ${text}`)
+  write(2, json ? messageLine("warn", text) : `banger: ${text}`)
 }
 
 function write(fd: number, text: string): void {
