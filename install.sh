@@ -1,12 +1,12 @@
 #!/bin/sh
 # Installs banger: curl -fsSL RELEASES/latest/download/install.sh | sh
-# Options after `sh -s --`; --help lists them. Everything is in functions, and the last line calls one: a script that was
-# cut short while it was downloaded does nothing.
+# Options come after `sh -s --`; --help lists them. Everything is in functions, and only the last line calls one: so a script
+# that was cut short while it was downloaded does nothing.
 set -eu
 umask 022
 
-# A release has these filled in by scripts/release.ts: where releases are, and the Ed25519 key that signs them, as
-# OpenSSH and as OpenSSL write it.
+# scripts/release.ts fills these in for a release: where releases are, and the Ed25519 key that signs them, as OpenSSH and as
+# OpenSSL write the key.
 default_releases=''
 ssh_key=''
 pem_key=''
@@ -21,21 +21,21 @@ Installs banger into DIR/bin: /usr/local/bin as root, ~/.local/bin otherwise.
   --prefix DIR       install below DIR
   --version VERSION  install this release instead of the latest
   --dry-run          say what would be done, and do nothing
-  --uninstall        remove banger; VMs that run go on, records and logs stay
+  --uninstall        remove banger; running VMs keep running, records and logs stay
   --purge            with --uninstall: remove the records, logs and downloads too; refused while a VM runs
 
 BANGER_RELEASES      where the releases are: an https URL, or file:///DIR (http is for loopback alone)
-BANGER_TIMEOUT       seconds without any progress after which a download is given up (default 30)
+BANGER_TIMEOUT       give a download up after so many seconds without any progress (default 30)
 END
 }
 
-# What would make a Bun program another one.
+# These variables make a program that was built with Bun run other code.
 unset BUN_OPTIONS BUN_BE_BUN
 
-# Without what a server could make a terminal do.
+# Prints without control characters: the text may come from a server, and must not command the terminal.
 say() { printf '%s\n' "$*" | tr -d '\001-\010\013-\037\177' >&2; }
 
-# What happened, and then what to do next.
+# Arguments: what happened, then what to do next.
 die() {
   say "install.sh: $1"
   shift
@@ -62,7 +62,7 @@ main() {
   if [ -n "$uninstall" ]; then uninstall; else install; fi
 }
 
-# curl and wget do what files of HOME say, which under sudo can be another user's.
+# curl and wget obey files in HOME. Under sudo HOME can be another user's.
 leave_others_home() {
   [ "$(id -u)" -eq 0 ] && [ "$(stat -L -c %u "${HOME:-/}" 2> /dev/null)" != 0 ] || return 0
   HOME=/
@@ -96,7 +96,7 @@ set_option() {
     return
   fi
   version=${2#v}
-  # It becomes part of a URL.
+  # The version becomes part of a URL.
   case $version in '' | -* | .* | *[!0-9A-Za-z.+-]*) misused "--version $2 is no version" ;; esac
 }
 
@@ -129,9 +129,10 @@ clean() {
 # --- install ---
 
 install() {
-  # What a download may be, in blocks of 512 bytes.
+  # The largest downloads, in blocks of 512 bytes.
   small=2048 large=2097152
-  [ -n "$releases" ] || die "it is not known where the releases are" "set BANGER_RELEASES to the project's releases page"
+  [ -n "$releases" ] || die "this script does not know where the releases are" \
+    "set BANGER_RELEASES to the project's releases page"
   releases=${releases%/}
   choose_downloader
   choose_target
@@ -144,7 +145,7 @@ install() {
   tmp=$(mktemp -d) || die "cannot make a temporary directory" "free some space in ${TMPDIR:-/tmp}, or set TMPDIR"
   fetch "$from/SHA256SUMS" "$tmp/SHA256SUMS" "$small"
   learn_version
-  # From here on by its version: what is the latest may change at any moment.
+  # From here on use the version: the latest release may change at any moment.
   from=$releases/download/v$found
   verify_signature
   say "downloading banger $found for $target"
@@ -165,14 +166,14 @@ choose_downloader() {
     downloader=curl
   elif has wget; then
     downloader=wget
-    # Others of this name, busybox's first, know neither certificates nor how to be kept from plain http.
+    # Other wgets, such as busybox's, check no certificates and have no option against plain http.
     wget --version 2> /dev/null | grep -q 'GNU Wget' || downloader=plain-wget
   else
     die "neither curl nor wget is there" "install curl, then run this again"
   fi
 }
 
-# Not `http://localhost.example.org` nor `http://127.0.0.1@example.org`.
+# Rejects `http://localhost.example.org` and `http://127.0.0.1@example.org`.
 is_loopback() {
   host=${releases#http://}
   host=${host%%/*}
@@ -196,7 +197,7 @@ choose_target() {
   if has_musl; then target=$target-musl; fi
 }
 
-# What the faster build needs. A list that cannot be read counts as an old processor: that build runs on all.
+# The faster build needs these flags. If they cannot be read, take the other build: it runs on every processor.
 has_new_cpu() {
   flags=" $(sed -n 's/^flags[[:space:]]*: //p' /proc/cpuinfo 2> /dev/null | head -n 1) "
   for flag in avx2 bmi1 bmi2 fma f16c movbe; do
@@ -204,7 +205,7 @@ has_new_cpu() {
   done
 }
 
-# musl's ldd says so; where there is no ldd, its loader is there and glibc's is not.
+# musl's ldd says what it is. Without ldd: musl's loader is there and glibc's is not.
 has_musl() {
   if has ldd; then
     case $(ldd --version 2>&1 || true) in *musl*) return 0 ;; *GLIBC* | *GNU*) return 1 ;; esac
@@ -221,7 +222,7 @@ has_musl() {
 prepare_directory() {
   mkdir -p "$bin" 2> /dev/null || die "cannot make $bin" "$(other_place)"
   remove_leftovers
-  # Asked by doing: access(2) tells root that it may write where it cannot.
+  # Try it: access(2) tells root that it may write even where it cannot.
   staged=$(mktemp "$bin/.banger.new.$$.XXXXXX" 2> /dev/null) || die "cannot write to $bin" "$(other_place)"
 }
 
@@ -231,7 +232,7 @@ other_place() {
   fi
 }
 
-# What a killed install left; not what another one is writing, which is not to be told without /proc.
+# Removes what a killed install left, but not what a running install is writing. Without /proc it cannot tell them apart.
 remove_leftovers() {
   [ -d "/proc/$$" ] || return 0
   for leftover in "$bin"/.banger.new.*; do
@@ -242,7 +243,7 @@ remove_leftovers() {
   done
 }
 
-# Gets a URL into a file, which may become that large; a server without an end shall not fill the disk.
+# Arguments: URL, file, largest size. A server that sends without end must not fill the disk.
 fetch() {
   status=0
   (
@@ -257,7 +258,7 @@ fetch() {
   [ "$status" -eq 0 ] || download_failed "$1" "$status"
 }
 
-# curl's own reasons: 1 another protocol (a redirect to http), 23 cannot write, 28 stalled.
+# curl's exit codes: 1 another protocol (a redirect to http), 23 cannot write, 28 stalled.
 fetch_curl() {
   if [ -t 2 ]; then
     download_by_curl "$@" --progress-bar
@@ -271,7 +272,7 @@ download_by_curl() {
     --speed-limit 1024 --speed-time "$stall" -o "$2" "$1"
 }
 
-# wget would follow a redirect to http, so each is looked at.
+# wget would follow a redirect to http. So follow redirects one by one, and check each.
 fetch_wget() {
   url=$1 hops=0
   while :; do
@@ -294,14 +295,14 @@ download_failed() {
   detail=$(said_in_log)
   case $2:$downloader in
     23:curl | 3:wget) die "cannot write what was downloaded: $detail" "free some space in ${TMPDIR:-/tmp}, or set TMPDIR" ;;
-    153:*) die "$1 is larger than it may be" "look at what is there: it is no release of banger's" ;;
+    153:*) die "$1 is larger than it may be" "look at what is there: it is not a release of banger" ;;
     28:curl | 4:wget) die "$1 stalled, or its server cannot be reached (waited $stall s)" "try again, or give it longer: BANGER_TIMEOUT=120" ;;
   esac
   if no_space; then die "no space is left in ${TMPDIR:-/tmp}" "free some, or set TMPDIR to another directory"; fi
   die "cannot download $1: ${detail:-$downloader failed ($2)}" "look whether this release is there, and try again"
 }
 
-# Without the headers that wget shows. curl explains at length what its first line has said.
+# The error without the headers that wget shows. Of curl only the first line: the rest explains it at length.
 said_in_log() {
   [ -f "$tmp/log" ] || return 0
   sed -n '/^curl: (/p' "$tmp/log" | head -n 1 | grep . || sed '/^  [A-Za-z]/d; /^http.*:$/d; /^$/d' "$tmp/log" | tail -n 3
@@ -309,7 +310,7 @@ said_in_log() {
 
 no_space() { ! { head -c 65536 /dev/zero > "$tmp/space"; } 2> /dev/null; }
 
-# Where neither tool knows Ed25519 the sum is all there is, and that is said.
+# Where neither tool knows Ed25519 only the sum is checked, and the script says so.
 verify_signature() {
   if [ -z "$ssh_key" ]; then
     how='its sum'
@@ -351,8 +352,8 @@ bad_signature() {
     "nothing was installed; tell the project where you got it from"
 }
 
-# The sums name the version by its list of components, so a signed list cannot be passed off as another version's. What is
-# read here is not checked yet: it is a version or nothing.
+# The list of sums names the version by its list of components: so nobody can pass a signed list off as another version's. The
+# list is not verified yet, so take only what looks like a version.
 learn_version() {
   found=$(sed -n 's/^[0-9a-f]\{64\}  banger-\([0-9][0-9A-Za-z.+-]*\)\.cdx\.json$/\1/p' "$tmp/SHA256SUMS" | head -n 1)
   [ -n "$found" ] || die "$from/SHA256SUMS is no list of a release's sums" "look at what BANGER_RELEASES names"
@@ -377,11 +378,11 @@ verify_sum() {
 }
 
 unpack() {
-  # Its content alone: owner and mode are this script's to give.
+  # Take only the content: this script sets owner and mode.
   tar -xzOf "$tmp/archive" banger 2> "$tmp/log" > "$staged" \
     || die "cannot unpack banger into $bin: $(tail -n 1 "$tmp/log")" "look whether there is space: df $bin"
   chmod 755 "$staged"
-  # On disk before it has the name: after a loss of power there is the old one or the new one.
+  # Write it to the disk before it gets the name: after a loss of power there is the old banger or the new one.
   sync "$staged" 2> /dev/null || sync
   if ! told=$("$staged" --version 2>&1 < /dev/null); then
     hint="nothing was installed; look whether $bin is mounted noexec"
@@ -400,7 +401,7 @@ put_in_place() {
   fi
   refuse_downgrade
   if [ -e "$target_file" ]; then
-    # A second name for it: there is a banger at every moment.
+    # A second name for the old one: so there is a banger at every moment.
     ln -f "$target_file" "$target_file.old" 2> /dev/null || cp -p "$target_file" "$target_file.old" \
       || die "cannot keep the old banger as $target_file.old"
     kept=" (the one before is $target_file.old)"
@@ -412,7 +413,7 @@ put_in_place() {
   say "look whether this host can run VMs: banger doctor"
 }
 
-# What says that it is the latest and is older than what is there may be somebody's old copy.
+# A release that claims to be the latest, but is older than the installed one, may be an old copy that somebody passes off.
 refuse_downgrade() {
   [ -z "$version" ] && [ -x "$target_file" ] || return 0
   installed=$("$target_file" --version 2> /dev/null < /dev/null | sed -n 's/^banger \([0-9][^ ]*\) .*/\1/p') || return 0
@@ -422,7 +423,7 @@ refuse_downgrade() {
     "to go back to it all the same: --version $found"
 }
 
-# Whether the first version is older: by its numbers, and where they are the same, by being a pre-release (1.0.0-rc.1).
+# Whether the first version is older: by its numbers, and with equal numbers, because it is a pre-release (1.0.0-rc.1).
 is_older() {
   left=${1%%[-+]*}. right=${2%%[-+]*}.
   while [ -n "$left" ] && [ -n "$right" ]; do
@@ -470,11 +471,11 @@ remove() {
   say "removed $2"
 }
 
-# A running VM's directory is in the runtime directory, and a jail has mounts: rm would go through them. What is in a jail
-# its VM can exchange while rm is at it.
+# A running VM has a directory in the runtime directory. A jail has mounts, and rm would descend into them; and its VM can
+# swap files in the jail while rm runs.
 refuse_in_use() {
-  for vm in "$runtime"/* "$state"/jail/*/* "$state"/jail/.stage-* "$state"/jail/.grave/*; do
-    # The locks of sweeps.
+  for vm in "$runtime"/* "$state"/jail/*/* "$state"/jail/.stage-* "$state"/jail/.trash/*; do
+    # This directory has only the locks of sweeps.
     [ "$vm" != "$runtime/sweep" ] || continue
     [ ! -d "$vm" ] || die "a VM runs, or one that crashed left $vm" "see what it is: banger ps; banger sweep"
   done
@@ -487,7 +488,7 @@ refuse_in_use() {
     case $place in
       *[!0-9A-Za-z/._-]*) die "$place has odd characters" "remove it by hand" ;;
       /*/*) ;;
-      *) die "$place is no place of banger's own" "remove by hand what is banger's in it" ;;
+      *) die "$place does not look like a directory of banger's" "remove by hand what is banger's in it" ;;
     esac
     refuse_others "$place"
     while read -r _ _ _ _ point _; do
@@ -496,7 +497,7 @@ refuse_in_use() {
   done
 }
 
-# A place that is not called after banger was named by a variable, perhaps by mistake.
+# A variable named any other directory, perhaps by mistake: so everything in it must be known to be banger's.
 refuse_others() {
   case ${1##*/} in banger | banger-runtime-*) return ;; esac
   for entry in "$1"/* "$1"/.[!.]*; do
@@ -508,5 +509,5 @@ refuse_others() {
   done
 }
 
-# In braces: half of this line is no command. Without `&&`, which would switch `set -e` off in all of main.
+# With the braces half of this line is not a command. `&&` instead would switch `set -e` off in all of main.
 { main "$@"; }

@@ -1,29 +1,29 @@
 /** One thing to time: a name for the table, and the work. */
 export interface Contender {
   readonly label: string
-  /** Before each run, and after it; not timed. */
+  /** Runs before each run, as `finish` does after it; neither is timed. */
   prepare?(): void | Promise<void>
-  /** A number it resolves to is the milliseconds that count, instead of all that it took. */
+  /** When it resolves to a number, these milliseconds count instead of the time that it took. */
   run(): Promise<unknown>
   finish?(): Promise<void>
 }
 
-/** Two contenders for one job. Which of the two is ours is known by the field. */
+/** Two contenders for one job. */
 export interface Benchmark {
   readonly name: string
-  /** What is compared and which way is better; printed with the table. */
+  /** What is compared, and what the aim is; printed with the table. */
   readonly about: string
   readonly rounds: number
   readonly ours: Contender
   readonly reference: Contender
-  /** Whether the first round counts: where one of them takes minutes. */
+  /** Whether the first round counts: for contenders that take minutes. */
   readonly cold?: boolean
-  /** What else was measured, told at the end. */
+  /** What else was measured; printed at the end. */
   readonly note?: () => string
   readonly dispose?: () => void
 }
 
-/** What `--json` prints of a benchmark: medians in milliseconds; ratio = reference / ours, above 1 is faster than it. */
+/** What `--json` prints of a benchmark: medians in milliseconds; ratio = reference / ours: above 1, ours is faster. */
 export interface Result {
   readonly name: string
   readonly ours_ms: number
@@ -32,7 +32,7 @@ export interface Result {
   readonly reference: string
 }
 
-/** Times the two in turn (A B A B …), after one round of each that does not count, unless it is to be `cold`. */
+/** Times the two in turn (A B A B …). Unless it is `cold`, one round of each comes first and does not count. */
 export async function compare({ name, rounds, ours, reference, cold }: Benchmark): Promise<Result> {
   const times = { ours: [] as number[], reference: [] as number[] }
   for (let round = cold ? 1 : 0; round <= rounds; round++) {
@@ -61,7 +61,7 @@ export function median(values: readonly number[]): number {
   return Number.isInteger(middle) ? ((sorted[middle - 1] ?? Number.NaN) + upper) / 2 : upper
 }
 
-/** A contender that runs a command to its end; a command that fails ends the benchmark. */
+/** A contender that runs a command to its end. When the command fails, so does the benchmark. */
 export function command(
   label: string,
   argv: readonly string[],

@@ -1,4 +1,4 @@
-# Starts and configures Firecracker as its getting-started guide does. Arguments: the program, a directory.
+# Starts and configures Firecracker as in Firecracker's getting-started guide. Arguments: the program, a directory.
 program=$1 dir=$2
 socket=$dir/fc.sock
 rm -f "$socket" "$dir/log"

@@ -5,7 +5,7 @@ import { type Benchmark, type Contender, command } from "./compare.ts"
 
 const root = join(import.meta.dir, "..")
 
-/** A whole `banger run` of Firecracker's double without a jail, against a shell that does the same with curl. */
+/** A whole `banger run` with Firecracker's double and no jail, against a shell that does the same with curl. */
 export default function firecracker(): Benchmark {
   const { shell, banger, env, dispose } = prepare()
   return {
@@ -18,14 +18,14 @@ export default function firecracker(): Benchmark {
   }
 }
 
-/** From the start to the first request that the API has answered, by the double's own log. */
+/** The time from the start to the first request that the API answered, by the double's own log. */
 export function firstRequest(): Benchmark {
   const about =
     "from the start of banger run, or of the shell, to the first request that Firecracker's double has served"
   return byLog("firecracker-first", about, (started, { first }) => first - started)
 }
 
-/** From the first request to the one that starts the guest, by the double's own log. */
+/** The time from the first request to the one that starts the guest, by the double's own log. */
 export function apiConfiguration(): Benchmark {
   const about = "from the first request that Firecracker's double has served to the one that starts the guest"
   return byLog("firecracker-api", about, (_, { first, last }) => last - first)
@@ -73,7 +73,7 @@ export default definePlugin({
   }
 }
 
-/** When the first and the last request were served, in milliseconds since 1970. */
+/** When the double served the first and the last request, in milliseconds since 1970. */
 interface Served {
   readonly first: number
   readonly last: number

@@ -1,5 +1,5 @@
-// Stages and tears down a jail by the same system calls as src/jail, for each line on standard input.
-// Arguments: base, id, kernel, image, library directory, uid. Built by bench/jail.ts.
+// Stages and tears down a jail with the same system calls as src/host/jail, once for each line on standard input.
+// Arguments: base, id, kernel, image, library directory, uid. bench/jail.ts builds it.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -189,7 +189,7 @@ static void stage(const char *base_path, const char *id, char **files, int uid) 
   close(tree); close(root); close(outer); close(vmm); close(base);
 }
 
-// Newest first; the table is read whole, as is each line of it.
+// The mount points below a path, in the order of the mount table. Like banger, it parses every line of the whole table.
 static int mounts_below(const char *path, char points[64][512]) {
   static char text[1 << 20];
   int fd = ok(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC), "mountinfo"), size = 0, count = 0;

@@ -1,4 +1,4 @@
-# The jail of bench/jail.ts, by the commands one would type, one by one.
+# Makes and removes the jail of bench/jail.ts with the commands that one would type.
 # Arguments: base, kernel, image, library directory, uid, program.
 base=$1 kernel=$2 image=$3 library=$4 uid=$5 program=$6
 jail=$base/qemu/vm-1

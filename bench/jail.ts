@@ -10,14 +10,14 @@ import type { Benchmark, Contender } from "./compare.ts"
 import { type Peer, startPeer } from "./peer.ts"
 
 const OWNER = { uid: 1_900_000_001, gid: 1_900_000_001 }
-/** Of a single one, which takes a millisecond or two, the caches that the other contender has filled are the most. */
+/** A single jail takes a millisecond or two: its time would mostly tell what the other contender left in the caches. */
 const IN_A_ROW = 5
 
 const signal = new AbortController().signal
 
 /**
- * What a jail of the benchmark is made of: a kernel and a disk bound read-only, a disk and a program copied, a device
- * node, two library directories and a symlink.
+ * What goes into a jail of the benchmark: a kernel and a disk bound read-only, a copied disk and program, a device node, two
+ * library directories and a symlink.
  */
 export interface Sources {
   readonly dir: string
@@ -27,7 +27,7 @@ export interface Sources {
   readonly library: string
 }
 
-/** Against a shell that makes and removes the same jail with the commands one would type. */
+/** Against a shell that makes and removes the same jail with the commands that one would type. */
 export function jail(): Benchmark {
   const sources = makeSources()
   const script = join(import.meta.dir, "jail.sh")
@@ -96,7 +96,7 @@ export function jailAgainstC(present: number): Benchmark {
   }
 }
 
-/** Ten at once, each in a process of its own, against ten C programs at once. */
+/** Ten jails at once, each in a process of its own, against ten C programs at once. */
 export function jailsInParallel(): Benchmark {
   const sources = makeSources()
   const program = buildC(sources)
@@ -162,7 +162,7 @@ function argumentsOf({ base, kernel, image, library }: Sources, id: string): rea
 function makeSources(): Sources {
   if (process.geteuid?.() !== 0) throw new Error("jails are root's: run this benchmark as root")
   const dir = mkdtempSync("/var/tmp/banger-bench-")
-  // In memory, so that both are measured and not the disk; in a mount namespace of its own (scripts/bench).
+  // In memory, so that the disk is not measured; in a mount namespace of its own (scripts/bench).
   const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "mode=711", "none", dir])
   if (mounted.exitCode !== 0) throw new Error(mounted.stderr.toString())
   const sources = {

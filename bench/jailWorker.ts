@@ -1,4 +1,4 @@
-// Stages and tears down a jail for each line on standard input. Arguments: base, id, kernel, image, library directory.
+// Stages and tears down a jail, once for each line on standard input. Arguments: base, id, kernel, image, library directory.
 import { tearDown } from "../src/host/jail/tearDown.ts"
 import { stage } from "./jail.ts"
 

@@ -11,7 +11,7 @@ const BRIDGE = "bgr0"
 const SUBNET = { base: 0x0ad5_0000, prefix: 16 }
 const [OURS, THEIRS] = ["bgrbench001", "bgrbench002"]
 
-/** The commands that make a VM's tap on a bridge that is there. */
+/** The commands that make a VM's tap on an existing bridge. */
 const MAKE = [
   `link show dev ${BRIDGE}`,
   `address show dev ${BRIDGE}`,
@@ -23,17 +23,17 @@ const MAKE = [
 ]
 const DELETE = [`tuntap delete dev ${THEIRS} mode tap`, `link show`]
 
-/** Against the `ip` commands that one would type. */
+/** Making a tap, against the `ip` commands that one would type. */
 export function network(): Benchmark {
   return setup("network", "the same `ip` commands, one after the other; at least 3 is the aim", commands(MAKE))
 }
 
-/** Against one `ip` that is given all of them at once. */
+/** Making a tap, against one `ip` that gets all the commands at once. */
 export function networkBatch(): Benchmark {
   return setup("network-batch", "one `ip -batch` of the same commands", batch(MAKE))
 }
 
-/** Removing a tap: what the kernel waits for (RCU grace periods) is most of it. */
+/** Removing a tap: most of the time the kernel waits (RCU grace periods). */
 export function networkDelete(): Benchmark {
   const reset = prepare()
   const reference = commands(DELETE)
@@ -61,7 +61,7 @@ function setup(name: string, against: string, reference: () => Promise<void>): B
   }
 }
 
-/** Makes the bridge that both find there. */
+/** Makes the bridge that both contenders use. */
 function prepare(): () => void {
   const links = readFileSync("/proc/self/net/dev", "utf8").split("\n").slice(2, -1)
   if (links.length > 1)

@@ -1,10 +1,10 @@
-/** A program that does its work once for each line it is given, and answers with a line: it is started only once. */
+/** A program that does its work once for each line that it gets, and answers with a line; it starts only once. */
 export interface Peer {
   round(): Promise<void>
   end(): void
 }
 
-/** Starts such a program. */
+/** Starts a peer. */
 export function startPeer(argv: readonly string[]): Peer {
   const child = Bun.spawn([...argv], { stdin: "pipe", stdout: "pipe", stderr: "inherit" })
   const reader = child.stdout.getReader()

@@ -1,6 +1,6 @@
 /**
- * The smallest guest there is: an ELF with a PVH entry whose only instructions reset the machine through the keyboard
- * controller, so that starting and ending the VMM is all that takes time.
+ * The smallest guest: an ELF with a PVH entry whose only instructions reset the machine through the keyboard controller. So
+ * only starting and ending the VMM takes time.
  */
 export function resetGuest(): Uint8Array {
   const code = new Uint8Array([0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd]) // mov al,0xfe; out 0x64,al; hlt; jmp hlt

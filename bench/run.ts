@@ -7,7 +7,7 @@ import { resetGuest } from "./resetGuest.ts"
 
 const banger = join(import.meta.dir, "../dist/banger")
 
-/** What a whole `banger run` adds to the same QEMU command line typed by hand; the guest resets at once. */
+/** A whole `banger run`, against the same QEMU command line typed by hand; the guest resets at once. */
 export default function run(): Benchmark {
   const dir = mkdtempSync(join(tmpdir(), "banger-bench-"))
   const plugin = join(dir, "reset.ts")
@@ -16,7 +16,7 @@ export default function run(): Benchmark {
   const hooks = "preBoot() {}, postBoot() {}, postStop() {}"
   for (const [path, more] of [
     [plugin, hooks],
-    // As it would be typed by hand: of the file where it is.
+    // By hand one would name the file where it is, not a staged copy.
     [bare, "jail: false"],
   ] as const) {
     writeFileSync(
@@ -37,7 +37,7 @@ export default function run(): Benchmark {
 
 // --- internal ---
 
-/** The planned command line with a control socket of QEMU's own making, which starts the guest by itself. */
+/** The planned command line, but QEMU makes the control socket itself, and starts the guest at once. */
 function bareQemu(plugin: string, socket: string, env: Record<string, string | undefined>): readonly string[] {
   const planned = Bun.spawnSync([banger, "run", plugin, "--plan", "--json"], { env, stderr: "inherit" })
   const { argv } = JSON.parse(planned.stdout.toString()) as Plan

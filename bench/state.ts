@@ -9,7 +9,7 @@ import { type Benchmark, type Contender, command } from "./compare.ts"
 
 const BANGER = join(import.meta.dir, "../dist/banger")
 
-/** `banger ps --json` of 200 VMs that run, against a banger that only says its version. */
+/** `banger ps --json` of 200 running VMs, against a banger that only prints its version. */
 export function ps(): Benchmark {
   const dir = mkdtempSync(join(tmpdir(), "banger-bench-"))
   const child = Bun.spawn(["sleep", "3600"])
@@ -29,7 +29,7 @@ export function ps(): Benchmark {
   }
 }
 
-/** Finishing so many dead VMs, against a smaller number: the ratio tells whether the time grows as their number does. */
+/** Finishing `count` dead VMs, against a smaller number: the ratio tells whether the time grows in step with the number. */
 export function recover(count: number, smaller: number): Benchmark {
   const dirs: string[] = []
   const contender = (many: number): Contender => {

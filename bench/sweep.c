@@ -1,7 +1,7 @@
-// sweep: removes dead sockets by the same system calls as src/sockets, in the same order.
-// one-by-one: asks each by a connection, for at most a second, and unlinks those that refuse.
+// sweep: removes dead sockets with the same system calls as src/host/sockets, in the same order.
+// one-by-one: connects to each socket, waits at most a second, and unlinks those that refuse.
 // make: makes dead, live and wedged sockets (full backlog), says "ready" and keeps them until standard input ends.
-// Arguments: sweep|one-by-one DIR, or make DIR DEAD LIVE WEDGED. Built by bench/sweep.ts.
+// Arguments: sweep|one-by-one DIR, or make DIR DEAD LIVE WEDGED. bench/sweep.ts builds it.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -139,7 +139,7 @@ static void make(const char *path, int dead, int live, int wedged) {
   struct rlimit files = {100000, 100000};
   setrlimit(RLIMIT_NOFILE, &files);
   if (chdir(path)) exit(1);
-  // Mixed, as they would be.
+  // Mixed, as in a real directory.
   for (int i = 0; i < dead || i < live || i < wedged; i++) {
     if (i < dead) make_one("dead", i);
     if (i < live) make_one("live", i);

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync } from "node:
 import { join } from "node:path"
 import type { Benchmark, Contender } from "./compare.ts"
 
-/** How many sockets of each kind are swept. A wedged one is live and accepts nothing: its backlog is full. */
+/** How many sockets of each kind there are. A wedged socket is live but accepts nothing: its backlog is full. */
 interface Crowd {
   readonly dead: number
   readonly live: number
@@ -12,7 +12,7 @@ interface Crowd {
 const MIX: Crowd = { dead: 10_000, live: 100, wedged: 100 }
 const root = join(import.meta.dir, "..")
 
-/** Against a program that connects to one socket after the other, waits a second at most, and unlinks what refuses. */
+/** Against a program that connects to one socket after the other, waits at most a second, and unlinks those that refuse. */
 export function sweep(): Benchmark {
   const arena = makeArena()
   return {
@@ -26,7 +26,7 @@ export function sweep(): Benchmark {
   }
 }
 
-/** Against a C program that makes the same system calls; both are processes that start for it. */
+/** Against a C program that makes the same system calls; both times include the start of a process. */
 export function sweepAgainstC(): Benchmark {
   const arena = makeArena()
   return {
@@ -39,7 +39,7 @@ export function sweepAgainstC(): Benchmark {
   }
 }
 
-/** 100,000 in one directory, against 100 times 1,000: linear growth is a ratio of 1. */
+/** 100,000 sockets in one directory, against 100 times 1,000: with linear growth the ratio is 1. */
 export function sweepGrowth(): Benchmark {
   const arena = makeArena()
   const crowd: Crowd = { dead: 100_000, live: 0, wedged: 0 }
@@ -80,7 +80,7 @@ interface Arena {
 function makeArena(): Arena {
   if (process.geteuid?.() !== 0) throw new Error("run this benchmark as root: it measures how root's sweep removes")
   const dir = mkdtempSync("/var/tmp/banger-bench-")
-  // In memory, so that both are measured and not the disk; in a mount namespace of its own (scripts/bench).
+  // In memory, so that the disk is not measured; in a mount namespace of its own (scripts/bench).
   const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "mode=711,nr_inodes=0", "none", dir])
   if (mounted.exitCode !== 0) throw new Error(mounted.stderr.toString())
   const swept = join(dir, "swept")
@@ -99,7 +99,7 @@ function makeArena(): Arena {
   }
 }
 
-/** Makes a crowd; the result ends it. */
+/** Makes a crowd of sockets; the function that it returns ends the crowd. */
 async function makeCrowd({ program }: Arena, dir: string, { dead, live, wedged }: Crowd): Promise<() => Promise<void>> {
   const counts = [dead, live, wedged].map(String)
   const child = Bun.spawn([program, "make", dir, ...counts], { stdin: "pipe", stdout: "pipe", stderr: "inherit" })
@@ -115,7 +115,7 @@ function contender(arena: Arena, label: string, crowd: Crowd, work: () => Promis
   return {
     label,
     async prepare() {
-      // What the last crowd's end has left dead.
+      // Removes the dead sockets that the last crowd left.
       await runSweep(["sweep", arena.swept, "--grace", "0s", "--confirm", "1"])
       end = await makeCrowd(arena, arena.swept, crowd)
     },

@@ -1,7 +1,7 @@
 import { join } from "node:path"
 import { type Benchmark, command } from "./compare.ts"
 
-/** How long banger takes to say which it is, against the runtime it is built on doing nothing. */
+/** How long `banger --version` takes, against a Bun that does nothing. */
 export default function version(): Benchmark {
   return {
     name: "version",

@@ -1,17 +1,17 @@
 import { basename, dirname } from "node:path"
 import { definePlugin } from "banger"
 
-// Keeps the sockets of services that a process supervisor says are running or starting, also when nothing is bound to them just
-// now: banger sweep --plugin sweep-guard.ts /run/services
+// Keeps the sockets of services that run or start, as a process supervisor says, even when nothing is bound to them just now:
+// banger sweep --plugin sweep-guard.ts /run/services
 //
-// SUPERVISOR is a command that prints JSON: a list of { name, status }, or an object with such values by name.
+// SUPERVISOR is a command that prints JSON: a list of { name, status }, or an object that has such values under their names.
 const command = (process.env.SUPERVISOR ?? "pm2 jlist").split(" ")
 const UP = ["online", "running", "active", "starting", "launching", "activating", "reloading"]
 
 interface Service {
   readonly name?: string
   readonly status?: string
-  /** Where pm2 has it. */
+  /** pm2 has the status here. */
   readonly pm2_env?: { readonly status?: string }
 }
 
@@ -20,7 +20,7 @@ let running: Promise<ReadonlySet<string>> | undefined
 export default definePlugin({
   timeouts: { sweepCandidate: "10s" },
 
-  // A service's socket bears its name (web.sock), or is in a directory that does (web/rpc.sock).
+  // A service's socket is called after the service (web.sock), or is in a directory that is (web/rpc.sock).
   async sweepCandidate(ctx) {
     running ??= ask(ctx.signal)
     const services = await running
@@ -32,7 +32,7 @@ export default definePlugin({
   },
 })
 
-/** Throws when the supervisor does not answer; then every socket is kept. */
+/** Throws when the supervisor does not answer; then the sweep keeps every socket. */
 async function ask(signal: AbortSignal): Promise<ReadonlySet<string>> {
   const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "inherit", signal })
   const text = await child.stdout.text()

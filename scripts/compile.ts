@@ -3,7 +3,7 @@ import { join } from "node:path"
 /** The repository's root. */
 export const root = join(import.meta.dir, "..")
 
-/** Every target, by the name its binary bears: how Bun calls it, and the package that has Bun's own program for it. */
+/** Every target by its binary's name, with Bun's name for it and the package that has Bun's own program for it. */
 export const TARGETS = {
   "linux-x64": { bun: "bun-linux-x64", runtime: "bun-linux-x64" },
   "linux-x64-baseline": { bun: "bun-linux-x64-baseline", runtime: "bun-linux-x64-baseline" },
@@ -23,27 +23,28 @@ export function isTarget(word: string): word is Target {
 
 /** What a binary is built for. */
 export interface Compilation {
-  /** Absolute. Its last component is part of what the binary's bytes depend on, the directories are not. */
+  /** An absolute path. The binary's bytes depend on its last component, not on its directories. */
   readonly outfile: string
-  /** This machine unless told. */
+  /** Default: this machine's. */
   readonly target?: Target | undefined
-  /** Bun's own program for the target; Bun downloads one, and does not check it, unless told. */
+  /** Bun's own program for the target. Default: Bun downloads one, and does not check it. */
   readonly runtime?: string | undefined
-  /** Where releases are, and the base64 of the raw Ed25519 key that signs them; `banger update` needs both. */
+  /** Where releases are. `banger update` needs this and the public key. */
   readonly releases?: string | undefined
+  /** The base64 of the raw Ed25519 key that signs releases. */
   readonly publicKey?: string | undefined
 }
 
-/** Builds one binary. It reads no .env, bunfig.toml, tsconfig.json or package.json from where it is run. */
+/** Builds one binary. The binary reads no .env, bunfig.toml, tsconfig.json or package.json of the directory where it runs. */
 export async function compile({ outfile, target, runtime, releases, publicKey }: Compilation): Promise<void> {
   await Bun.build({
-    // All but the first are threads of their own, which no import leads to.
+    // The last two are threads of their own: no import leads to them.
     entrypoints: ["cli.ts", "src/supervisor/hooks/watchdogWorker.ts", "src/host/process/exitWorker.ts"].map((path) =>
       join(root, path),
     ),
     root,
     bytecode: true,
-    // What a command does not import is not loaded, built-in modules included.
+    // So a command loads only what it imports, built-in modules included.
     splitting: true,
     format: "esm",
     minify: { syntax: true, whitespace: true, identifiers: false },
@@ -65,7 +66,7 @@ export async function compile({ outfile, target, runtime, releases, publicKey }:
   })
 }
 
-/** The commit of the checkout, `-dirty` when tracked files differ from it; `unknown` where there is no git. */
+/** The commit of the checkout, with `-dirty` when tracked files differ from it; `unknown` without git. */
 export function commit(): string {
   const git = (...args: string[]) => Bun.spawnSync(["git", "-C", root, ...args], { stderr: "ignore" })
   if (Bun.which("git") === null) return "unknown"
@@ -77,7 +78,7 @@ export function commit(): string {
 
 // --- internal ---
 
-/** The build for all processors of this machine's kind. */
+/** The build that runs on all processors of this machine's architecture. */
 function hostTarget(): Target {
   return process.arch === "arm64" ? "linux-arm64" : "linux-x64-baseline"
 }

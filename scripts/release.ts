@@ -14,12 +14,12 @@ Writes a release: an archive for each target (all unless some are named), instal
 SHA256SUMS, and its signatures. The same commit gives the same bytes.
 Targets: ${Object.keys(TARGETS).join(", ")}
 
-  --out DIR        where to (default: dist/release); what is there is replaced
+  --out DIR        where to write (default: dist/release); replaces what is there
   --releases URL   the page where releases will be: what install.sh and banger update download from
   --key FILE       the Ed25519 key to sign with (PEM; or in the environment, as BANGER_RELEASE_KEY)
-  --tag TAG        fail unless this is the version's tag, and all is committed
+  --tag TAG        fail unless TAG is the version's tag and everything is committed
   --level N        how hard gzip tries, 1 or 9 (default: 9)
-  --own-bun        build with the Bun that runs this instead of the pinned one: for trying out, this machine's target only`
+  --own-bun        build with the Bun that runs this, not the pinned one: only for trials and this machine's target`
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -56,7 +56,7 @@ assets.set(`banger-${pkg.version}.cdx.json`, Buffer.from(components()))
 write(assets)
 rmSync(work, { recursive: true })
 
-/** One target's archive. What tar and gzip would note of this machine and of the time is left out. */
+/** One target's archive, without what tar and gzip note of this machine and the time: one commit gives the same bytes. */
 async function archive(target: Target): Promise<Uint8Array> {
   const started = performance.now()
   const dir = join(work, target)
@@ -101,7 +101,7 @@ function write(assets: ReadonlyMap<string, Uint8Array>): void {
   console.log(`${out}: banger ${pkg.version} (${commit()}), signed by ssh-ed25519 ${key.ssh}`)
 }
 
-/** What is removed to make room must be an earlier release, or nothing. */
+/** Throws when `path` has anything but an earlier release: a release replaces the whole directory. */
 function requireReplaceable(path: string): void {
   const names = existsSync(path) ? readdirSync(path) : []
   const other = names.find((name) => !/^(?:banger-.*|install\.sh|SHA256SUMS(?:\..*)?|\.work)$/.test(name))
@@ -115,7 +115,7 @@ function signingKey(path: string | undefined): SigningKey | undefined {
 
 function requireTag(tag: string): void {
   if (tag !== `v${pkg.version}`) throw new Error(`package.json has the version ${pkg.version}, which is not ${tag}`)
-  if (!/^[0-9a-f]{12}$/.test(commit())) throw new Error(`all must be committed for a release: this is ${commit()}`)
+  if (!/^[0-9a-f]{12}$/.test(commit())) throw new Error(`commit everything before a release: this is ${commit()}`)
 }
 
 function gzipLevel(text: string): 1 | 9 {

@@ -1,14 +1,14 @@
 # shellcheck shell=sh
-# What the other scripts need on a machine, each part only if it is missing. Sourced, from the repository's root.
+# Installs what the other scripts need, each part only if it is missing. They source this file in the repository's root.
 
 bun_version=1.4.5
 
-# Bun, at least the pinned version: from PATH, from an earlier run's .tools, from npm, or by its own installer.
+# Puts Bun, at least the pinned version, into PATH: Bun is there, in .tools of an earlier run, or comes from npm or its installer.
 need_bun() {
   is_new_enough "$(command -v bun || true)" && return
   use_own_bun && return
   if command -v npm > /dev/null; then
-    echo "installing bun $bun_version (no bun of that age or newer in PATH) with npm into .tools"
+    echo "installing bun $bun_version (PATH has no bun that is this new) with npm into .tools"
     npm install --prefix .tools --no-save --no-audit --no-fund --loglevel error "bun@$bun_version" > /dev/null
   else
     install_bun_by_itself
@@ -18,7 +18,7 @@ need_bun() {
   exit 1
 }
 
-# Pairs: a command (or a file, if it has a slash) that must be there, and the Debian package that has it.
+# Arguments are pairs: a command (or a file, if it has a slash) that must be there, and the Debian package that has it.
 need_packages() {
   missing='' announcement=''
   while [ $# -gt 0 ]; do
@@ -44,7 +44,7 @@ need_packages() {
   rm -f "$apt_log"
 }
 
-# The modules that bun.lock names. The copy of it beside them tells whether they are those.
+# Installs the modules that bun.lock names. A copy of bun.lock beside the modules tells whether these are there.
 need_modules() {
   cmp -s bun.lock node_modules/.installed-lock && return
   echo "installing the modules that bun.lock names"
@@ -59,8 +59,8 @@ is_new_enough() {
   [ "$(printf '%s\n' "$bun_version" "$found" | sort -V | head -n 1)" = "$bun_version" ]
 }
 
-# npm may have been told to run no install scripts; the program is then still in its platform's own package. Builds for
-# another libc or a newer CPU may lie beside it, and do not run.
+# Where npm runs no install scripts, Bun's program is still in the package of its platform. Builds for another libc or a newer
+# CPU may lie beside it; they do not run here.
 use_own_bun() {
   modules=$PWD/.tools/node_modules
   for candidate in "$PWD/.tools/bin/bun" "$modules/.bin/bun" "$modules"/@oven/bun-linux-*/bin/bun; do
@@ -75,7 +75,7 @@ use_own_bun() {
 
 install_bun_by_itself() {
   need_packages curl curl unzip unzip bash bash /etc/ssl/certs/ca-certificates.crt ca-certificates
-  echo "installing bun $bun_version (no bun of that age or newer in PATH) with its own installer into .tools"
+  echo "installing bun $bun_version (PATH has no bun that is this new) with its own installer into .tools"
   mkdir -p .tools
   curl -fsSL https://bun.com/install -o .tools/install-bun
   # SHELL is emptied because the installer would write to the startup file of the shell it names.
@@ -95,7 +95,7 @@ root_prefix() {
 }
 
 refuse_packages() {
-  echo "$1, so these packages are missing still:$missing" >&2
+  echo "$1, so these packages are still missing:$missing" >&2
   echo "run this, then the script again: sudo apt-get install --no-install-recommends$missing" >&2
   exit 1
 }

@@ -65,7 +65,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "inputs/schema": ["base/terms"],
   "inputs/image": ["inputs/download", ...DISK],
   "inputs/kernel": GROUND,
-  "inputs/download": ["base/linux", "base/terms"],
+  "inputs/download": ["store/files", "base/linux", "base/terms"],
   "cli/terminal": ["base/linux", "base/terms"],
   "store/logs": GROUND,
   "store/state": GROUND,

@@ -24,7 +24,7 @@ export function lookUp(name: string): Package | undefined {
   }
 }
 
-/** Asks the distribution what is new: without root, only a person can. */
+/** Updates apt's package lists. Only root can; others get a failure that says what a person must type. */
 export function refreshLists(): void {
   if (process.getuid?.() !== 0) {
     throw new Error("the package lists are missing or too old; run `sudo apt-get update`, then this again")
@@ -32,7 +32,7 @@ export function refreshLists(): void {
   run(["apt-get", "update"])
 }
 
-/** The package's file, from the cache if it was fetched before, and always with the checksum that apt knows. */
+/** The package's file, from the cache if it was fetched before. Its checksum is always the one that apt knows. */
 export function fetchPackage(found: Package, cache: string): string {
   const file = join(cache, `${found.name}_${found.version.replaceAll(":", "%3a")}_${found.architecture}.deb`)
   if (sha256OfFile(file) === found.sha256) return file
@@ -58,7 +58,7 @@ export function fetchPackage(found: Package, cache: string): string {
 
 // --- internal ---
 
-/** `a (>= 1), b | c` → a, b: the first of alternatives is the one the distribution means. */
+/** `a (>= 1), b | c` → a, b: of alternatives the distribution prefers the first. */
 function dependencyNames(depends = ""): string[] {
   return depends.split(",").flatMap((part) => part.trim().split(/[ :|]/)[0] || [])
 }

@@ -1,4 +1,4 @@
-/** Writes the "newc" cpio format, the one the kernel unpacks as an initramfs (Documentation/driver-api/early-userspace). */
+/** Writes the cpio format "newc", which the kernel unpacks as an initramfs (Documentation/driver-api/early-userspace). */
 
 export type CpioEntry =
   | { path: string; type: "directory"; mode?: number }
@@ -9,7 +9,7 @@ export type CpioEntry =
 const typeBits = { directory: 0o040000, file: 0o100000, symlink: 0o120000, device: 0o020000 }
 const defaultMode = { directory: 0o755, file: 0o644, symlink: 0o777, device: 0o600 }
 
-/** The same entries, in whatever order, give the same bytes: sorted, dated 1970, owned by root. */
+/** The same entries give the same bytes, in whatever order they come: sorted, dated 1970, owned by root. */
 export function writeCpio(entries: readonly CpioEntry[]): Uint8Array<ArrayBuffer> {
   const sorted = [...entries].sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0))
   const parts: Uint8Array[] = []

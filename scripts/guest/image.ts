@@ -33,7 +33,7 @@ function main(): void {
 
 function makeGuest(packages: readonly Package[], { out, rootfs }: Options): string[] {
   mkdirSync(out, { recursive: true })
-  // So that a run that is cut off here is not taken for a complete one.
+  // Without a stamp the next run knows that this one was cut off.
   rmSync(join(out, "stamp.json"), { force: true })
   const tree = mkdtempSync(join(tmpdir(), "guest-image-"))
   try {
@@ -54,7 +54,7 @@ function makeGuest(packages: readonly Package[], { out, rootfs }: Options): stri
   return ["vmlinuz", "vmlinux", "initrd.img", ...(rootfs ? ["rootfs.ext4"] : [])]
 }
 
-/** Everything that decides what comes out, one a line: two runs with the same list make the same bytes. */
+/** Everything that the result depends on, one a line: two runs with the same list make the same bytes. */
 function ingredients(packages: readonly Package[], { rootfs }: Options): string[] {
   return [
     ...packages.map(({ name, version, sha256 }) => `package ${name} ${version} ${sha256}`),

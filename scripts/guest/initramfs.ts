@@ -6,9 +6,9 @@ import { type KernelModule, loadOrder, type ModuleSource } from "./modules.ts"
 const own = import.meta.dirname
 
 /**
- * Which drivers go with which device. A name is what /init finds in `/sys/bus/virtio/devices/<device>/device`: the numbers of
- * the virtio specification for network, block and socket devices. `always` holds the bus itself, the filesystem of
- * root disks and the raw sockets that DHCP needs; `pvpanic` tells QEMU of a kernel panic.
+ * The drivers of each device. A key is what /init finds in `/sys/bus/virtio/devices/<device>/device`: the numbers of the
+ * virtio specification for network, block and socket devices. `always` has the bus itself, the filesystem of root disks, and
+ * the raw sockets that DHCP needs. `pvpanic` tells QEMU of a kernel panic.
  */
 const drivers = {
   always: ["virtio_mmio", "ext4", "af_packet"],
@@ -18,7 +18,7 @@ const drivers = {
   pvpanic: ["pvpanic_mmio"],
 } as const
 
-/** Everything the guest starts from: busybox, /init, and the drivers it has a use for. */
+/** Everything that the guest starts from: busybox, /init, and the drivers that it may need. */
 export function initramfs(busybox: Uint8Array, applets: readonly string[], modules: ModuleSource): CpioEntry[] {
   return [
     ...["bin", "dev", "etc", "etc/udhcpc", "modules", "newroot", "proc", "root", "run", "sys", "tmp", "usr"].map(
@@ -57,7 +57,7 @@ function source(name: string): Uint8Array {
   return new Uint8Array(readFileSync(join(own, name)))
 }
 
-/** Numbered, so that a shell's `*.ko` lists them in load order. */
+/** Names begin with a number, so that a shell's `*.ko` lists the drivers in load order. */
 function driverFiles(modules: ModuleSource): CpioEntry[] {
   const always = loadOrder(modules, drivers.always)
   const loaded = new Set(always.map(({ name }) => name))

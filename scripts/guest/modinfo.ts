@@ -10,13 +10,13 @@ export function readModinfo(elf: Uint8Array): Map<string, string[]> {
   return info
 }
 
-/** The modules that must be in the kernel before this one. */
+/** The modules that the kernel must have before this one. */
 export function dependenciesOf(elf: Uint8Array): string[] {
   const listed = readModinfo(elf).get("depends")?.[0] ?? ""
   return listed.split(",").filter(Boolean).map(moduleName)
 }
 
-/** The kernel takes `-` and `_` for the same letter in a module's name; this is the form it prints. */
+/** A module's name in the form that the kernel prints: to the kernel, `-` and `_` are the same letter. */
 export function moduleName(name: string): string {
   return name.replaceAll("-", "_")
 }

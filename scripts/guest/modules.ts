@@ -6,7 +6,7 @@ import { dependenciesOf, moduleName } from "./modinfo.ts"
 /** One module as the guest needs it: unpacked, at its place in the load order. */
 export type KernelModule = { name: string; data: Uint8Array }
 
-/** Where a module comes from; `read` is called only for the ones that are wanted. */
+/** Where modules come from; `read` is called only for wanted modules. */
 export type ModuleSource = { builtIn: ReadonlySet<string>; read: (name: string) => Uint8Array | undefined }
 
 /** Reads one kernel's tree, as packages install it under `lib/modules/<release>`. */
@@ -25,7 +25,7 @@ export function openModuleTree(directory: string): ModuleSource {
   }
 }
 
-/** The wanted modules and all they depend on, each after its dependencies. What is built in or `loaded` is left out. */
+/** The wanted modules and all that they depend on, each after its dependencies, without what is built in or `loaded`. */
 export function loadOrder(source: ModuleSource, wanted: readonly string[], loaded = new Set<string>()): KernelModule[] {
   const ordered = new Map<string, KernelModule>()
 

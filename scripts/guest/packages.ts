@@ -6,7 +6,7 @@ import { run } from "./run.ts"
 /** Debian's name for the kernel made for virtual machines, and Ubuntu's. */
 const kernelNames = ["linux-image-cloud-amd64", "linux-image-virtual"]
 
-/** The packages a guest is made of. Package lists that are missing are fetched, once. */
+/** The packages of a guest. Fetches missing package lists, once. */
 export function findPackages(): Package[] {
   if (!Bun.which("apt-cache") || !Bun.which("dpkg-deb")) {
     throw new Error(
@@ -23,7 +23,7 @@ export function findPackages(): Package[] {
   )
 }
 
-/** Unpacks the packages into a directory; nothing of them gets installed. */
+/** Unpacks the packages into a directory, and installs nothing. */
 export function unpackPackages(packages: readonly Package[], cache: string, directory: string): void {
   for (const file of fetchAll(packages, cache)) run(["dpkg-deb", "--extract", file, directory])
 }
@@ -57,7 +57,7 @@ function dependency(of: Package | undefined, pattern: RegExp): Package | undefin
   return name ? lookUp(name) : undefined
 }
 
-/** A mirror drops a version as soon as there is a newer one, so a failure may only mean that the lists are old. */
+/** A mirror drops a version when a newer one comes out: so a failure may only mean that the package lists are old. */
 function fetchAll(packages: readonly Package[], cache: string): string[] {
   const fetchEach = (from: readonly Package[]) => from.map((found) => fetchPackage(found, cache))
   try {

@@ -2,7 +2,7 @@ import { statSync } from "node:fs"
 import { basename, isAbsolute, join, resolve } from "node:path"
 import { run } from "./run.ts"
 
-/** A host file that the root filesystem is to hold. */
+/** A file of the host that goes into the root filesystem. */
 export type RootfsFile = { from: string; to: string }
 
 type Contents = { busybox: string; applets: readonly string[]; files: readonly RootfsFile[] }
@@ -10,10 +10,10 @@ type Contents = { busybox: string; applets: readonly string[]; files: readonly R
 const own = import.meta.dirname
 const uuid = "62616e67-6572-4000-8000-726f6f746673"
 const directories = ["bin", "dev", "etc", "etc/init.d", "mnt", "newroot", "proc", "root", "run", "sys", "tmp", "usr"]
-// Both tools date the inodes they write with it; 0 would mean "now".
+// Both tools write this time into the inodes that they make; 0 would mean "now".
 const longAgo = { E2FSPROGS_FAKE_TIME: "1", SOURCE_DATE_EPOCH: "1" }
 
-/** `app.sh` goes to /root/app.sh, `app.sh:/bin/app` where it says. */
+/** `app.sh` goes to /root/app.sh, `app.sh:/bin/app` goes to /bin/app. */
 export function parseFile(argument: string): RootfsFile {
   const [from = "", to = `/root/${basename(from)}`] = argument.split(":")
   if (!isAbsolute(to))
@@ -22,8 +22,8 @@ export function parseFile(argument: string): RootfsFile {
 }
 
 /**
- * Fills the filesystem by debugfs rather than `mkfs.ext4 -d`: that one copies the entry order and the change times of
- * a host directory, so that no two runs would be alike.
+ * Fills the filesystem with debugfs, so that two runs make the same bytes: `mkfs.ext4 -d` would copy the entry order and the
+ * change times of a host directory.
  */
 export function makeRootfs(image: string, size: string, contents: Contents): void {
   if (!/^\d+[KMG]$/.test(size)) throw new Error(`--rootfs ${size}: give a size like 64M or 1G`)
@@ -36,7 +36,7 @@ export function makeRootfs(image: string, size: string, contents: Contents): voi
     stdin: script,
     stderr: "pipe",
   })
-  // It ends with 0 whatever happened; all it says on stderr besides its version is a failure.
+  // debugfs exits 0 even when it fails. Its standard error begins with its version; all that follows is failures.
   const failures = debugfs.stderr.toString().trim().split("\n").slice(1)
   if (failures.length > 0) throw new Error(`debugfs could not fill ${image}: ${failures.join("; ")}`)
 }

@@ -1,6 +1,6 @@
 type Options = { cwd?: string; env?: Record<string, string>; stdin?: string }
 
-/** Runs a command to its end and gives what it printed; a failure is an error with the command's own words in it. */
+/** Runs a command to its end, and returns what it printed. Throws an error with the command's own words when it fails. */
 export function run(command: string[], { cwd = ".", env = {}, stdin = "" }: Options = {}): string {
   const done = Bun.spawnSync(command, {
     cwd,

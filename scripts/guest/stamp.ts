@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { sha256, sha256OfFile } from "./sha256.ts"
 
-/** What went in and what came out. A run whose `made` equals an old stamp's, over untouched files, has nothing to do. */
+/** What went into a run, and what came out. A run with the old stamp's `made` and untouched files has nothing to do. */
 export type Stamp = { made: string[]; files: Record<string, string> }
 
 const name = "stamp.json"
@@ -13,7 +13,7 @@ export function readStamp(directory: string): Stamp | undefined {
   try {
     return JSON.parse(readFileSync(path, "utf8"))
   } catch {
-    // Half a stamp, from a run that was cut off, means the same as none.
+    // Half a stamp, from a run that was cut off, counts as none.
     return undefined
   }
 }
@@ -31,7 +31,7 @@ export function isCurrent(directory: string, made: readonly string[]): boolean {
   return Object.entries(stamp.files).every(([file, sum]) => sha256OfFile(join(directory, file)) === sum)
 }
 
-/** One checksum for this folder: a guest is made anew when what makes it has changed. */
+/** One checksum for this folder: when these sources change, the guest must be made anew. */
 export function sourcesSum(): string {
   const own = import.meta.dirname
   return sha256(

@@ -1,12 +1,12 @@
-/** What install.sh is told by a release. */
+/** What a release writes into install.sh. */
 export interface Filling {
   readonly releases: string
-  /** As OpenSSH and as OpenSSL write the public key; empty for a release that nobody signs. */
+  /** The public key as OpenSSH and as OpenSSL write it; empty for a release that nobody signs. */
   readonly ssh: string
   readonly pem: string
 }
 
-/** install.sh with its release's own words filled in. Throws when it has no place for one. Pure. */
+/** install.sh with the release's values filled in. Throws when the script has no place for one. Pure. */
 export function fillIn(script: string, { releases, ssh, pem }: Filling): string {
   const lines = { default_releases: releases, ssh_key: ssh, pem_key: pem }
   let filled = script

@@ -1,7 +1,7 @@
-/** A package of bun.lock: its name and version, the registry, what it says of itself, its sum. */
+/** A package of bun.lock: its name and version, its registry, its own metadata, its sum. */
 type Locked = readonly [spec: string, registry: string, about: { dependencies?: Record<string, string> }, sum: string]
 
-/** What this reads of a lock file and of package.json. */
+/** What `sbom` needs of a lock file and of package.json. */
 export interface Manifest {
   readonly version: string
   readonly dependencies: Readonly<Record<string, string>>
@@ -9,8 +9,8 @@ export interface Manifest {
 }
 
 /**
- * What a release's binaries are made of, as CycloneDX 1.6: banger, the packages it depends on, each with its sum, and
- * Bun. Without a time or a random number: the same inputs give the same bytes. Pure.
+ * What a release's binaries are made of, as CycloneDX 1.6: banger, the packages that banger depends on, each with its sum,
+ * and Bun. The text has no time and no random number: the same inputs give the same bytes. Pure.
  */
 export function sbom({ version, dependencies, packages }: Manifest, bunVersion: string): string {
   const names = closure(Object.keys(dependencies), packages)

@@ -1,9 +1,9 @@
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto"
 
-/** What OpenSSH's signatures say they are for; install.sh and `banger update` ask for the same. */
+/** The namespace of OpenSSH's signatures; install.sh and `banger update` ask for the same. */
 const NAMESPACE = "banger-release"
 
-/** A key that signs releases, and what others check it by. */
+/** A key that signs releases, and its public half in the forms that others check with. */
 export interface SigningKey {
   readonly private: KeyObject
   /** The 32 bytes of the public key. */
@@ -14,7 +14,7 @@ export interface SigningKey {
   readonly pem: string
 }
 
-/** The key of a PEM text (PKCS #8, `openssl genpkey -algorithm ed25519`). Throws when it is no Ed25519 key. */
+/** The key of a PEM text (PKCS #8, `openssl genpkey -algorithm ed25519`). Throws when the text is not an Ed25519 key. */
 export function readKey(pem: string): SigningKey {
   const key = createPrivateKey(pem)
   if (key.asymmetricKeyType !== "ed25519") throw new Error(`the key is ${key.asymmetricKeyType}, not Ed25519`)
@@ -45,7 +45,7 @@ export function signSsh(content: Uint8Array, key: SigningKey): string {
 
 // --- internal ---
 
-/** A string of the SSH protocol (RFC 4251): its length as u32, its bytes. */
+/** A string of the SSH protocol (RFC 4251): its length as a u32, then its bytes. */
 function field(content: string | Uint8Array): Buffer {
   const bytes = Buffer.from(content)
   const length = Buffer.alloc(4)

@@ -12,19 +12,24 @@ import { root } from "./tree.ts"
 export async function main(words: readonly string[]): Promise<number> {
   const [own] = cutAtDashes(words)
   const given = (option: string) => own.includes(option)
-  const output = createOutput({ verbose: given("--verbose"), quiet: given("--quiet"), json: given("--json") })
+  const json = given("--json")
+  // What a hidden command says is listened to by the banger that started it, which makes JSON of what is none.
+  const hidden = own.find((word) => !word.startsWith("-"))?.startsWith("__") === true
+  const output = await createOutput({ verbose: given("--verbose"), quiet: given("--quiet"), json }, json && !hidden)
   const fail = (error: unknown) => {
     output.fail(error)
     return isFailure(error) ? error.exit : EXIT_OF.INTERNAL
   }
-  if (output.manner.json) onFault((error) => process.exit(fail(error)))
+  if (json) onFault((error) => process.exit(fail(error)))
   try {
     const failure = await dispatch(words, output)
     if (failure === undefined) return EXIT.ok
     // People have read it already.
-    return output.manner.json ? fail(failure) : failure.exit
+    return json ? fail(failure) : failure.exit
   } catch (error) {
     return fail(error)
+  } finally {
+    output.end()
   }
 }
 

@@ -2,7 +2,7 @@ import { closeSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import * as v from "valibot"
 import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../base/linux/constants.ts"
-import { errorCode } from "../base/linux/errors.ts"
+import { ignoring } from "../base/linux/errors.ts"
 import { close, flock, openAt, replaceDescriptor, unlinkAt, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import { writeFor, writerTo } from "../base/linux/writer.ts"
@@ -102,14 +102,12 @@ function newLog(): { path: string; fd: number } {
 }
 
 function removeLog(path: string): void {
-  try {
+  // ENOENT: it has become the VM's.
+  ignoring(["ENOENT"], () =>
     withDescriptor(openAt(AT_FDCWD, join(path, ".."), O.PATH | O_DIRECTORY), (dir) =>
       unlinkAt(dir, path.slice(path.lastIndexOf("/") + 1)),
-    )
-  } catch (error) {
-    // It has become the VM's.
-    if (errorCode(error) !== "ENOENT") throw error
-  }
+    ),
+  )
 }
 
 /** Undefined when it ends without one. */

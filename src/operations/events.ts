@@ -1,5 +1,6 @@
-import { readdirSync, watch } from "node:fs"
+import { readdirSync } from "node:fs"
 import { join } from "node:path"
+import { watchPath } from "../store/files/watch.ts"
 import { followLines, type Lines } from "../store/logs/lines.ts"
 import type { State } from "../store/state/open.ts"
 import { type Places, vmLayout } from "../store/state/places.ts"
@@ -87,15 +88,8 @@ function follow(
         begin(id, lines)
       }
     }
-    const timer = setInterval(look, POLL_MS)
-    stops.push(() => clearInterval(timer))
-    try {
-      const watcher = watch(vms, look)
-      watcher.on("error", () => {})
-      stops.push(() => watcher.close())
-    } catch {
-      // No watch to be had, or no VM was ever run. The cadence does.
-    }
+    const watcher = watchPath(vms, look, { pollMs: POLL_MS, always: true })
+    stops.push(() => watcher[Symbol.dispose]())
   }
   return () => {
     for (const stop of [...stops, ...watched.values()]) stop()

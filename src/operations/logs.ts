@@ -1,24 +1,29 @@
-import { closeSync, openSync, readSync } from "node:fs"
-import { errorCode } from "../base/linux/errors.ts"
-import { keptFrom } from "../store/logs/boundedFile.ts"
 import { followConsole } from "../store/logs/consoleView.ts"
+import { readGrowing } from "../store/logs/growing.ts"
 import { openState, openStateToLook } from "../store/state/open.ts"
 import { type VmLayout, vmLayout } from "../store/state/places.ts"
 import { findRecord, isUnfinished } from "../store/state/records.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
 import { refuseIfSelfWait } from "../vm/selfWait.ts"
 
-const CHUNK_BYTES = 64 * 1024
-
 /** What of a VM's can be shown. */
 export type Which = "console" | "vmm" | "events" | "supervisor"
 
-/** What a VM wrote, oldest first, in chunks. Throws a failure when there is no such VM. */
-export function* consoleOf(reference: string, which: Which, warn: (text: string) => void): Generator<Uint8Array> {
-  const { db, where } = openStateToLook(warn)
-  const layout = vmLayout(where, findRecord(db, reference).id)
-  db.close()
-  yield* chunksOf(pathOf(layout, which))
+/**
+ * Shows what a VM wrote by now, oldest first, until `show` says that nobody reads. Throws a failure when there is no such
+ * VM.
+ */
+export function showLogs(
+  reference: string,
+  which: Which,
+  { show, warn }: { readonly show: (chunk: Uint8Array) => boolean; readonly warn: (text: string) => void },
+): void {
+  const file = readGrowing(pathOf(layoutOf(reference, warn), which))
+  try {
+    file.drain((chunk) => (show(chunk) ? chunk.length : 0))
+  } finally {
+    file.close()
+  }
 }
 
 /**
@@ -51,29 +56,12 @@ export async function followLogs(reference: string, which: Which, show: (chunk: 
 
 // --- internal ---
 
-function pathOf({ consoleLog, vmmLog, events, supervisorLog }: VmLayout, which: Which): string {
-  return { console: consoleLog, vmm: vmmLog, events, supervisor: supervisorLog }[which]
+/** A slow reader must not keep the database open. */
+function layoutOf(reference: string, warn: (text: string) => void): VmLayout {
+  using state = openStateToLook(warn)
+  return vmLayout(state.where, findRecord(state.db, reference).id)
 }
 
-function* chunksOf(path: string): Generator<Uint8Array> {
-  let fd: number
-  try {
-    fd = openSync(path, "r")
-  } catch (error) {
-    // A VM that never came to write anything.
-    if (errorCode(error) === "ENOENT") return
-    throw error
-  }
-  try {
-    for (let at = 0; ; ) {
-      at = keptFrom(fd, at)
-      const buffer = new Uint8Array(CHUNK_BYTES)
-      const count = readSync(fd, buffer, 0, CHUNK_BYTES, at)
-      if (count === 0) return
-      at += count
-      yield buffer.subarray(0, count)
-    }
-  } finally {
-    closeSync(fd)
-  }
+function pathOf({ consoleLog, vmmLog, events, supervisorLog }: VmLayout, which: Which): string {
+  return { console: consoleLog, vmm: vmmLog, events, supervisor: supervisorLog }[which]
 }

@@ -1,5 +1,5 @@
 import type { Log } from "../base/terms/log.ts"
-import type { Sink } from "../store/logs/boundedFile.ts"
+import type { Sink } from "../store/logs/growing.ts"
 import type { Overrides } from "../supervisor/boot/prepare.ts"
 import type { Ended } from "../vm/exit.ts"
 

@@ -3,7 +3,7 @@ import { type Failure, failureJson } from "../base/terms/failure.ts"
 import { jsonText } from "../base/terms/message.ts"
 import { findPanic } from "../host/vmm/panic.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
-import { tailOf } from "../store/logs/boundedFile.ts"
+import { tailOf } from "../store/logs/growing.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { Machine } from "./machine.ts"
 

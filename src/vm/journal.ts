@@ -1,5 +1,5 @@
 import type { Database } from "bun:sqlite"
-import { errorCode } from "../base/linux/errors.ts"
+import { ignoring } from "../base/linux/errors.ts"
 import { ownNamespace } from "../host/process/procfs.ts"
 import { type Generation, type Resource, writeHandles } from "../store/state/handles.ts"
 import { mirrorJournal } from "../store/state/records.ts"
@@ -39,7 +39,7 @@ export function openJournal(db: Database, id: string, path: string, initial: Gen
     refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
     keepOnly(kept) {
       // A VM that was cut short as it was made or removed may have no directory: its record says it all.
-      change(kept, (next) => unlessMissing(() => write(next)))
+      change(kept, (next) => ignoring(["ENOENT"], () => write(next)))
       if (!kept.some(({ kind }) => kind === "jail")) freeUid(db, id)
     },
   }
@@ -54,12 +54,4 @@ function withNamespace(resource: Resource): Resource {
   if (resource.kind !== "process" || resource.identity !== null) return resource
   const pidNamespace = ownNamespace("pid")
   return pidNamespace === undefined ? resource : { ...resource, pidNamespace }
-}
-
-function unlessMissing(work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
-  }
 }

@@ -1,4 +1,4 @@
-import { errorCode } from "../base/linux/errors.ts"
+import { unlessAbsent } from "../base/linux/errors.ts"
 import { statPath } from "../base/linux/files.ts"
 import { Failure, joinFailures } from "../base/terms/failure.ts"
 import { jailRoot } from "../host/jail/base.ts"
@@ -43,11 +43,5 @@ function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource
 }
 
 function exists(path: string): boolean {
-  try {
-    statPath(path)
-    return true
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false
-    throw error
-  }
+  return unlessAbsent(() => statPath(path), ["ENOENT", "ENOTDIR"]) !== undefined
 }

@@ -1,5 +1,5 @@
 import { basename, isAbsolute } from "node:path"
-import { errorCode } from "../base/linux/errors.ts"
+import { ignoring } from "../base/linux/errors.ts"
 import { inodeOf, statPath } from "../base/linux/files.ts"
 import { Failure, messageOf } from "../base/terms/failure.ts"
 import { removeCgroup } from "../host/cgroup/cgroup.ts"
@@ -75,13 +75,11 @@ function release(
 
 /** Ends what a VMM has left running in its jail, where there is no cgroup to end it. */
 function emptyJail(site: JailSite, root: string | null): void {
-  try {
+  // ENOENT: it was never put in its place, or is gone: nobody runs in it.
+  ignoring(["ENOENT"], () => {
     const stat = statPath(jailRoot(site))
     if (root !== null && inodeOf(stat) === root && stat.uid !== 0) endMembers(root, stat.uid, KILL_WAIT_MS)
-  } catch (error) {
-    // It was never put in its place, or is gone: nobody runs in it.
-    if (errorCode(error) !== "ENOENT") throw error
-  }
+  })
 }
 
 /** A journal whose paths were altered leads nowhere but to this VM's own. */

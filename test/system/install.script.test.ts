@@ -13,6 +13,7 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { signRaw, signSsh } from "../../scripts/release/sign.ts"
+import { stageName, TRASH } from "../../src/host/jail/base.ts"
 import { installScript, newKey, smallProgram, writeRelease, writeSums } from "../fixtures/release.ts"
 import { type ReleaseServer, serveReleases, stalling } from "../fixtures/releaseServer.ts"
 import { startLoopback } from "./support/namespace.ts"
@@ -494,10 +495,15 @@ test("--purge takes records away, and refuses while something runs", async () =>
   const mistaken = await install(["--uninstall", "--purge"], { ...env, BANGER_STATE_DIR: join(dir, "home") })
   expect(mistaken.said).toContain(`${join(dir, "home/photos")} is not known to be banger's`)
   expect(existsSync(join(dir, "home/photos"))).toBe(true)
-  mkdirSync(join(state, "jail/qemu/web-1"), { recursive: true })
-  const jailed = await install(["--uninstall", "--purge"], env)
-  expect(jailed.said).toContain(`left ${join(state, "jail/qemu/web-1")}`)
-  rmSync(join(state, "jail/qemu/web-1"), { recursive: true })
+  // Where src/host/jail has jails: in their place, half made, half removed.
+  for (const path of ["qemu/web-1", stageName("web-1"), `${TRASH}/web-1.0.1`].map((name) =>
+    join(state, "jail", name),
+  )) {
+    mkdirSync(path, { recursive: true })
+    const jailed = await install(["--uninstall", "--purge"], env)
+    expect(jailed.said).toContain(`left ${path}`)
+    rmSync(path, { recursive: true })
+  }
   // The locks of a sweep are no VM's.
   mkdirSync(join(dir, "home/run/sweep"), { recursive: true })
   const blind = Bun.spawnSync(

@@ -1,6 +1,7 @@
 import { ptr } from "bun:ffi"
 import { statfsSync } from "node:fs"
 import { AT } from "./constants.ts"
+import { unlessAbsent } from "./errors.ts"
 import { cPath, descriptor, EMPTY_PATH, word } from "./guards.ts"
 import { checked, libc, outcome } from "./libc.ts"
 
@@ -27,31 +28,24 @@ export function tryChownDescriptor(fd: number, uid: number): number {
 /** Whether a file, by descriptor, has an extended attribute (getxattr(2) through /proc; works with O_PATH). */
 export function hasAttribute(fd: number, name: string): boolean {
   const path = procPath(fd)
-  try {
-    const [file, attribute] = [cPath(path), cPath(name)]
-    checked("getxattr", () => libc.getxattr(file, attribute, null, 0), path)
-    return true
-  } catch (error) {
-    // Both mean "none here": the file has no such attribute, or its file system keeps none at all.
-    if (error instanceof Error && "code" in error && (error.code === "ENODATA" || error.code === "EOPNOTSUPP"))
-      return false
-    throw error
-  }
+  const [file, attribute] = [cPath(path), cPath(name)]
+  const length = unlessAbsent(
+    () => checked("getxattr", () => libc.getxattr(file, attribute, null, 0), path),
+    NO_ATTRIBUTE,
+  )
+  return length !== undefined
 }
 
 /** The text of an extended attribute of a file, by descriptor, if it has one of at most 4 KiB (works with O_PATH). */
 export function readAttribute(fd: number, name: string): string | undefined {
   const path = procPath(fd)
   const buffer = new Uint8Array(ATTRIBUTE_MAX_BYTES)
-  try {
-    const [file, attribute] = [cPath(path), cPath(name)]
-    const length = checked("getxattr", () => libc.getxattr(file, attribute, ptr(buffer), buffer.length), path)
-    return new TextDecoder().decode(buffer.subarray(0, length))
-  } catch (error) {
-    if (error instanceof Error && "code" in error && (error.code === "ENODATA" || error.code === "EOPNOTSUPP"))
-      return undefined
-    throw error
-  }
+  const [file, attribute] = [cPath(path), cPath(name)]
+  const length = unlessAbsent(
+    () => checked("getxattr", () => libc.getxattr(file, attribute, ptr(buffer), buffer.length), path),
+    NO_ATTRIBUTE,
+  )
+  return length === undefined ? undefined : new TextDecoder().decode(buffer.subarray(0, length))
 }
 
 /** Gives a file, by descriptor, an extended attribute (setxattr(2) through /proc; works with O_PATH). */
@@ -77,6 +71,9 @@ export function procPath(fd: number): string {
 }
 
 // --- internal ---
+
+/** The file has no such attribute, or its file system keeps none at all. */
+const NO_ATTRIBUTE = ["ENODATA", "EOPNOTSUPP"]
 
 /** A gid that fchownat(2) leaves as it is. */
 const KEEP = 0xffff_ffff

@@ -41,6 +41,19 @@ export function errorCode(error: unknown): string | undefined {
   return typeof error.code === "string" ? error.code : undefined
 }
 
+/**
+ * What `work` returns, or undefined when what it looks at is not there: when it throws a system error with one of these
+ * codes. Every other error is thrown on.
+ */
+export function unlessAbsent<T>(work: () => T, codes: readonly string[] = ["ENOENT"]): T | undefined {
+  try {
+    return work()
+  } catch (error) {
+    if (codes.includes(errorCode(error) ?? "")) return undefined
+    throw error
+  }
+}
+
 /** Runs `work`; a system error with one of these codes means that there was nothing to do. */
 export function ignoring(codes: readonly string[], work: () => void): void {
   try {

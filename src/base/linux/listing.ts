@@ -1,5 +1,5 @@
 import { S } from "./constants.ts"
-import { errorCode } from "./errors.ts"
+import { unlessAbsent } from "./errors.ts"
 import { descriptor, fixed } from "./guards.ts"
 import { checked, libc, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
@@ -35,17 +35,6 @@ export function rewind(dir: number): void {
   checked("lseek", () => libc.lseek(descriptor(dir), 0, 0))
 }
 
-/** `struct linux_dirent64`: u64 inode, i64 offset, u16 length, u8 type, name with its NUL. */
-export function unpackEntries(bytes: Uint8Array): readonly Entry[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const entries: Entry[] = []
-  for (let at = 0; at < bytes.length; at += view.getUint16(at + 16, true)) {
-    const name = bytes.subarray(at + 19, bytes.indexOf(0, at + 19))
-    if (!isDots(name)) entries.push({ name, type: (view.getUint8(at + 18) << 12) & S.IFMT })
-  }
-  return entries
-}
-
 // --- internal ---
 
 const CHUNK_BYTES = 32 * 1024
@@ -55,15 +44,22 @@ const DOT = 46
 const FEW = fixed(512)
 
 function read(dir: number, buffer: Uint8Array): number {
-  try {
-    return rawSyscall("getdents64", syscallNumber("getdents64"), [descriptor(dir), buffer, buffer.length])
-  } catch (error) {
-    // The directory itself was removed meanwhile: there is nothing in it.
-    if (errorCode(error) === "ENOENT") return 0
-    throw error
-  }
+  const number = syscallNumber("getdents64")
+  // ENOENT: the directory itself was removed meanwhile, so nothing is in it.
+  return unlessAbsent(() => rawSyscall("getdents64", number, [descriptor(dir), buffer, buffer.length])) ?? 0
 }
 
 function isDots(name: Uint8Array): boolean {
   return name.length <= 2 && name.every((byte) => byte === DOT)
+}
+
+/** `struct linux_dirent64`: u64 inode, i64 offset, u16 length, u8 type, name with its NUL. */
+function unpackEntries(bytes: Uint8Array): readonly Entry[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const entries: Entry[] = []
+  for (let at = 0; at < bytes.length; at += view.getUint16(at + 16, true)) {
+    const name = bytes.subarray(at + 19, bytes.indexOf(0, at + 19))
+    if (!isDots(name)) entries.push({ name, type: (view.getUint8(at + 18) << 12) & S.IFMT })
+  }
+  return entries
 }

@@ -1,4 +1,4 @@
-import { errorCode } from "./errors.ts"
+import { ignoring } from "./errors.ts"
 import { macBytes } from "./links.ts"
 import { attribute, joined, type Message, NLM_F, parseAttributes, u32Of } from "./netlink.ts"
 import type { Route } from "./rtnetlink.ts"
@@ -84,11 +84,7 @@ export function setNeighbour(route: Route, index: number, address: Bytes, mac: s
 /** Forgets the MAC of an address; one that is not known is fine, and so is an interface that is gone. */
 export function deleteNeighbour(route: Route, index: number, address: Bytes): void {
   const body = joined(neighbour(index, address, 0), attribute(NDA_DST, address))
-  try {
-    route.request({ type: "DELNEIGH", body, subject: "neighbour" })
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT" && errorCode(error) !== "ENODEV") throw error
-  }
+  ignoring(["ENOENT", "ENODEV"], () => route.request({ type: "DELNEIGH", body, subject: "neighbour" }))
 }
 
 // --- internal ---

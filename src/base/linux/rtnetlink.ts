@@ -5,7 +5,7 @@ import { checked, libc, retried } from "./libc.ts"
 import { type Message, NLM_F, packMessage, parseEnd, parseMessages, partOf } from "./netlink.ts"
 
 /** The messages of rtnetlink(7) that this program sends, by number. */
-export const RTM = {
+const RTM = {
   NEWLINK: 16,
   DELLINK: 17,
   GETLINK: 18,

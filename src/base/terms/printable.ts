@@ -23,7 +23,7 @@ export function printablePath(path: Uint8Array): string {
 }
 
 /** Words for a terminal, in which a name may stand as it is: without what would break or fake a line. Pure. */
-export function printableText(text: string): string {
+export function shownText(text: string): string {
   return text.replace(/[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu, escaped)
 }
 
@@ -32,9 +32,6 @@ export function shownPath(named: { readonly path: string; readonly path_base64?:
   const { path, path_base64: bytes } = named
   return printablePath(bytes === undefined ? new TextEncoder().encode(path) : Buffer.from(bytes, "base64"))
 }
-
-/** Words of a report for a terminal. */
-export const shownText: (text: string) => string = printableText
 
 // --- internal ---
 

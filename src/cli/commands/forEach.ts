@@ -21,10 +21,12 @@ export async function forEachVm(
     if (output.manner.json) output.print(jsonText({ id, name }))
     return undefined
   }
-  const words = [...path.slice(1), ...options]
+  const words = [...path.slice(1), ...options.filter((word) => word !== "--json")]
   const { log } = output
   const failures = await eachInTurn(vms, (vm, onStart) =>
-    output.manner.json ? runSelf([...words, vm], { log, prints: true, onStart }) : runBeside([...words, vm], onStart),
+    output.manner.json
+      ? runSelf([...words, vm], { log, stdout: log.json?.stdout, onStart })
+      : runBeside([...words, vm], onStart),
   )
   return failures.length > 1 ? joinFailures(`${failures.length} of ${vms.length} VMs`, failures) : failures[0]
 }

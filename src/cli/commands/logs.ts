@@ -1,6 +1,6 @@
-import { consoleOf, followLogs } from "../../operations/logs.ts"
+import { followLogs, showLogs } from "../../operations/logs.ts"
+import { jsonLines } from "../show/jsonLines.ts"
 import { command, vmArg } from "../terminal/command.ts"
-import { jsonLines } from "../terminal/jsonLines.ts"
 
 export default command({
   meta: { name: "logs", description: "Print what a VM's serial console said" },
@@ -18,7 +18,7 @@ export default command({
     const lines = json === true ? jsonLines(output.print, which === "events" ? isJson : () => false) : undefined
     const print = lines?.write ?? output.print
     if (follow === true) await followLogs(vm, which, print)
-    else for (const part of consoleOf(vm, which, output.log.warn)) if (!print(part)) break
+    else showLogs(vm, which, { show: print, warn: output.log.warn })
     lines?.end()
     return undefined
   },

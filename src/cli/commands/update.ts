@@ -47,7 +47,7 @@ export default command({
     const archive = await downloadArchive(release, BUILD.target, { ...manner, onProgress: progress.update }).finally(
       progress.end,
     )
-    const [binary = new Uint8Array()] = unpackFiles(archive, ["banger"])
+    const [binary = new Uint8Array()] = await unpackFiles(archive, ["banger"])
     replaceBinary(path, binary, release.version)
     output.log.info(`updated banger ${pkg.version} to ${release.version}; to go back: banger update --rollback`)
     output.show({ version: release.version, before: pkg.version, path }, "")

@@ -2,7 +2,7 @@ import { Failure } from "../../base/terms/failure.ts"
 import type { DetachedVm } from "../../operations/detach.ts"
 import { type Ended, exitText, resultJson } from "../../vm/exit.ts"
 import type { Output } from "../terminal/output.ts"
-import { relay } from "../terminal/relay.ts"
+import { relay } from "./relay.ts"
 
 /** How a VM ended that this process supervised. */
 interface Supervised extends Ended {

@@ -1,9 +1,9 @@
-import { createConsola } from "consola"
 import { errorCode } from "../../base/linux/errors.ts"
 import { type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
 import { isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { failureLine, jsonText, type Level, messageLine } from "../../base/terms/message.ts"
+import { type Captured, captureOutput } from "./captureOutput.ts"
 
 /** How a command was asked to speak. */
 export interface Manner {
@@ -27,21 +27,29 @@ export interface Output {
   readonly log: Log
   /** Says what went wrong: the message with its hint, or with --json the failure's JSON. The stack is only for --verbose. */
   fail(error: unknown): void
+  /** Before this process ends: says what others wrote to its outputs. */
+  end(): void
 }
 
-/** Data goes to standard output, every message to standard error. Both are written at once, in the order they come. */
-export function createOutput(manner: Manner): Output {
-  const stdout = writerTo(STDOUT)
+/**
+ * Data goes to standard output, every message to standard error. Both are written at once, in the order they come. With
+ * `capture`, what others write to either becomes a message.
+ */
+export async function createOutput(manner: Manner, capture = false): Promise<Output> {
+  const captured = capture ? captureOutput((line) => said.say(line, "err")) : undefined
+  const to = captured ?? { stdout: 1, stderr: 2 }
+  const stdout = writerTo(to.stdout)
   const print = (data: string | Uint8Array) => {
     const bytes = typeof data === "string" ? Buffer.from(`${data}\n`) : data
-    return ifRead(() => writeFor(STDOUT, stdout, bytes, Number.POSITIVE_INFINITY)) !== undefined
+    return ifRead(() => writeFor(to.stdout, stdout, bytes, Number.POSITIVE_INFINITY)) !== undefined
   }
-  const says = { out: patiently(STDOUT, stdout), err: patiently(STDERR, writerTo(STDERR)) }
+  const says = { out: patiently(to.stdout, stdout), err: patiently(to.stderr, writerTo(to.stderr)) }
+  const said = manner.json ? jsonMessages(manner, says.err, captured) : await messages(manner, says)
   return {
     manner,
     print,
     printSome: (data) => ifRead(() => writeSome(stdout, data)) ?? data.length,
-    ...(manner.json ? jsonMessages(manner, says.err) : messages(manner, says)),
+    ...said,
     show(document, text) {
       if (manner.json) print(jsonText(document, 2))
       else if (text !== "") print(text)
@@ -51,9 +59,6 @@ export function createOutput(manner: Manner): Output {
 
 // --- internal ---
 
-const STDOUT = 1
-const STDERR = 2
-
 /** A message waits this long for a reader that is behind, in milliseconds: a VM waits for what prints it. */
 const READER_WAIT_MS = 2000
 
@@ -61,14 +66,17 @@ const READER_WAIT_MS = 2000
 const LEVELS = { error: 0, warn: 1, info: 3, debug: 4 } as const
 
 type Say = (bytes: Uint8Array) => void
-type Messages = Pick<Output, "say" | "log" | "fail">
+type Messages = Pick<Output, "say" | "log" | "fail" | "end">
 
-function messages(manner: Manner, says: Readonly<Record<"out" | "err", Say>>): Messages {
+async function messages(manner: Manner, says: Readonly<Record<"out" | "err", Say>>): Promise<Messages> {
+  // Only here: as soon as it is loaded, it opens the standard streams.
+  const { createConsola } = await import("consola")
   const stream = unbuffered(process.stderr, says.err)
   const log = createConsola({ level: levelOf(manner), stdout: stream, stderr: stream, formatOptions: { date: false } })
   return {
     log,
     say: (text, where) => says[where](Buffer.from(`${text}\n`)),
+    end() {},
     fail(error) {
       log.error(isFailure(error) && error.hint !== undefined ? `${error.message}\n${error.hint}` : messageOf(error))
       if (error instanceof Error && error.stack !== undefined) log.debug(error.stack)
@@ -78,15 +86,21 @@ function messages(manner: Manner, says: Readonly<Record<"out" | "err", Say>>): M
   }
 }
 
-function jsonMessages(manner: Manner, sayErr: Say): Messages {
+function jsonMessages(manner: Manner, sayErr: Say, captured: Captured | undefined): Messages {
   const line = (text: string) => sayErr(Buffer.from(`${text}\n`))
   const at = (level: Level) => (message: string) => {
+    captured?.drain()
     if (LEVELS[level] <= levelOf(manner)) line(messageLine(level, message))
   }
+  const { stdout, stderr } = captured ?? { stdout: 1, stderr: 2 }
   return {
-    log: { json: true, debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
+    log: { json: { stdout, stderr }, debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
     say: (text) => line(messageLine("info", text)),
-    fail: (error) => line(failureLine(error, { stack: manner.verbose })),
+    end: () => captured?.drain(true),
+    fail(error) {
+      captured?.drain(true)
+      line(failureLine(error, { stack: manner.verbose }))
+    },
   }
 }
 

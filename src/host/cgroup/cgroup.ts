@@ -3,7 +3,7 @@ import { basename, dirname } from "node:path"
 import { readAttribute, writeAttribute } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { readAll, seek, writeAll } from "../../base/linux/content.ts"
-import { errorCode, ignoring } from "../../base/linux/errors.ts"
+import { ignoring, unlessAbsent } from "../../base/linux/errors.ts"
 import { mkdirAt, openAt, openBeneath, rmdirAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { awaitUrgent } from "../../base/linux/poll.ts"
@@ -71,29 +71,21 @@ export interface CgroupFacts {
 
 /** The names of all VMs' cgroups, of whatever state directory. */
 export function listCgroups(mount: string): readonly string[] {
-  try {
-    const entries = readdirSync(`${mount}/${PARENT}`, { withFileTypes: true })
-    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return []
-    throw error
-  }
+  const entries = unlessAbsent(() => readdirSync(`${mount}/${PARENT}`, { withFileTypes: true })) ?? []
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
 }
 
 /** Looks at a VM's cgroup; undefined when it is not there. */
 export function lookAtCgroup(mount: string, id: string): CgroupFacts | undefined {
   const path = cgroupPath(mount, id)
-  try {
-    return withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), (dir) => {
-      const events = withDescriptor(openBeneath(dir, "cgroup.events", O.RDONLY), (fd) => readAll(fd, 4096))
-      const populated = !isEmpty(new TextDecoder().decode(events))
-      return { path, mark: readAttribute(dir, MARK), populated, stat: statDescriptor(dir) }
-    })
-  } catch (error) {
-    // ENODEV: it was removed after it was opened.
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENODEV") return undefined
-    throw error
+  const look = (dir: number) => {
+    const events = withDescriptor(openBeneath(dir, "cgroup.events", O.RDONLY), (fd) => readAll(fd, 4096))
+    const populated = !isEmpty(new TextDecoder().decode(events))
+    return { path, mark: readAttribute(dir, MARK), populated, stat: statDescriptor(dir) }
   }
+  const open = () => openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW)
+  // ENODEV: it was removed after it was opened.
+  return unlessAbsent(() => withDescriptor(open(), look), ["ENOENT", "ENODEV"])
 }
 
 /** Removes a cgroup without processes: the kernel keeps one that has any (EBUSY). "Gone already" is success. */

@@ -1,4 +1,3 @@
-import { type FetchOptions, ofetch } from "ofetch"
 import * as v from "valibot"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
@@ -69,20 +68,19 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
       `${setting}: ${Buffer.byteLength(text)} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`,
     )
   const headers = text === undefined ? {} : { "content-type": "application/json" }
-  const options: FetchOptions<"text"> & { unix: string } = {
-    ...{ method, headers, unix: socket, responseType: "text", retry: 0, ignoreResponseError: true },
-    ...(text === undefined ? {} : { body: text }),
-    signal: AbortSignal.timeout(limit),
-  }
-  let reply: { status: number; _data?: string }
+  const signal = AbortSignal.timeout(limit)
+  let reply: { readonly status: number; readonly said: string }
   try {
-    reply = await ofetch.raw(`http://firecracker${path}`, options)
+    // A redirect is no answer: it could lead this process, which is root's, to any address.
+    const options = { method, headers, body: text ?? null, unix: socket, redirect: "manual", signal } as const
+    const response = await fetch(`http://firecracker${path}`, options)
+    reply = { status: response.status, said: await response.text() }
   } catch (error) {
     throw noAnswer(method, path, setting, limit, error)
   }
-  const said = reply._data ?? ""
-  if (reply.status === 200 || reply.status === 204) return answerOf(request, said)
-  throw new Failure("FAILED", `${setting}: Firecracker refused it: ${faultOf(reply.status, said)}`)
+  const { status, said } = reply
+  if (status === 200 || status === 204) return answerOf(request, said)
+  throw new Failure("FAILED", `${setting}: Firecracker refused it: ${faultOf(status, said)}`)
 }
 
 function noAnswer(method: string, path: string, setting: string, limit: number, error: unknown): Failure {

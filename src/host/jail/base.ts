@@ -1,7 +1,7 @@
 import { basename, dirname } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { mkdirAt, openBeneath, statDescriptor, verified, withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
@@ -45,12 +45,7 @@ export function openBase(path: string): number {
 
 /** Opens the base (O_PATH) when it is there. The caller closes it. */
 export function findBase(path: string): number | undefined {
-  try {
-    return pinDirectory(path)
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+  return unlessAbsent(() => pinDirectory(path))
 }
 
 /** Opens (O_PATH) a directory of this user's with exactly this mode, made when it is missing. The caller closes it. */

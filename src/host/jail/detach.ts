@@ -1,5 +1,5 @@
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { close, openBeneathMounts, statAt, withDescriptor } from "../../base/linux/files.ts"
 import { UMOUNT, unmountAt } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
@@ -48,16 +48,13 @@ function detach(base: number, basePath: string, mount: Mount, busy: Busy): boole
   const parts = split(beneath)
   const name = parts.pop()
   if (name === undefined) return false
-  try {
-    return withDescriptor(walk(base, parts), (parent) => {
+  const detached = () =>
+    withDescriptor(walk(base, parts), (parent) => {
       if (Number(statAt(parent, name).mountId) !== mount.id) return false
       return detachBusy(parent, name, mount, busy)
     })
-  } catch (error) {
-    // Gone, or no mount any more, or the directories above it were swapped: the next reading of the table tells.
-    if (["ENOENT", "EINVAL", "ENOTDIR", "ELOOP"].includes(errorCode(error) ?? "")) return false
-    throw error
-  }
+  // Gone, or no mount any more, or the directories above it were swapped: the next reading of the table tells.
+  return unlessAbsent(detached, ["ENOENT", "EINVAL", "ENOTDIR", "ELOOP"]) ?? false
 }
 
 function detachBusy(parent: number, name: Uint8Array, mount: Mount, busy: Busy): boolean {

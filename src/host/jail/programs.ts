@@ -2,7 +2,7 @@ import { readlinkSync } from "node:fs"
 import { basename, dirname } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import {
   close,
   isType,
@@ -80,13 +80,9 @@ function checkedLink(library: Library): Library {
 }
 
 function typeOf(path: string): "directory" | "symlink" | undefined {
-  try {
-    const stat = statAt(AT_FDCWD, path)
-    return isType(stat, S.IFDIR) ? "directory" : isType(stat, S.IFLNK) ? "symlink" : undefined
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+  const stat = unlessAbsent(() => statAt(AT_FDCWD, path))
+  if (stat === undefined) return undefined
+  return isType(stat, S.IFDIR) ? "directory" : isType(stat, S.IFLNK) ? "symlink" : undefined
 }
 
 /** The parent is `/` or `/usr`, the latter made open to all whatever the umask: the VMM's uid reads through it. */

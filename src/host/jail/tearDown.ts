@@ -1,5 +1,5 @@
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, isType, openBeneath, renameNoReplace, statAt, withDescriptor } from "../../base/linux/files.ts"
 import { nextEntries } from "../../base/linux/listing.ts"
 import { Failure } from "../../base/terms/failure.ts"
@@ -87,17 +87,14 @@ function open(parent: number, name: string): number | undefined {
 }
 
 function requireRoot(dir: number, inode: string, path: string): void {
-  try {
-    const stat = statAt(dir, "root")
-    if (!isType(stat, S.IFDIR)) throw new Failure("FAILED", `${path}/root is not a directory`)
-    if (inodeOf(stat) !== inode) {
-      throw new Failure(
-        "FAILED",
-        `${path}/root is another directory (${inodeOf(stat)}) than the jail's (${inode}): left alone`,
-      )
-    }
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
+  const stat = unlessAbsent(() => statAt(dir, "root"))
+  if (stat === undefined) return
+  if (!isType(stat, S.IFDIR)) throw new Failure("FAILED", `${path}/root is not a directory`)
+  if (inodeOf(stat) !== inode) {
+    throw new Failure(
+      "FAILED",
+      `${path}/root is another directory (${inodeOf(stat)}) than the jail's (${inode}): left alone`,
+    )
   }
 }
 
@@ -148,11 +145,5 @@ function requireGone(base: number, trash: number, site: JailSite): void {
 }
 
 function isThere(dir: number, name: string): boolean {
-  try {
-    statAt(dir, name)
-    return true
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return false
-    throw error
-  }
+  return unlessAbsent(() => statAt(dir, name)) !== undefined
 }

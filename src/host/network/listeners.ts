@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
-import { errorCode } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { formatAddress } from "../../base/terms/address.ts"
 import { clash, type Port } from "../../base/terms/ports.ts"
 
@@ -46,13 +46,9 @@ export function parseListeners(text: string, protocol: "tcp" | "udp"): readonly 
 
 function listeners(protocol: "tcp" | "udp"): readonly Listener[] {
   return [protocol, `${protocol}6`].flatMap((name) => {
-    try {
-      return parseListeners(readFileSync(`/proc/net/${name}`, "latin1"), protocol)
-    } catch (error) {
-      // A kernel without IPv6.
-      if (errorCode(error) === "ENOENT") return []
-      throw error
-    }
+    const table = unlessAbsent(() => readFileSync(`/proc/net/${name}`, "latin1"))
+    // A kernel without IPv6 has no such table.
+    return table === undefined ? [] : parseListeners(table, protocol)
   })
 }
 

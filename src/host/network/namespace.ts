@@ -1,6 +1,6 @@
 import { basename, dirname } from "node:path"
 import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode, ignoring } from "../../base/linux/errors.ts"
+import { ignoring, unlessAbsent } from "../../base/linux/errors.ts"
 import { close, openAt, openBeneath, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { addBridge, addVeth, changeLink, deleteLink, findLink, isolatePort } from "../../base/linux/links.ts"
@@ -84,14 +84,9 @@ function keepNamespace(namespace: number, file: string): void {
 }
 
 function forgetNamespace(file: string): void {
-  let dir: number
-  try {
-    dir = openAt(AT_FDCWD, dirname(file), O.RDONLY | O_NOFOLLOW)
-  } catch (error) {
-    // The VM's runtime directory went with a reboot, or was never made.
-    if (errorCode(error) === "ENOENT") return
-    throw error
-  }
+  const dir = unlessAbsent(() => openAt(AT_FDCWD, dirname(file), O.RDONLY | O_NOFOLLOW))
+  // The VM's runtime directory went with a reboot, or was never made.
+  if (dir === undefined) return
   withDescriptor(dir, () => {
     ignoring(["EINVAL", "ENOENT"], () => unmountAt(dir, basename(file), UMOUNT.DETACH))
     ignoring(["ENOENT"], () => unlinkAt(dir, basename(file)))

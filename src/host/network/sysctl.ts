@@ -1,15 +1,10 @@
 import { readFileSync, writeFileSync } from "node:fs"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 
 /** A setting of this network namespace (`/proc/sys/net/…`), or undefined where the kernel has none such. */
 export function readSetting(name: string): string | undefined {
-  try {
-    return readFileSync(`/proc/sys/net/${name}`, "latin1").trim()
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+  return unlessAbsent(() => readFileSync(`/proc/sys/net/${name}`, "latin1").trim())
 }
 
 /** Changes a setting unless it is so already. Where the kernel has none such (no IPv6), nothing is to be done. */

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 
 /** Who holds a tap, and of how many processes it could not be told. */
 export interface TapHolders {
@@ -32,26 +32,22 @@ export function parseTapName(fdinfo: string): string | undefined {
 
 // --- internal ---
 
+/** Closed, or its process ended, meanwhile. */
+const GONE: readonly string[] = ["ENOENT", "ESRCH"]
+
 /** Undefined when it cannot be told. */
 function tapsOf(pid: string): readonly string[] | undefined {
   try {
     return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => tapOf(pid, fd) ?? [])
   } catch (error) {
-    return isGone(error) ? [] : undefined
+    return GONE.includes(errorCode(error) ?? "") ? [] : undefined
   }
 }
 
 function tapOf(pid: string, fd: string): string | undefined {
-  try {
+  // It may be closed meanwhile.
+  return unlessAbsent(() => {
     if (!readlinkSync(`/proc/${pid}/fd/${fd}`).endsWith("/net/tun")) return undefined
     return parseTapName(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1"))
-  } catch (error) {
-    // Closed meanwhile.
-    if (isGone(error)) return undefined
-    throw error
-  }
-}
-
-function isGone(error: unknown): boolean {
-  return errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH"
+  }, GONE)
 }

@@ -1,6 +1,6 @@
 import { O } from "../../base/linux/constants.ts"
 import { readStart as readStartOf } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, openAt, statPath, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 
@@ -79,10 +79,5 @@ function readStart(path: string): string {
 const namespaces = new Map<string, string | undefined>()
 
 function readNamespace(kind: string): string | undefined {
-  try {
-    return inodeOf(statPath(`/proc/self/ns/${kind}`))
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+  return unlessAbsent(() => inodeOf(statPath(`/proc/self/ns/${kind}`)))
 }

@@ -8,8 +8,8 @@ import { selfArgv } from "./self.ts"
 export interface SelfRun {
   /** Gets what it says. */
   readonly log: Log
-  /** Whether it prints its data where this one does. */
-  readonly prints?: boolean
+  /** The descriptor that its data goes to; without one, it is lost. */
+  readonly stdout?: number | undefined
   /** Gets it as soon as it runs, to pass signals on: then it has a session of its own, and a Ctrl-C reaches it once. */
   readonly onStart?: (child: { kill(signal: NodeJS.Signals): void }) => void
 }
@@ -20,10 +20,10 @@ export interface SelfRun {
  */
 export async function runSelf(
   words: readonly string[],
-  { log, prints = false, onStart }: SelfRun,
+  { log, stdout, onStart }: SelfRun,
 ): Promise<Failure | undefined> {
   const child = Bun.spawn([...selfArgv(), "--json", ...words], {
-    stdio: ["ignore", prints ? "inherit" : "ignore", "pipe"],
+    stdio: ["ignore", stdout ?? "ignore", "pipe"],
     detached: onStart !== undefined,
     env: ownEnvironment(),
   })

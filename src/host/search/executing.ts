@@ -1,5 +1,5 @@
 import { readdirSync } from "node:fs"
-import { errorCode } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 
 /** The pids of those who run this very file (same device and inode), as far as can be seen: to be told, not signalled. */
@@ -13,11 +13,6 @@ export function executing(path: string): readonly number[] {
 // --- internal ---
 
 function inodeIf(path: string): string | undefined {
-  try {
-    return inodeOf(statPath(path))
-  } catch (error) {
-    // Gone, a thread of the kernel's, or hidden from us.
-    if (["ENOENT", "ESRCH", "EACCES", "EPERM"].includes(errorCode(error) ?? "")) return undefined
-    throw error
-  }
+  // Gone, a thread of the kernel's, or hidden from us.
+  return unlessAbsent(() => inodeOf(statPath(path)), ["ENOENT", "ESRCH", "EACCES", "EPERM"])
 }

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { Failure, type FailureDetail, messageOf } from "../../base/terms/failure.ts"
 import { openPid, type PidRef } from "../process/pidRef.ts"
@@ -33,12 +33,7 @@ export function processUnknown(pid: number, why: string, detail: FailureDetail =
 
 /** Which file a path leads to, as `device:inode`; undefined when there is none. */
 export function targetOf(path: string): string | undefined {
-  try {
-    return inodeOf(statPath(path))
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+  return unlessAbsent(() => inodeOf(statPath(path)))
 }
 
 /**
@@ -70,12 +65,7 @@ export function mayBeOurs(pid: number): boolean {
 
 /** Empty when it is gone by now. */
 function statusOf(pid: number | "self"): string {
-  try {
-    return readFileSync(`/proc/${pid}/status`, "latin1")
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return ""
-    throw error
-  }
+  return unlessAbsent(() => readFileSync(`/proc/${pid}/status`, "latin1"), ["ENOENT", "ESRCH"]) ?? ""
 }
 
 /** Undefined when it is gone by now. */

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { mayBeOurs } from "./holders.ts"
@@ -112,12 +112,7 @@ function descriptorsOf(pid: number): readonly string[] {
 
 /** Undefined when there is none: of a kernel thread, or closed meanwhile. */
 function target(link: string): string | undefined {
-  try {
-    return readlinkSync(link)
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return undefined
-    throw error
-  }
+  return unlessAbsent(() => readlinkSync(link), ["ENOENT", "ESRCH"])
 }
 
 /** A loop device holds its file without a process. */
@@ -131,20 +126,11 @@ function loopDevices({ dirs }: Marks): readonly Use[] {
 }
 
 function blockDevices(): readonly string[] {
-  try {
-    return readdirSync("/sys/block")
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return []
-    throw error
-  }
+  return unlessAbsent(() => readdirSync("/sys/block")) ?? []
 }
 
 /** Empty when it has none. */
 function backingFile(device: string): string {
-  try {
-    return readFileSync(`/sys/block/${device}/loop/backing_file`, "utf8").trimEnd()
-  } catch (error) {
-    if (["ENOENT", "ENXIO", "ENODEV", "EINVAL"].includes(errorCode(error) ?? "")) return ""
-    throw error
-  }
+  const read = () => readFileSync(`/sys/block/${device}/loop/backing_file`, "utf8").trimEnd()
+  return unlessAbsent(read, ["ENOENT", "ENXIO", "ENODEV", "EINVAL"]) ?? ""
 }

@@ -1,5 +1,5 @@
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, openBeneathMounts, statDescriptor, verified, withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
@@ -36,9 +36,9 @@ export type Witness = "journal" | "cgroup" | "socket" | "pidfile" | "scan"
  * when it is another than was written down, or others can change what is above it. The caller closes it.
  */
 export function openTraces({ jail, bare }: VmmQuery): number | undefined {
-  if (jail === undefined) return bare && unlessMissing(() => pinDirectory(bare.directory))
+  if (jail === undefined) return bare && unlessAbsent(() => pinDirectory(bare.directory))
   const { path, root } = jail
-  return root === null ? undefined : unlessMissing(() => openJail(path, root))
+  return root === null ? undefined : unlessAbsent(() => openJail(path, root))
 }
 
 /** What only this VM's process can have. Until a jail is in its place its root is ours, and no VMM is in it. */
@@ -94,13 +94,4 @@ function openJail(path: string, root: string): number {
 
 function told(by: Witness, what: string, look: () => readonly Candidate[], trusted = false): CandidateSource {
   return { by, what, trusted, look }
-}
-
-function unlessMissing<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
 }

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { procPath } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { readAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { isType, openAt, openBeneath, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { holdListener } from "../../base/linux/sockets.ts"
@@ -23,7 +23,7 @@ export interface Candidate {
 
 /** The processes in a cgroup (cgroup.procs); none when it is not there. */
 export function inCgroup(path: string): readonly Candidate[] {
-  const text = unlessMissing(() => readFileSync(`${path}/cgroup.procs`, "latin1")) ?? ""
+  const text = unlessGone(() => readFileSync(`${path}/cgroup.procs`, "latin1")) ?? ""
   const pids = text.split("\n").filter(Boolean).map(Number)
   if (pids.includes(0)) throw new Failure("FAILED", `${path} has processes of another PID namespace`)
   return pids.map((pid) => ({ pid, ours: true }))
@@ -31,7 +31,7 @@ export function inCgroup(path: string): readonly Candidate[] {
 
 /** Who listens on a socket in a directory; nobody when it is not there, or nobody listens. */
 export function listenerIn(dir: number, name: string): readonly Candidate[] {
-  const found = unlessMissing(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
+  const found = unlessGone(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
   if (found === undefined) return []
   return withDescriptor(found, (fd) => {
     if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure("FAILED", `${name} is not a socket`)
@@ -53,7 +53,7 @@ export function listenerIn(dir: number, name: string): readonly Candidate[] {
  * only once it is known to be a regular file: whose directory it is could have put a device's node there.
  */
 export function namedIn(dir: number, name: string): readonly Candidate[] {
-  const found = unlessMissing(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
+  const found = unlessGone(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
   if (found === undefined) return []
   const text = withDescriptor(found, (fd) => {
     const stat = statDescriptor(fd)
@@ -114,17 +114,10 @@ function calledSo(commandLines: Marks["commandLines"]): readonly Candidate[] {
   if (commandLines.length === 0) return []
   const pids = readdirSync("/proc").filter((name) => /^[1-9]\d*$/.test(name))
   const others = pids.map(Number).filter((pid) => pid !== process.pid)
-  return others.filter((pid) => unlessMissing(() => isCalled(pid, commandLines)) ?? false).map((pid) => ({ pid }))
+  return others.filter((pid) => unlessGone(() => isCalled(pid, commandLines)) ?? false).map((pid) => ({ pid }))
 }
 
-/** Of a file, or of a process's in /proc, that may be gone. */
-function unlessMissing<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch (error) {
-    const code = errorCode(error)
-    // ENODEV: of a cgroup that was removed after it was opened.
-    if (code === "ENOENT" || code === "ESRCH" || code === "ENODEV") return undefined
-    throw error
-  }
+/** Of a file, or of a process's in /proc, that may be gone. ENODEV: of a cgroup that was removed after it was opened. */
+function unlessGone<T>(work: () => T): T | undefined {
+  return unlessAbsent(work, ["ENOENT", "ESRCH", "ENODEV"])
 }

@@ -2,7 +2,7 @@ import { readlinkSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { asFileOwner, CAP, hasCapabilities } from "../../base/linux/credentials.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { fileSystemMagic } from "../../base/linux/fileSystem.ts"
 import { close, isType, openAt, openBeneath, openWithoutSymlinks, statDescriptor } from "../../base/linux/files.ts"
 import type { Stat } from "../../base/linux/structs.ts"
@@ -44,13 +44,10 @@ export function openSubdirectory(
   name: Uint8Array,
   layers: ReadonlySet<string>,
 ): Directory | undefined {
-  try {
+  return unlessAbsent(() => {
     const fd = openBeneath(parent.fd, name, O.RDONLY | O_DIRECTORY | O_NOFOLLOW)
     return examined(fd, joinPath(parent.path, name), layers)
-  } catch (error) {
-    if (["ENOENT", "ENOTDIR", "ELOOP", "EXDEV"].includes(errorCode(error) ?? "")) return undefined
-    throw error
-  }
+  }, ["ENOENT", "ENOTDIR", "ELOOP", "EXDEV"])
 }
 
 /** Closes what was opened. */

@@ -1,6 +1,6 @@
 import { tryChownDescriptor } from "../../base/linux/access.ts"
 import { asFileOwner } from "../../base/linux/credentials.ts"
-import { errnoName, errorCode } from "../../base/linux/errors.ts"
+import { errnoName, unlessAbsent } from "../../base/linux/errors.ts"
 import { statAt, statDescriptor, tryUnlinkAt } from "../../base/linux/files.ts"
 import { awaitChanges } from "../../base/linux/listing.ts"
 import type { Stat } from "../../base/linux/structs.ts"
@@ -62,13 +62,8 @@ function removeRechecked(directory: Directory, { name, fd, stat }: Dead): Remove
 }
 
 function hasName(dir: number, name: Uint8Array, { ino, dev }: Stat): boolean {
-  try {
-    const now = statAt(dir, name)
-    return now.ino === ino && now.dev === dev
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return false
-    throw error
-  }
+  const now = unlessAbsent(() => statAt(dir, name))
+  return now?.ino === ino && now.dev === dev
 }
 
 const REMOVED: Removed = { verdict: "removed" }

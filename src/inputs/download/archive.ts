@@ -1,45 +1,36 @@
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 
-/** A unit of tar's. */
-const BLOCK_BYTES = 512
-
 /**
- * The regular files with these names in a gzipped tar, whatever directory they are in there. Throws a failure when it is
- * no such archive, or has not every name exactly once. Owners, modes and links in it are of no concern here. Pure.
+ * The regular files with these names in a tar archive, gzipped or not, whatever directory they are in there. Other files
+ * are passed over without being kept in memory; owners, modes and links do not count. The archive must be authentic: how
+ * large a file unpacks to is not limited, and of two files at one path the last counts. Rejects with a failure when it is
+ * damaged, or has no file or several of a name.
  */
-export function unpackFiles(archive: Uint8Array<ArrayBuffer>, names: readonly string[]): readonly Uint8Array[] {
-  let tar: Uint8Array
-  try {
-    tar = Bun.gunzipSync(archive)
-  } catch (error) {
-    throw new Failure("FAILED", `the archive is damaged: ${messageOf(error)}`, { cause: error })
-  }
-  const found = new Map<string, Uint8Array>()
-  for (let at = 0; at + BLOCK_BYTES <= tar.length && tar[at] !== 0; ) {
-    const size = Number.parseInt(text(tar, at + 124, 12), 8)
-    if (!Number.isSafeInteger(size) || size < 0)
-      throw new Failure("FAILED", "the archive is damaged: a file has no size")
-    const [name = ""] = text(tar, at, 100).split("/").slice(-1)
-    const isFile = tar[at + 156] === 0x30 || tar[at + 156] === 0
-    if (isFile && names.includes(name)) {
-      if (found.has(name)) throw new Failure("FAILED", `the archive has two files ${name}`)
-      if (at + BLOCK_BYTES + size > tar.length) throw new Failure("FAILED", `the archive is damaged: ${name} is cut`)
-      found.set(name, tar.subarray(at + BLOCK_BYTES, at + BLOCK_BYTES + size))
-    }
-    at += BLOCK_BYTES + Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES
-  }
-  return names.map((name) => {
-    const content = found.get(name)
-    if (content === undefined) throw new Failure("FAILED", `the archive has no ${name}`)
-    return content
-  })
+export async function unpackFiles(
+  archive: Uint8Array<ArrayBuffer>,
+  names: readonly string[],
+): Promise<readonly Uint8Array[]> {
+  const found = [...(await filesOf(archive, names))]
+  return Promise.all(
+    names.map((name) => {
+      const [first, second] = found.filter(([path]) => path.split("/").at(-1) === name)
+      if (first === undefined) throw notAuthentic(`the archive has no ${name}`)
+      if (second !== undefined) throw notAuthentic(`the archive has two files ${name}`)
+      return first[1].bytes()
+    }),
+  )
 }
 
 // --- internal ---
 
-function text(tar: Uint8Array, at: number, length: number): string {
-  return Buffer.from(tar.subarray(at, at + length))
-    .toString("latin1")
-    .replace(/\0.*/s, "")
-    .trim()
+async function filesOf(archive: Uint8Array<ArrayBuffer>, names: readonly string[]): Promise<ReadonlyMap<string, File>> {
+  try {
+    return await new Bun.Archive(archive).files(names.map((name) => `**/${name}`))
+  } catch (error) {
+    throw notAuthentic(`the archive is damaged: ${messageOf(error)}`, error)
+  }
+}
+
+function notAuthentic(message: string, cause?: unknown): Failure {
+  return new Failure("NOT_AUTHENTIC", message, { hint: "nothing was changed", cause })
 }

@@ -1,4 +1,3 @@
-import { ofetch } from "ofetch"
 import { O, S } from "../../base/linux/constants.ts"
 import { readStart } from "../../base/linux/content.ts"
 import { errorCode } from "../../base/linux/errors.ts"
@@ -113,11 +112,10 @@ async function attempt(start: URL, sink: Sink, { limit, stall, onProgress, signa
   const both = signal === undefined ? quiet.signal : AbortSignal.any([quiet.signal, signal])
   try {
     const response = await follow(start, sink.length, both)
-    const body = response.body as ReadableStream<Uint8Array> | undefined
     if (!resumes(response, sink)) sink.reset()
     const total = totalOf(response, sink.length)
     if (total !== undefined && total > limit) throw tooLarge(start, limit)
-    for await (const chunk of body ?? []) {
+    for await (const chunk of response.body ?? []) {
       clearTimeout(timer)
       timer = setTimeout(give, stall)
       if (sink.length + chunk.length > limit) throw tooLarge(start, limit)
@@ -140,8 +138,7 @@ async function follow(start: URL, have: number, signal: AbortSignal): Promise<Re
   for (let hops = 0; hops <= REDIRECTS_MAX_COUNT; hops++) {
     const headers: Record<string, string> = { "accept-encoding": "identity" }
     if (have > 0) headers.range = `bytes=${have}-`
-    const options = { redirect: "manual", responseType: "stream", ignoreResponseError: true, retry: 0 } as const
-    const response = await ofetch.raw(url.href, { ...options, headers, signal })
+    const response = await fetch(url, { redirect: "manual", decompress: false, headers, signal })
     if (response.status >= 300 && response.status < 400) {
       url = redirected(url, response.headers.get("location"))
       continue
@@ -188,17 +185,16 @@ function isOurs(error: unknown): boolean {
 }
 
 function failed(from: Address, error: unknown): Failure {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
   const hint = "try again: what was downloaded is kept where it can be gone on from; BANGER_TIMEOUT=120 waits longer"
-  return new Failure("FAILED", `${shownAddress(from)} cannot be downloaded: ${fetchReason(cause)}`, {
+  return new Failure("FAILED", `${shownAddress(from)} cannot be downloaded: ${fetchReason(error)}`, {
     hint,
     cause: error,
   })
 }
 
 /** Without the advice that fetch has for who calls it. */
-function fetchReason(cause: unknown): string {
-  return messageOf(cause).replace(/\.? For more information, pass .*/s, "")
+function fetchReason(error: unknown): string {
+  return messageOf(error).replace(/\.? For more information, pass .*/s, "")
 }
 
 function tooLarge(url: URL, limit: number): Failure {

@@ -1,23 +1,13 @@
 import { existsSync, readdirSync } from "node:fs"
 import { basename, dirname } from "node:path"
 import { chmodDescriptor, procPath } from "../../base/linux/access.ts"
-import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { sync, writeAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
-import {
-  close,
-  flock,
-  inodeOf,
-  linkDescriptor,
-  openAt,
-  renameAt,
-  statAt,
-  statDescriptor,
-  unlinkAt,
-  withDescriptor,
-} from "../../base/linux/files.ts"
+import { errorCode, ignoring } from "../../base/linux/errors.ts"
+import { linkDescriptor, openAt, renameAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { takeNamedLock } from "../../store/files/lock.ts"
 
 /** Directories whose files a package manager put there, and would put there again. */
 const PACKAGED = /^\/(?:usr\/)?s?bin\/|^\/(?:nix|snap)\//
@@ -74,10 +64,9 @@ function inDirectoryOf<T>(path: string, work: (dir: number, name: string) => T):
   }
   return withDescriptor(openAt(AT_FDCWD, dirname(path), O.RDONLY | O_DIRECTORY), (dir) => {
     try {
-      const name = basename(path)
-      return locked(dir, `.${name}.new.lock`, () => {
-        clearLeftovers(dir, name)
-        return work(dir, name)
+      return locked(dir, path, () => {
+        clearLeftovers(dir, basename(path))
+        return work(dir, basename(path))
       })
     } catch (error) {
       throw explained(error, path)
@@ -86,34 +75,20 @@ function inDirectoryOf<T>(path: string, work: (dir: number, name: string) => T):
 }
 
 /**
- * Does something while no other process does it by the same lock, a file that is gone afterwards. Not by the directory
- * itself: that could be locked by anybody who can read it, for ever.
+ * Runs `work` while no other process holds the same lock, a file that is gone afterwards. Not the directory itself: anybody
+ * who can read a directory could lock it for ever.
  */
-function locked<T>(dir: number, lock: string, work: () => T): T {
-  for (;;) {
-    const held = openAt(dir, lock, O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
+function locked<T>(dir: number, path: string, work: () => T): T {
+  const lock = `.${basename(path)}.new.lock`
+  const held = takeNamedLock(dir, lock)
+  if (held === undefined) throw new Failure("BUSY", `another update of ${path} runs`, { subject: path })
+  return withDescriptor(held, () => {
     try {
-      flock(held, LOCK.EX | LOCK.NB)
-      if (!isNamed(held, dir, lock)) continue
-      try {
-        return work()
-      } finally {
-        forget(dir, lock)
-      }
+      return work()
     } finally {
-      close(held)
+      forget(dir, lock)
     }
-  }
-}
-
-/** Whether a file still has the name it was opened by: whoever had the lock before takes it away. */
-function isNamed(file: number, dir: number, name: string): boolean {
-  try {
-    return inodeOf(statDescriptor(file)) === inodeOf(statAt(dir, name))
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return false
-    throw error
-  }
+  })
 }
 
 /** Takes away what killed updates, or installs, left; not what a running install.sh writes. */
@@ -131,7 +106,6 @@ function clearLeftovers(dir: number, name: string): void {
 function explained(error: unknown, path: string): unknown {
   const code = errorCode(error)
   const dir = dirname(path)
-  if (code === "EAGAIN") return new Failure("BUSY", `another update of ${path} runs`, { subject: path, cause: error })
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new Failure("FAILED", `no space is left in ${dir}`, {
       hint: `nothing was changed; free some: df ${dir}`,
@@ -166,11 +140,7 @@ function keep(dir: number, file: number, name: string): void {
 }
 
 function forget(dir: number, name: string): void {
-  try {
-    unlinkAt(dir, name)
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
-  }
+  ignoring(["ENOENT"], () => unlinkAt(dir, name))
 }
 
 function requireVersion(path: string, version: string): void {

@@ -1,37 +1,31 @@
 import { readdirSync, readFileSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
-import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { readStart, seek, setLength, sync, writeAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, ignoring, unlessAbsent } from "../../base/linux/errors.ts"
 import {
   close,
-  flock,
-  inodeOf,
   mkdirAt,
   openAt,
   openBeneath,
   renameAt,
   rmdirAt,
-  statAt,
   statDescriptor,
   unlinkAt,
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, usageError } from "../../base/terms/failure.ts"
+import { takeNamedLock } from "../../store/files/lock.ts"
 import { ensurePrivateDirectory } from "../../store/files/privateDirectory.ts"
 import { syncDirectory } from "../../store/files/replaceFile.ts"
+import { ensureState } from "../../store/state/open.ts"
 import type { Places } from "../../store/state/places.ts"
 import { type Address, shownAddress } from "../download/address.ts"
 import { unpackFiles } from "../download/archive.ts"
 import { download, type Manner, openRegular } from "../download/download.ts"
 import { exactName } from "./catalog.ts"
-
-/** Where a user's images are. */
-export function imagesDirectory({ state }: Places): string {
-  return join(state, "images")
-}
 
 /** An image that is here: a file, or a directory with what was in an archive. */
 export interface Image {
@@ -79,7 +73,7 @@ export async function getImage(where: Places, wanted: Wanted, manner: Manner): P
     // Another banger may have got it while this one came to its turn.
     if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
     await fill(fd, wanted, manner)
-    settle(dir, fd, wanted)
+    await settle(dir, fd, wanted)
     syncDirectory(dir)
     return { path, new: true }
   } catch (error) {
@@ -109,9 +103,7 @@ export function removeImage(where: Places, name: string): string {
 const PIECE_BYTES = 1024 * 1024
 
 function ensureImages(where: Places): string {
-  const root = process.geteuid?.() === 0
-  const state = ensurePrivateDirectory(where.state, root ? 0o1711 : 0o1700, process.env.BANGER_STATE_DIR === undefined)
-  return ensurePrivateDirectory(join(state, "images"), 0o755, true)
+  return ensurePrivateDirectory(imagesDirectory({ ...where, state: ensureState(where.state) }), 0o755, true)
 }
 
 /** An image that is here already; throws a failure when it is not what is wanted now, which would be taken for it. */
@@ -140,29 +132,14 @@ function partOf(name: string): string {
 
 /** Opens what an image is downloaded into, locked: whoever gets the image holds it. Throws when another banger does. */
 function openPart(dir: string, name: string): number {
-  for (;;) {
-    const fd = openAt(AT_FDCWD, join(dir, partOf(name)), O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
-    try {
-      flock(fd, LOCK.EX | LOCK.NB)
-      // Whoever had it may have renamed or removed it in between.
-      if (isNamed(fd, join(dir, partOf(name)))) return fd
-      close(fd)
-    } catch (error) {
-      close(fd)
-      if (errorCode(error) !== "EAGAIN") throw error
-      const hint = "wait for it, then try again"
-      throw new Failure("BUSY", `another banger is getting ${name}`, { hint, subject: name, cause: error })
-    }
-  }
-}
-
-function isNamed(fd: number, path: string): boolean {
-  try {
-    return inodeOf(statDescriptor(fd)) === inodeOf(statAt(AT_FDCWD, path))
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return false
-    throw error
-  }
+  return withDescriptor(openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY), (parent) => {
+    const fd = takeNamedLock(parent, partOf(name))
+    if (fd !== undefined) return fd
+    throw new Failure("BUSY", `another banger is getting ${name}`, {
+      hint: "wait for it, then try again",
+      subject: name,
+    })
+  })
 }
 
 async function fill(fd: number, { from, sha256 }: Wanted, manner: Manner): Promise<void> {
@@ -202,33 +179,35 @@ function hashOf(fd: number): string {
 }
 
 /** Gives what was downloaded its name, whole and on disk. */
-function settle(dir: string, fd: number, { name, members }: Wanted): void {
+async function settle(dir: string, fd: number, { name, members }: Wanted): Promise<void> {
+  const contents = members && (await unpackFiles(contentOf(fd), Object.values(members)))
   withDescriptor(openAt(AT_FDCWD, dir, O.RDONLY | O_DIRECTORY), (parent) => {
-    if (members === undefined) {
+    if (members === undefined || contents === undefined) {
       // Jails bind it: their uids read it.
       chmodDescriptor(fd, 0o644)
       sync(fd)
       renameAt(parent, partOf(name), parent, name)
       return
     }
-    const contents = unpackFiles(contentOf(fd), Object.values(members))
     const staged = `.${name}.dir`
     remove(dir, staged)
     mkdirAt(parent, staged, 0o755)
     withDescriptor(openBeneath(parent, staged, O.RDONLY | O_DIRECTORY), (inner) => {
       chmodDescriptor(inner, 0o755)
-      for (const [index, member] of Object.keys(members).entries()) {
-        const flags = O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW
-        withDescriptor(openAt(inner, member, flags, 0o700), (file) => {
-          writeAll(file, contents[index] ?? new Uint8Array())
-          chmodDescriptor(file, 0o755)
-          sync(file)
-        })
-      }
+      for (const [index, member] of Object.keys(members).entries())
+        writeMember(inner, member, contents[index] ?? new Uint8Array())
       sync(inner)
     })
     unlinkAt(parent, partOf(name))
     renameAt(parent, staged, parent, name)
+  })
+}
+
+function writeMember(dir: number, name: string, content: Uint8Array): void {
+  withDescriptor(openAt(dir, name, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o700), (file) => {
+    writeAll(file, content)
+    chmodDescriptor(file, 0o755)
+    sync(file)
   })
 }
 
@@ -239,8 +218,8 @@ function contentOf(fd: number): Uint8Array<ArrayBuffer> {
 /** Removes a file, or a directory with the files in it. "Already gone" is success. */
 function remove(dir: string, name: string): void {
   withDescriptor(openAt(AT_FDCWD, dir, O.RDONLY | O_DIRECTORY), (parent) => {
-    for (const inner of namesIn(join(dir, name))) absentIsFine(() => removeIn(parent, name, inner))
-    absentIsFine(() => {
+    for (const inner of namesIn(join(dir, name))) ignoring(["ENOENT"], () => removeIn(parent, name, inner))
+    ignoring(["ENOENT"], () => {
       try {
         unlinkAt(parent, name)
       } catch (error) {
@@ -255,25 +234,17 @@ function removeIn(parent: number, name: string, inner: string): void {
   withDescriptor(openBeneath(parent, name, O.RDONLY | O_DIRECTORY), (fd) => unlinkAt(fd, inner))
 }
 
-function absentIsFine(work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
-  }
-}
-
 function namesIn(dir: string): readonly string[] {
-  try {
-    return readdirSync(dir)
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return []
-    throw error
-  }
+  return unlessAbsent(() => readdirSync(dir), ["ENOENT", "ENOTDIR"]) ?? []
 }
 
 function bytesOf(path: string): number {
   const stat = statSync(path)
   if (!stat.isDirectory()) return stat.size
   return readdirSync(path).reduce((sum, name) => sum + statSync(join(path, name)).size, 0)
+}
+
+/** Where a user's images are. */
+function imagesDirectory({ state }: Places): string {
+  return join(state, "images")
 }

@@ -3,9 +3,8 @@ import { join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O } from "../../base/linux/constants.ts"
 import { readAll, readStart, sync, writeAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
-import { close, openAt, openNamed, withDescriptor } from "../../base/linux/files.ts"
-import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
+import { openNamed, statPath, withDescriptor } from "../../base/linux/files.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../../store/files/replaceFile.ts"
 import { extractVmlinux } from "./vmlinux.ts"
@@ -26,7 +25,7 @@ export function elfKernel(path: string, cache: string): string {
   if (image === undefined) return path
   const sha256 = new Bun.CryptoHasher("sha256").update(image).digest("hex")
   const unpacked = join(cache, `${sha256}.vmlinux`)
-  if (isThere(unpacked)) return unpacked
+  if (unlessAbsent(() => statPath(unpacked)) !== undefined) return unpacked
   const vmlinux = unpack(path, new Uint8Array(image))
   mkdirSync(cache, { recursive: true, mode: 0o711 })
   replaceFileBy(unpacked, (fd) => {
@@ -46,15 +45,5 @@ function unpack(path: string, image: Uint8Array<ArrayBuffer>): Uint8Array {
   } catch (error) {
     const hint = error instanceof Failure ? error.hint : undefined
     throw new Failure("FAILED", `kernel: ${path}: ${messageOf(error)}`, { hint, cause: error })
-  }
-}
-
-function isThere(path: string): boolean {
-  try {
-    close(openAt(AT_FDCWD, path, O.PATH))
-    return true
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return false
-    throw error
   }
 }

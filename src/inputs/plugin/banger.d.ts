@@ -1,13 +1,13 @@
 // The types of a plugin. `banger init` puts this file beside your plugin as banger.d.ts.
 
 declare module "banger" {
-  /** Describes a VM and what to do around its life. Returns its argument; it is here for the types. */
+  /** Describes a VM and what to do around its life. Returns its argument: the call gives your editor the types. */
   export function definePlugin(plugin: Plugin): Plugin
 
-  /** Hooks for `banger sweep --plugin`, with no VM. */
+  /** Hooks for `banger sweep --plugin`, without a VM. */
   export function definePlugin(guard: SweepGuard): SweepGuard
 
-  /** A plugin that only says which stale sockets are to be kept. */
+  /** A plugin that only says which dead sockets a sweep keeps. */
   export interface SweepGuard extends Required<Pick<Hooks, "sweepCandidate">> {
     timeouts?: Timeouts | undefined
   }
@@ -22,7 +22,7 @@ declare module "banger" {
   export interface Spec {
     /** A DNS label, unique among live VMs. Default: the plugin file's name. */
     name?: string | undefined
-    /** The kernel: bzImage or ELF vmlinux. `"get:NAME"`, here and for other files, is an image that `banger get` got. */
+    /** The kernel: bzImage or ELF vmlinux. `"get:NAME"`, here and for other files, is an image that `banger get` fetched. */
     kernel: string
     initrd?: string | undefined
     /** The kernel command line. Default: `console=ttyS0 reboot=k panic=1`. */
@@ -34,25 +34,25 @@ declare module "banger" {
     /** Disks in the order the guest sees them (/dev/vda, /dev/vdb, …), the root disk first; at most 16. */
     drives?: Drive[] | undefined
     /**
-     * `true`: a tap on a bridge of banger's, with an address and a way out (root only). `"user"`: QEMU's user-mode network,
-     * which needs no privilege. Default: none.
+     * `true`: a tap on one of banger's bridges, with an address and NAT (root only). `"user"`: QEMU's user-mode network,
+     * which needs no privilege. Default: no network.
      */
     network?: boolean | "user" | Network | undefined
     /** Default: `"auto"`. */
     vmm?: "auto" | "firecracker" | "qemu" | undefined
-    /** What only Firecracker knows; QEMU does without. */
+    /** Settings that only Firecracker has; QEMU ignores them. */
     firecracker?: FirecrackerSettings | undefined
     /**
-     * Whether the VMM runs in a chroot of its own, as a uid of its own. Default: true as root; others cannot.
-     * `{ uid, gid }` chooses whose: not 0, not a login user's, not another VM's.
+     * Whether the VMM runs in a chroot of its own, as a uid of its own. Default: true as root; other users have no jail.
+     * `{ uid, gid }` chooses the uid and gid: not 0, not a login user's, not another VM's.
      */
     jail?: boolean | { uid?: number | undefined; gid?: number | undefined } | undefined
-    /** What the VMM may use of the host, by its cgroup (root only, cgroup v2). */
+    /** How much of the host the VMM may use; its cgroup enforces this (root only, cgroup v2). */
     limits?: Limits | undefined
     timeouts?: Timeouts | undefined
     console?: ConsoleOptions | undefined
     /**
-     * Whether a VM that has ended, and was not asked to, is booted again by its supervisor: never (`"no"`, the default),
+     * Whether the supervisor boots the VM again when the VM ended and nobody asked it to: never (`"no"`, the default),
      * when its run has failed, or always. A first boot that fails is not tried again.
      */
     restart?: RestartPolicy | RestartOptions | undefined
@@ -63,13 +63,13 @@ declare module "banger" {
   export interface RestartOptions {
     /** Default: `"on-failure"`. */
     policy?: RestartPolicy | undefined
-    /** So many restarts in a row; a VM that ran for a minute begins a new row. Default: 5. */
+    /** At most this many restarts in a row; a VM that ran for a minute begins a new row. Default: 5. */
     limit?: number | undefined
-    /** The wait before the first; it doubles with each, up to 5m. Default: `"1s"`. */
+    /** The wait before the first restart; it doubles with each, up to 5m. Default: `"1s"`. */
     delay?: string | undefined
   }
 
-  /** Fields that replace those of the spec, each as a whole. */
+  /** Fields that replace fields of the spec, each as a whole. */
   export type SpecChanges = Partial<Spec>
 
   /** Settings in the words of Firecracker's API. */
@@ -87,12 +87,12 @@ declare module "banger" {
           amount_mib: number
           deflate_on_oom: boolean
           stats_polling_interval_s?: number | undefined
-          /** Both from Firecracker 1.14 on. */
+          /** This and the next from Firecracker 1.14 on. */
           free_page_hinting?: boolean | undefined
           free_page_reporting?: boolean | undefined
         }
       | undefined
-    /** Of the network card. */
+    /** Settings of the network card. */
     network?:
       | {
           rx_rate_limiter?: RateLimiter | undefined
@@ -101,7 +101,7 @@ declare module "banger" {
           mtu?: number | undefined
         }
       | undefined
-    /** Metadata that the guest reads over its network card, at 169.254.169.254 unless told. `data`: at most 50 KiB. */
+    /** Metadata that the guest reads over its network card, by default at 169.254.169.254. `data`: at most 50 KiB. */
     mmds?:
       | {
           version?: "V1" | "V2" | undefined
@@ -111,7 +111,7 @@ declare module "banger" {
           data?: { [key: string]: unknown } | undefined
         }
       | undefined
-    /** What goes to firecracker.log. Default: warnings. */
+    /** What Firecracker writes to firecracker.log. Default: warnings. */
     logger?:
       | {
           level?: "Off" | "Error" | "Warning" | "Info" | "Debug" | "Trace" | undefined
@@ -121,11 +121,11 @@ declare module "banger" {
           module?: string | undefined
         }
       | undefined
-    /** Metrics, a JSON object a line, in metrics.json beside console.log: its newest MiB. */
+    /** Writes metrics to metrics.json beside console.log, one JSON object a line; the newest MiB is kept. */
     metrics?: boolean | undefined
-    /** Bytes of the console. From Firecracker 1.16 on. */
+    /** Limits the bytes of the console. From Firecracker 1.16 on. */
     serial?: { rate_limiter: TokenBucket } | undefined
-    /** The jailer's: the largest file that may be written, in bytes (disks, logs and console too), and open files. */
+    /** Limits of the jailer: the largest file that the VMM may write, in bytes (disks, logs and console too), and open files. */
     resource_limit?: { fsize?: number | undefined; "no-file"?: number | undefined } | undefined
   }
 
@@ -147,29 +147,29 @@ declare module "banger" {
     one_time_burst?: number | undefined
   }
 
-  /** A VM's network. What is left out has the default that is told. */
+  /** A VM's network. */
   export interface Network {
     /** `"user"` takes only `mac` and `ports`. Default: `"tap"`. */
     mode?: "tap" | "user" | undefined
-    /** A bridge of banger's own, made when it is missing: `"bgr0"`, or `"bgr-"` and a name. Default: `"bgr0"`. */
+    /** A bridge of banger's own, made where it is missing: `"bgr0"`, or `"bgr-"` and a name. Default: `"bgr0"`. */
     bridge?: string | undefined
     /** The bridge's IPv4 subnet; the host has its first address. Default: `"10.213.0.0/16"` for bgr0, the next for bgr1, … */
     subnet?: string | undefined
-    /** The guest's address. Default: the subnet's first that is free. */
+    /** The guest's address. Default: the first free one of the subnet. */
     address?: string | undefined
-    /** The guest's MAC. Default: one made of the VM's id. */
+    /** The guest's MAC. Default: made from the VM's id. */
     mac?: string | undefined
     /** Ports of the host that lead to the guest: `"8080:80"`, `"53:53/udp"`, `"127.0.0.1:2222:22"`. */
     ports?: string[] | undefined
-    /** Whether the guest goes out by the host's own address. Default: true. */
+    /** Whether the guest's packets leave with the host's address. Default: true. */
     nat?: boolean | undefined
-    /** Whether other VMs of the bridge are out of reach, and this one is for them. Default: true. */
+    /** Whether this VM and the other VMs of the bridge are out of each other's reach. Default: true. */
     isolate?: boolean | undefined
-    /** Switch the host's IP forwarding on when it is off. It stays on. Default: false. */
+    /** Switches the host's IP forwarding on when it is off. It stays on. Default: false. */
     forward?: boolean | undefined
-    /** Also an IPv6 address (unique local). Default: false. */
+    /** Adds an IPv6 address (unique local). Default: false. */
     ipv6?: boolean | undefined
-    /** Run the VMM in a network namespace of its own, with nothing in it but this. Default: false. */
+    /** Runs the VMM in a network namespace of its own that holds only this network. Default: false. */
     netns?: boolean | undefined
     /** Name servers for the guest, at most two. Default: the host's. */
     dns?: string[] | undefined
@@ -177,9 +177,9 @@ declare module "banger" {
 
   /** Limits of the VM's cgroup. */
   export interface Limits {
-    /** All of the VMM's memory, which is more than the guest's: `"512M"`. */
+    /** The VMM's memory, which is more than the guest's: `"512M"`. */
     memory?: string | undefined
-    /** Processors' worth of time: `1.5`. */
+    /** How many processors' time: `1.5`. */
     cpus?: number | undefined
     /** Threads and processes. */
     pids?: number | undefined
@@ -197,9 +197,9 @@ declare module "banger" {
   }
 
   /**
-   * A raw disk image or a block device. In a jail, a read-only one is bound, and a writable one is a private copy, so
-   * that the image stays as it is: to keep what the guest wrote, copy it out of `ctx.dir` in postStop. Without a jail it
-   * is used where it is.
+   * A raw disk image or a block device. In a jail banger binds a read-only image, and makes a private copy of a writable
+   * one, so that the image does not change: to keep what the guest wrote, copy the disk out of `ctx.dir` in postStop.
+   * Without a jail the VM uses the image itself.
    */
   export interface Drive {
     /** The disk's serial number in the guest: a-z, 0-9 and _, at most 20 long. */
@@ -210,8 +210,8 @@ declare module "banger" {
     /** Adds `root=/dev/vdX` and `ro` or `rw` to the command line. One drive at most. Default: false. */
     root?: boolean | undefined
     /**
-     * How an image gets into the jail, instead of what suits it best: `"bind"` (also writable, when it is the jail uid's
-     * alone), `"clone"` (shared blocks), `"copy"`, `"link"` (when it is the jail uid's alone).
+     * How the image gets into the jail. Default: what suits the image best. `"bind"` (writable only when the image is the
+     * jail uid's alone), `"clone"` (shares blocks), `"copy"`, `"link"` (only when the image is the jail uid's alone).
      */
     stage?: "bind" | "clone" | "copy" | "link" | undefined
   }
@@ -220,9 +220,9 @@ declare module "banger" {
   export interface Timeouts {
     /** For the VMM to answer. Default: 30s. */
     start?: string | undefined
-    /** For the guest to stop after Ctrl-Alt-Del; then it is killed. Default: 30s. */
+    /** For the guest to stop after Ctrl-Alt-Del; then banger kills it. Default: 30s. */
     stop?: string | undefined
-    /** For the whole run; then the VM is stopped and the run has failed. Default: no limit. */
+    /** For the whole run; then banger stops the VM, and the run has failed. Default: no limit. */
     run?: string | undefined
     /** For each hook without a limit of its own. Default: 60s. */
     hook?: string | undefined
@@ -235,31 +235,31 @@ declare module "banger" {
   }
 
   export interface ConsoleOptions {
-    /** How much of the console is kept: its newest bytes, between half of this and all of it. Default: `"16M"`. */
+    /** How much of the console is kept: the newest bytes, between half of this and all of it. Default: `"16M"`. */
     limit?: string | undefined
   }
 
   /**
-   * Code around a VM's life. Every hook may be async and has a time limit, after which `ctx.signal` is aborted.
+   * Code around a VM's life. Every hook may be async, and has a time limit; then banger aborts `ctx.signal`.
    * A hook may abort a start, never a stop.
    */
   export interface Hooks {
-    /** Nothing is acquired yet. May return changes to the spec. Throwing aborts. */
+    /** Before banger acquires anything. May return changes to the spec. Throwing aborts the run. */
     configure?(spec: Readonly<Spec>, ctx: ConfigureContext): SpecChanges | undefined | Promise<SpecChanges | undefined>
-    /** Before the VMM starts: stage files, add drives. Throwing aborts, and all is released. */
+    /** Before the VMM starts: stage files, add drives. Throwing aborts the run, and banger releases everything. */
     preBoot?(ctx: PreBootContext): void | Promise<void>
-    /** The VM is running. Throwing stops it, and the run has failed. */
+    /** The VM runs. Throwing stops the VM, and the run has failed. */
     postBoot?(ctx: RunningContext): void | Promise<void>
-    /** Before a stop that banger asks for. Throwing is reported; the stop goes on. */
+    /** Before a stop that banger asks for. When it throws, banger reports that and continues the stop. */
     preStop?(ctx: RunningContext): void | Promise<void>
-    /** The VMM is gone, its files are still there. Runs once, however the VM ended. Throwing is reported. */
+    /** The VMM is gone, its files are still there. Runs once, however the VM ended. When it throws, banger reports that. */
     postStop?(ctx: PostStopContext): void | Promise<void>
-    /** `banger sweep --plugin`: before a dead socket is removed. `"keep"` spares it; throwing spares it and is reported. */
+    /** `banger sweep --plugin`: before it removes a dead socket. `"keep"` spares it; throwing spares it too, and is reported. */
     sweepCandidate?(ctx: SweepContext): "keep" | undefined | Promise<"keep" | undefined>
   }
 
   export interface ConfigureContext {
-    /** What stood after `--` on the command line. */
+    /** The words after `--` on the command line. */
     readonly args: readonly string[]
     readonly log: Log
     /** Aborted when the hook's time is up, or the run is interrupted. */
@@ -268,7 +268,7 @@ declare module "banger" {
 
   export interface HookContext extends ConfigureContext {
     readonly vm: Vm
-    /** The directory on the host that staged files are in: the jail's root. It goes when the VM has gone. */
+    /** The directory on the host that has the staged files: the jail's root. It is removed after the VM. */
     readonly dir: string
   }
 
@@ -282,29 +282,29 @@ declare module "banger" {
 
   export interface RunningContext extends HookContext {
     /**
-     * Saves the VM (state, memory, its copies of the disks) to a new directory, for `banger run --restore`. It stands still
-     * meanwhile, and goes on. Firecracker in a jail only.
+     * Saves the VM (state, memory, its copies of the disks) to a new directory, for `banger run --restore`. The VM is paused
+     * meanwhile, and continues afterwards. Firecracker in a jail only.
      */
     snapshot(dir: string): Promise<void>
-    /** Lets the guest stand still. A VM that is stopped goes on first. */
+    /** Halts the guest until `resume`. A stop resumes a paused guest first. */
     pause(): Promise<void>
     resume(): Promise<void>
   }
 
   export interface PostStopContext extends HookContext {
     readonly exit: Exit
-    /** Whether this hook was begun before, by a banger that was killed in the middle of it. */
+    /** True when an earlier banger began this hook and was killed in the middle of it. */
     readonly again: boolean
   }
 
-  /** A socket that nothing is bound to, in any network namespace, and that is to be removed. */
+  /** A socket that nothing is bound to, in any network namespace, and that the sweep is about to remove. */
   export interface SweepContext {
     readonly path: string
     /** Its owner. */
     readonly uid: number
     /** `device:inode`. */
     readonly inode: string
-    /** Since it was made or last changed. */
+    /** How long ago it was made or last changed. */
     readonly ageSeconds: number
     readonly log: Log
     /** Aborted when the hook's time is up. */
@@ -317,29 +317,30 @@ declare module "banger" {
     readonly vmm: "firecracker" | "qemu"
     readonly vcpus: number
     readonly memoryMiB: number
-    /** The file the serial console is written to. While the VM runs it may begin with a hole: `banger logs` skips it. */
+    /** The serial console's file. While the VM runs, the file may begin with a hole: `banger logs` skips the hole. */
     readonly consoleLog: string
     /** The VMM's process, while there is one. */
     readonly pid: number | undefined
-    /** The VM's place in its network, from preBoot on; undefined without one. */
+    /** The VM's place in its network, from preBoot on; undefined without a network. */
     readonly network: VmNetwork | undefined
   }
 
   export interface VmNetwork {
     readonly mode: "tap" | "user"
-    /** The guest's IPv4 address, and how many of its bits are the subnet's. */
+    /** The guest's IPv4 address; `prefix` says how many of its bits are the subnet's. */
     readonly address: string
     readonly prefix: number
-    /** The host's address on the bridge, or what stands for it in the user-mode network. */
+    /** The host's address on the bridge, or the address that stands for the host in the user-mode network. */
     readonly gateway: string
-    /** Undefined where the VMM chooses. */
+    /** Undefined where the VMM chooses it. */
     readonly mac: string | undefined
-    /** With `ipv6`. */
+    /** The guest's IPv6 address, with `ipv6`. */
     readonly ipv6: string | undefined
-    /** The host's interface for this VM: its tap, or what leads to its namespace. Undefined in user mode, as `bridge` is. */
+    /** The host's interface for this VM: its tap, or the one that leads to its namespace. Undefined in user mode. */
     readonly interface: string | undefined
+    /** Undefined in user mode. */
     readonly bridge: string | undefined
-    /** The file of its network namespace, for `nsenter --net=`. */
+    /** The file of the VM's network namespace, for `nsenter --net=`. */
     readonly netns: string | undefined
     readonly ports: readonly {
       readonly protocol: "tcp" | "udp"
@@ -358,13 +359,13 @@ declare module "banger" {
   }
 
   /**
-   * Puts files where the VMM finds them, under a relative name without `..`. A name that is taken is an error. Each
-   * returns its path while the VM runs, for `drives.add`.
+   * Puts files where the VMM finds them, under a relative name without `..`. A name that is taken is an error. Each function
+   * returns the path that the file has while the VM runs, for `drives.add`.
    */
   export interface Stage {
     /** A new file with this content. */
     write(name: string, content: string | Uint8Array): Promise<string>
-    /** A copy of a file: its blocks are shared where the file system can, its holes kept where it cannot. */
+    /** A copy of a file. It shares blocks with the source where the file system can, and keeps the source's holes where not. */
     copy(name: string, source: string): Promise<string>
     /** A second name for a file of your own on the same file system. */
     link(name: string, source: string): Promise<string>
@@ -380,7 +381,7 @@ declare module "banger" {
       | "killed"
       | "crashed"
       | "failed to start"
-      /** It ended while no banger watched, and its console does not tell how. */
+      /** The VM ended while no banger watched, and its console does not tell how. */
       | "lost"
     /** Whether banger asked the VM to end. */
     readonly requested: boolean

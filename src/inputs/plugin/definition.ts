@@ -25,8 +25,8 @@ const pluginSchema = v.strictObject({
 /** What `banger sweep --plugin` takes: hooks, and no VM that they would be for. */
 const guardSchema = v.strictObject({ ...pluginSchema.entries, kernel: v.optional(specSchema.entries.kernel) })
 
-export const HOOKS = ["configure", "preBoot", "postBoot", "preStop", "postStop", "sweepCandidate"] as const
-export type HookName = (typeof HOOKS)[number]
+/** When plugin code runs. */
+export type HookName = keyof typeof hookEntries
 
 /** A plugin file that was loaded: where it was, and what it exported. */
 export interface Source {

@@ -1,5 +1,5 @@
 import { cloneInto, copyRange, seek, sendRange, setLength } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { statDescriptor } from "../../base/linux/files.ts"
 
 const SEEK_SET = 0
@@ -71,10 +71,5 @@ function cloned(source: number, target: number, only: boolean): boolean {
 
 /** Where the next data begins, or past the end when there is none. */
 function nextData(fd: number, from: number): number {
-  try {
-    return seek(fd, from, SEEK_DATA)
-  } catch (error) {
-    if (errorCode(error) === "ENXIO") return Number.POSITIVE_INFINITY
-    throw error
-  }
+  return unlessAbsent(() => seek(fd, from, SEEK_DATA), ["ENXIO"]) ?? Number.POSITIVE_INFINITY
 }

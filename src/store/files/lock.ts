@@ -1,7 +1,17 @@
 import { LOCK, O, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
-import { close, flock, openAt, withDescriptor } from "../../base/linux/files.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
+import {
+  close,
+  flock,
+  inodeOf,
+  openAt,
+  statAt,
+  statDescriptor,
+  verified,
+  withDescriptor,
+} from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
+import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
 /** Who holds a lock that others wait for does so for milliseconds; one that has it this long, in milliseconds, is stuck. */
@@ -29,7 +39,30 @@ export function withLock<T>(path: string, work: () => T, patience: number = LOCK
  * is closed or this process ends, or undefined when another process has it. Whoever acts on a VM holds its lock.
  */
 export function takeLock(path: string): number | undefined {
-  const fd = openAt(AT_FDCWD, path, O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
+  return takeAt(AT_FDCWD, path)
+}
+
+/**
+ * As `takeLock`, of a lock file that its holder removes or renames, and nobody else does: one that lost its name while it was
+ * opened locks nothing any more, because another process may hold the one that has the name now.
+ */
+export function takeNamedLock(dir: number, name: string): number | undefined {
+  for (;;) {
+    const fd = takeAt(dir, name)
+    if (fd === undefined) return undefined
+    let named: Stat | undefined
+    verified(fd, () => {
+      named = unlessAbsent(() => statAt(dir, name))
+    })
+    if (named !== undefined && inodeOf(named) === inodeOf(statDescriptor(fd))) return fd
+    close(fd)
+  }
+}
+
+// --- internal ---
+
+function takeAt(dir: number, path: string): number | undefined {
+  const fd = openAt(dir, path, O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
   try {
     flock(fd, LOCK.EX | LOCK.NB)
     return fd
@@ -39,8 +72,6 @@ export function takeLock(path: string): number | undefined {
     throw error
   }
 }
-
-// --- internal ---
 
 function stuck(path: string): Failure {
   const hint = `find who holds it: fuser -v ${path}; end it if it is stuck, then try again`

@@ -1,6 +1,6 @@
 import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { openAt, statAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
@@ -8,26 +8,12 @@ import { removeTree } from "./removeTree.ts"
 
 /** Removes a directory with all that is in it, and proves it gone. "Already gone", also above it, is success. */
 export function removeDirectory(dir: string): void {
-  let parent: number
-  try {
-    parent = openAt(AT_FDCWD, dirname(dir), O.PATH | O_DIRECTORY)
-  } catch (error) {
-    // The directory above it is gone (a reboot empties /run), and what was in it with it.
-    if (errorCode(error) === "ENOENT") return
-    throw error
-  }
+  const parent = unlessAbsent(() => openAt(AT_FDCWD, dirname(dir), O.PATH | O_DIRECTORY))
+  // The directory above it is gone (a reboot empties /run), and what was in it with it.
+  if (parent === undefined) return
   withDescriptor(parent, (fd) => {
     removeTree(fd, basename(dir))
-    if (isThere(fd, basename(dir))) throw new Failure("FAILED", `${dir} is still there after its removal`)
+    if (unlessAbsent(() => statAt(fd, basename(dir))) !== undefined)
+      throw new Failure("FAILED", `${dir} is still there after its removal`)
   })
-}
-
-function isThere(dir: number, name: string): boolean {
-  try {
-    statAt(dir, name)
-    return true
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return false
-    throw error
-  }
 }

@@ -1,7 +1,7 @@
 import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { sync, writeAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, ignoring } from "../../base/linux/errors.ts"
 import { close, linkAt, openAt, renameAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 
@@ -59,17 +59,9 @@ export function syncDirectory(path: string): void {
 
 /** A second name for the file, so that at no moment there is none. */
 function keep(dir: number, name: string, previous: string): void {
-  try {
-    unlinkAt(dir, previous)
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
-  }
-  try {
-    linkAt(dir, name, dir, previous)
-  } catch (error) {
-    // The first of its kind; or a file system without links, on which the record's mirror must do.
-    if (!["ENOENT", "EPERM", "EOPNOTSUPP", "EMLINK"].includes(errorCode(error) ?? "")) throw error
-  }
+  ignoring(["ENOENT"], () => unlinkAt(dir, previous))
+  // The first of its kind; or a file system without links, on which the record's mirror must do.
+  ignoring(["ENOENT", "EPERM", "EOPNOTSUPP", "EMLINK"], () => linkAt(dir, name, dir, previous))
 }
 
 /** Whatever has the name already, a crash left it, or somebody else in a directory that is not ours alone. */

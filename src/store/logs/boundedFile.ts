@@ -1,8 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs"
-import { punchHole, seek, setLength, writeAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { punchHole, setLength, writeAll } from "../../base/linux/content.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../files/replaceFile.ts"
+import { keptFrom, type Sink } from "./growing.ts"
 import { watchFile } from "./watchFile.ts"
 
 /** A growing file that is kept below its limit and shown as it grows. Nothing of it throws. */
@@ -14,17 +15,12 @@ export interface Follower {
   close(): void
 }
 
-/** Shows bytes and tells how many it took; fewer than it was given when it would have to wait. */
-export type Sink = (chunk: Uint8Array) => number
-
 const NOT_SHOWN = "it is no longer shown"
 
 const CHUNK_BYTES = 64 * 1024
 
 /** Holes are made of whole blocks; no common file system has smaller ones. */
 const BLOCK_BYTES = 4096
-
-const SEEK_DATA = 3
 
 /**
  * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. When there are `limit`
@@ -107,47 +103,11 @@ export function keepBelow(path: string, limit: number): number {
   })
 }
 
-/** Where the bytes that are kept of a console begin, from an offset on: past the hole that was made of older ones. */
-export function keptFrom(fd: number, offset: number): number {
-  const at = nextData(fd, offset)
-  if (at === offset) return at
-  // Of a block larger than ours only a part was given back, the rest of that reads as zeros.
-  const buffer = new Uint8Array(CHUNK_BYTES)
-  const count = readSync(fd, buffer, 0, CHUNK_BYTES, at)
-  const zeros = buffer.subarray(0, count).findIndex((byte) => byte !== 0)
-  return at + (zeros === -1 ? count : zeros)
-}
-
-/** The last bytes of a file as text; empty when there is none. */
-export function tailOf(path: string, bytes: number): string {
-  let fd: number
-  try {
-    fd = openSync(path, "r")
-  } catch {
-    // No file means nothing was ever written to it.
-    return ""
-  }
-  try {
-    const { size } = fstatSync(fd)
-    const from = keptFrom(fd, Math.max(0, size - bytes))
-    const buffer = new Uint8Array(Math.max(0, size - from))
-    const count = readSync(fd, buffer, 0, buffer.length, from)
-    return new TextDecoder().decode(buffer.subarray(0, count))
-  } finally {
-    closeSync(fd)
-  }
-}
-
 // --- internal ---
 
 function withLog<T>(path: string, missing: T, use: (fd: number, size: number) => T): T {
-  let fd: number
-  try {
-    fd = openSync(path, "r+")
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return missing
-    throw error
-  }
+  const fd = unlessAbsent(() => openSync(path, "r+"))
+  if (fd === undefined) return missing
   try {
     return use(fd, fstatSync(fd).size)
   } finally {
@@ -170,15 +130,6 @@ function forgetBefore(fd: number, start: number, end: number): number {
     // A file system without holes: a bounded file matters more than what it loses.
     setLength(fd, 0)
     return 0
-  }
-}
-
-function nextData(fd: number, offset: number): number {
-  try {
-    return seek(fd, offset, SEEK_DATA)
-  } catch (error) {
-    if (errorCode(error) === "ENXIO") return offset
-    throw error
   }
 }
 

@@ -1,7 +1,7 @@
 import * as v from "valibot"
 import { O, S } from "../../base/linux/constants.ts"
 import { readAll } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, messageOf, usageError } from "../../base/terms/failure.ts"
@@ -37,13 +37,8 @@ export function readConfig(path: string): Config {
 // --- internal ---
 
 function readOwn(path: string): string | undefined {
-  let fd: number
-  try {
-    fd = openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK)
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return undefined
-    throw error
-  }
+  const fd = unlessAbsent(() => openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK), ["ENOENT", "ENOTDIR"])
+  if (fd === undefined) return undefined
   return withDescriptor(fd, () => {
     const stat = statDescriptor(fd)
     if (!isType(stat, S.IFREG)) throw usageError(`${path} is not a regular file`)

@@ -1,8 +1,8 @@
 import { join } from "node:path"
 import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
-import { close, openAt, statDescriptor, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
+import { close, openAt, unlinkAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { takeLock } from "../files/lock.ts"
+import { takeNamedLock } from "../files/lock.ts"
 import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
 import { ensureRuntime } from "./open.ts"
 
@@ -20,37 +20,29 @@ export function directoryLocks(): DirectoryLock {
   let locks: string | undefined
   return async (inode, work) => {
     locks ??= ensurePrivateDirectory(join(ensureRuntime(), LOCKS), 0o700, true)
-    const name = `${inode.replaceAll(":", "-")}.lock`
-    const held = takeNamed(join(locks, name))
-    if (held === undefined) return undefined
+    const dir = openAt(AT_FDCWD, locks, O.PATH | O_DIRECTORY)
     try {
-      return await work()
+      const name = `${inode.replaceAll(":", "-")}.lock`
+      const held = takeNamedLock(dir, name)
+      if (held === undefined) return undefined
+      try {
+        return await work()
+      } finally {
+        removeHeld(dir, name)
+        close(held)
+      }
     } finally {
-      removeHeld(locks, name)
-      close(held)
+      close(dir)
     }
-  }
-}
-
-/**
- * Takes a lock whose file is removed by who holds it, and by nobody else: one that lost its name while it was opened is
- * no lock any more, and another process may hold the one that has the name now. Undefined when it is held.
- */
-export function takeNamed(path: string): number | undefined {
-  for (;;) {
-    const fd = takeLock(path)
-    if (fd === undefined || statDescriptor(fd).nlink > 0) return fd
-    close(fd)
   }
 }
 
 // --- internal ---
 
-/** One that stays, the next sweep takes. */
-function removeHeld(dir: string, name: string): void {
+function removeHeld(dir: number, name: string): void {
   try {
-    withDescriptor(openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY), (fd) => unlinkAt(fd, name))
+    unlinkAt(dir, name)
   } catch {
-    // A read-only file system, or somebody removed it by hand: a lock without a name keeps nobody out, or in.
+    // A read-only file system, or somebody removed it by hand. One that stays is taken by the next sweep.
   }
 }

@@ -29,7 +29,7 @@ export const processIdentitySchema = v.strictObject({
 export type ProcessIdentity = v.InferOutput<typeof processIdentitySchema>
 
 /** Something the host must get back. */
-export const resourceSchema = v.variant("kind", [
+const resourceSchema = v.variant("kind", [
   v.strictObject({ kind: v.literal("stage"), path: v.string() }),
   v.strictObject({ kind: v.literal("runtime"), path: v.string() }),
   /** `root`: the jail's root as `device:inode`, null until it is made; where it is follows from the VMM's name and the id. */

@@ -11,11 +11,7 @@ export const RUNTIME_MARK = ".owner"
  * directory's `device:inode`, and its path.
  */
 export function markOf({ jails }: Pick<VmLayout, "jails">): string {
-  return markOfState(dirname(jails))
-}
-
-/** As `markOf`, of a state directory. */
-export function markOfState(state: string): string {
+  const state = dirname(jails)
   return `${bootId()} ${inodeOf(statPath(state))} ${state}`
 }
 

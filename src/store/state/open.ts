@@ -29,6 +29,11 @@ export interface State {
 /** A state that this process opened: `using` closes its database. */
 export type OpenState = State & Disposable
 
+/** This user's state directory, made if it is missing: its real path. Throws a failure when it is not safe to use. */
+export function ensureState(state: string = ownPlaces().state): string {
+  return ensurePrivateDirectory(state, openMode(), !env.BANGER_STATE_DIR)
+}
+
 /** This user's runtime directory, made if it is missing. Throws a failure when it is not safe to use. */
 export function ensureRuntime(): string {
   return ensurePrivateDirectory(ownPlaces().runtime, openMode(), !env.BANGER_RUNTIME_DIR)
@@ -36,7 +41,7 @@ export function ensureRuntime(): string {
 
 /** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. */
 export function openState(): OpenState {
-  const state = ensurePrivateDirectory(ownPlaces().state, openMode(), !env.BANGER_STATE_DIR)
+  const state = ensureState()
   const runtime = ensureRuntime()
   return open(openDatabase(state), { state, runtime })
 }

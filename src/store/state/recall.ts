@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { ignoring } from "../../base/linux/errors.ts"
 import { openAt, renameAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
@@ -67,13 +67,9 @@ const SET_ASIDE_MAX_COUNT = 10
 
 function moveInto(corrupt: string, path: string): void {
   withDescriptor(openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY), (from) =>
-    withDescriptor(openAt(AT_FDCWD, corrupt, O.PATH | O_DIRECTORY), (to) => {
-      try {
-        renameAt(from, basename(path), to, `${basename(path)}.${Date.now()}.${process.pid}`)
-      } catch (error) {
-        // Somebody else was first.
-        if (errorCode(error) !== "ENOENT") throw error
-      }
-    }),
+    withDescriptor(openAt(AT_FDCWD, corrupt, O.PATH | O_DIRECTORY), (to) =>
+      // ENOENT: another process was first.
+      ignoring(["ENOENT"], () => renameAt(from, basename(path), to, `${basename(path)}.${Date.now()}.${process.pid}`)),
+    ),
   )
 }

@@ -1,6 +1,6 @@
 import { Failure } from "../../base/terms/failure.ts"
 import { executing } from "../../host/search/executing.ts"
-import { tailOf } from "../../store/logs/boundedFile.ts"
+import { tailOf } from "../../store/logs/growing.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 
 /**

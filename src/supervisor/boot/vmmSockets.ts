@@ -1,5 +1,5 @@
 import { dirname } from "node:path"
-import { errorCode } from "../../base/linux/errors.ts"
+import { ignoring } from "../../base/linux/errors.ts"
 import { withDescriptor } from "../../base/linux/files.ts"
 import { VSOCK } from "../../host/firecracker/requests.ts"
 import { type SocketAccess, setSocketAccess } from "../../host/sockets/access.ts"
@@ -14,12 +14,8 @@ export function ownSocket(control: string, boot: Boot, signal: AbortSignal): Pro
 /** The vsock's socket, as private from birth as the control socket beside it, is given the same owner and mode. */
 export function closeVsock(control: string, boot: Boot): void {
   withDescriptor(openSocketDirectory(dirname(control)), (dir) => {
-    try {
-      setSocketAccess(dir, VSOCK, accessOf(boot))
-    } catch (error) {
-      // A snapshot of a VM without one.
-      if (errorCode(error) !== "ENOENT") throw error
-    }
+    // ENOENT: a snapshot of a VM without one.
+    ignoring(["ENOENT"], () => setSocketAccess(dir, VSOCK, accessOf(boot)))
   })
 }
 

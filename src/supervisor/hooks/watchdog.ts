@@ -34,7 +34,7 @@ export function startWatchdog(log: Log): Watchdog {
   worker.onmessage = ({ data }: MessageEvent<FromWatchdog>) => {
     if (data === "are you there?") send({ kind: "here" })
   }
-  send({ kind: "speak", json: log.json === true })
+  send({ kind: "speak", json: log.json })
   worker.unref()
   return {
     async guard(what, limit, work) {

@@ -3,6 +3,7 @@ import { exitNow } from "../../base/linux/exit.ts"
 import { rememberTerminal } from "../../base/linux/terminal.ts"
 import { writeFor, writerTo } from "../../base/linux/writer.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
 import { failureLine, messageLine } from "../../base/terms/message.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { neverStarted, resultJson } from "../../vm/exit.ts"
@@ -21,7 +22,7 @@ export interface Protected {
 /** What the main thread tells this one. */
 export type ToWatchdog =
   /** How to speak: as this process's log does. */
-  | { kind: "speak"; json: boolean }
+  | { kind: "speak"; json: Log["json"] }
   | { kind: "watch"; what: string; limit: number }
   | { kind: "done" }
   | { kind: "here" }
@@ -52,7 +53,7 @@ let what = "the plugin's top-level code"
 let guarded = false
 let timer: Timer | undefined
 let missed = 0
-let json = false
+let json: Log["json"]
 
 self.onmessage = ({ data }: MessageEvent<ToWatchdog>) => {
   // Any word will do: a thread that runs keeps its own limits.
@@ -100,9 +101,9 @@ function question(): void {
 function giveUp(why: string): void {
   restoreTerminal()
   const failure = new Failure(vm === undefined ? "BAD_PLUGIN" : "HOOK_FAILED", why, { subject: what })
-  if (!json) say(why)
+  if (json === undefined) say(why)
   if (vm !== undefined && !released) abandonVm(vm, failure)
-  if (json) write(2, failureLine(failure))
+  if (json !== undefined) write(json.stderr, failureLine(failure))
   exitNow(failure.exit)
 }
 
@@ -116,7 +117,7 @@ function abandonVm({ id, name, dir, json: document }: Protected, failure: Failur
     said = [`cleaning up failed: ${messageOf(error)}; to try again: banger rm -f ${id}`]
   }
   for (const line of said) say(line)
-  if (document) write(1, resultJson({ id, name, exit, failure, kept: false, dir }))
+  if (document) write(json?.stdout ?? 1, resultJson({ id, name, exit, failure, kept: false, dir }))
 }
 
 function exitOf(why: string): Exit {
@@ -126,7 +127,8 @@ function exitOf(why: string): Exit {
 }
 
 function say(text: string): void {
-  write(2, json ? messageLine("warn", text) : `banger: ${text}`)
+  if (json === undefined) write(2, `banger: ${text}`)
+  else write(json.stderr, messageLine("warn", text))
 }
 
 function write(fd: number, text: string): void {

@@ -1,6 +1,6 @@
 import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, ignoring } from "../../base/linux/errors.ts"
 import {
   close,
   isType,
@@ -117,7 +117,7 @@ async function saveMemory(api: Api, root: number, target: number): Promise<void>
     await copyOut(root, names.state, target, "state")
     await copyOut(root, names.memory, target, "memory")
   } finally {
-    for (const name of Object.values(names)) ignoringGone(() => unlinkAt(root, name))
+    for (const name of Object.values(names)) ignoring(["ENOENT"], () => unlinkAt(root, name))
   }
 }
 
@@ -158,12 +158,4 @@ function manifestOf(record: VmRecord, version: string): Manifest {
   const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? []
   const { name } = record
   return { schema: 1, vmm: "firecracker", version: [Number(major), Number(minor)], name, takenAt: Date.now() }
-}
-
-function ignoringGone(work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error
-  }
 }

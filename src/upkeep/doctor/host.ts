@@ -3,7 +3,7 @@ import { release } from "node:os"
 import { dirname } from "node:path"
 import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
 import { cloneInto } from "../../base/linux/content.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { close, openAt, statAt, statPath, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { kvmHas, kvmVersion } from "../../base/linux/kvm.ts"
@@ -91,13 +91,7 @@ const PROGRAM_WAIT_MS = 10_000
 const O_TMPFILE = 0o20000000 | O_DIRECTORY
 
 function orAbsent<T>(look: () => T): T | undefined {
-  try {
-    return look()
-  } catch (error) {
-    const code = errorCode(error)
-    if (code === "ENOENT" || code === "ENOTDIR") return undefined
-    throw error
-  }
+  return unlessAbsent(look, ["ENOENT", "ENOTDIR"])
 }
 
 function writable(directory: string): boolean {

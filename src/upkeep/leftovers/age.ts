@@ -1,4 +1,4 @@
-import { errorCode } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { statAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
@@ -13,10 +13,5 @@ export function tooYoung({ ctimeMs, btimeMs }: Pick<Stat, "ctimeMs" | "btimeMs">
 
 /** What a path names, symlinks not followed; undefined when it is not there. */
 export function statOf(path: string): Stat | undefined {
-  try {
-    return statAt(AT_FDCWD, path)
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+  return unlessAbsent(() => statAt(AT_FDCWD, path))
 }

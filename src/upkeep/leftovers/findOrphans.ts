@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite"
 import { type Dirent, readdirSync } from "node:fs"
 import { join } from "node:path"
-import { errorCode } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { cgroupMount, listCgroups } from "../../host/cgroup/cgroup.ts"
 import { type JailSite, stageName, TRASH } from "../../host/jail/base.ts"
 import type { State } from "../../store/state/open.ts"
@@ -94,10 +94,5 @@ function directoriesIn(dir: string): readonly string[] {
 }
 
 function entriesIn(dir: string): readonly Dirent[] {
-  try {
-    return readdirSync(dir, { withFileTypes: true })
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return []
-    throw error
-  }
+  return unlessAbsent(() => readdirSync(dir, { withFileTypes: true })) ?? []
 }

@@ -1,5 +1,5 @@
 import { LOCK, O, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { close, flock, openAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { isFailure, messageOf } from "../../base/terms/failure.ts"
@@ -122,10 +122,5 @@ function underLock<T>(state: State, { id }: Orphan, work: () => T): T | Verdict 
 }
 
 function openLock(path: string): number | undefined {
-  try {
-    return openAt(AT_FDCWD, path, O.RDWR | O_NOFOLLOW | O.NONBLOCK)
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined
-    throw error
-  }
+  return unlessAbsent(() => openAt(AT_FDCWD, path, O.RDWR | O_NOFOLLOW | O.NONBLOCK))
 }

@@ -1,6 +1,6 @@
 import { readdirSync, readlinkSync } from "node:fs"
 import { join } from "node:path"
-import { errorCode } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { lookAtCgroup } from "../../host/cgroup/cgroup.ts"
 import { ownerOfMark, RUNTIME_MARK } from "../../store/state/mark.ts"
 import { statOf, tooYoung } from "./age.ts"
@@ -40,12 +40,7 @@ export function whoseCgroup(mount: string, id: string, state: string, grace: num
 
 /** The mark in a VM's runtime directory, if there is one. */
 export function runtimeMark(dir: string): string | undefined {
-  try {
-    return readlinkSync(join(dir, RUNTIME_MARK))
-  } catch (error) {
-    if (["ENOENT", "EINVAL", "ENOTDIR"].includes(errorCode(error) ?? "")) return undefined
-    throw error
-  }
+  return unlessAbsent(() => readlinkSync(join(dir, RUNTIME_MARK)), ["ENOENT", "EINVAL", "ENOTDIR"])
 }
 
 // --- internal ---
@@ -55,10 +50,5 @@ function others(state: string): Verdict {
 }
 
 function isEmpty(dir: string): boolean {
-  try {
-    return readdirSync(dir).length === 0
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return true
-    throw error
-  }
+  return (unlessAbsent(() => readdirSync(dir)) ?? []).length === 0
 }

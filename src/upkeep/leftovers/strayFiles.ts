@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { LOCK, O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import {
   flock,
   inodeOf,
@@ -143,10 +143,5 @@ function unlinkUnlocked(dir: number, name: string, seen: Stat, dryRun: boolean):
 }
 
 function namesIn(dir: string): readonly string[] {
-  try {
-    return readdirSync(dir)
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return []
-    throw error
-  }
+  return unlessAbsent(() => readdirSync(dir), ["ENOENT", "ENOTDIR"]) ?? []
 }

@@ -358,6 +358,20 @@ test("requests are made one at a time, with their length, and their answers read
   await expect(put(3)).rejects.toThrow("x: Firecracker did not answer PUT /x")
 })
 
+test("a redirect is a refusal, wherever it leads", async () => {
+  const socket = join(directory.path, "api.sock")
+  let elsewhere = 0
+  const other = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch: () => Response.json({ ...ANSWER, at: elsewhere++ }),
+  })
+  const server = Bun.serve({ unix: socket, fetch: () => Response.redirect(other.url.href) })
+  await expect(openApi(socket).request(INSTANCE)).rejects.toThrow("Firecracker refused it: status 302")
+  expect(elsewhere).toBe(0)
+  await Promise.all([server.stop(true), other.stop(true)])
+})
+
 test("a server that never answers has a limit", async () => {
   const socket = join(directory.path, "api.sock")
   const server = Bun.serve({ unix: socket, fetch: () => new Promise<Response>(() => {}) })

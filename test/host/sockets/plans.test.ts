@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { printablePath, printableText, textOfPath } from "../../../src/base/terms/printable.ts"
+import { printablePath, shownText, textOfPath } from "../../../src/base/terms/printable.ts"
 import { removalIn } from "../../../src/host/sockets/directory.ts"
 import { fileSystemNamed } from "../../../src/host/sockets/fileSystems.ts"
 import { layersIn, otherWaysTo } from "../../../src/host/sockets/overlays.ts"
@@ -44,7 +44,7 @@ test.each([
 ])("%p is shown as %p", (name, shown) => expect(printablePath(bytes(name))).toBe(shown))
 
 test("words for a terminal keep their lines, and nothing else that steers it", () => {
-  expect(printableText("a\nb \x1b[2J\u202e\u2028 ä")).toBe("a\nb \\x1b[2J\\u{202e}\\u{2028} ä")
+  expect(shownText("a\nb \x1b[2J\u202e\u2028 ä")).toBe("a\nb \\x1b[2J\\u{202e}\\u{2028} ä")
 })
 
 test("bytes that are no UTF-8 are shown each, and told from text that is", () => {

@@ -28,7 +28,7 @@ test("the latest release, and one by its version, with the binary that is in its
   const latest = await findRelease(releases(), undefined, publicKey, manner)
   expect(latest.version).toBe("0.2.0")
   const archive = await downloadArchive(latest, "linux-x64", manner)
-  expect(new TextDecoder().decode(unpackFiles(archive, ["banger"])[0])).toBe(smallProgram("0.2.0"))
+  expect(new TextDecoder().decode((await unpackFiles(archive, ["banger"]))[0])).toBe(smallProgram("0.2.0"))
   expect((await findRelease(releases(), "0.1.0", publicKey, manner)).version).toBe("0.1.0")
   expect(downloadArchive(latest, "linux-mips", manner)).rejects.toThrow("banger 0.2.0 has no build for linux-mips")
 })

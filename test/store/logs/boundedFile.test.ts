@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test"
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
-import { follow, tailOf } from "../../../src/store/logs/boundedFile.ts"
+import { follow } from "../../../src/store/logs/boundedFile.ts"
+import { tailOf } from "../../../src/store/logs/growing.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()

@@ -1,6 +1,6 @@
 import { Failure, isFailure } from "../../base/terms/failure.ts"
 import { readMessage } from "../../base/terms/message.ts"
-import type { Output } from "./output.ts"
+import type { Output } from "../terminal/output.ts"
 
 /** Passes on what another banger says, line by line. */
 export interface Relay {
