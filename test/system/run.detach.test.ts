@@ -104,7 +104,7 @@ test("--supervise=none leaves no process of banger; wait finishes the VM when it
   await Bun.sleep(100)
   process.kill(vm?.pid ?? 0, "SIGKILL")
   const ended = await waiting.ended
-  expect(JSON.parse(ended.stdout)).toMatchObject({ requested: false })
+  expect(JSON.parse(ended.stdout)).toMatchObject({ state: "failed", exit: { requested: false }, error: { code: "VM_FAILED" } })
   expect(noted(place, "ended")).toEqual([vm?.id ?? ""])
   const refused = await runDouble(place, doubles, ["--supervise=none"], "", { restart: "always" })
   expect(refused.stderr).toContain("restart needs a supervisor")
