@@ -28,8 +28,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "base/terms",
   ],
   operations: [
-    ...["supervisor", "supervisor/boot", "supervisor/hooks", "supervisor/snapshot", "host/network", "store/logs"],
-    ...VM_AND_BELOW,
+    ...["upkeep/leftovers", "supervisor", "supervisor/boot", "supervisor/hooks", "supervisor/snapshot"],
+    ...["host/network", "store/logs", ...VM_AND_BELOW],
   ],
   "upkeep/metrics": ["upkeep/sweep", "upkeep/leftovers", "vm", "host/process", ...DISK],
   "upkeep/sweep": [

@@ -31,7 +31,7 @@ export interface Adoption {
 }
 
 /**
- * Takes over a VMM that another banger started: waits for its end keeps its logs below their limits, and
+ * Takes over a VMM that another banger started: waits for its end, keeps its logs below their limits, and
  * reaches its guest by its control socket. Where that socket cannot be reached the VM can still be killed.
  */
 export async function adoptMachine(adoption: Adoption): Promise<Machine> {
@@ -46,10 +46,10 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
   const followers: Follower[] = []
   // Somebody may have removed one: that must not keep the VM from being stopped.
   if (isThere(layout.consoleLog))
-    followers.push(follow(layout.consoleLog, consoleLimit, shown, warn(layout.consoleLog)))
+    followers.push(follow(layout.consoleLog, { limit: consoleLimit, sink: shown, onTrouble: warn(layout.consoleLog) }))
   else log.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
   for (const file of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
-    followers.push(follow(file, VMM_LOG_MAX_BYTES, (chunk) => chunk.length, warn(file)))
+    followers.push(follow(file, { limit: VMM_LOG_MAX_BYTES, onTrouble: warn(file) }))
   const gone = child.exited.then(() => {
     for (const follower of followers) {
       follower.drain()
@@ -88,7 +88,7 @@ async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Co
     return await Promise.race([connected(adoption, exited), late])
   } catch (error) {
     const unreachable = `its control socket cannot be reached (${messageOf(error)})`
-    const refuse = () => Promise.reject(new Failure("FAILED", unreachable))
+    const refuse = () => Promise.reject(new Failure("WRONG_STATE", unreachable, { subject: adoption.layout.id }))
     return {
       ready: Promise.resolve(),
       pressCtrlAltDel: undefined,

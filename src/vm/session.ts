@@ -14,6 +14,7 @@ import { newVmId } from "../store/state/vmId.ts"
 import type { VmState } from "../store/state/vmState.ts"
 import { type Journal, openJournal } from "./journal.ts"
 import { lockVm, type VmLock } from "./lock.ts"
+import type { LockedVm } from "./lockVmRecord.ts"
 import type { VmRequest } from "./request.ts"
 
 /** A VM that has a record, a directory and a journal. */
@@ -72,21 +73,15 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
   })
   return undoing(undo, () => {
     replaceFile(layout.plugin, `${JSON.stringify({ path: plugin.path, sha256: plugin.sha256 })}\n`)
-    const session = openSession(db, layout, lock, "creating", openJournal(db, id, layout.handles))
+    const session = openSession({ db, layout, lock, state: "creating", journal: openJournal(db, layout) })
     session.note({ event: "state", state: "creating" })
     return session
   })
 }
 
-/** Goes on with a VM whose supervisor is gone. The caller has its lock, under which the record was read. */
-export function resumeSession(
-  { db }: State,
-  layout: VmLayout,
-  lock: VmLock,
-  state: VmState,
-  journal: Generation,
-): Session {
-  return openSession(db, layout, lock, state, openJournal(db, layout.id, layout.handles, journal))
+/** Takes up a VM whose supervisor is gone, with what its journal holds. The caller has locked it. */
+export function resumeSession({ db }: State, { record, layout, lock }: LockedVm, journal: Generation): Session {
+  return openSession({ db, layout, lock, state: record.state, journal: openJournal(db, layout, journal) })
 }
 
 /** Throws a failure when a socket path would not fit, before anything is made. */
@@ -114,8 +109,12 @@ function requireLock(layout: VmLayout): VmLock {
   throw new Failure("FAILED", `another process holds ${layout.lock}`, { hint: "end it, then run the VM again" })
 }
 
-function openSession(db: Database, layout: VmLayout, lock: VmLock, current: VmState, journal: Journal): Session {
-  let state = current
+interface Opened extends Pick<Session, "db" | "layout" | "journal" | "state"> {
+  readonly lock: VmLock
+}
+
+function openSession({ db, layout, lock, journal, ...opened }: Opened): Session {
+  let { state } = opened
   const note = (event: VmEvent) => {
     try {
       appendEvent(layout.events, event)
@@ -132,7 +131,7 @@ function openSession(db: Database, layout: VmLayout, lock: VmLock, current: VmSt
       return state
     },
     enter(next, exit) {
-      changeState(db, layout.id, next, exit)
+      changeState(db, layout.id, { to: next, exit })
       state = next
       note(exit === undefined ? { event: "state", state } : { event: "state", state, exit })
     },

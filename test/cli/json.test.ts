@@ -133,12 +133,13 @@ test("a VM that is not there is NO_SUCH_VM to every command on VMs", async () =>
     ...each(lines.filter((words) => !apart(words))),
     ...lines.filter(apart).map((words) => banger(...words)),
   ]
-  for (const one of said) expect(failureOf(one)).toMatchObject({ message: 'no VM "nobody"', exit: 2 })
+  for (const one of said)
+    expect(failureOf(one)).toMatchObject({ code: "NO_SUCH_VM", subject: "nobody", message: 'no VM "nobody"' })
 }, 60_000)
 
 test("one failure of many VMs: of one its own, of several the first one's code with all messages", () => {
   const { code, message } = failureOf(banger("rm", "--json", "a", "b", "c"))
-  expect(code).toBe(failureOf(banger("rm", "--json", "a")).code)
+  expect(code).toBe("NO_SUCH_VM")
   for (const vm of ["3 of 3 VMs", '"a"', '"b"', '"c"']) expect(message).toContain(vm)
 })
 
@@ -162,13 +163,14 @@ test.each(Object.keys(PLUGINS) as (keyof typeof PLUGINS)[])(
       ["sweep", "--plugin", "x.ts"],
     ]) {
       const said = banger(...words, "--json")
-      expect(failureOf(said)).toMatchObject({ exit: 2 })
+      expect(failureOf(said)).toMatchObject({ code: "BAD_PLUGIN" })
       expect({ words, stdout: said.stdout }).toEqual({ words, stdout: "" })
     }
   },
 )
 
 test.each([
+  ["BAD_PLUGIN", ["run", "none.ts"]],
   ["USAGE", ["run", "x.ts", "--timeout", "5"]],
   ["USAGE", ["stop", "x", "--timeout", "soon"]],
   ["USAGE", ["sweep", "--grace", "60"]],

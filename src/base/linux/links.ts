@@ -54,7 +54,11 @@ export function listLinks(route: Route): readonly Link[] {
  * Makes a bridge without spanning tree, down, with this MAC and in this group of links. EEXIST when the name is taken.
  * The group is a mark that it bears from birth; an alias can only be given afterwards.
  */
-export function addBridge(route: Route, name: string, mac: string, group: number): void {
+export function addBridge(
+  route: Route,
+  name: string,
+  { mac, group }: { readonly mac: string; readonly group: number },
+): void {
   const body = joined(
     linkHeader({}),
     nameAttribute(name),
@@ -66,7 +70,11 @@ export function addBridge(route: Route, name: string, mac: string, group: number
 }
 
 /** Makes a pair of veth links, the first marked by its group; the second is born in the network namespace of `peerNs`. */
-export function addVeth(route: Route, name: string, group: number, peer: string, peerNs: number): void {
+export function addVeth(
+  route: Route,
+  name: string,
+  { group, peer, peerNs }: { readonly group: number; readonly peer: string; readonly peerNs: number },
+): void {
   const other = joined(linkHeader({}), nameAttribute(peer), u32Attribute(IFLA.NET_NS_FD, peerNs))
   const body = joined(
     linkHeader({}),
@@ -101,8 +109,14 @@ export function changeLink(route: Route, index: number, name: string, { up, mast
   route.request({ type: "SETLINK", body, subject: name })
 }
 
+/** A link: its index counts, its name is for errors. */
+export interface LinkRef {
+  readonly index: number
+  readonly name: string
+}
+
 /** Keeps a port of a bridge from reaching the other isolated ports of it, or no longer (IFLA_BRPORT_ISOLATED, Linux 4.18). */
-export function isolatePort(route: Route, index: number, name: string, isolated: boolean): void {
+export function isolatePort(route: Route, { index, name }: LinkRef, isolated: boolean): void {
   const flag = u8Attribute(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0)
   const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA.PROTINFO, flag))
   route.request({ type: "SETLINK", body, subject: name })

@@ -1,5 +1,5 @@
 import { ignoring } from "./errors.ts"
-import { macBytes } from "./links.ts"
+import { type LinkRef, macBytes } from "./links.ts"
 import { attribute, joined, type Message, NLM_F, parseAttributes, u32Of } from "./netlink.ts"
 import type { Route } from "./rtnetlink.ts"
 
@@ -38,7 +38,11 @@ export function listAddresses(route: Route, family: 4 | 6 = 4): readonly Interfa
 }
 
 /** Gives an interface an address. EEXIST when it has it. */
-export function addAddress(route: Route, index: number, name: string, address: Bytes, prefix: number): void {
+export function addAddress(
+  route: Route,
+  { index, name }: LinkRef,
+  { address, prefix }: { readonly address: Bytes; readonly prefix: number },
+): void {
   const body = header(8, address.length === 4 ? AF_INET : AF_INET6)
   const view = new DataView(body.buffer)
   view.setUint8(1, prefix)
@@ -72,7 +76,11 @@ export function addDefaultRoute(route: Route, index: number, gateway: Bytes): vo
 }
 
 /** Says for good which MAC an address has on an interface, so that nobody can claim it (RTM_NEWNEIGH, permanent). */
-export function setNeighbour(route: Route, index: number, address: Bytes, mac: string): void {
+export function setNeighbour(
+  route: Route,
+  index: number,
+  { address, mac }: { readonly address: Bytes; readonly mac: string },
+): void {
   const body = joined(
     neighbour(index, address, NUD_PERMANENT),
     attribute(NDA_DST, address),

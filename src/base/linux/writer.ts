@@ -25,6 +25,12 @@ export function writerTo(fd: number): Writer {
   }
 }
 
+/** How a reader is waited for. `write`: the writer of the descriptor, where one is kept. */
+export interface WriteOptions {
+  readonly write?: Writer
+  readonly patienceMs: number
+}
+
 /** Writes as much as is taken without waiting; returns how many bytes that was. */
 export function writeSome(write: Writer, bytes: Uint8Array): number {
   let at = 0
@@ -32,9 +38,9 @@ export function writeSome(write: Writer, bytes: Uint8Array): number {
   return at
 }
 
-/** Writes to `fd`, waiting up to `patience` milliseconds for its reader; returns how many bytes were taken. */
-export function writeFor(fd: number, write: Writer, bytes: Uint8Array, patience: number): number {
-  const end = performance.now() + patience
+/** Writes to `fd` by its writer, waiting up to `patienceMs` for its reader; returns how many bytes were taken. */
+export function writeFor(fd: number, bytes: Uint8Array, { write = writerTo(fd), patienceMs }: WriteOptions): number {
+  const end = performance.now() + patienceMs
   let at = writeSome(write, bytes)
   while (at < bytes.length) {
     const left = end - performance.now()

@@ -70,7 +70,7 @@ export class Failure extends Error {
   }
 }
 
-/** Several failures of one thing as one, with all that the user can do next. Code and exit status are the first one's. */
+/** Several failures of one thing (one at least) as one, with all that the user can do next. Code and status are the first one's. */
 export function joinFailures(subject: string, failures: readonly Failure[]): Failure {
   const hints = new Set(failures.map(({ hint }) => hint).filter((hint) => hint !== undefined))
   const message = `${subject}: ${failures.map((failure) => failure.message).join("; ")}`
@@ -94,7 +94,7 @@ export function isFailure(error: unknown): error is Failure {
   return typeof error === "object" && error !== null && BRAND in error
 }
 
-/** Anything that was thrown as a failure: itself, or what it says under this code. */
+/** Anything that was thrown as a failure: itself, or what it says under this code. FAILED: what it is, only its text tells. */
 export function asFailure(error: unknown, code: FailureCode = "FAILED"): Failure {
   return isFailure(error) ? error : new Failure(code, messageOf(error), { cause: error })
 }

@@ -21,7 +21,9 @@ export default command({
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interrupted.abort())
     using state = openState()
     if (process.stdin.isTTY) output.log.info(`attached to ${vm}: ${name} leaves it`)
-    const how = await attachVm(state, vm, key, output.printSome, output.log, interrupted.signal)
+    const how = await attachVm(state, vm, {
+      ...{ detachKey: key, show: output.printSome, log: output.log, stop: interrupted.signal },
+    })
     output.log.info(how === "ended" ? `${vm} has ended` : `detached from ${vm}`)
   },
 })

@@ -9,8 +9,10 @@ export default command({
   meta: { name: "__supervise", description: "Supervise a running VM without a terminal", hidden: true },
   args: { vm: vmArg, log: { type: "string", description: "Where messages go" } },
   async run({ vm, log }, { output }) {
-    const tellBooted = takeReporter()
+    const onReady = takeReporter()
     using state = openState()
-    return showEnd(await superviseVm(state, vm, output.log, log, tellBooted), output, { document: false })
+    return showEnd(await superviseVm(state, vm, { log: output.log, logFile: log, onReady }), output, {
+      document: false,
+    })
   },
 })

@@ -11,7 +11,7 @@ export default command({
     const { output } = invocation
     using state = openState()
     return await forEachVm(vm, invocation, async (vm) => {
-      const { name, id } = await stopVm(state, vm, { action: "kill" }, output.log)
+      const { name, id } = await stopVm(state, vm, { action: "kill", log: output.log })
       output.log.info(`${name} (${id}) has ended`)
       return { id, name }
     })

@@ -1,8 +1,8 @@
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { checkNetwork } from "../../operations/networkCheck.ts"
 import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
+import { type NetworkRemoval, removeNetwork } from "../../operations/networkRemove.ts"
 import { openState, type State } from "../../store/state/open.ts"
-import { reapplyRules, removeUnrecorded, unrecordedNetwork } from "../../upkeep/leftovers/networkLeftovers.ts"
 import { command } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
 import { table } from "../terminal/table.ts"
@@ -102,24 +102,9 @@ function tableOf(head: readonly string[], rows: readonly (readonly string[])[]):
   return rows.length === 0 ? "" : table(head, rows)
 }
 
-interface Removal {
-  /** All when it is undefined. */
-  readonly name: string | undefined
-  readonly dryRun: boolean
-}
-
-function remove(state: State, { name, dryRun }: Removal, output: Output): Failure | undefined {
-  const found = unrecordedNetwork(state).filter((finding) => name === undefined || finding.name === name)
-  if (name !== undefined && found.length === 0) {
-    throw usageError(
-      `${name} is nothing that banger left behind`,
-      "banger net ls shows what there is, and whose; a VM's goes with it: banger rm",
-    )
-  }
-  const done = dryRun
-    ? found
-    : found.map((finding) => (finding.verdict === "remove" ? removeUnrecorded(state, finding) : finding))
-  if (!dryRun) reapplyRules(state)
+function remove(state: State, removal: NetworkRemoval, output: Output): Failure | undefined {
+  const { name, dryRun } = removal
+  const done = removeNetwork(state, removal)
   const told = done.map(({ kind, name, verdict, reason }) => {
     const word = verdict !== "remove" ? verdict : dryRun ? "would remove" : "removed"
     return `${word}: ${kind} ${name}: ${reason}`

@@ -14,7 +14,7 @@ export default command({
     const { output } = invocation
     using state = openState()
     return await forEachVm(vm, invocation, async (vm) => {
-      const { id, name } = await removeVm(state, vm, force === true, output.log)
+      const { id, name } = await removeVm(state, vm, { force: force === true, log: output.log })
       output.log.info(`${name} (${id}) is removed`)
       return { id, name }
     })

@@ -16,7 +16,7 @@ export default command({
     const timeout = durationOf("--timeout", given)
     using state = openState()
     return await forEachVm(vm, invocation, async (vm) => {
-      const { name, id } = await stopVm(state, vm, { action: "stop", timeout }, output.log)
+      const { name, id } = await stopVm(state, vm, { action: "stop", timeout, log: output.log })
       output.log.info(`${name} (${id}) has ended`)
       return { id, name }
     })

@@ -19,7 +19,7 @@ export default command({
     }
     takeConsole(output, json)
     using state = openState()
-    const tellSupervised = ({ name }: { readonly name: string }) => output.log.info(`${name} has a supervisor now`)
-    return showEnd(await superviseVm(state, vm, output.log, undefined, tellSupervised), output, { document: json })
+    const onReady = ({ name }: { readonly name: string }) => output.log.info(`${name} has a supervisor now`)
+    return showEnd(await superviseVm(state, vm, { log: output.log, onReady }), output, { document: json })
   },
 })

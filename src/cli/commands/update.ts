@@ -25,12 +25,8 @@ export default command({
       return undefined
     }
     const manner = { stall: stallLimit() }
-    const release = await findRelease(
-      releases(),
-      values.version === undefined ? undefined : parseVersion(values.version),
-      BUILD.publicKey,
-      manner,
-    )
+    const version = values.version === undefined ? undefined : parseVersion(values.version)
+    const release = await findRelease(releases(), version, { ...manner, publicKey: BUILD.publicKey })
     if (values.check === true) {
       const newer = isNewer(release.version, pkg.version)
       output.show({ current: pkg.version, latest: release.version, newer }, newer ? release.version : "")

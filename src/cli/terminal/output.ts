@@ -41,7 +41,9 @@ export async function createOutput(manner: Manner, capture = false): Promise<Out
   const stdout = writerTo(to.stdout)
   const print = (data: string | Uint8Array) => {
     const bytes = typeof data === "string" ? Buffer.from(`${data}\n`) : data
-    return ifRead(() => writeFor(to.stdout, stdout, bytes, Number.POSITIVE_INFINITY)) !== undefined
+    return (
+      ifRead(() => writeFor(to.stdout, bytes, { write: stdout, patienceMs: Number.POSITIVE_INFINITY })) !== undefined
+    )
   }
   const says = { out: patiently(to.stdout, stdout), err: patiently(to.stderr, writerTo(to.stderr)) }
   const said = manner.json ? jsonMessages(manner, says.err, captured) : await messages(manner, says)
@@ -122,7 +124,7 @@ function patiently(fd: number, write: Writer): Say {
   let patience = READER_WAIT_MS
   return (bytes) => {
     try {
-      patience = writeFor(fd, write, bytes, patience) === bytes.length ? READER_WAIT_MS : 0
+      patience = writeFor(fd, bytes, { write, patienceMs: patience }) === bytes.length ? READER_WAIT_MS : 0
     } catch {
       // A full disk, a closed terminal: there is no other place to say it.
     }

@@ -38,7 +38,7 @@ export async function stageProgram(jail: Jail, name: string, source: string, sig
   try {
     const to = createFile(jail, name)
     try {
-      await copyContent(from, to, signal, "try")
+      await copyContent(from, to, { signal })
       chmodDescriptor(to, 0o755)
     } finally {
       close(to)

@@ -96,7 +96,7 @@ export async function stageContent(
 ): Promise<void> {
   const to = createFile(root, name)
   try {
-    await copyContent(source, to, signal, clone)
+    await copyContent(source, to, { signal, clone })
     giveAway(root, to)
   } finally {
     close(to)

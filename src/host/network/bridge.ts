@@ -40,7 +40,7 @@ export function ensureBridge(route: Route, plan: BridgePlan): number {
     if (found !== undefined && isComplete(route, found, plan)) return found.index
     if (found !== undefined) requireOwnBridge(found, owner)
     requireFreeSubnet(route, plan, found?.index)
-    if (found === undefined) addBridge(route, name, bridgeMac(owner, name), MARK)
+    if (found === undefined) addBridge(route, name, { mac: bridgeMac(owner, name), group: MARK })
     const link = found ?? findLink(route, name)
     if (link === undefined) throw new Failure("FAILED", `the bridge ${name} went away while it was made`)
     complete(route, link, plan)
@@ -154,10 +154,13 @@ function complete(route: Route, { index, name }: Link, { subnet, ipv6, owner }: 
   writeSetting(`ipv4/conf/${name}/rp_filter`, "1")
   const has = addressesOf(route, index)
   if (has.length > 0) requireAddress(name, has, subnet)
-  else ignoring(["EEXIST"], () => addAddress(route, index, name, bytesOf(gatewayOf(subnet)), subnet.prefix))
+  else
+    ignoring(["EEXIST"], () =>
+      addAddress(route, { index, name }, { address: bytesOf(gatewayOf(subnet)), prefix: subnet.prefix }),
+    )
   if (ipv6) {
     const address = ipv6Bytes(ipv6Network(owner, name), 1)
-    ignoring(["EEXIST"], () => addAddress(route, index, name, address, 64))
+    ignoring(["EEXIST"], () => addAddress(route, { index, name }, { address, prefix: 64 }))
   }
   changeLink(route, index, name, { up: true, alias: formatAlias({ kind: "bridge", vm: undefined, owner }) })
 }

@@ -37,7 +37,7 @@ export function checkPath(
 ): readonly Step[] {
   const to = target ?? defaultGateway(route)
   return withDescriptor(newNetworkNamespace(), (inner) => {
-    addVeth(route, lease.link, MARK, UPLINK, inner)
+    addVeth(route, lease.link, { group: MARK, peer: UPLINK, peerNs: inner })
     const outside = findLink(route, lease.link)
     if (outside === undefined) throw new Failure("FAILED", `the interface ${lease.link} went away while it was made`)
     try {
@@ -45,7 +45,7 @@ export function checkPath(
       const alias = formatAlias({ kind: "veth", vm: lease.vm, owner })
       changeLink(route, outside.index, lease.link, { alias, master: bridge, up: true })
       const mac = inNetworkNamespace(inner, () => withRoute((within) => settle(within, lease)))
-      setNeighbour(route, bridge, bytesOf(lease.subnet.base + lease.number), mac)
+      setNeighbour(route, bridge, { address: bytesOf(lease.subnet.base + lease.number), mac })
       const gateway = gatewayOf(lease.subnet)
       const ping = (address: number) => inNetworkNamespace(inner, () => answersPing(bytesOf(address), ANSWER_WAIT_MS))
       const reached = ping(gateway)
@@ -106,7 +106,11 @@ function settle(route: Route, lease: Lease): string {
     throw new Failure("FAILED", "the new namespace lacks what was put into it")
   changeLink(route, lo.index, "lo", { up: true })
   changeLink(route, link.index, UPLINK, { mac: lease.mac, up: true })
-  addAddress(route, link.index, UPLINK, bytesOf(lease.subnet.base + lease.number), lease.subnet.prefix)
+  addAddress(
+    route,
+    { index: link.index, name: UPLINK },
+    { address: bytesOf(lease.subnet.base + lease.number), prefix: lease.subnet.prefix },
+  )
   addDefaultRoute(route, link.index, bytesOf(gatewayOf(lease.subnet)))
   return lease.mac
 }

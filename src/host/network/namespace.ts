@@ -26,13 +26,13 @@ export function openNamespace(route: Route, file: string, tap: TapPlan): void {
   try {
     withDescriptor(newNetworkNamespace(), (inner) => {
       keepNamespace(inner, file)
-      addVeth(route, tap.name, MARK, INNER.uplink, inner)
+      addVeth(route, tap.name, { group: MARK, peer: INNER.uplink, peerNs: inner })
       const outside = findLink(route, tap.name)
       if (outside === undefined) throw new Failure("FAILED", `the interface ${tap.name} went away while it was made`)
       hardenInterface(tap.name, false)
       const alias = formatAlias({ kind: "veth", vm: tap.vm, owner: tap.owner })
       changeLink(route, outside.index, tap.name, { alias, master: tap.bridge, up: true })
-      if (tap.isolated) isolatePort(route, outside.index, tap.name, true)
+      if (tap.isolated) isolatePort(route, { index: outside.index, name: tap.name }, true)
       inNetworkNamespace(inner, () => withRoute((within) => joinInside(within, tap)))
     })
   } catch (error) {
@@ -64,7 +64,7 @@ export function closeNamespace(
 // --- internal ---
 
 function joinInside(route: Route, tap: TapPlan): void {
-  addBridge(route, INNER.bridge, bridgeMac(tap.owner, tap.vm), MARK)
+  addBridge(route, INNER.bridge, { mac: bridgeMac(tap.owner, tap.vm), group: MARK })
   const [bridge, uplink] = [INNER.bridge, INNER.uplink].map((name) => findLink(route, name))
   if (bridge === undefined || uplink === undefined)
     throw new Failure("FAILED", "the new namespace lacks what was put into it")

@@ -44,7 +44,7 @@ export function makeTap(route: Route, plan: TapPlan): void {
     const link = findLink(route, name)
     if (link === undefined) throw new Failure("FAILED", `the tap ${name} went away while it was made`)
     changeLink(route, link.index, name, { alias: formatAlias({ kind: "tap", vm, owner }), master: bridge, up: true })
-    if (isolated) isolatePort(route, link.index, name, true)
+    if (isolated) isolatePort(route, { index: link.index, name }, true)
     requireHolder(findLink(route, name), plan)
     keepTap(fd, true)
   } catch (error) {

@@ -2,7 +2,7 @@ import { O, S } from "../../base/linux/constants.ts"
 import { readStart } from "../../base/linux/content.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { isType, openNamed, statDescriptor, verified, withDescriptor } from "../../base/linux/files.ts"
-import { Failure, isFailure, messageOf, usageError } from "../../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { type Address, redirected, shownAddress } from "./address.ts"
 
 /** Where the bytes of a download go. */
@@ -34,7 +34,8 @@ export function stallLimit(text = process.env.BANGER_TIMEOUT): number {
   if (text === undefined || text === "") return 30_000
   const seconds = Number(text)
   if (Number.isInteger(seconds) && seconds > 0 && seconds <= 86_400) return seconds * 1000
-  throw usageError(`BANGER_TIMEOUT is ${JSON.stringify(text)}`, "give whole seconds, from 1 to 86400")
+  const hint = "give whole seconds, from 1 to 86400"
+  throw new Failure("BAD_CONFIG", `BANGER_TIMEOUT is ${JSON.stringify(text)}`, { hint, subject: "BANGER_TIMEOUT" })
 }
 
 /**
@@ -81,12 +82,14 @@ export async function downloadBytes(from: Address, manner: Manner): Promise<Uint
 export function openRegular(path: string): number {
   try {
     return verified(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
-      if (!isType(statDescriptor(fd), S.IFREG)) throw new Failure("FAILED", `${path} is not a regular file`)
+      if (!isType(statDescriptor(fd), S.IFREG))
+        throw new Failure("BAD_FILE", `${path} is not a regular file`, { subject: path, hint: "name a file" })
     })
   } catch (error) {
     if (isFailure(error)) throw error
-    throw new Failure("FAILED", `${path} cannot be read: ${messageOf(error)}`, {
+    throw new Failure("BAD_FILE", `${path} cannot be read: ${messageOf(error)}`, {
       hint: "look whether it is there",
+      subject: path,
       cause: error,
     })
   }
@@ -105,9 +108,12 @@ const PIECE_BYTES = 1024 * 1024
 /** What another try may mend. */
 class Passing extends Error {}
 
+/** Nothing came for the time that was allowed. */
+class Stalled extends Passing {}
+
 async function attempt(start: URL, sink: Sink, { limit, stall, onProgress, signal }: Manner): Promise<void> {
   const quiet = new AbortController()
-  const give = () => quiet.abort(new Passing(`nothing came for ${stall / 1000} s`))
+  const give = () => quiet.abort(new Stalled(`nothing came for ${stall / 1000} s`))
   let timer = setTimeout(give, stall)
   const both = signal === undefined ? quiet.signal : AbortSignal.any([quiet.signal, signal])
   try {
@@ -138,7 +144,8 @@ async function follow(start: URL, have: number, signal: AbortSignal): Promise<Re
   for (let hops = 0; hops <= REDIRECTS_MAX_COUNT; hops++) {
     const headers: Record<string, string> = { "accept-encoding": "identity" }
     if (have > 0) headers.range = `bytes=${have}-`
-    const response = await fetch(url, { redirect: "manual", decompress: false, headers, signal })
+    // Without `timeout: false` Bun gives a silent connection up after six minutes, whatever BANGER_TIMEOUT allows.
+    const response = await fetch(url, { redirect: "manual", decompress: false, timeout: false, headers, signal })
     if (response.status >= 300 && response.status < 400) {
       url = redirected(url, response.headers.get("location"))
       continue
@@ -146,9 +153,9 @@ async function follow(start: URL, have: number, signal: AbortSignal): Promise<Re
     if (response.ok || response.status === 416) return response
     const said = `the server answers ${response.status} ${response.statusText}`.trim()
     if (response.status >= 500 || response.status === 429 || response.status === 408) throw new Passing(said)
-    throw new Failure("FAILED", `${start.href} cannot be downloaded: ${said}`, { hint: "look whether it is there" })
+    throw notFetched(start, `cannot be downloaded: ${said}`)
   }
-  throw new Failure("FAILED", `${start.href} redirects without end`)
+  throw notFetched(start, `redirects more than ${REDIRECTS_MAX_COUNT} times`)
 }
 
 /** Whether what comes goes on from what is there; a server may begin anew, or say that there is no more. */
@@ -169,10 +176,12 @@ function copy(path: string, sink: Sink, { limit, onProgress }: Manner): void {
   const file = openRegular(path)
   withDescriptor(file, (fd) => {
     const { size } = statDescriptor(fd)
-    if (size > limit) throw new Failure("FAILED", `${path} is larger than ${limit} bytes`)
+    const tooLarge = () =>
+      new Failure("BAD_FILE", `${path} is larger than ${limit} bytes`, { subject: path, hint: "name another file" })
+    if (size > limit) throw tooLarge()
     sink.reset()
     for (let piece = readStart(fd, PIECE_BYTES); piece.length > 0; piece = readStart(fd, PIECE_BYTES)) {
-      if (sink.length + piece.length > limit) throw new Failure("FAILED", `${path} is larger than ${limit} bytes`)
+      if (sink.length + piece.length > limit) throw tooLarge()
       sink.write(piece)
       onProgress?.(sink.length, size)
     }
@@ -186,10 +195,9 @@ function isOurs(error: unknown): boolean {
 
 function failed(from: Address, error: unknown): Failure {
   const hint = "try again: what was downloaded is kept where it can be gone on from; BANGER_TIMEOUT=120 waits longer"
-  return new Failure("FAILED", `${shownAddress(from)} cannot be downloaded: ${fetchReason(error)}`, {
-    hint,
-    cause: error,
-  })
+  const subject = shownAddress(from)
+  const code = error instanceof Stalled ? "TIMED_OUT" : "DOWNLOAD_FAILED"
+  return new Failure(code, `${subject} cannot be downloaded: ${fetchReason(error)}`, { hint, subject, cause: error })
 }
 
 /** Without the advice that fetch has for who calls it. */
@@ -198,7 +206,9 @@ function fetchReason(error: unknown): string {
 }
 
 function tooLarge(url: URL, limit: number): Failure {
-  return new Failure("FAILED", `${url.href} is larger than the ${limit} bytes that it may be`, {
-    hint: "look what is there",
-  })
+  return notFetched(url, `is larger than the ${limit} bytes that it may be`)
+}
+
+function notFetched({ href }: URL, why: string): Failure {
+  return new Failure("DOWNLOAD_FAILED", `${href} ${why}`, { hint: "look what is there", subject: href })
 }

@@ -1,4 +1,4 @@
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 
 /** One thing that `banger get` knows, for one architecture. */
@@ -70,13 +70,11 @@ export function catalog(arch: Arch = process.arch === "arm64" ? "aarch64" : "x86
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 const TAKEN = ["ls", "rm", "path"]
 
-/** The exact name of what a user calls so. Throws a usage failure when it is no name for an image. */
+/** The exact name of what a user calls so. Throws a failure when it is no name for an image. */
 export function exactName(name: string): string {
   if (!NAME.test(name) || TAKEN.includes(name)) {
-    throw usageError(
-      `${JSON.stringify(name)} is no name for an image`,
-      "a name has a-z, 0-9, ., _ and -, at most 64; not ls, rm or path",
-    )
+    const hint = "a name has a-z, 0-9, ., _ and -, at most 64; not ls, rm or path"
+    throw new Failure("BAD_FILE", `${JSON.stringify(name)} is no name for an image`, { hint, subject: name })
   }
   return SHORT[name] ?? name
 }

@@ -16,7 +16,7 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { takeNamedLock } from "../../store/files/lock.ts"
 import { ensurePrivateDirectory } from "../../store/files/privateDirectory.ts"
 import { syncDirectory } from "../../store/files/replaceFile.ts"
@@ -52,12 +52,12 @@ export function listImages(where: Places): readonly Image[] {
     .map((name) => ({ name, path: join(dir, name), bytes: bytesOf(join(dir, name)) }))
 }
 
-/** Where an image is that was got before. Throws a usage failure with the command that gets it. */
+/** Where an image is that was got before. Throws a failure with the command that gets it. */
 export function imagePath(where: Places, name: string): string {
   const exact = exactName(name)
   const found = listImages(where).find((image) => image.name === exact)
   if (found !== undefined) return found.path
-  throw usageError(`the image ${name} is not here`, `to get it: banger get ${name}`)
+  throw notHere(name, `to get it: banger get ${name}`)
 }
 
 /**
@@ -80,24 +80,29 @@ export async function getImage(where: Places, wanted: Wanted, manner: Manner): P
     if (errorCode(error) !== "ENOSPC" && errorCode(error) !== "EDQUOT") throw error
     remove(dir, partOf(wanted.name))
     const hint = `free some space: df ${dir}; banger get rm takes images away`
-    throw new Failure("FAILED", `no space is left in ${dir} for ${wanted.name}`, { hint, cause: error })
+    const message = `no space is left in ${dir} for ${wanted.name}`
+    throw new Failure("NO_SPACE", message, { hint, subject: wanted.name, cause: error })
   } finally {
     close(fd)
   }
 }
 
-/** Takes an image away, with what an unfinished download left. Throws a usage failure when there is neither. */
+/** Takes an image away, with what an unfinished download left. Throws a failure when there is neither. */
 export function removeImage(where: Places, name: string): string {
   const exact = exactName(name)
   const dir = imagesDirectory(where)
   const names = namesIn(dir)
   const found = [exact, partOf(exact), `.${exact}.dir`].filter((each) => names.includes(each))
-  if (found.length === 0) throw usageError(`the image ${name} is not here`, "banger get ls lists what is")
+  if (found.length === 0) throw notHere(name, "banger get ls lists what is")
   for (const each of found) remove(dir, each)
   return join(dir, exact)
 }
 
 // --- internal ---
+
+function notHere(name: string, hint: string): Failure {
+  return new Failure("BAD_FILE", `the image ${name} is not here`, { hint, subject: name })
+}
 
 /** A hash is made of pieces of this size, in bytes. */
 const PIECE_BYTES = 1024 * 1024
@@ -113,13 +118,8 @@ function asWanted(path: string, { name, from, sha256, members }: Wanted): { path
   const wanted = sha256 ?? ("file" in from ? hashOfFile(from.file) : undefined)
   if (wanted === undefined || hashOfFile(path) === wanted) return { path, new: false }
   const hint = `to put this one in its place: banger get rm ${name}, then the same again`
-  throw new Failure(
-    "FAILED",
-    `the image ${name} that is here is another one, or was changed: its sha256 is not ${wanted}`,
-    {
-      hint,
-    },
-  )
+  const message = `the image ${name} that is here is another one, or was changed: its sha256 is not ${wanted}`
+  throw new Failure("CHANGED", message, { hint, subject: name })
 }
 
 function hashOfFile(path: string): string {
@@ -165,7 +165,9 @@ async function fill(fd: number, { from, sha256 }: Wanted, manner: Manner): Promi
   if (found === sha256) return
   setLength(fd, 0)
   const hint = "nothing was kept; if it comes from a mirror, the mirror has something else by that name"
-  throw new Failure("FAILED", `${shownAddress(from)} is not what it should be: its sha256 is not ${sha256}`, { hint })
+  const subject = shownAddress(from)
+  const message = `${subject} is not what it should be: its sha256 is not ${sha256}`
+  throw new Failure("NOT_AUTHENTIC", message, { hint, subject })
 }
 
 function hashOf(fd: number): string {

@@ -20,12 +20,17 @@ export function decompress(data: Uint8Array<ArrayBuffer>): Uint8Array {
 function unpackXz(data: Uint8Array<ArrayBuffer>): Uint8Array {
   const { path: program, passedOver } = findProgram("xz")
   if (program === undefined) {
-    throw new Failure("FAILED", ["xz is needed to unpack the kernel, and is not in PATH", ...passedOver].join("; "), {
-      hint: "install it (Debian and Ubuntu: apt-get install xz-utils)",
-    })
+    throw new Failure(
+      "HOST_LACKS",
+      ["xz is needed to unpack the kernel, and is not in PATH", ...passedOver].join("; "),
+      {
+        hint: "install it (Debian and Ubuntu: apt-get install xz-utils)",
+        subject: "xz",
+      },
+    )
   }
   const xz = Bun.spawnSync([program, "--decompress", "--stdout"], { stdin: data, stderr: "pipe", env: {} })
   if (!xz.success)
-    throw new Failure("FAILED", `xz could not unpack ${data.length} bytes: ${xz.stderr.toString().trim()}`)
+    throw new Failure("BAD_FILE", `xz could not unpack ${data.length} bytes: ${xz.stderr.toString().trim()}`)
   return xz.stdout
 }

@@ -5,7 +5,7 @@ import { O } from "../../base/linux/constants.ts"
 import { readAll, readStart, sync, writeAll } from "../../base/linux/content.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { openNamed, statPath, withDescriptor } from "../../base/linux/files.ts"
-import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { asFailure, Failure } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../../store/files/replaceFile.ts"
 import { extractVmlinux } from "./vmlinux.ts"
 
@@ -43,7 +43,7 @@ function unpack(path: string, image: Uint8Array<ArrayBuffer>): Uint8Array {
   try {
     return extractVmlinux(image)
   } catch (error) {
-    const hint = error instanceof Failure ? error.hint : undefined
-    throw new Failure("FAILED", `kernel: ${path}: ${messageOf(error)}`, { hint, cause: error })
+    const { code, hint, message } = asFailure(error, "BAD_FILE")
+    throw new Failure(code, `kernel: ${path}: ${message}`, { hint, subject: path, cause: error })
   }
 }

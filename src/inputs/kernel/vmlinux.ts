@@ -13,7 +13,9 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   if (isElf(bzImage)) return bzImage
   const view = new DataView(bzImage.buffer, bzImage.byteOffset, bzImage.byteLength)
   if (bzImage.length < 0x250 || new TextDecoder().decode(bzImage.subarray(0x202, 0x206)) !== headerMagic) {
-    throw new Failure("FAILED", "the kernel is neither an ELF vmlinux nor an x86 bzImage")
+    throw new Failure("BAD_FILE", "the kernel is neither an ELF vmlinux nor an x86 bzImage", {
+      hint: "name a vmlinux or a bzImage: banger get vmlinux-6.1 brings one",
+    })
   }
   const setupSectors = view.getUint8(0x1f1) || 4
   const protectedMode = (setupSectors + 1) * 512
@@ -24,7 +26,7 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   const kernel = decompress(isGzip ? payload : payload.slice(0, -4))
   if (!isElf(kernel))
     throw new Failure(
-      "FAILED",
+      "BAD_FILE",
       "what the bzImage holds is no ELF file: it is compressed in a way banger does not know",
       {
         hint: "unpack it by the kernel's own scripts/extract-vmlinux",

@@ -63,7 +63,8 @@ function dataOf(loader: "json" | "toml" | "text", contents: Uint8Array): unknown
 
 function refuse(path: string): never {
   const what = "a plugin run as root may import only TypeScript, JavaScript, JSON, TOML and text"
-  throw new Failure("FAILED", `${path}: ${what}`, {
+  throw new Failure("UNTRUSTED", `${path}: ${what}`, {
+    subject: path,
     hint: "what it is must show in the end of its name: .ts, .js, .json, .toml, .txt",
   })
 }

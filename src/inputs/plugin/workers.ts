@@ -7,7 +7,7 @@ import { Failure } from "../../base/terms/failure.ts"
 export function denyWorkers(): void {
   function Worker(): never {
     const hint = "what a worker imports could not be checked: do the work in the hook, or in a process (Bun.spawn)"
-    throw new Failure("FAILED", "a plugin run as root may not start a Worker", { hint })
+    throw new Failure("UNTRUSTED", "a plugin run as root may not start a Worker", { hint })
   }
   // An import of node:worker_threads here, however early, would hand its own Worker to every later import.
   const threads = process.getBuiltinModule("node:worker_threads")

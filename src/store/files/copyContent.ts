@@ -17,8 +17,7 @@ const CHUNK_BYTES = 64 * 1024 * 1024
 export async function copyContent(
   source: number,
   target: number,
-  signal: AbortSignal,
-  clone: "try" | "never" | "only",
+  { signal, clone = "try" }: { readonly signal: AbortSignal; readonly clone?: "try" | "never" | "only" },
 ): Promise<void> {
   if (clone !== "never" && cloned(source, target, clone === "only")) return
   const { size } = statDescriptor(source)
@@ -29,7 +28,7 @@ export async function copyContent(
     seek(target, at, SEEK_SET)
     while (at < end) {
       signal.throwIfAborted()
-      const count = attempt(copy, source, target, Math.min(CHUNK_BYTES, end - at))
+      const count = attempt(copy, () => copy(source, target, Math.min(CHUNK_BYTES, end - at)))
       if (count === undefined) {
         copy = sendRange
         continue
@@ -50,9 +49,9 @@ export async function copyContent(
 const NOT_THIS_WAY = ["EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS"]
 
 /** Undefined when the file systems cannot copy among each other (copy_file_range(2) across two of them). */
-function attempt(copy: typeof copyRange, source: number, target: number, length: number): number | undefined {
+function attempt(copy: typeof copyRange, run: () => number): number | undefined {
   try {
-    return copy(source, target, length)
+    return run()
   } catch (error) {
     if (copy === copyRange && NOT_THIS_WAY.includes(errorCode(error) ?? "")) return undefined
     throw error

@@ -22,14 +22,14 @@ const RETRY_MS = 10
 
 /**
  * Runs `work` while no other process does so with the same lock file, waiting for its turn. The file stays. Throws a
- * failure when the turn does not come in `patience` milliseconds.
+ * failure when the turn does not come in `patienceMs`.
  */
-export function withLock<T>(path: string, work: () => T, patience: number = LOCK_WAIT_MS): T {
-  const deadline = performance.now() + patience
+export function withLock<T>(path: string, work: () => T, patienceMs: number = LOCK_WAIT_MS): T {
+  const deadline = performance.now() + patienceMs
   for (;;) {
     const fd = takeLock(path)
     if (fd !== undefined) return withDescriptor(fd, work)
-    if (performance.now() >= deadline) throw stuck(path)
+    if (performance.now() >= deadline) throw stuck(path, patienceMs)
     Bun.sleepSync(RETRY_MS)
   }
 }
@@ -73,7 +73,8 @@ function takeAt(dir: number, path: string): number | undefined {
   }
 }
 
-function stuck(path: string): Failure {
+function stuck(path: string, patienceMs: number): Failure {
   const hint = `find who holds it: fuser -v ${path}; end it if it is stuck, then try again`
-  return new Failure("FAILED", `another process does not let go of ${path}`, { hint })
+  const message = `another process does not let go of ${path}: waited ${patienceMs / 1000} s for it`
+  return new Failure("BUSY", message, { hint, subject: path })
 }

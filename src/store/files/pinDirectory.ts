@@ -34,18 +34,14 @@ export function pinDirectory(path: string): number {
 
 function requireTrusted(stat: Stat, path: string, last: boolean): void {
   const own = process.geteuid?.() ?? 0
-  if (isType(stat, S.IFLNK))
-    throw new Failure("FAILED", `${path} is a symlink`, { hint: "name the directory it points to" })
-  if (!isType(stat, S.IFDIR)) throw new Failure("FAILED", `${path} is not a directory`)
-  if (stat.uid !== 0 && stat.uid !== own) {
-    throw new Failure("FAILED", `${path} belongs to uid ${stat.uid}, who could swap what is in it`, {
-      hint: "use another place",
-    })
+  const refuse = (why: string, hint: string) => {
+    throw new Failure("UNTRUSTED", `${path} ${why}`, { hint, subject: path })
   }
+  if (isType(stat, S.IFLNK)) refuse("is a symlink", "name the directory it points to")
+  if (!isType(stat, S.IFDIR)) refuse("is not a directory", "use another place")
+  if (stat.uid !== 0 && stat.uid !== own)
+    refuse(`belongs to uid ${stat.uid}, who could swap what is in it`, "use another place")
   const crossable = !last && (stat.mode & S.ISVTX) !== 0
-  if ((stat.mode & 0o022) !== 0 && !crossable) {
-    throw new Failure("FAILED", `${path} can be written by others`, {
-      hint: `run: chmod go-w ${path}, or use another place`,
-    })
-  }
+  if ((stat.mode & 0o022) !== 0 && !crossable)
+    refuse("can be written by others", `run: chmod go-w ${path}, or use another place`)
 }

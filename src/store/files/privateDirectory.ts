@@ -30,18 +30,20 @@ function makePrivate(
   { created, ours }: { created: boolean; ours: boolean },
 ): void {
   const stat = statDescriptor(fd)
-  if (isType(stat, S.IFLNK))
-    throw new Failure("FAILED", `${real} is a symlink`, { hint: "name the directory it points to" })
-  if (!isType(stat, S.IFDIR)) throw new Failure("FAILED", `${real} is not a directory`, { hint: "move it away" })
+  const refuse = (why: string, hint: string) => {
+    throw new Failure("UNTRUSTED", `${real} ${why}`, { hint, subject: real })
+  }
+  if (isType(stat, S.IFLNK)) refuse("is a symlink", "name the directory it points to")
+  if (!isType(stat, S.IFDIR)) refuse("is not a directory", "move it away")
   const uid = process.geteuid?.() ?? 0
   if (stat.uid !== uid) {
     const hint = "set BANGER_STATE_DIR and BANGER_RUNTIME_DIR to directories of your own"
-    throw new Failure("FAILED", `${real} belongs to uid ${stat.uid}, not to you (uid ${uid})`, { hint })
+    refuse(`belongs to uid ${stat.uid}, not to you (uid ${uid})`, hint)
   }
   const looser = (stat.mode & 0o777 & ~mode) !== 0
   if (looser && !created && !ours) {
     const hint = `name a directory of its own, or run: chmod ${(mode & 0o777).toString(8)} ${real}`
-    throw new Failure("FAILED", `${real} is open to other users (mode ${(stat.mode & 0o7777).toString(8)})`, { hint })
+    refuse(`is open to other users (mode ${(stat.mode & 0o7777).toString(8)})`, hint)
   }
   const wanted = (stat.mode & mode & 0o777) | (mode & 0o1000)
   if ((created || ours || looser) && (stat.mode & 0o7777) !== wanted) chmodDescriptor(fd, wanted)

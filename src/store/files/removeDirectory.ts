@@ -14,6 +14,9 @@ export function removeDirectory(dir: string): void {
   withDescriptor(parent, (fd) => {
     removeTree(fd, basename(dir))
     if (unlessAbsent(() => statAt(fd, basename(dir))) !== undefined)
-      throw new Failure("FAILED", `${dir} is still there after its removal`)
+      throw new Failure("NOT_RELEASED", `${dir} is still there after its removal`, {
+        hint: "find who made it anew, then try again",
+        subject: dir,
+      })
   })
 }

@@ -77,8 +77,9 @@ function empty(dir: number, onDirectory: OnDirectory): void {
 }
 
 function keepsBeingFilled(name: Path): Failure {
-  return new Failure("FAILED", `${shown(name)} keeps being filled while it is removed`, {
+  return new Failure("NOT_RELEASED", `${shown(name)} keeps being filled while it is removed`, {
     hint: "end the process that does it",
+    subject: shown(name),
   })
 }
 
@@ -104,7 +105,7 @@ function moveInto(dir: number, entry: Uint8Array, flat: Flat): string | undefine
   for (;;) {
     const next = `${flat.prefix}${MARK}-${count++}`
     try {
-      return moveTo(dir, entry, flat.dir, next) ? next : undefined
+      return moveTo(dir, entry, { to: flat.dir, name: next }) ? next : undefined
     } catch (error) {
       if (errorCode(error) !== "EEXIST") throw error
     }
@@ -112,7 +113,7 @@ function moveInto(dir: number, entry: Uint8Array, flat: Flat): string | undefine
 }
 
 /** False when it is gone already. */
-function moveTo(dir: number, entry: Uint8Array, to: number, name: string): boolean {
+function moveTo(dir: number, entry: Uint8Array, { to, name }: { readonly to: number; readonly name: string }): boolean {
   try {
     renameNoReplace(dir, entry, to, name)
   } catch (error) {
@@ -142,8 +143,6 @@ function removeEmpty(parent: number, name: Path): boolean {
 function inTheWay(name: Path, error: unknown): Failure {
   const mounted = ["EBUSY", "EXDEV"].includes(errorCode(error) ?? "")
   const hint = mounted ? "unmount what is mounted there" : undefined
-  return new Failure("FAILED", `${shown(name)} cannot be removed: ${messageOf(error)}`, {
-    cause: error,
-    ...(hint ? { hint } : {}),
-  })
+  const message = `${shown(name)} cannot be removed: ${messageOf(error)}`
+  return new Failure("NOT_RELEASED", message, { hint, subject: shown(name), cause: error })
 }

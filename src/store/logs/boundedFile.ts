@@ -15,6 +15,15 @@ export interface Follower {
   close(): void
 }
 
+/** How a growing file is followed. */
+export interface FollowOptions {
+  /** It is kept below this size, in bytes. */
+  readonly limit: number
+  /** Where its content is shown; nowhere, when there is none. */
+  readonly sink?: Sink
+  readonly onTrouble: (what: string) => void
+}
+
 const NOT_SHOWN = "it is no longer shown"
 
 const CHUNK_BYTES = 64 * 1024
@@ -28,7 +37,7 @@ const BLOCK_BYTES = 4096
  * would lose what is written meanwhile. What a slow sink has not taken by then is not shown. `onTrouble` hears once
  * that the sink failed, after which nothing more is shown, and once that the file cannot be kept small.
  */
-export function follow(path: string, limit: number, sink: Sink, onTrouble: (what: string) => void): Follower {
+export function follow(path: string, { limit, sink = takeAll, onTrouble }: FollowOptions): Follower {
   const fd = openSync(path, "r+")
   const buffer = new Uint8Array(CHUNK_BYTES)
   // One that was followed before may begin with a hole.
@@ -104,6 +113,8 @@ export function keepBelow(path: string, limit: number): number {
 }
 
 // --- internal ---
+
+const takeAll: Sink = (chunk) => chunk.length
 
 function withLog<T>(path: string, missing: T, use: (fd: number, size: number) => T): T {
   const fd = unlessAbsent(() => openSync(path, "r+"))

@@ -4,7 +4,7 @@ import { readAll } from "../../base/linux/content.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, messageOf, usageError } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 
 const program = v.optional(v.pipe(v.string(), v.startsWith("/", "an absolute path")))
@@ -18,7 +18,7 @@ export type Config = v.InferOutput<typeof configSchema>
 const CONFIG_MAX_BYTES = 1024 * 1024
 
 /**
- * Reads the configuration; an absent file is an empty one. Throws a usage failure that names the file and what is wrong
+ * Reads the configuration; an absent file is an empty one. Throws a failure that names the file and what is wrong
  * with it: as root also that others could have written it.
  */
 export function readConfig(path: string): Config {
@@ -27,10 +27,10 @@ export function readConfig(path: string): Config {
   try {
     const result = v.safeParse(configSchema, Bun.TOML.parse(text))
     if (result.success) return result.output
-    throw usageError(result.issues.map((issue) => `${path}: ${describe(issue)}`).join("\n"))
+    throw bad(path, result.issues.map((issue) => `${path}: ${describe(issue)}`).join("\n"))
   } catch (error) {
     if (error instanceof Failure) throw error
-    throw usageError(`${path} is no TOML: ${messageOf(error)}`, undefined, error)
+    throw bad(path, `${path} is no TOML: ${messageOf(error)}`, error)
   }
 }
 
@@ -41,14 +41,17 @@ function readOwn(path: string): string | undefined {
   if (fd === undefined) return undefined
   return withDescriptor(fd, () => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFREG)) throw usageError(`${path} is not a regular file`)
+    if (!isType(stat, S.IFREG)) throw bad(path, `${path} is not a regular file`)
     const root = process.geteuid?.() === 0
-    if (root && stat.uid !== 0)
-      throw usageError(`${path} belongs to uid ${stat.uid}, not to root`, `run: chown root ${path}`)
-    if (root && (stat.mode & 0o022) !== 0)
-      throw usageError(`${path} can be written by others`, `run: chmod go-w ${path}`)
+    const untrusted = (why: string, hint: string) => new Failure("UNTRUSTED", `${path} ${why}`, { hint, subject: path })
+    if (root && stat.uid !== 0) throw untrusted(`belongs to uid ${stat.uid}, not to root`, `run: chown root ${path}`)
+    if (root && (stat.mode & 0o022) !== 0) throw untrusted("can be written by others", `run: chmod go-w ${path}`)
     return new TextDecoder("utf-8", { fatal: true }).decode(readAll(fd, CONFIG_MAX_BYTES))
   })
+}
+
+function bad(path: string, message: string, cause?: unknown): Failure {
+  return new Failure("BAD_CONFIG", message, { hint: "docs/firecracker.md has an example", subject: path, cause })
 }
 
 function describe(issue: v.BaseIssue<unknown>): string {

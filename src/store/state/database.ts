@@ -3,9 +3,10 @@ import { copyFileSync, existsSync, mkdirSync } from "node:fs"
 import { basename, join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { errorCode } from "../../base/linux/errors.ts"
 import { openAt, openBeneath, rmdirAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, type FailureCode, messageOf } from "../../base/terms/failure.ts"
 import { withLock } from "../files/lock.ts"
 
 /** Each entry takes the schema one version on; entries are only ever added. The version is SQLite's user_version. */
@@ -64,7 +65,11 @@ export function openDatabase(stateDirectory: string): Database {
   } catch (error) {
     if (error instanceof Failure) throw error
     const hint = "nothing was changed; check the file, the space left on its disk and its owner"
-    throw new Failure("FAILED", `${path}: cannot be used: ${messageOf(error)}`, { hint, cause: error })
+    throw new Failure(codeOf(error), `${path}: cannot be used: ${messageOf(error)}`, {
+      hint,
+      subject: path,
+      cause: error,
+    })
   }
 }
 
@@ -90,6 +95,14 @@ export function openCopy(stateDirectory: string, spare: string): Database {
 /** Runs `work` while no other banger does so with the same state directory. */
 export function exclusively<T>(stateDirectory: string, work: () => T): T {
   return withLock(join(stateDirectory, "state.lock"), work)
+}
+
+/** The code of a failure that SQLite, or the file system below it, has caused. */
+export function codeOf(error: unknown): FailureCode {
+  const code = errorCode(error) ?? ""
+  if (/^SQLITE_(?:BUSY|LOCKED)/.test(code)) return "BUSY"
+  const full = /^SQLITE_(?:FULL|READONLY)/.test(code) || ["ENOSPC", "EDQUOT", "EROFS"].includes(code)
+  return full ? "NO_SPACE" : "BAD_STATE"
 }
 
 // --- internal ---
@@ -123,7 +136,7 @@ function migrate(db: Database, path: string): void {
     const from = version()
     if (from > MIGRATIONS.length) {
       const message = `${path} was written by a newer banger (schema ${from}, this one knows ${MIGRATIONS.length})`
-      throw new Failure("FAILED", message, { hint: "install the newer version again" })
+      throw new Failure("BAD_STATE", message, { hint: "install the newer version again", subject: path })
     }
     for (const step of MIGRATIONS.slice(from)) db.exec(step)
     db.exec(`pragma user_version = ${MIGRATIONS.length}`)

@@ -9,8 +9,9 @@ import { Failure } from "../../base/terms/failure.ts"
 import { replaceFile } from "../files/replaceFile.ts"
 import { bootId } from "./bootId.ts"
 
-/** What proves that a process is the one we started; see process/identity.ts. */
-export const processIdentitySchema = v.strictObject({
+const userAndRoot = v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })
+
+const writtenIdentity = v.strictObject({
   pid: v.pipe(v.number(), v.integer(), v.minValue(2)),
   /** Clock ticks after boot, field 22 of /proc/PID/stat. */
   startTime: v.pipe(v.number(), v.integer(), v.minValue(0)),
@@ -23,9 +24,14 @@ export const processIdentitySchema = v.strictObject({
   /** `device:inode` of the PID namespace that its pid is of, and of the time namespace that its start time is of. */
   pidNamespace: v.optional(v.string()),
   timeNamespace: v.optional(v.string()),
-  /** The uid and root directory it goes over to while it starts, when it is jailed. */
-  becomes: v.optional(v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })),
+  /** The uid and root directory that it takes on while it starts, when it is jailed. */
+  runsAs: v.optional(userAndRoot),
+  /** What older bangers called `runsAs`: read, never written. */
+  becomes: v.optional(userAndRoot),
 })
+
+/** What proves that a process is the one we started; see process/identity.ts. */
+export const processIdentitySchema = v.pipe(writtenIdentity, v.transform(currentIdentity))
 export type ProcessIdentity = v.InferOutput<typeof processIdentitySchema>
 
 /** Something the host must get back. */
@@ -120,10 +126,10 @@ export function readHandles(path: string): Handles {
 function readOwnFile(path: string): string {
   return withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK | O_NOFOLLOW), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFREG)) throw new Failure("FAILED", "it is not a regular file")
-    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure("FAILED", `it belongs to uid ${stat.uid}`)
-    if ((stat.mode & 0o022) !== 0) throw new Failure("FAILED", "it can be written by others")
-    if (stat.size > HANDLES_MAX_BYTES) throw new Failure("FAILED", `it has ${stat.size} bytes`)
+    if (!isType(stat, S.IFREG)) throw new Failure("BAD_STATE", "it is not a regular file")
+    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure("UNTRUSTED", `it belongs to uid ${stat.uid}`)
+    if ((stat.mode & 0o022) !== 0) throw new Failure("UNTRUSTED", "it can be written by others")
+    if (stat.size > HANDLES_MAX_BYTES) throw new Failure("BAD_STATE", `it has ${stat.size} bytes`)
     return new TextDecoder().decode(readAll(fd, stat.size))
   })
 }
@@ -138,17 +144,26 @@ function parse(text: string, path: string): Handles {
   const schema = typeof value === "object" && value !== null && "schema" in value ? value.schema : undefined
   if (typeof schema === "number" && schema > SCHEMA) {
     const hint = "install the newer version again"
-    throw new Failure("FAILED", `${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`, {
-      hint,
-    })
+    const message = `${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`
+    throw new Failure("BAD_STATE", message, { hint, subject: path })
   }
   const handles = v.safeParse(handlesSchema, value)
-  if (!handles.success) return { is: "bad", why: "it is not what banger writes" }
+  if (!handles.success) return { is: "bad", why: "its fields do not match the journal's schema" }
   const { generation, sha256 } = handles.output
-  // As it was written: a schema has an order of keys of its own.
-  const { journal } = value as v.InferOutput<typeof handlesSchema>
+  // The checksum is of the journal as it was written, in its own order of keys and with its own names.
+  const { journal } = value as v.InferInput<typeof handlesSchema>
   if (digest(journal) !== sha256) return { is: "bad", why: "its checksum is wrong" }
-  return { is: "good", generation, journal }
+  return { is: "good", generation, journal: journal.map(currentResource) }
+}
+
+/** A resource with the names that its fields have now; one that has them already stays the very same. */
+function currentResource(resource: v.InferInput<typeof resourceSchema>): Resource {
+  if (resource.kind !== "process" || resource.identity === null) return resource as Resource
+  return { ...resource, identity: currentIdentity(resource.identity) }
+}
+
+function currentIdentity({ becomes, ...identity }: v.InferOutput<typeof writtenIdentity>) {
+  return becomes === undefined ? identity : { ...identity, runsAs: becomes }
 }
 
 function digest(journal: unknown): string {

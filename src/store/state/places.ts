@@ -1,5 +1,5 @@
 import { join } from "node:path"
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 
 /** Where everything of this user lives. Absolute paths; nothing is created by naming them. */
 export interface Places {
@@ -17,7 +17,7 @@ export interface AllPlaces extends Places {
 /** The environment variables that move the places. */
 export type PlacesEnv = Readonly<Record<string, string | undefined>>
 
-/** The places of the user with this uid. Throws a usage failure when a variable that is set is not an absolute path. */
+/** The places of the user with this uid. Throws a failure when a variable that is set is not an absolute path. */
 export function places(env: PlacesEnv, uid: number): AllPlaces {
   const root = uid === 0
   const home = absolute(env, "HOME") ?? "/"
@@ -96,6 +96,9 @@ export function vmLayout(where: Places, id: string): VmLayout {
 function absolute(env: PlacesEnv, name: string): string | undefined {
   const value = env[name]
   if (value === undefined || value === "") return undefined
-  if (!value.startsWith("/")) throw usageError(`${name} must be an absolute path, not ${JSON.stringify(value)}`)
+  if (!value.startsWith("/")) {
+    const message = `${name} must be an absolute path, not ${JSON.stringify(value)}`
+    throw new Failure("BAD_CONFIG", message, { hint: "give one that begins with /", subject: name })
+  }
   return value
 }

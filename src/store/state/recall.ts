@@ -59,7 +59,7 @@ function recallFromAll(record: VmRecord, handles: string, file: Handles): Recall
   }
   const hint = `look at ${dirname(handles)} and at what still runs, then remove it by hand`
   const what = `neither handles.json nor the record of ${record.id} can be read; nothing was removed`
-  throw new Failure("FAILED", `${what}\n${troubles.join("\n")}`, { hint })
+  throw new Failure("BAD_STATE", `${what}\n${troubles.join("\n")}`, { hint, subject: record.id })
 }
 
 /** So many are kept of files that were not believed; after that they stay where they are, and are written over. */

@@ -14,13 +14,17 @@ export const SWEEP_UID = 1_899_999_999
  * Gives a VM a uid of its own until `freeUid`: the one asked for, or a random one of the range. Throws a failure when
  * another VM has the one asked for, or the range is used up.
  */
-export function takeUid(db: Database, vm: string, wanted?: number, range = UID_RANGE): number {
+export function takeUid(
+  db: Database,
+  vm: string,
+  { wanted, range = UID_RANGE }: { readonly wanted?: number | undefined; readonly range?: typeof UID_RANGE } = {},
+): number {
   const take = db.transaction(() => {
     const uid = wanted ?? freeUidOf(db, range)
     const taken = db.query<{ vm: string }, [number]>("select vm from uids where uid = ?").get(uid)
     if (taken && taken.vm !== vm) {
       const hint = "two VMs of one uid could reach into each other's jails: choose another uid"
-      throw new Failure("FAILED", `uid ${uid} is in use by the VM ${taken.vm}`, { hint })
+      throw new Failure("IN_USE", `uid ${uid} is in use by the VM ${taken.vm}`, { hint, subject: String(uid) })
     }
     db.query("insert or replace into uids (uid, vm) values (?, ?)").run(uid, vm)
     return uid
@@ -55,7 +59,7 @@ function freeUidOf(db: Database, { first, count }: { first: number; count: numbe
     const uid = first + ((start + step) % count)
     if (!taken.has(uid)) return uid
   }
-  throw new Failure("FAILED", `all ${count} uids from ${first} on are in use by VMs`, {
+  throw new Failure("IN_USE", `all ${count} uids from ${first} on are in use by VMs`, {
     hint: "remove VMs that have ended",
   })
 }

@@ -43,7 +43,7 @@ export interface VmStage {
 export interface Staged {
   readonly boot: Boot
   /** The uid and the root directory that the VMM goes over to. */
-  readonly becomes: { readonly uid: number; readonly root: string } | undefined
+  readonly runsAs: { readonly uid: number; readonly root: string } | undefined
 }
 
 /** What a VM is staged from. */
@@ -104,7 +104,7 @@ function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
         undefined,
         restore === undefined ? undefined : snapshotFiles(restore),
       ),
-      becomes: undefined,
+      runsAs: undefined,
     }),
     close: () => closeStage(root),
   }
@@ -115,7 +115,7 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
   journal.acquire({ kind: "jail", vmm: name, root: null })
-  const owner = ownerOf(takeUid(db, id, wanted.uid), wanted.gid)
+  const owner = ownerOf(takeUid(db, id, { wanted: wanted.uid }), wanted.gid)
   const site = { base: layout.jails, vmm: name, id }
   let inode = ""
   const jail = makeJail(site, owner, (root) => {
@@ -155,7 +155,7 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
       { root: jail.path, ...owner },
       restore === undefined ? undefined : snapshotFiles(`${jail.path}/restore`),
     )
-    return { boot, becomes: { uid: owner.uid, root: inode } }
+    return { boot, runsAs: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }
 }

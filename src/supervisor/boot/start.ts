@@ -46,7 +46,7 @@ export async function startMachine(
   session: Session,
   vmm: Vmm,
   program: Program,
-  { boot, becomes }: Staged,
+  { boot, runsAs }: Staged,
   options: StartOptions,
 ): Promise<Machine> {
   const { layout, journal } = session
@@ -67,7 +67,7 @@ export async function startMachine(
   const child = startChild(session, {
     argv: launch.argv,
     passed,
-    becomes,
+    runsAs,
     netns: boot.network ? boot.network.netns : undefined,
   })
   const followers: Follower[] = []
@@ -88,12 +88,12 @@ export async function startMachine(
     if (cgroup !== undefined) join(cgroup, child)
     journal.refine({ kind: "process", identity: child.identity })
     const warn = (path: string) => (what: string) => options.log.warn(`${path}: ${what}`)
-    const console = follow(layout.consoleLog, options.consoleLimit, sink, warn(layout.consoleLog))
+    const console = follow(layout.consoleLog, { limit: options.consoleLimit, sink, onTrouble: warn(layout.consoleLog) })
     followers.push(console)
     const own = vmm.name === "firecracker" ? [layout.firecrackerLog] : []
     const metrics = boot.firecracker.metrics === true ? own.map(() => layout.firecrackerMetrics) : []
     for (const file of [layout.vmmLog, ...own, ...metrics])
-      followers.push(follow(file, VMM_LOG_MAX_BYTES, (chunk) => chunk.length, warn(file)))
+      followers.push(follow(file, { limit: VMM_LOG_MAX_BYTES, onTrouble: warn(file) }))
     const connecting = async () => {
       if (launch.socket === "own") socket = await ownSocket(launch.control, boot, late.signal)
       if (late.signal.aborted) letGo()
@@ -146,7 +146,7 @@ function join(cgroup: string, child: Child): void {
   }
 }
 
-function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "becomes" | "netns">): Child {
+function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "runsAs" | "netns">): Child {
   const { consoleInput, consoleLog, vmmLog } = session.layout
   try {
     return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog })

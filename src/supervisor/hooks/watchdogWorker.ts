@@ -1,7 +1,7 @@
 import type { Exit } from "banger"
 import { exitNow } from "../../base/linux/exit.ts"
 import { rememberTerminal } from "../../base/linux/terminal.ts"
-import { writeFor, writerTo } from "../../base/linux/writer.ts"
+import { writeFor } from "../../base/linux/writer.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { failureLine, messageLine } from "../../base/terms/message.ts"
@@ -33,13 +33,13 @@ export type ToWatchdog =
 /** What this thread asks the main one. */
 export type FromWatchdog = "are you there?"
 
-/** A main thread that runs at all answers within this time, in milliseconds, also on a busy host. */
+/** A main thread that runs at all answers within this many milliseconds, also on a busy host. */
 const ANSWER_WAIT_MS = 3000
 
 /**
- * Outside of what is guarded the main thread is asked once in this time, in milliseconds, and may miss this many
- * answers: more than a database that another banger holds can take. Questions are counted, not time: a process that was
- * stopped (SIGSTOP, a host asleep) has missed none.
+ * Outside of hooks the main thread is asked once in so many milliseconds, and may miss so many answers: more than a database
+ * that another banger holds can take. Questions are counted, not seconds, so that a paused process (SIGSTOP, suspend) is not
+ * punished.
  */
 const QUESTION_INTERVAL_MS = 1000
 const MISSED_MAX_COUNT = 15
@@ -48,7 +48,7 @@ const restoreTerminal = rememberTerminal(0)
 let vm: Protected | undefined
 let end: Exit | "started" | undefined
 let released = false
-/** What is guarded now, or was the last to be. */
+/** What is guarded now, or was guarded last. */
 let what = "the plugin's top-level code"
 let guarded = false
 let timer: Timer | undefined
@@ -56,7 +56,7 @@ let missed = 0
 let json: Log["json"]
 
 self.onmessage = ({ data }: MessageEvent<ToWatchdog>) => {
-  // Any word will do: a thread that runs keeps its own limits.
+  // Any message proves that the main thread runs; while it runs, it keeps its own limits.
   missed = 0
   if (data.kind === "speak") json = data.json
   else if (data.kind === "protect") {
@@ -78,7 +78,7 @@ setInterval(() => {
   if (guarded) return
   const waited = formatDuration(missed * QUESTION_INTERVAL_MS)
   if (missed++ === MISSED_MAX_COUNT)
-    giveUp(`code of the plugin that goes on after ${what} has held banger up for ${waited}`)
+    giveUp(`code of the plugin that runs on after ${what} has held banger up for ${waited}`)
   question()
 }, QUESTION_INTERVAL_MS)
 
@@ -97,12 +97,13 @@ function question(): void {
   self.postMessage(text)
 }
 
-/** What there is to say is said last: nobody may be listening. */
+/** Cleans up first, and prints last: writing to a stalled reader can block. */
 function giveUp(why: string): void {
   restoreTerminal()
-  const failure = new Failure(vm === undefined ? "BAD_PLUGIN" : "HOOK_FAILED", why, { subject: what })
-  if (json === undefined) say(why)
-  if (vm !== undefined && !released) abandonVm(vm, failure)
+  const failure = new Failure("TIMED_OUT", why, { subject: vm?.id })
+  if (vm === undefined || released) {
+    if (json === undefined) say(why)
+  } else abandonVm(vm, failure)
   if (json !== undefined) write(json.stderr, failureLine(failure))
   exitNow(failure.exit)
 }
@@ -116,7 +117,7 @@ function abandonVm({ id, name, dir, json: document }: Protected, failure: Failur
   } catch (error) {
     said = [`cleaning up failed: ${messageOf(error)}; to try again: banger rm -f ${id}`]
   }
-  for (const line of said) say(line)
+  for (const line of json === undefined ? [why, ...said] : said) say(line)
   if (document) write(json?.stdout ?? 1, resultJson({ id, name, exit, failure, kept: false, dir }))
 }
 
@@ -133,7 +134,7 @@ function say(text: string): void {
 
 function write(fd: number, text: string): void {
   try {
-    writeFor(fd, writerTo(fd), new TextEncoder().encode(`${text}\n`), ANSWER_WAIT_MS)
+    writeFor(fd, new TextEncoder().encode(`${text}\n`), { patienceMs: ANSWER_WAIT_MS })
   } catch {
     // A closed or full standard error: what matters is done.
   }

@@ -18,7 +18,7 @@ import { API_SOCKET } from "../../host/firecracker/argv.ts"
 import { INSTANCE } from "../../host/firecracker/replies.ts"
 import { PAUSE, RESUME, snapshotRequest } from "../../host/firecracker/requests.ts"
 import { processLiveness } from "../../host/process/identity.ts"
-import { parseSpec } from "../../inputs/plugin/definition.ts"
+import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
 import { copyContent } from "../../store/files/copyContent.ts"
 import { removeTree } from "../../store/files/removeTree.ts"
 import { replaceFile } from "../../store/files/replaceFile.ts"
@@ -28,6 +28,7 @@ import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
 import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
+import { entryOf } from "../../vm/journal.ts"
 import { type Manifest, manifestPath, savedDisk } from "./manifest.ts"
 
 /** Writing a guest's memory takes its time, in milliseconds. */
@@ -67,8 +68,8 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
 // --- internal ---
 
 function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessIdentity {
-  const process = resources.find(({ kind }) => kind === "process")
-  if (process?.kind === "process" && process.identity !== null) return process.identity
+  const identity = entryOf(resources, "process")?.identity
+  if (identity) return identity
   throw new Failure("FAILED", `it is not known which process ${record.name} is`)
 }
 
@@ -122,16 +123,10 @@ async function saveMemory(api: Api, root: number, target: number): Promise<void>
 }
 
 async function saveDisks(root: number, target: number, record: VmRecord): Promise<void> {
-  const { drives } = parseSpec(specOf(record), { path: "", text: "" })
+  const { drives } = specOfRecord(record, ["kernel", "drives"])
   for (const [index, drive] of drives.entries()) {
     if (!drive.readonly) await copyOut(root, savedDisk(index), target, savedDisk(index))
   }
-}
-
-/** Of a stored spec only what matters here is checked. */
-function specOf(record: VmRecord): object {
-  const { kernel, drives } = JSON.parse(record.spec)
-  return { kernel, drives }
 }
 
 /** Copies a regular file out of the jail; a name that leads elsewhere, or has another, is not followed. */
@@ -145,7 +140,7 @@ async function copyOut(root: number, name: string, target: number, as: string): 
       throw new Failure("FAILED", `${name} in the jail is not a file of its own`)
     const to = openBeneath(target, as, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
     try {
-      await copyContent(from, to, new AbortController().signal, "try")
+      await copyContent(from, to, { signal: new AbortController().signal })
     } finally {
       close(to)
     }
