@@ -1,3 +1,4 @@
+import { shellWords } from "../../base/terms/shell.ts"
 import type { Boot, Confinement, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
@@ -75,11 +76,6 @@ export function planSteps(
     "run postStop hooks",
     `remove ${[...network.gone, confinement?.root ?? layout.stage].join(", ")} and ${layout.runtime}, and check that they and the process are gone`,
   ]
-}
-
-/** A command line as a shell would need it typed. */
-export function shellWords(argv: readonly string[]): string {
-  return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(" ")
 }
 
 // --- internal ---
