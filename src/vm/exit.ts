@@ -1,9 +1,13 @@
 import type { Exit } from "banger"
+import * as v from "valibot"
 import { type Failure, failureJson } from "../base/terms/failure.ts"
+import { failureSchema } from "../base/terms/failureSchema.ts"
+import { jsonText } from "../base/terms/message.ts"
 import { findPanic } from "../host/vmm/panic.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import { tailOf } from "../store/logs/growing.ts"
 import type { VmLayout } from "../store/state/places.ts"
+import { exitSchema } from "../store/state/vmState.ts"
 import type { Machine } from "./machine.ts"
 
 /** How much of the console's end is searched for a panic, in bytes. */
@@ -95,11 +99,31 @@ export interface Ended {
   readonly dir: string
 }
 
-/** What `banger run --json` prints, on several lines. */
-export function resultJson({ id, name, exit, failure, kept, dir }: Ended): string {
+/** What `banger run --json` prints. */
+export const runResultSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  state: v.picklist(["stopped", "failed"]),
+  exit: exitSchema,
+  /** A failed start is left as it is, with `--keep-on-failure`. */
+  keptForInspection: v.boolean(),
+  /** The directory with the VM's logs. */
+  dir: v.string(),
+  /** Why the run failed. */
+  error: v.optional(failureSchema),
+})
+
+/** A run's result as JSON. `error` is what the program ends with: an interrupted VM may have ended well. */
+export function resultJson(
+  { id, name, exit, failure, kept, dir }: Ended,
+  error: Failure | undefined = failure,
+): string {
   const state = failure === undefined ? "stopped" : "failed"
-  const { error } = failure === undefined ? {} : failureJson(failure)
-  return JSON.stringify({ id, name, state, exit, kept, dir, error }, null, 2)
+  const result: v.InferOutput<typeof runResultSchema> = {
+    ...{ id, name, state, exit, keptForInspection: kept, dir },
+    ...(error && failureJson(error)),
+  }
+  return jsonText(result, 2)
 }
 
 // --- internal ---

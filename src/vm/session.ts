@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite"
+import type { Exit } from "banger"
 import { Failure } from "../base/terms/failure.ts"
 import { requireHostSocket } from "../host/vmm/socketPaths.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
@@ -30,7 +31,7 @@ export interface Session {
   /** The state of its record. */
   readonly state: VmState
   /** Brings the record into another state and notes that in events.jsonl. Throws when the table of states forbids it. */
-  enter(state: VmState, exit?: unknown): void
+  enter(state: VmState, exit?: Exit): void
   /** Adds a line to events.jsonl, as far as the disk allows. */
   note(event: VmEvent): void
   /** Unlocks the VM. */

@@ -22,7 +22,7 @@ test("an image of one's own: got, told of, named by a plugin, removed", () => {
   expect(cli(["get", "mine", "--from", "vmlinux"]).stderr).toContain("mine is here already")
   expect(cli(["get", "path", "mine"]).stdout).toBe(`${path}\n`)
   const rows = JSON.parse(cli(["get", "ls", "--json"]).stdout)
-  expect(rows[0]).toEqual({ name: "mine", here: true, bytes: 8, path, also: [], about: null })
+  expect(rows[0]).toEqual({ name: "mine", here: true, sizeBytes: 8, path, also: [], about: null })
   expect(rows.map(({ name }: { name: string }) => name)).toContain("firecracker-1.16.1")
   expect(cli(["get", "ls"]).stdout).toMatch(/^mine +8B +\/.*\nfirecracker-1\.16\.1 +not here /)
 
