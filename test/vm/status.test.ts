@@ -50,7 +50,7 @@ test("a VM whose VMM runs is alive, with its process and its supervisor's; witho
   const { child, identity } = sleeper()
   const { layout, status } = vm(place(), "running", identity)
   expect(status()).toMatchObject({
-    ...{ id: "vm-1", name: "vm-1", vmm: "qemu", plugin: "/p.ts", state: "running", endedAt: null, exit: null },
+    ...{ id: "vm-1", name: "vm-1", vmm: "qemu", plugin: "/p.ts", state: "running", endedAtMs: null, exit: null },
     ...{ liveness: "alive", why: undefined, hint: undefined, pid: child.pid, supervisor: undefined },
   })
   expect(stateWords(status())).toBe("running, unsupervised")
@@ -119,9 +119,9 @@ test("one that is to be booted again restarts only as long as a supervisor means
   const state = place()
   const { layout, status } = vm(state, "failed")
   noteRestart(state.db, "vm-1", 12_345)
-  expect(status()).toMatchObject({ restartAt: null, supervisor: undefined })
+  expect(status()).toMatchObject({ restartAtMs: null, supervisor: undefined })
   const lock = lockVm(layout, "supervise")
-  expect(status()).toMatchObject({ restartAt: 12_345, supervisor: process.pid })
+  expect(status()).toMatchObject({ restartAtMs: 12_345, supervisor: process.pid })
   expect(stateWords(status())).toBe("failed, restarting")
   lock?.unlock()
 })
