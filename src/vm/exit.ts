@@ -1,9 +1,12 @@
 import type { Exit } from "banger"
-import type { Failure } from "../base/terms/failure.ts"
+import * as v from "valibot"
+import { type Failure, failureJson } from "../base/terms/failure.ts"
+import { failureSchema } from "../base/terms/failureSchema.ts"
 import { findPanic } from "../host/vmm/panic.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import { tailOf } from "../store/logs/growing.ts"
 import type { VmLayout } from "../store/state/places.ts"
+import { exitSchema } from "../store/state/vmState.ts"
 import type { Machine } from "./machine.ts"
 
 /** How far back in the console a panic is looked for, in bytes. */
@@ -106,8 +109,23 @@ export interface Ended {
 }
 
 /** What `banger run --json` prints. */
+export const runResultSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  state: v.picklist(["stopped", "failed"]),
+  exit: exitSchema,
+  /** A failed start is left as it is, with `--keep-on-failure`. */
+  keptForInspection: v.boolean(),
+  /** The directory with the VM's logs. */
+  dir: v.string(),
+  /** Why the run failed. */
+  error: v.optional(failureSchema),
+})
+
+/** A run's result as JSON. */
 export function resultJson({ id, name, exit, failure, kept, dir }: Ended): string {
+  const error = failure === undefined ? undefined : failureJson(failure).error
   const state = failure === undefined ? "stopped" : "failed"
-  const error = failure === undefined ? undefined : { message: failure.message, hint: failure.hint }
-  return JSON.stringify({ id, name, state, exit, kept, dir, error }, null, 2)
+  const result: v.InferOutput<typeof runResultSchema> = { id, name, state, exit, keptForInspection: kept, dir, error }
+  return JSON.stringify(result, null, 2)
 }

@@ -50,7 +50,10 @@ export function vmmQuery(resources: readonly Resource[], layout: VmLayout, bootI
       ? {
           bare: {
             directory: runtime,
-            commandLines: [bareArgv("", id, `${runtime}/`, layout.firecrackerLog).slice(1), ["-name", id]],
+            commandLines: [
+              bareArgv({ executable: "", id, runtime, log: layout.firecrackerLog }).slice(1),
+              ["-name", id],
+            ],
           },
         }
       : // The jailer's pidfile is named after the program, as the directory of its jails is.

@@ -93,7 +93,7 @@ export async function connectNetwork(
       else makeTap(route, tap)
       for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, { address, mac: lease.mac })
       if (ruled.includes(lease)) applyRules(planRules(owner, ruled))
-      if (opensLoopback([lease])) routeLoopback(route, lease.bridge, owner, true)
+      if (opensLoopback([lease])) routeLoopback(route, { name: lease.bridge, owner }, true)
     })
   })
   sayWhatIsInTheWay(spec, log)
@@ -125,7 +125,7 @@ export function releaseNetwork(
     withRoute((route) => {
       attempt(() => {
         if (resource.netns) closeNamespace(route, namespaceFile(layout), resource.link, { owner, vm: id })
-        else removeTap(route, resource.link, owner, id)
+        else removeTap(route, resource.link, { owner, vm: id })
       })
       if (lease === undefined) return
       attempt(() => forgetNeighbours(route, lease, owner))
@@ -133,7 +133,7 @@ export function releaseNetwork(
       if (failures.length > 0) return
       const neighbours = others.filter(({ bridge }) => bridge === lease.bridge)
       attempt(() => {
-        if (!opensLoopback(neighbours)) routeLoopback(route, lease.bridge, owner, false)
+        if (!opensLoopback(neighbours)) routeLoopback(route, { name: lease.bridge, owner }, false)
         if (ruledLeases(leases).includes(lease)) applyRules(planRules(owner, ruledLeases(others)))
       })
       if (neighbours.length > 0 || failures.length > 0) return

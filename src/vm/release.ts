@@ -15,7 +15,7 @@ import { livenessUnknown, vmmQuery } from "./liveness.ts"
 import { releaseNetwork } from "./network.ts"
 
 /** A killed process has this long to be gone, in milliseconds. */
-const KILL_WAIT_MS = 10_000
+export const KILL_WAIT_MS = 10_000
 
 /**
  * Gives back everything a journal names, newest first, and proves each gone. One failure does not stop the others,

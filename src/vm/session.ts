@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite"
-import { SUN_PATH_MAX } from "../base/linux/structs.ts"
+import type { Exit } from "banger"
 import { Failure } from "../base/terms/failure.ts"
+import { requireHostSocket } from "../host/vmm/socketPaths.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
 import { replaceFile } from "../store/files/replaceFile.ts"
 import { bootId } from "../store/state/bootId.ts"
@@ -26,7 +27,7 @@ export interface Session {
   /** The state the record is in. */
   readonly state: VmState
   /** Moves the record and notes it in events.jsonl. */
-  enter(state: VmState, exit?: unknown): void
+  enter(state: VmState, exit?: Exit): void
   note(event: VmEvent): void
   /** Lets go of the VM's lock. */
   unlock(): void
@@ -36,7 +37,7 @@ export interface Session {
 export function layoutFor(name: string): { id: string; layout: VmLayout } {
   const id = newVmId(name)
   const layout = vmLayout(ownPlaces(), id)
-  checkSocketPath(layout.qmpSocket, "BANGER_RUNTIME_DIR")
+  requireHostSocket(layout.qmpSocket, "BANGER_RUNTIME_DIR")
   return { id, layout }
 }
 
@@ -82,14 +83,6 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
 /** Takes up a VM whose supervisor is gone, with what its journal holds. The caller has locked it. */
 export function resumeSession({ db }: State, { record, layout, lock }: LockedVm, journal: Generation): Session {
   return openSession({ db, layout, lock, state: record.state, journal: openJournal(db, layout, journal) })
-}
-
-/** Throws a failure when a socket path would not fit, before anything is made. */
-export function checkSocketPath(path: string, variable: string): void {
-  const length = Buffer.byteLength(path)
-  if (length <= SUN_PATH_MAX) return
-  const hint = `set ${variable} to a shorter directory`
-  throw new Failure("FAILED", `the socket path ${path} has ${length} bytes; ${SUN_PATH_MAX} is the most`, { hint })
 }
 
 // --- internal ---

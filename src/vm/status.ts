@@ -1,39 +1,41 @@
+import * as v from "valibot"
 import { isFailure } from "../base/terms/failure.ts"
-import type { Liveness } from "../base/terms/liveness.ts"
+import { livenessSchema } from "../base/terms/liveness.ts"
 import { surelyRuns } from "../host/process/identity.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { findById, listRecords, listUnfinished, type VmRecord } from "../store/state/records.ts"
-import { isFinal, type VmState } from "../store/state/vmState.ts"
+import { exitSchema, isFinal, vmStateSchema } from "../store/state/vmState.ts"
 import { entryOf } from "./journal.ts"
 import { livenessOf } from "./liveness.ts"
 import { lockHolder } from "./lock.ts"
 
-/** One VM as `banger ps` shows it. Times are milliseconds since the epoch. */
-export interface VmStatus {
-  readonly id: string
-  readonly name: string
+/** One VM as `banger ps` shows it. Times are milliseconds since 1970. */
+export const vmStatusSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
   /** What its record says. */
-  readonly state: VmState
+  state: vmStateSchema,
   /** What is proven of its VMM now. */
-  readonly liveness: Liveness
-  /** Why, where that is not what the state lets expect. */
-  readonly why: string | undefined
+  liveness: livenessSchema,
+  /** Why, where the state lets expect something else. */
+  why: v.optional(v.string()),
   /** The command that mends it. */
-  readonly hint: string | undefined
-  readonly vmm: string
-  readonly pid: number | undefined
+  hint: v.optional(v.string()),
+  vmm: v.string(),
+  pid: v.optional(v.number()),
   /** The process of its supervisor, when it has one. */
-  readonly supervisor: number | undefined
-  readonly plugin: string
-  readonly createdAt: number
-  readonly runningAt: number | null
-  readonly endedAt: number | null
+  supervisor: v.optional(v.number()),
+  plugin: v.string(),
+  createdAtMs: v.number(),
+  runningAtMs: v.nullable(v.number()),
+  endedAtMs: v.nullable(v.number()),
   /** When its supervisor boots it again. */
-  readonly restartAt: number | null
-  readonly exit: unknown
-}
+  restartAtMs: v.nullable(v.number()),
+  exit: v.nullable(exitSchema),
+})
+export type VmStatus = Readonly<v.InferOutput<typeof vmStatusSchema>>
 
 /** The VMs on record, newest first: those that have not ended, or all. Nothing is changed. */
 export function listVms(state: State, all: boolean): readonly VmStatus[] {
@@ -50,9 +52,9 @@ export function statusOf(state: State, record: VmRecord, tries = 3): VmStatus {
 }
 
 /** The state in the words of a table. */
-export function stateWords({ state, liveness, supervisor, restartAt, why }: VmStatus): string {
+export function stateWords({ state, liveness, supervisor, restartAtMs, why }: VmStatus): string {
   if (liveness === "unknown") return `${state}? cannot tell`
-  if (restartAt !== null) return `${state}, restarting`
+  if (restartAtMs !== null) return `${state}, restarting`
   if (isFinal(state)) return why === undefined ? state : `${state}, not released`
   if (liveness === "dead" && supervisor === undefined) return `${state}? dead`
   return supervisor === undefined ? `${state}, unsupervised` : state
@@ -66,10 +68,10 @@ function readStatus(state: State, record: VmRecord): VmStatus {
   const known = isFinal(record.state) ? endedOf(record, supervisor) : currentLiveness(state, record, supervisor)
   return {
     ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path },
-    createdAt: record.created_at,
-    runningAt: record.running_at,
-    endedAt: record.ended_at,
-    restartAt: supervisor === undefined ? null : record.restart_at,
+    createdAtMs: record.created_at,
+    runningAtMs: record.running_at,
+    endedAtMs: record.ended_at,
+    restartAtMs: supervisor === undefined ? null : record.restart_at,
     exit: record.exit === null ? null : JSON.parse(record.exit),
   }
 }

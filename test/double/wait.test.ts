@@ -15,7 +15,7 @@ test.each([
   await Bun.sleep(150)
   await killed(pid)
   const { stdout, exit } = await waiting.ended
-  expect(JSON.parse(stdout)).toMatchObject({ requested: false })
+  expect(JSON.parse(stdout)).toMatchObject({ state: "failed", exit: { requested: false } })
   expect(exit).toBe(1)
   expect(noted(place, "ended")).toEqual([id])
 })

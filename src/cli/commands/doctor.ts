@@ -1,8 +1,9 @@
 import { EXIT } from "../../base/terms/failure.ts"
 import { ownPlaces } from "../../store/state/open.ts"
 import { checksFor, examine } from "../../upkeep/doctor/examine.ts"
+import { examinationOf } from "../../upkeep/doctor/finding.ts"
 import { thisHost } from "../../upkeep/doctor/host.ts"
-import { findingsJson, findingsText } from "../show/findings.ts"
+import { findingsText } from "../show/findings.ts"
 import { BUILD } from "../terminal/build.ts"
 import { command } from "../terminal/command.ts"
 
@@ -14,7 +15,8 @@ export default command({
   async run({ json, quiet }, { output }) {
     const host = thisHost(ownPlaces(), BUILD.compiled ? process.execPath : undefined)
     const found = await examine(host, checksFor(BUILD.target))
-    output.print(json === true ? findingsJson(found) : findingsText(found, quiet === true))
-    return found.some(({ verdict }) => verdict === "fail") ? EXIT.failed : EXIT.ok
+    const all = examinationOf(found)
+    output.print(json === true ? JSON.stringify(all, null, 2) : findingsText(found, quiet === true))
+    return all.is === "fail" ? EXIT.failed : EXIT.ok
   },
 })

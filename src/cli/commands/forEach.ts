@@ -1,9 +1,8 @@
 import { EXIT } from "../../base/terms/failure.ts"
+import { forwardSignals } from "../../host/process/forwardSignals.ts"
 import { selfArgv } from "../../host/process/self.ts"
 import { ownEnvironment } from "../../store/state/open.ts"
 import type { Invocation } from "../terminal/command.ts"
-
-const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const
 
 /**
  * Does the same to each VM that a command was given, in their order; one failure does not stop the others, a signal does.
@@ -26,11 +25,10 @@ export async function forEachVm(
 async function eachApart(words: readonly string[], vms: readonly string[]): Promise<number> {
   let child: Bun.Subprocess | undefined
   let interrupted = false
-  const forward = (name: NodeJS.Signals) => {
+  using _forwarding = forwardSignals((name) => {
     interrupted = true
     child?.kill(name)
-  }
-  for (const name of FORWARDED) process.on(name, forward)
+  })
   let exit: number = EXIT.ok
   for (const vm of vms) {
     // In a session of its own, so that a Ctrl-C reaches it once: a second signal would be taken for impatience.
@@ -43,6 +41,5 @@ async function eachApart(words: readonly string[], vms: readonly string[]): Prom
     if (exit === EXIT.ok) exit = child.exitCode ?? EXIT.failed
     if (interrupted) break
   }
-  for (const name of FORWARDED) process.off(name, forward)
   return exit
 }

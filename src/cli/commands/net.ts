@@ -110,11 +110,7 @@ interface Removal extends NetworkRemoval {
 function remove(state: State, { name, dryRun, json }: Removal, output: Output): number {
   const done = removeNetwork(state, { name, dryRun })
   if (json) output.print(JSON.stringify(done, null, 2))
-  for (const { kind, name, verdict, reason } of json ? [] : done) {
-    const word = verdict !== "remove" ? verdict : dryRun ? "would remove" : "removed"
-    output.print(`${word}: ${kind} ${name}: ${reason}`)
-  }
-  return done.some(({ verdict }) => verdict === "unknown" || (name !== undefined && verdict === "keep"))
-    ? EXIT.failed
-    : EXIT.ok
+  for (const { kind, name, is, why } of json ? [] : done)
+    output.print(`${is === "dead" ? "would remove" : is}: ${kind} ${name}: ${why}`)
+  return done.some(({ is }) => is === "unknown" || (name !== undefined && is === "kept")) ? EXIT.failed : EXIT.ok
 }

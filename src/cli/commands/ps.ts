@@ -61,8 +61,8 @@ function render(vms: readonly VmStatus[], json: boolean): string {
 }
 
 /** How long it has been running, or ended. */
-function age({ createdAt, runningAt, endedAt }: VmStatus): string {
-  return formatDuration(Math.max(0, Date.now() - (endedAt ?? runningAt ?? createdAt)))
+function age({ createdAtMs, runningAtMs, endedAtMs }: VmStatus): string {
+  return formatDuration(Math.max(0, Date.now() - (endedAtMs ?? runningAtMs ?? createdAtMs)))
 }
 
 function print(text: string, output: Output): void {

@@ -1,7 +1,7 @@
 import type { ArgsDef } from "citty"
 import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
-import { type DetachedVm, detach } from "../../operations/detach.ts"
+import type { DetachedVm } from "../../operations/detach.ts"
 import { runPlugin } from "../../operations/run.ts"
 import type { RunRequest, RunResult } from "../../operations/runRequest.ts"
 import type { Plan } from "../../supervisor/boot/planRun.ts"
@@ -54,6 +54,7 @@ export default command({
       return runAs(values, invocation, { as: supervise === "none" ? "none" : "foreground" })
     const { options, rest, output } = invocation
     const words = [...options.filter((word) => word !== "--detach"), plugin, "--", ...rest]
+    const { detach } = await import("../../operations/detach.ts")
     return showDetached(await detach("__run", words, (line) => output.say(line, "err")), json === true, output)
   },
 })
@@ -122,7 +123,8 @@ function showResult(result: RunResult, json: boolean, output: Output): number {
   const { id, name, exit, failure, kept, dir, interrupted } = result
   if (json) output.print(resultJson(result))
   if (failure === undefined) output.log.info(`${name}: ${exitText(exit)}`)
-  else if (interrupted === undefined || interrupted === failure.exit) showFailure(failure, output.log)
+  else if (interrupted === undefined || (interrupted === failure.exit && failure.code !== "INTERRUPTED"))
+    showFailure(failure, output.log)
   if (kept) output.log.info(`${id} is left as it is: ${dir} has its logs; to remove it: banger rm -f ${id}`)
   return interrupted ?? failure?.exit ?? EXIT.ok
 }

@@ -2,9 +2,10 @@ import pkg from "../../../package.json" with { type: "json" }
 import { EXIT, Failure } from "../../base/terms/failure.ts"
 import { parseAddress } from "../../inputs/download/address.ts"
 import { unpackFiles } from "../../inputs/download/archive.ts"
-import { stallLimit } from "../../inputs/download/download.ts"
+import { stallLimitMs } from "../../inputs/download/download.ts"
 import { downloadArchive, findRelease, isNewer, parseVersion } from "../../inputs/download/release.ts"
 import { replaceBinary, rollBack } from "../../inputs/download/replaceBinary.ts"
+import type { UpdateCheck } from "../show/updateCheck.ts"
 import { BUILD } from "../terminal/build.ts"
 import { command, type Invocation } from "../terminal/command.ts"
 import { startProgress } from "../terminal/progress.ts"
@@ -23,7 +24,7 @@ export default command({
       output.log.info(`back to banger ${rollBack(path)}; the one that was here is ${path}.old`)
       return EXIT.ok
     }
-    const manner = { stall: stallLimit() }
+    const manner = { stallMs: stallLimitMs() }
     const version = values.version === undefined ? undefined : parseVersion(values.version)
     const release = await findRelease(releases(), version, { ...manner, publicKey: BUILD.publicKey })
     if (values.check === true) return tell(release.version, values.json === true, output)
@@ -61,8 +62,8 @@ function releases(): ReturnType<typeof parseAddress> {
 }
 
 function tell(version: string, json: boolean, output: Invocation["output"]): number {
-  const newer = isNewer(version, pkg.version)
-  if (json) output.print(JSON.stringify({ current: pkg.version, latest: version, newer }))
-  else if (newer) output.print(version)
+  const check: UpdateCheck = { current: pkg.version, latest: version, newer: isNewer(version, pkg.version) }
+  if (json) output.print(JSON.stringify(check))
+  else if (check.newer) output.print(version)
   return EXIT.ok
 }

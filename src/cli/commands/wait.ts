@@ -1,5 +1,5 @@
 import { EXIT } from "../../base/terms/failure.ts"
-import { exitOfRecord, waitVm } from "../../operations/wait.ts"
+import { exitOfRecord, waitResultOf, waitVm } from "../../operations/wait.ts"
 import { openState } from "../../store/state/open.ts"
 import { exitText } from "../../vm/exit.ts"
 import { command, vmArg } from "../terminal/command.ts"
@@ -14,13 +14,14 @@ export default command({
       valueHint: "TIME",
       description: "Fail, with exit status 124, when it still runs then (10m)",
     },
-    json: { type: "boolean", description: "Print the exit as JSON" },
+    json: { type: "boolean", description: "Print how it ended as JSON" },
   },
   async run({ vm, timeout, json }, { output }) {
     using state = openState()
     const record = await waitVm(state, vm, { log: output.log, timeout: durationOf("--timeout", timeout) })
     const exit = exitOfRecord(record)
-    output.print(json === true ? JSON.stringify(exit, null, 2) : exit === null ? record.state : exitText(exit))
+    if (json === true) output.print(JSON.stringify(waitResultOf(record), null, 2))
+    else output.print(exit === null ? record.state : exitText(exit))
     return record.state === "stopped" ? EXIT.ok : EXIT.failed
   },
 })
