@@ -15,43 +15,43 @@ import { lockHolder } from "./lock.ts"
 export const vmStatusSchema = v.strictObject({
   id: v.string(),
   name: v.string(),
-  /** What its record says. */
+  /** The state of its record. */
   state: vmStateSchema,
-  /** What is proven of its VMM now. */
+  /** Whether its VMM runs now. */
   liveness: livenessSchema,
-  /** Why, where the state lets expect something else. */
+  /** Why, where state and liveness do not fit. */
   why: v.optional(v.string()),
-  /** The command that mends it. */
+  /** The command that mends it, or what to do. */
   hint: v.optional(v.string()),
   vmm: v.string(),
   pid: v.optional(v.number()),
-  /** The process of its supervisor, when it has one. */
+  /** The process of its supervisor, if it has one. */
   supervisor: v.optional(v.number()),
   plugin: v.string(),
   createdAtMs: v.number(),
   runningAtMs: v.nullable(v.number()),
   endedAtMs: v.nullable(v.number()),
-  /** When its supervisor boots it again. */
+  /** When its supervisor means to boot it again. */
   restartAtMs: v.nullable(v.number()),
   exit: v.nullable(exitSchema),
 })
 export type VmStatus = Readonly<v.InferOutput<typeof vmStatusSchema>>
 
-/** The VMs on record, newest first: those that have not ended, or all. Nothing is changed. */
+/** The VMs on record, newest first: all, or those that have not ended or hold something still. Changes nothing. */
 export function listVms(state: State, all: boolean): readonly VmStatus[] {
   return (all ? listRecords(state.db) : listUnfinished(state.db)).map((record) => statusOf(state, record))
 }
 
-/** One VM as it is now. */
+/** A VM as it is now. Changes nothing. Throws nothing: what cannot be read makes its liveness "unknown". */
 export function statusOf(state: State, record: VmRecord, tries = 3): VmStatus {
   const looked = readStatus(state, record)
   if (looked.why === undefined || tries === 0) return looked
-  // What looks wrong may have changed between the two readings.
+  // What does not fit may have changed between the readings of the record and of the process.
   const fresh = findById(state.db, record.id)
   return fresh === undefined || fresh.updated_at === record.updated_at ? looked : statusOf(state, fresh, tries - 1)
 }
 
-/** The state in the words of a table. */
+/** The state as a table shows it. */
 export function stateWords({ state, liveness, supervisor, restartAtMs, why }: VmStatus): string {
   if (liveness === "unknown") return `${state}? cannot tell`
   if (restartAtMs !== null) return `${state}, restarting`
@@ -100,7 +100,7 @@ function currentLiveness(state: State, record: VmRecord, supervisor: number | un
       return { liveness: "alive", why: undefined, hint: undefined, pid: identity.pid }
     using found = livenessOf(record, layout, journal)
     if (found.is === "alive") return { liveness: "alive", why: undefined, hint: undefined, pid: found.process.pid }
-    // A VM that is being started, or cleaned up, by its supervisor has no VMM either.
+    // While its supervisor starts a VM or cleans up after it, there is no VMM.
     if (found.is === "dead" && supervisor !== undefined)
       return { liveness: "dead", why: undefined, hint: undefined, pid: undefined }
     const hint = found.is === "dead" ? "banger sweep" : found.hint

@@ -84,7 +84,7 @@ test("what is no snapshot, of another version or for another VMM, is refused bef
   expect((await restore("qemu")).stderr).toContain("qemu has no snapshots")
   const other = newDirectory()
   expect((await restore("firecracker", buildDoubles(other, { version: "1.15.1" }).env)).stderr).toContain(
-    "it is of Firecracker 1.16, here is 1.15",
+    "it was taken with Firecracker 1.16, and this is 1.15",
   )
   rmSync(other, { recursive: true })
 })

@@ -102,10 +102,10 @@ export interface LastLook {
 export function lastLook(directory: Directory, dead: Dead, { probe, witness, dry }: LastLook): Removed {
   if (witness(dead.stat)) return kept("diag", "the kernel lists a socket that is bound to it")
   const lock = takeLockBeside(directory.fd, dead.name)
-  if (lock.state === "held") return kept("lock", "its lock is held")
-  if (lock.state === "unknown") return unknown(lock.detail)
+  if (lock.is === "held") return kept("lock", "its lock is held")
+  if (lock.is === "unknown") return unknown(lock.why)
   try {
-    if (lock.state === "taken") {
+    if (lock.is === "taken") {
       // Whoever had the lock may have come and gone since the socket was asked.
       awaitChanges(directory.barrier)
       const opinion = probe.ask(dead.fd)
@@ -113,7 +113,7 @@ export function lastLook(directory: Directory, dead: Dead, { probe, witness, dry
     }
     return dry ? { is: "dead" } : removeDead(directory, dead)
   } finally {
-    if (lock.state === "taken") close(lock.fd)
+    if (lock.is === "taken") close(lock.fd)
   }
 }
 
