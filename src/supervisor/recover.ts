@@ -1,8 +1,8 @@
 import { EXIT, type FailureJson, whyOf } from "../base/terms/failure.ts"
 import type { Unknown } from "../base/terms/liveness.ts"
 import type { Log } from "../base/terms/log.ts"
-import { selfArgv } from "../host/process/self.ts"
-import { ownEnvironment, type State } from "../store/state/open.ts"
+import { runSelf } from "../host/process/runSelf.ts"
+import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { listUnfinished, type VmRecord } from "../store/state/records.ts"
@@ -56,9 +56,7 @@ export async function recover(state: State, record: VmRecord, log: Log): Promise
     if (first.is === "alive" && !first.mend && record.state === "running") return is("alive")
     const { postStop } = requestOf(record)
     const hooks = !isFinal(record.state) && (postStop === undefined || postStop > record.post_stop_done)
-    if (!hooks) return is(await recoverHere(state, id, log))
-    const how = await recoverApart(id)
-    return is(how, how === "failed" ? { why: "the process that finished it has said why, above" } : {})
+    return is(hooks ? await recoverApart(id, log) : await recoverHere(state, id, log))
   } catch (error) {
     return is("failed", whyOf(error))
   }
@@ -113,14 +111,9 @@ async function recoverHere(state: State, id: string, log: Log): Promise<Recovery
 }
 
 /** In a process of its own: one process loads one plugin, and a plugin that blocks or exits takes no other VM with it. */
-async function recoverApart(id: string): Promise<Recovery["is"]> {
-  const child = Bun.spawn([...selfArgv(), "__recover", id], {
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: "inherit",
-    env: ownEnvironment(),
-  })
-  const exit = await child.exited
-  if (exit === EXIT.tryLater) return "busy"
-  return exit === EXIT.ok ? "recovered" : "failed"
+async function recoverApart(id: string, log: Log): Promise<Recovery["is"]> {
+  const failure = await runSelf(["__recover", id], { log })
+  if (failure === undefined) return "recovered"
+  if (failure.code === "BUSY") return "busy"
+  throw failure
 }

@@ -2,6 +2,7 @@ import type { Exit } from "banger"
 import * as v from "valibot"
 import { type Failure, failureJson } from "../base/terms/failure.ts"
 import { failureSchema } from "../base/terms/failureSchema.ts"
+import { jsonText } from "../base/terms/message.ts"
 import { findPanic } from "../host/vmm/panic.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import { tailOf } from "../store/logs/growing.ts"
@@ -112,12 +113,17 @@ export const runResultSchema = v.strictObject({
   error: v.optional(failureSchema),
 })
 
-/** A run's result as JSON. */
-export function resultJson({ id, name, exit, failure, kept, dir }: Ended): string {
-  const error = failure === undefined ? undefined : failureJson(failure).error
+/** A run's result as JSON. `error` is what the program ends with: an interrupted VM may have ended well. */
+export function resultJson(
+  { id, name, exit, failure, kept, dir }: Ended,
+  error: Failure | undefined = failure,
+): string {
   const state = failure === undefined ? "stopped" : "failed"
-  const result: v.InferOutput<typeof runResultSchema> = { id, name, state, exit, keptForInspection: kept, dir, error }
-  return JSON.stringify(result, null, 2)
+  const result: v.InferOutput<typeof runResultSchema> = {
+    ...{ id, name, state, exit, keptForInspection: kept, dir },
+    ...(error && failureJson(error)),
+  }
+  return jsonText(result, 2)
 }
 
 // --- internal ---

@@ -136,7 +136,7 @@ test("each command has its help", () => {
              --vmm    Print the VMM's own messages instead
           --events    Print the VM's events instead, as JSON lines
       --supervisor    Print what its detached supervisor said instead
-            --json    Print JSON, and every message and error as a line of JSON
+            --json    Print each line as JSON
          --verbose    Tell more, and show the stack of an error
            --quiet    Print only warnings and errors
         -h, --help    Show this help

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { exitOf, summary } from "../../src/cli/show/sweep.ts"
+import { failureOf, summary } from "../../src/cli/show/sweep.ts"
 import { noTotals } from "../../src/host/sockets/report.ts"
 import { metricsText } from "../../src/upkeep/metrics/sweep.ts"
 import { cronText, ownProgram, unitsText } from "../../src/upkeep/sweep/schedule.ts"
@@ -34,10 +34,10 @@ test("a kernel older than what a sweep relies on is refused", () => {
 })
 
 test("the exit code tells errors from a busy directory, which cron need not hear of", () => {
-  expect(exitOf(report(), false)).toBe(0)
-  expect(exitOf(report({}, ["swept", "busy"]), false)).toBe(75)
-  expect(exitOf(report({}, ["busy"]), true)).toBe(0)
-  expect(exitOf(report({ errors: 1 }, ["busy"]), true)).toBe(1)
+  expect(failureOf(report(), false)).toBeUndefined()
+  expect(failureOf(report({}, ["swept", "busy"]), false)).toMatchObject({ code: "BUSY", exit: 75 })
+  expect(failureOf(report({}, ["busy"]), true)).toBeUndefined()
+  expect(failureOf(report({ errors: 1 }, ["busy"]), true)).toMatchObject({ code: "NOT_RELEASED", exit: 1 })
 })
 
 test("metrics are in Prometheus' text format, one HELP and TYPE each", () => {

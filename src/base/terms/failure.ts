@@ -73,12 +73,13 @@ export class Failure extends Error {
   }
 }
 
-/** Several failures of one thing (one at least) as one, with all that the user can do next. The code is the first one's. */
+/** Several failures of one thing (one at least) as one, with all that the user can do next. Code and status are the first one's. */
 export function joinFailures(subject: string, failures: readonly Failure[]): Failure {
   const hints = new Set(failures.map(({ hint }) => hint).filter((hint) => hint !== undefined))
   const message = `${subject}: ${failures.map((failure) => failure.message).join("; ")}`
   const hint = hints.size === 0 ? undefined : [...hints].join("\n")
-  return new Failure(failures[0]?.code ?? "FAILED", message, { hint, subject, cause: failures[0] })
+  const [first] = failures
+  return new Failure(first?.code ?? "FAILED", message, { hint, subject, exit: first?.exit, cause: first })
 }
 
 /** A failure's message and hint in one line. */

@@ -1,4 +1,4 @@
-import { EXIT } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { ownPlaces } from "../../store/state/open.ts"
 import { checksFor, examine } from "../../upkeep/doctor/examine.ts"
 import { examinationOf } from "../../upkeep/doctor/finding.ts"
@@ -12,11 +12,14 @@ export default command({
   args: {
     json: { type: "boolean", description: "Print the findings as JSON" },
   },
-  async run({ json, quiet }, { output }) {
+  async run({ quiet }, { output }) {
     const host = thisHost(ownPlaces(), BUILD.compiled ? process.execPath : undefined)
     const found = await examine(host, checksFor(BUILD.target))
-    const all = examinationOf(found)
-    output.print(json === true ? JSON.stringify(all, null, 2) : findingsText(found, quiet === true))
-    return all.is === "fail" ? EXIT.failed : EXIT.ok
+    output.show(examinationOf(found), findingsText(found, quiet === true))
+    const failed = found.filter(({ is }) => is === "fail")
+    if (failed.length === 0) return undefined
+    const hint = failed.map(({ hint }) => hint).find((hint) => hint !== undefined)
+    const checks = failed.map(({ id }) => id).join(", ")
+    return new Failure("HOST_LACKS", `this host fails the checks ${checks}`, { hint, subject: failed[0]?.id })
   },
 })

@@ -1,4 +1,4 @@
-import { EXIT } from "../../base/terms/failure.ts"
+import { Failure, failureJson } from "../../base/terms/failure.ts"
 import { exitOfRecord, waitResultOf, waitVm } from "../../operations/wait.ts"
 import { openState } from "../../store/state/open.ts"
 import { exitText } from "../../vm/exit.ts"
@@ -16,12 +16,15 @@ export default command({
     },
     json: { type: "boolean", description: "Print how it ended as JSON" },
   },
-  async run({ vm, timeout, json }, { output }) {
+  async run({ vm, timeout }, { output }) {
     using state = openState()
     const record = await waitVm(state, vm, { log: output.log, timeout: durationOf("--timeout", timeout) })
     const exit = exitOfRecord(record)
-    if (json === true) output.print(JSON.stringify(waitResultOf(record), null, 2))
-    else output.print(exit === null ? record.state : exitText(exit))
-    return record.state === "stopped" ? EXIT.ok : EXIT.failed
+    const { id, name, state: end } = record
+    const text = exit === null ? end : exitText(exit)
+    const failure =
+      end === "stopped" ? undefined : new Failure("VM_FAILED", `${name} (${id}): ${text}`, { subject: id })
+    output.show({ ...waitResultOf(record), ...(failure && failureJson(failure)) }, text)
+    return failure
   },
 })

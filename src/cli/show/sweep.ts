@@ -1,4 +1,4 @@
-import { EXIT } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { shownPath, shownText } from "../../base/terms/printable.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import type { SweepReport } from "../../upkeep/sweep/sweep.ts"
@@ -15,11 +15,16 @@ export function showSweep(report: SweepReport, json: boolean, output: Output): v
   if (removed > 0 || recovered || cleared || errors > 0 || report.dryRun) output.log.info(summary(report))
 }
 
-/** 1 when something could not be done, 75 when another sweep was in a directory (0 with --quiet), else 0. */
-export function exitOf({ totals, directories }: SweepReport, quiet: boolean): number {
-  if (totals.errors > 0) return EXIT.failed
-  const busy = directories.some(({ is }) => is === "busy")
-  return busy && !quiet ? EXIT.tryLater : EXIT.ok
+/** What a sweep fails with: something could not be done, or another sweep is in a directory, which --quiet takes for fine. */
+export function failureOf({ totals, directories }: SweepReport, quiet: boolean): Failure | undefined {
+  if (totals.errors > 0) return new Failure("NOT_RELEASED", `${counted(totals.errors, "thing")} could not be swept`)
+  const busy = quiet ? undefined : directories.find(({ is }) => is === "busy")
+  if (busy === undefined) return undefined
+  const path = shownPath(busy)
+  return new Failure("BUSY", `${path} is not swept: ${shownText(busy.why ?? "")}`, {
+    subject: path,
+    hint: busy.hint,
+  })
 }
 
 /** `14 sockets in 2 directories: 3 alive, 8 removed, 3 kept (2 young, 1 lock)`. Pure. */

@@ -1,5 +1,6 @@
 import { basename } from "node:path"
 import { Failure } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 
 /** The path of this program, for a line that runs it later. From source: the path of an installed one. */
 export function ownProgram(execPath = process.execPath): string {
@@ -8,7 +9,7 @@ export function ownProgram(execPath = process.execPath): string {
 
 /** A file for /etc/cron.d that sweeps every minute (crontab(5)). Pure. */
 export function cronText(program: string, dirs: readonly string[]): string {
-  const command = [program, "sweep", "--quiet", ...checked(dirs)].map(shellWord).join(" ")
+  const command = shellWords([program, "sweep", "--quiet", ...checked(dirs)])
   return [
     "# /etc/cron.d/banger: removes sockets that nothing is bound to, every minute; it says nothing unless something is wrong.",
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -62,10 +63,6 @@ function checked(dirs: readonly string[]): readonly string[] {
     }
   }
   return dirs
-}
-
-function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
 /** systemd.service(5), "COMMAND LINES": `%` and `$` are doubled, `\` and `"` escaped within double quotes. */
