@@ -2,13 +2,14 @@ import { expect, test } from "bun:test"
 import { existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { progressText } from "../../src/cli/terminal/progress.ts"
+import { PROGRAM } from "../program.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
 
 function cli(args: readonly string[], env: Record<string, string> = {}) {
   const places = { BANGER_STATE_DIR: join(directory.path, "state"), BANGER_RUNTIME_DIR: join(directory.path, "run") }
-  const run = Bun.spawnSync([process.execPath, join(import.meta.dir, "../../cli.ts"), ...args], {
+  const run = Bun.spawnSync([...PROGRAM, ...args], {
     env: { PATH: process.env.PATH, ...places, ...env },
     cwd: directory.path,
   })

@@ -1,17 +1,14 @@
-import { beforeAll, expect, test } from "bun:test"
+import { expect, test } from "bun:test"
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, type Running, start } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
+import { buildDoubles, doublesOfFile, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
 
 const newDirectory = directoriesOfFile()
 
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 const place = eachInItsPlace()
 
 async function running(flags: readonly string[] = [], text = "the image"): Promise<{ run: Running; disk: string }> {
