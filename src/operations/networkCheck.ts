@@ -40,7 +40,7 @@ function check({ db, where }: State, bridge: string, to: number | undefined): re
     return withRoute((route) => {
       const index = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner })
       applyRules(planRules(owner, ruledLeases(listLeases(db))))
-      return checkPath(route, lease, index, owner, to)
+      return checkPath(route, lease, { bridge: index, owner, target: to })
     })
   } finally {
     freeLease(db, vm)

@@ -5,6 +5,7 @@ import { type Follower, follow } from "../store/logs/boundedFile.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { noteRestart } from "../store/state/records.ts"
+import { requireSocketPaths } from "../supervisor/boot/vmmSockets.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { supervise } from "../supervisor/supervise.ts"
 import type { RunOutcome } from "../supervisor/vmContext.ts"
@@ -40,8 +41,9 @@ export async function runOnce(
   { logFile, ended }: BeforeBoot,
 ): Promise<Booted> {
   const { request, plugin, vmm, program, confining } = run
-  const { name } = plugin.spec
-  const { id } = layoutFor(name)
+  const { name, firecracker } = plugin.spec
+  const { id, layout: planned } = layoutFor(name)
+  requireSocketPaths(run, { layout: planned, jailed: confining.jail !== undefined, firecracker })
   const session = await createVm(state, run, id).finally(() => unlock(ended))
   const { layout } = session
   const { dir } = layout
@@ -107,7 +109,7 @@ function takeLog(path: string, { supervisorLog }: VmLayout, log: Log): Follower 
     return undefined
   }
   return follow(supervisorLog, {
-    limit: VMM_LOG_MAX_BYTES,
+    limitBytes: VMM_LOG_MAX_BYTES,
     onTrouble: (what) => log.warn(`${supervisorLog}: ${what}`),
   })
 }

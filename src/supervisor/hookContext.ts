@@ -1,4 +1,4 @@
-import { isAbsolute, resolve } from "node:path"
+import { isAbsolute } from "node:path"
 import type { Drive, Exit, PostStopContext, PreBootContext, RunningContext, Stage, Vm, VmNetwork } from "banger"
 import { Failure } from "../base/terms/failure.ts"
 import { type StageRoot, stageCopy, stageLink, stageWrite } from "../host/jail/stage.ts"
@@ -8,7 +8,6 @@ import type { Spec } from "../inputs/schema/vm.ts"
 import { openState } from "../store/state/open.ts"
 import type { Machine } from "../vm/machine.ts"
 import type { Surroundings } from "./boot/prepare.ts"
-import { snapshotVm } from "./snapshot/save.ts"
 import type { VmContext } from "./vmContext.ts"
 
 /** What all hooks of one VM are given. */
@@ -66,6 +65,7 @@ export function runningContext(
     if (!isAbsolute(dir))
       throw new Failure("BAD_PLUGIN", `ctx.snapshot: ${dir} is not an absolute path`, { subject: dir })
     using state = openState()
+    const { snapshotVm } = await import("./snapshot/save.ts")
     await snapshotVm(state, shared.vm.id, dir)
   }
   return { ...shared, signal, snapshot, pause: unlessOver(control.pause), resume: unlessOver(control.resume) }
@@ -131,22 +131,18 @@ export async function whileOpen<T>(hook: (over: AbortSignal) => T): Promise<Awai
 
 /** Staging for hooks. A hook that is over, or whose time is up, can stage no more: the VM boots, or goes away, without it. */
 function stageApi(root: StageRoot, signal: AbortSignal): Stage {
-  const seen = (name: string) => resolve(root.path, name)
   return {
     async write(name, content) {
       signal.throwIfAborted()
-      stageWrite(root, name, typeof content === "string" ? new TextEncoder().encode(content) : content)
-      return seen(name)
+      return stageWrite(root, name, typeof content === "string" ? new TextEncoder().encode(content) : content).host
     },
     async copy(name, source) {
       signal.throwIfAborted()
-      await stageCopy(root, name, source, signal)
-      return seen(name)
+      return (await stageCopy(root, name, source, { signal })).host
     },
     async link(name, source) {
       signal.throwIfAborted()
-      stageLink(root, name, source)
-      return seen(name)
+      return stageLink(root, name, source).host
     },
   }
 }

@@ -1,4 +1,4 @@
-import { EXIT, isFailure, messageOf } from "../base/terms/failure.ts"
+import { EXIT, type FailureJson, whyOf } from "../base/terms/failure.ts"
 import type { Unknown } from "../base/terms/liveness.ts"
 import type { Log } from "../base/terms/log.ts"
 import { runSelf } from "../host/process/runSelf.ts"
@@ -25,6 +25,8 @@ export interface Recovery {
   readonly is: "supervised" | "alive" | "busy" | "kept" | "recovered" | "unknown" | "failed"
   readonly why?: string | undefined
   readonly hint?: string | undefined
+  /** The failure that made it `failed`, where this process has it. */
+  readonly error?: FailureJson | undefined
 }
 
 /**
@@ -40,7 +42,12 @@ export async function recoverAll(state: State, log: Log): Promise<readonly Recov
 /** As `recoverAll`, of one VM. */
 export async function recover(state: State, record: VmRecord, log: Log): Promise<Recovery> {
   const { id, name } = record
-  const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint"> = {}) => ({ id, name, is: what, ...more })
+  const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint" | "error"> = {}) => ({
+    id,
+    name,
+    is: what,
+    ...more,
+  })
   if (isSupervised(state, id)) return is("supervised")
   if (record.keptForInspection) return is("kept")
   try {
@@ -51,8 +58,7 @@ export async function recover(state: State, record: VmRecord, log: Log): Promise
     const hooks = !isFinal(record.state) && (postStop === undefined || postStop > record.post_stop_done)
     return is(hooks ? await recoverApart(id, log) : await recoverHere(state, id, log))
   } catch (error) {
-    const hint = isFailure(error) ? error.hint : undefined
-    return is("failed", { why: messageOf(error), hint })
+    return is("failed", whyOf(error))
   }
 }
 

@@ -102,7 +102,8 @@ async function stage(
     await watchdog.guard("making the network", OWN_WORK_MS.staging, () =>
       connectNetwork(session, network, { user: ready.boot.confinement, log, interrupt: interrupts.stop }),
     )
-    return { ...ready, boot: withNetwork(ready.boot, spec.name, spec.network, running.network, session.layout) }
+    const leased = { name: spec.name, spec: network, network: running.network, layout: session.layout }
+    return { ...ready, boot: withNetwork(ready.boot, leased) }
   } finally {
     staged.close()
   }
@@ -117,6 +118,8 @@ async function start(
   const { timeouts, console } = plugin.spec
   session.enter("booting")
   const options = {
+    vmm,
+    program,
     consoleLimit: console.limit,
     limit: timeouts.start,
     interrupt: interrupts.stop,
@@ -124,7 +127,7 @@ async function start(
     log,
     cgroup: confining.cgroup,
   }
-  running.started(await startMachine(session, vmm, program, staged, options))
+  running.started(await startMachine(session, staged, options))
   watchdog.noteEnd("started")
 }
 

@@ -1,191 +1,192 @@
 import { expect, test } from "bun:test"
-import { writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { type Command, load } from "../../src/cli/terminal/command.ts"
-import { root } from "../../src/cli/tree.ts"
-import { documentsIn, failureIn, type Said } from "../jsonSaid.ts"
+import * as v from "valibot"
+import { Failure, failureJson } from "../../src/base/terms/failure.ts"
+import { failureSchema } from "../../src/base/terms/failureSchema.ts"
+import { KEPT_FOR } from "../../src/host/sockets/report.ts"
+import { eventsOf } from "../../src/operations/events.ts"
+import { inspectVm } from "../../src/operations/inspect.ts"
+import { waitResultOf } from "../../src/operations/wait.ts"
+import { openDatabase } from "../../src/store/state/database.ts"
+import { appendEvent } from "../../src/store/state/events.ts"
+import { vmLayout } from "../../src/store/state/places.ts"
+import { changeState, getRecord, insertRecord } from "../../src/store/state/records.ts"
+import { exitSchema } from "../../src/store/state/vmState.ts"
+import { neverStarted, resultJson } from "../../src/vm/exit.ts"
+import { listVms } from "../../src/vm/status.ts"
+import { checkDocuments, DOCUMENTS, type DocumentName, documentOf, parseDocument } from "../documents.ts"
+import { type Row, rowsOf } from "../schemaRows.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
+const root = join(import.meta.dir, "../..")
 
-function environment(): Record<string, string | undefined> {
-  return {
-    PATH: process.env.PATH,
-    BANGER_STATE_DIR: join(directory.path, "state"),
-    BANGER_RUNTIME_DIR: join(directory.path, "run"),
-  }
+/** Every schema by its heading in docs/json.md: those of commands, and the two that several share. */
+const SCHEMAS: readonly (readonly [heading: string, schema: v.GenericSchema])[] = [
+  ["A failure", failureSchema],
+  ["How a VM ended", exitSchema],
+  ...Object.entries(DOCUMENTS).map(([name, schema]) => [`\`${name}\``, schema] as const),
+]
+
+/** Numbers without a unit. */
+const COUNTS = ["generation", "begun", "done", "postStop", "examined", "alive", "dead", "removed", "gone", "unknown"]
+const IDS = ["pid", "supervisor", "uid", "exit", "code"]
+/** In clock ticks, as the kernel has it: its own name for it. */
+const KERNELS = ["startTime"]
+const UNITLESS = [...COUNTS, "errors", ...KEPT_FOR, ...IDS, ...KERNELS]
+
+test.each(SCHEMAS)("keys of %s are camelCase, and numbers say their unit", (_, schema) => {
+  const rows = rowsOf(schema)
+  expect(rows.length).toBeGreaterThan(0)
+  expect(rows.filter(({ key }) => !/^[a-z][A-Za-z0-9]*$/.test(key))).toEqual([])
+  const numbers = rows.filter(({ type }) => /\bnumber\b/.test(type) && !type.startsWith("array"))
+  const bare = numbers.filter(({ key }) => !/(?:Ms|Seconds|Bytes|MiB)$/.test(key) && !UNITLESS.includes(key))
+  expect(bare).toEqual([])
+})
+
+test("whether something lives has three answers everywhere, and `is` has one word for one thing", () => {
+  const rows = SCHEMAS.flatMap(([heading, schema]) => rowsOf(schema).map((row) => ({ heading, ...row })))
+  for (const { key, type } of rows.filter(({ key }) => key === "liveness"))
+    expect({ key, type }).toEqual({ key, type: "`alive`, `dead`, `unknown`" })
+  const words = rows.filter(({ key }) => key === "is").flatMap(({ type }) => type.replaceAll("`", "").split(", "))
+  expect([...new Set(words)].toSorted()).toEqual([
+    ...["alive", "busy", "dead", "fail", "failed", "gone", "kept", "ok", "recovered", "refused", "removed"],
+    ...["supervised", "swept", "unknown", "warn"],
+  ])
+  expect(rows.filter(({ key }) => ["verdict", "truth", "status"].includes(key))).toEqual([])
+})
+
+const page = readFileSync(join(root, "docs/json.md"), "utf8")
+
+function sectionOf(heading: string): string {
+  const [, section = ""] = page.split(`\n## ${heading}\n`)
+  return section.split("\n## ")[0] ?? ""
 }
 
-function banger(...args: readonly string[]): Said {
-  const run = Bun.spawnSync([process.execPath, join(import.meta.dir, "../../cli.ts"), ...args], {
-    env: environment(),
+function docRows(section: string): readonly Pick<Row, "path" | "type">[] {
+  return [...section.matchAll(/^\| `([^`]+)` \| (.+) \| ([^|]+) \|$/gm)].map(([, path = "", type = ""]) => ({
+    path,
+    type,
+  }))
+}
+
+test.each(SCHEMAS)("docs/json.md has every key of %s with its type, and no other", (heading, schema) => {
+  const section = sectionOf(heading)
+  const listed = sectionOf("`banger ps --json`")
+  // What a VM is in a list is not said twice.
+  const more =
+    heading === "`banger inspect`" ? docRows(listed).map(({ path, type }) => ({ path: path.slice(3), type })) : []
+  if (more.length > 0) expect(section).toContain("All keys of [`banger ps --json`]")
+  const told = [...more, ...docRows(section)].map(({ path, type }) => `${path}: ${type}`)
+  expect(told.toSorted()).toEqual(
+    rowsOf(schema)
+      .map(({ path, type }) => `${path}: ${type}`)
+      .toSorted(),
+  )
+})
+
+test.each(SCHEMAS)("the example of %s in docs/json.md is one", (heading, schema) => {
+  const [, example = ""] = /^```json\n(.*?)^```$/ms.exec(sectionOf(heading)) ?? []
+  expect(example).not.toBe("")
+  const name = heading.replaceAll("`", "")
+  if (name in DOCUMENTS) parseDocument(name as DocumentName, example)
+  else expect(v.is(schema, name === "A failure" ? JSON.parse(example).error : JSON.parse(example))).toBe(true)
+})
+
+test.each<[string, DocumentName | undefined]>([
+  ["ps -a --json", "banger ps --json"],
+  ["ps", undefined],
+  ["ps --json --watch", undefined],
+  ["run x.ts --json", "banger run --json"],
+  ["run x.ts -- --json", undefined],
+  ["run -d x.ts --json", "banger run --detach --json"],
+  ["run x.ts --json --supervise none", "banger run --detach --json"],
+  ["run --plan --json --detach x.ts", "banger run --plan --json"],
+  ["restart --json x", "banger run --detach --json"],
+  ["net ls --json", "banger net ls --json"],
+  ["net rm --json bgr0", "banger net rm --json"],
+  ["get ls --json", "banger get ls --json"],
+  ["update --check --json", "banger update --check --json"],
+  ["logs --events x", "banger logs --events"],
+  ["inspect x", "banger inspect"],
+])("banger %s prints %p", (words, name) => {
+  expect(documentOf(words.split(" "))).toBe(name)
+})
+
+test("a document with another key, or without one, is none", () => {
+  const step = { what: "x", ok: true }
+  parseDocument("banger net check --json", JSON.stringify([step]))
+  for (const wrong of [[{ ...step, age_seconds: 1 }], [{ what: "x" }]])
+    expect(() => parseDocument("banger net check --json", JSON.stringify(wrong))).toThrow("banger net check --json")
+})
+
+function cli(...args: readonly string[]) {
+  const places = { BANGER_STATE_DIR: join(directory.path, "state"), BANGER_RUNTIME_DIR: join(directory.path, "run") }
+  const run = Bun.spawnSync([process.execPath, join(root, "cli.ts"), ...args], {
+    env: { PATH: `${directory.path}:${process.env.PATH}`, ...places },
     cwd: directory.path,
   })
   return { stdout: run.stdout.toString(), stderr: run.stderr.toString(), exit: run.exitCode }
 }
 
-/** What each of many command lines says, which are run in one process: hundreds of their own would take a minute. */
-function each(lines: readonly (readonly string[])[]): readonly Said[] {
-  const run = Bun.spawnSync(
-    [process.execPath, join(import.meta.dir, "../fixtures/commandLines.ts"), JSON.stringify(lines)],
-    { env: environment(), cwd: directory.path },
-  )
-  const [outs, errs] = [run.stdout, run.stderr].map((bytes) => bytes.toString().split("\n=====\n").slice(1))
-  const statuses: readonly number[] = JSON.parse(outs?.at(-1) ?? "[]")
-  expect(statuses.length).toBe(lines.length)
-  return statuses.map((exit, index) => ({ stdout: outs?.[index] ?? "", stderr: errs?.[index] ?? "", exit }))
-}
-
-/** Every command with the words that name it, also those that banger calls itself by. */
-async function commandsOf(parent: Command, path: readonly string[] = []): Promise<[path: string[], Command][]> {
-  const below = Object.entries(parent.subCommands ?? {}).map(async ([name, sub]) => {
-    const command = await load(sub)
-    return [[[...path, name], command] as [string[], Command], ...(await commandsOf(command, [...path, name]))]
-  })
-  return (await Promise.all(below)).flat()
-}
-
-/** Words that each command must refuse, made from its definition. */
-function wrongWords(
-  path: readonly string[],
-  { args, takesMany, takesRest, run }: Command,
-): readonly (readonly string[])[] {
-  const positionals = Object.entries(args).filter(([, { type }]) => type === "positional")
-  const required = positionals.filter(([, { required: is }]) => is === true).map(([name]) => name)
-  const valued = Object.entries(args).filter(([, { type }]) => type === "string" || type === "enum")
-  const enums = valued.filter(([, { type }]) => type === "enum")
-  return [
-    [...path, "--no-such-option"],
-    [...path, "--\u001b[31m\u009b\u2028\u007f"],
-    [...path, "--quiet", "--quiet"],
-    [...path, "--json=yes"],
-    ...valued.map(([name]) => [...path, ...required, `--${name}`]),
-    ...valued.map(([name]) => [...path, ...required, `--${name}=`]),
-    ...enums.map(([name]) => [...path, ...required, `--${name}=nothing`]),
-    ...(required.length > 0 || run === undefined ? [path] : []),
-    ...(takesMany || run === undefined ? [] : [[...path, ...positionals.map(([name]) => name), "too-many"]]),
-    ...(takesRest || run === undefined ? [] : [[...path, ...required, "--", "x"]]),
-  ]
-}
-
-test("every command refuses wrong words in JSON alone, wherever --json stands", async () => {
-  const commands = await commandsOf(root)
-  expect(commands.length).toBeGreaterThan(25)
-  const wrong = [
-    ...commands.flatMap(([path, command]) => wrongWords(path, command)),
-    [],
-    ["nonsense"],
-    ["--jsn"],
-    ["net", "lss"],
-  ]
-  expect(wrong.length).toBeGreaterThan(200)
-  const lines = wrong.map((words, index) => {
-    const cut = words.indexOf("--")
-    if (index % 2 === 0) return ["--json", ...words]
-    return cut === -1 ? [...words, "--json"] : words.toSpliced(cut, 0, "--json")
-  })
-  for (const [index, said] of each(lines).entries()) {
-    const { code } = failureIn(said)
-    expect({ words: lines[index], code, stdout: said.stdout }).toEqual({
-      words: lines[index],
-      code: "USAGE",
-      stdout: "",
-    })
-  }
-}, 60_000)
-
-/** attach has no JSON at all; to __recover a VM that is gone is finished. */
-const NOT_ASKED = ["attach", "__recover"]
-
-test("a VM that is not there is NO_SUCH_VM to every command on VMs", async () => {
-  const commands = (await commandsOf(root)).filter(
-    ([path, { args }]) => "vm" in args && !NOT_ASKED.includes(path[0] ?? ""),
-  )
-  expect(commands.length).toBeGreaterThan(8)
-  const lines = commands.map(([path, { args }]) => {
-    const more = Object.keys(args).filter((name) => name !== "vm" && args[name]?.type === "positional")
-    return [...path, "--json", "nobody", ...more]
-  })
-  // These two take over standard output, which must not be that of the others.
-  const apart = (words: readonly string[]) => words[0]?.startsWith("__") === true
-  const said = [
-    ...each(lines.filter((words) => !apart(words))),
-    ...lines.filter(apart).map((words) => banger(...words)),
-  ]
-  for (const one of said)
-    expect(failureIn(one)).toMatchObject({ code: "NO_SUCH_VM", subject: "nobody", message: 'no VM "nobody"' })
-}, 60_000)
-
-test("one failure of many VMs: of one its own, of several the first one's code with all messages", () => {
-  const { code, message } = failureIn(banger("rm", "--json", "a", "b", "c"))
-  expect(code).toBe("NO_SUCH_VM")
-  for (const vm of ["3 of 3 VMs", '"a"', '"b"', '"c"']) expect(message).toContain(vm)
-})
-
-const PLUGINS = {
-  throws: 'throw new Error("no luck\\x9b31m")',
-  syntax: "export default {",
-  nothing: "export default 1",
-  field: 'export default { name: "web", kernel: "k", vcpus: -1 }',
-  talks: 'console.log("hello\\nthere"); console.error("\\x1b[31mred"); process.stdout.write("raw\\n"); throw 1',
-  spawns: 'Bun.spawnSync(["sh", "-c", "echo out; echo err >&2"], { stdio: ["ignore", "inherit", "inherit"] }); throw 1',
-}
-
-test.each(Object.keys(PLUGINS) as (keyof typeof PLUGINS)[])(
-  "a plugin that is wrong (%s) is BAD_PLUGIN, also detached",
-  (name) => {
-    writeFileSync(join(directory.path, "x.ts"), PLUGINS[name])
-    for (const words of [
-      ["run", "x.ts"],
-      ["run", "-d", "x.ts"],
-      ["run", "--plan", "x.ts"],
-      ["sweep", "--plugin", "x.ts"],
-    ]) {
-      const said = banger(...words, "--json")
-      expect(failureIn(said)).toMatchObject({ code: "BAD_PLUGIN" })
-      expect({ words, stdout: said.stdout }).toEqual({ words, stdout: "" })
-    }
-  },
-)
-
 test.each([
-  ["BAD_PLUGIN", ["run", "none.ts"]],
-  ["USAGE", ["run", "x.ts", "--timeout", "5"]],
-  ["USAGE", ["stop", "x", "--timeout", "soon"]],
-  ["USAGE", ["sweep", "--grace", "60"]],
-  ["USAGE", ["sweep", "--depth", "17"]],
-  ["USAGE", ["attach", "nobody"]],
-] as const)("%s: %p", (code, words) => {
-  expect(failureIn(banger(...words, "--json")).code).toBe(code)
+  [["ps", "--json"]],
+  [["doctor", "--json"]],
+  [["get", "ls", "--json"]],
+  [["sweep", "--json", "--dry-run"]],
+  [["sweep", "--json", "--confirm", "1", "sockets", "/proc/self"]],
+  [["run", "--plan", "--json", "vm.ts"]],
+])("what banger %p prints is its document", (args) => {
+  mkdirSync(join(directory.path, "sockets"))
+  Bun.listen({ unix: join(directory.path, "sockets/a.sock"), socket: { data() {} } }).stop()
+  writeFileSync(join(directory.path, "vmlinuz"), "x")
+  writeFileSync(join(directory.path, "qemu-system-x86_64"), "#!/bin/sh\necho QEMU emulator version 7.2.0\n", {
+    mode: 0o755,
+  })
+  writeFileSync(join(directory.path, "vm.ts"), 'export default { kernel: "vmlinuz", vmm: "qemu" }\n')
+  const ran = cli(...args)
+  expect({ stderr: ran.stderr, empty: ran.stdout === "" }).toMatchObject({ empty: false })
+  checkDocuments(args, ran)
 })
 
-test("a failure of our own tells its stack within the JSON, and only when it is asked for", () => {
-  const state = join(directory.path, "state")
-  writeFileSync(state, "not a directory")
-  const { stderr } = banger("ps", "--json", "--verbose")
-  expect(JSON.parse(stderr.trimEnd().split("\n").at(-1) ?? "").error.stack).toContain("    at ")
-  expect(banger("ps", "--json").stderr).not.toContain("    at ")
-})
-
-test("what is printed when all is well is JSON too", () => {
-  const lines = [
-    ["help"],
-    ["help", "images"],
-    ["run", "--help"],
-    ["version"],
-    ["--version"],
-    ["get", "ls"],
-    ["net", "ls"],
-  ]
-  for (const words of [
-    ...lines,
-    ["init", "new.ts"],
-    ["system", "cron"],
-    ["complete", "zsh"],
-    ["ps"],
-    ["events"],
-    ["sweep"],
-  ]) {
-    documentsIn(banger(...words, "--json"))
+test("what is on record of a VM is told as documents: in lists, whole, its events, its end", () => {
+  const where = { state: join(directory.path, "state"), runtime: join(directory.path, "run") }
+  const layout = vmLayout(where, "vm-1")
+  mkdirSync(layout.dir, { recursive: true })
+  const db = openDatabase(where.state)
+  const base = { vmm: "qemu", boot_id: "x", plugin_path: "/p.ts", plugin_sha256: "x", spec: "{}" }
+  insertRecord(db, { id: "vm-1", name: "vm", ...base, request: '{"args":["a"],"postStop":1,"supervised":false}' })
+  const exit = neverStarted("preBoot threw: no")
+  const failure = new Failure("HOOK_FAILED", "preBoot threw: no", { subject: "preBoot" })
+  appendEvent(layout.events, { event: "state", state: "creating" })
+  appendEvent(layout.events, { event: "hook", hook: "preBoot", durationMs: 3, ...failureJson(failure) })
+  const state = { db, where, [Symbol.dispose]: () => db.close() }
+  const told = () => {
+    parseDocument("banger ps --json", JSON.stringify(listVms(state, true)))
+    parseDocument("banger inspect", JSON.stringify(inspectVm(state, "vm")))
   }
+  told()
+  changeState(db, "vm-1", { to: "failed", exit })
+  appendEvent(layout.events, { event: "state", state: "failed", exit })
+  told()
+  writeFileSync(layout.events, "cut o\n", { flag: "a" })
+  const { past } = eventsOf(state, "vm")
+  expect(past).toHaveLength(4)
+  parseDocument("banger events", past.join("\n"))
+  const lines = readFileSync(layout.events, "utf8").split("\n").slice(0, 3)
+  parseDocument("banger logs --events", lines.join("\n"))
+  expect(parseDocument("banger wait --json", JSON.stringify(waitResultOf(getRecord(db, "vm-1"))))).toMatchObject([
+    { state: "failed", error: { code: "START_FAILED", subject: "vm-1", exit: 1 } },
+  ])
+  const ended = { id: "vm-1", name: "vm", exit, failure, kept: true, dir: layout.dir }
+  expect(parseDocument("banger run --json", resultJson(ended))).toMatchObject([
+    { state: "failed", keptForInspection: true, error: { code: "HOOK_FAILED" } },
+  ])
+  expect(parseDocument("banger run --json", resultJson({ ...ended, failure: undefined }))).toMatchObject([
+    { state: "stopped" },
+  ])
+  db.run("update vms set request = 'torn', handles = 'torn'")
+  parseDocument("banger inspect", JSON.stringify(inspectVm(state, "vm")))
+  db.close()
 })

@@ -104,26 +104,30 @@ test("a triple fault is a crash", async () => {
 })
 
 test.each([
-  ["no-socket", "the VMM did not answer in 2s"],
-  ["refuse", "the VMM did not answer in 2s"],
-  ["exit /", "Error: RunWithApi(fault at /)"],
-  ["exit /machine-config", "Error: RunWithApi(fault at /machine-config)"],
-  ["exit /actions", "Firecracker exiting with error. exit_code=1"],
-  ["hang /", "the VMM did not answer in 2s"],
-  ["hang /boot-source", "the VMM did not answer in 2s"],
-  ["cut /", "instance: Firecracker did not answer GET /"],
-  ["cut /drives/job", "drives[0]: Firecracker did not answer PUT /drives/job"],
-  ["500 /machine-config", "machine-config: Firecracker refused it: status 500: Internal"],
-  ["400 /boot-source", "kernel: Firecracker refused it: A fault of the test."],
-  ["raw /actions", "boot: Firecracker refused it: Invalid request All previous unanswered requests will be dropped."],
-  ["lie /", "instance: the API is of another, not of fc-"],
-  ["lie /boot-source", "kernel: Firecracker answered /boot-source otherwise than expected"],
-])("when the API does %p it is one clear error, jailed and bare, and nothing is left", async (fault, words) => {
+  ["no-socket", "the VMM did not make its control socket in 2s", 124],
+  ["refuse", "the VMM did not answer GET / in 2s", 124],
+  ["exit /", "Error: RunWithApi(fault at /)", 1],
+  ["exit /machine-config", "Error: RunWithApi(fault at /machine-config)", 1],
+  ["exit /actions", "Firecracker exiting with error. exit_code=1", 1],
+  ["hang /", "the VMM did not answer GET / in 2s", 124],
+  ["hang /boot-source", "the VMM did not answer PUT /boot-source in 2s", 124],
+  ["cut /", "instance: Firecracker did not answer GET /", 1],
+  ["cut /drives/job", "drives[0]: Firecracker did not answer PUT /drives/job", 1],
+  ["500 /machine-config", "machine-config: Firecracker refused it: status 500: Internal", 1],
+  ["400 /boot-source", "kernel: Firecracker refused it: A fault of the test.", 1],
+  [
+    "raw /actions",
+    "boot: Firecracker refused it: Invalid request All previous unanswered requests will be dropped.",
+    1,
+  ],
+  ["lie /", "instance: the API is of another, not of fc-", 1],
+  ["lie /boot-source", "kernel: Firecracker answered /boot-source otherwise than expected", 1],
+])("when the API does %p it is one clear error, jailed and bare, and nothing is left", async (fault, words, status) => {
   for (const jail of [true, false]) {
     const { stderr, exit } = await boot("", { jail, timeouts: { start: "2s" } }, fault).ended
     expect(stderr).toContain(words)
     expect(stderr).toContain("postStop: failed to start")
-    expect(exit).toBe(1)
+    expect(exit).toBe(status)
   }
 })
 

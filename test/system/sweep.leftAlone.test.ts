@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test"
 import { existsSync, mkdirSync, readlinkSync, rmdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { hostPath } from "../../src/base/terms/path.ts"
 import { cgroupMount, cgroupPath, makeCgroup } from "../../src/host/cgroup/cgroup.ts"
 import { markOf, RUNTIME_MARK } from "../../src/store/state/mark.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
@@ -73,16 +74,16 @@ test("a loop device on a file of a jail keeps it", async () => {
 test("what others use is not ours to judge: another state directory's, another container's, and what bears no mark", async () => {
   const mount = cgroupMount() ?? ""
   const { runtime } = vmLayout(place, ID)
-  const other = markOf({ jails: join(place.dir, "jail") })
+  const other = markOf({ jails: hostPath(join(place.dir, "jail")) })
   const same = markOf(vmLayout(place, ID)).replace(/:(\d+) /, ":1$1 ")
   for (const [mark, why] of [
-    [other, /of the banger whose state is in/],
+    [other, /belongs to the banger whose state is in/],
     [same, /another container/],
-    ["what is this", /does not say whose/],
+    ["what is this", /no owner's mark/],
   ] as const) {
     mkdirSync(runtime)
     symlinkSync(mark, join(runtime, RUNTIME_MARK))
-    makeCgroup(mount, ID, [], mark)
+    makeCgroup(mount, ID, { settings: [], mark })
     const found = await swept()
     const runtimes = found.filter(({ kind }) => kind === "runtime")
     expect(runtimes.map(({ is }) => is)).toEqual(["kept"])
@@ -102,7 +103,7 @@ test("what was made just now stays for the grace period, and without a mark for 
   const temporary = leave("temporary").name
   const young = vmLayout(place, "young-00000001").runtime
   mkdirSync(young)
-  makeCgroup(cgroupMount() ?? "", "young-00000001", [])
+  makeCgroup(cgroupMount() ?? "", "young-00000001", { settings: [] })
   expect((await swept([], banger)).map(({ is }) => is).every((is) => is === "kept")).toBe(true)
   for (const path of [...left, log, temporary, young]) expect(existsSync(path), path).toBe(true)
   const found = await swept(["--grace", "0s"], banger)
@@ -206,9 +207,9 @@ test("the console of a VM without a supervisor is kept below its limit", async (
   const { consoleLog } = vmLayout(place, vm?.id ?? "")
   writeFileSync(consoleLog, "x".repeat(300_000), { flag: "a" })
   const { stdout } = await banger(place, ["sweep", "--json"])
-  expect(JSON.parse(stdout).vms[0].trimmed).toBeGreaterThan(200_000)
+  expect(JSON.parse(stdout).vms[0].trimmedBytes).toBeGreaterThan(200_000)
   expect(Number(must("stat", "--format=%b", consoleLog)) * 512).toBeLessThanOrEqual(64 * 1024)
   const again = await banger(place, ["sweep", "--json"])
-  expect(JSON.parse(again.stdout).vms[0].trimmed).toBeUndefined()
+  expect(JSON.parse(again.stdout).vms[0].trimmedBytes).toBeUndefined()
   expect((await banger(place, ["rm", "-f", vm?.id ?? ""])).exit).toBe(0)
 })

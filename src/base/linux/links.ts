@@ -27,14 +27,14 @@ export interface Link {
   readonly up: boolean
   readonly carrier: boolean
   readonly mac: string
-  /** Who can hold it without any capability, where it is a tap that says so (Linux 4.20). */
+  /** The uid that can hold a tap without any capability, where the kernel tells it (Linux 4.20). */
   readonly holder: { readonly uid: number | undefined; readonly gid: number | undefined } | undefined
 }
 
-/** Letters of an interface's name that can be: IFNAMSIZ less its NUL. */
+/** The longest name of an interface: IFNAMSIZ less its NUL. */
 export const NAME_MAX = 15
 
-/** The link of this name, or undefined when there is none (RTM_GETLINK). */
+/** The link of this name, or undefined when no link has it (RTM_GETLINK). */
 export function findLink(route: Route, name: string): Link | undefined {
   return oneLink(route, joined(linkHeader({}), nameAttribute(name)), name)
 }
@@ -52,7 +52,7 @@ export function listLinks(route: Route): readonly Link[] {
 
 /**
  * Makes a bridge without spanning tree, down, with this MAC and in this group of links. EEXIST when the name is taken.
- * The group is a mark that it bears from birth; an alias can only be given afterwards.
+ * The group marks it from birth; an alias can only be given afterwards.
  */
 export function addBridge(
   route: Route,
@@ -89,7 +89,7 @@ export function addVeth(
   route.request({ type: "NEWLINK", flags: NLM_F.CREATE | NLM_F.EXCL, body, subject: name })
 }
 
-/** What is to change of a link; all of it in one request. */
+/** Changes of a link; one request makes them all. */
 export interface LinkChange {
   readonly up?: boolean
   /** The bridge to be a port of. */
@@ -98,7 +98,7 @@ export interface LinkChange {
   readonly mac?: string
 }
 
-/** Changes a link (RTM_SETLINK). `name` is for errors only: it is the index that counts. */
+/** Changes the link with this index (RTM_SETLINK). `name` is for errors only. */
 export function changeLink(route: Route, index: number, name: string, { up, master, alias, mac }: LinkChange): void {
   const body = joined(
     linkHeader({ index, up }),
@@ -109,7 +109,7 @@ export function changeLink(route: Route, index: number, name: string, { up, mast
   route.request({ type: "SETLINK", body, subject: name })
 }
 
-/** A link: its index counts, its name is for errors. */
+/** A link, known by its index; its name is for errors only. */
 export interface LinkRef {
   readonly index: number
   readonly name: string
@@ -122,7 +122,7 @@ export function isolatePort(route: Route, { index, name }: LinkRef, isolated: bo
   route.request({ type: "SETLINK", body, subject: name })
 }
 
-/** Removes a link by its index. One that is gone already is no error. Returns whether it was there. */
+/** Removes the link with this index. Returns whether it was there. */
 export function deleteLink(route: Route, index: number, name: string): boolean {
   try {
     route.request({ type: "DELLINK", body: linkHeader({ index }), subject: name })
@@ -135,7 +135,7 @@ export function deleteLink(route: Route, index: number, name: string): boolean {
 
 /** The six bytes of `02:00:5e:10:00:01`. */
 export function macBytes(mac: string): Uint8Array {
-  if (!/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(mac)) throw new TypeError(`no MAC address: ${mac}`)
+  if (!/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(mac)) throw new TypeError(`not a MAC address: ${mac}`)
   return Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16))
 }
 
@@ -179,7 +179,7 @@ function linkHeader({ index = 0, up, family = 0 }: { index?: number; up?: boolea
 /** Checked here, since the kernel cuts or interprets (`tap%d`) what does not fit. */
 function nameAttribute(name: string): Uint8Array {
   if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === "." || name === "..") {
-    throw new TypeError(`no name for an interface: ${JSON.stringify(name)}`)
+    throw new TypeError(`not a name for an interface: ${JSON.stringify(name)}`)
   }
   return textAttribute(IFLA.IFNAME, name)
 }

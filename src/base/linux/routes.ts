@@ -46,7 +46,7 @@ export function addAddress(
   const body = header(8, address.length === 4 ? AF_INET : AF_INET6)
   const view = new DataView(body.buffer)
   view.setUint8(1, prefix)
-  // An IPv6 address of ours is nobody else's: it need not wait for others to object.
+  // Nobody else has our IPv6 addresses, so duplicate address detection need not delay them.
   view.setUint8(2, address.length === 4 ? 0 : IFA_F_NODAD)
   view.setUint32(4, index, true)
   const broadcast = address.length === 4 && prefix < 31 ? [attribute(IFA_BROADCAST, broadcastOf(address, prefix))] : []
@@ -75,7 +75,7 @@ export function addDefaultRoute(route: Route, index: number, gateway: Bytes): vo
   route.request({ type: "NEWROUTE", flags: NLM_F.CREATE | NLM_F.EXCL, body: words, subject: "default route" })
 }
 
-/** Says for good which MAC an address has on an interface, so that nobody can claim it (RTM_NEWNEIGH, permanent). */
+/** Binds an address to a MAC on an interface for good, so that nobody else can claim it (RTM_NEWNEIGH, permanent). */
 export function setNeighbour(
   route: Route,
   index: number,
@@ -89,7 +89,7 @@ export function setNeighbour(
   route.request({ type: "NEWNEIGH", flags: NLM_F.CREATE | NLM_F.REPLACE, body, subject: "neighbour" })
 }
 
-/** Forgets the MAC of an address; one that is not known is fine, and so is an interface that is gone. */
+/** Forgets the MAC of an address. Succeeds also when the address is unknown or the interface gone. */
 export function deleteNeighbour(route: Route, index: number, address: Bytes): void {
   const body = joined(neighbour(index, address, 0), attribute(NDA_DST, address))
   ignoring(["ENOENT", "ENODEV"], () => route.request({ type: "DELNEIGH", body, subject: "neighbour" }))

@@ -1,3 +1,6 @@
+// The room terms: words that every room uses: failures, sizes, times, names, addresses.
+// The rule: pure, and it imports nothing.
+
 /** Exit statuses of the whole program; docs/errors.md has them. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, tryLater: 75, timedOut: 124 } as const
 
@@ -99,12 +102,29 @@ export function asFailure(error: unknown, code: FailureCode = "FAILED"): Failure
   return isFailure(error) ? error : new Failure(code, messageOf(error), { cause: error })
 }
 
-/** What `--json` prints of a failure: camelCase keys, absent where there is nothing to say. */
-export function failureJson(error: unknown): { error: Record<string, string | number> } {
+/** A failure as data. `failureSchema` holds it. */
+export interface FailureJson {
+  readonly code: FailureCode
+  readonly message: string
+  readonly hint?: string | undefined
+  readonly subject?: string | undefined
+  readonly exit: number
+}
+
+/** Anything that was thrown as data; what is no failure is a fault of ours, INTERNAL. */
+export function failureJson(error: unknown): { readonly error: FailureJson } {
   const { code, message, hint, subject, exit } = isFailure(error) ? error : asFailure(error, "INTERNAL")
-  const known = { code, message, hint, subject, exit }
-  const said = Object.entries(known).filter((entry): entry is [string, string | number] => entry[1] !== undefined)
-  return { error: Object.fromEntries(said) }
+  return { error: { code, message, hint, subject, exit } }
+}
+
+/** Why a thing could not be done or told, for a document that says so of each thing: in words, and as data. */
+export function whyOf(error: unknown): {
+  readonly why: string
+  readonly hint: string | undefined
+  readonly error: FailureJson
+} {
+  const failure = asFailure(error)
+  return { why: failure.message, hint: failure.hint, ...failureJson(failure) }
 }
 
 /** The text of anything that can be thrown, without a stack. */

@@ -1,5 +1,6 @@
 import { Failure, joinFailures } from "../../base/terms/failure.ts"
 import { jsonText } from "../../base/terms/message.ts"
+import { forwardSignals } from "../../host/process/forwardSignals.ts"
 import { runSelf } from "../../host/process/runSelf.ts"
 import { selfArgv } from "../../host/process/self.ts"
 import { ownEnvironment } from "../../store/state/open.ts"
@@ -33,8 +34,6 @@ export async function forEachVm(
 
 // --- internal ---
 
-const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const
-
 interface Child {
   kill(signal: NodeJS.Signals): void
 }
@@ -46,22 +45,17 @@ async function eachInTurn(
 ): Promise<readonly Failure[]> {
   let current: Child | undefined
   let interrupted = false
-  const forward = (name: NodeJS.Signals) => {
+  using _forwarding = forwardSignals((name) => {
     interrupted = true
     current?.kill(name)
-  }
-  for (const name of FORWARDED) process.on(name, forward)
+  })
   const failures: Failure[] = []
-  try {
-    for (const vm of vms) {
-      const failure = await run(vm, (child) => {
-        current = child
-      })
-      if (failure !== undefined) failures.push(failure)
-      if (interrupted) break
-    }
-  } finally {
-    for (const name of FORWARDED) process.off(name, forward)
+  for (const vm of vms) {
+    const failure = await run(vm, (child) => {
+      current = child
+    })
+    if (failure !== undefined) failures.push(failure)
+    if (interrupted) break
   }
   return failures
 }

@@ -1,10 +1,12 @@
 import { usageError } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
 import { type Address, below, parseAddress } from "../../inputs/download/address.ts"
-import { stallLimit } from "../../inputs/download/download.ts"
+import { stallLimitMs } from "../../inputs/download/download.ts"
 import { catalog, exactName, findItem, shortNames } from "../../inputs/image/catalog.ts"
-import { getImage, imagePath, listImages, removeImage, type Wanted } from "../../inputs/image/store.ts"
+import { getImage, type Wanted } from "../../inputs/image/getImage.ts"
+import { imagePath, listImages, removeImage } from "../../inputs/image/store.ts"
 import { ownPlaces } from "../../store/state/open.ts"
+import type { ImageList } from "../show/images.ts"
 import { command } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
 import { startProgress } from "../terminal/progress.ts"
@@ -53,7 +55,7 @@ export default command({
   async run({ what, ...values }, { output }) {
     const wanted = wantedOf(what, values.from, values.sha256?.toLowerCase())
     const progress = startProgress(wanted.name, output.manner)
-    const manner = { limit: DOWNLOAD_MAX_BYTES, stall: stallLimit(), onProgress: progress.update }
+    const manner = { limitBytes: DOWNLOAD_MAX_BYTES, stallMs: stallLimitMs(), onProgress: progress.update }
     const got = await getImage(ownPlaces(), wanted, manner).finally(progress.end)
     output.log.info(got.new ? `got ${wanted.name}` : `${wanted.name} is here already`)
     output.show({ name: wanted.name, ...got }, got.path)
@@ -66,17 +68,17 @@ export default command({
 function list(output: Output): void {
   const images = listImages(ownPlaces())
   const known = catalog().filter(({ name }) => !images.some((image) => image.name === name))
-  const rows = [
-    ...images.map(({ name, path, bytes }) => ({ name, here: true, bytes, path })),
-    ...known.map(({ name }) => ({ name, here: false, bytes: null, path: null })),
+  const rows: ImageList = [
+    ...images.map(({ name, path, bytes }) => ({ name, here: true, sizeBytes: bytes, path })),
+    ...known.map(({ name }) => ({ name, here: false, sizeBytes: null, path: null })),
   ].map((row) => ({
     ...row,
     also: shortNames(row.name),
     about: catalog().find(({ name }) => name === row.name)?.about ?? null,
   }))
   const width = Math.max(...rows.map(({ name }) => name.length))
-  const lines = rows.map(({ name, bytes, path, about, also }) => {
-    const state = bytes === null ? "not here" : formatSize(bytes)
+  const lines = rows.map(({ name, sizeBytes, path, about, also }) => {
+    const state = sizeBytes === null ? "not here" : formatSize(sizeBytes)
     const names = also.length === 0 ? "" : ` (also: ${also.join(", ")})`
     return `${name.padEnd(width)}  ${state.padEnd(8)}  ${path ?? `${about}${names}`}`
   })

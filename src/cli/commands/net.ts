@@ -103,20 +103,11 @@ function tableOf(head: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 function remove(state: State, removal: NetworkRemoval, output: Output): Failure | undefined {
-  const { name, dryRun } = removal
   const done = removeNetwork(state, removal)
-  const told = done.map(({ kind, name, verdict, reason }) => {
-    const word = verdict !== "remove" ? verdict : dryRun ? "would remove" : "removed"
-    return `${word}: ${kind} ${name}: ${reason}`
-  })
+  const told = done.map(({ kind, name, is, why }) => `${is === "dead" ? "would remove" : is}: ${kind} ${name}: ${why}`)
   output.show(done, told.join("\n"))
-  const left = done.find(({ verdict }) => verdict === "unknown" || (name !== undefined && verdict === "keep"))
+  const left = done.find(({ is }) => is === "unknown" || (removal.name !== undefined && is === "kept"))
   if (left === undefined) return undefined
-  return new Failure(
-    left.verdict === "unknown" ? "LIVENESS_UNKNOWN" : "IN_USE",
-    `${left.name} is left: ${left.reason}`,
-    {
-      subject: left.name,
-    },
-  )
+  const code = left.is === "unknown" ? "LIVENESS_UNKNOWN" : "IN_USE"
+  return new Failure(code, `${left.name} is left: ${left.why}`, { subject: left.name })
 }

@@ -75,8 +75,8 @@ function tableOf(vms: readonly VmStatus[]): string {
 }
 
 /** How long it has been running, or ended. */
-function age({ createdAt, runningAt, endedAt }: VmStatus): string {
-  return formatDuration(Math.max(0, Date.now() - (endedAt ?? runningAt ?? createdAt)))
+function age({ createdAtMs, runningAtMs, endedAtMs }: VmStatus): string {
+  return formatDuration(Math.max(0, Date.now() - (endedAtMs ?? runningAtMs ?? createdAtMs)))
 }
 
 /** What a state alone does not tell, and the command that mends it. */

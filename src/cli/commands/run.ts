@@ -1,7 +1,7 @@
 import type { ArgsDef } from "citty"
 import { type Failure, usageError } from "../../base/terms/failure.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
-import { type DetachedVm, detach } from "../../operations/detach.ts"
+import type { DetachedVm } from "../../operations/detach.ts"
 import { runPlugin } from "../../operations/run.ts"
 import type { RunRequest } from "../../operations/runRequest.ts"
 import { showDetached, showEnd } from "../show/ends.ts"
@@ -52,6 +52,7 @@ export default command({
     if (apart !== true) return runAs(values, invocation, { as: "foreground" })
     const { options, rest, output } = invocation
     const words = [...options.filter((word) => word !== "--detach"), plugin, "--", ...rest]
+    const { detach } = await import("../../operations/detach.ts")
     return showDetached(output, (say) => detach("__run", words, say))
   },
 })

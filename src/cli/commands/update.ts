@@ -2,9 +2,10 @@ import pkg from "../../../package.json" with { type: "json" }
 import { Failure } from "../../base/terms/failure.ts"
 import { parseAddress } from "../../inputs/download/address.ts"
 import { unpackFiles } from "../../inputs/download/archive.ts"
-import { stallLimit } from "../../inputs/download/download.ts"
+import { stallLimitMs } from "../../inputs/download/download.ts"
 import { downloadArchive, findRelease, isNewer, parseVersion } from "../../inputs/download/release.ts"
 import { replaceBinary, rollBack } from "../../inputs/download/replaceBinary.ts"
+import type { UpdateCheck } from "../show/updateCheck.ts"
 import { BUILD } from "../terminal/build.ts"
 import { command } from "../terminal/command.ts"
 import { startProgress } from "../terminal/progress.ts"
@@ -24,12 +25,13 @@ export default command({
       output.show({ version, before: pkg.version, path }, "")
       return undefined
     }
-    const manner = { stall: stallLimit() }
+    const manner = { stallMs: stallLimitMs() }
     const version = values.version === undefined ? undefined : parseVersion(values.version)
     const release = await findRelease(releases(), version, { ...manner, publicKey: BUILD.publicKey })
     if (values.check === true) {
       const newer = isNewer(release.version, pkg.version)
-      output.show({ current: pkg.version, latest: release.version, newer }, newer ? release.version : "")
+      const check: UpdateCheck = { current: pkg.version, latest: release.version, newer }
+      output.show(check, newer ? release.version : "")
       return undefined
     }
     if (release.version === pkg.version || (values.version === undefined && !isNewer(release.version, pkg.version))) {

@@ -1,5 +1,5 @@
 import { Failure, failureJson } from "../../base/terms/failure.ts"
-import { exitOfRecord, waitVm } from "../../operations/wait.ts"
+import { exitOfRecord, waitResultOf, waitVm } from "../../operations/wait.ts"
 import { openState } from "../../store/state/open.ts"
 import { exitText } from "../../vm/exit.ts"
 import { command, vmArg } from "../terminal/command.ts"
@@ -24,7 +24,7 @@ export default command({
     const text = exit === null ? end : exitText(exit)
     const failure =
       end === "stopped" ? undefined : new Failure("VM_FAILED", `${name} (${id}): ${text}`, { subject: id })
-    output.show({ id, name, state: end, exit, ...(failure && failureJson(failure)) }, text)
+    output.show({ ...waitResultOf(record), ...(failure && failureJson(failure)) }, text)
     return failure
   },
 })

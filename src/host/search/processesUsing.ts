@@ -24,7 +24,7 @@ export function processesUsing(all: readonly UsageQuery[]): ReadonlyMap<string, 
   if (all.length === 0) return new Map()
   const marks = marksOf(all)
   // Only root needs to see the processes of others: they cannot use what only this user can enter.
-  requireSight(process.geteuid?.() === 0 ? ANOTHER : undefined)
+  requireSight(process.geteuid?.() === 0 ? ANOTHER_UID : undefined)
   const found = new Map<string, string>()
   for (let look = 0; look < LOOK_COUNT; look++) {
     for (const name of readdirSync("/proc")) {
@@ -51,7 +51,7 @@ export function premisesAt(path: string, ids: ReadonlyMap<string, string>): stri
 const LOOK_COUNT = 2
 
 /** Any uid that is not root's. */
-const ANOTHER = 1
+const ANOTHER_UID = 1
 
 interface Marks {
   readonly dirs: ReadonlyMap<string, string>

@@ -4,13 +4,13 @@ import { Failure } from "../../base/terms/failure.ts"
 export type Address = { readonly url: URL } | { readonly file: string }
 
 /**
- * Reads what a user names as a place to download from: an https URL, a file: URL or an absolute path. Plain http is for
- * loopback alone, where nobody is in between. Throws a failure that names the variable or flag.
+ * Parses a place to download from: an https URL, a file: URL or an absolute path. Plain http is allowed for loopback
+ * alone, where nobody is in between. Throws a failure that names the variable or option.
  */
 export function parseAddress(text: string, named: string): Address {
   if (text.startsWith("/")) return { file: text }
   const url = URL.parse(text)
-  // A variable that is wrong is a fault of the configuration, an option one of the command line.
+  // A wrong variable is a fault of the configuration, a wrong option one of the command line.
   const refused = (message: string, hint: string) =>
     new Failure(named.startsWith("BANGER_") ? "BAD_CONFIG" : "USAGE", message, { hint, subject: named })
   if (url === null)
@@ -23,7 +23,7 @@ export function parseAddress(text: string, named: string): Address {
   )
 }
 
-/** A file below such a place. */
+/** A file below a place. */
 export function below(place: Address, path: string): Address {
   if ("file" in place) return { file: `${place.file.replace(/\/+$/, "")}/${path}` }
   const url = new URL(place.url)

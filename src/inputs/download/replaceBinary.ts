@@ -9,16 +9,16 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, type FailureCode } from "../../base/terms/failure.ts"
 import { takeNamedLock } from "../../store/files/lock.ts"
 
-/** Directories whose files a package manager put there, and would put there again. */
+/** Directories whose files belong to a package manager. */
 const PACKAGED = /^\/(?:usr\/)?s?bin\/|^\/(?:nix|snap)\//
 
 /** A new binary has this long to tell its version, in milliseconds. */
 const TELL_MS = 30_000
 
 /**
- * Puts a new binary in the place of `path`, and keeps the old one beside it as `….old`. At every moment one of the two
- * has the name: what runs by it goes on, what is started by it is whole. Before, the new one must tell the version it is
- * to have. Throws a failure that leaves the old one where it was.
+ * Puts a new binary in the place of `path`, and keeps the old one beside it as `….old`. At every moment one of the two has
+ * the name, so a banger that runs continues and a banger that starts is whole. The new binary must first run and tell
+ * this version. Throws a failure that leaves the old one where it was.
  */
 export function replaceBinary(path: string, content: Uint8Array, version: string): void {
   inDirectoryOf(path, (dir, name) => {
@@ -37,7 +37,7 @@ export function replaceBinary(path: string, content: Uint8Array, version: string
   })
 }
 
-/** Puts the binary back that an update, or install.sh, kept; the one it replaces is kept in turn. Returns its version. */
+/** Swaps the binary with the one that the last update, or install.sh, kept. Returns the version that is back. */
 export function rollBack(path: string): string {
   return inDirectoryOf(path, (dir, name) => {
     const kept = `${path}.old`
@@ -90,7 +90,7 @@ function locked<T>(dir: number, path: string, work: () => T): T {
   })
 }
 
-/** Takes away what killed updates, or installs, left; not what a running install.sh writes. */
+/** Removes what killed updates and installs left, but nothing of a process that still runs (install.sh). */
 function clearLeftovers(dir: number, name: string): void {
   if (!existsSync("/proc/self")) return
   for (const entry of readdirSync(procPath(dir))) {
@@ -131,7 +131,7 @@ function write(dir: number, name: string, content: Uint8Array): void {
   })
 }
 
-/** Gives a file a second name, which it takes from whatever has it. */
+/** Gives a file a second name, replacing the file that has it. */
 function keep(dir: number, file: number, name: string): void {
   const between = `.${name.replace(/\.old$/, "")}.new.old.${process.pid}`
   forget(dir, between)
@@ -154,7 +154,7 @@ function requireVersion(path: string, version: string): void {
     })
 }
 
-/** What a binary says its version is, with nothing of this environment in it. */
+/** The version that a binary tells, run with an empty environment. */
 function versionOf(path: string): string {
   const failure = (why: string, cause?: unknown, code: FailureCode = "HOST_LACKS") =>
     new Failure(code, `${path} does not run here: ${why}`, { hint: "nothing was changed", subject: path, cause })

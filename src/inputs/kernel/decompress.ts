@@ -10,7 +10,7 @@ const formats: readonly Format[] = [
   { name: "xz", magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], unpack: unpackXz },
 ]
 
-/** The bytes inside, for every compression that distributions use for kernels and modules; plain bytes stay as they are. */
+/** Unpacks every compression that distributions use for kernels and modules; returns other bytes as they are. */
 export function decompress(data: Uint8Array<ArrayBuffer>): Uint8Array {
   if (isLegacyLz4(data)) return unpackLegacyLz4(data)
   const format = formats.find(({ magic }) => magic.every((byte, index) => data[index] === byte))

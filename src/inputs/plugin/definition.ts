@@ -22,7 +22,7 @@ const pluginSchema = v.strictObject({
   use: v.optional(v.array(hooksSchema, "a list of objects with hooks"), []),
 })
 
-/** What `banger sweep --plugin` takes: hooks, and no VM that they would be for. */
+/** What `banger sweep --plugin` takes: hooks, without a VM. */
 const guardSchema = v.strictObject({ ...pluginSchema.entries, kernel: v.optional(specSchema.entries.kernel) })
 
 /** When plugin code runs. */
@@ -112,7 +112,7 @@ function describe(issue: v.BaseIssue<unknown>, input: unknown, source: Source): 
   return `${where}: ${field} is ${brief(value)}; allowed: ${issue.message}`
 }
 
-/** What was written at a path: an issue itself may only know what became of it. */
+/** The value that was written at a path; an issue may know only the transformed one. */
 function valueAt(input: unknown, keys: readonly (string | number)[]): unknown {
   return keys.reduce<unknown>((value, key) => (value as Readonly<Record<string | number, unknown>>)[key], input)
 }

@@ -9,6 +9,9 @@ import { LOADERS, serveImports } from "./imports.ts"
 import { readTrusted, sha256Of, type Trust } from "./trust.ts"
 import { denyWorkers } from "./workers.ts"
 
+// The room plugin: loads a user's file, and checks what it exports.
+// The rule: as root the bytes that run are the bytes whose owner and directories were checked.
+
 /** A loaded plugin. */
 export interface Loaded extends Definition {
   /** Of the plugin file's bytes, in hex. */

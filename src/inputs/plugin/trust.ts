@@ -7,15 +7,15 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
-/** A source file larger than this is no plugin. */
+/** A larger source file than this is not a plugin. */
 const SOURCE_MAX_BYTES = 1024 * 1024
 
-/** Who may write the code that runs here: nobody is asked when `uids` is undefined (we run as an ordinary user). */
+/** Whose code may run here. `uids` undefined: anybody's, because we run as an ordinary user. */
 export interface Trust {
   readonly uids: readonly number[] | undefined
   /**
-   * Of files that are not root's only these may be loaded, by their sha256: what a user had run as root once is not a leave to
-   * run something else later.
+   * The only files of other users that may be loaded, by their sha256: a user who once had one plugin run as root may not
+   * have another run later.
    */
   readonly known?: ReadonlySet<string>
 }

@@ -10,9 +10,8 @@ const SEEK_HOLE = 4
 const CHUNK_BYTES = 64 * 1024 * 1024
 
 /**
- * Fills an empty file with another's content: shared blocks where the file system can, else copied with its holes;
- * `clone` can insist on either. The event loop turns between chunks; an aborted signal ends the copy by throwing its
- * reason.
+ * Fills an empty file with another's content. It shares blocks where the file system can, else copies and keeps holes;
+ * `clone` can insist on either. Other work runs between chunks. An aborted signal ends the copy by throwing its reason.
  */
 export async function copyContent(
   source: number,
@@ -45,10 +44,10 @@ export async function copyContent(
 
 // --- internal ---
 
-/** These say "not this way, not between these two"; anything else is a real failure. */
+/** "Not this way, not between these two": another way may work. Any other error is a real failure. */
 const NOT_THIS_WAY = ["EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS"]
 
-/** Undefined when the file systems cannot copy among each other (copy_file_range(2) across two of them). */
+/** Undefined when copy_file_range(2) cannot copy between these two file systems. */
 function attempt(copy: typeof copyRange, run: () => number): number | undefined {
   try {
     return run()

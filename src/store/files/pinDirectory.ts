@@ -5,10 +5,10 @@ import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
 /**
- * Opens (O_PATH) a directory whose path nobody but root and this user can change: from `/` on, each component is a
- * directory and no symlink, owned by root or this user, and not writable by others; a sticky one (`/tmp`) may be crossed
- * but not be the last. Throws a failure that names the component which is not so, or a system error (ENOENT). The
- * caller closes the descriptor.
+ * Opens (O_PATH) a directory whose path only root and this user can change. From `/` on, each component must be a
+ * directory, not a symlink, owned by root or this user, and not writable by others; a sticky directory (`/tmp`) may be on
+ * the way, but not at the end. Throws a failure that names the component at fault, or a system error (ENOENT). The caller
+ * closes the descriptor.
  */
 export function pinDirectory(path: string): number {
   const parts = path.split("/").filter((part) => part !== "")

@@ -50,17 +50,17 @@ const MIGRATIONS = [
    ) strict;`,
 ]
 
-/** How long a write waits for another banger's, in milliseconds. */
+/** How long a write waits for another banger's write, in milliseconds. */
 const BUSY_WAIT_MS = 10_000
 
 /**
  * Opens (and on first use makes) `state.db` in the state directory: WAL, 0600, migrated to this version's schema.
- * Throws a failure when the file is newer than this banger, or is no database; it is never deleted or remade.
+ * Throws a failure when a newer banger wrote the file, or it is not a database. It is never deleted or remade.
  */
 export function openDatabase(stateDirectory: string): Database {
   const path = join(stateDirectory, "state.db")
   try {
-    // One at a time: SQLite answers "locked" at once, without waiting, to some of those who make a database together.
+    // One process at a time: SQLite does not let some of those who make a database together wait.
     return exclusively(stateDirectory, () => open(path))
   } catch (error) {
     if (error instanceof Failure) throw error
@@ -74,7 +74,7 @@ export function openDatabase(stateDirectory: string): Database {
 }
 
 /**
- * Opens a copy of `state.db`, as it is now, that is gone when it is closed: for a look where the directory cannot be written.
+ * Opens a copy of `state.db` that vanishes when it is closed: for reading where the directory cannot be written.
  * The copy is made in `spare`, a private directory elsewhere. Throws as `openDatabase` does.
  */
 export function openCopy(stateDirectory: string, spare: string): Database {
@@ -84,7 +84,7 @@ export function openCopy(stateDirectory: string, spare: string): Database {
     for (const name of ["state.db", "state.db-wal"])
       if (existsSync(join(stateDirectory, name))) copyFileSync(join(stateDirectory, name), join(dir, name))
     const db = open(join(dir, "state.db"))
-    // All its files are open from the first look on.
+    // The first query opens all of its files; after that their names can go.
     db.query("select count(*) from vms").get()
     return db
   } finally {

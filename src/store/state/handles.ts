@@ -38,7 +38,7 @@ export type ProcessIdentity = v.InferOutput<typeof processIdentitySchema>
 const resourceSchema = v.variant("kind", [
   v.strictObject({ kind: v.literal("stage"), path: v.string() }),
   v.strictObject({ kind: v.literal("runtime"), path: v.string() }),
-  /** `root`: the jail's root as `device:inode`, null until it is made; where it is follows from the VMM's name and the id. */
+  /** `root`: the jail's root as `device:inode`, null until it is made. Its path follows from the VMM's name and the id. */
   v.strictObject({
     kind: v.literal("jail"),
     vmm: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,63}$/)),
@@ -50,11 +50,11 @@ const resourceSchema = v.variant("kind", [
     kind: v.literal("network"),
     link: v.pipe(v.string(), v.regex(/^bgr[a-z0-9]{5,12}$/)),
     netns: v.boolean(),
-    /** The boot, and the network namespace (`device:inode`) in it, that all of it is in. */
+    /** The boot, and its network namespace (`device:inode`), that have all of this. */
     bootId: v.string(),
     namespace: v.string(),
   }),
-  /** `identity`: null until it is started; until then `pidNamespace` tells where it can be looked for. */
+  /** `identity`: null until the process is started; `pidNamespace` tells where to look for it until then. */
   v.strictObject({
     kind: v.literal("process"),
     identity: v.nullable(processIdentitySchema),
@@ -69,7 +69,7 @@ export const journalSchema = v.array(resourceSchema)
 /** Schema number of handles.json. */
 const SCHEMA = 1
 
-/** More than this is no journal. */
+/** A larger file than this is not a journal. */
 const HANDLES_MAX_BYTES = 1024 * 1024
 
 const handlesSchema = v.strictObject({
@@ -87,10 +87,10 @@ export interface Generation {
   readonly journal: readonly Resource[]
 }
 
-/** What a file of handles holds: a generation, nothing because it is not there, or something that must not be believed. */
+/** What handles.json holds: a generation, nothing (it is not there), or something that must not be believed. */
 export type Handles = ({ is: "good" } & Generation) | { is: "missing" } | { is: "bad"; why: string }
 
-/** The name that the generation before this one keeps. */
+/** The path of the generation before this one. */
 export function previousOf(path: string): string {
   return `${path}.prev`
 }
@@ -103,8 +103,8 @@ export function writeHandles(path: string, generation: number, journal: readonly
 }
 
 /**
- * Reads a file of handles. Throws a failure when a newer banger wrote it, and a system error when it cannot be read at
- * all: then nothing can be told.
+ * Reads handles.json, or the generation before it. Throws a failure when a newer banger wrote it, and a system error when
+ * it cannot be read: then nothing is known of the VM.
  */
 export function readHandles(path: string): Handles {
   let text: string
@@ -122,7 +122,7 @@ export function readHandles(path: string): Handles {
 
 // --- internal ---
 
-/** Throws a failure when it is not a file that only we can write. */
+/** The text of a file that only we can write. Throws a failure for any other file. */
 function readOwnFile(path: string): string {
   return withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK | O_NOFOLLOW), (fd) => {
     const stat = statDescriptor(fd)
@@ -139,7 +139,7 @@ function parse(text: string, path: string): Handles {
   try {
     value = JSON.parse(text)
   } catch {
-    return { is: "bad", why: text === "" ? "it is empty" : "it is no JSON" }
+    return { is: "bad", why: text === "" ? "it is empty" : "it is not JSON" }
   }
   const schema = typeof value === "object" && value !== null && "schema" in value ? value.schema : undefined
   if (typeof schema === "number" && schema > SCHEMA) {

@@ -11,7 +11,7 @@ import {
 import { Failure } from "../../base/terms/failure.ts"
 import { clash, hostSide } from "../../base/terms/ports.ts"
 
-// Rules are written with these words: what is not their like is not believed.
+// These words go into rules of the firewall: a record with any other form is not believed.
 const portNumber = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))
 const portSchema = v.object({
   protocol: v.picklist(["tcp", "udp"]),
@@ -19,9 +19,9 @@ const portSchema = v.object({
   host: portNumber,
   guest: portNumber,
 })
-const linkName = v.pipe(v.string(), v.regex(/^bgr[a-z0-9-]{1,12}$/, "no name for an interface of banger's"))
+const linkName = v.pipe(v.string(), v.regex(/^bgr[a-z0-9-]{1,12}$/, "not a name for an interface of banger's"))
 
-/** What a lease is for, besides who has it and where. */
+/** What else a lease says, besides its VM and place. */
 const detailSchema = v.object({
   ports: v.array(portSchema),
   nat: v.boolean(),
@@ -36,7 +36,7 @@ const rowSchema = v.pipe(
     bridge: linkName,
     subnet: v.string(),
     number: v.pipe(v.number(), v.integer(), v.minValue(2), v.maxValue(2 ** 24)),
-    mac: v.pipe(v.string(), v.regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/, "no MAC address")),
+    mac: v.pipe(v.string(), v.regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/, "not a MAC address")),
     link: linkName,
     detail: v.pipe(v.string(), v.parseJson(), detailSchema),
   }),

@@ -19,14 +19,14 @@ const columns = v.object({
   generation: v.number(),
   exit: v.nullable(v.string()),
   request: v.string(),
-  /** How many postStop hooks were begun, and how many of those are done. */
+  /** How many postStop hooks were begun, and how many of these are done. */
   post_stop_begun: v.number(),
   post_stop_done: v.number(),
   created_at: v.number(),
   updated_at: v.number(),
   running_at: v.nullable(v.number()),
   ended_at: v.nullable(v.number()),
-  /** When its supervisor, waiting, means to boot a VM of this name again. */
+  /** When its supervisor means to boot a VM of this name again. */
   restart_at: v.nullable(v.number()),
   kept: v.number(),
 })
@@ -111,12 +111,12 @@ export function mirrored(record: VmRecord): Generation | undefined {
   return parsed.success ? { generation: record.generation, journal: parsed.output } : undefined
 }
 
-/** Whether a VM has ended and its record tells that it holds nothing any more. */
+/** Whether a VM has ended and released everything on its journal. */
 export function holdsNothing(record: VmRecord): boolean {
   return isFinal(record.state) && mirrored(record)?.journal.length === 0
 }
 
-/** Notes that so many postStop hooks were begun, or are done. */
+/** Notes how many postStop hooks were begun, or are done. */
 export function notePostStop(
   db: Database,
   id: string,
@@ -130,7 +130,7 @@ export function noteKept(db: Database, id: string): void {
   write(db, () => db.query("update vms set kept = 1 where id = ?").run(id))
 }
 
-/** Notes when a VM of this name is to be booted again; null: not any more. */
+/** Notes when the supervisor means to boot a VM of this name again; null: it does not. */
 export function noteRestart(db: Database, id: string, at: number | null): void {
   write(db, () => db.query("update vms set restart_at = ? where id = ?").run(at, id))
 }
@@ -147,7 +147,7 @@ export function isUnfinished(db: Database, id: string): boolean {
   return record !== undefined && !isFinal(record.state)
 }
 
-/** The record with exactly this id. Throws a failure when there is none. */
+/** The record with exactly this id. Throws a failure when no VM has it. */
 export function getRecord(db: Database, id: string): VmRecord {
   const record = findById(db, id)
   if (record === undefined)
@@ -167,7 +167,7 @@ export function listRecordIds(db: Database): ReadonlySet<string> {
   return new Set(rows.map(({ id }) => id))
 }
 
-/** The records of VMs that have not ended, or hold something still, or are to be booted again; newest first. */
+/** The records of VMs that have not ended, still hold a resource, or will be booted again; newest first. */
 export function listUnfinished(db: Database): readonly VmRecord[] {
   const rows = db
     .query(
@@ -179,16 +179,15 @@ export function listUnfinished(db: Database): readonly VmRecord[] {
 }
 
 /**
- * The VM a user means: by id, by name (the live one, else the newest), or by a prefix of exactly one id that goes into
- * its last part. Throws a
- * failure, with the nearest name, when there is none or more than one.
+ * The VM that a user means: by id, by name (the live one, else the newest), or by a prefix of one id that reaches past its
+ * last hyphen. Throws a failure, with the nearest name, when no VM matches or several do.
  */
 export function findRecord(db: Database, reference: string): VmRecord {
   const all = listRecords(db)
   const named = all.filter((record) => record.name === reference)
   const exact = all.find((record) => record.id === reference) ?? named.find((r) => !isFinal(r.state)) ?? named[0]
   if (exact) return exact
-  // An id begins with its VM's name: only what goes beyond that names this very VM, and no other of a longer name.
+  // An id begins with its VM's name. A prefix that ends within the name could mean a VM of a longer name.
   const matches = all.filter(({ id }) => id.startsWith(reference) && reference.length > id.lastIndexOf("-") + 1)
   const [only, second] = matches
   if (only && !second) return only
@@ -208,7 +207,7 @@ export function deleteRecord(db: Database, id: string): void {
 
 // --- internal ---
 
-/** Runs a write; what SQLite says of a failed one does not name the file. */
+/** Runs a write, and names the file when it fails: SQLite does not. */
 function write(db: Database, work: () => unknown): void {
   try {
     work()

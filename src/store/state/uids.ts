@@ -5,8 +5,8 @@ import { Failure } from "../../base/terms/failure.ts"
 export const UID_RANGE = { first: 1_900_000_000, count: 65_536 }
 
 /**
- * Owns nothing but, for microseconds, a dead socket that is being removed (see docs/sweep.md). Outside of the range above, and as
- * unused as it is.
+ * Owns nothing but, for microseconds, a dead socket that a sweep removes (docs/sweep.md). It is outside of the range above,
+ * and as unused.
  */
 export const SWEEP_UID = 1_899_999_999
 
@@ -32,12 +32,12 @@ export function takeUid(
   return take.immediate()
 }
 
-/** Lets go of a VM's uid. A VM without one is fine. */
+/** Gives back a VM's uid. A VM without a uid is fine. */
 export function freeUid(db: Database, vm: string): void {
   db.query("delete from uids where vm = ?").run(vm)
 }
 
-/** The uids of VMs that have no record: left by one that went without its removal. */
+/** The uids whose VM has no record any more: leftovers of a removal that was cut short. */
 export function unrecordedUids(db: Database): readonly { uid: number; vm: string }[] {
   return db
     .query<{ uid: number; vm: string }, []>("select uid, vm from uids where vm not in (select id from vms)")
@@ -46,7 +46,7 @@ export function unrecordedUids(db: Database): readonly { uid: number; vm: string
 
 // --- internal ---
 
-/** From a random place on, so that bangers with other databases hardly ever choose the same. */
+/** Starts at a random place, so that bangers with other databases seldom choose the same uid. */
 function freeUidOf(db: Database, { first, count }: { first: number; count: number }): number {
   const taken = new Set(
     db

@@ -1,3 +1,4 @@
+import * as v from "valibot"
 import { cgroupPath } from "../../host/cgroup/cgroup.ts"
 import { jailRoot } from "../../host/jail/base.ts"
 import type { Chosen } from "../../host/vmm/vmm.ts"
@@ -6,31 +7,38 @@ import { UID_RANGE } from "../../store/state/uids.ts"
 import { layoutFor } from "../../vm/session.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { plannedNetwork, withNetwork } from "./network.ts"
-import { inJail, planBoot, planSteps } from "./plan.ts"
+import { planBoot, plannedFiles, planSteps } from "./plan.ts"
 import { findDrive } from "./stage.ts"
+import { requireSocketPaths } from "./vmmSockets.ts"
 
-/** What `--plan` prints. */
-export interface Plan {
-  readonly id: string
-  readonly name: string
-  readonly vmm: string
-  readonly argv: readonly string[]
-  readonly steps: readonly string[]
-}
+/** What `banger run --plan --json` prints. */
+export const planSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  vmm: v.string(),
+  /** The VMM's command line. */
+  argv: v.pipe(v.array(v.string()), v.readonly()),
+  /** What would be done, in order. */
+  steps: v.pipe(v.array(v.string()), v.readonly()),
+})
+export type Plan = Readonly<v.InferOutput<typeof planSchema>>
 
 /** What a run of a prepared VM would do. Nothing is acquired. */
-export function planRun({ spec }: ResolvedPlugin, { vmm, program }: Chosen, { jail, cgroup }: ConfinementPlan): Plan {
+export function planRun({ spec }: ResolvedPlugin, chosen: Chosen, { jail, cgroup }: ConfinementPlan): Plan {
+  const { vmm, program } = chosen
   const { id, layout } = layoutFor(spec.name)
+  requireSocketPaths(chosen, { layout, jailed: jail !== undefined, firecracker: spec.firecracker })
   const root = jail && jailRoot({ base: layout.jails, vmm: vmm.jailName(program), id })
-  const found = { ...spec, drives: spec.drives.map(findDrive) }
-  const planned = root === undefined ? found : inJail(found, root)
   const uid = jail?.uid ?? UID_RANGE.first
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
-  const bare = planBoot(planned, id, planned.drives, vmm, confinement)
+  const files = plannedFiles(spec, spec.drives.map(findDrive), root)
+  const bare = planBoot(spec, files, { id, vmm, confinement })
   const network = spec.network
   const boot =
-    network === false ? bare : withNetwork(bare, spec.name, network, plannedNetwork(id, network, layout), layout)
-  const steps = planSteps(layout, vmm, program, boot, cgroup && cgroupPath(cgroup.mount, id))
+    network === false
+      ? bare
+      : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
+  const steps = planSteps(layout, chosen, { boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) })
   const { argv } = vmm.launch(program, boot, { ...layout, cgroup: cgroup && `banger/${id}` })
   return { id, name: spec.name, vmm: vmm.name, argv, steps }
 }

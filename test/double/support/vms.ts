@@ -47,10 +47,12 @@ export async function bootHeld(place: Place, how: Boot = {}): Promise<Booted> {
   return newest(place)
 }
 
-/** Has a hook of such VMs wait from now on; undefined lets all go on. */
-export function hold(place: Place, hook: "preBoot" | "postBoot" | "preStop" | "postStop" | undefined): void {
+/** Has a hook of such VMs wait from now on, or block its thread; undefined lets all go on. */
+export function hold(place: Place, hook: HookName | `${HookName} blocked` | undefined): void {
   writeFileSync(join(place.dir, "hold"), hook ?? "")
 }
+
+type HookName = "preBoot" | "postBoot" | "preStop" | "postStop"
 
 /** The hooks that ran of such a VM, in order. */
 export function hooksOf(place: Place): readonly string[] {

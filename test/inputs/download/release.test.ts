@@ -13,7 +13,7 @@ import { eachInItsDirectory } from "../../temporary.ts"
 const directory = eachInItsDirectory()
 const key = newKey()
 const publicKey = Buffer.from(key.raw).toString("base64")
-const manner = { stall: 1000, waits: [1] }
+const manner = { stallMs: 1000, waitsMs: [1] }
 let server: ReleaseServer
 
 beforeEach(() => {
@@ -67,7 +67,7 @@ test("what is not signed by the key, is another version's, or has no version, is
   )
   writeSums(out, "nothing\n", key)
   await expect(findRelease(releases(), undefined, { ...manner, publicKey })).rejects.toThrow(
-    failure("NOT_AUTHENTIC", "is no list of a release's sums"),
+    failure("NOT_AUTHENTIC", "is not a list of a release's sums"),
   )
 })
 
@@ -88,7 +88,7 @@ test("versions", () => {
   expect(isNewer("1.0.0", "1.0.0-rc.1")).toBe(true)
   expect(parseVersion("v1.2.3")).toBe("1.2.3")
   for (const bad of ["", "v", "../1", "1/2", "1 2", "x1"])
-    expect(() => parseVersion(bad), bad).toThrow(failure("USAGE", "is no version"))
+    expect(() => parseVersion(bad), bad).toThrow(failure("USAGE", "is not a version"))
 })
 
 function installed(): string {

@@ -2,9 +2,10 @@ import { afterEach, beforeEach, expect, test } from "bun:test"
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { below, parseAddress, redirected, shownAddress } from "../../../src/inputs/download/address.ts"
-import { stallLimit } from "../../../src/inputs/download/download.ts"
+import { stallLimitMs } from "../../../src/inputs/download/download.ts"
 import { catalog, exactName, findItem } from "../../../src/inputs/image/catalog.ts"
-import { getImage, imagePath, listImages, removeImage } from "../../../src/inputs/image/store.ts"
+import { getImage } from "../../../src/inputs/image/getImage.ts"
+import { imagePath, listImages, removeImage } from "../../../src/inputs/image/store.ts"
 import { failure } from "../../failure.ts"
 import { type ReleaseServer, serveReleases, stalling } from "../../fixtures/releaseServer.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
@@ -12,7 +13,7 @@ import { eachInItsDirectory } from "../../temporary.ts"
 const directory = eachInItsDirectory()
 const content = Buffer.alloc(300_000, "kernel ")
 const sha256 = new Bun.CryptoHasher("sha256").update(content).digest("hex")
-const manner = { limit: 1_000_000, stall: 1000, waits: [1, 1, 1] }
+const manner = { limitBytes: 1_000_000, stallMs: 1000, waitsMs: [1, 1, 1] }
 let server: ReleaseServer
 let where = { state: "", runtime: "" }
 
@@ -67,7 +68,7 @@ test("a download that breaks off is gone on from, by a server that can and by on
     if (ranges.length > 1) return undefined
     return stalling(100_000)(request, whole)
   })
-  expect(await getImage(where, wanted(), { ...manner, stall: 100 })).toMatchObject({ new: true })
+  expect(await getImage(where, wanted(), { ...manner, stallMs: 100 })).toMatchObject({ new: true })
   expect(ranges).toEqual([null, "bytes=100000-"])
   removeImage(where, "kernel")
 
@@ -135,10 +136,10 @@ test("a redirect that goes round is given up", async () => {
 
 test("a stall, and a server that keeps failing, are given up after some tries", async () => {
   server.faults.set("kernel", stalling(10))
-  expect(getImage(where, wanted(), { ...manner, stall: 100 })).rejects.toThrow(
+  expect(getImage(where, wanted(), { ...manner, stallMs: 100 })).rejects.toThrow(
     /cannot be downloaded: nothing came for 0\.1 s/,
   )
-  await expect(getImage(where, wanted(), { ...manner, stall: 100 })).rejects.toMatchObject({
+  await expect(getImage(where, wanted(), { ...manner, stallMs: 100 })).rejects.toMatchObject({
     ...{ code: "TIMED_OUT", exit: 124, subject: shownAddress(address()) },
   })
   server.faults.set("kernel", () => new Response("", { status: 503 }))
@@ -202,7 +203,7 @@ test("a file of this host is copied; what is no file, too large, or not there is
     ["/nonexistent", "cannot be read"],
   ] as const)
     await expect(getImage(where, { ...own, name: "x", from: { file } }, manner)).rejects.toThrow(message)
-  await expect(getImage(where, { ...own, name: "y" }, { ...manner, limit: 10 })).rejects.toThrow(
+  await expect(getImage(where, { ...own, name: "y" }, { ...manner, limitBytes: 10 })).rejects.toThrow(
     failure("BAD_FILE", "larger than 10 bytes"),
   )
 })
@@ -236,7 +237,7 @@ test("where things may be downloaded from", () => {
 test("names of images", () => {
   expect(exactName("vmlinux-6.1")).toBe("vmlinux-6.1.155")
   for (const bad of ["", "..", "../x", "a/b", ".x", "A", "ls", "rm", "path", "x".repeat(65), "a\0"])
-    expect(() => exactName(bad), bad).toThrow(failure("BAD_FILE", "is no name for an image"))
+    expect(() => exactName(bad), bad).toThrow(failure("BAD_FILE", "cannot be the name of an image"))
   expect(() => findItem("firecraker")).toThrow(failure("USAGE", "banger knows no image firecraker"))
   for (const arch of ["x86_64", "aarch64"] as const)
     for (const item of catalog(arch)) {
@@ -248,7 +249,7 @@ test("names of images", () => {
 })
 
 test.each(["0", "-1", "x", "1.5", "1e9"])("BANGER_TIMEOUT=%s is refused", (text) => {
-  expect(() => stallLimit(text)).toThrow(failure("BAD_CONFIG", "BANGER_TIMEOUT is"))
-  expect(stallLimit("2")).toBe(2000)
-  expect(stallLimit("")).toBe(30_000)
+  expect(() => stallLimitMs(text)).toThrow(failure("BAD_CONFIG", "BANGER_TIMEOUT is"))
+  expect(stallLimitMs("2")).toBe(2000)
+  expect(stallLimitMs("")).toBe(30_000)
 })

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test"
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { readConfig } from "../../../src/store/state/config.ts"
+import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -24,17 +25,21 @@ test("the configuration is read, also through a symlink; one that is not there i
 test.each([
   ["an unknown key", 'quemu = "/q"', "unknown key quemu; did you mean qemu?"],
   ["no absolute path", 'qemu = "q"', 'qemu is "q"; allowed: an absolute path'],
-  ["no TOML", "qemu = ", "is no TOML"],
-  ["a key twice", 'qemu = "/a"\nqemu = "/b"', "is no TOML"],
+  ["other text", "qemu = ", "is not TOML"],
+  ["a key twice", 'qemu = "/a"\nqemu = "/b"', "is not TOML"],
 ])("%s is a fault of the configuration, by the file's name", (_, text, message) => {
   const path = written(text)
   const fault = { code: "BAD_CONFIG", exit: 2, subject: path, message: expect.stringContaining(message) }
   expect(() => readConfig(path)).toThrow(expect.objectContaining(fault))
 })
 
-test("what is no file is refused", () => {
+test("a directory, a file of any size and other bytes than text are faults of the configuration too", () => {
   mkdirSync(join(directory.path, "dir"))
-  expect(() => readConfig(join(directory.path, "dir"))).toThrow("is not a regular file")
+  expect(() => readConfig(join(directory.path, "dir"))).toThrow(failure("BAD_CONFIG", "is not a regular file"))
+  const path = written("#".repeat(1024 * 1024 + 1))
+  expect(() => readConfig(path)).toThrow(failure("BAD_CONFIG", `${path} cannot be read: larger than 1048576 bytes`))
+  writeFileSync(path, new Uint8Array([0xff]))
+  expect(() => readConfig(path)).toThrow(failure("BAD_CONFIG", `${path} cannot be read`))
 })
 
 test.skipIf(process.geteuid?.() !== 0)("as root, one that others can write is not trusted", () => {

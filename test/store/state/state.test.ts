@@ -2,6 +2,7 @@ import { expect, test } from "bun:test"
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { NAME_PATTERN } from "../../../src/base/terms/name.ts"
+import { hostPath } from "../../../src/base/terms/path.ts"
 import { takeLock, withLock } from "../../../src/store/files/lock.ts"
 import { ensurePrivateDirectory } from "../../../src/store/files/privateDirectory.ts"
 import { replaceFile } from "../../../src/store/files/replaceFile.ts"
@@ -48,7 +49,7 @@ test("a place that is no absolute path is refused by the variable's name", () =>
 test("all that is removed with a VM is below its runtime directory or its stage", () => {
   const layout = vmLayout({ state: "/s", runtime: "/r" }, "id")
   expect([layout.qmpSocket, layout.consoleInput].every((path) => path.startsWith("/r/id/"))).toBe(true)
-  expect(layout.stage).toBe("/s/vms/id/stage")
+  expect(layout.stage).toBe(hostPath("/s/vms/id/stage"))
 })
 
 test("a directory of ours is made private, and tightened when it is not", () => {
