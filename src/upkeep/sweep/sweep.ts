@@ -42,7 +42,7 @@ export const sweepReportSchema = v.strictObject({
   /** What no record speaks for. Empty when directories were named. */
   leftovers: v.array(leftoverSchema),
   directories: v.array(directorySchema),
-  /** What the sweep fails with. */
+  /** What the command fails with. */
   error: v.optional(failureSchema),
 })
 
