@@ -1,4 +1,4 @@
-import { EXIT, type FailureJson, whyOf } from "../base/terms/failure.ts"
+import { EXIT, type Failure, type FailureJson, whyOf } from "../base/terms/failure.ts"
 import type { Unknown } from "../base/terms/liveness.ts"
 import type { Log } from "../base/terms/log.ts"
 import { runSelf } from "../host/process/runSelf.ts"
@@ -82,6 +82,16 @@ export async function recoverOne(state: State, id: string, log: Log): Promise<nu
   }
 }
 
+/**
+ * What became of a VM by the failure that its `__recover` ended with. Only BUSY of the VM itself means that another banger
+ * acts on it; a lock or database that is stuck is a failure, which is thrown. Pure.
+ */
+export function recoveryOf(id: string, failure: Failure | undefined): Recovery["is"] {
+  if (failure === undefined) return "recovered"
+  if (failure.code === "BUSY" && failure.subject === id) return "busy"
+  throw failure
+}
+
 // --- internal ---
 
 function isSupervised(state: State, id: string): boolean {
@@ -112,8 +122,5 @@ async function recoverHere(state: State, id: string, log: Log): Promise<Recovery
 
 /** In a process of its own: one process loads one plugin, and a plugin that blocks or exits takes no other VM with it. */
 async function recoverApart(id: string, log: Log): Promise<Recovery["is"]> {
-  const failure = await runSelf(["__recover", id], { log })
-  if (failure === undefined) return "recovered"
-  if (failure.code === "BUSY") return "busy"
-  throw failure
+  return recoveryOf(id, await runSelf(["__recover", id], { log }))
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { existsSync, mkdirSync, readFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { tearDown } from "../../src/host/jail/tearDown.ts"
 import { makeExample } from "../fixtures/jail.ts"
@@ -44,3 +44,13 @@ test.each(["stage", "teardown"])(
     await Promise.all([worker("a"), worker("b")])
   },
 )
+
+test("a removal that an earlier banger began is finished: that one had moved the jail to .grave", () => {
+  const { site } = makeExample(place.dir)
+  const moved = join(site.base, ".grave", `${site.id}.77.0`)
+  mkdirSync(join(moved, "root"), { recursive: true })
+  writeFileSync(join(moved, "root/disk0"), "a disk")
+  tearDown(site, "8:1:77")
+  expect(existsSync(moved)).toBe(false)
+  expectNoJail(site, "after a removal by two versions")
+})

@@ -51,7 +51,7 @@ const PLANTS: Readonly<Record<string, (path: string, canary: string) => void>> =
   "a socket": (path) => closeSync(listenUnix(path, 1)),
 }
 
-const components = ["", ".trash", "qemu", "qemu/vm-1", ".stage-vm-1"]
+const components = ["", ".grave", "qemu", "qemu/vm-1", ".stage-vm-1"]
 const cases = components.flatMap((component) => Object.keys(PLANTS).map((plant) => [plant, component] as const))
 
 test.each(cases)(
@@ -65,7 +65,7 @@ test.each(cases)(
     const staged = stageExample({ site, ...example }, (root) => {
       inode = root
     })
-    if (component !== ".trash") await expect(staged).rejects.toThrow()
+    if (component !== ".grave") await expect(staged).rejects.toThrow()
     await staged.catch(() => {})
     // Its removal refuses too, or finds nothing of its own; what was planted is nobody's, and stays.
     try {
@@ -80,7 +80,7 @@ test.each(cases)(
   },
 )
 
-test.each(["", "qemu", ".trash"])("a jail is not made where <base>/%s is another user's", async (component) => {
+test.each(["", "qemu", ".grave"])("a jail is not made where <base>/%s is another user's", async (component) => {
   const { site, before, ...example } = prepare()
   const path = join(site.base, component)
   mkdirSync(path, { recursive: true, mode: 0o711 })
@@ -89,7 +89,7 @@ test.each(["", "qemu", ".trash"])("a jail is not made where <base>/%s is another
   const staged = stageExample({ site, ...example }, (root) => {
     inode = root
   })
-  if (component === ".trash") await staged
+  if (component === ".grave") await staged
   else await expect(staged).rejects.toThrow(`belongs to uid ${OWNER.uid}`)
   if (component !== "qemu") expect(() => tearDown(site, inode)).toThrow(`belongs to uid ${OWNER.uid}`)
   chownSync(path, 0, 0)

@@ -185,7 +185,7 @@ test("a jail is staged and torn down while its uid swaps every name in it: nothi
   const names = ["drive", "kernel", "rootfs", "dev", "dev/notes", "dev/disk", "usr", "lib", "vmm", "firecracker.pid"]
   const attacker = await attack(OWNER.uid, canary, root, names)
   const outer = await attack(OWNER.uid, canary, example.site.base, [
-    ".trash",
+    ".grave",
     "qemu",
     "qemu/vm-1",
     "qemu/vm-1/root",

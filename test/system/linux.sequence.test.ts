@@ -105,8 +105,8 @@ test("a jail with a bound kernel is torn down by these calls and no others", asy
   expect(named).toEqual([
     ...pinned,
     // The trash, root's alone.
-    "mkdirat .trash",
-    "openat2 .trash",
+    "mkdirat .grave",
+    "openat2 .grave",
     "statx",
     // Neither half-made nor …
     "openat2 .stage-vm-N",

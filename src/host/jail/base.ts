@@ -33,8 +33,11 @@ export function stageName(id: string): string {
   return `.stage-${id}`
 }
 
-/** The root-only directory in the base that a jail is moved to before it is emptied. */
-export const TRASH = ".trash"
+/**
+ * The root-only directory in the base that a jail is moved to before it is emptied. Its name on disk is that of every
+ * earlier banger: a removal that one of them began, or that one still runs, is finished and proven by all.
+ */
+export const TRASH = ".grave"
 
 /**
  * Opens the base (O_PATH), and makes it when it is missing: others may traverse but not list it. Throws when others could

@@ -40,7 +40,7 @@ function jails(host: Host, live: (id: string) => boolean): readonly string[] {
   const below = (name: string) => (host.list(`${base}/${name}`) ?? []).map((each) => `${base}/${name}/${each}`)
   return (host.list(base) ?? []).flatMap((name) => {
     if (name.startsWith(".stage-")) return live(name.slice(".stage-".length)) ? [] : [`${base}/${name}`]
-    if (name === ".trash") return below(name).filter((path) => ![...idsIn(path)].some(live))
+    if (name === ".grave") return below(name).filter((path) => ![...idsIn(path)].some(live))
     return below(name).filter((path) => !live(path.slice(path.lastIndexOf("/") + 1)))
   })
 }

@@ -13,7 +13,7 @@ export function manifest(dir: string): Readonly<Record<string, string>> {
 /** Asserts that nothing of a jail is left: no mount, no directory in any of its places. */
 export function expectNoJail({ base, vmm, id }: JailSite, message: string): void {
   expect(mountsBelow(base), message).toEqual([])
-  const left = [base, join(base, vmm), join(base, ".trash")].flatMap((dir) => (existsSync(dir) ? readdirSync(dir) : []))
+  const left = [base, join(base, vmm), join(base, ".grave")].flatMap((dir) => (existsSync(dir) ? readdirSync(dir) : []))
   expect(
     left.filter((name) => name.includes(id)),
     message,

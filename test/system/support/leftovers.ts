@@ -75,7 +75,7 @@ export const LEAVE: Readonly<Record<string, (place: Place, id: string, index: nu
   jail: (place, id, index) => leaveJail(place, id, index, true),
   stage: (place, id, index) => leaveJail(place, id, index, false),
   trash(place, id) {
-    const path = join(place.state, "jail/.trash", `${id}.77.0`)
+    const path = join(place.state, "jail/.grave", `${id}.77.0`)
     mkdirSync(join(path, "root/dev"), { recursive: true })
     writeFileSync(join(path, "root/kernel"), "k")
     return { kind: "jail", name: path }

@@ -148,7 +148,7 @@ function rowsOf(place: Place, table: string, select: string): readonly unknown[]
 function jailsOf(place: Place): readonly string[] {
   const jails = join(place.state, "jail")
   const found = existsSync(jails) ? readdirSync(jails, { recursive: true, encoding: "utf8" }) : []
-  return found.filter((path) => ![".trash", "qemu", "firecracker"].includes(path))
+  return found.filter((path) => ![".grave", "qemu", "firecracker"].includes(path))
 }
 
 /** The cgroups of VMs of this place. */
