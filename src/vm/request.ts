@@ -8,7 +8,7 @@ export const requestSchema = v.strictObject({
   postStop: v.optional(v.number()),
   supervised: v.optional(v.boolean(), true),
   /** The user that root ran it for, by sudo, and the sha256 of each file of the plugin. */
-  asker: v.optional(v.strictObject({ uid: v.number(), files: v.array(v.string()) })),
+  asker: v.optional(v.object({ uid: v.number(), files: v.array(v.string()) })),
 })
 export type VmRequest = v.InferOutput<typeof requestSchema>
 

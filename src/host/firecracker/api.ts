@@ -72,7 +72,9 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
   let reply: { readonly status: number; readonly said: string }
   try {
     // A redirect is no answer: it could lead this process, which is root's, to any address.
-    const options = { method, headers, body: text ?? null, unix: socket, redirect: "manual", signal } as const
+    const where = { unix: socket, redirect: "manual" } as const
+    // Without `timeout: false` Bun gives up after minutes, however long the limit is: a snapshot may take ten.
+    const options = { method, headers, body: text ?? null, ...where, timeout: false, signal } as const
     const response = await fetch(`http://firecracker${path}`, options)
     reply = { status: response.status, said: await response.text() }
   } catch (error) {
