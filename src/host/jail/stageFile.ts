@@ -29,12 +29,12 @@ export async function stageFile(
   jail: Jail,
   name: string,
   source: string,
-  wish: StagingWish & StageOptions,
+  options: StagingWish & StageOptions,
 ): Promise<StagedFile> {
   const fd = openSource(source)
   try {
-    const ways = waysFor(source, statDescriptor(fd), { owner: jail.owner, ...wish })
-    const way = await stageBy(ways, { jail, name, source: { fd, path: source }, wish })
+    const ways = waysFor(source, statDescriptor(fd), { owner: jail.owner, ...options })
+    const way = await stageBy(ways, { jail, name, source: { fd, path: source }, wish: options })
     return { ...jail.placed(name), way }
   } finally {
     close(fd)
