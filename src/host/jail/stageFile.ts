@@ -41,10 +41,10 @@ export async function stageFile(
   }
 }
 
-/** A bound file is never used as a device, a program or a setuid program, and never followed as a symlink. */
-export const FILE_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW
-
 // --- internal ---
+
+/** A bound file is never used as a device, a program or a setuid program, and never followed as a symlink. */
+const FILE_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW
 
 /** One file that is being staged. */
 interface FileStaging {

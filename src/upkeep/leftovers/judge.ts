@@ -78,12 +78,12 @@ export function rootOf({ path }: OrphanJail): ReturnType<typeof statOf> {
   return statOf(join(path, "root"))
 }
 
+// --- internal ---
+
 /** Where a VM's network namespace is kept. */
-export function namespaceOf({ runtime }: Pick<VmLayout, "runtime">): string {
+function namespaceOf({ runtime }: Pick<VmLayout, "runtime">): string {
   return join(runtime, "netns")
 }
-
-// --- internal ---
 
 /** A journal outlives its record when the state database was lost, or an older one was put back. */
 function byJournal(layout: VmLayout): Verdict | undefined {
