@@ -13,9 +13,6 @@ const sources = ["cli.ts", ...new Bun.Glob("src/**/*.ts").scanSync(root)]
 /** Mirrors system calls: their arguments and numbers are the kernel's. */
 const ours = sources.filter((path) => !path.startsWith("src/base/linux/"))
 
-/** How many functions may have more than three positional parameters and an options object. It may only fall. */
-const LONG_LISTS_MAX_COUNT = 11
-
 function longLists(text: string): readonly string[] {
   return signaturesOf(text)
     .filter(({ parameters }) => parameters.length > (isOptions(parameters[3] ?? "") ? 4 : 3))
@@ -24,9 +21,9 @@ function longLists(text: string): readonly string[] {
 
 test("functions have at most three positional parameters, and then one options object", () => {
   const long = ours.flatMap((path) => longLists(textOf(path)).map((what) => `${path}:${what}`))
-  if (long.length <= LONG_LISTS_MAX_COUNT) return
-  const advice = `${long.length} functions have more, and ${LONG_LISTS_MAX_COUNT} may. Give what belongs together a type, or
-pass what is optional as one object, whose type or name ends in Options or is one in braces.`
+  if (long.length === 0) return
+  const advice = `Give what belongs together a type, or pass what is optional as one object, whose type or name ends in Options
+or is one in braces.`
   throw new Error(`${long.join("\n")}\n${advice}`)
 })
 
@@ -115,4 +112,61 @@ test("each thread's module is where its starter says, and the binary is compiled
   const starters = sources.filter((path) => /new (?:Thread|Worker)\(/.test(textOf(path)))
   expect(starters).toEqual(sources.filter((path) => workersOf(path).length > 0))
   expect(workers.length).toBeGreaterThan(1)
+})
+
+/** What a file exports that is there when the program runs: types are not. */
+function valuesOf(text: string): readonly string[] {
+  const exports = text.matchAll(/^export (?:async )?(?:function\*?|const|let|class) (\w+)/gm)
+  return [...exports].map(([, name = ""]) => name)
+}
+
+/** What a text takes of other files, as `file name`, and of whole files, as `file *`. */
+function takenBy(text: string): readonly string[] {
+  const named = [...text.matchAll(/^(?:import|export) (?:type )?\{([^}]*)\} from "[^"]*?([\w.]+)"/gm)].flatMap(
+    ([, names = "", file = ""]) =>
+      [...names.matchAll(/(?:^|,)\s*(?:type )?(\w+)/g)].map(([, name]) => `${file} ${name}`),
+  )
+  const loaded = [...text.matchAll(/\{([^{}]*)\} = await import\("[^"]*?([\w.]+)"\)/g)].flatMap(
+    ([, names = "", file = ""]) => [...names.matchAll(/(?:^|,)\s*(\w+)/g)].map(([, name]) => `${file} ${name}`),
+  )
+  const one = [...text.matchAll(/import\("[^"]*?([\w.]+)"\)\)+\.(\w+)/g)].map(([, file, name]) => `${file} ${name}`)
+  const whole = [...text.matchAll(/import \* as \w+ from "[^"]*?([\w.]+)"/g)].map(([, file]) => `${file} *`)
+  return [...named, ...loaded, ...one, ...whole]
+}
+
+test("what a file exports, another file imports", () => {
+  const all = ["cli.ts", ...new Bun.Glob("{src,test,scripts,bench}/**/*.ts").scanSync(root)]
+  const taken = new Set(all.flatMap((path) => takenBy(textOf(path))))
+  const unused = sources.flatMap((path) => {
+    const file = path.slice(path.lastIndexOf("/") + 1)
+    const names = taken.has(`${file} *`) ? [] : valuesOf(textOf(path))
+    return names.filter((name) => !taken.has(`${file} ${name}`)).map((name) => `${path}: ${name}`)
+  })
+  if (unused.length > 0) throw new Error(`${unused.join("\n")}\nNobody imports these: move them below, or delete them.`)
+})
+
+test("an import is seen, in whatever way it is written", () => {
+  const text = `import { a, type B, c as d } from "./x.ts"
+export { e } from "../y.ts"
+import {
+  f,
+  g,
+} from "./z.ts"
+const { h, i: j } = await import("./later.ts")
+const k = (await import("./late.ts")).k
+import * as all from "./w.ts"`
+  const seen = [
+    "x.ts a",
+    "x.ts B",
+    "x.ts c",
+    "y.ts e",
+    "z.ts f",
+    "z.ts g",
+    "later.ts h",
+    "later.ts i",
+    "late.ts k",
+    "w.ts *",
+  ]
+  expect(takenBy(text)).toEqual(seen)
+  expect(valuesOf("export const a = 1\nexport interface B {}\nexport async function c() {}")).toEqual(["a", "c"])
 })

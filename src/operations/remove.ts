@@ -124,7 +124,7 @@ async function end(
   if (liveness.is === "unknown" && !force) throw livenessUnknown(record, liveness)
   if (liveness.is === "dead" && !isFinal(record.state)) {
     const { takeOver } = await import("../supervisor/takeOver.ts")
-    await takeOver(await stopper.pluginHost(), state, locked, { do: "recover" })
+    await takeOver(await stopper.pluginHost(), state, { locked, goal: { do: "recover" } })
   } else {
     const journal = openJournal(state.db, layout, recalled)
     if (!isFinal(record.state)) log.warn("it is ended without its hooks")

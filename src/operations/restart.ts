@@ -44,15 +44,15 @@ export async function restartDetached(
   host: PluginHost,
   { db }: State,
   record: VmRecord,
-  outcome: Pick<RunOutcome, "failure" | "exit">,
+  { failure, exit }: Pick<RunOutcome, "failure" | "exit">,
 ): Promise<void> {
   const { log, interrupts } = host
   const policy = restartPolicy(specOfRecord(record).restart)
-  const waitMs = interrupts.stop.aborted ? undefined : policy.next(outcome)
+  const waitMs = interrupts.stop.aborted ? undefined : policy.next({ failure, exit })
   if (waitMs === undefined) return
   const { id, name } = record
   try {
-    const why = outcome.failure?.message ?? exitText(outcome.exit)
+    const why = failure?.message ?? exitText(exit)
     if (!(await backOff(host, { db, id }, { waitMs, why, log }))) return
     const vm = await detach("__run", rerunArgv(record), log.info)
     if (typeof vm === "number") log.error(`${name} was not booted again (exit code ${vm})`)
@@ -61,14 +61,14 @@ export async function restartDetached(
   }
 }
 
+// --- internal ---
+
 /** The words of `banger run` that run a VM's plugin again as it was asked for, under the same name and by the same VMM. */
-export function rerunArgv(record: VmRecord): readonly string[] {
+function rerunArgv(record: VmRecord): readonly string[] {
   const { args } = requestOf(record)
   const words = [`--name=${record.name}`, `--vmm=${record.vmm}`, record.plugin_path]
   return args.length === 0 ? words : [...words, "--", ...args]
 }
-
-// --- internal ---
 
 /** Throws a failure unless a VM's plugin can be loaded, its files are there, and this host can still run it. */
 async function checkRerun(record: VmRecord, log: Log): Promise<void> {

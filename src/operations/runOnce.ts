@@ -49,7 +49,7 @@ export async function runOnce(
   const { dir } = layout
   const own = logFile === undefined ? undefined : takeLog(logFile, layout, request.log)
   const toTerminal = request.onConsole !== undefined
-  host.watchdog.protect({ id, name, dir, json: request.supervisor === "foreground" && !toTerminal })
+  host.watchdog.protect({ id, name, dir, document: request.supervisor === "foreground" && !toTerminal })
   let pid: number | undefined
   let booted = false
   const context = { session, plugin, vmm, args: request.args, log: prefixed(request.log, name) }

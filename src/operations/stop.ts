@@ -173,7 +173,7 @@ async function stopHere({ state, id, given, ...stopper }: StopWait): Promise<boo
     const { record } = locked
     if (record.keptForInspection && isFinal(record.state)) throw keptForInspection(record)
     const { takeOver } = await import("../supervisor/takeOver.ts")
-    await takeOver(await stopper.pluginHost(), state, locked, { do: "stop", request: given })
+    await takeOver(await stopper.pluginHost(), state, { locked, goal: { do: "stop", request: given } })
     return true
   } finally {
     locked.lock.unlock()

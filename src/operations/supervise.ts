@@ -54,7 +54,8 @@ export async function superviseVm(
     if (logFile !== undefined) renameFile(logFile, layout.supervisorLog)
     // One with a log of its own has no terminal that could go.
     using host = startPluginHost(prefixed(log, name), { ignored: logFile === undefined ? [] : ["SIGHUP"] })
-    const taken = await takeOver(host, state, locked, { do: "supervise", onReady: ready })
+    const document = logFile === undefined && log.json !== undefined
+    const taken = await takeOver(host, state, { locked, goal: { do: "supervise", onReady: ready, document } })
     if (taken.is === "running" || taken.outcome === undefined) throw ended()
     // A VM that never came to run is a failed first boot: no restart policy counts those.
     if (hasRun(record.state)) await restartDetached(host, state, record, taken.outcome)

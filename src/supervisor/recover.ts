@@ -75,7 +75,7 @@ export async function recoverOne(state: State, id: string, log: Log): Promise<nu
   if (held === "gone") return EXIT.ok
   try {
     using host = startPluginHost(log)
-    await takeOver(host, state, held, { do: "recover" })
+    await takeOver(host, state, { locked: held, goal: { do: "recover" } })
     return EXIT.ok
   } finally {
     held.lock.unlock()
@@ -113,7 +113,7 @@ async function recoverHere(state: State, id: string, log: Log): Promise<Recovery
   if (held === undefined) return "busy"
   if (held === "gone") return "recovered"
   try {
-    const { is } = await takeOver(noPluginHost(log), state, held, { do: "recover" })
+    const { is } = await takeOver(noPluginHost(log), state, { locked: held, goal: { do: "recover" } })
     return is === "running" ? "alive" : "recovered"
   } finally {
     held.lock.unlock()

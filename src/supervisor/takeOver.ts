@@ -31,8 +31,8 @@ import type { RunOutcome, VmContext } from "./vmContext.ts"
 export type TakeoverGoal =
   /** Nothing, if it runs: then its handles are mended. */
   | { readonly do: "recover" }
-  /** To be watched to its end; `onReady` is called when this process has it. */
-  | { readonly do: "supervise"; readonly onReady: () => void }
+  /** To be watched to its end; `onReady` is called when this process has it. `document`: its end is printed as JSON. */
+  | { readonly do: "supervise"; readonly onReady: () => void; readonly document: boolean }
   | { readonly do: "stop"; readonly request: StopRequest }
 
 /** How taking over went: the VM runs on, or has ended. `outcome` is undefined when it had ended before. */
@@ -49,7 +49,11 @@ export function hasRun(state: VmState): boolean {
  * runs; and one of what could not be released, but under supervision, where the outcome's own failure says so. The caller
  * has locked the VM, and unlocks it.
  */
-export async function takeOver(host: PluginHost, state: State, locked: LockedVm, goal: TakeoverGoal): Promise<Taken> {
+export async function takeOver(
+  host: PluginHost,
+  state: State,
+  { locked, goal }: { readonly locked: LockedVm; readonly goal: TakeoverGoal },
+): Promise<Taken> {
   const { record, layout } = locked
   const recalled = recall(record, layout.handles)
   for (const trouble of recalled.troubles) host.log.warn(`${record.name}: ${trouble}`)
@@ -73,7 +77,8 @@ export async function takeOver(host: PluginHost, state: State, locked: LockedVm,
   // A failure in here leaves a VM that runs as it is.
   const machine = await adoptLiving(host, context, liveness)
   if (machine !== undefined) running.started(machine)
-  host.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, json: false })
+  const document = goal.do === "supervise" && goal.document
+  host.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, document })
   const failed =
     machine === undefined
       ? await settle(context, running, liveness)
@@ -135,7 +140,7 @@ async function pursue(
     // A VM whose stop was cut short is stopped, even for whoever wants to watch it.
     if (goal.do === "supervise" && context.session.state === "running")
       await untilEnd(host, context, running, { onBooted: goal.onReady, runningSince })
-    else await stopRunning(host, context, running, goal.do === "stop" ? goal.request : undefined)
+    else await stopRunning(host, context, running, { request: goal.do === "stop" ? goal.request : undefined })
     return undefined
   } catch (error) {
     return asFailure(error)

@@ -59,7 +59,7 @@ export async function stopRunning(
   host: PluginHost,
   context: VmContext,
   running: RunningVm,
-  request?: StopRequest,
+  { request }: { readonly request?: StopRequest | undefined } = {},
 ): Promise<void> {
   const { session, plugin, log } = context
   const { machine } = running

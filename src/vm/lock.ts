@@ -69,9 +69,9 @@ export function lockHolder(layout: VmLayout): LockHolder {
   const holder = readHolder(layout.lock)
   if (holder === undefined) return closing({ is: "unknown" })
   if (holder === "nobody") return closing({ is: "free" })
-  using truth = processLiveness(holder.identity)
-  if (truth.is === "alive") return closing({ is: "held", process: truth.process.move(), doing: holder.doing })
-  return closing({ is: truth.is === "dead" ? "free" : "unknown" })
+  using liveness = processLiveness(holder.identity)
+  if (liveness.is === "alive") return closing({ is: "held", process: liveness.process.move(), doing: holder.doing })
+  return closing({ is: liveness.is === "dead" ? "free" : "unknown" })
 }
 
 // --- internal ---

@@ -72,6 +72,8 @@ test("what is known by a name must have its sum, wherever it comes from", () => 
 })
 
 test("progress tells how far, of how much, and how fast, as far as it is known", () => {
-  expect(progressText("x", 1024 ** 2, 4 * 1024 ** 2, 512 * 1024)).toBe("x  1M of 4M  25%  512K/s")
-  expect(progressText("x", 10, undefined, 0)).toBe("x  10B  0B/s")
+  expect(progressText("x", { done: 1024 ** 2, total: 4 * 1024 ** 2, rate: 512 * 1024 })).toBe(
+    "x  1M of 4M  25%  512K/s",
+  )
+  expect(progressText("x", { done: 10, total: undefined, rate: 0 })).toBe("x  10B  0B/s")
 })

@@ -159,6 +159,21 @@ test.each([
   expect(failureIn(banger(...words, "--json")).code).toBe(code)
 })
 
+test("what the host refuses to write is no fault of banger's", () => {
+  const [init] = each([["init", "/proc/x.ts", "--json"]])
+  expect(init && failureIn(init)).toMatchObject({ code: "BAD_FILE", subject: "/proc/x.ts", exit: 2 })
+  const env = { ...environment(), BANGER_STATE_DIR: "/proc/nothing" }
+  const cli = join(import.meta.dir, "../../cli.ts")
+  const listing = Bun.spawnSync([process.execPath, cli, "ps", "--json"], { env })
+  expect(JSON.parse(listing.stderr.toString())).toMatchObject({
+    error: { code: "BAD_CONFIG", subject: "/proc/nothing", exit: 2 },
+  })
+  const full = Bun.spawnSync(["sh", "-c", 'exec "$@" > /dev/full', "sh", process.execPath, cli, "help", "--json"], {
+    env: environment(),
+  })
+  expect(JSON.parse(full.stderr.toString())).toMatchObject({ error: { code: "NO_SPACE", subject: "stdout", exit: 1 } })
+})
+
 test("a failure of our own tells its stack within the JSON, and only when it is asked for", () => {
   const state = join(directory.path, "state")
   writeFileSync(state, "not a directory")

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { documentsIn, failureIn } from "../jsonSaid.ts"
 import { banger, start } from "../system/support/banger.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import { boot, bootWords, heldWords, hold, killed } from "./support/vms.ts"
+import { boot, bootHeld, bootWords, heldWords, hold, killed } from "./support/vms.ts"
 
 const place = eachOnDoubles()
 const json = (...words: readonly string[]) => banger(place, [...words, "--json"])
@@ -98,6 +98,18 @@ test("a plugin that blocks is told of by the thread that ends it: JSON alone the
   const error = failureIn(said)
   expect(error).toMatchObject({ code: "TIMED_OUT", exit: 124 })
   expect(JSON.parse(said.stdout)).toMatchObject({ state: "failed", error })
+})
+
+test("so it is where another banger has taken the VM over: its end is a document all the same", async () => {
+  const { id } = await bootHeld(place, { flags: ["--supervise=none"], timeouts: { hook: "300ms" } })
+  hold(place, "postStop blocked")
+  const supervising = start(place, ["supervise", id, "--json"])
+  await supervising.shows("has a supervisor now")
+  await banger(place, ["stop", id])
+  const said = await supervising.ended
+  const error = failureIn(said)
+  expect(error).toMatchObject({ code: "TIMED_OUT", exit: 124 })
+  expect(JSON.parse(said.stdout)).toMatchObject({ id, error })
 })
 
 test("a dead VM whose hooks run in a process of their own: what they and it say is JSON, also where they fail", async () => {

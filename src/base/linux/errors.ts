@@ -41,6 +41,11 @@ export function errorCode(error: unknown): string | undefined {
   return typeof error.code === "string" ? error.code : undefined
 }
 
+/** Whether a system error says that a disk takes nothing more: it is full, over quota, or read-only. */
+export function isDiskFull(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT", "EROFS"].includes(errorCode(error) ?? "")
+}
+
 /**
  * What `work` returns, or undefined when what it looks at is not there: when it throws a system error with one of these
  * codes. Every other error is thrown on.

@@ -39,11 +39,6 @@ export function findLink(route: Route, name: string): Link | undefined {
   return oneLink(route, joined(linkHeader({}), nameAttribute(name)), name)
 }
 
-/** The link of this index, or undefined. */
-export function linkAt(route: Route, index: number): Link | undefined {
-  return oneLink(route, linkHeader({ index }), `interface ${index}`)
-}
-
 /** Every link of the namespace. */
 export function listLinks(route: Route): readonly Link[] {
   const answer = route.request({ type: "GETLINK", flags: NLM_F.DUMP, body: linkHeader({}), subject: "all links" })

@@ -56,17 +56,21 @@ async function treeOf(root: Command, current: string): Promise<RootCommand> {
 
   async function addBelow(parent: Command, path: readonly string[]): Promise<void> {
     for (const each of await commandsBelow(parent)) {
-      addCommand(tree, [...path, each.meta.name], each, current)
+      addCommand(tree, each, { path: [...path, each.meta.name], current })
       await addBelow(each, [...path, each.meta.name])
     }
   }
 }
 
 /** The library tells a command below another by the words of its name. */
-function addCommand(tree: RootCommand, path: readonly string[], { meta, args, takesMany }: Command, current: string) {
+function addCommand(
+  tree: RootCommand,
+  { meta, args, takesMany }: Command,
+  { path, current }: { readonly path: readonly string[]; readonly current: string },
+): void {
   const node = tree.command(path.join(" "), meta.description)
   for (const [name, def] of Object.entries(args)) {
-    const values = candidatesFor(path, name, def, current)
+    const values = candidatesFor([...path, name], def, current)
     const short = aliasOf(def) ?? ""
     if (def.type === "positional") node.argument(name, values, takesMany)
     else if (def.type === "boolean") node.option(name, def.description ?? "", short)

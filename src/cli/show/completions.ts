@@ -11,12 +11,12 @@ import { ownPlaces } from "../../store/state/open.ts"
 type Candidates = (add: Complete) => void
 
 /**
- * What may stand for an option or positional of a command. Nothing is made, no plugin is loaded, and what cannot be
+ * What may stand for an option or positional; `words` are its command's and its own. Nothing is made, no plugin is loaded, and what cannot be
  * read has no candidates: a shell that completes shows no errors.
  */
-export function candidatesFor(path: readonly string[], name: string, def: ArgDef, current: string): Candidates {
+export function candidatesFor(words: readonly string[], def: ArgDef, current: string): Candidates {
   if (def.type === "enum") return (add) => addAll(add, (def.options ?? []).map(String))
-  const find = PLACES[[...path, name].join(" ")] ?? PLACES[name]
+  const find = PLACES[words.join(" ")] ?? PLACES[words.at(-1) ?? ""]
   return (add) => {
     try {
       find?.(add, current)

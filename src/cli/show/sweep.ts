@@ -43,7 +43,7 @@ export function summary({ directories, totals, vms, leftovers, dryRun }: SweepRe
   if (dead > 0) parts.push(`${counted(dead, "dead VM")} ${dryRun ? "would be recovered" : "recovered"}`)
   const nobodys = leftovers.filter(({ is }) => is === "removed" || is === "dead").length
   if (nobodys > 0) parts.push(`${counted(nobodys, "leftover")} ${dryRun ? "would be removed" : "removed"}`)
-  const where = counted(directories.length, "director", "y", "ies")
+  const where = counted(directories.length, "directory", "directories")
   return `${counted(totals.examined, "socket")} in ${where}: ${parts.join(", ")}`
 }
 
@@ -103,6 +103,6 @@ function age(seconds = 0): string {
   return formatDuration(seconds * 1000)
 }
 
-function counted(count: number, word: string, one = "", many = "s"): string {
-  return `${count} ${word}${count === 1 ? one : many}`
+function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`
 }

@@ -1,6 +1,6 @@
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
-import { isFailure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { failureLine, jsonText, type Level, messageLine } from "../../base/terms/message.ts"
 import { type Captured, captureOutput } from "./captureOutput.ts"
@@ -131,12 +131,18 @@ function patiently(fd: number, write: Writer): Say {
   }
 }
 
-/** Nobody reads any more (`banger logs | head`, a closed terminal): what is left has no place to go. */
+/**
+ * Undefined where nobody reads any more (`banger logs | head`, a closed terminal): what is left has no place to go. Throws a
+ * failure when the file behind standard output takes nothing more.
+ */
 function ifRead(write: () => number): number | undefined {
   try {
     return write()
   } catch (error) {
     if (errorCode(error) === "EPIPE" || errorCode(error) === "EIO") return undefined
-    throw error
+    if (!isDiskFull(error)) throw error
+    const hint = "make room, or send it elsewhere"
+    const message = `standard output cannot be written: ${messageOf(error)}`
+    throw new Failure("NO_SPACE", message, { hint, subject: "stdout", cause: error })
   }
 }

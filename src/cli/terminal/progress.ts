@@ -26,14 +26,18 @@ export function startProgress(label: string, { quiet, json }: Pick<Manner, "quie
       const now = performance.now()
       if (now - drawn < REDRAW_MS) return
       drawn = now
-      draw(`\r\x1b[K${progressText(label, done, total, (done - first) / ((now - started) / 1000))}`)
+      const rate = (done - first) / ((now - started) / 1000)
+      draw(`\r\x1b[K${progressText(label, { done, total, rate })}`)
     },
     end: () => draw("\r\x1b[K"),
   }
 }
 
-/** `vmlinux  12M of 42M  28%  5.1M/s`. Pure. */
-export function progressText(label: string, done: number, total: number | undefined, rate: number): string {
+/** `vmlinux  12M of 42M  28%  5.1M/s`, of bytes and bytes a second. Pure. */
+export function progressText(
+  label: string,
+  { done, total, rate }: { readonly done: number; readonly total: number | undefined; readonly rate: number },
+): string {
   const of = total === undefined || total === 0 ? "" : ` of ${formatSize(total)}  ${Math.floor((done / total) * 100)}%`
   return `${label}  ${formatSize(done)}${of}  ${formatSize(Math.round(rate))}/s`
 }
@@ -44,6 +48,6 @@ function draw(text: string): void {
   try {
     writeSync(STDERR, text)
   } catch {
-    // A download goes on without anybody seeing its progress.
+    // A download needs nobody who sees its progress.
   }
 }

@@ -10,7 +10,7 @@ export const LOG = "firecracker.log"
 export const METRICS = "metrics.json"
 
 /** The log level without a setting. */
-export const LOG_LEVEL = "Warn"
+const LOG_LEVEL = "Warn"
 
 /** What the jailer starts Firecracker with. */
 export interface JailerLaunch {

@@ -50,9 +50,6 @@ export function snapshotRequest({ state, memory }: SnapshotFiles): ApiRequest {
   return { ...put("/snapshot/create", "snapshot", body), refusal: "VM_FAILED" }
 }
 
-/** The request that starts what was configured. */
-export const START: ApiRequest = put("/actions", "boot", { action_type: "InstanceStart" })
-
 /** The request that presses Ctrl-Alt-Del. */
 export const CTRL_ALT_DEL: ApiRequest = {
   ...put("/actions", "Ctrl-Alt-Del", { action_type: "SendCtrlAltDel" }),
@@ -60,6 +57,9 @@ export const CTRL_ALT_DEL: ApiRequest = {
 }
 
 // --- internal ---
+
+/** The request that starts what was configured. */
+const START: ApiRequest = put("/actions", "boot", { action_type: "InstanceStart" })
 
 type Fields = Readonly<Record<string, unknown>>
 

@@ -6,13 +6,6 @@ import type { Placed } from "../../base/terms/path.ts"
 import { allow, type Jail } from "./makeJail.ts"
 import { withParent } from "./stage.ts"
 
-/** The character devices that a jail may have, with their numbers (Linux's admin-guide/devices.rst). */
-export const DEVICES: Readonly<Record<string, string>> = {
-  "dev/kvm": "10:232",
-  "dev/net/tun": "10:200",
-  "dev/vhost-vsock": "10:241",
-}
-
 /** A device: its type, `S.IFCHR` or `S.IFBLK`, and its number `major:minor`. */
 export interface Device {
   readonly type: number
@@ -45,15 +38,4 @@ export function makeNode(jail: Jail, path: string, device: Device): Placed {
     })
   })
   return jail.placed(path)
-}
-
-/** Makes the node of one of `DEVICES`. Throws a failure when this host's own device is missing or has another number. */
-export function makeHostDevice(jail: Jail, path: string): void {
-  const rdev = DEVICES[path]
-  withDescriptor(openNamed(`/${path}`, O.PATH), (fd) => {
-    const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFCHR) || stat.rdev !== rdev)
-      throw new Failure("HOST_LACKS", `/${path} is not the device ${rdev}`, { subject: `/${path}` })
-  })
-  makeNode(jail, path, { type: S.IFCHR, rdev: rdev ?? "" })
 }

@@ -29,22 +29,22 @@ export async function stageFile(
   jail: Jail,
   name: string,
   source: string,
-  wish: StagingWish & StageOptions,
+  options: StagingWish & StageOptions,
 ): Promise<StagedFile> {
   const fd = openSource(source)
   try {
-    const ways = waysFor(source, statDescriptor(fd), { owner: jail.owner, ...wish })
-    const way = await stageBy(ways, { jail, name, source: { fd, path: source }, wish })
+    const ways = waysFor(source, statDescriptor(fd), { owner: jail.owner, ...options })
+    const way = await stageBy(ways, { jail, name, source: { fd, path: source }, wish: options })
     return { ...jail.placed(name), way }
   } finally {
     close(fd)
   }
 }
 
-/** A bound file is never used as a device, a program or a setuid program, and never followed as a symlink. */
-export const FILE_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW
-
 // --- internal ---
+
+/** A bound file is never used as a device, a program or a setuid program, and never followed as a symlink. */
+const FILE_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW
 
 /** One file that is being staged. */
 interface FileStaging {

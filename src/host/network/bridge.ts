@@ -81,12 +81,12 @@ export function routeLoopback(route: Route, { name, owner }: Pick<BridgePlan, "n
   writeSetting(`ipv4/conf/${name}/route_localnet`, on ? "1" : "0")
 }
 
+// --- internal ---
+
 /** Whether a link is a bridge with banger's mark, of whatever owner. Pure. */
-export function isMarkedBridge({ kind, alias, group }: Link): boolean {
+function isMarkedBridge({ kind, alias, group }: Link): boolean {
   return kind === "bridge" && (parseAlias(alias)?.kind === "bridge" || (alias === undefined && group === MARK))
 }
-
-// --- internal ---
 
 function isOwnBridge(link: Link | undefined, owner: string): link is Link {
   return link !== undefined && isMarkedBridge(link) && (parseAlias(link.alias)?.owner ?? owner) === owner

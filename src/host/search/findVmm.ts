@@ -78,8 +78,8 @@ function opened(sought: VmmQuery, warnings: string[]): number | undefined {
 
 /** The identity decides; a socket or pidfile that names another process is a warning. */
 function byIdentity(sought: VmmQuery, identity: ProcessIdentity, { dir, warnings }: Look): Answer {
-  using truth = processLiveness(identity)
-  const is = (pid: number) => pid === identity.pid && truth.is !== "dead"
+  using liveness = processLiveness(identity)
+  const is = (pid: number) => pid === identity.pid && liveness.is !== "dead"
   for (const { by, what, look } of candidateSources(sought, dir, {
     jail: undefined,
     console: undefined,
@@ -89,9 +89,10 @@ function byIdentity(sought: VmmQuery, identity: ProcessIdentity, { dir, warnings
     for (const { pid } of heard(look, what, warnings))
       if (!is(pid) && runs(pid)) warnings.push(`${what} names process ${pid}, which is not the VMM: left alone`)
   }
-  if (truth.is === "alive") return { is: "alive", identity, process: truth.process.move(), by: "journal", warnings }
-  if (truth.is === "dead") return { is: "dead", why: truth.why, warnings }
-  return { is: "unknown", why: truth.why, hint: truth.hint ?? endItHint(identity.pid), warnings }
+  if (liveness.is === "alive")
+    return { is: "alive", identity, process: liveness.process.move(), by: "journal", warnings }
+  if (liveness.is === "dead") return { is: "dead", why: liveness.why, warnings }
+  return { is: "unknown", why: liveness.why, hint: liveness.hint ?? endItHint(identity.pid), warnings }
 }
 
 /** Whom a source names; they are closed already. */

@@ -36,8 +36,10 @@ export function processesUsing(all: readonly UsageQuery[]): ReadonlyMap<string, 
   return found
 }
 
+// --- internal ---
+
 /** The id whose directory this path is, or is in. A deleted file counts where it was. Pure. */
-export function premisesAt(path: string, ids: ReadonlyMap<string, string>): string | undefined {
+function vmAt(path: string, ids: ReadonlyMap<string, string>): string | undefined {
   for (let at = path; at.length > 1; at = at.slice(0, at.lastIndexOf("/"))) {
     const id = ids.get(at)
     if (id !== undefined) return id
@@ -45,8 +47,6 @@ export function premisesAt(path: string, ids: ReadonlyMap<string, string>): stri
   }
   return undefined
 }
-
-// --- internal ---
 
 const LOOK_COUNT = 2
 
@@ -83,7 +83,7 @@ function usesOf(pid: number, marks: Marks): readonly Use[] {
       add(marks.inodes.get(inodeOf(statPath(`/proc/${pid}/ns/net`))), "is in its network namespace")
     for (const link of ["root", "cwd", "exe", ...descriptorsOf(pid)]) {
       const path = target(`/proc/${pid}/${link}`)
-      if (path !== undefined) add(premisesAt(path, marks.dirs), `has ${path} open`)
+      if (path !== undefined) add(vmAt(path, marks.dirs), `has ${path} open`)
     }
   } catch (error) {
     const code = errorCode(error)
@@ -122,7 +122,7 @@ function loopDevices({ dirs }: Marks): readonly Use[] {
   return blockDevices()
     .filter((name) => name.startsWith("loop"))
     .flatMap((name) => {
-      const id = premisesAt(backingFile(name), dirs)
+      const id = vmAt(backingFile(name), dirs)
       return id === undefined ? [] : [[id, `/dev/${name} has ${backingFile(name)} open`] as const]
     })
 }

@@ -10,7 +10,7 @@ export const KEPT_FOR = ["young", "owner", "links", "lock", "vm", "hook", "diag"
  * `kept`: left alone, for a reason of `KEPT_FOR`; `unknown`: left alone, as nothing tells whether it is dead;
  * `gone`: somebody else was first; `failed`: dead, but it could not be removed.
  */
-export const socketSchema = v.strictObject({
+const socketSchema = v.strictObject({
   path: v.string(),
   /** The path's bytes in base64, when they are no UTF-8. */
   pathBase64: v.optional(v.string()),
@@ -27,7 +27,7 @@ export const socketSchema = v.strictObject({
 })
 
 /** How a dead socket is removed in a directory: `exact` cannot remove another than that one, `re-checked` might. */
-export const removalSchema = v.picklist(["exact", "re-checked"])
+const removalSchema = v.picklist(["exact", "re-checked"])
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0))
 

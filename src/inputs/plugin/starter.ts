@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
-import { errorCode } from "../../base/linux/errors.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
+import { Failure, isFailure, messageOf, usageError } from "../../base/terms/failure.ts"
 import { readDeclarations } from "./declarations.ts" with { type: "macro" }
 import starter from "./starter.template.txt" with { type: "text" }
 
@@ -23,11 +23,25 @@ const TSCONFIG = `{
 
 /**
  * Writes a starter plugin, and beside it banger.d.ts (brought up to date) and a tsconfig.json (unless there is one).
- * Returns the paths written. Throws a failure, with nothing written, when the plugin file is there already.
+ * Returns the paths written. Throws a failure: with nothing written when the plugin file is there already, and when a file
+ * cannot be written.
  */
 export function writeStarter(file: string): readonly string[] {
   const plugin = resolve(file)
   if (!/\.(?:ts|mts)$/.test(plugin)) throw usageError(`${file} is not a name for a plugin: it must end in .ts`)
+  try {
+    return writeAll(file, plugin)
+  } catch (error) {
+    if (isFailure(error)) throw error
+    const code = isDiskFull(error) ? "NO_SPACE" : "BAD_FILE"
+    const hint = "choose a directory that you can write to"
+    throw new Failure(code, `${file} cannot be written: ${messageOf(error)}`, { hint, subject: file, cause: error })
+  }
+}
+
+// --- internal ---
+
+function writeAll(file: string, plugin: string): readonly string[] {
   const declarations = join(dirname(plugin), "banger.d.ts")
   mkdirSync(dirname(plugin), { recursive: true })
   requireOurs(declarations)
@@ -39,8 +53,6 @@ export function writeStarter(file: string): readonly string[] {
   if (writeNew(tsconfig, TSCONFIG)) written.push(tsconfig)
   return written
 }
-
-// --- internal ---
 
 /** Writes a file that is not there yet; tells whether it did. */
 function writeNew(path: string, content: string): boolean {

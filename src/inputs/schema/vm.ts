@@ -36,7 +36,7 @@ const memory = v.pipe(
 const DURATION_WORDS = 'a time with its unit: "500ms", "30s", "5m"'
 
 /** A time limit, as milliseconds. Timers cannot count beyond 24.8 days, and then ring at once. */
-export const durationSchema = v.pipe(
+const durationSchema = v.pipe(
   v.string(DURATION_WORDS),
   v.transform((text) => parseDuration(text) ?? Number.NaN),
   v.check((ms) => ms > 0 && ms <= 24 * 3_600_000, `${DURATION_WORDS}, above 0 and at most 24h`),

@@ -2,10 +2,10 @@ import { mkdirSync, realpathSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 
 /**
  * Makes a directory of ours, or checks it: owned by this user, not a symlink, and no more open than `mode`. Returns its
@@ -14,9 +14,7 @@ import { Failure } from "../../base/terms/failure.ts"
  * variable must not change the mode of `/srv`.
  */
 export function ensurePrivateDirectory(path: string, mode: number, ours: boolean): string {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
-  const real = join(realpathSync(dirname(path)), basename(path))
-  const created = makeDirectory(real, mode)
+  const { real, created } = makeDirectory(path, mode)
   withDescriptor(openAt(AT_FDCWD, real, O.PATH | O_NOFOLLOW), (fd) => makePrivate(fd, real, mode, { created, ours }))
   return real
 }
@@ -49,8 +47,25 @@ function makePrivate(
   if ((created || ours || looser) && (stat.mode & 0o7777) !== wanted) chmodDescriptor(fd, wanted)
 }
 
-/** Makes a directory; false when it exists. */
-function makeDirectory(path: string, mode: number): boolean {
+/** Makes a directory that is missing, and its parents. Returns its real path, and whether it was missing. */
+function makeDirectory(path: string, mode: number): { real: string; created: boolean } {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+    const real = join(realpathSync(dirname(path)), basename(path))
+    return { real, created: makeMissing(real, mode) }
+  } catch (error) {
+    const full = isDiskFull(error)
+    const hint = full ? "make room there, or name others" : "name others"
+    throw new Failure(full ? "NO_SPACE" : "BAD_CONFIG", `${path} cannot be made: ${messageOf(error)}`, {
+      hint: `${hint}: BANGER_STATE_DIR, BANGER_RUNTIME_DIR`,
+      subject: path,
+      cause: error,
+    })
+  }
+}
+
+/** False when it exists. */
+function makeMissing(path: string, mode: number): boolean {
   try {
     mkdirSync(path, { mode: mode & 0o777 })
     return true

@@ -3,7 +3,7 @@ import { copyFileSync, existsSync, mkdirSync } from "node:fs"
 import { basename, join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { openAt, openBeneath, rmdirAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, type FailureCode, messageOf } from "../../base/terms/failure.ts"
@@ -101,8 +101,7 @@ export function exclusively<T>(stateDirectory: string, work: () => T): T {
 export function codeOf(error: unknown): FailureCode {
   const code = errorCode(error) ?? ""
   if (/^SQLITE_(?:BUSY|LOCKED)/.test(code)) return "BUSY"
-  const full = /^SQLITE_(?:FULL|READONLY)/.test(code) || ["ENOSPC", "EDQUOT", "EROFS"].includes(code)
-  return full ? "NO_SPACE" : "BAD_STATE"
+  return isDiskFull(error) || /^SQLITE_(?:FULL|READONLY)/.test(code) ? "NO_SPACE" : "BAD_STATE"
 }
 
 // --- internal ---

@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite"
 import { existsSync, realpathSync } from "node:fs"
 import { join } from "node:path"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
 import { openCopy, openDatabase } from "./database.ts"
@@ -82,8 +82,7 @@ function openMode(): number {
 function isOnDeadDisk(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const code = errorCode(cause) ?? ""
-    if (["ENOSPC", "EDQUOT", "EROFS"].includes(code) || /^SQLITE_(?:FULL|IOERR|READONLY|CANTOPEN)/.test(code))
-      return true
+    if (isDiskFull(cause) || /^SQLITE_(?:FULL|IOERR|READONLY|CANTOPEN)/.test(code)) return true
   }
   return false
 }

@@ -11,12 +11,12 @@ import { killAndCleanUp } from "./killAndCleanUp.ts"
 
 declare const self: Worker
 
-/** The VM to clean up, and how its end is told. */
+/** The VM to clean up; `document`: its end is printed as JSON too. */
 export interface Protected {
   readonly id: string
   readonly name: string
   readonly dir: string
-  readonly json: boolean
+  readonly document: boolean
 }
 
 /** What the main thread tells this one. */
@@ -108,7 +108,7 @@ function giveUp(why: string): void {
   exitNow(failure.exit)
 }
 
-function abandonVm({ id, name, dir, json: document }: Protected, failure: Failure): void {
+function abandonVm({ id, name, dir, document }: Protected, failure: Failure): void {
   const why = failure.message
   const exit = exitOf(why)
   let said: readonly string[]

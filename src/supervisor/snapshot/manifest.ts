@@ -9,7 +9,7 @@ import type { Spec } from "../../inputs/schema/vm.ts"
 const MANIFEST = "snapshot.json"
 
 /** What a snapshot says of itself. */
-export const manifestSchema = v.strictObject({
+const manifestSchema = v.strictObject({
   schema: v.literal(1),
   vmm: v.literal("firecracker"),
   version: v.tuple([v.number(), v.number()]),

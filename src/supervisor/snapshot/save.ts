@@ -56,10 +56,10 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   const layout = vmLayout(state.where, record.id)
   const resources = recall(record, layout.handles).journal
   const identity = identityOf(record, resources)
-  using truth = processLiveness(identity)
-  if (truth.is !== "alive") {
-    const code = truth.is === "dead" ? "WRONG_STATE" : "LIVENESS_UNKNOWN"
-    throw new Failure(code, `${record.name} cannot be saved: ${truth.why}`, { subject: record.id })
+  using vmm = processLiveness(identity)
+  if (vmm.is !== "alive") {
+    const code = vmm.is === "dead" ? "WRONG_STATE" : "LIVENESS_UNKNOWN"
+    throw new Failure(code, `${record.name} cannot be saved: ${vmm.why}`, { subject: record.id })
   }
   const root = openJailRoot(layout, resources)
   try {

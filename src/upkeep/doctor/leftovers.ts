@@ -7,9 +7,6 @@ import type { Host } from "./host.ts"
 /** Finds what a sweep would remove, of one kind; a new kind adds its finder to `LEFTOVERS`. */
 export type FindLeftovers = (host: Host, live: (id: string) => boolean) => readonly string[]
 
-/** The finders: of jails, also half made or half removed, and of runtime directories that no running VM has. */
-export const LEFTOVERS: readonly FindLeftovers[] = [jails, runtimeDirectories]
-
 /** Whether anything is left of VMs that no banger watches any more. */
 export function checkLeftovers(host: Host): Finding {
   const watched = watchedVms(host)
@@ -23,6 +20,9 @@ export function checkLeftovers(host: Host): Finding {
 }
 
 // --- internal ---
+
+/** The finders: of jails, also half made or half removed, and of runtime directories that no running VM has. */
+const LEFTOVERS: readonly FindLeftovers[] = [jails, runtimeDirectories]
 
 /**
  * The VMs whose lock somebody holds, by /proc/locks: taking a lock to test it would hinder others. On btrfs the devices

@@ -68,21 +68,21 @@ function withoutRecord(db: Database, orphans: readonly Orphan[]): readonly Orpha
 
 function jailsIn(base: HostPath): readonly OrphanJail[] {
   const names = directoriesIn(base)
-  const jail = (place: OrphanJail["place"], vmm: string, id: string, path: string) => ({
+  const jail = (place: OrphanJail["place"], path: string, { id, vmm = ANY }: { id: string; vmm?: string }) => ({
     ...{ place, path },
     site: { base, vmm, id },
   })
   const stages = names.flatMap((name) => {
     const id = name.slice(stageName("").length)
-    return name === stageName(id) ? [jail("stage", ANY, id, join(base, name))] : []
+    return name === stageName(id) ? [jail("stage", join(base, name), { id })] : []
   })
   // An id has no dot, so what stands before the first dot of a name in the trash is an id.
   const trash = entriesIn(join(base, TRASH)).map(({ name }) =>
-    jail("trash", ANY, name.split(".")[0] ?? "", join(base, TRASH, name)),
+    jail("trash", join(base, TRASH, name), { id: name.split(".")[0] ?? "" }),
   )
   const placed = names
     .filter((vmm) => !vmm.startsWith("."))
-    .flatMap((vmm) => directoriesIn(join(base, vmm)).map((id) => jail("placed", vmm, id, join(base, vmm, id))))
+    .flatMap((vmm) => directoriesIn(join(base, vmm)).map((id) => jail("placed", join(base, vmm, id), { id, vmm })))
   return [...stages, ...placed, ...trash]
 }
 

@@ -30,8 +30,8 @@ export function ownPartOf(orphan: Orphan, { state }: Places, grace: number): Own
     else if (whose !== "gone") others.push({ kind, name, vm: id, ...whose })
     return whose !== "gone" && whose.is === "alive"
   }
-  const ownRuntime = runtime !== undefined && own("runtime", runtime, whoseRuntime(runtime, state, grace))
-  const ownCgroup = cgroup !== undefined && own("cgroup", `banger/${id}`, whoseCgroup(cgroup, id, state, grace))
+  const ownRuntime = runtime !== undefined && own("runtime", runtime, whoseRuntime(runtime, { state, grace }))
+  const ownCgroup = cgroup !== undefined && own("cgroup", `banger/${id}`, whoseCgroup(cgroup, id, { state, grace }))
   const part = { ...orphan, runtime: ownRuntime ? runtime : undefined, cgroup: ownCgroup ? cgroup : undefined }
   return { own: part, others, alive }
 }
@@ -78,12 +78,12 @@ export function rootOf({ path }: OrphanJail): ReturnType<typeof statOf> {
   return statOf(join(path, "root"))
 }
 
+// --- internal ---
+
 /** Where a VM's network namespace is kept. */
-export function namespaceOf({ runtime }: Pick<VmLayout, "runtime">): string {
+function namespaceOf({ runtime }: Pick<VmLayout, "runtime">): string {
   return join(runtime, "netns")
 }
-
-// --- internal ---
 
 /** A journal outlives its record when the state database was lost, or an older one was put back. */
 function byJournal(layout: VmLayout): Verdict | undefined {

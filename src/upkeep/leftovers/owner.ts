@@ -9,8 +9,14 @@ import { UNMARKED_GRACE_MS, type Verdict } from "./leftover.ts"
 /** Whose a thing in a place that bangers share is: ours to judge, gone meanwhile, or not ours (or in use) by this verdict. */
 export type Whose = "ours" | "gone" | Verdict
 
+/** Which state directory asks, and how old in milliseconds a thing without a mark must be. */
+interface Asking {
+  readonly state: string
+  readonly grace: number
+}
+
 /** Whose a VM's runtime directory is: bangers with different state directories may share one runtime directory. */
-export function whoseRuntime(dir: string, state: string, grace: number): Whose {
+export function whoseRuntime(dir: string, { state, grace }: Asking): Whose {
   const owner = ownerOfMark(runtimeMark(dir), state)
   if (owner === "ours") return "ours"
   if (owner !== "nobody") return others(owner.other)
@@ -24,7 +30,7 @@ export function whoseRuntime(dir: string, state: string, grace: number): Whose {
  * Whose a VM's cgroup is: all state directories, and all containers, share one parent cgroup. A banger marks its cgroup
  * right after making it, and the VMM joins some milliseconds later: a cgroup without a mark is judged only when it is old.
  */
-export function whoseCgroup(mount: string, id: string, state: string, grace: number): Whose {
+export function whoseCgroup(mount: string, id: string, { state, grace }: Asking): Whose {
   const facts = lookAtCgroup(mount, id)
   if (facts === undefined) return "gone"
   const { mark, populated, stat } = facts

@@ -111,7 +111,7 @@ function sweepFile(
     if (!isType(stat, S.IFREG) || stat.nlink !== 1) return { is: "kept", why: "it is not a plain file of one name" }
     const verdict = tooYoung(stat, Math.max(grace, sort.minAgeMs)) ?? judgeMaker(name, sort)
     if (verdict !== undefined) return verdict
-    if (sort.locked) return unlinkUnlocked(dir, name, stat, dryRun)
+    if (sort.locked) return unlinkUnlocked(dir, name, stat, { dryRun })
     if (!dryRun) unlinkAt(dir, name)
     return undefined
   } catch (error) {
@@ -128,7 +128,12 @@ function judgeMaker(name: string, { kind, pattern }: Sort): Verdict | undefined 
 }
 
 /** Only the holder of its lock removes such a file: so the file that was locked is the one that has the name, if any has. */
-function unlinkUnlocked(dir: number, name: string, seen: Stat, dryRun: boolean): Verdict | "gone" | undefined {
+function unlinkUnlocked(
+  dir: number,
+  name: string,
+  seen: Stat,
+  { dryRun }: Pick<LeftoverRules, "dryRun">,
+): Verdict | "gone" | undefined {
   return withDescriptor(openAt(dir, name, O.RDONLY | O_NOFOLLOW | O.NONBLOCK), (fd) => {
     try {
       flock(fd, LOCK.EX | LOCK.NB)
