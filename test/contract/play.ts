@@ -1,9 +1,9 @@
 // Plays a sequence of the table against one process, in a directory of its own, and says what came back.
 import { type ChildProcess, spawn } from "node:child_process"
-import { chmodSync, closeSync, existsSync, lstatSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
+import { chmodSync, closeSync, existsSync, lstatSync, mkdirSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync } from "node:fs"
 import { truncateSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { GUESTS } from "./guests"
 import { minorOf, type Programs } from "./programs"
 import { answerFor, meant, onOneLine, repeated, type Sequence } from "./table"
@@ -84,7 +84,8 @@ async function again(scene: Scene): Promise<string> {
   await until(() => endOf(scene) !== undefined, EXIT_MS)
   rmSync(scene.socket, { force: true })
   Object.assign(scene, start(scene))
-  return (await ready(scene)) ? "listens" : "does not listen"
+  await ready(scene)
+  return endOf(scene) === undefined ? "listens" : "ended"
 }
 
 const ready = (scene: Scene) =>
@@ -114,8 +115,9 @@ async function perform(scene: Scene, line: string): Promise<string> {
       return String(lstatSync(join(scene.work, value)).size)
     case "FILE":
       return describe(join(scene.work, value))
-    case "SLEEP":
-      return Bun.sleep(Number(value)).then(() => "slept")
+    case "REMOVE":
+      rmSync(join(scene.work, value))
+      return "removed"
     case "CROWD":
       return crowd(scene.socket, Number(value))
     case "RAW":
@@ -128,7 +130,7 @@ async function perform(scene: Scene, line: string): Promise<string> {
 // The whole text of a file in the table's words, or whether it comes to hold a text.
 async function look(path: string, text: string): Promise<string> {
   const read = () => (existsSync(path) ? readFileSync(path, "latin1") : "")
-  if (text === "") return plain(Buffer.from(read(), "latin1").toString())
+  if (text === "") return plain(Buffer.from(read(), "latin1").toString()).replaceAll(realpathSync(dirname(path)), "DIR")
   return (await until(() => read().includes(text), TEXT_MS)) ? "seen" : "not seen"
 }
 

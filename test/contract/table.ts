@@ -5,6 +5,8 @@
 export interface Step {
   readonly ask: string
   readonly answers: Answer[]
+  /** What the real one answers at times instead. */
+  readonly also: string[]
 }
 
 /** An answer that holds from one minor release to another, both included; without ends it holds for the newest. */
@@ -58,8 +60,9 @@ export function parseTable(path: string, text: string): Table {
     const current = sequences.at(-1)
     if (current === undefined) throw new Error(`${path}:${index + 1}: no sequence has begun`)
     if (line.startsWith(":")) direct(current, line)
+    else if (line.startsWith("<? ")) current.steps.at(-1)?.also.push(line.slice(3))
     else if (line.startsWith("<")) current.steps.at(-1)?.answers.push(answerOf(line))
-    else current.steps.push({ ask: line, answers: [] })
+    else current.steps.push({ ask: line, answers: [], also: [] })
   }
   return { path, sequences }
 }
