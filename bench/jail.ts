@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { S } from "../src/base/linux/constants.ts"
+import { type HostPath, hostPath } from "../src/base/terms/path.ts"
 import { makeJail } from "../src/host/jail/makeJail.ts"
 import { makeNode } from "../src/host/jail/nodes.ts"
 import { stageLibraries, stageProgram } from "../src/host/jail/programs.ts"
@@ -21,7 +22,7 @@ const signal = new AbortController().signal
  */
 export interface Sources {
   readonly dir: string
-  readonly base: string
+  readonly base: HostPath
   readonly kernel: string
   readonly image: string
   readonly library: string
@@ -124,11 +125,11 @@ export async function stage({ base, kernel, image, library }: Omit<Sources, "dir
   const jail = makeJail({ base, vmm: "qemu", id }, OWNER, (root) => {
     inode = root
   })
-  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined }, signal)
-  await stageFile(jail, "rootfs", kernel, { readonly: true, way: undefined }, signal)
-  await stageFile(jail, "drive", image, { readonly: false, way: undefined }, signal)
+  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined, signal })
+  await stageFile(jail, "rootfs", kernel, { readonly: true, way: undefined, signal })
+  await stageFile(jail, "drive", image, { readonly: false, way: undefined, signal })
   makeNode(jail, "dev/disk", { type: S.IFBLK, rdev: "7:250" })
-  await stageProgram(jail, "vmm", kernel, signal)
+  await stageProgram(jail, "vmm", kernel, { signal })
   stageLibraries(jail, [
     { path: "/usr/lib", is: "directory", from: library },
     { path: "/usr/lib64", is: "directory", from: library },
@@ -167,7 +168,7 @@ function makeSources(): Sources {
   if (mounted.exitCode !== 0) throw new Error(mounted.stderr.toString())
   const sources = {
     dir,
-    base: join(dir, "jail"),
+    base: hostPath(join(dir, "jail")),
     kernel: join(dir, "kernel"),
     image: join(dir, "image"),
     library: join(dir, "lib"),

@@ -79,7 +79,7 @@ function makeOurs(): void {
 
 function deleteOurs(): void {
   withRoute((route) => {
-    removeTap(route, OURS, OWNER)
+    removeTap(route, OURS, { owner: OWNER })
     if (findLink(route, OURS) !== undefined) throw new Error(`${OURS} is still there`)
   })
 }

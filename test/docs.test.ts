@@ -3,8 +3,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
 import type { ArgsDef } from "citty"
-import { globalArgs } from "../src/cli/terminal/globalArgs.ts"
+import { commandsBelow } from "../src/cli/terminal/command.ts"
+import { findCommand } from "../src/cli/terminal/findCommand.ts"
 import { parseWords } from "../src/cli/terminal/parse.ts"
+import { root as tree } from "../src/cli/tree.ts"
 
 const root = join(import.meta.dir, "..")
 const files = ["README.md", ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`)]
@@ -66,16 +68,14 @@ function mentions(file: string): readonly string[] {
 }
 
 test.each(files)("every command that %s mentions is there, with its options", async (file) => {
-  const { commands } = await table()
   for (const mention of mentions(file)) {
-    const [name = "", ...words] = mention
+    const words = mention
       .replace(/ --( .*)?$/, "")
       .replace(/[[\]…]/g, "")
       .split(" ")
       .slice(1)
-    if (["help", "version"].includes(name)) continue
-    expect({ mention, known: [...commands.keys()].includes(name) }).toEqual({ mention, known: true })
-    const args: ArgsDef = { ...commands.get(name), ...globalArgs }
+    if (words[0] === "help") continue
+    const { args } = (await findCommand(tree, words)).command
     const options = words.filter((word) => /^--?[a-z]/.test(word)).map((word) => word.split("=")[0] ?? "")
     for (const option of options)
       expect(parsed([option], args), `${option} of ${mention}`).not.toContain("unknown option")
@@ -142,20 +142,9 @@ test("docs/design.md has every room of src", () => {
 
 test("every command is mentioned in the README", async () => {
   const names = mentions("README.md").map((mention) => mention.split(" ")[1])
-  const { commands } = await table()
-  expect([...commands.keys()].filter((name) => !names.includes(name))).toEqual([])
+  const commands = (await commandsBelow(tree)).map(({ meta }) => meta.name)
+  expect(commands.filter((name) => !names.includes(name) && name !== "version")).toEqual([])
 })
-
-async function table(): Promise<{ commands: ReadonlyMap<string, ArgsDef> }> {
-  const text = readFileSync(join(root, "cli.ts"), "utf8")
-  const paths = [...text.matchAll(/^ {2}(\w+): \(\) => import\("(.*?)"\),$/gm)].filter(
-    ([, name = ""]) => !name.startsWith("__"),
-  )
-  const loaded = paths.map(
-    async ([, name = "", path = ""]) => [name, (await import(join(root, path))).default.args] as const,
-  )
-  return { commands: new Map(await Promise.all(loaded)) }
-}
 
 function parsed(words: readonly string[], args: ArgsDef): string {
   try {

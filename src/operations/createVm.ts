@@ -1,38 +1,35 @@
 import { isFailure } from "../base/terms/failure.ts"
 import type { HookName } from "../inputs/plugin/definition.ts"
 import { loadedFiles } from "../inputs/plugin/imports.ts"
-import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { trustOf } from "../inputs/plugin/trust.ts"
 import { ownEnvironment, type State } from "../store/state/open.ts"
 import { inOrder } from "../supervisor/hooks/callHook.ts"
 import type { VmRequest } from "../vm/request.ts"
 import { createSession, type Session } from "../vm/session.ts"
-import type { RunRequest } from "./runRequest.ts"
+import type { ResolvedRun } from "./resolveRun.ts"
 
 /** Gives the VM its record. One of that name whose banger was killed, and that is dead, is finished first. */
 export async function createVm(
   state: State,
-  request: RunRequest,
-  prepared: ResolvedPlugin,
-  vmm: string,
+  { request, plugin, vmm }: Pick<ResolvedRun, "request" | "plugin" | "vmm">,
   id: string,
 ): Promise<Session> {
-  const count = (name: HookName) => inOrder(prepared.loaded, name).length
-  const { loaded, spec, written } = prepared
-  const plugin = { path: loaded.source.path, sha256: loaded.sha256 }
+  const count = (name: HookName) => inOrder(plugin.loaded, name).length
+  const { loaded, spec, written } = plugin
   const asked = {
     args: [...request.args],
     postStop: count("postStop"),
     supervised: request.supervisor !== "none",
     ...askerOf(),
   }
-  const vm = { id, name: spec.name, vmm, plugin, spec: written, request: asked }
+  const source = { path: loaded.source.path, sha256: loaded.sha256 }
+  const vm = { id, name: spec.name, vmm: vmm.name, plugin: source, spec: written, request: asked }
   try {
     return createSession(state, vm)
   } catch (error) {
     if (!isFailure(error) || error.code !== "IN_USE") throw error
     const { finishNamed } = await import("../supervisor/recover.ts")
-    await finishNamed(state, prepared.spec.name, request.log)
+    await finishNamed(state, spec.name, request.log)
     return createSession(state, vm)
   }
 }

@@ -5,7 +5,7 @@ import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../base/linux/constants.ts"
 import { ignoring } from "../base/linux/errors.ts"
 import { close, flock, openAt, replaceDescriptor, unlinkAt, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
-import { writeFor, writerTo } from "../base/linux/writer.ts"
+import { writeFor } from "../base/linux/writer.ts"
 import { EXIT } from "../base/terms/failure.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { followLines } from "../store/logs/lines.ts"
@@ -26,9 +26,9 @@ const STDOUT = 1
 const STDERR = 2
 
 /**
- * Starts a banger in a session of its own that goes on when this one has ended, and waits until its VM is running.
- * What it says until then is passed on to `say`, line by line. It has no descriptor of the caller's, so that nobody who
- * reads this process's output waits for it. Returns the exit code of one that ended before.
+ * Starts a banger in a session of its own, which outlives this one, and waits until its VM is running. `say` gets its
+ * messages until then, line by line. It inherits none of the caller's descriptors, so that nobody who reads this process's
+ * output waits for it. Returns the exit status of a banger that ended before.
  */
 export async function detach(
   command: "__run" | "__supervise",
@@ -64,9 +64,9 @@ export async function detach(
 }
 
 /**
- * In the detached banger, before anything of a plugin runs: keeps what standard output was for one report, and makes it
- * what standard error is. What a hook's processes print neither looks like the report nor holds who waits for it. The
- * function it returns tells that one that the VM is running, and lets go of it.
+ * For the detached banger, before any code of a plugin runs: keeps the standard output for one report, and lets everything
+ * else that is printed go to standard error. So what a hook's processes print is not taken for the report, and a process
+ * that stays does not hold up who waits for it. Returns what reports that the VM is running, and closes the output.
  */
 export function takeReporter(): (vm: DetachedVm) => void {
   const fd = openAt(AT_FDCWD, "/dev/null", O.WRONLY)
@@ -74,9 +74,9 @@ export function takeReporter(): (vm: DetachedVm) => void {
   replaceDescriptor(STDERR, STDOUT, true)
   return (vm) => {
     try {
-      writeFor(fd, writerTo(fd), new TextEncoder().encode(`${JSON.stringify(vm)}\n`), REPORT_WAIT_MS)
+      writeFor(fd, new TextEncoder().encode(`${JSON.stringify(vm)}\n`), { patienceMs: REPORT_WAIT_MS })
     } catch {
-      // Who waited has gone; the VM is running all the same.
+      // Whoever waited has gone; the VM is running all the same.
     }
     close(fd)
   }
@@ -88,7 +88,7 @@ const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const
 
 const REPORT_WAIT_MS = 2000
 
-/** A file beside the VMs' directories: it moves into its VM's, once there is one. */
+/** A file beside the VMs' directories, which moves into its VM's directory once there is one. */
 function newLog(): { path: string; fd: number } {
   const state = openState()
   state.db.close()
@@ -96,7 +96,7 @@ function newLog(): { path: string; fd: number } {
   mkdirSync(vms, { recursive: true, mode: 0o700 })
   const path = join(vms, `.detached-${crypto.randomUUID()}.log`)
   const fd = openAt(AT_FDCWD, path, O.WRONLY | O.CREAT | O.EXCL | O.APPEND | O_NOFOLLOW, 0o600)
-  // For as long as one of the two has it open: a sweep takes away what nobody holds.
+  // Locked as long as one of the two bangers has it open: a sweep removes such files when nobody has locked them.
   flock(fd, LOCK.EX | LOCK.NB)
   return { path, fd }
 }
@@ -110,7 +110,7 @@ function removeLog(path: string): void {
   )
 }
 
-/** Undefined when it ends without one. */
+/** The first line of a stream; undefined when the stream ends without one. */
 async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string | undefined> {
   const decoder = new TextDecoder()
   let text = ""

@@ -21,7 +21,7 @@ export function eventsOf(state: State, reference: string | undefined): EventStre
   const past = [...files].flatMap(([id, lines]) => take(id, lines))
   return {
     past: past.toSorted((a, b) => a.time - b.time).map(({ text }) => text),
-    follow: (show) => follow(state.where, files, reference === undefined, show),
+    follow: (show) => follow(state.where, files, { newcomers: reference === undefined, show }),
   }
 }
 
@@ -55,8 +55,7 @@ function parsed(line: string): Readonly<Record<string, unknown>> {
 function follow(
   where: Places,
   files: Map<string, Lines>,
-  newcomers: boolean,
-  show: (line: string) => void,
+  { newcomers, show }: { readonly newcomers: boolean; readonly show: (line: string) => void },
 ): () => void {
   const stops: (() => void)[] = []
   const watched = new Map<string, () => void>()

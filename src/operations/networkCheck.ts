@@ -1,6 +1,6 @@
 import { withRoute } from "../base/linux/rtnetlink.ts"
 import { parseAddress, parseSubnet } from "../base/terms/address.ts"
-import { usageError } from "../base/terms/failure.ts"
+import { Failure, usageError } from "../base/terms/failure.ts"
 import { ensureBridge, removeBridge } from "../host/network/bridge.ts"
 import { checkPath, type Step } from "../host/network/check.ts"
 import { linkName, macOf, ownerOf } from "../host/network/names.ts"
@@ -18,8 +18,9 @@ import { newVmId } from "../store/state/vmId.ts"
  */
 export function checkNetwork(state: State, bridge: string | undefined, target: string | undefined): readonly Step[] {
   const to = target === undefined ? undefined : parseAddress(target)
-  if (target !== undefined && to === undefined) throw usageError(`--to ${target} is no IPv4 address`)
-  if (process.geteuid?.() !== 0) throw usageError("banger net check makes interfaces: only root can", "run it as root")
+  if (target !== undefined && to === undefined) throw usageError(`--to ${target} is not an IPv4 address`)
+  if (process.geteuid?.() !== 0)
+    throw new Failure("NEEDS_ROOT", "banger net check makes interfaces: only root can", { hint: "run it as root" })
   nftProgram()
   return withNetworkLock(() => check(state, bridge ?? DEFAULT_BRIDGE, to))
 }
@@ -30,7 +31,7 @@ function check({ db, where }: State, bridge: string, to: number | undefined): re
   const owner = ownerOf(where.state)
   const subnet = listLeases(db).find((lease) => lease.bridge === bridge)?.subnet ?? parseSubnet(defaultSubnet(bridge))
   if (subnet === undefined || !/^bgr(?:\d{1,4}|-[a-z0-9-]{1,11})$/.test(bridge)) {
-    throw usageError(`--bridge ${bridge} is no name for a bridge of banger's`)
+    throw usageError(`--bridge ${bridge} is not a name for a bridge of banger's`)
   }
   const vm = newVmId("check")
   const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: true, number: undefined }
@@ -39,7 +40,7 @@ function check({ db, where }: State, bridge: string, to: number | undefined): re
     return withRoute((route) => {
       const index = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner })
       applyRules(planRules(owner, ruledLeases(listLeases(db))))
-      return checkPath(route, lease, index, owner, to)
+      return checkPath(route, lease, { bridge: index, owner, target: to })
     })
   } finally {
     freeLease(db, vm)

@@ -1,108 +1,139 @@
-import { Failure, joinFailures } from "../base/terms/failure.ts"
+import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
+import { formatDuration } from "../base/terms/quantity.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { deleteRecord, findById, findRecord, holdsNothing, type VmRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
-import { type PluginHost, withPluginHost } from "../supervisor/hooks/pluginHost.ts"
-import { takeOver } from "../supervisor/takeOver.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
 import { openJournal } from "../vm/journal.ts"
 import { livenessOf, livenessUnknown } from "../vm/liveness.ts"
 import { lockHolder } from "../vm/lock.ts"
 import { type LockedVm, lockVmRecord } from "../vm/lockVmRecord.ts"
 import { proveAbsent } from "../vm/proveAbsent.ts"
-import { releaseAll } from "../vm/release.ts"
+import { releaseOrThrow } from "../vm/release.ts"
 import { refuseIfSelfWait } from "../vm/selfWait.ts"
-import { stopKnown, stopSuccessors } from "./stop.ts"
+import { type Stopped, stopKnown, stopSuccessors } from "./stop.ts"
+import { type Stopper, startStopper } from "./stopper.ts"
+
+/** How a VM is removed. */
+export interface RemoveOptions {
+  /** Whether one that still runs is killed first. */
+  readonly force: boolean
+  readonly log: Log
+}
 
 /**
  * Removes a VM that has ended: finishes it where its banger was killed, releases what its journal still names, then its
- * logs, then its record. One that still runs is refused unless `force` is given, which kills it. Throws when anything
- * could not be proven gone; then the record stays.
+ * logs, then its record. Throws WRONG_STATE for one that still runs, unless `force` is given. Throws when anything could not
+ * be proven gone; then the record stays.
  */
-export async function removeVm(state: State, reference: string, force: boolean, log: Log): Promise<VmRecord> {
+export async function removeVm(state: State, reference: string, { force, log }: RemoveOptions): Promise<VmRecord> {
   const record = findRecord(state.db, reference)
-  await withPluginHost(prefixed(log, record.name), async (tools) => {
-    if (force && !isFinal(record.state)) await killFirst(state, record, tools)
-    else if (force && record.restart_at !== null) await stopKnown(state, record, { action: "kill" }, tools)
-    await removeEnded(state, record, force, tools)
-    if (force && reference === record.name) await stopSuccessors(state, record, { action: "kill" }, tools)
-  })
+  using stopper = startStopper(prefixed(log, record.name))
+  const stopped = force ? await killFirst(stopper, state, record) : { record, signalledPid: undefined }
+  await removeEnded(stopper, state, record, { force })
+  const byName = reference === record.name
+  if (force) await stopSuccessors(stopper, state, stopped, { request: { action: "kill" }, byName })
   return record
 }
 
 // --- internal ---
 
-/** What cannot be told of its VMM from here (another PID namespace) may still be ended through its cgroup. */
-async function killFirst(state: State, record: VmRecord, tools: PluginHost): Promise<void> {
-  const layout = vmLayout(state.where, record.id)
-  using truth = livenessOf(record, layout, recall(record, layout.handles).journal)
-  if (truth.is !== "unknown" || isHeld(state, record.id)) await stopKnown(state, record, { action: "kill" }, tools)
+/** Kills a VM that may run. Where its liveness is unknown (another PID namespace), removing it may still end it by its cgroup. */
+async function killFirst(stopper: Stopper, state: State, record: VmRecord): Promise<Stopped> {
+  if (!mayBeKilled(state, record)) return { record, signalledPid: undefined }
+  return await stopKnown(stopper, state, record, { request: { action: "kill" } })
 }
 
-async function removeEnded(state: State, { id, name }: VmRecord, force: boolean, tools: PluginHost): Promise<void> {
-  const held = await holdEnded(state, id, tools)
+function mayBeKilled(state: State, record: VmRecord): boolean {
+  if (isFinal(record.state)) return record.restart_at !== null
+  const layout = vmLayout(state.where, record.id)
+  using liveness = livenessOf(record, layout, recall(record, layout.handles).journal)
+  return liveness.is !== "unknown" || isLocked(state, record.id)
+}
+
+async function removeEnded(
+  stopper: Stopper,
+  state: State,
+  { id, name }: VmRecord,
+  { force }: Pick<RemoveOptions, "force">,
+): Promise<void> {
+  const locked = await lockEnded(stopper, state, { id, name })
   // Somebody else has removed it: it is gone, as asked.
-  if (held === "gone") return
-  if (held === undefined) {
-    const hint = `stop it first: banger stop ${id}; or kill and remove it: banger rm -f ${id}`
-    throw new Failure("FAILED", `${name} (${id}) is in the hands of another banger`, { hint })
-  }
+  if (locked === "gone") return
   try {
-    if (!holdsNothing(held.record)) await end(state, held, force, tools)
-    removeDirectory(held.layout.dir)
+    if (!holdsNothing(locked.record)) await end(stopper, state, locked, { force })
+    removeDirectory(locked.layout.dir)
     deleteRecord(state.db, id)
   } finally {
-    held.lock.unlock()
+    locked.lock.unlock()
   }
 }
 
-/** A supervisor whose VM has ended is about to let go of it. */
+/** A supervisor whose VM has ended has this long, in milliseconds, to unlock it. */
 const LOCK_WAIT_MS = 10_000
 
-async function holdEnded(
+/** Locks a VM that has ended. Throws a failure when another banger has it for longer than it takes to finish one. */
+async function lockEnded(
+  { interrupts }: Stopper,
   state: State,
-  id: string,
-  { interrupts }: PluginHost,
-): Promise<ReturnType<typeof lockVmRecord>> {
+  { id, name }: Pick<VmRecord, "id" | "name">,
+): Promise<LockedVm | "gone"> {
+  const layout = vmLayout(state.where, id)
   const deadline = performance.now() + LOCK_WAIT_MS
+  const hint = `stop it first: banger stop ${id}; or kill and remove it: banger rm -f ${id}`
   for (;;) {
-    const held = lockVmRecord(state, id, "finish")
-    if (held !== undefined || interrupts.stop.aborted || performance.now() >= deadline) return held
+    const locked = lockVmRecord(state, id, "finish")
+    if (locked !== undefined) return locked
     const record = findById(state.db, id)
     if (record === undefined) return "gone"
-    refuseIfSelfWait(vmLayout(state.where, id), record)
-    if (!isFinal(record.state) || record.restart_at !== null) return undefined
-    await awaitChange(vmLayout(state.where, id), interrupts.stop)
+    refuseIfSelfWait(layout, record)
+    const held = `${name} (${id}) is in the hands of another banger`
+    const exit = interrupts.exitCode()
+    if (interrupts.stop.aborted) throw new Failure("INTERRUPTED", `interrupted: ${held}`, { exit, subject: id })
+    if (!isFinal(record.state) || record.restart_at !== null)
+      throw new Failure("WRONG_STATE", held, { hint, subject: id })
+    if (performance.now() >= deadline) {
+      const waited = formatDuration(LOCK_WAIT_MS)
+      throw new Failure("TIMED_OUT", `${held}, which did not unlock it in ${waited}`, { hint, subject: id })
+    }
+    await awaitChange(layout, interrupts.stop)
   }
 }
 
 /** Finishes what is dead, and ends by force what is not known to be. */
-async function end(state: State, held: LockedVm, force: boolean, tools: PluginHost): Promise<void> {
-  const { record, layout } = held
+async function end(
+  stopper: Stopper,
+  state: State,
+  locked: LockedVm,
+  { force }: Pick<RemoveOptions, "force">,
+): Promise<void> {
+  const { log } = stopper
+  const { record, layout } = locked
+  const { id, name } = record
   const recalled = recall(record, layout.handles)
-  using truth = livenessOf(record, layout, recalled.journal)
-  if (truth.is === "alive" && !force) {
-    const hint = `to stop it: banger stop ${record.id}; to kill and remove it: banger rm -f ${record.id}`
-    throw new Failure("FAILED", `${record.name} (${record.id}) still runs as process ${truth.process.pid}`, { hint })
+  using liveness = livenessOf(record, layout, recalled.journal)
+  if (liveness.is === "alive" && !force) {
+    const hint = `to stop it: banger stop ${id}; to kill and remove it: banger rm -f ${id}`
+    const message = `${name} (${id}) still runs as process ${liveness.process.pid}`
+    throw new Failure("WRONG_STATE", message, { hint, subject: id })
   }
-  if (truth.is === "unknown" && !force) throw livenessUnknown(record, truth)
-  if (truth.is === "dead" && !isFinal(record.state)) {
-    const taken = await takeOver(state, held, "recover", tools)
-    if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
+  if (liveness.is === "unknown" && !force) throw livenessUnknown(record, liveness)
+  if (liveness.is === "dead" && !isFinal(record.state)) {
+    const { takeOver } = await import("../supervisor/takeOver.ts")
+    await takeOver(await stopper.pluginHost(), state, locked, { do: "recover" })
   } else {
-    const journal = openJournal(state.db, record.id, layout.handles, recalled)
-    if (!isFinal(record.state)) tools.log.warn("it is ended without its hooks")
-    const failures = releaseAll(journal, layout, tools.log.warn)
-    if (failures.length > 0) throw joinFailures(record.id, failures)
+    const journal = openJournal(state.db, layout, recalled)
+    if (!isFinal(record.state)) log.warn("it is ended without its hooks")
+    releaseOrThrow(journal, layout, log.warn)
   }
   proveAbsent(layout, recalled.journal)
 }
 
-function isHeld(state: State, id: string): boolean {
+function isLocked(state: State, id: string): boolean {
   using holder = lockHolder(vmLayout(state.where, id))
   return holder.is !== "free"
 }

@@ -9,7 +9,7 @@ export interface RunRequest extends Overrides {
   readonly args: readonly string[]
   readonly plan: boolean
   readonly keepOnFailure: boolean
-  /** The directory of a snapshot to go on from, instead of booting. */
+  /** The directory of a snapshot to restore, instead of booting. */
   readonly restore: string | undefined
   /** Limit for the whole run in milliseconds, over the plugin's own. */
   readonly timeout: number | undefined

@@ -1,71 +1,48 @@
-import { formatDuration } from "../base/terms/quantity.ts"
+import { prefixed } from "../base/terms/log.ts"
 import { openState } from "../store/state/open.ts"
-import { noteRestart } from "../store/state/records.ts"
+import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { restartPolicy } from "../supervisor/restartPolicy.ts"
-import type { RunOutcome } from "../supervisor/supervision.ts"
+import type { RunOutcome } from "../supervisor/vmContext.ts"
 import { exitText } from "../vm/exit.ts"
 import type { Session } from "../vm/session.ts"
-import { type ReadyBoot, runOnce } from "./runOnce.ts"
-import type { RunRequest, RunResult } from "./runRequest.ts"
+import { backOff } from "./backOff.ts"
+import type { ResolvedRun } from "./resolveRun.ts"
+import { runOnce } from "./runOnce.ts"
+import type { RunResult } from "./runRequest.ts"
 
 /** Boots the VM, and after its end another one, as its restart policy says. */
-export async function runUntilDone(boot: ReadyBoot): Promise<RunResult | "left"> {
-  const { request, runner } = boot
-  const state = openState()
-  const policy = restartPolicy(runner.prepared.spec.restart)
-  const logFile = { path: request.logFile }
-  try {
-    let ended: Session | undefined
-    for (;;) {
-      const booted = { was: false }
-      const { session, outcome } = await runOnce(boot, state, { logFile, ended, booted })
-      if (outcome === "left") return outcome
-      const wait = booted.was || ended !== undefined ? policy.next(outcome) : undefined
-      const again =
-        wait !== undefined &&
-        !runner.interrupts.stop.aborted &&
-        (await backOff(request, runner, session, outcome, wait))
-      if (!again) {
-        session.unlock()
-        return resultOf(session, runner, outcome)
-      }
-      ended = session
+export async function runUntilDone(host: PluginHost, run: ResolvedRun): Promise<RunResult | "left"> {
+  const { request, plugin } = run
+  const { name, restart } = plugin.spec
+  using state = openState()
+  const policy = restartPolicy(restart)
+  const log = prefixed(request.log, name)
+  let logFile = request.logFile
+  let ended: Session | undefined
+  for (;;) {
+    const { session, outcome, booted, ...next } = await runOnce(host, state, run, { logFile, ended })
+    if (outcome === "left") return outcome
+    // A first boot that failed is the user's to look at: no restart policy counts it.
+    const waitMs = (booted || ended !== undefined) && !host.interrupts.stop.aborted ? policy.next(outcome) : undefined
+    const why = outcome.failure?.message ?? exitText(outcome.exit)
+    if (waitMs === undefined || !(await backOff(host, session, { waitMs, why, log }))) {
+      session.unlock()
+      return resultOf(host, session, { name, outcome })
     }
-  } finally {
-    state.db.close()
+    logFile = next.logFile
+    ended = session
   }
 }
 
 // --- internal ---
 
 function resultOf(
+  { interrupts }: PluginHost,
   { id, layout }: Session,
-  { prepared, interrupts }: ReadyBoot["runner"],
-  outcome: RunOutcome,
+  { name, outcome }: { readonly name: string; readonly outcome: RunOutcome },
 ): RunResult {
   // A plugin's error that nobody caught, and that came when all was done, changes nothing.
   const late = outcome.failure === undefined && interrupts.failure() !== undefined
   const interrupted = late ? undefined : interrupts.exitCode()
-  return { id, name: prepared.spec.name, dir: layout.dir, interrupted, ...outcome }
-}
-
-/** Waits, with the ended VM's lock held so that it can be told to stop waiting; false when it was. */
-async function backOff(
-  { log }: RunRequest,
-  { interrupts, prepared }: ReadyBoot["runner"],
-  { db, id }: Session,
-  { failure, exit }: RunOutcome,
-  wait: number,
-): Promise<boolean> {
-  const { name } = prepared.spec
-  log.warn(`${name}: ${failure?.message ?? exitText(exit)}; booting it again in ${formatDuration(wait)}`)
-  noteRestart(db, id, Date.now() + wait)
-  const { promise, resolve } = Promise.withResolvers<void>()
-  const timer = setTimeout(resolve, wait)
-  interrupts.stop.addEventListener("abort", () => resolve(), { once: true })
-  await promise
-  clearTimeout(timer)
-  if (!interrupts.stop.aborted) return true
-  noteRestart(db, id, null)
-  return false
+  return { id, name, dir: layout.dir, interrupted, ...outcome }
 }

@@ -1,5 +1,6 @@
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
+import { formatDuration } from "../base/terms/quantity.ts"
 import { isStopped } from "../host/process/procfs.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { State } from "../store/state/open.ts"
@@ -7,158 +8,199 @@ import { type VmLayout, vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { findById, findRecord, listUnfinished, type VmRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
-import { type PluginHost, withPluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { mayRestart } from "../supervisor/restartPolicy.ts"
-import { takeOver } from "../supervisor/takeOver.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
-import { lockHolder } from "../vm/lock.ts"
+import { type LockHolder, lockHolder } from "../vm/lock.ts"
 import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { proveAbsent } from "../vm/proveAbsent.ts"
 import { refuseSelfWait } from "../vm/selfWait.ts"
 import { askToStop, type StopRequest } from "../vm/stopRequest.ts"
+import { type Stopper, startStopper } from "./stopper.ts"
+
+/** How a VM is to be stopped, and who hears of it. */
+export interface StopOptions extends StopRequest {
+  readonly log: Log
+}
 
 /**
  * Stops a VM and proves that nothing of it is left: through its supervisor, or in its place where that is gone. One that
  * has ended already is fine. Returns its record. Throws a failure when it cannot be told whether it runs, or when
  * something of it could not be removed.
  */
-export async function stopVm(state: State, reference: string, request: StopRequest, log: Log): Promise<VmRecord> {
+export async function stopVm(state: State, reference: string, { log, ...request }: StopOptions): Promise<VmRecord> {
   const known = findRecord(state.db, reference)
-  return withPluginHost(prefixed(log, known.name), async (tools) => {
-    const record = await stopKnown(state, known, request, tools)
-    if (reference === known.name) await stopSuccessors(state, record, request, tools)
-    return record
-  })
+  using stopper = startStopper(prefixed(log, known.name))
+  const stopped = await stopKnown(stopper, state, known, { request })
+  await stopSuccessors(stopper, state, stopped, { request, byName: reference === known.name })
+  return stopped.record
 }
 
-/** Stops what came in the place of a VM that was meant by its name, and was being booted again just then. */
-export async function stopSuccessors(
-  state: State,
-  ended: VmRecord,
-  request: StopRequest,
-  tools: PluginHost,
-): Promise<void> {
-  const isNext = ({ name, id, state, restart_at }: VmRecord) =>
-    name === ended.name && id !== ended.id && (!isFinal(state) || restart_at !== null)
-  const next = mayRestart(ended) ? listUnfinished(state.db).find(isNext) : undefined
-  if (next === undefined) return
-  await stopSuccessors(state, await stopKnown(state, next, request, tools), request, tools)
+/** A VM that has ended, and the process of the supervisor that was told to stop it, if one was. */
+export interface Stopped {
+  readonly record: VmRecord
+  readonly signalledPid: number | undefined
 }
 
-/**
- * As `stopVm`, of a VM on record, for a process that has its tools already. `before`: the process of the supervisor that was
- * told to stop already.
- */
+/** As `stopVm`, of a VM on record. `signalledPid`: a supervisor that was told to stop already. */
 export async function stopKnown(
+  stopper: Stopper,
   state: State,
   known: VmRecord,
-  request: StopRequest,
-  tools: PluginHost,
-  before?: number,
-): Promise<VmRecord> {
+  { request, signalledPid }: { readonly request: StopRequest; readonly signalledPid?: number | undefined },
+): Promise<Stopped> {
   const { id } = known
   const layout = vmLayout(state.where, id)
   const first = findById(state.db, id)
   // Another banger has removed it meanwhile.
-  if (first === undefined) return known
+  if (first === undefined) return { record: known, signalledPid }
   const { journal } = recall(first, layout.handles)
-  let told = before
-  let wanted = request
-  let impatientAt = Number.POSITIVE_INFINITY
-  const patience = patienceWith(layout)
-  let warned = false
-  const warnOnce = (text: string) => {
-    if (!warned) tools.log.warn(text)
-    warned = true
+  const wait: StopWait = {
+    ...{ ...stopper, state, id, layout, request, given: request, signalledPid },
+    ...{ escalateAt: Number.POSITIVE_INFINITY, giveUpAt: performance.now() + LOCK_WAIT_MS, warned: false },
   }
-  while (!tools.interrupts.stop.aborted) {
-    const record = findById(state.db, id)
-    // Another banger has removed it meanwhile.
-    if (record === undefined) return first
-    using holder = lockHolder(layout)
-    if (holder.is === "held") {
-      const { process, doing } = holder
-      const { pid } = process
-      refuseSelfWait(process, record)
-      if (isStopped(pid)) warnOnce(`its supervisor (process ${pid}) is stopped; to let it go on: kill -CONT ${pid}`)
-      if (performance.now() >= impatientAt) {
-        wanted = { action: "kill" }
-        impatientAt = Number.POSITIVE_INFINITY
-        told = undefined
-      }
-      // A VM that is booted again is final in between, and has a supervisor all the same.
-      const over = isFinal(record.state) && record.restart_at === null && !(doing === "supervise" && mayRestart(record))
-      if (doing === "supervise" && told !== pid && !over) {
-        const asked = askToStop(layout, process, wanted, () => findById(state.db, id)?.state ?? record.state)
-        if (asked === "asked") told = pid
-        // Another's limit holds, unless this one is over before.
-        else if (wanted.timeout !== undefined) impatientAt = Math.min(impatientAt, performance.now() + wanted.timeout)
-      }
-      if (over) return proven(record, layout, journal)
-    } else if (isFinal(record.state) && record.restart_at === null && record.handles === "[]") {
-      const next = told === undefined ? undefined : bootedNext(state, record, told)
-      if (next !== undefined) await stopKnown(state, next, request, tools, told)
-      return proven(record, layout, journal)
-    } else if (await stopHere(state, id, request, tools))
-      return proven(findById(state.db, id) ?? record, layout, journal)
-    if (holder.is === "held") patience.renew()
-    else patience.spend()
-    await awaitChange(layout, tools.interrupts.stop)
-  }
-  throw new Failure("FAILED", "interrupted: the VM goes on stopping if it has a supervisor", {
-    exit: tools.interrupts.exitCode(),
-  })
+  const last = await waitForEnd(wait)
+  if (last !== undefined) proveGone(layout, journal)
+  return { record: last ?? first, signalledPid: wait.signalledPid }
+}
+
+/**
+ * Stops what came in the place of a VM that has ended: the VM that its supervisor was booting when it was told to stop, and,
+ * where the VM was meant by its name, whatever is being booted again under it.
+ */
+export async function stopSuccessors(
+  stopper: Stopper,
+  state: State,
+  { record, signalledPid }: Stopped,
+  { request, byName }: { readonly request: StopRequest; readonly byName: boolean },
+): Promise<void> {
+  const { id, name } = record
+  const isNext = (one: VmRecord) =>
+    one.name === name &&
+    one.id !== id &&
+    ((byName && mayRestart(record) && (!isFinal(one.state) || one.restart_at !== null)) ||
+      (signalledPid !== undefined && !isFinal(one.state) && supervisorOf(state, one) === signalledPid))
+  const next = listUnfinished(state.db).find(isNext)
+  if (next === undefined) return
+  // The supervisor's word holds for each VM that it boots: a second signal would mean "at once".
+  const stopped = await stopKnown(stopper, state, next, { request, signalledPid })
+  await stopSuccessors(stopper, state, stopped, { request, byName })
 }
 
 // --- internal ---
 
-/** One that holds a VM's lock says who it is at once; one that does not in so many milliseconds is stuck. */
+/** A process that has locked a VM says who it is at once; one that does not in so many milliseconds is stuck. */
 const LOCK_WAIT_MS = 10_000
 
-function patienceWith({ lock }: VmLayout): { renew(): void; spend(): void } {
-  let deadline = performance.now() + LOCK_WAIT_MS
-  return {
-    renew() {
-      deadline = performance.now() + LOCK_WAIT_MS
-    },
-    spend() {
-      if (performance.now() < deadline) return
-      const hint = `find who holds it: fuser -v ${lock}; end it if it is stuck, then try again`
-      throw new Failure("FAILED", `another process does not let go of ${lock}`, { hint })
-    },
+type HeldLock = Extract<LockHolder, { is: "held" }>
+
+/** The wait for one VM's end. */
+interface StopWait extends Stopper {
+  readonly state: State
+  readonly id: string
+  readonly layout: VmLayout
+  /** What the user asked for. */
+  readonly given: StopRequest
+  /** What its supervisor is asked for: the same, until that has taken too long. */
+  request: StopRequest
+  /** The process of the supervisor that was told. */
+  signalledPid: number | undefined
+  /** When our own time limit is up, while the one of an earlier `stop` holds: then the VM is killed. */
+  escalateAt: number
+  /** When to give up on a lock that is held by nobody who could be asked. */
+  giveUpAt: number
+  /** Whether it was said that its supervisor is stopped itself. */
+  warned: boolean
+}
+
+/**
+ * Waits for a VM's end: asks its supervisor, or stops it in the place of one that is gone. Returns its record, which is
+ * final then; undefined when another banger has removed it meanwhile.
+ */
+async function waitForEnd(wait: StopWait): Promise<VmRecord | undefined> {
+  const { state, id, layout, interrupts } = wait
+  while (!interrupts.stop.aborted) {
+    const record = findById(state.db, id)
+    if (record === undefined) return undefined
+    using holder = lockHolder(layout)
+    if (holder.is === "held") {
+      refuseSelfWait(holder.process, record)
+      if (hasEnded(record, holder)) return record
+      askOnce(wait, record, holder)
+      wait.giveUpAt = performance.now() + LOCK_WAIT_MS
+    } else if (isFinal(record.state) && record.restart_at === null && record.handles === "[]") return record
+    else if (await stopHere(wait)) return findById(state.db, id) ?? record
+    else if (performance.now() >= wait.giveUpAt) throw lockTimedOut(layout)
+    await awaitChange(layout, interrupts.stop)
   }
+  const hint = "its supervisor, if it has one, still stops it; to wait for that: banger wait"
+  const exit = interrupts.exitCode()
+  throw new Failure("INTERRUPTED", `interrupted: ${id} has not ended yet`, { exit, hint, subject: id })
 }
 
-/** The VM that a supervisor was booting in the place of one that has ended, when it was told to stop. */
-function bootedNext(state: State, { id, name }: VmRecord, supervisor: number): VmRecord | undefined {
-  const next = listUnfinished(state.db).find((one) => one.name === name && one.id !== id && !isFinal(one.state))
-  if (next === undefined) return undefined
-  using holder = lockHolder(vmLayout(state.where, next.id))
-  return holder.is === "held" && holder.process.pid === supervisor ? next : undefined
+/** Between two boots of a restart policy the record is already final, but its supervisor still holds the lock. */
+function hasEnded(record: VmRecord, { doing }: HeldLock): boolean {
+  return isFinal(record.state) && record.restart_at === null && !(doing === "supervise" && mayRestart(record))
 }
 
-/** In the place of a supervisor that is gone; false when another banger has the VM's lock. */
-async function stopHere(state: State, id: string, request: StopRequest, tools: PluginHost): Promise<boolean> {
-  const held = lockVmRecord(state, id, "finish")
-  if (held === "gone") return true
-  if (held === undefined) return false
+/** Tells the process that has locked the VM to stop it, once, and once more when our own time limit is up. */
+function askOnce(wait: StopWait, record: VmRecord, { process, doing }: HeldLock): void {
+  const { state, id, layout, log } = wait
+  const { pid } = process
+  if (isStopped(pid) && !wait.warned) {
+    log.warn(`its supervisor (process ${pid}) is stopped; to let it go on: kill -CONT ${pid}`)
+    wait.warned = true
+  }
+  if (performance.now() >= wait.escalateAt) {
+    wait.request = { action: "kill" }
+    wait.escalateAt = Number.POSITIVE_INFINITY
+    wait.signalledPid = undefined
+  }
+  if (doing !== "supervise" || wait.signalledPid === pid) return
+  const stateNow = () => findById(state.db, id)?.state ?? record.state
+  const asked = askToStop(process, wait.request, { layout, stateNow })
+  if (asked === "asked") wait.signalledPid = pid
+  // An earlier `stop` set the time limit. Ours counts only if it runs out first.
+  else if (wait.request.timeout !== undefined)
+    wait.escalateAt = Math.min(wait.escalateAt, performance.now() + wait.request.timeout)
+}
+
+/** Stops a VM in the place of its supervisor, which is gone; false when another banger has locked it. */
+async function stopHere({ state, id, given, ...stopper }: StopWait): Promise<boolean> {
+  const locked = lockVmRecord(state, id, "finish")
+  if (locked === "gone") return true
+  if (locked === undefined) return false
   try {
-    if (held.record.kept === 1 && isFinal(held.record.state)) throw keptForInspection(held.record)
-    const taken = await takeOver(state, held, { stop: request }, tools)
-    if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
+    const { record } = locked
+    if (record.keptForInspection && isFinal(record.state)) throw keptForInspection(record)
+    const { takeOver } = await import("../supervisor/takeOver.ts")
+    await takeOver(await stopper.pluginHost(), state, locked, { do: "stop", request: given })
     return true
   } finally {
-    held.lock.unlock()
+    locked.lock.unlock()
   }
+}
+
+function proveGone(layout: VmLayout, journal: readonly Resource[]): void {
+  proveAbsent(layout, journal)
+}
+
+/** The process of a VM's supervisor. */
+function supervisorOf(state: State, { id }: VmRecord): number | undefined {
+  using holder = lockHolder(vmLayout(state.where, id))
+  return holder.is === "held" ? holder.process.pid : undefined
 }
 
 function keptForInspection({ id, name }: VmRecord): Failure {
-  return new Failure("FAILED", `${name} (${id}) is a failed start that was kept for inspection`, {
-    hint: `to remove it: banger rm -f ${id}`,
+  return new Failure("WRONG_STATE", `${name} (${id}) is a failed start that was kept for inspection`, {
+    ...{ hint: `to remove it: banger rm -f ${id}`, subject: id },
   })
 }
 
-function proven(record: VmRecord, layout: VmLayout, journal: readonly Resource[]): VmRecord {
-  proveAbsent(layout, journal)
-  return record
+function lockTimedOut({ id, lock }: VmLayout): Failure {
+  const hint = `find who holds it: fuser -v ${lock}; end it if it is stuck, then try again`
+  return new Failure(
+    "TIMED_OUT",
+    `waited ${formatDuration(LOCK_WAIT_MS)} for ${lock}, which another process keeps locked`,
+    { hint, subject: id },
+  )
 }

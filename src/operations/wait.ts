@@ -1,32 +1,44 @@
 import type { Exit } from "banger"
 import { Failure } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
+import { formatDuration } from "../base/terms/quantity.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { findRecord, getRecord, type VmRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
-import { recover } from "../supervisor/recover.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
 import { livenessOf, livenessUnknown } from "../vm/liveness.ts"
 import { lockHolder } from "../vm/lock.ts"
 import { refuseSelfWait } from "../vm/selfWait.ts"
 
+/** How a VM's end is waited for. */
+export interface WaitOptions {
+  readonly log: Log
+  /** The most milliseconds to wait; undefined: to the end. */
+  readonly timeout?: number | undefined
+}
+
 /**
  * Waits for a VM's end and returns its record, which is final then. One without a supervisor is waited for by its
- * process, and finished when that has ended.
+ * process, and finished when that has ended. Throws TIMED_OUT when it still runs after `timeout`; nothing of it is touched.
  */
-export async function waitVm(state: State, reference: string, log: Log): Promise<VmRecord> {
-  const { id } = findRecord(state.db, reference)
+export async function waitVm(state: State, reference: string, { log, timeout }: WaitOptions): Promise<VmRecord> {
+  const { id, name } = findRecord(state.db, reference)
   const layout = vmLayout(state.where, id)
-  const never = new AbortController().signal
+  const over = timeout === undefined ? new AbortController().signal : AbortSignal.timeout(timeout)
   for (;;) {
     const record = getRecord(state.db, id)
     if (isFinal(record.state)) return record
+    if (over.aborted) {
+      const hint = `to stop it: banger stop ${id}; to wait to its end: banger wait ${id}`
+      const waited = formatDuration(timeout ?? 0)
+      throw new Failure("TIMED_OUT", `${name} (${id}) still runs after ${waited}`, { hint, subject: id })
+    }
     using holder = lockHolder(layout)
     if (holder.is === "held") refuseSelfWait(holder.process, record)
-    else await unsupervised(state, record, log)
-    await awaitChange(layout, never)
+    else await finishEnded(state, record, { log, over })
+    await awaitChange(layout, over)
   }
 }
 
@@ -38,13 +50,36 @@ export function exitOfRecord({ exit }: VmRecord): Exit | null {
 
 // --- internal ---
 
-/** To the end of its VMM, and what is to be done then. */
-async function unsupervised(state: State, record: VmRecord, log: Log): Promise<void> {
+/** Waits for the process of a VM without a supervisor, then finishes the VM; returns as well when `over` is aborted first. */
+async function finishEnded(
+  state: State,
+  record: VmRecord,
+  { log, over }: { readonly log: Log; readonly over: AbortSignal },
+): Promise<void> {
   const layout = vmLayout(state.where, record.id)
-  using truth = livenessOf(record, layout, recall(record, layout.handles).journal)
-  if (truth.is === "unknown") throw livenessUnknown(record, truth)
-  if (truth.is === "alive") await truth.process.exited()
+  using liveness = livenessOf(record, layout, recall(record, layout.handles).journal)
+  if (liveness.is === "unknown") throw livenessUnknown(record, liveness)
+  if (liveness.is === "alive") {
+    // Whoever waits for a process holds it: where the time is up first, until this program ends.
+    const process = liveness.process.move()
+    await Promise.race([process.exited(), aborted(over)])
+    if (over.aborted) return
+    process[Symbol.dispose]()
+  }
+  const { recover } = await import("../supervisor/recover.ts")
   const { is, why, hint } = await recover(state, record, log)
+  const subject = record.id
   if (is === "unknown" || is === "failed")
-    throw new Failure("FAILED", why ?? `${record.id} could not be finished`, { hint })
+    throw new Failure(
+      is === "unknown" ? "LIVENESS_UNKNOWN" : "NOT_RELEASED",
+      why ?? `${subject} could not be finished`,
+      {
+        ...{ hint, subject },
+      },
+    )
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }))
 }

@@ -1,10 +1,11 @@
 import { openSync } from "node:fs"
-import { dirname } from "node:path"
+import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY } from "../base/linux/constants.ts"
 import { close, openAt } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import { Failure, messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
+import { hostPath } from "../base/terms/path.ts"
 import { exitStatusOf } from "../host/process/exitStatus.ts"
 import { type PidRef, SIGKILL } from "../host/process/pidRef.ts"
 import type { Child } from "../host/process/spawn.ts"
@@ -31,7 +32,7 @@ export interface Adoption {
 }
 
 /**
- * Takes over a VMM that another banger started: waits for its end keeps its logs below their limits, and
+ * Takes over a VMM that another banger started: waits for its end, keeps its logs below their limits, and
  * reaches its guest by its control socket. Where that socket cannot be reached the VM can still be killed.
  */
 export async function adoptMachine(adoption: Adoption): Promise<Machine> {
@@ -46,10 +47,12 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
   const followers: Follower[] = []
   // Somebody may have removed one: that must not keep the VM from being stopped.
   if (isThere(layout.consoleLog))
-    followers.push(follow(layout.consoleLog, consoleLimit, shown, warn(layout.consoleLog)))
+    followers.push(
+      follow(layout.consoleLog, { limitBytes: consoleLimit, sink: shown, onTrouble: warn(layout.consoleLog) }),
+    )
   else log.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
   for (const file of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
-    followers.push(follow(file, VMM_LOG_MAX_BYTES, (chunk) => chunk.length, warn(file)))
+    followers.push(follow(file, { limitBytes: VMM_LOG_MAX_BYTES, onTrouble: warn(file) }))
   const gone = child.exited.then(() => {
     for (const follower of followers) {
       follower.drain()
@@ -88,7 +91,7 @@ async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Co
     return await Promise.race([connected(adoption, exited), late])
   } catch (error) {
     const unreachable = `its control socket cannot be reached (${messageOf(error)})`
-    const refuse = () => Promise.reject(new Failure("FAILED", unreachable))
+    const refuse = () => Promise.reject(new Failure("WRONG_STATE", unreachable, { subject: adoption.layout.id }))
     return {
       ready: Promise.resolve(),
       pressCtrlAltDel: undefined,
@@ -101,18 +104,18 @@ async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Co
 
 async function connected({ vmm, layout, resources, identity }: Adoption, exited: Promise<unknown>): Promise<Control> {
   const jailed = resources.some(({ kind }) => kind === "jail")
-  const { socket, control } = vmm.control(layout, undefined)
-  if (socket === "passed") {
-    const connection = await vmm.adopt(control)
+  const control = vmm.control(layout, undefined)
+  if (control.is === "passed") {
+    const connection = await vmm.adopt(control.host)
     await connection.ready
     return connection
   }
-  const dir = jailed ? openJailRoot(layout, resources) : openAt(AT_FDCWD, dirname(control), O.PATH | O_DIRECTORY)
+  const dir = jailed ? openJailRoot(layout, resources) : openAt(AT_FDCWD, dirname(control.host), O.PATH | O_DIRECTORY)
   try {
-    const fd = openControlSocket(dir, control.slice(dirname(control).length + 1), identity)
+    const fd = openControlSocket(dir, basename(control.host), identity)
     // Requests go to that very socket. Held longer, it would keep the jail's mount busy.
     exited.then(() => close(fd))
-    return await vmm.adopt(`/proc/self/fd/${fd}`)
+    return await vmm.adopt(hostPath(`/proc/self/fd/${fd}`))
   } finally {
     close(dir)
   }

@@ -1,4 +1,5 @@
 import { EXIT, isFailure, messageOf } from "../base/terms/failure.ts"
+import type { Unknown } from "../base/terms/liveness.ts"
 import type { Log } from "../base/terms/log.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { ownEnvironment, type State } from "../store/state/open.ts"
@@ -10,7 +11,7 @@ import { livenessOf } from "../vm/liveness.ts"
 import { lockHolder } from "../vm/lock.ts"
 import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { requestOf } from "../vm/request.ts"
-import { noPluginHost, withPluginHost } from "./hooks/pluginHost.ts"
+import { noPluginHost, startPluginHost } from "./hooks/pluginHost.ts"
 import { takeOver } from "./takeOver.ts"
 
 /** What became of one VM that had not ended, by its record. */
@@ -19,7 +20,7 @@ export interface Recovery {
   readonly name: string
   /**
    * `supervised`, `alive`: it runs, with a supervisor and without; `busy`: another banger acts on it; `kept`: a failed start
-   * that is left for inspection; `recovered`: it was dead, and all is released; `cannot tell`, `failed`: see `why`.
+   * that was kept for inspection; `recovered`: it was dead, and everything is released; `unknown`, `failed`: see `why`.
    */
   readonly is: "supervised" | "alive" | "busy" | "kept" | "recovered" | "unknown" | "failed"
   readonly why?: string | undefined
@@ -27,8 +28,8 @@ export interface Recovery {
 }
 
 /**
- * Finishes every VM whose supervisor is gone and that is dead: postStop hooks, release, final state, once. One that lives
- * is left running, with its handles mended. Nothing is done about one of which it cannot be told.
+ * Finishes every VM that is dead and whose supervisor is gone: postStop hooks, release, final state, once. One that lives
+ * is left running, with its handles mended. Where liveness is unknown, nothing is changed.
  */
 export async function recoverAll(state: State, log: Log): Promise<readonly Recovery[]> {
   const recoveries: Recovery[] = []
@@ -41,16 +42,16 @@ export async function recover(state: State, record: VmRecord, log: Log): Promise
   const { id, name } = record
   const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint"> = {}) => ({ id, name, is: what, ...more })
   if (isSupervised(state, id)) return is("supervised")
-  if (record.kept === 1) return is("kept")
+  if (record.keptForInspection) return is("kept")
   try {
     const first = peekLiveness(state, record)
     if (first.is === "unknown") return is("unknown", { why: first.why, hint: first.hint })
     if (first.is === "alive" && !first.mend && record.state === "running") return is("alive")
     const { postStop } = requestOf(record)
     const hooks = !isFinal(record.state) && (postStop === undefined || postStop > record.post_stop_done)
-    const how = hooks ? await recoverApart(id) : await recoverHere(state, id, log)
-    // Its process has told why.
-    return is(how, how === "failed" ? { why: "see above" } : {})
+    if (!hooks) return is(await recoverHere(state, id, log))
+    const how = await recoverApart(id)
+    return is(how, how === "failed" ? { why: "the process that finished it has said why, above" } : {})
   } catch (error) {
     const hint = isFailure(error) ? error.hint : undefined
     return is("failed", { why: messageOf(error), hint })
@@ -69,8 +70,8 @@ export async function recoverOne(state: State, id: string, log: Log): Promise<nu
   if (held === undefined) return EXIT.tryLater
   if (held === "gone") return EXIT.ok
   try {
-    const taken = await withPluginHost(log, (tools) => takeOver(state, held, "recover", tools))
-    if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
+    using host = startPluginHost(log)
+    await takeOver(host, state, held, { do: "recover" })
     return EXIT.ok
   } finally {
     held.lock.unlock()
@@ -84,16 +85,13 @@ function isSupervised(state: State, id: string): boolean {
   return holder.is === "held" && holder.doing === "supervise"
 }
 
-/** A look without the lock: it may be over by the time that is had, and is taken again then. */
-function peekLiveness(
-  state: State,
-  record: VmRecord,
-): { is: "alive" | "dead"; mend: boolean } | { is: "unknown"; why: string; hint: string | undefined } {
+/** A look without the lock: whoever acts on the answer takes the lock first, and looks again. */
+function peekLiveness(state: State, record: VmRecord): { is: "alive" | "dead"; mend: boolean } | Unknown {
   const layout = vmLayout(state.where, record.id)
   const { journal, whole } = recall(record, layout.handles)
-  using truth = livenessOf(record, layout, journal)
-  if (truth.is === "unknown") return truth
-  return { is: truth.is, mend: !whole }
+  using liveness = livenessOf(record, layout, journal)
+  if (liveness.is === "unknown") return liveness
+  return { is: liveness.is, mend: !whole }
 }
 
 async function recoverHere(state: State, id: string, log: Log): Promise<Recovery["is"]> {
@@ -101,15 +99,14 @@ async function recoverHere(state: State, id: string, log: Log): Promise<Recovery
   if (held === undefined) return "busy"
   if (held === "gone") return "recovered"
   try {
-    const taken = await takeOver(state, held, "recover", noPluginHost(log))
-    if (typeof taken === "object" && taken.unreleased !== undefined) throw taken.unreleased
-    return taken === "alive" ? "alive" : "recovered"
+    const { is } = await takeOver(noPluginHost(log), state, held, { do: "recover" })
+    return is === "running" ? "alive" : "recovered"
   } finally {
     held.lock.unlock()
   }
 }
 
-/** A plugin is loaded once in a process, and one that blocks or exits must take nothing but itself with it. */
+/** In a process of its own: one process loads one plugin, and a plugin that blocks or exits takes no other VM with it. */
 async function recoverApart(id: string): Promise<Recovery["is"]> {
   const child = Bun.spawn([...selfArgv(), "__recover", id], {
     stdin: "ignore",

@@ -3,27 +3,28 @@ import type { Log } from "../base/terms/log.ts"
 import { parseSpec } from "../inputs/plugin/definition.ts"
 import { loadPlugin } from "../inputs/plugin/load.ts"
 import { nameFromFile, type ResolvedPlugin } from "../inputs/plugin/resolved.ts"
+import { specOfRecord } from "../inputs/plugin/specOfRecord.ts"
 import { trustOf } from "../inputs/plugin/trust.ts"
+import type { Spec } from "../inputs/schema/vm.ts"
 import type { VmRecord } from "../store/state/records.ts"
 import { requestOf } from "../vm/request.ts"
 
 /**
- * What a VM on record was made of: its spec, and its plugin's hooks, when the file is still the very one. Where it is not,
- * or cannot be loaded, that is reported, and there are no hooks: the VM is cleaned up all the same.
+ * What a VM on record was made of: its spec, and its plugin's hooks if the file has not changed since. Where it has, or
+ * cannot be loaded, a warning says so and there are no hooks: the VM is cleaned up all the same.
  */
 export async function reloadPlugin(record: VmRecord, withHooks: boolean, log: Log): Promise<ResolvedPlugin> {
   const source = { path: record.plugin_path, text: "" }
-  const known = { source, spec: {}, hooks: [], sha256: record.plugin_sha256 }
+  const unloaded = { source, spec: {}, hooks: [], sha256: record.plugin_sha256 }
   const loaded = withHooks ? await reload(record, log) : undefined
-  const written = specOf(record, log)
-  const { kernel, ...spec } = parseSpec(written, source)
-  return { loaded: loaded ?? known, spec: { ...spec, kernel, name: record.name }, written }
+  const { spec, written } = readSpec(record, log)
+  return { loaded: loaded ?? unloaded, spec: { ...spec, name: record.name }, written }
 }
 
 /** How many bytes of its console a VM keeps; the default where its spec cannot be read. */
 export function consoleLimitOf(record: VmRecord): number {
   const silent = { warn: () => {} }
-  return parseSpec(specOf(record, silent), { path: record.plugin_path, text: "" }).console.limit
+  return readSpec(record, silent).spec.console.limit
 }
 
 // --- internal ---
@@ -41,14 +42,13 @@ async function reload(record: VmRecord, log: Log): Promise<ResolvedPlugin["loade
   }
 }
 
-/** A record of another version may hold what cannot be read: then the defaults must do, of which only limits matter here. */
-function specOf(record: VmRecord, log: Pick<Log, "warn">): Readonly<Record<string, unknown>> {
+/** The spec on the record. One that cannot be read is replaced by the defaults: only its limits matter by now. */
+function readSpec(record: VmRecord, log: Pick<Log, "warn">): { spec: Spec; written: ResolvedPlugin["written"] } {
   try {
-    const spec: unknown = JSON.parse(record.spec)
-    parseSpec(spec, { path: record.plugin_path, text: "" })
-    return spec as Readonly<Record<string, unknown>>
+    return { spec: specOfRecord(record), written: JSON.parse(record.spec) }
   } catch (error) {
     log.warn(`its spec on record cannot be read (${messageOf(error)}): its own time limits do not hold`)
-    return { name: nameFromFile(record.plugin_path), kernel: "/" }
+    const written = { name: nameFromFile(record.plugin_path), kernel: "/" }
+    return { spec: parseSpec(written, { path: record.plugin_path, text: "" }), written }
   }
 }

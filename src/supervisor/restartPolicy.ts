@@ -1,6 +1,6 @@
 import type { Spec } from "../inputs/schema/vm.ts"
 import type { VmRecord } from "../store/state/records.ts"
-import type { RunOutcome } from "./supervision.ts"
+import type { RunOutcome } from "./vmContext.ts"
 
 /** The wait before a restart doubles up to this many milliseconds. */
 const LONGEST_WAIT_MS = 5 * 60_000

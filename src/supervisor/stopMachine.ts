@@ -7,22 +7,32 @@ import type { Machine } from "../vm/machine.ts"
 /** Ctrl-Alt-Del is pressed again after this many milliseconds: a guest that still boots loses what comes too early. */
 const PRESS_AGAIN_MS = 2000
 
+/** How a VM is ended. */
+export interface StopOptions {
+  /** Milliseconds for the guest to stop itself. */
+  readonly limit: number
+  /** Aborted when the VM is to be killed at once. */
+  readonly force: AbortSignal
+  readonly log: Log
+}
+
 /**
- * Ends a running VM: Ctrl-Alt-Del, up to `limit` milliseconds for the guest, then SIGKILL. An aborted `force` kills at
- * once. Resolves when the VMM has gone; never throws because of the guest.
+ * Ends a running VM: Ctrl-Alt-Del, up to `limit` milliseconds for the guest, then SIGKILL. Resolves when the VMM has gone;
+ * never throws because of the guest.
  */
-export async function stopMachine(machine: Machine, limit: number, force: AbortSignal, log: Log): Promise<void> {
+export async function stopMachine(machine: Machine, options: StopOptions): Promise<void> {
+  const { force, log } = options
   if (machine.control.pressCtrlAltDel === undefined) {
     const why = machine.control.unreachable ?? "this VMM has no Ctrl-Alt-Del on this processor"
     log.warn(`${why}: killing it; stop the guest from inside to keep its disks whole`)
-  } else if (!force.aborted && (await stoppedItself(machine, limit, force, log))) return
+  } else if (!force.aborted && (await stoppedItself(machine, options))) return
   machine.child.signal(SIGKILL)
   await machine.gone
 }
 
 // --- internal ---
 
-async function stoppedItself(machine: Machine, limit: number, force: AbortSignal, log: Log): Promise<boolean> {
+async function stoppedItself(machine: Machine, { limit, force, log }: StopOptions): Promise<boolean> {
   const { promise: cut, resolve } = Promise.withResolvers<false>()
   const timer = setTimeout(() => {
     log.warn(`the guest did not stop in ${formatDuration(limit)} after Ctrl-Alt-Del: killing it`)
@@ -41,7 +51,7 @@ async function stoppedItself(machine: Machine, limit: number, force: AbortSignal
   }
 }
 
-/** A refusal is no reason to wait less: the guest may be ending by itself. */
+/** After a refusal the wait is as long: the guest may be ending by itself. */
 function press(machine: Machine, log: Log): void {
   machine.control.pressCtrlAltDel?.().catch((error: unknown) => log.debug(`Ctrl-Alt-Del: ${messageOf(error)}`))
 }

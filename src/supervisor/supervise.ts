@@ -1,110 +1,141 @@
-import { Failure, isFailure, messageOf } from "../base/terms/failure.ts"
+import { asFailure, type Failure, messageOf } from "../base/terms/failure.ts"
+import type { Program } from "../host/vmm/vmm.ts"
+import type { Sink } from "../store/logs/growing.ts"
 import { noteKept } from "../store/state/records.ts"
 import { neverStarted } from "../vm/exit.ts"
 import { connectNetwork, leaseNetwork } from "../vm/network.ts"
+import type { ConfinementPlan } from "./boot/confinement.ts"
 import { withNetwork } from "./boot/network.ts"
 import { type Staged, stageVm } from "./boot/stage.ts"
 import { startMachine } from "./boot/start.ts"
-import { preBootContext, surroundings, type VmSurroundings, whileOpen } from "./contexts.ts"
 import { finish, showRest } from "./finish.ts"
+import { preBootContext, whileOpen } from "./hookContext.ts"
+import type { PluginHost } from "./hooks/pluginHost.ts"
 import { runHooks } from "./hooks/runHooks.ts"
 import { OWN_WORK_MS } from "./hooks/watchdog.ts"
-import type { Left, RunningVm, RunOutcome, Supervision } from "./supervision.ts"
-import { untilEnd } from "./untilEnd.ts"
+import { type RunningVm, runningVm } from "./runningVm.ts"
+import { untilEnd, type WatchOptions } from "./untilEnd.ts"
+import type { RunOutcome, VmContext } from "./vmContext.ts"
+
+// This room watches one VM to its end, from its boot or from where another supervisor died; from whatever happens to it,
+// the VM comes to a final state with nothing left on the host.
+
+/** How a VM is booted. */
+export interface BootOptions extends WatchOptions {
+  readonly program: Program
+  readonly confining: ConfinementPlan
+  /** The directory of a snapshot to restore, instead of booting. */
+  readonly restore: string | undefined
+  readonly onConsole: Sink
+}
 
 /**
  * Takes a VM from `creating` to its final state: stage, boot, wait, stop, clean up. However it goes, the postStop
- * hooks run once and everything acquired is released, unless a failed start is to be kept. Never throws because of a
- * hook, the guest or the VMM.
+ * hooks run once and everything acquired is released, unless a failed start is to be kept. Returns "left" when the VM runs
+ * on without a supervisor, as it was asked to. Never throws because of a hook, the guest or the VMM.
  */
-export async function supervise(run: Supervision): Promise<RunOutcome | Left> {
-  const live: RunningVm = { machine: undefined, gone: false, requested: false, dir: "", network: undefined }
-  const around = surroundings(run, live)
+export async function supervise(
+  host: PluginHost,
+  context: VmContext,
+  options: BootOptions,
+): Promise<RunOutcome | "left"> {
+  const { trace, interrupts, watchdog } = host
+  const { session } = context
+  const running = runningVm(context)
   let failure: Failure | undefined
   try {
-    const staged = await run.trace.span("stage", () => stage(run, around, live))
-    await run.trace.span("boot", () => start(run, staged, live))
-    run.session.enter("running")
-    const left = await run.trace.span("run", () => untilEnd(run, around, live))
-    if (left !== undefined) return leave(run)
+    const staged = await trace.span("stage", () => stage(host, context, running, options))
+    await trace.span("boot", () => start(host, context, running, { ...options, staged }))
+    session.enter("running")
+    const left = await trace.span("run", () => untilEnd(host, context, running, options))
+    if (left !== undefined) {
+      // From here on the VM belongs to `stop`, `rm` and `sweep`.
+      watchdog.release()
+      session.unlock()
+      return left
+    }
   } catch (error) {
-    failure = isFailure(error) ? error : new Failure("FAILED", messageOf(error), { cause: error })
+    failure = asFailure(error)
   }
-  const startFailed = failure !== undefined && run.session.state !== "stopping" && !run.interrupts.stop.aborted
-  if (startFailed && run.keepOnFailure) {
-    run.watchdog.release()
-    return keep(run, failure)
+  const startFailed = failure !== undefined && session.state !== "stopping" && !interrupts.stop.aborted
+  if (startFailed && options.keepOnFailure === true) {
+    watchdog.release()
+    return keep(context, failure)
   }
-  const outcome = await run.trace.span("clean up", () => finish(run, around, live, failure))
-  await showRest(run, live)
+  const outcome = await trace.span("clean up", () => finish(host, context, running, { failed: failure }))
+  await showRest(host, context, running)
   return outcome
 }
 
 // --- internal ---
 
 /** Stages what the spec names, and what preBoot hooks add. */
-async function stage(run: Supervision, around: VmSurroundings, live: RunningVm): Promise<Staged> {
-  const { session, prepared, vmm, program, confining, interrupts, watchdog } = run
-  const { spec } = prepared
+async function stage(
+  host: PluginHost,
+  context: VmContext,
+  running: RunningVm,
+  { program, confining, restore }: BootOptions,
+): Promise<Staged> {
+  const { session, plugin, vmm, log } = context
+  const { interrupts, watchdog } = host
+  const { spec, loaded } = plugin
   session.enter("staging")
-  const staging = { session, spec, vmm, program, confining, signal: interrupts.stop, restore: run.restore }
+  const staging = { session, spec, vmm, program, confining, signal: interrupts.stop, restore }
   const staged = await watchdog.guard("staging", OWN_WORK_MS.staging, () => stageVm(staging))
   try {
-    if (spec.network !== false) live.network = leaseNetwork(session, spec.network)
-    live.dir = staged.root.now
+    if (spec.network !== false) running.network = leaseNetwork(session, spec.network)
+    running.dir = staged.root.now
     const drives = [...spec.drives]
-    await runHooks(run, "preBoot", (hooks, signal) =>
-      whileOpen((over) => hooks.preBoot?.(preBootContext(around, signal, over, prepared, staged, drives))),
-    )
+    const adding = { spec, pluginPath: loaded.source.path, root: staged.root, drives }
+    await runHooks(host, context, "preBoot", {
+      call: (hooks, signal) =>
+        whileOpen((over) => hooks.preBoot?.(preBootContext(running.hookContext, signal, { ...adding, over }))),
+    })
     interrupts.stop.throwIfAborted()
     await watchdog.guard("staging", OWN_WORK_MS.staging, async () => {
       for (const drive of drives.slice(spec.drives.length)) await staged.add(drive)
     })
-    live.dir = staged.root.path
+    running.dir = staged.root.path
     const ready = staged.finish()
-    if (spec.network === false || live.network === undefined) return ready
+    if (spec.network === false || running.network === undefined) return ready
     const { network } = spec
     await watchdog.guard("making the network", OWN_WORK_MS.staging, () =>
-      connectNetwork(session, network, ready.boot.confinement, run.log, interrupts.stop),
+      connectNetwork(session, network, { user: ready.boot.confinement, log, interrupt: interrupts.stop }),
     )
-    return { ...ready, boot: withNetwork(ready.boot, spec.name, spec.network, live.network, session.layout) }
+    const leased = { name: spec.name, spec: network, network: running.network, layout: session.layout }
+    return { ...ready, boot: withNetwork(ready.boot, leased) }
   } finally {
     staged.close()
   }
 }
 
-async function start(run: Supervision, staged: Staged, live: RunningVm): Promise<void> {
-  const { session, vmm, program, interrupts, onConsole, confining } = run
-  const { timeouts, console } = run.prepared.spec
+async function start(
+  { interrupts, watchdog }: PluginHost,
+  { session, plugin, vmm, log }: VmContext,
+  running: RunningVm,
+  { program, staged, onConsole, confining }: BootOptions & { readonly staged: Staged },
+): Promise<void> {
+  const { timeouts, console } = plugin.spec
   session.enter("booting")
   const options = {
+    vmm,
+    program,
     consoleLimit: console.limit,
     limit: timeouts.start,
     interrupt: interrupts.stop,
     onConsole,
-    log: run.log,
+    log,
     cgroup: confining.cgroup,
   }
-  const machine = await startMachine(session, vmm, program, staged, options)
-  live.machine = machine
-  run.watchdog.noteEnd("started")
-  machine.gone.then(() => {
-    live.gone = true
-  })
-}
-
-/** From here on the VM belongs to `stop`, `rm` and `sweep`. */
-function leave({ watchdog, session }: Supervision): Left {
-  watchdog.release()
-  session.unlock()
-  return "left"
+  running.started(await startMachine(session, staged, options))
+  watchdog.noteEnd("started")
 }
 
 /** Leaves a failed start as it is. The record is final, and its journal still names what there is. */
-function keep(run: Supervision, failure: Failure | undefined): RunOutcome {
+function keep({ session }: VmContext, failure: Failure | undefined): RunOutcome {
   const exit = neverStarted(messageOf(failure))
-  noteKept(run.session.db, run.session.id)
-  run.session.enter("failed", exit)
-  run.session.unlock()
+  noteKept(session.db, session.id)
+  session.enter("failed", exit)
+  session.unlock()
   return { exit, failure, kept: true }
 }

@@ -1,5 +1,4 @@
-import { Failure, joinFailures } from "../base/terms/failure.ts"
-import type { Log } from "../base/terms/log.ts"
+import { asFailure, Failure } from "../base/terms/failure.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { qemu } from "../host/qemu/qemu.ts"
@@ -11,28 +10,33 @@ import { type Recalled, recall, setAside } from "../store/state/recall.ts"
 import { noteRestart, type VmRecord } from "../store/state/records.ts"
 import { isFinal, type VmState } from "../store/state/vmState.ts"
 import { lost, neverStarted } from "../vm/exit.ts"
-import { openJournal } from "../vm/journal.ts"
+import { entryOf, openJournal } from "../vm/journal.ts"
 import { livenessOf, livenessUnknown, type VmLiveness } from "../vm/liveness.ts"
 import type { LockedVm } from "../vm/lockVmRecord.ts"
 import type { Machine } from "../vm/machine.ts"
 import { recallNetwork } from "../vm/network.ts"
-import { releaseAll } from "../vm/release.ts"
+import { releaseOrThrow } from "../vm/release.ts"
 import { requestOf } from "../vm/request.ts"
 import { resumeSession, type Session } from "../vm/session.ts"
 import type { StopRequest } from "../vm/stopRequest.ts"
 import { adoptMachine } from "./adopt.ts"
-import { surroundings } from "./contexts.ts"
 import { finish } from "./finish.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
 import { reloadPlugin } from "./reload.ts"
-import type { RunningVm, RunOutcome, VmContext } from "./supervision.ts"
-import { stopLive, untilEnd } from "./untilEnd.ts"
+import { type RunningVm, runningVm } from "./runningVm.ts"
+import { stopRunning, untilEnd } from "./untilEnd.ts"
+import type { RunOutcome, VmContext } from "./vmContext.ts"
 
-/** What is wanted of a VM whose supervisor is gone: to finish it if it is dead, to watch over it, or to stop it. */
-export type TakeoverGoal = "recover" | { watch: Pick<VmContext, "onBooted"> } | { stop: StopRequest }
+/** What is to become of a VM whose supervisor is gone. A dead one is finished whatever the goal is. */
+export type TakeoverGoal =
+  /** Nothing, if it runs: then its handles are mended. */
+  | { readonly do: "recover" }
+  /** To be watched to its end; `onReady` is called when this process has it. */
+  | { readonly do: "supervise"; readonly onReady: () => void }
+  | { readonly do: "stop"; readonly request: StopRequest }
 
-/** How taking over went: the VM runs on, had ended before, or has ended now. */
-export type Taken = "alive" | "final" | RunOutcome
+/** How taking over went: the VM runs on, or has ended. `outcome` is undefined when it had ended before. */
+export type Taken = { readonly is: "running" } | { readonly is: "ended"; readonly outcome: RunOutcome | undefined }
 
 /** Whether a VM that has not ended came to run. */
 export function hasRun(state: VmState): boolean {
@@ -40,48 +44,43 @@ export function hasRun(state: VmState): boolean {
 }
 
 /**
- * Goes on with a VM whose supervisor is gone, as its journal tells. Dead: postStop hooks, release, final state. Alive:
- * its handles are mended, and what is wished for is done. Throws a failure, with nothing changed, when it cannot be
- * told. The caller holds the VM's lock, and lets go of it.
+ * Takes over a VM whose supervisor is gone, as its journal tells. Dead: postStop hooks, release, final state. Alive: its
+ * handles are mended, and the goal is pursued. Throws a failure, with nothing changed, when it cannot be told whether it
+ * runs; and one of what could not be released, but under supervision, where the outcome's own failure says so. The caller
+ * has locked the VM, and unlocks it.
  */
-export async function takeOver(state: State, held: LockedVm, wish: TakeoverGoal, tools: PluginHost): Promise<Taken> {
-  const { record, layout, lock } = held
+export async function takeOver(host: PluginHost, state: State, locked: LockedVm, goal: TakeoverGoal): Promise<Taken> {
+  const { record, layout } = locked
   const recalled = recall(record, layout.handles)
-  for (const trouble of recalled.troubles) tools.log.warn(`${record.name}: ${trouble}`)
-  if (isFinal(record.state)) return releaseRest(state, held, recalled, tools.log)
-  using truth = livenessOf(record, layout, recalled.journal)
-  if (truth.is === "unknown") throw livenessUnknown(record, truth)
-  // Of a dead one they are told when it is released.
-  if (truth.is === "alive") for (const doubt of truth.warnings) tools.log.warn(`${record.name}: ${doubt}`)
+  for (const trouble of recalled.troubles) host.log.warn(`${record.name}: ${trouble}`)
+  if (isFinal(record.state)) return releaseRest(state, locked, recalled, { log: host.log })
+  using liveness = livenessOf(record, layout, recalled.journal)
+  if (liveness.is === "unknown") throw livenessUnknown(record, liveness)
+  // Those of a dead one are told when it is released.
+  if (liveness.is === "alive") for (const warning of liveness.warnings) host.log.warn(`${record.name}: ${warning}`)
   setAside(layout.handles)
-  const session = resumeSession(state, layout, lock, record.state, recalled)
-  // Before anything is done it is known that what is done can be written down.
+  const session = resumeSession(state, locked, recalled)
+  // A disk that cannot be written shows here, before anything is done.
   session.journal.mend()
-  writeIdentity(session, truth)
-  if (truth.is === "alive" && record.state === "running" && wish === "recover") return "alive"
-  const prepared = await reloadPlugin(record, needsHooks(record, truth), tools.log)
-  const dir = stageOf(layout, recalled.journal)
-  const network = recallNetwork(session, prepared.spec.network)
-  const live: RunningVm = { machine: undefined, gone: false, requested: false, dir, network }
-  const care: VmContext = {
-    ...tools,
-    prepared,
-    session,
-    vmm: vmmOf(record),
-    args: requestOf(record).args,
-    keepOnFailure: false,
-    leave: false,
-    onRunning: () => () => {},
-    onBooted: typeof wish === "object" && "watch" in wish ? wish.watch.onBooted : () => {},
-  }
-  // What fails here leaves a VM that runs as it is.
-  live.machine = await machineOf(care, truth)
-  live.machine?.gone.then(() => {
-    live.gone = true
+  writeIdentity(session, liveness)
+  if (liveness.is === "alive" && record.state === "running" && goal.do === "recover") return { is: "running" }
+  const plugin = await reloadPlugin(record, needsHooks(record, liveness), host.log)
+  const context: VmContext = { session, plugin, args: requestOf(record).args, vmm: vmmOf(record), log: host.log }
+  const running = runningVm(context, {
+    dir: stageOf(layout, recalled.journal),
+    network: recallNetwork(session, plugin.spec.network),
   })
-  tools.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, json: false })
-  const failed = await (live.machine === undefined ? settle(care, live, truth) : run(care, live, wish, record))
-  return finish(care, surroundings(care, live), live, failed)
+  // A failure in here leaves a VM that runs as it is.
+  const machine = await adoptLiving(host, context, liveness)
+  if (machine !== undefined) running.started(machine)
+  host.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, json: false })
+  const failed =
+    machine === undefined
+      ? await settle(context, running, liveness)
+      : await pursue(host, context, running, { goal, runningSince: record.running_at ?? record.created_at })
+  const outcome = await finish(host, context, running, { failed })
+  if (outcome.unreleased !== undefined && goal.do !== "supervise") throw outcome.unreleased
+  return { is: "ended", outcome }
 }
 
 // --- internal ---
@@ -89,87 +88,90 @@ export async function takeOver(state: State, held: LockedVm, wish: TakeoverGoal,
 type Known = Exclude<VmLiveness, { is: "unknown" }>
 
 /** Where only a generation from before its process was known is left, the VMM's identity is written down again. */
-function writeIdentity({ state, journal }: Session, truth: Known): void {
-  const entry = journal.resources.find((resource) => resource.kind === "process")
-  if (truth.is === "alive" && hasRun(state) && entry?.identity === null)
-    journal.refine({ kind: "process", identity: truth.identity })
+function writeIdentity({ state, journal }: Session, liveness: Known): void {
+  const entry = entryOf(journal.resources, "process")
+  if (liveness.is === "alive" && hasRun(state) && entry?.identity === null)
+    journal.refine({ kind: "process", identity: liveness.identity })
 }
 
-/** The VM as it runs, if it came to do so before its supervisor was ended. */
-async function machineOf(care: VmContext, truth: Known): Promise<Machine | undefined> {
-  const { state, layout, journal } = care.session
-  if (truth.is === "dead" || !hasRun(state)) return undefined
-  const { process, identity } = truth
-  const consoleLimit = care.prepared.spec.console.limit
+/** The VM as it runs, if it came to run before its supervisor was ended. */
+async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known): Promise<Machine | undefined> {
+  const { session, plugin, vmm, log } = context
+  const { state, layout, journal } = session
+  if (liveness.is === "dead" || !hasRun(state)) return undefined
+  const { identity } = liveness
+  const consoleLimit = plugin.spec.console.limit
   const machine = await adoptMachine({
-    ...{ vmm: care.vmm, layout, resources: journal.resources, identity, consoleLimit, log: care.log },
-    process: process.move(),
+    ...{ vmm, layout, resources: journal.resources, identity, consoleLimit, log },
+    process: liveness.process.move(),
   })
-  care.watchdog.noteEnd("started")
+  host.watchdog.noteEnd("started")
   return machine
 }
 
 /** What is known of the end of a VM that nobody watched. Returns why it has failed, when it never came to run. */
-async function settle(care: VmContext, live: RunningVm, truth: Known): Promise<Failure | undefined> {
-  const { session } = care
-  if (truth.is === "alive") truth.process.kill(KILL_WAIT_MS)
-  live.gone = true
+async function settle({ session }: VmContext, running: RunningVm, liveness: Known): Promise<Failure | undefined> {
+  if (liveness.is === "alive") liveness.process.kill(KILL_WAIT_MS)
+  running.gone = true
   if (!hasRun(session.state)) {
     const why = `banger was ended while it started the VM (${session.state})`
-    live.lost = neverStarted(why)
-    return new Failure("FAILED", why)
+    running.exitKnown = neverStarted(why)
+    return new Failure("START_FAILED", why, { subject: session.id })
   }
-  live.requested = session.state === "stopping"
-  live.lost = lost(session.layout, live.requested)
+  running.requested = session.state === "stopping"
+  running.exitKnown = lost(session.layout, running.requested)
   if (session.state === "running") session.enter("stopping")
   return undefined
 }
 
+/** A killed VMM has this long, in milliseconds, to be gone. */
 const KILL_WAIT_MS = 10_000
 
-async function run(
-  care: VmContext,
-  live: RunningVm,
-  wish: TakeoverGoal,
-  record: VmRecord,
+/** To the VMM's end. Returns why the run has failed, if it has. */
+async function pursue(
+  host: PluginHost,
+  context: VmContext,
+  running: RunningVm,
+  { goal, runningSince }: { readonly goal: TakeoverGoal; readonly runningSince: number },
 ): Promise<Failure | undefined> {
-  const { machine } = live
-  if (machine === undefined) return undefined
-  const around = surroundings(care, live)
   try {
-    if (typeof wish === "object" && "watch" in wish && care.session.state === "running") {
-      await untilEnd(care, around, live, { runningAt: record.running_at ?? record.created_at })
-    } else
-      await stopLive(care, around, live, machine, typeof wish === "object" && "stop" in wish ? wish.stop : undefined)
+    // A VM whose stop was cut short is stopped, even for whoever wants to watch it.
+    if (goal.do === "supervise" && context.session.state === "running")
+      await untilEnd(host, context, running, { onBooted: goal.onReady, runningSince })
+    else await stopRunning(host, context, running, goal.do === "stop" ? goal.request : undefined)
     return undefined
   } catch (error) {
-    return error instanceof Failure ? error : new Failure("FAILED", String(error), { cause: error })
+    return asFailure(error)
   }
 }
 
 /** A VM that has ended may hold what could not be released then. */
-function releaseRest(state: State, { record, layout }: LockedVm, recalled: Recalled, log: Log): "final" {
+function releaseRest(
+  state: State,
+  { record, layout }: LockedVm,
+  recalled: Recalled,
+  { log }: Pick<PluginHost, "log">,
+): Taken {
+  const ended = { is: "ended", outcome: undefined } as const
   if (record.restart_at !== null) noteRestart(state.db, record.id, null)
-  if (recalled.journal.length === 0 || record.kept === 1) return "final"
-  const failures = releaseAll(openJournal(state.db, record.id, layout.handles, recalled), layout, log.warn)
-  if (failures.length > 0) throw joinFailures(record.id, failures)
-  return "final"
+  if (recalled.journal.length === 0 || record.keptForInspection) return ended
+  releaseOrThrow(openJournal(state.db, layout, recalled), layout, log.warn)
+  return ended
 }
 
-function needsHooks(record: VmRecord, truth: VmLiveness): boolean {
+function needsHooks(record: VmRecord, liveness: VmLiveness): boolean {
   const { postStop } = requestOf(record)
-  return truth.is === "alive" || postStop === undefined || postStop > record.post_stop_done
+  return liveness.is === "alive" || postStop === undefined || postStop > record.post_stop_done
 }
 
 function stageOf(layout: VmLayout, resources: readonly Resource[]): string {
-  const jail = resources.find((resource) => resource.kind === "jail")
+  const jail = entryOf(resources, "jail")
   return jail === undefined ? layout.stage : jailRoot({ base: layout.jails, vmm: jail.vmm, id: layout.id })
 }
 
 function vmmOf({ vmm, id }: VmRecord): Vmm {
   if (vmm === "qemu") return qemu
   if (vmm === "firecracker") return firecracker
-  throw new Failure("FAILED", `${id} runs on ${vmm}, which this banger does not know`, {
-    hint: "use the version that started it",
-  })
+  const hint = "use the version that started it"
+  throw new Failure("BAD_STATE", `${id} runs on ${vmm}, which this banger does not know`, { hint, subject: id })
 }

@@ -1,70 +1,88 @@
-import { Failure, isFailure, messageOf } from "../base/terms/failure.ts"
+import { asFailure, Failure, messageOf } from "../base/terms/failure.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
 import { SIGKILL } from "../host/process/spawn.ts"
 import type { Machine } from "../vm/machine.ts"
 import { type StopRequest, takeStopRequest } from "../vm/stopRequest.ts"
-import { runningContext, type VmSurroundings } from "./contexts.ts"
+import { runningContext } from "./hookContext.ts"
+import type { PluginHost } from "./hooks/pluginHost.ts"
 import { runHooks } from "./hooks/runHooks.ts"
+import type { RunningVm } from "./runningVm.ts"
 import { stopMachine } from "./stopMachine.ts"
-import type { RunningVm, VmContext } from "./supervision.ts"
+import type { VmContext } from "./vmContext.ts"
+
+/** How a running VM is watched. */
+export interface WatchOptions {
+  /** Whether a failed start is to be left as it is, for inspection. */
+  readonly keepOnFailure?: boolean
+  /** Whether the VM is to run on without a supervisor, once it has booted. */
+  readonly leave?: boolean
+  /** The VM is running, as this process; what this returns is called when it no longer runs. */
+  readonly onRunning?: (pid: number) => () => void
+  /** The VM is running, and its postBoot hooks are done. */
+  readonly onBooted: () => void
+  /** When the VM came to run, of one whose postBoot hooks ran under another supervisor: milliseconds since the epoch. */
+  readonly runningSince?: number
+}
 
 /**
- * From running to the VMM's end: postBoot hooks (unless the VM was `booted` before), then the wait, then a stop when one
- * is asked for. Throws, with the VMM gone, when the run has failed: a postBoot hook threw or its time was up. Where a
- * failed start is to be kept, a failed postBoot hook leaves the VM running. Returns "left" when the VM is to run on
- * without a supervisor.
+ * From running to the VMM's end: postBoot hooks (unless another supervisor ran them), then the wait, then a stop when one
+ * is asked for. Throws, with the VMM gone, when the run has failed: a postBoot hook threw, or the run's time is up. Where a
+ * failed start is to be kept, a failed postBoot hook leaves the VM running. Returns "left" when the VM is to run on without
+ * a supervisor.
  */
 export async function untilEnd(
-  run: VmContext,
-  around: VmSurroundings,
-  live: RunningVm,
-  booted?: { readonly runningAt: number },
+  host: PluginHost,
+  context: VmContext,
+  running: RunningVm,
+  options: WatchOptions,
 ): Promise<"left" | undefined> {
-  const { machine } = live
+  const { machine } = running
   if (machine === undefined) return
-  const stopShowing = run.onRunning(machine.child.identity.pid)
+  const stopShowing = options.onRunning?.(machine.child.identity.pid)
   try {
-    const failure = await whileRunning(run, around, machine, booted)
-    if (failure === "left") return failure
-    if (failure === "ended") return void run.session.enter("stopping")
-    if (failure?.stage === "postBoot" && run.keepOnFailure && !run.interrupts.stop.aborted) throw failure.error
-    await stopLive(run, around, live, machine)
-    if (failure !== undefined) throw failure.error
+    const end = await whileRunning(host, context, running, { ...options, machine })
+    if (end === "left") return end
+    if (end === "ended") return void context.session.enter("stopping")
+    if (end?.stage === "postBoot" && options.keepOnFailure === true && !host.interrupts.stop.aborted) throw end.error
+    await stopRunning(host, context, running)
+    if (end !== undefined) throw end.error
   } finally {
-    stopShowing()
+    stopShowing?.()
   }
 }
 
-/** Stops a running VM: preStop hooks, Ctrl-Alt-Del, at last SIGKILL; or as whoever asked for it wants it. */
-export async function stopLive(
-  run: VmContext,
-  around: VmSurroundings,
-  live: RunningVm,
-  machine: Machine,
-  wanted?: StopRequest,
+/**
+ * Stops a running VM: preStop hooks, Ctrl-Alt-Del, at last SIGKILL; or as `request` says, or what another banger has asked
+ * for meanwhile. Returns with the VMM gone.
+ */
+export async function stopRunning(
+  host: PluginHost,
+  context: VmContext,
+  running: RunningVm,
+  request?: StopRequest,
 ): Promise<void> {
-  const before = run.session.state
-  if (before === "running") run.session.enter("stopping")
-  live.requested = !live.gone
-  // Whoever asks now sees that it is stopping already.
-  const asked = wanted ?? takeStopRequest(run.session.layout)
+  const { session, plugin, log } = context
+  const { machine } = running
+  if (machine === undefined) return
+  const before = session.state
+  if (before === "running") session.enter("stopping")
+  running.requested = !running.gone
+  // Only now: whoever asks from here on sees that the VM is stopping already.
+  const asked = request ?? takeStopRequest(session.layout)
   if (asked?.action === "kill") {
     machine.child.signal(SIGKILL)
     await machine.gone
     return
   }
-  const onFailure = (error: unknown) => run.log.error(messageOf(error))
-  // Of a stop that was cut short the hooks may have run already.
+  // Where another supervisor was ended in a stop, the hooks may have run already.
   if (before === "running")
-    await runHooks(
-      run,
-      "preStop",
-      (hooks, signal) => hooks.preStop?.(runningContext(around, signal, machine.control)),
-      { onFailure },
-    )
-  live.requested = !live.gone
-  const limit = asked?.timeout ?? run.prepared.spec.timeouts.stop
-  await run.trace.span("stop", () => stopMachine(machine, limit, run.interrupts.force, run.log))
+    await runHooks(host, context, "preStop", {
+      call: (hooks, signal) => hooks.preStop?.(runningContext(running.hookContext, machine.control, signal)),
+      onFailure: (error) => log.error(messageOf(error)),
+    })
+  running.requested = !running.gone
+  const limit = asked?.timeout ?? plugin.spec.timeouts.stop
+  await host.trace.span("stop", () => stopMachine(machine, { limit, force: host.interrupts.force, log }))
 }
 
 // --- internal ---
@@ -72,48 +90,44 @@ export async function stopLive(
 type RunFailure = { stage: "postBoot" | "run"; error: Failure }
 type End = "ended" | "left" | RunFailure
 
-/** `"ended"`: the VM ended by itself; undefined: the user asked it to. */
+/**
+ * Waits until the VM ends or someone asks it to. Returns "ended" (by itself), "left" (runs on unsupervised), a failure, or
+ * undefined (a stop was requested).
+ */
 async function whileRunning(
-  run: VmContext,
-  around: VmSurroundings,
-  machine: Machine,
-  booted: { readonly runningAt: number } | undefined,
+  host: PluginHost,
+  context: VmContext,
+  running: RunningVm,
+  { machine, leave, onBooted, runningSince }: WatchOptions & { readonly machine: Machine },
 ): Promise<End | undefined> {
-  const { interrupts } = run
+  const { interrupts } = host
   let ended: End | undefined
   const over = new AbortController()
   const end = (how: End) => {
     ended ??= how
     over.abort()
   }
-  const ran = booted === undefined ? 0 : Date.now() - booted.runningAt
-  const stopClock = timeUp(run.prepared.spec.timeouts.run, ran, end)
+  const stopClock = timeUp(context, runningSince, end)
   machine.gone.then(() => end("ended"))
   machine.control.halted?.then(() => {
-    run.log.info("the guest has powered off and its VMM goes on: ending it (a guest that reboots ends it by itself)")
+    context.log.info(
+      "the guest has powered off, but its VMM still runs: ending it (a guest that reboots ends it itself)",
+    )
     machine.child.signal(SIGKILL)
   })
   try {
-    if (booted === undefined)
-      await runHooks(
-        run,
-        "postBoot",
-        (hooks, signal) => hooks.postBoot?.(runningContext(around, signal, machine.control)),
-        {
-          until: over.signal,
-        },
-      )
+    if (runningSince === undefined)
+      await runHooks(host, context, "postBoot", {
+        call: (hooks, signal) => hooks.postBoot?.(runningContext(running.hookContext, machine.control, signal)),
+        until: over.signal,
+      })
     if (!over.signal.aborted && !interrupts.stop.aborted) {
-      run.onBooted()
-      if (run.leave) end("left")
+      onBooted()
+      if (leave === true) end("left")
     }
     await aborted(AbortSignal.any([over.signal, interrupts.stop]))
   } catch (error) {
-    if (ended === undefined && !interrupts.stop.aborted)
-      return {
-        stage: "postBoot",
-        error: isFailure(error) ? error : new Failure("FAILED", messageOf(error), { cause: error }),
-      }
+    if (ended === undefined && !interrupts.stop.aborted) return { stage: "postBoot", error: asFailure(error) }
   } finally {
     stopClock()
   }
@@ -126,9 +140,18 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /** Ends the run when its time is up, until the function it returns is called. */
-function timeUp(limit: number | undefined, ran: number, end: (how: RunFailure) => void): () => void {
+function timeUp(
+  { session, plugin }: VmContext,
+  runningSince: number | undefined,
+  end: (how: RunFailure) => void,
+): () => void {
+  const limit = plugin.spec.timeouts.run
   if (limit === undefined) return () => {}
-  const error = new Failure("FAILED", `the VM still ran after ${formatDuration(limit)} (timeouts.run)`)
+  const error = new Failure("TIMED_OUT", `the VM still ran after ${formatDuration(limit)} (timeouts.run)`, {
+    hint: "to give it more time: banger run --timeout, or timeouts.run in the plugin",
+    subject: session.id,
+  })
+  const ran = runningSince === undefined ? 0 : Date.now() - runningSince
   const timer = setTimeout(() => end({ stage: "run", error }), Math.max(0, limit - ran))
   return () => clearTimeout(timer)
 }

@@ -13,14 +13,15 @@ import { Failure, usageError } from "../base/terms/failure.ts"
 import { pinDirectory } from "../store/files/pinDirectory.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
+import { entryOf } from "./journal.ts"
 
 /**
  * The directory that a jailed VMM sees as `/` (O_PATH), proven by the inode on the journal. The caller closes it. Throws
  * a failure when the VM has no jail.
  */
 export function openJailRoot(layout: VmLayout, resources: readonly Resource[]): number {
-  const jail = resources.find(({ kind }) => kind === "jail")
-  if (jail?.kind !== "jail") throw usageError("only a VM in a jail can be saved: elsewhere its disks are not its own")
+  const jail = entryOf(resources, "jail")
+  if (jail === undefined) throw usageError("only a VM in a jail can be saved: elsewhere its disks are not its own")
   const above = pinDirectory(`${layout.jails}/${jail.vmm}/${layout.id}`)
   const root = withDescriptor(above, () => openBeneathMounts(above, "root", O.PATH | O_DIRECTORY | O_NOFOLLOW))
   return verified(root, () => {

@@ -10,16 +10,19 @@ import type { Machine } from "./machine.ts"
 const CONSOLE_TAIL_BYTES = 8 * 1024
 
 /** How a VM ended whose VMM has gone. */
-export async function describeExit(vmm: Vmm, machine: Machine, layout: VmLayout, requested: boolean): Promise<Exit> {
+export async function describeExit(
+  machine: Machine,
+  { vmm, layout, requested }: Circumstances & { readonly vmm: Vmm },
+): Promise<Exit> {
   const { code, signal } = await machine.child.exited
   const why = vmm.reason({ code, signal, announced: machine.control.announced() })
-  return why === "lost" ? lost(layout, requested) : exitOf(why, { code, signal }, layout, requested)
+  return why === "lost" ? lost(layout, requested) : exitOf(why, { code, signal }, { layout, requested })
 }
 
 /** How a VM ended while nobody watched: what its console ends with tells, if anything does. */
 export function lost(layout: VmLayout, requested: boolean): Exit {
   const why = endOf(tailOf(layout.consoleLog, CONSOLE_TAIL_BYTES))
-  return exitOf(why, { code: null, signal: null }, layout, requested)
+  return exitOf(why, { code: null, signal: null }, { layout, requested })
 }
 
 /** How the last words on a console say that a guest ended. Pure. */
@@ -51,11 +54,16 @@ export function neverStarted(detail: string): Exit {
   return { reason: "failed to start", requested: false, code: null, signal: null, panic: undefined, detail }
 }
 
+interface Circumstances {
+  readonly layout: VmLayout
+  /** Whether somebody asked for the end. */
+  readonly requested: boolean
+}
+
 function exitOf(
   why: Exit["reason"],
   status: Pick<Exit, "code" | "signal">,
-  layout: VmLayout,
-  requested: boolean,
+  { layout, requested }: Circumstances,
 ): Exit {
   return {
     reason: why,

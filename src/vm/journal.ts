@@ -2,6 +2,7 @@ import type { Database } from "bun:sqlite"
 import { ignoring } from "../base/linux/errors.ts"
 import { ownNamespace } from "../host/process/procfs.ts"
 import { type Generation, type Resource, writeHandles } from "../store/state/handles.ts"
+import type { VmLayout } from "../store/state/places.ts"
 import { mirrorJournal } from "../store/state/records.ts"
 import { freeUid } from "../store/state/uids.ts"
 
@@ -20,10 +21,14 @@ export interface Journal {
 }
 
 /** Opens the journal of a VM, with what it holds already. Each change is in handles.json and on the record. */
-export function openJournal(db: Database, id: string, path: string, initial: Generation = NEW): Journal {
+export function openJournal(
+  db: Database,
+  { id, handles }: Pick<VmLayout, "id" | "handles">,
+  initial: Generation = NEW,
+): Journal {
   let resources = initial.journal
   let generation = initial.generation
-  const write = (next: readonly Resource[]) => writeHandles(path, ++generation, next)
+  const write = (next: readonly Resource[]) => writeHandles(handles, ++generation, next)
   const change = (next: readonly Resource[], toFile = write) => {
     toFile(next)
     mirrorJournal(db, id, { generation, journal: next })
@@ -43,6 +48,14 @@ export function openJournal(db: Database, id: string, path: string, initial: Gen
       if (!kept.some(({ kind }) => kind === "jail")) freeUid(db, id)
     },
   }
+}
+
+/** The first entry of a kind on a journal, if there is one. Pure. */
+export function entryOf<K extends Resource["kind"]>(
+  resources: readonly Resource[],
+  kind: K,
+): Extract<Resource, { kind: K }> | undefined {
+  return resources.find((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind)
 }
 
 // --- internal ---

@@ -66,9 +66,15 @@ export function leaseNetwork(session: Pick<Session, "id" | "db" | "journal" | "l
 export async function connectNetwork(
   session: Pick<Session, "id" | "db" | "layout">,
   spec: NetworkSpec,
-  user: { readonly uid: number; readonly gid: number } | undefined,
-  log: Log,
-  interrupt: AbortSignal,
+  {
+    user = ROOT,
+    log,
+    interrupt,
+  }: {
+    readonly user: { readonly uid: number; readonly gid: number } | undefined
+    readonly log: Log
+    readonly interrupt: AbortSignal
+  },
 ): Promise<void> {
   if (spec.mode === "user") return
   const { id, db, layout } = session
@@ -82,12 +88,12 @@ export async function connectNetwork(
     withRoute((route) => {
       const ipv6 = leases.some((one) => one.bridge === lease.bridge && one.ipv6)
       const bridge = ensureBridge(route, { name: lease.bridge, subnet: lease.subnet, ipv6, owner })
-      const tap = { name: lease.link, vm: id, owner, user: user ?? ROOT, bridge, isolated: lease.isolate }
+      const tap = { name: lease.link, vm: id, owner, user, bridge, isolated: lease.isolate }
       if (lease.netns) openNamespace(route, namespaceFile(layout), tap)
       else makeTap(route, tap)
-      for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, address, lease.mac)
+      for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, { address, mac: lease.mac })
       if (ruled.includes(lease)) applyRules(planRules(owner, ruled))
-      if (opensLoopback([lease])) routeLoopback(route, lease.bridge, owner, true)
+      if (opensLoopback([lease])) routeLoopback(route, { name: lease.bridge, owner }, true)
     })
   })
   sayWhatIsInTheWay(spec, log)
@@ -98,10 +104,8 @@ export async function connectNetwork(
  * fine. Throws one failure of all that could not be proven gone; then the lease stays.
  */
 export function releaseNetwork(
-  db: Database,
   resource: NetworkResource,
-  layout: VmLayout,
-  warn: (text: string) => void,
+  { db, layout, warn }: { readonly db: Database; readonly layout: VmLayout; readonly warn: (text: string) => void },
 ): void {
   const { id } = layout
   const owner = ownerOfLayout(layout)
@@ -121,7 +125,7 @@ export function releaseNetwork(
     withRoute((route) => {
       attempt(() => {
         if (resource.netns) closeNamespace(route, namespaceFile(layout), resource.link, { owner, vm: id })
-        else removeTap(route, resource.link, owner, id)
+        else removeTap(route, resource.link, { owner, vm: id })
       })
       if (lease === undefined) return
       attempt(() => forgetNeighbours(route, lease, owner))
@@ -129,7 +133,7 @@ export function releaseNetwork(
       if (failures.length > 0) return
       const neighbours = others.filter(({ bridge }) => bridge === lease.bridge)
       attempt(() => {
-        if (!opensLoopback(neighbours)) routeLoopback(route, lease.bridge, owner, false)
+        if (!opensLoopback(neighbours)) routeLoopback(route, { name: lease.bridge, owner }, false)
         if (ruledLeases(leases).includes(lease)) applyRules(planRules(owner, ruledLeases(others)))
       })
       if (neighbours.length > 0 || failures.length > 0) return
@@ -152,11 +156,6 @@ export function recallNetwork(
   if (spec.mode === "user") return userNetwork(spec)
   const lease = listLeases(db).find(({ vm }) => vm === id)
   return lease && networkOf(lease, layout)
-}
-
-/** Whether this host has an interface of this name. */
-export function hasLink(name: string): boolean {
-  return withRoute((route) => findLink(route, name)) !== undefined
 }
 
 /** Whose the interfaces of a state directory's VMs are. */

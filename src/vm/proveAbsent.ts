@@ -1,12 +1,13 @@
 import { unlessAbsent } from "../base/linux/errors.ts"
 import { statPath } from "../base/linux/files.ts"
+import { findLink } from "../base/linux/links.ts"
+import { withRoute } from "../base/linux/rtnetlink.ts"
 import { Failure, joinFailures } from "../base/terms/failure.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { findVmm } from "../host/search/findVmm.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
-import { vmmQuery, vmmUnknown } from "./liveness.ts"
-import { hasLink } from "./network.ts"
+import { livenessUnknown, vmmQuery } from "./liveness.ts"
 
 /** Looks again for each thing that a VM's journal named. Throws a failure that names those which are still there. */
 export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): void {
@@ -37,9 +38,14 @@ function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource
   const sought = vmmQuery(all, layout)
   if (sought === undefined) return undefined
   using found = findVmm(sought)
-  if (found.is === "unknown") return vmmUnknown(sought, found, layout)
+  if (found.is === "unknown") return livenessUnknown(layout, found)
   if (found.is !== "alive") return undefined
   return new Failure("FAILED", `process ${found.identity.pid} still runs`, { hint })
+}
+
+/** Asked of the kernel directly: what makes and removes interfaces is loaded by few who look for one. */
+function hasLink(name: string): boolean {
+  return withRoute((route) => findLink(route, name)) !== undefined
 }
 
 function exists(path: string): boolean {

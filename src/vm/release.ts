@@ -1,7 +1,7 @@
 import { basename, isAbsolute } from "node:path"
 import { ignoring } from "../base/linux/errors.ts"
 import { inodeOf, statPath } from "../base/linux/files.ts"
-import { Failure, messageOf } from "../base/terms/failure.ts"
+import { asFailure, Failure, joinFailures } from "../base/terms/failure.ts"
 import { removeCgroup } from "../host/cgroup/cgroup.ts"
 import { type JailSite, jailRoot } from "../host/jail/base.ts"
 import { tearDown } from "../host/jail/tearDown.ts"
@@ -11,7 +11,7 @@ import { removeDirectory } from "../store/files/removeDirectory.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { Journal } from "./journal.ts"
-import { vmmQuery, vmmUnknown } from "./liveness.ts"
+import { livenessUnknown, vmmQuery } from "./liveness.ts"
 import { releaseNetwork } from "./network.ts"
 
 /** A killed process has this long to be gone, in milliseconds. */
@@ -25,12 +25,12 @@ const KILL_WAIT_MS = 10_000
 export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: string) => void): readonly Failure[] {
   const failures: Failure[] = []
   const kept: Resource[] = []
-  const seen = { cgroupEmpty: false }
+  const release: Release = { journal, layout, warn, cgroupEmpty: false }
   const attempt = (work: () => void, onFailure: () => void) => {
     try {
       work()
     } catch (error) {
-      failures.push(error instanceof Failure ? error : new Failure("FAILED", messageOf(error), { cause: error }))
+      failures.push(asFailure(error, "NOT_RELEASED"))
       onFailure()
     }
   }
@@ -38,7 +38,7 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
     if (kept.some(({ kind }) => kind === "process" || kind === "cgroup")) kept.unshift(resource)
     else
       attempt(
-        () => release(resource, journal, layout, seen, warn),
+        () => releaseOne(release, resource),
         () => kept.unshift(resource),
       )
   }
@@ -50,25 +50,33 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
   return failures
 }
 
+/** As `releaseAll`, and throws one failure of all that stays. */
+export function releaseOrThrow(journal: Journal, layout: VmLayout, warn: (text: string) => void): void {
+  const failures = releaseAll(journal, layout, warn)
+  if (failures.length > 0) throw joinFailures(layout.id, failures)
+}
+
 // --- internal ---
 
-function release(
-  resource: Resource,
-  journal: Journal,
-  layout: VmLayout,
-  seen: { cgroupEmpty: boolean },
-  warn: (text: string) => void,
-): void {
+interface Release {
+  readonly journal: Journal
+  readonly layout: VmLayout
+  readonly warn: (text: string) => void
+  /** Whether the VM's cgroup was found empty, which it is after its release. */
+  cgroupEmpty: boolean
+}
+
+function releaseOne(release: Release, resource: Resource): void {
+  const { journal, layout, warn } = release
   const { id, jails, stage } = layout
-  if (resource.kind === "process")
-    killVmm(journal.resources, layout, seen.cgroupEmpty && resource.identity !== null, warn)
-  else if (resource.kind === "cgroup") seen.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT_MS)
+  if (resource.kind === "process") killVmm(release, release.cgroupEmpty && resource.identity !== null)
+  else if (resource.kind === "cgroup") release.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT_MS)
   else if (resource.kind === "jail") {
     const site = { base: jails, vmm: resource.vmm, id }
     // An emptied cgroup has proven it already.
-    if (!seen.cgroupEmpty) emptyJail(site, resource.root)
+    if (!release.cgroupEmpty) emptyJail(site, resource.root)
     tearDown(site, resource.root).forEach(warn)
-  } else if (resource.kind === "network") releaseNetwork(journal.db, resource, layout, warn)
+  } else if (resource.kind === "network") releaseNetwork(resource, { db: journal.db, layout, warn })
   else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
   else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))
 }
@@ -94,19 +102,20 @@ function requireSame(path: string, own: string): string {
 }
 
 /**
- * Until none is found: of one whose identity was not written down there may be several. A VMM joins its cgroup before its
- * identity is written down: then an empty one has proven it gone, when it is not known to be elsewhere.
+ * Repeats until no VMM is found: without a recorded identity there may be several. `proven`: the VM's cgroup was found
+ * empty. A VMM joins its cgroup before its identity is recorded, so an empty cgroup proves that a recorded VMM is gone,
+ * even where /proc cannot tell.
  */
-function killVmm(journal: readonly Resource[], layout: VmLayout, proven: boolean, warn: (text: string) => void): void {
+function killVmm({ journal, layout, warn }: Release, proven: boolean): void {
   const deadline = performance.now() + KILL_WAIT_MS
-  const sought = vmmQuery(journal, layout)
+  const sought = vmmQuery(journal.resources, layout)
   if (sought === undefined) return
-  const heard = new Set<string>()
+  const said = new Set<string>()
   for (;;) {
     using found = findVmm(sought)
-    for (const doubt of found.warnings) if (!heard.has(doubt)) warn(doubt)
-    for (const doubt of found.warnings) heard.add(doubt)
-    if (found.is === "unknown" && !proven) throw vmmUnknown(sought, found, layout)
+    for (const warning of found.warnings) if (!said.has(warning)) warn(warning)
+    for (const warning of found.warnings) said.add(warning)
+    if (found.is === "unknown" && !proven) throw livenessUnknown(layout, found)
     if (found.is !== "alive") return
     found.process.kill(Math.max(0, deadline - performance.now()))
   }

@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite"
-import { SUN_PATH_MAX } from "../base/linux/structs.ts"
 import { Failure } from "../base/terms/failure.ts"
+import { requireHostSocket } from "../host/vmm/socketPaths.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
 import { replaceFile } from "../store/files/replaceFile.ts"
 import { bootId } from "../store/state/bootId.ts"
@@ -14,6 +14,7 @@ import { newVmId } from "../store/state/vmId.ts"
 import type { VmState } from "../store/state/vmState.ts"
 import { type Journal, openJournal } from "./journal.ts"
 import { lockVm, type VmLock } from "./lock.ts"
+import type { LockedVm } from "./lockVmRecord.ts"
 import type { VmRequest } from "./request.ts"
 
 /** A VM that has a record, a directory and a journal. */
@@ -35,7 +36,7 @@ export interface Session {
 export function layoutFor(name: string): { id: string; layout: VmLayout } {
   const id = newVmId(name)
   const layout = vmLayout(ownPlaces(), id)
-  checkSocketPath(layout.qmpSocket, "BANGER_RUNTIME_DIR")
+  requireHostSocket(layout.qmpSocket, "BANGER_RUNTIME_DIR")
   return { id, layout }
 }
 
@@ -72,29 +73,15 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
   })
   return undoing(undo, () => {
     replaceFile(layout.plugin, `${JSON.stringify({ path: plugin.path, sha256: plugin.sha256 })}\n`)
-    const session = openSession(db, layout, lock, "creating", openJournal(db, id, layout.handles))
+    const session = openSession({ db, layout, lock, state: "creating", journal: openJournal(db, layout) })
     session.note({ event: "state", state: "creating" })
     return session
   })
 }
 
-/** Goes on with a VM whose supervisor is gone. The caller has its lock, under which the record was read. */
-export function resumeSession(
-  { db }: State,
-  layout: VmLayout,
-  lock: VmLock,
-  state: VmState,
-  journal: Generation,
-): Session {
-  return openSession(db, layout, lock, state, openJournal(db, layout.id, layout.handles, journal))
-}
-
-/** Throws a failure when a socket path would not fit, before anything is made. */
-export function checkSocketPath(path: string, variable: string): void {
-  const length = Buffer.byteLength(path)
-  if (length <= SUN_PATH_MAX) return
-  const hint = `set ${variable} to a shorter directory`
-  throw new Failure("FAILED", `the socket path ${path} has ${length} bytes; ${SUN_PATH_MAX} is the most`, { hint })
+/** Takes up a VM whose supervisor is gone, with what its journal holds. The caller has locked it. */
+export function resumeSession({ db }: State, { record, layout, lock }: LockedVm, journal: Generation): Session {
+  return openSession({ db, layout, lock, state: record.state, journal: openJournal(db, layout, journal) })
 }
 
 // --- internal ---
@@ -114,8 +101,12 @@ function requireLock(layout: VmLayout): VmLock {
   throw new Failure("FAILED", `another process holds ${layout.lock}`, { hint: "end it, then run the VM again" })
 }
 
-function openSession(db: Database, layout: VmLayout, lock: VmLock, current: VmState, journal: Journal): Session {
-  let state = current
+interface Opened extends Pick<Session, "db" | "layout" | "journal" | "state"> {
+  readonly lock: VmLock
+}
+
+function openSession({ db, layout, lock, journal, ...opened }: Opened): Session {
+  let { state } = opened
   const note = (event: VmEvent) => {
     try {
       appendEvent(layout.events, event)
@@ -132,7 +123,7 @@ function openSession(db: Database, layout: VmLayout, lock: VmLock, current: VmSt
       return state
     },
     enter(next, exit) {
-      changeState(db, layout.id, next, exit)
+      changeState(db, layout.id, { to: next, exit })
       state = next
       note(exit === undefined ? { event: "state", state } : { event: "state", state, exit })
     },

@@ -1,10 +1,12 @@
 import { isFailure } from "../base/terms/failure.ts"
+import type { Liveness } from "../base/terms/liveness.ts"
 import { surelyRuns } from "../host/process/identity.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { findById, listRecords, listUnfinished, type VmRecord } from "../store/state/records.ts"
 import { isFinal, type VmState } from "../store/state/vmState.ts"
+import { entryOf } from "./journal.ts"
 import { livenessOf } from "./liveness.ts"
 import { lockHolder } from "./lock.ts"
 
@@ -15,7 +17,7 @@ export interface VmStatus {
   /** What its record says. */
   readonly state: VmState
   /** What is proven of its VMM now. */
-  readonly liveness: "alive" | "dead" | "unknown"
+  readonly liveness: Liveness
   /** Why, where that is not what the state lets expect. */
   readonly why: string | undefined
   /** The command that mends it. */
@@ -80,18 +82,18 @@ function supervisorOf(state: State, record: VmRecord): number | undefined {
   return holder.is === "held" && holder.doing === "supervise" ? holder.process.pid : undefined
 }
 
-function endedOf({ id, handles, kept }: VmRecord, supervisor: number | undefined): Known {
+function endedOf({ id, handles, keptForInspection }: VmRecord, supervisor: number | undefined): Known {
   const ended = { liveness: "dead", why: undefined, hint: undefined, pid: undefined } as const
   if (handles === "[]" || supervisor !== undefined) return ended
-  const why = kept === 1 ? "a failed start, kept for inspection" : "not everything of it was released"
-  return { ...ended, why, hint: kept === 1 ? `banger rm -f ${id}` : `banger rm ${id}` }
+  const why = keptForInspection ? "a failed start, kept for inspection" : "not everything of it was released"
+  return { ...ended, why, hint: keptForInspection ? `banger rm -f ${id}` : `banger rm ${id}` }
 }
 
 function currentLiveness(state: State, record: VmRecord, supervisor: number | undefined): Known {
   const layout = vmLayout(state.where, record.id)
   try {
     const { journal } = recall(record, layout.handles)
-    const identity = journal.find((resource) => resource.kind === "process")?.identity
+    const identity = entryOf(journal, "process")?.identity
     if (identity && surelyRuns(identity))
       return { liveness: "alive", why: undefined, hint: undefined, pid: identity.pid }
     using found = livenessOf(record, layout, journal)

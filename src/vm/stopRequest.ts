@@ -30,10 +30,9 @@ const SIGTERM = 15
  * `request.timeout` is not what holds. `stateNow` reads the VM's state.
  */
 export function askToStop(
-  layout: VmLayout,
   supervisor: PidRef,
   request: StopRequest,
-  stateNow: () => VmState,
+  { layout, stateNow }: { readonly layout: VmLayout; readonly stateNow: () => VmState },
 ): "asked" | "asked before" {
   try {
     return withLock(join(layout.dir, "stop.lock"), () => {

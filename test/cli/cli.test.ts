@@ -2,6 +2,9 @@ import { expect, test } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import pkg from "../../package.json" with { type: "json" }
+import { commandsBelow } from "../../src/cli/terminal/command.ts"
+import { GROUPS } from "../../src/cli/terminal/help.ts"
+import { root } from "../../src/cli/tree.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -55,7 +58,7 @@ test("help is data when it is asked for, and not success when nothing was", () =
 
     This host
       doctor     Look whether this host can run VMs, and say what mends it
-      net        Look after the network: ls (bridges, taps, leases, rules), rm (leftovers), check (send packets)
+      net        Look after the network: list it, remove leftovers, send packets
       system     Print what runs banger sweep by itself: a cron file, or systemd units
 
     banger itself
@@ -109,6 +112,7 @@ test("each command has its help", () => {
 
     OPTIONS
 
+          --json    Print JSON, and every message and error as a line of JSON
        --verbose    Tell more, and show the stack of an error
          --quiet    Print only warnings and errors
       -h, --help    Show this help
@@ -125,10 +129,11 @@ test("each command has its help", () => {
 
     OPTIONS
 
-      -f, --follow    Go on with what comes, until the VM's end
+      -f, --follow    Go on printing what comes, until the VM ends
              --vmm    Print the VMM's own messages instead
           --events    Print the VM's events instead, as JSON lines
       --supervisor    Print what its detached supervisor said instead
+            --json    Print JSON, and every message and error as a line of JSON
          --verbose    Tell more, and show the stack of an error
            --quiet    Print only warnings and errors
         -h, --help    Show this help
@@ -146,6 +151,7 @@ test("each command has its help", () => {
     OPTIONS
 
       -f, --force    Kill it first if it still runs
+           --json    Print JSON, and every message and error as a line of JSON
         --verbose    Tell more, and show the stack of an error
           --quiet    Print only warnings and errors
        -h, --help    Show this help
@@ -164,10 +170,10 @@ test("each command has its help", () => {
 
                    --dry-run    Tell what would be removed, and how; change nothing
                       --json    Print what became of each socket as JSON
-              --grace=<TIME>    Leave alone what was made or changed in this time (60s unless told)
-               --confirm=<N>    How many times a socket must be found dead (2)
-      --confirm-delay=<TIME>    The time between two of them (500ms)
-                 --depth=<N>    How many levels of subdirectories are swept too (1)
+              --grace=<TIME>    Leave alone what was made or changed in this time (Default: 60s)
+               --confirm=<N>    How many times a socket must be found dead (Default: 2)
+      --confirm-delay=<TIME>    The time between two of these looks (Default: 500ms)
+                 --depth=<N>    How many levels of subdirectories are swept too (Default: 1)
              --plugin=<FILE>    Ask the sweepCandidate hooks of this plugin first
             --metrics=<FILE>    Write the numbers for node_exporter's textfile collector
                    --verbose    Tell more, and show the stack of an error
@@ -178,44 +184,62 @@ test("each command has its help", () => {
   expect(cli("system", "--help").stdout).toMatchInlineSnapshot(`
     "Print what runs banger sweep by itself: a cron file, or systemd units (banger system)
 
-    USAGE banger system [OPTIONS] <WHAT> [DIR]
-
-    ARGUMENTS
-
-      WHAT    cron, or units for systemd (Required)
-       DIR    A directory to sweep, and more of them
+    USAGE banger system [OPTIONS] cron|units
 
     OPTIONS
 
+          --json    Print JSON, and every message and error as a line of JSON
        --verbose    Tell more, and show the stack of an error
          --quiet    Print only warnings and errors
       -h, --help    Show this help
+
+    COMMANDS
+
+       cron    Print a file for /etc/cron.d that sweeps every minute
+      units    Print a systemd service and its timer that sweep every minute
+
+    Use banger system <command> --help for more information about a command.
     "
   `)
   expect(cli("help", "rm").stdout).toBe(cli("rm", "--help").stdout)
+  expect(cli("help", "net", "rm").stdout).toBe(cli("net", "rm", "--help").stdout)
+  expect(cli("help", "net").stdout).toContain("USAGE banger net [OPTIONS] ls|rm|check")
 })
 
 test.each([
   [["rnu"], "there is no command rnu\ndid you mean run?"],
   [["constructor"], "there is no command constructor"],
+  [["--paln", "run"], "unknown option --paln"],
+  [["net"], "banger net needs a command\none of: ls, rm, check"],
+  [["net", "lss"], "banger net has no command lss\ndid you mean ls?"],
+  [["net", "ls", "x"], "unexpected argument x"],
+  [["net", "rm", "--to", "x"], "unknown option --to"],
+  [["get", "path"], "NAME is missing"],
+  [["get", "vmlinux-6.1", "x"], "unexpected argument x"],
+  [["help", "run", "x"], "banger run has no command x"],
+  [["help", "net", "lss"], "did you mean ls?"],
   [["run"], "PLUGIN is missing"],
   [["run", "x.ts", "--paln"], "unknown option --paln\ndid you mean --plan?"],
   [["run", "none.ts"], "there is no plugin file none.ts\nto write one: banger init none.ts"],
   [["run", "/etc/hostname"], "its name must end in .ts or .js"],
-  [["run", "x.ts", "--timeout", "soon"], "--timeout soon is no time for a run"],
-  [["run", "x.ts", "--timeout", "25d"], "--timeout 25d is no time for a run\ngive above 0 and at most 24h"],
-  [["run", "x.ts", "--timeout", "0s"], "--timeout 0s is no time for a run"],
+  [
+    ["run", "x.ts", "--timeout", "soon"],
+    "--timeout soon: not a duration\nuse a number and a unit, at most 24h: 500ms, 90s, 10m, 2h",
+  ],
+  [["run", "x.ts", "--timeout", "25d"], "--timeout 25d: longer than 24h\nuse a number"],
+  [["run", "x.ts", "--timeout", "0s"], "--timeout 0s: not above 0"],
   [["run", "x.ts", "--trace", "/nonexistent/t.json"], "--trace /nonexistent/t.json cannot be written: ENOENT"],
   [["run", "x.ts", "--trace", "/dev/null"], "--trace /dev/null is there and is not a regular file"],
   [["run", "x.ts", "--name", "A_b"], "--name A_b is no name for a VM"],
-  [["sweep", "/tmp", "--grace", "soon"], "--grace soon is no time"],
-  [["sweep", "/tmp", "--grace", "60"], "give at most 366d, with its unit"],
+  [["sweep", "/tmp", "--grace", "soon"], "--grace soon: not a duration"],
+  [["sweep", "/tmp", "--grace", "60"], "use a number and a unit, at most 366d"],
+  [["stop", "x", "--timeout", "5"], "--timeout 5: not a duration"],
   [["sweep", "/tmp", "--confirm", "0"], "--confirm 0 is not a whole number from 1 to 100"],
   [["sweep", "/tmp", "--depth", "17"], "--depth 17 is not a whole number from 0 to 16"],
   [["sweep", "/tmp", "--metrics", "/nonexistent/x.prom"], "there is no directory /nonexistent"],
   [["sweep", "/tmp", "--plugin", "none.ts"], "there is no plugin file none.ts"],
   [["sweep", ""], "DIR is empty"],
-  [["system", "corn"], "there is no corn to print\ndid you mean cron?"],
+  [["system", "corn"], "banger system has no command corn\ndid you mean cron?"],
   [["system", "cron", "run/x"], "run/x is not an absolute path"],
   [["logs", "nobody"], 'no VM "nobody"'],
   [["rm", "nobody", "--", "x"], "banger rm takes nothing after --"],
@@ -225,13 +249,23 @@ test.each([
   expect({ stdout, exit }).toEqual({ stdout: "", exit: 2 })
 })
 
+test("every command is in a group of the help", async () => {
+  const names = (await commandsBelow(root)).map(({ meta }) => meta.name)
+  expect(Object.values(GROUPS).flat().sort()).toEqual([...names].sort())
+})
+
+test("global options may stand before the command", () => {
+  expect(cli("--json", "net", "--quiet", "ls").stdout).toBe(cli("net", "ls", "--json").stdout)
+  expect(cli("--verbose", "--version").stdout).toContain(pkg.version)
+})
+
 test("--help after -- is the plugin's own", () => {
   expect(cli("run", "none.ts", "--", "--help")).toMatchObject({ exit: 2, stdout: "" })
 })
 
 test("a stack is shown only when it is asked for", () => {
   expect(cli("rnu").stderr).not.toContain("    at ")
-  expect(cli("rnu", "--verbose").stderr).toContain("at load")
+  expect(cli("rnu", "--verbose").stderr).toContain("at findCommand")
 })
 
 test("a trace that cannot be written any more is a warning beside the run's own result", () => {

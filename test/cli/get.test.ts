@@ -47,7 +47,7 @@ test.each([
   [["get", "path"], "NAME is missing"],
   [["get", "rm", "nothing"], "the image nothing is not here"],
   [["get", "firecracker", "extra"], "unexpected argument extra"],
-  [["get", "../x", "--from", "f"], '"../x" is no name for an image'],
+  [["get", "../x", "--from", "f"], '"../x" cannot be the name of an image'],
   [["get", "own", "--from", "https://x.example/k"], "needs its sum"],
   [["get", "own", "--from", "f", "--sha256", "xyz"], "--sha256 has 64 characters"],
   [["get", "own", "--from", "http://x.example/k", "--sha256", "0".repeat(64)], "anybody on the way could change"],

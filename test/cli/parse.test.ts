@@ -28,7 +28,20 @@ test("words after -- are the plugin's, whatever they look like", () => {
     values: { file: "a.ts" },
     more: [],
     rest: ["--help", "-j", "--", "x"],
+    options: [],
   })
+})
+
+test("the options that were given are told again, however they were spelled", () => {
+  const { options } = parse("-j", "a.ts", "--name", "-x", "--no-keep-on-failure")
+  expect(options).toEqual(["--json", "--name=-x", "--no-keep-on-failure"])
+  expect(parse(...options, "a.ts").values).toEqual(parse("-j", "a.ts", "--name", "-x", "--no-keep-on-failure").values)
+})
+
+test("what was not given has its default", () => {
+  const args: ArgsDef = { file: { type: "positional", default: "x.ts" }, grace: { type: "string", default: "60s" } }
+  expect(parseWords([], args).values).toEqual({ file: "x.ts", grace: "60s" })
+  expect(parseWords(["y.ts", "--grace", "1s"], args).values).toEqual({ file: "y.ts", grace: "1s" })
 })
 
 test.each([
@@ -37,10 +50,14 @@ test.each([
   [["a.ts", "b.ts"], "unexpected argument b.ts"],
   [[], "FILE is missing"],
   [["a.ts", "--name"], "--name needs a value"],
-  [["a.ts", "--name="], "--name= needs a value"],
+  [["a.ts", "--name="], "--name needs a value"],
   [["a.ts", "--name", ""], "--name needs a value"],
   [["a.ts", "--json=yes"], "--json takes no value"],
   [["a.ts", "--json", "--json"], "--json is given twice"],
   [["a.ts", "--vmm", "xen"], "--vmm takes one of: auto, qemu"],
   [["a.ts", "--constructor"], "unknown option --constructor"],
+  [["a.ts", "--__proto__"], "unknown option --__proto__"],
+  [["a.ts", "--no-name"], "unknown option --no-name"],
+  [["a.ts", "--json", "-j"], "-j is given twice"],
+  [["a.ts", "--json", "--no-json"], "--no-json is given twice"],
 ] as const)("%p is refused", (words, message) => expect(() => parse(...words)).toThrow(message))

@@ -34,19 +34,19 @@ const LONG = 3_600_000
 
 test("Ctrl-Alt-Del that works is all that is done", async () => {
   const { machine: vm, report, noted } = machine("ends")
-  await stopMachine(vm, LONG, never, report)
+  await stopMachine(vm, { limit: LONG, force: never, log: report })
   expect(noted).toEqual(["pressed"])
 })
 
 test("where there is no Ctrl-Alt-Del (arm64) it is said, and the next step taken at once", async () => {
   const { machine: vm, report, noted } = machine(undefined)
-  await stopMachine(vm, LONG, never, report)
+  await stopMachine(vm, { limit: LONG, force: never, log: report })
   expect(noted).toEqual([expect.stringContaining("has no Ctrl-Alt-Del on this processor"), `signal ${SIGKILL}`])
 })
 
 test("one deadline holds for all presses, and it is said which step ended it; a refused press is no end", async () => {
   const { machine: vm, report, noted } = machine(() => Promise.reject(new Error("internal buffer full")))
-  await stopMachine(vm, 5, never, report)
+  await stopMachine(vm, { limit: 5, force: never, log: report })
   expect(noted).toEqual([
     "Ctrl-Alt-Del: internal buffer full",
     "the guest did not stop in 5ms after Ctrl-Alt-Del: killing it",
@@ -57,9 +57,9 @@ test("one deadline holds for all presses, and it is said which step ended it; a 
 test("force kills at once, also while Ctrl-Alt-Del is waited for", async () => {
   const force = new AbortController()
   const { machine: vm, report, noted } = machine(async () => force.abort())
-  await stopMachine(vm, LONG, force.signal, report)
+  await stopMachine(vm, { limit: LONG, force: force.signal, log: report })
   expect(noted).toEqual([`signal ${SIGKILL}`])
   const late = machine("ends")
-  await stopMachine(late.machine, LONG, force.signal, late.report)
+  await stopMachine(late.machine, { limit: LONG, force: force.signal, log: late.report })
   expect(late.noted).toEqual([`signal ${SIGKILL}`])
 })

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test"
 import { chownSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { hostPath } from "../../src/base/terms/path.ts"
 import { type Jail, makeJail } from "../../src/host/jail/makeJail.ts"
 import { stageFile } from "../../src/host/jail/stageFile.ts"
 import { tearDown } from "../../src/host/jail/tearDown.ts"
@@ -21,13 +22,13 @@ async function inJail(
   way: Way | undefined,
   look: (jail: Jail, went: Way) => void,
 ) {
-  const site = { base, vmm: "qemu", id: "vm-1" }
+  const site = { base: hostPath(base), vmm: "qemu", id: "vm-1" }
   let inode = ""
   const jail = makeJail(site, OWNER, (root) => {
     inode = root
   })
   try {
-    const went = await stageFile(jail, "file", source, { readonly, way }, signal)
+    const { way: went } = await stageFile(jail, "file", source, { readonly, way, signal })
     jail.place()
     look(jail, went)
   } finally {

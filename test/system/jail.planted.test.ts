@@ -125,7 +125,7 @@ test("a directory of the id is an id in use: nothing of it is touched", async ()
   })
   await expect(staged).rejects.toThrow("the jail of vm-1 is there already")
   expect(() => tearDown(site, inode)).toThrow("another directory")
-  expect(() => tearDown(site, null)).toThrow("none of this VM's making")
+  expect(() => tearDown(site, null)).toThrow("was not made by this VM")
   expect(existsSync(join(site.base, "qemu/vm-1/root/theirs"))).toBe(true)
   rmSync(join(site.base, "qemu/vm-1"), { recursive: true })
   tearDown(site, inode)
@@ -283,7 +283,7 @@ test("a plugin stages nothing outside the jail, through a symlink or a mount in 
   const jail = makeJail(site, OWNER, (root) => {
     inode = root
   })
-  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined }, new AbortController().signal)
+  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined, signal: new AbortController().signal })
   stageLibraries(jail, librariesFrom(library))
   symlinkSync(canary, join(jail.now, "out"))
   const content = new TextEncoder().encode("x")

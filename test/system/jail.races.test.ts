@@ -6,6 +6,7 @@ import { openAt, withDescriptor } from "../../src/base/linux/files.ts"
 import { AT_FDCWD } from "../../src/base/linux/guards.ts"
 import { attachTree, cloneTree, MOUNT_ATTR } from "../../src/base/linux/mounts.ts"
 import { listenUnix } from "../../src/base/linux/sockets.ts"
+import { hostPath, inJail } from "../../src/base/terms/path.ts"
 import { bindAt } from "../../src/host/jail/bind.ts"
 import type { Jail } from "../../src/host/jail/makeJail.ts"
 import { makeNode } from "../../src/host/jail/nodes.ts"
@@ -40,7 +41,9 @@ function arenaJail(dir: string): Jail {
   const fd = cloneTree(plain)
   attachTree(fd, plain)
   const close = () => withDescriptor(fd, () => withDescriptor(plain, () => {}))
-  return { path: dir, now: dir, fd, plain, owner: OWNER, place: () => {}, close }
+  const path = hostPath(dir)
+  const placed = (name: string) => inJail(path, name)
+  return { path, now: path, placed, fd, plain, owner: OWNER, place: () => {}, close }
 }
 
 /** Goes on until the attacker must have had its swaps, and returns how many times `work` was done without an error. */
@@ -153,7 +156,7 @@ test("a bind mount: by path it lands outside, by descriptor never", async () => 
   withDescriptor(pin(source), (from) =>
     withDescriptor(pin(dir), (fd) => {
       for (let round = 0; round < 3000; round++) {
-        const bound = hammer(1, () => bindAt(from, fd, "point", MOUNT_ATTR.RDONLY))
+        const bound = hammer(1, () => bindAt(from, { dir: fd, name: "point" }, MOUNT_ATTR.RDONLY))
         done += bound
         if (mountedIn(place).length === 0) continue
         expect(elsewhere()).toEqual([])
@@ -231,7 +234,7 @@ test("a read-only bind: in two steps it can be written in between, attached read
     return writer.stop()
   }
   const [from, to] = [pin(source), pin(dir)]
-  const ours = await openedDuring(300, () => bindAt(from, to, "point", MOUNT_ATTR.RDONLY))
+  const ours = await openedDuring(300, () => bindAt(from, { dir: to, name: "point" }, MOUNT_ATTR.RDONLY))
   for (const fd of [from, to]) withDescriptor(fd, () => {})
   const naive = await openedDuring(50, () => {
     Bun.spawnSync(["mount", "--bind", source, path])

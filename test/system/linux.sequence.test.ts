@@ -7,6 +7,7 @@ import { AT_FDCWD } from "../../src/base/linux/guards.ts"
 import { interpose } from "../../src/base/linux/interpose.ts"
 import { MOUNT_ATTR } from "../../src/base/linux/mounts.ts"
 import { listenUnix } from "../../src/base/linux/sockets.ts"
+import { hostPath } from "../../src/base/terms/path.ts"
 import { bindAt } from "../../src/host/jail/bind.ts"
 import { makeJail } from "../../src/host/jail/makeJail.ts"
 import { stageFile } from "../../src/host/jail/stageFile.ts"
@@ -64,7 +65,7 @@ test("a bind mount is made by these calls and no others", () => {
   mkdirSync(join(place.dir, "source"))
   mkdirSync(join(place.dir, "point"))
   const calls = withDescriptor(pin(join(place.dir, "source")), (source) =>
-    withDescriptor(pin(place.dir), (dir) => callsOf(() => bindAt(source, dir, "point", MOUNT_ATTR.RDONLY))),
+    withDescriptor(pin(place.dir), (dir) => callsOf(() => bindAt(source, { dir, name: "point" }, MOUNT_ATTR.RDONLY))),
   )
   Bun.spawnSync(["umount", join(place.dir, "point")])
   expect(calls).toEqual([
@@ -85,12 +86,12 @@ test("a jail with a bound kernel is torn down by these calls and no others", asy
   chmodSync(place.dir, 0o711)
   const kernel = join(place.dir, "kernel")
   writeFileSync(kernel, "x", { mode: 0o644 })
-  const site = { base: join(place.dir, "jail"), vmm: "qemu", id: "vm-1" }
+  const site = { base: hostPath(join(place.dir, "jail")), vmm: "qemu", id: "vm-1" }
   let inode = ""
   const jail = makeJail(site, OWNER, (root) => {
     inode = root
   })
-  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined }, new AbortController().signal)
+  await stageFile(jail, "kernel", kernel, { readonly: true, way: undefined, signal: new AbortController().signal })
   jail.place()
   jail.close()
   const calls = callsOf(() => tearDown(site, inode))

@@ -142,7 +142,7 @@ test("a bridge that is somebody else's is left alone", async () => {
   expect(must("ip", "-o", "link", "show", "bgr0")).toContain("bgr0")
   must("ip", "link", "delete", "bgr0")
   must("ip", "link", "add", "bgr0", "type", "veth", "peer", "name", "other0")
-  await refused(boot(true), "bgr0 is there, and is no bridge (veth): left alone")
+  await refused(boot(true), "bgr0 is there, and is not a bridge (veth): left alone")
   must("ip", "link", "delete", "bgr0")
 })
 
@@ -295,7 +295,7 @@ test("a snapshot's guest goes on at its address, on a new tap; without that addr
     "the address 10.213.0.9 is in use by the VM first-",
   )
   await end(first)
-  await refused(boot(true, ["--restore", dir]), "the guest of a snapshot goes on with the address it had")
+  await refused(boot(true, ["--restore", dir]), "the guest of a snapshot keeps the address that it had")
   const again = boot(network, ["--name", "again", "--restore", dir])
   await again.shows("runs as firecracker")
   const { leases } = JSON.parse((await banger(place, ["net", "ls", "--json"])).stdout)

@@ -46,8 +46,8 @@ test("a QEMU that never answers is given up after the limit", async () => {
   const { stderr, exit } = await start(place, ["run", fixture("guest"), "--", "", spec], {
     PATH: `${bin}:${process.env.PATH}`,
   }).ended
-  expect(stderr).toContain("the VMM did not answer in 1s")
-  expect(exit).toBe(1)
+  expect(stderr).toContain("the VMM did not greet in 1s")
+  expect(exit).toBe(124)
 })
 
 test("a QEMU that dies at once is quoted", async () => {
@@ -76,7 +76,7 @@ test("a socket path that would be too long is refused by its length before anyth
   const { stderr, exit } = await start(place, ["run", fixture("guest")], { BANGER_RUNTIME_DIR: long }).ended
   expect(stderr).toMatch(/has \d+ bytes; 107 is the most/)
   expect(stderr).toContain("set BANGER_RUNTIME_DIR to a shorter directory")
-  expect(exit).toBe(1)
+  expect(exit).toBe(2)
 })
 
 test.each([

@@ -19,40 +19,6 @@ test("SIGINT stops the guest by Ctrl-Alt-Del well before the limit", async () =>
   expect(exit).toBe(130)
 })
 
-test.each([
-  ["SIGTERM", 143],
-  ["SIGHUP", 129],
-  ["SIGQUIT", 131],
-  ["SIGUSR1", 138],
-  ["SIGUSR2", 140],
-  ["SIGALRM", 142],
-] as const)("%s stops it too", async (signal, code) => {
-  const run = startGuest(place, "echo up; sleep 600")
-  await run.shows("up")
-  run.signal(signal)
-  const { stderr, exit } = await run.ended
-  expect(stderr).toContain("guest reset, as asked")
-  expect(exit).toBe(code)
-})
-
-const ignoring = (signal: string) => ({ through: ["env", `--ignore-signal=${signal}`] })
-
-test("a hang-up that the caller ignores (nohup) is ignored", async () => {
-  const run = startGuest(place, "echo up; sleep 600", {}, [], ignoring("HUP"))
-  await run.shows("up")
-  run.signal("SIGHUP")
-  run.signal("SIGTERM")
-  const { stderr, exit } = await run.ended
-  expect(stderr).not.toContain("stopping at once")
-  expect(exit).toBe(143)
-})
-
-test("a caller that ignores the end of its children does not make a good end a bad one", async () => {
-  const { stderr, exit } = await startGuest(place, "true", {}, [], ignoring("CHLD")).ended
-  expect(stderr).toContain("guest reset")
-  expect(exit).toBe(0)
-})
-
 test("a guest that stands still hears of a stop all the same", async () => {
   const plugin = join(place.dir, "paused.ts")
   const image = join(import.meta.dir, "../../dist/guest")
@@ -93,50 +59,6 @@ test("a second SIGINT kills at once", async () => {
   expect(stderr).toContain("stopping at once")
   expect(stderr).toContain("postStop: killed")
   expect(exit).toBe(130)
-})
-
-test("SIGINT during a plugin's top-level await ends it there and then", async () => {
-  const plugin = join(place.dir, "slow.ts")
-  writeFileSync(plugin, 'console.log("loading")\nawait Bun.sleep(3000)\nconsole.log("loaded")\nexport default {}\n')
-  const run = start(place, ["run", plugin])
-  await run.shows("loading")
-  run.signal("SIGINT")
-  const { stdout, exit } = await run.ended
-  expect(stdout).not.toContain("loaded")
-  expect(exit).toBe(130)
-})
-
-test("SIGINT during preBoot starts nothing and releases all", async () => {
-  const run = start(place, ["run", fixture("hooks")], { BANGER_TEST_HOOK: "preBoot:wait" })
-  await run.shows("preBoot waits")
-  run.signal("SIGINT")
-  expect((await run.ended).exit).toBe(130)
-  expect(records(place)[0]?.state).toBe("failed")
-})
-
-test("SIGINT during postBoot stops the VM", async () => {
-  const run = start(place, ["run", fixture("hooks"), "--", "sleep 600"], { BANGER_TEST_HOOK: "postBoot:wait" })
-  await run.shows("guest is up")
-  run.signal("SIGINT")
-  const { stderr, exit } = await run.ended
-  expect(stderr).toContain("guest reset, as asked")
-  expect(exit).toBe(130)
-})
-
-test("SIGINT during postStop abandons the hook, not the cleaning up", async () => {
-  const run = start(place, ["run", fixture("hooks")], { BANGER_TEST_HOOK: "postStop:wait" })
-  await run.shows("postStop waits")
-  run.signal("SIGINT")
-  const { stderr, exit } = await run.ended
-  expect(stderr).toContain("postStop was interrupted")
-  expect(exit).toBe(130)
-})
-
-test("--timeout stops a VM that runs too long, as a failure", async () => {
-  const run = startGuest(place, "sleep 600", {}, ["--timeout", "4s"])
-  const { stderr, exit } = await run.ended
-  expect(stderr).toContain("the VM still ran after 4s")
-  expect(exit).toBe(1)
 })
 
 async function consoleShows(text: string): Promise<void> {

@@ -67,7 +67,7 @@ test("a VM that goes on before its disks are saved is not saved, and no director
   expect(await state()).toMatchObject({ state: "Paused" })
   await fetch("http://api/vm", { unix, method: "PATCH", body: JSON.stringify({ state: "Resumed" }) })
   const { stderr, exit } = await saving
-  expect(stderr).toContain("fc went on before all of it was saved")
+  expect(stderr).toContain("fc was resumed before all of it was saved")
   expect(exit).toBe(1)
   expect(existsSync(dir)).toBe(false)
   run.signal("SIGINT")
@@ -79,14 +79,14 @@ test("what is no snapshot, of another version or for another VMM, is refused bef
   const kernel = kernelOf(place.dir)
   const restore = (vmm: string, env = doubles.env) =>
     start(place, ["run", fixture("firecracker"), "--restore", dir, "--vmm", vmm, "--", kernel], { ...env }).ended
-  expect((await restore("firecracker")).stderr).toContain("is no whole snapshot")
+  expect((await restore("firecracker")).stderr).toContain("is not a whole snapshot")
   const { run } = await running()
   await banger(place, ["snapshot", "fc", dir])
   run.signal("SIGINT")
   await run.ended
   expect((await restore("qemu")).stderr).toContain("qemu has no snapshots")
   const other = newDirectory()
-  expect((await restore("firecracker", buildDoubles(other, "1.15.1").env)).stderr).toContain(
+  expect((await restore("firecracker", buildDoubles(other, { version: "1.15.1" }).env)).stderr).toContain(
     "it is of Firecracker 1.16, here is 1.15",
   )
   rmSync(other, { recursive: true })

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test"
 import { existsSync, mkdirSync, readlinkSync, rmdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { hostPath } from "../../src/base/terms/path.ts"
 import { cgroupMount, cgroupPath, makeCgroup } from "../../src/host/cgroup/cgroup.ts"
 import { markOf, RUNTIME_MARK } from "../../src/store/state/mark.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
@@ -73,7 +74,7 @@ test("a loop device on a file of a jail keeps it", async () => {
 test("what others use is not ours to judge: another state directory's, another container's, and what bears no mark", async () => {
   const mount = cgroupMount() ?? ""
   const { runtime } = vmLayout(place, ID)
-  const other = markOf({ jails: join(place.dir, "jail") })
+  const other = markOf({ jails: hostPath(join(place.dir, "jail")) })
   const same = markOf(vmLayout(place, ID)).replace(/:(\d+) /, ":1$1 ")
   for (const [mark, why] of [
     [other, /of the banger whose state is in/],
@@ -82,7 +83,7 @@ test("what others use is not ours to judge: another state directory's, another c
   ] as const) {
     mkdirSync(runtime)
     symlinkSync(mark, join(runtime, RUNTIME_MARK))
-    makeCgroup(mount, ID, [], mark)
+    makeCgroup(mount, ID, { settings: [], mark })
     const found = await swept()
     const runtimes = found.filter(({ kind }) => kind === "runtime")
     expect(runtimes.map(({ is }) => is)).toEqual(["kept"])
@@ -102,7 +103,7 @@ test("what was made just now stays for the grace period, and without a mark for 
   const temporary = leave("temporary").name
   const young = vmLayout(place, "young-00000001").runtime
   mkdirSync(young)
-  makeCgroup(cgroupMount() ?? "", "young-00000001", [])
+  makeCgroup(cgroupMount() ?? "", "young-00000001", { settings: [] })
   expect((await swept([], banger)).map(({ is }) => is).every((is) => is === "kept")).toBe(true)
   for (const path of [...left, log, temporary, young]) expect(existsSync(path), path).toBe(true)
   const found = await swept(["--grace", "0s"], banger)

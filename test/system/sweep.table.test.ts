@@ -186,7 +186,7 @@ test("what the second witness speaks for is left alone, though the first found i
   const fd = openAt(AT_FDCWD, path, O.PATH)
   const dead = { name: new TextEncoder().encode("dead.sock"), fd, stat: statDescriptor(fd) }
   expect(probe.ask(fd)).toBeUndefined()
-  const verdict = lastLook(directory, dead, probe, () => true, false)
+  const verdict = lastLook(directory, dead, { probe, witness: () => true, dry: false })
   close(fd)
   probe.close()
   closeDirectory(directory)

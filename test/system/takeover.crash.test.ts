@@ -25,11 +25,10 @@ test("a killed banger leaves its VM running; rm refuses it, and rm -f removes al
 test("from another PID namespace a VM that runs is left alone; by force it is ended through its cgroup", async () => {
   const run = startGuest(place, "echo up; sleep 600")
   await run.shows("up")
-  const [pid] = processesOf(place)
   run.signal("SIGKILL")
   await run.ended
   const refused = await bangerElsewhere(place, ["rm", "guest"])
-  expect(refused.stderr).toContain(`cannot tell whether process ${pid} is this VM`)
+  expect(refused.stderr).toMatch(/cannot tell whether guest.* runs: it was started in another PID namespace/)
   expect(refused.stderr).toContain("do this in the container that the VM was started in")
   expect(refused.exit).toBe(1)
   expect(processesOf(place)).toHaveLength(1)
@@ -38,18 +37,6 @@ test("from another PID namespace a VM that runs is left alone; by force it is en
   expect({ known, ...forced }).toMatchObject({ known, exit: known ? 0 : 1 })
   expect(processesOf(place)).toHaveLength(known ? 0 : 1)
   if (!known) expect((await banger(place, ["rm", "-f", "guest"])).exit).toBe(0)
-})
-
-test("a VM that another banger watches is not removed; by force that banger ends it first", async () => {
-  const run = startGuest(place, "echo up; sleep 600")
-  await run.shows("up")
-  const refused = await banger(place, ["rm", "guest"])
-  expect(refused.stderr).toContain("is in the hands of another banger")
-  expect(refused.exit).toBe(1)
-  const removed = await banger(place, ["rm", "-f", "guest"])
-  expect(removed).toMatchObject({ exit: 0, stdout: "" })
-  expect((await run.ended).exit).toBe(143)
-  expect(records(place)).toEqual([])
 })
 
 test("a failed start is kept for inspection when asked, with the command that removes it", async () => {
@@ -63,16 +50,6 @@ test("a failed start is kept for inspection when asked, with the command that re
   expect(processesOf(place)).toHaveLength(1)
   expect(existsSync(join(place.state, "jail/qemu", record?.id ?? "", "root/job.sh"))).toBe(true)
   expect((await banger(place, ["rm", "-f", record?.id ?? ""])).exit).toBe(0)
-})
-
-test("of several runs with one name, exactly one gets it", async () => {
-  const runs = Array.from({ length: 4 }, () => startGuest(place, "sleep 1").ended)
-  const ended = await Promise.all(runs)
-  const losers = ended.filter(({ exit }) => exit === 1)
-  expect(ended.filter(({ exit }) => exit === 0)).toHaveLength(1)
-  expect(losers).toHaveLength(3)
-  for (const { stderr } of losers) expect(stderr).toContain("the name guest is taken by VM guest-")
-  expect(records(place)).toHaveLength(1)
 })
 
 test("a banger killed at any moment of a start leaves nothing that rm -f does not remove", async () => {

@@ -109,7 +109,7 @@ test("a fault of an update is a clear error, and the banger that is there stays"
       () => faults.set(".tar.gz", (_, whole) => new Response(new Uint8Array(whole.toReversed()))),
       /is not what the release has/,
     ],
-    [() => faults.set("SHA256SUMS", () => new Response("x")), /is no list of a release's sums/],
+    [() => faults.set("SHA256SUMS", () => new Response("x")), /is not a list of a release's sums/],
     [
       () => faults.set(".tar.gz", () => Response.redirect("http://example.org/x")),
       /redirects to http:\/\/example\.org\/x, which is not https/,

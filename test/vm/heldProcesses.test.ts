@@ -12,7 +12,7 @@ import { closingAll } from "../../src/host/process/pidRef.ts"
 import { type Child, SIGKILL, spawn } from "../../src/host/process/spawn.ts"
 import { findVmm } from "../../src/host/search/findVmm.ts"
 import { holdersOf } from "../../src/host/search/holders.ts"
-import { listenerIn } from "../../src/host/search/witnesses.ts"
+import { listenerIn, scanned } from "../../src/host/search/witnesses.ts"
 import { bootId } from "../../src/store/state/bootId.ts"
 import type { ProcessIdentity, Resource } from "../../src/store/state/handles.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
@@ -150,6 +150,13 @@ test("nothing stays open when processes are searched for, whoever names them", a
   expectNoLeak("membersOf", 100, members)
   expectNoLeakWhenFailing("membersOf", 300, members)
   expectNoLeak("endMembers", 100, () => endMembers("1:2:3", 65_533, 10))
+  const { root, uid } = vmm.identity
+  const marks = { console: inodeOf(statPath(vm.consoleLog)), jail: { root, uid }, commandLines: [] }
+  const scan = () => {
+    using _ = closingAll(scanned(marks, vm.consoleLog).map(({ process }) => process))
+  }
+  expectNoLeak("scanned", 100, scan)
+  expectNoLeakWhenFailing("scanned", 300, scan)
   const heard = () =>
     withDescriptor(openAt(AT_FDCWD, directory.path, O_PATH), (dir) => {
       using _ = closingAll(listenerIn(dir, "api.sock").map(({ process }) => process))

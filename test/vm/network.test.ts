@@ -21,7 +21,7 @@ function networkSpec(network: unknown): NetworkSpec {
 
 function booted(network: unknown): Boot {
   const spec = networkSpec(network)
-  return withNetwork(boot, "web", spec, plannedNetwork("web-abcd1234", spec, layout), layout)
+  return withNetwork(boot, { name: "web", spec, network: plannedNetwork("web-abcd1234", spec, layout), layout })
 }
 
 test("a boot gets the tap, the MAC and the address of its lease", () => {
@@ -46,7 +46,7 @@ test("the user mode's ports are the VMM's own, and its guest asks for its addres
 test("what a VMM or a user cannot have is refused before anything is made", () => {
   const spec = (network: unknown) => ({ network: networkSpec(network) })
   expect(() => requireFitting(spec("user"), "firecracker", false)).toThrow("no user-mode network")
-  expect(() => requireFitting(spec(true), "firecracker", true)).toThrow("goes on with the address it had")
+  expect(() => requireFitting(spec(true), "firecracker", true)).toThrow("keeps the address that it had")
   requireFitting(spec({ address: "10.213.0.9", mac: "02:00:00:00:00:09" }), "firecracker", true)
   requireFitting(spec(true), "qemu", false)
   expect(() => requireNetwork(spec(true), false)).toThrow("only root")

@@ -35,11 +35,11 @@ function leftover(id = "vm-1", state: "failed" | undefined = undefined) {
     spec: "{}",
     request: "{}",
   })
-  if (state !== undefined) changeState(db, id, state)
+  if (state !== undefined) changeState(db, id, { to: state })
   for (const dir of [layout.dir, layout.stage, layout.runtime]) mkdirSync(dir, { recursive: true })
   writeFileSync(join(layout.stage, "job.sh"), "x")
   writeFileSync(join(layout.runtime, "qmp.sock"), "x")
-  const journal = openJournal(db, id, layout.handles)
+  const journal = openJournal(db, layout)
   journal.acquire({ kind: "runtime", path: layout.runtime }, { kind: "stage", path: layout.stage })
   return { where, db, layout, journal, id }
 }
@@ -87,7 +87,9 @@ test("when it cannot be told whose a process is, nobody is signalled and no file
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: { ...child.identity, uid: child.identity.uid + 1 } })
   const failures = releaseAll(vm.journal, vm.layout, unexpected)
-  expect(failures.map(({ message }) => message)).toEqual([expect.stringContaining("cannot tell whether process")])
+  expect(failures.map(({ message }) => message)).toEqual([
+    expect.stringContaining("cannot tell whether vm-1 runs: process"),
+  ])
   expect(vm.journal.resources.map(({ kind }) => kind)).toEqual(["runtime", "stage", "process"])
   expect(existsSync(vm.layout.stage)).toBe(true)
   expect(readFileSync(`/proc/${child.identity.pid}/stat`, "latin1")).toContain(") S ")
@@ -107,8 +109,10 @@ test("a VMM that was started but not written down is found, refused without forc
   const vm = leftover()
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: null })
-  await expect(removeVm(vm, vm.id, false, silent)).rejects.toThrow(`still runs as process ${child.identity.pid}`)
-  await removeVm(vm, vm.id, true, silent)
+  await expect(removeVm(vm, vm.id, { force: false, log: silent })).rejects.toThrow(
+    `still runs as process ${child.identity.pid}`,
+  )
+  await removeVm(vm, vm.id, { force: true, log: silent })
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
 })
@@ -120,9 +124,9 @@ test("a VMM not written down is looked for only in the namespace that it was sta
   expect(entry).toEqual({ kind: "process", identity: null, pidNamespace: ownNamespace("pid") ?? "" })
   vm.journal.refine({ kind: "process", identity: null, pidNamespace: "0:4:1" })
   for (const force of [false, true]) {
-    const error = await removeVm(vm, vm.id, force, silent).catch((error: unknown) => error)
+    const error = await removeVm(vm, vm.id, { force, log: silent }).catch((error: unknown) => error)
     expect(error).toMatchObject({
-      message: expect.stringContaining("cannot tell whether vm-1 runs: it was started in another PID namespace"),
+      message: expect.stringMatching(/cannot tell whether .*vm-1.* runs: it was started in another PID namespace$/),
       hint: "do this in the container that the VM was started in",
     })
   }
@@ -134,9 +138,13 @@ test("when it cannot be told whose a process is, rm says what to do about it, an
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: { ...child.identity, uid: child.identity.uid + 1 } })
   for (const force of [false, true]) {
-    const error = await removeVm(vm, vm.id, force, silent).catch((error: unknown) => error)
+    const error = await removeVm(vm, vm.id, { force, log: silent }).catch((error: unknown) => error)
     expect(error).toMatchObject({
-      message: expect.stringContaining(`cannot tell whether process ${child.identity.pid} is this VM`),
+      code: "LIVENESS_UNKNOWN",
+      subject: "vm-1",
+      message: expect.stringMatching(
+        new RegExp(`cannot tell whether .*vm-1.* runs: process ${child.identity.pid} has uid`),
+      ),
       hint: expect.stringContaining(`kill -9 ${child.identity.pid}`),
     })
   }
@@ -147,14 +155,16 @@ test("when it cannot be told whose a process is, rm says what to do about it, an
 test("rm refuses what runs, what another holds, and what it cannot read; -f kills first", async () => {
   const vm = leftover()
   const child = startVmm(vm)
-  await expect(removeVm(vm, vm.id, false, silent)).rejects.toThrow(`still runs as process ${child.identity.pid}`)
+  await expect(removeVm(vm, vm.id, { force: false, log: silent })).rejects.toThrow(
+    `still runs as process ${child.identity.pid}`,
+  )
   const lock = takeLock(vm.layout.lock)
-  await expect(removeVm(vm, vm.id, false, silent)).rejects.toThrow("is in the hands of another banger")
+  await expect(removeVm(vm, vm.id, { force: false, log: silent })).rejects.toThrow("is in the hands of another banger")
   closeSync(lock ?? -1)
   writeFileSync(vm.layout.handles, "{")
   writeFileSync(`${vm.layout.handles}.prev`, "")
   vm.db.query("update vms set handles = '{'").run()
-  await expect(removeVm(vm, vm.id, true, silent)).rejects.toThrow("can be read; nothing was removed")
+  await expect(removeVm(vm, vm.id, { force: true, log: silent })).rejects.toThrow("can be read; nothing was removed")
   expect(existsSync(vm.layout.stage)).toBe(true)
   const journal: Resource[] = [
     { kind: "stage", path: vm.layout.stage },
@@ -162,7 +172,7 @@ test("rm refuses what runs, what another holds, and what it cannot read; -f kill
     { kind: "process", identity: child.identity },
   ]
   vm.db.query("update vms set handles = ?").run(JSON.stringify(journal))
-  await removeVm(vm, vm.id, true, silent)
+  await removeVm(vm, vm.id, { force: true, log: silent })
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
@@ -173,7 +183,7 @@ test("a VM cut short as it was made or removed, with a record and no directory, 
   releaseAll(vm.journal, vm.layout, unexpected)
   rmSync(vm.layout.dir, { recursive: true })
   expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
-  await removeVm(vm, vm.id, true, silent)
+  await removeVm(vm, vm.id, { force: true, log: silent })
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
 })

@@ -40,7 +40,7 @@ test("however many ask for a stop, its supervisor gets one signal; to kill is an
   const ask = (action: "stop" | "kill", state: "running" | "stopping", timeout?: number) => {
     using self = openPid(process.pid)
     if (self === undefined) throw new Error("this process is not there")
-    return askToStop(layout(), self, { action, timeout }, () => state)
+    return askToStop(self, { action, timeout }, { layout: layout(), stateNow: () => state })
   }
   const hear = (name: string) => heard.push(name)
   for (const name of names) process.on(name, hear)
@@ -155,5 +155,5 @@ test.each([
   ["CTRL-a", 1],
 ] as const)("%s is byte %d", (text, byte) => expect(controlKey(text)).toBe(byte))
 test.each(["", "x", "ctrl-", "ctrl-é", "ctrl-pp"])("%p is no key", (text) => {
-  expect(() => controlKey(text)).toThrow("is no key with Ctrl")
+  expect(() => controlKey(text)).toThrow("is not a key with Ctrl")
 })

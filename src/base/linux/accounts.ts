@@ -8,7 +8,7 @@ export interface Account {
   readonly shell: string
 }
 
-/** The account with this uid, as the host's name services know it (getpwuid(3)); undefined when there is none. */
+/** The account with this uid, as the host's name services know it (getpwuid(3)); undefined when they know none. */
 export function accountOf(uid: number): Account | undefined {
   const found = libc.getpwuid(word("uid", uid))
   if (found === null) return undefined

@@ -13,9 +13,9 @@ export function hasCapabilities(...wanted: readonly number[]): boolean {
 
 /**
  * Runs `work`, which must not wait, as this thread with another file system uid (setfsuid(2)) and with no effective
- * capability but CAP_CHOWN and CAP_DAC_OVERRIDE. Above all without CAP_FOWNER: what is in a sticky directory can then be
- * removed only if that uid owns it, or the directory (unlink(2), EPERM). Only this thread is changed, and a process that
- * dies in between takes its credentials with it. Throws when the uid cannot be taken on (a user namespace without it).
+ * capability but CAP_CHOWN and CAP_DAC_OVERRIDE. Without CAP_FOWNER `work` can remove a name from a sticky directory only
+ * if that uid owns the file or the directory (unlink(2), EPERM). Only this thread changes, so a process that dies in
+ * between leaves nothing behind. Throws when a user namespace does not have the uid.
  */
 export function asFileOwner<T>(uid: number, work: () => T): T {
   readCapabilities()
@@ -25,11 +25,11 @@ export function asFileOwner<T>(uid: number, work: () => T): T {
   const before = libc.setfsuid(word("uid", uid))
   try {
     if (libc.setfsuid(NOBODY) !== uid) throw new Error(`uid ${uid} cannot be taken on in this user namespace`)
-    // Taking on another uid has dropped those two as well.
+    // setfsuid(2) has dropped these two capabilities as well.
     checked("capset", () => libc.capset(HEADER_AT, LESS_AT))
     return work()
   } finally {
-    // Not to be failed by anything that is put between: whatever comes next must have what it had before.
+    // Straight to libc: no injected fault may keep this thread from getting its credentials back.
     libc.setfsuid(word("uid", before >>> 0))
     libc.capset(HEADER_AT, OWN_AT)
   }
@@ -48,7 +48,7 @@ const OWN_AT = ptr(OWN)
 const LESS = new Uint32Array(new ArrayBuffer(24))
 const LESS_AT = ptr(LESS)
 
-/** A uid that setfsuid(2) never takes: it then only tells the one it has. */
+/** A uid that setfsuid(2) never takes: the call then only returns the current one. */
 const NOBODY = 0xffff_ffff
 
 function readCapabilities(): void {

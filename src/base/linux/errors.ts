@@ -30,7 +30,7 @@ export class SyscallError extends Error {
   }
 }
 
-/** `2` as `ENOENT`; a number this system has no name for as `E2`. */
+/** `2` as `ENOENT`; a number without a name here as `E2`. */
 export function errnoName(errno: number): string {
   return CODES.get(errno) ?? `E${errno}`
 }

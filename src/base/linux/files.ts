@@ -19,8 +19,8 @@ export function tryOpenAt(dir: number, path: Path, flags: number): number {
 }
 
 /**
- * openat2(2), Linux 5.6: opens `path` below `dir` and never leaves it. No symlink is followed in any component, no
- * `..` climbs out, no mount is crossed. Fails with ELOOP, EXDEV or ENOENT. The caller closes the descriptor.
+ * openat2(2), Linux 5.6: opens `path` below `dir` and never leaves it: it follows no symlink, climbs out by
+ * no `..` and crosses no mount. Fails with ELOOP, EXDEV or ENOENT. The caller closes the descriptor.
  */
 export function openBeneath(dir: number, path: Path, flags: number, mode = 0): number {
   return openResolved(dir, path, flags, mode, BENEATH | RESOLVE.NO_XDEV)
@@ -31,7 +31,7 @@ export function openBeneathMounts(dir: number, path: Path, flags: number): numbe
   return openResolved(dir, path, flags, 0, BENEATH)
 }
 
-/** openat2(2), Linux 5.6: opens a path that has no symlink in it, whoever can change what is on the way; else ELOOP. */
+/** openat2(2), Linux 5.6: opens a path, or fails with ELOOP when any component of it is a symlink, whoever put it there. */
 export function openWithoutSymlinks(path: Path, flags: number): number {
   return openResolved(AT_FDCWD, path, flags, 0, RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS)
 }
@@ -58,7 +58,7 @@ export function replaceDescriptor(from: number, to: number, inherited = false): 
   checked("dup3", () => libc.dup3(descriptor(from), descriptor(to), flags), `descriptor ${to}`)
 }
 
-/** Runs `use` with a descriptor and closes it however `use` ends. */
+/** Runs `use` with a descriptor and then closes the descriptor, also when `use` throws. */
 export function withDescriptor<T>(fd: number, use: (fd: number) => T): T {
   try {
     return use(fd)
@@ -67,7 +67,7 @@ export function withDescriptor<T>(fd: number, use: (fd: number) => T): T {
   }
 }
 
-/** The descriptor, once `check` has not thrown; it is closed when it has. */
+/** Returns the descriptor unless `check` throws; then closes it and throws on. */
 export function verified(fd: number, check: (fd: number) => void): number {
   try {
     check(fd)
@@ -181,7 +181,7 @@ export function lockWhole(fd: number, write: boolean): void {
 
 const BENEATH = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS
 
-// Filled and read between two lines of one function: nothing else can come in between.
+// One buffer serves all calls: nothing else runs between filling it and reading it.
 const STATX = fixed(STATX_SIZE)
 const STATX_AT = ptr(STATX)
 const OPEN_HOW = new Uint32Array(fixed(OPEN_HOW_SIZE).buffer)
@@ -195,7 +195,7 @@ const F_WRLCK = 1
 /** STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID (Linux 5.8). */
 const STATX_MASK = 0x7ff | 0x800 | 0x1000
 
-/** A descriptor that cannot be closed is closed all the same, and what its user threw matters more. */
+/** Ignores a failed close(2): Linux has released the descriptor all the same, and what its user threw matters more. */
 function closeAnyway(fd: number): void {
   libc.close(descriptor(fd))
 }

@@ -6,9 +6,9 @@ export type Path = string | Uint8Array
 const encoder = new TextEncoder()
 
 /**
- * The address of a path's NUL-terminated bytes, for the libc call that is made next: it is good for the next few
- * paths only. Throws on a NUL inside (C would silently cut the path there), on an unpaired surrogate (it has no bytes
- * of its own), on nothing, and on what no kernel takes.
+ * The address of a path's NUL-terminated bytes, for the libc call that comes next: a few paths later it holds
+ * another path. Throws on a NUL inside (C would silently cut the path there), on an unpaired surrogate (which has no
+ * bytes), on an empty path, and on one longer than any kernel takes.
  */
 export function cPath(path: Path): Pointer {
   if (path.length === 0) throw new TypeError("path is empty")
@@ -21,7 +21,7 @@ export function cPath(path: Path): Pointer {
   return (ADDRESS + at) as Pointer
 }
 
-/** Zeroed memory whose address stays what it is: a small array made otherwise moves when its buffer is asked for. */
+/** Zeroed memory with a fixed address. (Other small arrays move when somebody asks for their buffer.) */
 export function fixed(length: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new ArrayBuffer(length))
 }
@@ -39,7 +39,7 @@ export function word(name: string, value: number): number {
   return value
 }
 
-/** A path for messages: bytes that are no UTF-8 become U+FFFD. */
+/** A path for messages: bytes that are not UTF-8 become U+FFFD. */
 export function shown(path: Path): string {
   return typeof path === "string" ? path : new TextDecoder().decode(path)
 }
@@ -49,11 +49,11 @@ export const AT_FDCWD = -100
 
 // --- internal ---
 
-/** Paths are laid down here one after the other, round and round: an array for each would cost more than most calls. */
+/** A ring of paths. An array for each path would cost more than most calls. */
 const SCRATCH = fixed(64 * 1024)
 const ADDRESS: number = ptr(SCRATCH)
 
-/** Before it there is nothing but zeroes: the one empty C string that AT_EMPTY_PATH calls take. */
+/** The bytes before it stay zero: they are the empty C string of AT_EMPTY_PATH calls. */
 const FIRST = 8
 let next = FIRST
 

@@ -1,16 +1,16 @@
 /** Sees every checked system call of this process. */
 export interface Interposer {
-  /** Returns 0 to let the call be made, or the errno it shall fail with instead. */
+  /** Returns 0 to let the call happen, or the errno to fail it with instead. */
   readonly before?: (call: string, subject: string | undefined) => number
-  /** The call was made; whether it failed is not told. */
+  /** Runs after the call, whether that failed or not. */
   readonly after?: (call: string, subject: string | undefined) => void
 }
 
 let current: Interposer | undefined
 
 /**
- * Puts something between this program and the kernel: the tests' way of failing each call in turn, and of stopping
- * after each. Nothing in src calls it. `undefined` ends it.
+ * Puts an interposer between this program and the kernel; `undefined` takes it out again. Tests use it to fail each call
+ * in turn and to stop after each. Nothing in src calls it.
  */
 export function interpose(interposer: Interposer | undefined): void {
   current = interposer
@@ -21,7 +21,7 @@ export function beforeCall(call: string, subject: string | undefined): number {
   return current?.before?.(call, subject) ?? 0
 }
 
-/** For libc.ts. */
+/** For libc.ts: the call was made. */
 export function afterCall(call: string, subject: string | undefined): void {
   current?.after?.(call, subject)
 }

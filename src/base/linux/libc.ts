@@ -3,6 +3,9 @@ import { existsSync, readFileSync } from "node:fs"
 import { SyscallError } from "./errors.ts"
 import { afterCall, beforeCall } from "./interpose.ts"
 
+// The room linux: libc and system calls through bun:ffi, and what their structures hold. Nothing else imports bun:ffi.
+// The rule: a wrapper mirrors its call, checks its arguments (guards), and throws a SyscallError that names call and subject.
+
 const { i32, u32, i64, u64, i64_fast, ptr: pointer } = FFIType
 
 /** Every libc function this program calls, with its C signature. `FILE`s and varargs beyond `...long` are not used. */
@@ -68,7 +71,7 @@ function word(arg: number | Uint8Array): number {
 /** What the latest successful call returned; read before the next one is made. */
 let result = 0
 
-/** libc's functions as they are: arguments are NOT checked here, see guards.ts. */
+/** libc's functions as they are. They check no argument; guards.ts does. */
 export const libc = library
 
 /**
@@ -91,8 +94,8 @@ export function retried(call: string, run: () => number | bigint, subject?: stri
 }
 
 /**
- * Runs a libc call whose failure is an answer, as the kernel itself tells it: its result, or the negative errno. Throws
- * nothing, and costs no error object: for what is asked of thousands of files. `run` as in `checked`.
+ * Runs a libc call whose failure is an answer. Returns the result, or the negative errno as the kernel does. Throws
+ * nothing and makes no error object, so it is cheap enough for thousands of files. `run` as in `checked`.
  */
 export function outcome(call: string, run: () => number | bigint, subject?: string): number {
   const errno = attempt(call, run, subject)
@@ -135,8 +138,8 @@ function attempt(call: string, run: () => number | bigint, subject: string | und
 }
 
 /**
- * glibc is mapped already, so its bare name is found without a search; a bare name the loader does not know would be
- * looked for in the working directory, hence the absolute path for musl, whose loader IS the C library.
+ * glibc is mapped already, so the loader finds its bare name without a search. It would look for an unknown bare name in
+ * the working directory; so musl, whose loader is the C library, gets an absolute path.
  */
 function libraryPath(): string {
   const musl = `/lib/ld-musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`

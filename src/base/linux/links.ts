@@ -27,14 +27,14 @@ export interface Link {
   readonly up: boolean
   readonly carrier: boolean
   readonly mac: string
-  /** Who can hold it without any capability, where it is a tap that says so (Linux 4.20). */
+  /** The uid that can hold a tap without any capability, where the kernel tells it (Linux 4.20). */
   readonly holder: { readonly uid: number | undefined; readonly gid: number | undefined } | undefined
 }
 
-/** Letters of an interface's name that can be: IFNAMSIZ less its NUL. */
+/** The longest name of an interface: IFNAMSIZ less its NUL. */
 export const NAME_MAX = 15
 
-/** The link of this name, or undefined when there is none (RTM_GETLINK). */
+/** The link of this name, or undefined when no link has it (RTM_GETLINK). */
 export function findLink(route: Route, name: string): Link | undefined {
   return oneLink(route, joined(linkHeader({}), nameAttribute(name)), name)
 }
@@ -52,9 +52,13 @@ export function listLinks(route: Route): readonly Link[] {
 
 /**
  * Makes a bridge without spanning tree, down, with this MAC and in this group of links. EEXIST when the name is taken.
- * The group is a mark that it bears from birth; an alias can only be given afterwards.
+ * The group marks it from birth; an alias can only be given afterwards.
  */
-export function addBridge(route: Route, name: string, mac: string, group: number): void {
+export function addBridge(
+  route: Route,
+  name: string,
+  { mac, group }: { readonly mac: string; readonly group: number },
+): void {
   const body = joined(
     linkHeader({}),
     nameAttribute(name),
@@ -66,7 +70,11 @@ export function addBridge(route: Route, name: string, mac: string, group: number
 }
 
 /** Makes a pair of veth links, the first marked by its group; the second is born in the network namespace of `peerNs`. */
-export function addVeth(route: Route, name: string, group: number, peer: string, peerNs: number): void {
+export function addVeth(
+  route: Route,
+  name: string,
+  { group, peer, peerNs }: { readonly group: number; readonly peer: string; readonly peerNs: number },
+): void {
   const other = joined(linkHeader({}), nameAttribute(peer), u32Attribute(IFLA.NET_NS_FD, peerNs))
   const body = joined(
     linkHeader({}),
@@ -81,7 +89,7 @@ export function addVeth(route: Route, name: string, group: number, peer: string,
   route.request({ type: "NEWLINK", flags: NLM_F.CREATE | NLM_F.EXCL, body, subject: name })
 }
 
-/** What is to change of a link; all of it in one request. */
+/** Changes of a link; one request makes them all. */
 export interface LinkChange {
   readonly up?: boolean
   /** The bridge to be a port of. */
@@ -90,7 +98,7 @@ export interface LinkChange {
   readonly mac?: string
 }
 
-/** Changes a link (RTM_SETLINK). `name` is for errors only: it is the index that counts. */
+/** Changes the link with this index (RTM_SETLINK). `name` is for errors only. */
 export function changeLink(route: Route, index: number, name: string, { up, master, alias, mac }: LinkChange): void {
   const body = joined(
     linkHeader({ index, up }),
@@ -101,14 +109,20 @@ export function changeLink(route: Route, index: number, name: string, { up, mast
   route.request({ type: "SETLINK", body, subject: name })
 }
 
+/** A link, known by its index; its name is for errors only. */
+export interface LinkRef {
+  readonly index: number
+  readonly name: string
+}
+
 /** Keeps a port of a bridge from reaching the other isolated ports of it, or no longer (IFLA_BRPORT_ISOLATED, Linux 4.18). */
-export function isolatePort(route: Route, index: number, name: string, isolated: boolean): void {
+export function isolatePort(route: Route, { index, name }: LinkRef, isolated: boolean): void {
   const flag = u8Attribute(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0)
   const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA.PROTINFO, flag))
   route.request({ type: "SETLINK", body, subject: name })
 }
 
-/** Removes a link by its index. One that is gone already is no error. Returns whether it was there. */
+/** Removes the link with this index. Returns whether it was there. */
 export function deleteLink(route: Route, index: number, name: string): boolean {
   try {
     route.request({ type: "DELLINK", body: linkHeader({ index }), subject: name })
@@ -121,7 +135,7 @@ export function deleteLink(route: Route, index: number, name: string): boolean {
 
 /** The six bytes of `02:00:5e:10:00:01`. */
 export function macBytes(mac: string): Uint8Array {
-  if (!/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(mac)) throw new TypeError(`no MAC address: ${mac}`)
+  if (!/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(mac)) throw new TypeError(`not a MAC address: ${mac}`)
   return Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16))
 }
 
@@ -165,7 +179,7 @@ function linkHeader({ index = 0, up, family = 0 }: { index?: number; up?: boolea
 /** Checked here, since the kernel cuts or interprets (`tap%d`) what does not fit. */
 function nameAttribute(name: string): Uint8Array {
   if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === "." || name === "..") {
-    throw new TypeError(`no name for an interface: ${JSON.stringify(name)}`)
+    throw new TypeError(`not a name for an interface: ${JSON.stringify(name)}`)
   }
   return textAttribute(IFLA.IFNAME, name)
 }

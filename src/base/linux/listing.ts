@@ -12,8 +12,8 @@ export interface Entry {
 }
 
 /**
- * The next names of a directory from where its descriptor stands, without `.` and `..` (getdents64(2)): some of them,
- * so that a directory of any size takes little memory. Undefined at the end.
+ * Some more names of a directory, without `.` and `..` (getdents64(2)), from where its descriptor stands. A directory of
+ * any size takes little memory. Undefined at the end.
  */
 export function nextEntries(dir: number): readonly Entry[] | undefined {
   const buffer = new Uint8Array(CHUNK_BYTES)
@@ -30,7 +30,7 @@ export function awaitChanges(dir: number): void {
   read(dir, FEW)
 }
 
-/** Has the listing of a directory begin anew (lseek(2)). */
+/** Starts the listing of a directory again (lseek(2)). */
 export function rewind(dir: number): void {
   checked("lseek", () => libc.lseek(descriptor(dir), 0, 0))
 }

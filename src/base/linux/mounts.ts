@@ -11,8 +11,8 @@ export const MOUNT_ATTR = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOSYMFOLL
 export const UMOUNT = { DETACH: 2, NOFOLLOW: 8 } as const
 
 /**
- * A detached mount of the very inode of a descriptor, which nobody can reach yet (open_tree(2), Linux 5.2): not of
- * what is mounted below it. Closing the descriptor before it is attached undoes it.
+ * A detached mount of the very inode of a descriptor, without what is mounted below it (open_tree(2), Linux 5.2). Nobody
+ * can reach the mount yet. Closing its descriptor before it is attached undoes it.
  */
 export function cloneTree(fd: number): number {
   const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT.EMPTY_PATH

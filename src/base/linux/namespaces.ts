@@ -14,7 +14,7 @@ export function inNetworkNamespace<T>(fd: number, work: () => T): T {
   })
 }
 
-/** A descriptor of a new network namespace (unshare(2)), which goes with the last use of it. The caller closes it. */
+/** A descriptor of a new network namespace (unshare(2)). The namespace ends with its last user. The caller closes it. */
 export function newNetworkNamespace(): number {
   return returning(() => {
     checked("unshare", () => libc.unshare(CLONE_NEWNET), "network namespace")
@@ -26,7 +26,7 @@ export function newNetworkNamespace(): number {
 
 const CLONE_NEWNET = 0x4000_0000
 
-/** This thread's, not the process's: they differ while `work` runs. */
+/** The thread's namespace: while `work` runs it is not the process's. */
 function ownNamespace(): number {
   return openAt(AT_FDCWD, "/proc/thread-self/ns/net", O.RDONLY)
 }
@@ -36,7 +36,7 @@ function returning<T>(work: () => T): T {
     try {
       return work()
     } finally {
-      // Of a thread that is left in another namespace nothing more can be believed.
+      // A thread left in another namespace would act on another network.
       if (libc.setns(own, CLONE_NEWNET) !== 0) process.abort()
     }
   })

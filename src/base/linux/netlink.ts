@@ -24,7 +24,7 @@ export function packMessage({ type, flags, sequence, body }: Message): Uint8Arra
   return bytes
 }
 
-/** The messages of one read. Throws when a length leads out of the bytes: then nothing of it can be believed. */
+/** The messages of one read. Throws when a length leads out of the bytes, because then none of them can be believed. */
 export function parseMessages(bytes: Uint8Array): readonly Message[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const messages: Message[] = []
@@ -111,11 +111,11 @@ export interface Part {
   readonly messages: readonly Message[]
   /** The message that ends the answer, when it is among them. */
   readonly end: Message | undefined
-  /** Whether the list that is read changed meanwhile: then something may be missing. Its end alone may say so. */
+  /** Whether the list changed while it was read, so that something may be missing. Its last message alone may say so. */
   readonly torn: boolean
 }
 
-/** Sorts what was read: only what answers this request counts, and nothing behind its end. Pure. */
+/** Picks the answer to this request, up to its end, out of what was read. Pure. */
 export function partOf(read: readonly Message[], sequence: number): Part {
   const own = read.filter((message) => message.sequence === sequence)
   const at = own.findIndex(({ type }) => type === NLMSG.ERROR || type === NLMSG.DONE)
@@ -132,7 +132,7 @@ export function parseEnd({ type, flags, body }: Message): {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
   const errno = body.length < 4 ? 0 : Math.abs(view.getInt32(0, true))
   if ((flags & NLM_F_ACK_TLVS) === 0 || errno === 0) return { errno, words: undefined }
-  // Of the request only its header comes back (NLM_F_CAPPED), or all of it; the end of a dump has none.
+  // The kernel sends back the request's header (NLM_F_CAPPED) or the whole request; at a dump's end nothing of it.
   const capped = (flags & NLM_F_CAPPED) !== 0
   const behind = type === NLMSG.DONE ? 4 : 4 + (capped ? HEADER : aligned(view.getUint32(4, true)))
   const words = textOf(parseAttributes(body.subarray(behind)).get(NLMSGERR_ATTR_MSG))

@@ -13,8 +13,8 @@ export function pidfdOpen(pid: number): number {
 }
 
 /**
- * What tells the process of a pidfd from every other of this boot: its inode in pidfs (Linux 6.9). Undefined on older
- * kernels, whose pidfds all have one inode.
+ * The inode of a pidfd in pidfs (Linux 6.9), which no other process of this boot has. Undefined on older kernels, whose
+ * pidfds share one inode.
  */
 export function pidfdInode(pidfd: number): string | undefined {
   // All pidfds of a kernel are of one kind.
@@ -40,7 +40,7 @@ export function pidfdSignal(pidfd: number, signal: number): void {
 
 /**
  * Whether the process of a pidfd has exited (poll(2), Linux 5.3), waiting up to `timeoutMs`; 0 only looks.
- * Blocks this thread: for a process that is no child of ours and about to end.
+ * Blocks this thread, so it is meant for a process that is about to end and not our child.
  */
 export function pidfdExited(pidfd: number, timeoutMs = 0): boolean {
   const deadline = performance.now() + timeoutMs
@@ -51,7 +51,7 @@ export function pidfdExited(pidfd: number, timeoutMs = 0): boolean {
       checked("poll", () => libc.poll(pollFd, 1, left), `pidfd ${pidfd}`)
       return (unpackRevents(pollFd) & POLLIN) !== 0
     } catch (error) {
-      // An interrupted wait goes on with what is left of its time.
+      // A signal interrupted the wait: wait again, for the rest of the time.
       if (!(error instanceof Error && "code" in error && error.code === "EINTR")) throw error
     }
   }
@@ -71,7 +71,7 @@ export function pidfdExitStatus(pidfd: number): number | undefined {
   try {
     rawSyscall("ioctl", syscallNumber("ioctl"), [descriptor(pidfd), INFO.request, info], `pidfd ${pidfd}`)
   } catch {
-    // ENOTTY, EINVAL, ESRCH: this kernel does not tell, or not yet. Nothing hangs on it.
+    // ENOTTY, EINVAL, ESRCH: this kernel does not tell, or not yet. Callers can do without.
     return undefined
   }
   return (view.getBigUint64(0, true) & INFO.askExit) === 0n ? undefined : view.getInt32(INFO.exitCode, true)

@@ -6,7 +6,7 @@ import { packPollFd } from "./structs.ts"
 
 /**
  * Sends ICMP echo requests to an IPv4 address, one every 200 ms, from this thread's network namespace (icmp(7), a raw
- * socket: CAP_NET_RAW). Whether it answered within the time, in milliseconds. Blocks this thread.
+ * socket: CAP_NET_RAW). Returns whether it answered within the time, in milliseconds. Blocks this thread.
  */
 export function answersPing(address: Uint8Array, limit: number): boolean {
   const fd = checked(
@@ -58,7 +58,7 @@ const ECHO_REPLY = 0
 const INTERVAL_MS = 200
 const BUFFER = fixed(2048)
 
-/** Unreachable is an answer too: the negative one. */
+/** "Unreachable" is an answer: no. */
 function sent(fd: number, packet: Uint8Array): boolean {
   try {
     retried("send", () => libc.send(fd, packet, packet.length, 0), "icmp")

@@ -3,7 +3,7 @@ import { descriptor } from "./guards.ts"
 import { libc, retried } from "./libc.ts"
 import { packPollFd } from "./structs.ts"
 
-/** Whether a write(2) of up to PIPE_BUF bytes would not wait now (poll(2)); true also where it would fail at once. */
+/** Whether a write(2) of up to PIPE_BUF bytes would return at once, with success or failure (poll(2)). */
 export function canWrite(fd: number): boolean {
   const pollFd = packPollFd(descriptor(fd), POLLOUT)
   return retried("poll", () => libc.poll(pollFd, 1, 0)) > 0

@@ -7,8 +7,8 @@ import { type SyscallName, syscallNumber } from "./numbers.ts"
 const CALLS: readonly SyscallName[] = ["openat2", "pidfd_open", "pidfd_send_signal", "open_tree", "move_mount"]
 
 /**
- * The system calls that this kernel, or a seccomp filter of a container, does not let this process make, each with the
- * error it gives. Nothing is changed by asking.
+ * The system calls that this kernel, or a container's seccomp filter, refuses to this process, each with its error.
+ * Asking changes nothing.
  */
 export function refusedCalls(): readonly string[] {
   return CALLS.flatMap((name) => {
@@ -22,7 +22,7 @@ export function refusedCalls(): readonly string[] {
 function codeOf(name: SyscallName): string | undefined {
   const nowhere = -1
   try {
-    // Without a path, a structure or a process of any use: the kernel refuses before it does anything.
+    // Every argument is useless, so the kernel refuses before it does anything.
     rawSyscall(name, syscallNumber(name), [nowhere, name === "pidfd_open" ? 1 : EMPTY_PATH, nowhere, 0, nowhere, 0])
     return undefined
   } catch (error) {

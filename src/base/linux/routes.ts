@@ -1,5 +1,5 @@
 import { ignoring } from "./errors.ts"
-import { macBytes } from "./links.ts"
+import { type LinkRef, macBytes } from "./links.ts"
 import { attribute, joined, type Message, NLM_F, parseAttributes, u32Of } from "./netlink.ts"
 import type { Route } from "./rtnetlink.ts"
 
@@ -38,11 +38,15 @@ export function listAddresses(route: Route, family: 4 | 6 = 4): readonly Interfa
 }
 
 /** Gives an interface an address. EEXIST when it has it. */
-export function addAddress(route: Route, index: number, name: string, address: Bytes, prefix: number): void {
+export function addAddress(
+  route: Route,
+  { index, name }: LinkRef,
+  { address, prefix }: { readonly address: Bytes; readonly prefix: number },
+): void {
   const body = header(8, address.length === 4 ? AF_INET : AF_INET6)
   const view = new DataView(body.buffer)
   view.setUint8(1, prefix)
-  // An IPv6 address of ours is nobody else's: it need not wait for others to object.
+  // Nobody else has our IPv6 addresses, so duplicate address detection need not delay them.
   view.setUint8(2, address.length === 4 ? 0 : IFA_F_NODAD)
   view.setUint32(4, index, true)
   const broadcast = address.length === 4 && prefix < 31 ? [attribute(IFA_BROADCAST, broadcastOf(address, prefix))] : []
@@ -71,8 +75,12 @@ export function addDefaultRoute(route: Route, index: number, gateway: Bytes): vo
   route.request({ type: "NEWROUTE", flags: NLM_F.CREATE | NLM_F.EXCL, body: words, subject: "default route" })
 }
 
-/** Says for good which MAC an address has on an interface, so that nobody can claim it (RTM_NEWNEIGH, permanent). */
-export function setNeighbour(route: Route, index: number, address: Bytes, mac: string): void {
+/** Binds an address to a MAC on an interface for good, so that nobody else can claim it (RTM_NEWNEIGH, permanent). */
+export function setNeighbour(
+  route: Route,
+  index: number,
+  { address, mac }: { readonly address: Bytes; readonly mac: string },
+): void {
   const body = joined(
     neighbour(index, address, NUD_PERMANENT),
     attribute(NDA_DST, address),
@@ -81,7 +89,7 @@ export function setNeighbour(route: Route, index: number, address: Bytes, mac: s
   route.request({ type: "NEWNEIGH", flags: NLM_F.CREATE | NLM_F.REPLACE, body, subject: "neighbour" })
 }
 
-/** Forgets the MAC of an address; one that is not known is fine, and so is an interface that is gone. */
+/** Forgets the MAC of an address. Succeeds also when the address is unknown or the interface gone. */
 export function deleteNeighbour(route: Route, index: number, address: Bytes): void {
   const body = joined(neighbour(index, address, 0), attribute(NDA_DST, address))
   ignoring(["ENOENT", "ENODEV"], () => route.request({ type: "DELNEIGH", body, subject: "neighbour" }))

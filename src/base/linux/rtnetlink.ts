@@ -19,7 +19,7 @@ const RTM = {
   GETNEIGH: 30,
 } as const
 
-/** One request to the kernel's routing layer; `subject` is what it is about, for errors. */
+/** One request to the kernel's routing layer; `subject` names its object in errors. */
 export interface Request {
   readonly type: keyof typeof RTM
   /** Besides REQUEST and ACK. */
@@ -62,7 +62,7 @@ const EAGAIN = 11
 /** More than the kernel puts into one answer. */
 const BUFFER = fixed(128 * 1024)
 
-/** A list that changed while it was read is read again, this often. */
+/** How often a list that changed while it was read is read again. */
 const TRIES_MAX_COUNT = 20
 
 function setFlag(fd: number, option: number): void {
@@ -76,7 +76,7 @@ function ask(fd: number, request: Request, sequence: number): readonly Message[]
     const answer = askOnce(fd, request, sequence)
     if (answer !== undefined) return answer
   }
-  // What lacks something must not be believed.
+  // An incomplete list must not be believed.
   throw new SyscallError(`RTM_${request.type}`, EAGAIN, "the list changes all the time", request.subject)
 }
 

@@ -14,8 +14,8 @@ export function resetSignal(signal: number): void {
 }
 
 /**
- * Has the kernel end this process by SIGALRM in so many seconds (alarm(2)), unless it is called again; 0 calls it off. It
- * ends code that never yields, which no timer of its own thread would.
+ * Lets the kernel end this process by SIGALRM after so many seconds (alarm(2)). Another call replaces the alarm; 0 cancels
+ * it. It ends even code that never yields, which a timer of the same thread could not.
  */
 export function endIn(seconds: number): void {
   resetSignal(SIGALRM)

@@ -2,11 +2,11 @@ import { checked, failureOf, libc, retried } from "./libc.ts"
 
 /** A unix socket that the kernel lists for this network namespace, by the inode its name had when it was bound. */
 export interface ListedSocket {
-  /** Its lower 32 bits: the kernel tells no more. */
+  /** The lower 32 bits, which is all that the kernel tells. */
   readonly inode: number
   /** `major:minor` of the file system; not always the one that stat(2) tells (btrfs). */
   readonly dev: string
-  /** An accepted connection is listed with its listener's inode: it says nothing of that name. */
+  /** An accepted connection bears its listener's inode, and so does not prove that the listener lives. */
   readonly accepted: boolean
 }
 
@@ -31,7 +31,7 @@ export function listedSockets(): readonly ListedSocket[] {
   }
 }
 
-/** Reads netlink messages (netlink(7)) into `found`; false when the last one says that there are no more. */
+/** Reads netlink messages (netlink(7)) into `found`; false after the last one. */
 export function unpackReplies(bytes: Uint8Array, found: ListedSocket[]): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   for (let at = 0; at + 16 <= bytes.length; ) {

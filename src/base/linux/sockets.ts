@@ -44,7 +44,7 @@ export function holdListener(path: string): { readonly pid: number; readonly pid
 const SOCK_NONBLOCK = 0o4000
 const SO_PEERPIDFD = 77
 
-/** Never waits: whoever owns the socket could keep its backlog full for ever (EAGAIN). */
+/** Never waits (EAGAIN): a hostile owner could keep its backlog full for ever. */
 function connected<T>(path: string, use: (fd: number, path: string) => T): T {
   const address = packSockaddrUn(path)
   const fd = checked("socket", () => libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0))

@@ -6,8 +6,8 @@ const TERMIOS_SIZE = 256
 const TCSANOW = 0
 
 /**
- * Whether this process may use a terminal without being stopped for it: its process group is the one in the foreground,
- * or the terminal is not the one that controls it (tcgetpgrp(3)).
+ * Whether this process may use a terminal without being stopped: its process group is in the foreground, or the terminal
+ * does not control this process (tcgetpgrp(3)).
  */
 export function inForeground(fd: number): boolean {
   const group = libc.tcgetpgrp(descriptor(fd))
@@ -15,8 +15,8 @@ export function inForeground(fd: number): boolean {
 }
 
 /**
- * Remembers a terminal's settings (tcgetattr(3)); what it returns puts them back, where that does not
- * stop the process. For no terminal, nothing happens.
+ * Remembers a terminal's settings (tcgetattr(3)). The function it returns restores them, unless that would stop the
+ * process. Does nothing for a descriptor that is not a terminal's.
  */
 export function rememberTerminal(fd: number): () => void {
   const termios = new Uint8Array(TERMIOS_SIZE)

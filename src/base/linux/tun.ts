@@ -10,16 +10,16 @@ export function openTun(): number {
 }
 
 /**
- * Makes a new tap and holds it by the descriptor (TUNSETIFF with IFF_TUN_EXCL): it goes with it until `keepTap`.
- * Packets have no header but `struct virtio_net_hdr`. EBUSY when the name is taken.
+ * Makes a new tap and holds it by the descriptor (TUNSETIFF with IFF_TUN_EXCL). Until `keepTap`, closing the descriptor
+ * removes the tap. Packets have no header but `struct virtio_net_hdr`. EBUSY when the name is taken.
  */
 export function newTap(fd: number, name: string): void {
   setInterface(fd, name, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL)
 }
 
 /**
- * Holds a tap that is there, as the one process that can: EBUSY while another does, EINVAL when the name is that of
- * something else. Where there is none, one is made that goes with the descriptor.
+ * Holds an existing tap; one process at a time can. EBUSY while another process holds it, EINVAL when the name is not a
+ * tap's. When no link has the name, makes a tap that closing the descriptor removes.
  */
 export function holdTap(fd: number, name: string): void {
   setInterface(fd, name, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
@@ -31,7 +31,7 @@ export function giveTap(fd: number, uid: number, gid: number): void {
   checked("ioctl TUNSETGROUP", () => libc.ioctl(descriptor(fd), TUNSETGROUP, word("gid", gid)))
 }
 
-/** Whether the tap stays when nobody holds it any more. */
+/** Sets whether the tap stays after its last holder has closed it. */
 export function keepTap(fd: number, keep: boolean): void {
   checked("ioctl TUNSETPERSIST", () => libc.ioctl(descriptor(fd), TUNSETPERSIST, keep ? 1 : 0))
 }
@@ -51,8 +51,8 @@ const TUNSETGROUP = 0x400454ce
 const REQUEST = fixed(40)
 
 function setInterface(fd: number, name: string, flags: number): void {
-  // The kernel would cut a long name, and count up one with %d.
-  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name)) throw new TypeError(`no name for an interface: ${JSON.stringify(name)}`)
+  // The kernel would cut a long name, and fill in a number for %d.
+  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name)) throw new TypeError(`not a name for an interface: ${JSON.stringify(name)}`)
   REQUEST.fill(0)
   REQUEST.set(Buffer.from(name))
   new DataView(REQUEST.buffer).setUint16(16, flags, true)

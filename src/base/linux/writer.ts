@@ -5,12 +5,12 @@ import { AT_FDCWD, descriptor } from "./guards.ts"
 import { checked, libc, retried } from "./libc.ts"
 import { awaitWritable, canWrite } from "./poll.ts"
 
-/** Writes what is taken without waiting and tells how many bytes that was; 0 when it would have to wait. */
+/** Writes what the reader takes without waiting and returns how many bytes that was; 0 when it would have to wait. */
 export type Writer = (bytes: Uint8Array) => number
 
 /**
- * A way to write to an inherited descriptor that never waits for a reader. O_NONBLOCK is not set on the descriptor: others
- * share it, the shell among them. It is opened on first use.
+ * A writer to an inherited descriptor that never waits for a reader. It opens the file anew on first use, because
+ * O_NONBLOCK on the descriptor itself would reach others who share it, like the shell.
  */
 export function writerTo(fd: number): Writer {
   let write: Writer | undefined
@@ -25,6 +25,12 @@ export function writerTo(fd: number): Writer {
   }
 }
 
+/** How a reader is waited for. `write`: the writer of the descriptor, where one is kept. */
+export interface WriteOptions {
+  readonly write?: Writer
+  readonly patienceMs: number
+}
+
 /** Writes as much as is taken without waiting; returns how many bytes that was. */
 export function writeSome(write: Writer, bytes: Uint8Array): number {
   let at = 0
@@ -32,16 +38,16 @@ export function writeSome(write: Writer, bytes: Uint8Array): number {
   return at
 }
 
-/** Writes to `fd`, waiting up to `patience` milliseconds for its reader; returns how many bytes were taken. */
-export function writeFor(fd: number, write: Writer, bytes: Uint8Array, patience: number): number {
-  const end = performance.now() + patience
+/** Writes to `fd` by its writer, waiting up to `patienceMs` for its reader; returns how many bytes were taken. */
+export function writeFor(fd: number, bytes: Uint8Array, { write = writerTo(fd), patienceMs }: WriteOptions): number {
+  const end = performance.now() + patienceMs
   let at = writeSome(write, bytes)
   while (at < bytes.length) {
     const left = end - performance.now()
     if (left <= 0) return at
     awaitWritable(fd, Math.min(left, LONGEST_POLL_MS))
     const taken = writeSome(write, bytes.subarray(at))
-    // poll(2) has its own mind about when a terminal is writable.
+    // poll(2) calls a terminal writable sometimes when it is not: do not spin.
     if (taken === 0) Bun.sleepSync(1)
     at += taken
   }
@@ -67,7 +73,7 @@ function suitable(fd: number): Writer {
     const own = openAt(AT_FDCWD, `/proc/self/fd/${descriptor(fd)}`, O.WRONLY | O.NONBLOCK | O_NOCTTY)
     return (bytes) => written(own, bytes)
   } catch {
-    // A terminal that belongs to another user (su), or no /proc: poll(2) promises a terminal no more than one byte.
+    // A terminal of another user (su), or no /proc. After poll(2) a terminal is sure to take one byte only.
     const most = type === S.IFIFO ? PIPE_BUF : 1
     return (bytes) => (canWrite(fd) ? written(fd, bytes.subarray(0, most)) : 0)
   }

@@ -1,3 +1,6 @@
+// The room terms: words that every room uses: failures, sizes, times, names, addresses.
+// The rule: pure, and it imports nothing.
+
 /** Exit statuses of the whole program; docs/errors.md has them. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, tryLater: 75, timedOut: 124 } as const
 
@@ -70,7 +73,7 @@ export class Failure extends Error {
   }
 }
 
-/** Several failures of one thing as one, with all that the user can do next. The code is the first one's. */
+/** Several failures of one thing (one at least) as one, with all that the user can do next. The code is the first one's. */
 export function joinFailures(subject: string, failures: readonly Failure[]): Failure {
   const hints = new Set(failures.map(({ hint }) => hint).filter((hint) => hint !== undefined))
   const message = `${subject}: ${failures.map((failure) => failure.message).join("; ")}`
@@ -93,7 +96,7 @@ export function isFailure(error: unknown): error is Failure {
   return typeof error === "object" && error !== null && BRAND in error
 }
 
-/** Anything that was thrown as a failure: itself, or what it says under this code. */
+/** Anything that was thrown as a failure: itself, or what it says under this code. FAILED: what it is, only its text tells. */
 export function asFailure(error: unknown, code: FailureCode = "FAILED"): Failure {
   return isFailure(error) ? error : new Failure(code, messageOf(error), { cause: error })
 }

@@ -1,7 +1,7 @@
 const strict = new TextDecoder("utf-8", { fatal: true })
 const lenient = new TextDecoder()
 
-/** Bytes of a path as text: what is no UTF-8 becomes U+FFFD. `exact` tells whether anything was lost. Pure. */
+/** Bytes of a path as text: bytes that are not UTF-8 become U+FFFD. `exact`: nothing was lost. Pure. */
 export function textOfPath(path: Uint8Array): { readonly text: string; readonly exact: boolean } {
   try {
     return { text: strict.decode(path), exact: true }
@@ -11,8 +11,8 @@ export function textOfPath(path: Uint8Array): { readonly text: string; readonly 
 }
 
 /**
- * A path for a line on a terminal: as it is, or in double quotes with what would break or fake the line as `\n`, `\x1b`.
- * Invisible characters that change the direction of text are among these. Pure.
+ * A path for one line of a terminal. A path with characters that could break or fake the line (control characters,
+ * changes of text direction) is put in double quotes, these characters as `\n` or `\x1b`. Pure.
  */
 export function printablePath(path: Uint8Array): string {
   const { text, exact } = textOfPath(path)
@@ -22,7 +22,7 @@ export function printablePath(path: Uint8Array): string {
   return `"${shown.replace(unsafe, escaped)}"`
 }
 
-/** Words for a terminal, in which a name may stand as it is: without what would break or fake a line. Pure. */
+/** A message for a terminal, names in it included: characters that could break or fake a line are escaped. Pure. */
 export function shownText(text: string): string {
   return text.replace(/[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu, escaped)
 }

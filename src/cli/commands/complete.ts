@@ -1,15 +1,14 @@
 import { RootCommand, script } from "@bomb.sh/tab"
-import type { ArgDef } from "citty"
 import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { BASH_SCRIPT } from "../show/bashScript.ts"
 import { candidatesFor } from "../show/completions.ts"
-import { type Command, text } from "../terminal/command.ts"
-import { globalArgs } from "../terminal/globalArgs.ts"
+import { type Command, command, commandsBelow } from "../terminal/command.ts"
+import { aliasOf } from "../terminal/parse.ts"
 import { TOPICS } from "../terminal/topics.ts"
 
 const SHELLS = ["bash", "zsh", "fish"]
 
-const command: Command = {
+export default command({
   meta: { name: "complete", description: "Print the completion script of a shell" },
   args: {
     shell: {
@@ -19,19 +18,19 @@ const command: Command = {
     },
   },
   takesRest: true,
-  takesCommands: true,
-  async run({ values, rest, output, commands }) {
-    const asked = rest.length > 0
-    const shell = text(values, "shell")
+  async run({ shell }, { rest, output, root }) {
     if (shell !== undefined && !SHELLS.includes(shell))
       throw usageError(`there are no completions for ${shell}`, SHELLS.join(", "))
-    if (shell === undefined && !asked) throw usageError("SHELL is missing", `give one of: ${SHELLS.join(", ")}`)
+    if (shell === undefined && rest.length === 0)
+      throw usageError("SHELL is missing", `give one of: ${SHELLS.join(", ")}`)
     if (shell !== undefined) output.print(scriptFor(shell))
-    else output.print(printed(() => treeOf(commands, rest.at(-1) ?? "").parse([...rest])))
+    else {
+      const tree = await treeOf(root, rest.at(-1) ?? "")
+      output.print(printed(() => tree.parse([...rest])))
+    }
     return EXIT.ok
   },
-}
-export default command
+})
 
 // --- internal ---
 
@@ -43,29 +42,33 @@ function scriptFor(shell: string): string {
 }
 
 /** The commands as the library wants them: with what may follow each option and positional. */
-function treeOf(commands: readonly Command[], current: string): RootCommand {
+async function treeOf(root: Command, current: string): Promise<RootCommand> {
   const tree = new RootCommand()
-  for (const { meta, args, takesMany } of commands) {
-    const node = tree.command(meta.name, meta.description)
-    for (const [name, def] of Object.entries({ ...args, ...globalArgs } as Record<string, ArgDef>)) {
-      const values = candidatesFor(meta.name, name, def, current)
-      if (def.type === "positional") node.argument(name, values, takesMany)
-      else if (def.type === "boolean") node.option(name, def.description ?? "", shortOf(def))
-      else node.option(name, def.description ?? "", values, shortOf(def))
+  await addBelow(root, [])
+  // Commands complete by themselves, topics do not.
+  tree.commands.get("help")?.argument("what", (add) => {
+    for (const name of [...tree.commands.keys(), ...Object.keys(TOPICS)]) add(name, "")
+  })
+  return tree
+
+  async function addBelow(parent: Command, path: readonly string[]): Promise<void> {
+    for (const each of await commandsBelow(parent)) {
+      addCommand(tree, [...path, each.meta.name], each, current)
+      await addBelow(each, [...path, each.meta.name])
     }
   }
-  const help = tree.command("help", "Show a command's help, or a topic's")
-  help.argument("what", (add) => {
-    for (const { meta } of commands) add(meta.name, meta.description)
-    for (const topic of Object.keys(TOPICS)) add(topic, "")
-  })
-  tree.command("version", "Print the version")
-  return tree
 }
 
-function shortOf(def: ArgDef): string {
-  const aliases = "alias" in def && def.alias !== undefined ? [def.alias].flat() : []
-  return aliases.find((alias) => alias.length === 1) ?? ""
+/** The library tells a command below another by the words of its name. */
+function addCommand(tree: RootCommand, path: readonly string[], { meta, args, takesMany }: Command, current: string) {
+  const node = tree.command(path.join(" "), meta.description)
+  for (const [name, def] of Object.entries(args)) {
+    const values = candidatesFor(path, name, def, current)
+    const short = aliasOf(def) ?? ""
+    if (def.type === "positional") node.argument(name, values, takesMany)
+    else if (def.type === "boolean") node.option(name, def.description ?? "", short)
+    else node.option(name, def.description ?? "", values, short)
+  }
 }
 
 /** What the library prints, which it does by `console.log`. */

@@ -1,12 +1,12 @@
 import { takeReporter } from "../../operations/detach.ts"
-import { type Command, text } from "../terminal/command.ts"
+import { command } from "../terminal/command.ts"
 import { runArgs, runAs } from "./run.ts"
 
-/** What `banger run --detach` goes on as. */
-const command: Command = {
-  meta: { name: "__run", description: "Supervise a VM without a terminal" },
+/** What `banger run --detach` starts in the background. */
+export default command({
+  meta: { name: "__run", description: "Supervise a VM without a terminal", hidden: true },
   args: { ...runArgs, log: { type: "string", description: "Where messages go" } },
   takesRest: true,
-  run: (invocation) => runAs(invocation, "detached", text(invocation.values, "log"), takeReporter()),
-}
-export default command
+  run: (values, invocation) =>
+    runAs(values, invocation, { as: "detached", logFile: values.log, tellBooted: takeReporter() }),
+})

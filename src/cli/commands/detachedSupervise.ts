@@ -1,18 +1,16 @@
 import { takeReporter } from "../../operations/detach.ts"
 import { superviseVm } from "../../operations/supervise.ts"
 import { openState } from "../../store/state/open.ts"
-import { type Command, text, vmArg } from "../terminal/command.ts"
+import { command, vmArg } from "../terminal/command.ts"
 import { showSupervised } from "./supervise.ts"
 
-/** What `banger supervise --detach` goes on as. */
-const command: Command = {
-  meta: { name: "__supervise", description: "Supervise a running VM without a terminal" },
+/** What `banger supervise --detach` starts in the background. */
+export default command({
+  meta: { name: "__supervise", description: "Supervise a running VM without a terminal", hidden: true },
   args: { vm: vmArg, log: { type: "string", description: "Where messages go" } },
-  async run({ values, output }) {
-    const tellBooted = takeReporter()
+  async run({ vm, log }, { output }) {
+    const onReady = takeReporter()
     using state = openState()
-    const logFile = text(values, "log")
-    return showSupervised(await superviseVm(state, text(values, "vm") ?? "", output.log, logFile, tellBooted), output)
+    return showSupervised(await superviseVm(state, vm, { log: output.log, logFile: log, onReady }), output)
   },
-}
-export default command
+})

@@ -4,18 +4,17 @@ import { checksFor, examine } from "../../upkeep/doctor/examine.ts"
 import { thisHost } from "../../upkeep/doctor/host.ts"
 import { findingsJson, findingsText } from "../show/findings.ts"
 import { BUILD } from "../terminal/build.ts"
-import type { Command } from "../terminal/command.ts"
+import { command } from "../terminal/command.ts"
 
-const command: Command = {
+export default command({
   meta: { name: "doctor", description: "Look whether this host can run VMs, and say what mends it" },
   args: {
     json: { type: "boolean", description: "Print the findings as JSON" },
   },
-  async run({ values, output }) {
+  async run({ json, quiet }, { output }) {
     const host = thisHost(ownPlaces(), BUILD.compiled ? process.execPath : undefined)
     const found = await examine(host, checksFor(BUILD.target))
-    output.print(values.json === true ? findingsJson(found) : findingsText(found, values.quiet === true))
+    output.print(json === true ? findingsJson(found) : findingsText(found, quiet === true))
     return found.some(({ verdict }) => verdict === "fail") ? EXIT.failed : EXIT.ok
   },
-}
-export default command
+})

@@ -1,26 +1,25 @@
 import { EXIT } from "../../base/terms/failure.ts"
 import { eventsOf } from "../../operations/events.ts"
 import { openStateToLook } from "../../store/state/open.ts"
-import { type Command, text } from "../terminal/command.ts"
+import { command } from "../terminal/command.ts"
 import { untilInterrupted } from "../terminal/untilInterrupted.ts"
 
-const command: Command = {
+export default command({
   meta: { name: "events", description: "Print what happened to VMs, as JSON lines" },
   args: {
     vm: { type: "positional", required: false, description: "Only of this VM: name, id, or the beginning of an id" },
-    follow: { type: "boolean", alias: "f", description: "Go on with what happens, until interrupted" },
+    follow: { type: "boolean", alias: "f", description: "Go on printing what happens, until interrupted" },
   },
-  async run({ values, output }) {
+  async run({ vm, follow }, { output }) {
     const state = openStateToLook(output.log.warn)
-    const events = eventsOf(state, text(values, "vm"))
+    const events = eventsOf(state, vm)
     state.db.close()
     for (const line of events.past) if (!output.print(line)) return EXIT.ok
-    if (values.follow !== true) return EXIT.ok
+    if (follow !== true) return EXIT.ok
     return untilInterrupted((enough) =>
       events.follow((line) => {
         if (!output.print(line)) enough()
       }),
     )
   },
-}
-export default command
+})

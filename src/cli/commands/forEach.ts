@@ -1,32 +1,24 @@
 import { EXIT } from "../../base/terms/failure.ts"
 import { selfArgv } from "../../host/process/self.ts"
 import { ownEnvironment } from "../../store/state/open.ts"
-import { type Invocation, vmsOf } from "../terminal/command.ts"
+import type { Invocation } from "../terminal/command.ts"
 
 const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const
 
 /**
  * Does the same to each VM that a command was given, in their order; one failure does not stop the others, a signal does.
- * A plugin is loaded once in a process, so of many each gets a process of its own. Returns the exit code of the first that
+ * A plugin is loaded once in a process, so of many each gets a process of its own. Returns the exit status of the first that
  * failed.
  */
-export async function forEach(
-  command: string,
-  invocation: Invocation,
+export async function forEachVm(
+  first: string,
+  { path, more, options }: Invocation,
   work: (vm: string) => Promise<void>,
 ): Promise<number> {
-  const [first = "", ...others] = vmsOf(invocation)
-  if (others.length > 0) return eachApart([command, ...flagsOf(invocation.values)], [first, ...others])
+  const vms = [...new Set([first, ...more])]
+  if (vms.length > 1) return eachApart([...path.slice(1), ...options], vms)
   await work(first)
   return EXIT.ok
-}
-
-/** The flags that say again what was said, without the positional. Pure. */
-export function flagsOf(values: Invocation["values"]): readonly string[] {
-  return Object.entries(values).flatMap(([name, value]) => {
-    if (name === "vm" || value === undefined) return []
-    return typeof value === "string" ? [`--${name}=${value}`] : [value ? `--${name}` : `--no-${name}`]
-  })
 }
 
 // --- internal ---

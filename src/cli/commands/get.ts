@@ -1,51 +1,63 @@
 import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
 import { type Address, below, parseAddress } from "../../inputs/download/address.ts"
-import { stallLimit } from "../../inputs/download/download.ts"
+import { stallLimitMs } from "../../inputs/download/download.ts"
 import { catalog, exactName, findItem, shortNames } from "../../inputs/image/catalog.ts"
 import { getImage, imagePath, listImages, removeImage, type Wanted } from "../../inputs/image/store.ts"
 import { ownPlaces } from "../../store/state/open.ts"
-import { type Command, type Invocation, text } from "../terminal/command.ts"
+import { command } from "../terminal/command.ts"
+import type { Output } from "../terminal/output.ts"
 import { startProgress } from "../terminal/progress.ts"
 
 /** No image is larger than this, in bytes. */
 const DOWNLOAD_MAX_BYTES = 64 * 1024 ** 3
 
-const command: Command = {
+const ls = command({
+  meta: { name: "ls", description: "List the images that are known, and those that are here" },
+  args: {},
+  run: ({ json }, { output }) => list(json === true, output),
+})
+
+const path = command({
+  meta: { name: "path", description: "Print where an image is" },
+  args: { name: { type: "positional", required: true, description: "The image" } },
+  run({ name }, { output }) {
+    output.print(imagePath(ownPlaces(), name))
+    return EXIT.ok
+  },
+})
+
+const rm = command({
+  meta: { name: "rm", description: "Remove an image" },
+  args: { name: { type: "positional", required: true, description: "The image" } },
+  run({ name }, { output }) {
+    output.log.info(`removed ${removeImage(ownPlaces(), name)}`)
+    return EXIT.ok
+  },
+})
+
+export default command({
   meta: { name: "get", description: "Get Firecracker, a guest kernel or a root file system" },
   args: {
-    what: { type: "positional", required: true, description: "What to get; or ls, or path NAME, or rm NAME" },
-    name: { type: "positional", required: false, description: "The image of path and rm" },
+    what: { type: "positional", required: true, description: "What to get, by its name" },
     from: { type: "string", valueHint: "URL|FILE", description: "Get it from here instead; also an image of your own" },
     sha256: { type: "string", valueHint: "HEX", description: "The sum of an image of your own" },
-    json: { type: "boolean", description: "With ls: print JSON" },
   },
-  async run({ values, output }) {
-    const what = text(values, "what") ?? ""
-    if (what === "ls") return list(values, output)
-    const name = text(values, "name")
-    if (what === "path" || what === "rm") {
-      if (name === undefined)
-        throw usageError(`NAME is missing: which image to ${what === "rm" ? "remove" : "tell the path of"}`)
-      if (what === "path") output.print(imagePath(ownPlaces(), name))
-      else output.log.info(`removed ${removeImage(ownPlaces(), name)}`)
-      return EXIT.ok
-    }
-    if (name !== undefined) throw usageError(`unexpected argument ${name}`)
-    const wanted = wantedOf(what, values)
-    const progress = startProgress(wanted.name, values.quiet === true)
-    const manner = { limit: DOWNLOAD_MAX_BYTES, stall: stallLimit(), onProgress: progress.update }
+  subCommands: { ls, path, rm },
+  async run({ what, quiet, ...values }, { output }) {
+    const wanted = wantedOf(what, values.from, values.sha256?.toLowerCase())
+    const progress = startProgress(wanted.name, quiet === true)
+    const manner = { limitBytes: DOWNLOAD_MAX_BYTES, stallMs: stallLimitMs(), onProgress: progress.update }
     const got = await getImage(ownPlaces(), wanted, manner).finally(progress.end)
     output.log.info(got.new ? `got ${wanted.name}` : `${wanted.name} is here already`)
     output.print(got.path)
     return EXIT.ok
   },
-}
-export default command
+})
 
 // --- internal ---
 
-function list(values: Invocation["values"], output: Invocation["output"]): number {
+function list(json: boolean, output: Output): number {
   const images = listImages(ownPlaces())
   const known = catalog().filter(({ name }) => !images.some((image) => image.name === name))
   const rows = [
@@ -56,7 +68,7 @@ function list(values: Invocation["values"], output: Invocation["output"]): numbe
     also: shortNames(row.name),
     about: catalog().find(({ name }) => name === row.name)?.about ?? null,
   }))
-  if (values.json === true) {
+  if (json) {
     output.print(JSON.stringify(rows, null, 2))
     return EXIT.ok
   }
@@ -70,9 +82,7 @@ function list(values: Invocation["values"], output: Invocation["output"]): numbe
 }
 
 /** What the words of the command line ask for: something of the catalog, from its makers or a mirror; or an image of one's own. */
-function wantedOf(what: string, values: Invocation["values"]): Wanted {
-  const from = text(values, "from")
-  const sha256 = text(values, "sha256")?.toLowerCase()
+function wantedOf(what: string, from: string | undefined, sha256: string | undefined): Wanted {
   const own = from !== undefined && !catalog().some(({ name }) => name === exactName(what))
   if (own) return ownImage(what, parseAddress(absolute(from), "--from"), sha256)
   if (sha256 !== undefined)

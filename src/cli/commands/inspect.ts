@@ -1,15 +1,14 @@
 import { EXIT } from "../../base/terms/failure.ts"
 import { inspectVm } from "../../operations/inspect.ts"
 import { openStateToLook } from "../../store/state/open.ts"
-import { type Command, text, vmArg } from "../terminal/command.ts"
+import { command, vmArg } from "../terminal/command.ts"
 
-const command: Command = {
+export default command({
   meta: { name: "inspect", description: "Print all that is known of a VM, as JSON" },
   args: { vm: vmArg },
-  run({ values, output }) {
+  run({ vm }, { output }) {
     using state = openStateToLook(output.log.warn)
-    output.print(JSON.stringify(inspectVm(state, text(values, "vm") ?? ""), null, 2))
+    output.print(JSON.stringify(inspectVm(state, vm), null, 2))
     return EXIT.ok
   },
-}
-export default command
+})

@@ -1,54 +1,56 @@
-import { EXIT, usageError } from "../../base/terms/failure.ts"
-import { nearest } from "../../base/terms/nearest.ts"
+import { EXIT, Failure } from "../../base/terms/failure.ts"
 import { checkNetwork } from "../../operations/networkCheck.ts"
 import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
+import { type NetworkRemoval, removeNetwork } from "../../operations/networkRemove.ts"
 import { openState, type State } from "../../store/state/open.ts"
-import { reapplyRules, removeUnrecorded, unrecordedNetwork } from "../../upkeep/leftovers/networkLeftovers.ts"
-import { type Command, type Output, text } from "../terminal/command.ts"
+import { command } from "../terminal/command.ts"
+import type { Output } from "../terminal/output.ts"
 import { table } from "../terminal/table.ts"
 
-const ACTIONS = ["ls", "rm", "check"]
-
-const command: Command = {
-  meta: {
-    name: "net",
-    description: "Look after the network: ls (bridges, taps, leases, rules), rm (leftovers), check (send packets)",
-  },
-  args: {
-    action: { type: "positional", required: true, description: "ls, rm or check" },
-    name: { type: "positional", required: false, description: "rm: only this interface, table or lease" },
-    "dry-run": { type: "boolean", description: "rm: say what would be removed, and why" },
-    bridge: { type: "string", valueHint: "NAME", description: "check: the bridge to send packets over (bgr0)" },
-    to: { type: "string", valueHint: "ADDRESS", description: "check: whom to reach (the host's router)" },
-    json: { type: "boolean", description: "Print JSON" },
-  },
-  run({ values, output }) {
-    const action = text(values, "action") ?? ""
-    const [name, bridge, to, json] = [
-      text(values, "name"),
-      text(values, "bridge"),
-      text(values, "to"),
-      values.json === true,
-    ]
-    if (!ACTIONS.includes(action)) {
-      const near = nearest(action, ACTIONS)
-      throw usageError(`banger net has no ${action}`, near === undefined ? "ls, rm or check" : `did you mean ${near}?`)
-    }
-    if (action !== "rm" && (name !== undefined || values["dry-run"] === true)) {
-      throw usageError(`banger net ${action} takes neither a name nor --dry-run`)
-    }
-    if (action !== "check" && (bridge !== undefined || to !== undefined)) {
-      throw usageError("--bridge and --to are of banger net check")
-    }
-    if (action === "rm" && process.geteuid?.() !== 0)
-      throw usageError("banger net rm removes interfaces: only root can", "run it as root")
+const ls = command({
+  meta: { name: "ls", description: "List bridges, taps, leases and rules, and whose they are" },
+  args: {},
+  run({ json }, { output }) {
     using state = openState()
-    if (action === "ls") return list(state, json, output)
-    if (action === "rm") return remove(state, name, values["dry-run"] === true, json, output)
-    return check(state, bridge, to, json, output)
+    return list(state, json === true, output)
   },
-}
-export default command
+})
+
+const rm = command({
+  meta: { name: "rm", description: "Remove interfaces, tables and leases that no VM needs any more" },
+  args: {
+    name: { type: "positional", required: false, description: "Only this interface, table or lease" },
+    "dry-run": { type: "boolean", description: "Say what would be removed, and why" },
+  },
+  run({ name, "dry-run": dryRun, json }, { output }) {
+    if (process.geteuid?.() !== 0)
+      throw new Failure("NEEDS_ROOT", "banger net rm removes interfaces: only root can", { hint: "run it as root" })
+    using state = openState()
+    return remove(state, { name, dryRun: dryRun === true, json: json === true }, output)
+  },
+})
+
+const check = command({
+  meta: { name: "check", description: "Send packets over a bridge, and say where they get lost" },
+  args: {
+    bridge: { type: "string", valueHint: "NAME", description: "The bridge to send packets over (bgr0)" },
+    to: { type: "string", valueHint: "ADDRESS", description: "Whom to reach (the host's router)" },
+  },
+  run({ bridge, to, json }, { output }) {
+    using state = openState()
+    const steps = checkNetwork(state, bridge, to)
+    if (json === true) output.print(JSON.stringify(steps, null, 2))
+    for (const { what, ok, why } of json === true ? [] : steps)
+      output.print(`${ok ? "ok  " : "FAIL"}  ${what}${why === undefined ? "" : `: ${why}`}`)
+    return steps.every(({ ok }) => ok) ? EXIT.ok : EXIT.failed
+  },
+})
+
+export default command({
+  meta: { name: "net", description: "Look after the network: list it, remove leftovers, send packets" },
+  args: {},
+  subCommands: { ls, rm, check },
+})
 
 // --- internal ---
 
@@ -101,18 +103,12 @@ function tableOf(head: readonly string[], rows: readonly (readonly string[])[]):
   return rows.length === 0 ? "" : table(head, rows)
 }
 
-function remove(state: State, name: string | undefined, dryRun: boolean, json: boolean, output: Output): number {
-  const found = unrecordedNetwork(state).filter((finding) => name === undefined || finding.name === name)
-  if (name !== undefined && found.length === 0) {
-    throw usageError(
-      `${name} is nothing that banger left behind`,
-      "banger net ls shows what there is, and whose; a VM's goes with it: banger rm",
-    )
-  }
-  const done = dryRun
-    ? found
-    : found.map((finding) => (finding.verdict === "remove" ? removeUnrecorded(state, finding) : finding))
-  if (!dryRun) reapplyRules(state)
+interface Removal extends NetworkRemoval {
+  readonly json: boolean
+}
+
+function remove(state: State, { name, dryRun, json }: Removal, output: Output): number {
+  const done = removeNetwork(state, { name, dryRun })
   if (json) output.print(JSON.stringify(done, null, 2))
   for (const { kind, name, verdict, reason } of json ? [] : done) {
     const word = verdict !== "remove" ? verdict : dryRun ? "would remove" : "removed"
@@ -121,18 +117,4 @@ function remove(state: State, name: string | undefined, dryRun: boolean, json: b
   return done.some(({ verdict }) => verdict === "unknown" || (name !== undefined && verdict === "keep"))
     ? EXIT.failed
     : EXIT.ok
-}
-
-function check(
-  state: State,
-  bridge: string | undefined,
-  to: string | undefined,
-  json: boolean,
-  output: Output,
-): number {
-  const steps = checkNetwork(state, bridge, to)
-  if (json) output.print(JSON.stringify(steps, null, 2))
-  for (const { what, ok, why } of json ? [] : steps)
-    output.print(`${ok ? "ok  " : "FAIL"}  ${what}${why === undefined ? "" : `: ${why}`}`)
-  return steps.every(({ ok }) => ok) ? EXIT.ok : EXIT.failed
 }

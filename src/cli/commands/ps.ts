@@ -2,14 +2,15 @@ import { EXIT } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { openState, openStateToLook, type State } from "../../store/state/open.ts"
 import { listVms, stateWords, type VmStatus } from "../../vm/status.ts"
-import type { Command, Output } from "../terminal/command.ts"
+import { command } from "../terminal/command.ts"
+import type { Output } from "../terminal/output.ts"
 import { table } from "../terminal/table.ts"
 import { untilInterrupted } from "../terminal/untilInterrupted.ts"
 
 /** `--watch` looks this often, in milliseconds. */
 const REDRAW_MS = 1000
 
-const command: Command = {
+export default command({
   meta: { name: "ps", description: "List VMs, with what is proven of each now" },
   args: {
     all: { type: "boolean", alias: "a", description: "Also those that have ended" },
@@ -17,14 +18,14 @@ const command: Command = {
     watch: { type: "boolean", alias: "w", description: "Print the list again when it changes, until interrupted" },
     reconcile: { type: "boolean", description: "First finish VMs that are dead and whose banger is gone" },
   },
-  async run({ values, output }) {
-    const state = values.reconcile === true ? openState() : openStateToLook(output.log.warn)
-    const show = () => render(listVms(state, values.all === true), values.json === true)
+  async run({ all, json, watch: again, reconcile: first }, { output }) {
+    const state = first === true ? openState() : openStateToLook(output.log.warn)
+    const show = () => render(listVms(state, all === true), json === true)
     try {
-      const finished = values.reconcile !== true || (await reconcile(state, output))
-      if (values.watch !== true) {
-        const vms = listVms(state, values.all === true)
-        print(render(vms, values.json === true), output)
+      const finished = first !== true || (await reconcile(state, output))
+      if (again !== true) {
+        const vms = listVms(state, all === true)
+        print(render(vms, json === true), output)
         tellTroubles(vms, output)
         return finished && !vms.some(({ liveness }) => liveness === "unknown") ? EXIT.ok : EXIT.failed
       }
@@ -33,8 +34,7 @@ const command: Command = {
       state.db.close()
     }
   },
-}
-export default command
+})
 
 // --- internal ---
 

@@ -1,14 +1,13 @@
 import { openState } from "../../store/state/open.ts"
 import { recoverOne } from "../../supervisor/recover.ts"
-import { type Command, text, vmArg } from "../terminal/command.ts"
+import { command, vmArg } from "../terminal/command.ts"
 
 /** What a sweep starts for a dead VM whose plugin has postStop hooks. */
-const command: Command = {
-  meta: { name: "__recover", description: "Finish one VM whose supervisor is gone" },
+export default command({
+  meta: { name: "__recover", description: "Finish one VM whose supervisor is gone", hidden: true },
   args: { vm: vmArg },
-  async run({ values, output }) {
+  async run({ vm }, { output }) {
     using state = openState()
-    return await recoverOne(state, text(values, "vm") ?? "", output.log)
+    return await recoverOne(state, vm, output.log)
   },
-}
-export default command
+})

@@ -1,14 +1,15 @@
 import type { ArgsDef } from "citty"
-import * as v from "valibot"
 import { EXIT, usageError } from "../../base/terms/failure.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
-import { durationSchema } from "../../inputs/schema/vm.ts"
 import { type DetachedVm, detach } from "../../operations/detach.ts"
 import { runPlugin } from "../../operations/run.ts"
 import type { RunRequest, RunResult } from "../../operations/runRequest.ts"
 import type { Plan } from "../../supervisor/boot/planRun.ts"
 import { exitText, resultJson } from "../../vm/exit.ts"
-import { type Command, type Invocation, type Output, text } from "../terminal/command.ts"
+import { command, type Invocation, type Values } from "../terminal/command.ts"
+import { durationOf } from "../terminal/duration.ts"
+import type { globalArgs } from "../terminal/globalArgs.ts"
+import type { Output } from "../terminal/output.ts"
 import { showFailure } from "../terminal/showFailure.ts"
 import { takeConsole } from "../terminal/takeConsole.ts"
 
@@ -43,50 +44,57 @@ export const runArgs = {
   json: { type: "boolean", description: "Print the result as JSON instead of the guest's console" },
 } as const satisfies ArgsDef
 
-const command: Command = {
+export default command({
   meta: { name: "run", description: "Boot the VM that a plugin describes, run its hooks, clean up after it" },
   args: runArgs,
   takesRest: true,
-  async run(invocation) {
-    const { values, rest, output } = invocation
-    if (values.plan === true) return runAs(invocation, "foreground")
-    if (values.supervise === "none") return runAs(invocation, "none")
-    if (values.detach !== true) return runAs(invocation, "foreground")
-    return showDetached(await detach("__run", wordsOf(values, rest), (line) => output.say(line, "err")), values, output)
+  async run(values, invocation) {
+    const { plugin, plan, supervise, detach: apart, json } = values
+    if (plan === true || apart !== true)
+      return runAs(values, invocation, { as: supervise === "none" ? "none" : "foreground" })
+    const { options, rest, output } = invocation
+    const words = [...options.filter((word) => word !== "--detach"), plugin, "--", ...rest]
+    return showDetached(await detach("__run", words, (line) => output.say(line, "err")), json === true, output)
   },
-}
-export default command
+})
 
-/** Runs a plugin's VM in this process; `logFile` is where its messages go when it is detached, `tellBooted` hears that it runs. */
+/** How this process supervises the VM that it runs. */
+export interface Supervising {
+  readonly as: RunRequest["supervisor"]
+  /** Where its messages go, when it is detached. */
+  readonly logFile?: string | undefined
+  /** Hears that the VM is running. */
+  readonly tellBooted?: (vm: DetachedVm) => void
+}
+
+/** Runs a plugin's VM in this process. */
 export async function runAs(
-  { values, rest, output }: Invocation,
-  supervisor: RunRequest["supervisor"],
-  logFile?: string,
-  tellBooted?: (vm: DetachedVm) => void,
+  values: Values<typeof runArgs & typeof globalArgs>,
+  { rest, output }: Invocation,
+  { as: supervisor, logFile, tellBooted }: Supervising,
 ): Promise<number> {
+  const { plugin, name, vmm, plan, restore, trace } = values
   const json = values.json === true || supervisor !== "foreground"
   takeConsole(output, json)
-  const timeout = text(values, "timeout")
-  const limit = timeout === undefined ? undefined : parseLimit(timeout)
-  const name = text(values, "name")
+  const timeout = durationOf("--timeout", values.timeout)
   if (name !== undefined && !NAME_PATTERN.test(name)) throw usageError(`--name ${name} is no name for a VM`, NAME_WORDS)
   const result = await runPlugin({
-    plugin: text(values, "plugin") ?? "",
+    plugin,
     name,
-    vmm: text(values, "vmm"),
+    vmm,
     args: rest,
-    plan: values.plan === true,
+    plan: plan === true,
     keepOnFailure: values["keep-on-failure"] === true,
-    timeout: limit,
-    restore: text(values, "restore"),
-    trace: text(values, "trace"),
+    timeout,
+    restore,
+    trace,
     log: output.log,
     onConsole: json ? undefined : output.printSome,
     supervisor,
     logFile,
     onBooted: (vm) => {
       if (supervisor === "detached") tellBooted?.(vm)
-      else if (supervisor === "none") showDetached(vm, values, output)
+      else if (supervisor === "none") showDetached(vm, values.json === true, output)
     },
   })
   if (result === "left") return EXIT.ok
@@ -94,35 +102,14 @@ export async function runAs(
   return showResult(result, values.json === true && supervisor !== "detached", output)
 }
 
-/** Prints what became of a detached start, and returns the exit code. */
-export function showDetached(vm: DetachedVm | number, values: Invocation["values"], output: Output): number {
+/** Prints what became of a detached start, and returns the exit status. */
+export function showDetached(vm: DetachedVm | number, json: boolean, output: Output): number {
   if (typeof vm === "number") return vm
-  output.print(values.json === true ? JSON.stringify(vm, null, 2) : vm.name)
+  output.print(json ? JSON.stringify(vm, null, 2) : vm.name)
   return EXIT.ok
 }
 
-/** The words that say the same again to a banger without a terminal. */
-export function wordsOf(values: Invocation["values"], rest: readonly string[]): readonly string[] {
-  const flags = Object.entries(runArgs).flatMap(([name, { type }]) => {
-    const value = values[name]
-    if (name === "detach" || type === "positional" || value === undefined || value === false) return []
-    return value === true ? [`--${name}`] : [`--${name}=${value}`]
-  })
-  const global = ["verbose", "quiet"].filter((name) => values[name] === true).map((name) => `--${name}`)
-  return [...flags, ...global, text(values, "plugin") ?? "", ...(rest.length > 0 ? ["--", ...rest] : [])]
-}
-
 // --- internal ---
-
-/** As the plugin's own `timeouts.run`. */
-function parseLimit(text: string): number {
-  const parsed = v.safeParse(durationSchema, text)
-  if (parsed.success) return parsed.output
-  throw usageError(
-    `--timeout ${text} is no time for a run`,
-    "give above 0 and at most 24h, with its unit: 500ms, 90s, 10m, 2h",
-  )
-}
 
 function showPlan(plan: Plan, json: boolean, output: Output): number {
   output.print(
@@ -135,7 +122,8 @@ function showResult(result: RunResult, json: boolean, output: Output): number {
   const { id, name, exit, failure, kept, dir, interrupted } = result
   if (json) output.print(resultJson(result))
   if (failure === undefined) output.log.info(`${name}: ${exitText(exit)}`)
-  else if (interrupted === undefined || interrupted === failure.exit) showFailure(failure, output.log)
+  else if (interrupted === undefined || (interrupted === failure.exit && failure.code !== "INTERRUPTED"))
+    showFailure(failure, output.log)
   if (kept) output.log.info(`${id} is left as it is: ${dir} has its logs; to remove it: banger rm -f ${id}`)
   return interrupted ?? failure?.exit ?? EXIT.ok
 }

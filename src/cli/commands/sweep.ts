@@ -1,12 +1,12 @@
 import { usageError } from "../../base/terms/failure.ts"
-import { parseDuration } from "../../base/terms/quantity.ts"
 import { checkMetricsPath, writeMetrics } from "../../upkeep/metrics/sweep.ts"
 import { type SweepReport, sweep } from "../../upkeep/sweep/sweep.ts"
 import { exitOf, showSweep } from "../show/sweep.ts"
-import { type Command, type Invocation, text } from "../terminal/command.ts"
+import { command } from "../terminal/command.ts"
+import { durationOf } from "../terminal/duration.ts"
 import { takeConsole } from "../terminal/takeConsole.ts"
 
-const command: Command = {
+export default command({
   meta: { name: "sweep", description: "Remove sockets that nothing is bound to, and never any other; made for cron" },
   args: {
     dir: {
@@ -19,11 +19,27 @@ const command: Command = {
     grace: {
       type: "string",
       valueHint: "TIME",
-      description: "Leave alone what was made or changed in this time (60s unless told)",
+      default: "60s",
+      description: "Leave alone what was made or changed in this time",
     },
-    confirm: { type: "string", valueHint: "N", description: "How many times a socket must be found dead (2)" },
-    "confirm-delay": { type: "string", valueHint: "TIME", description: "The time between two of them (500ms)" },
-    depth: { type: "string", valueHint: "N", description: "How many levels of subdirectories are swept too (1)" },
+    confirm: {
+      type: "string",
+      valueHint: "N",
+      default: "2",
+      description: "How many times a socket must be found dead",
+    },
+    "confirm-delay": {
+      type: "string",
+      valueHint: "TIME",
+      default: "500ms",
+      description: "The time between two of these looks",
+    },
+    depth: {
+      type: "string",
+      valueHint: "N",
+      default: "1",
+      description: "How many levels of subdirectories are swept too",
+    },
     plugin: { type: "string", valueHint: "FILE", description: "Ask the sweepCandidate hooks of this plugin first" },
     metrics: {
       type: "string",
@@ -32,18 +48,16 @@ const command: Command = {
     },
   },
   takesMany: true,
-  async run({ values, more, output }) {
-    const first = text(values, "dir")
-    const metrics = text(values, "metrics")
-    const json = values.json === true
+  async run({ dir, metrics, json: asked, ...values }, { more, output }) {
+    const json = asked === true
     const options = {
-      dirs: first === undefined ? [] : [first, ...more],
+      dirs: dir === undefined ? [] : [dir, ...more],
       dryRun: values["dry-run"] === true,
-      grace: time(values, "grace", 60_000),
-      confirm: wholeNumber(values, "confirm", 2, { least: 1, most: 100 }),
-      confirmDelay: time(values, "confirm-delay", 500),
-      depth: wholeNumber(values, "depth", 1, { least: 0, most: 16 }),
-      plugin: text(values, "plugin"),
+      grace: durationOf("--grace", values.grace, TIMES),
+      confirm: wholeNumber("--confirm", values.confirm, { least: 1, most: 100 }),
+      confirmDelay: durationOf("--confirm-delay", values["confirm-delay"], TIMES),
+      depth: wholeNumber("--depth", values.depth, { least: 0, most: 16 }),
+      plugin: values.plugin,
       all: json || values.verbose === true,
       log: output.log,
     }
@@ -56,31 +70,15 @@ const command: Command = {
     if (metrics !== undefined) writeMetrics(metrics, report)
     return exitOf(report, values.quiet === true)
   },
-}
-export default command
+})
 
 // --- internal ---
 
 /** The longest time that makes sense: a year. */
-const LONGEST_MS = 366 * 24 * 3_600_000
+const TIMES = { mostMs: 366 * 24 * 3_600_000, zero: true }
 
-function time(values: Invocation["values"], name: string, otherwise: number): number {
-  const given = text(values, name)
-  if (given === undefined) return otherwise
-  const parsed = parseDuration(given)
-  if (parsed !== undefined && parsed <= LONGEST_MS) return parsed
-  throw usageError(`--${name} ${given} is no time`, "give at most 366d, with its unit: 500ms, 60s, 10m, 2h")
-}
-
-function wholeNumber(
-  values: Invocation["values"],
-  name: string,
-  otherwise: number,
-  { least, most }: { readonly least: number; readonly most: number },
-): number {
-  const given = text(values, name)
-  if (given === undefined) return otherwise
-  const number = /^\d{1,4}$/.test(given) ? Number(given) : Number.NaN
+function wholeNumber(option: string, text: string, { least, most }: { readonly least: number; readonly most: number }) {
+  const number = /^\d{1,4}$/.test(text) ? Number(text) : Number.NaN
   if (number >= least && number <= most) return number
-  throw usageError(`--${name} ${given} is not a whole number from ${least} to ${most}`)
+  throw usageError(`${option} ${text} is not a whole number from ${least} to ${most}`)
 }

@@ -1,33 +1,28 @@
-import { EXIT, usageError } from "../../base/terms/failure.ts"
-import { nearest } from "../../base/terms/nearest.ts"
+import { EXIT } from "../../base/terms/failure.ts"
 import { cronText, ownProgram, unitsText } from "../../upkeep/sweep/schedule.ts"
-import { type Command, text } from "../terminal/command.ts"
+import { command } from "../terminal/command.ts"
 
-const TEXTS: Readonly<Record<string, (program: string, dirs: readonly string[]) => string>> = {
-  cron: cronText,
-  units: unitsText,
-}
+const schedule = { cron: cronText, units: unitsText }
 
-const command: Command = {
+export default command({
   meta: { name: "system", description: "Print what runs banger sweep by itself: a cron file, or systemd units" },
-  args: {
-    what: { type: "positional", required: true, description: "cron, or units for systemd" },
-    dir: { type: "positional", required: false, description: "A directory to sweep, and more of them" },
+  args: {},
+  subCommands: {
+    cron: print("cron", "Print a file for /etc/cron.d that sweeps every minute"),
+    units: print("units", "Print a systemd service and its timer that sweep every minute"),
   },
-  takesMany: true,
-  run({ values, more, output }) {
-    const what = text(values, "what") ?? ""
-    const dir = text(values, "dir")
-    const make = Object.hasOwn(TEXTS, what) ? TEXTS[what] : undefined
-    if (make === undefined) {
-      const near = nearest(what, Object.keys(TEXTS))
-      throw usageError(
-        `there is no ${what} to print`,
-        near === undefined ? "there are: cron, units" : `did you mean ${near}?`,
-      )
-    }
-    output.print(make(ownProgram(), dir === undefined ? [] : [dir, ...more]))
-    return EXIT.ok
-  },
+})
+
+// --- internal ---
+
+function print(name: keyof typeof schedule, description: string) {
+  return command({
+    meta: { name, description },
+    args: { dir: { type: "positional", required: false, description: "A directory to sweep, and more of them" } },
+    takesMany: true,
+    run({ dir }, { more, output }) {
+      output.print(schedule[name](ownProgram(), dir === undefined ? [] : [dir, ...more]))
+      return EXIT.ok
+    },
+  })
 }
-export default command

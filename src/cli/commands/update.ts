@@ -2,14 +2,14 @@ import pkg from "../../../package.json" with { type: "json" }
 import { EXIT, Failure } from "../../base/terms/failure.ts"
 import { parseAddress } from "../../inputs/download/address.ts"
 import { unpackFiles } from "../../inputs/download/archive.ts"
-import { stallLimit } from "../../inputs/download/download.ts"
+import { stallLimitMs } from "../../inputs/download/download.ts"
 import { downloadArchive, findRelease, isNewer, parseVersion } from "../../inputs/download/release.ts"
 import { replaceBinary, rollBack } from "../../inputs/download/replaceBinary.ts"
 import { BUILD } from "../terminal/build.ts"
-import { type Command, type Invocation, text } from "../terminal/command.ts"
+import { command, type Invocation } from "../terminal/command.ts"
 import { startProgress } from "../terminal/progress.ts"
 
-const command: Command = {
+export default command({
   meta: { name: "update", description: "Put a newer release in the place of this banger; VMs that run go on" },
   args: {
     check: { type: "boolean", description: "Only print the latest version if it is newer than this one" },
@@ -17,15 +17,16 @@ const command: Command = {
     rollback: { type: "boolean", description: "Go back to the banger that was here before" },
     json: { type: "boolean", description: "With --check: print JSON" },
   },
-  async run({ values, output }) {
+  async run(values, { output }) {
     const path = ownPath()
     if (values.rollback === true) {
       output.log.info(`back to banger ${rollBack(path)}; the one that was here is ${path}.old`)
       return EXIT.ok
     }
-    const manner = { stall: stallLimit() }
-    const release = await findRelease(releases(), versionAsked(values), BUILD.publicKey, manner)
-    if (values.check === true) return tell(release.version, values, output)
+    const manner = { stallMs: stallLimitMs() }
+    const version = values.version === undefined ? undefined : parseVersion(values.version)
+    const release = await findRelease(releases(), version, { ...manner, publicKey: BUILD.publicKey })
+    if (values.check === true) return tell(release.version, values.json === true, output)
     if (release.version === pkg.version || (values.version === undefined && !isNewer(release.version, pkg.version))) {
       output.log.info(
         `this is banger ${pkg.version}; ${release.version} is ${values.version === undefined ? "the latest" : "what was asked for"}`,
@@ -41,8 +42,7 @@ const command: Command = {
     output.log.info(`updated banger ${pkg.version} to ${release.version}; to go back: banger update --rollback`)
     return EXIT.ok
   },
-}
-export default command
+})
 
 // --- internal ---
 
@@ -60,14 +60,9 @@ function releases(): ReturnType<typeof parseAddress> {
   return parseAddress(place, "BANGER_RELEASES")
 }
 
-function versionAsked(values: Invocation["values"]): string | undefined {
-  const version = text(values, "version")
-  return version === undefined ? undefined : parseVersion(version)
-}
-
-function tell(version: string, values: Invocation["values"], output: Invocation["output"]): number {
+function tell(version: string, json: boolean, output: Invocation["output"]): number {
   const newer = isNewer(version, pkg.version)
-  if (values.json === true) output.print(JSON.stringify({ current: pkg.version, latest: version, newer }))
+  if (json) output.print(JSON.stringify({ current: pkg.version, latest: version, newer }))
   else if (newer) output.print(version)
   return EXIT.ok
 }

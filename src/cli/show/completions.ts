@@ -14,9 +14,9 @@ type Candidates = (add: Complete) => void
  * What may stand for an option or positional of a command. Nothing is made, no plugin is loaded, and what cannot be
  * read has no candidates: a shell that completes must not be told of errors.
  */
-export function candidatesFor(command: string, name: string, def: ArgDef, current: string): Candidates {
+export function candidatesFor(path: readonly string[], name: string, def: ArgDef, current: string): Candidates {
   if (def.type === "enum") return (add) => addAll(add, (def.options ?? []).map(String))
-  const find = PLACES[name === "what" || name === "name" ? `${command} ${name}` : name]
+  const find = PLACES[[...path, name].join(" ")] ?? PLACES[name]
   return (add) => {
     try {
       find?.(add, current)
@@ -37,14 +37,9 @@ const PLACES: Readonly<Record<string, (add: Complete, current: string) => void>>
   restore: (add, current) => addFiles(add, current, () => false),
   dir: (add, current) => addFiles(add, current, () => false),
   shell: (add) => addAll(add, ["bash", "zsh", "fish"]),
-  action: (add) => addAll(add, ["ls", "rm", "check"]),
-  "system what": (add) => addAll(add, ["cron", "units"]),
   "get what": addKnown,
-  "get name": (add) =>
-    addAll(
-      add,
-      listImages(ownPlaces()).map(({ name }) => name),
-    ),
+  "get path name": addImages,
+  "get rm name": addImages,
 }
 
 function addAll(add: Complete, values: readonly string[]): void {
@@ -67,9 +62,10 @@ function addVms(add: Complete): void {
 
 function addKnown(add: Complete): void {
   for (const { name, about } of catalog()) for (const each of [name, ...shortNames(name)]) add(each, about)
-  add("ls", "list images")
-  add("path", "print where an image is")
-  add("rm", "remove an image")
+}
+
+function addImages(add: Complete): void {
+  for (const { name } of listImages(ownPlaces())) add(name, "")
 }
 
 /** Files that a beginning leads to, and directories, which can be gone into. */

@@ -2,7 +2,7 @@ import { EXIT } from "../../base/terms/failure.ts"
 import { shownPath, shownText } from "../../base/terms/printable.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import type { SweepReport } from "../../upkeep/sweep/sweep.ts"
-import type { Output } from "../terminal/command.ts"
+import type { Output } from "../terminal/output.ts"
 
 /** Tells what a sweep found: nothing when there is nothing to say. `json`: its data was printed already. */
 export function showSweep(report: SweepReport, json: boolean, output: Output): void {

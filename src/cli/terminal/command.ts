@@ -1,56 +1,56 @@
-import type { ArgsDef } from "citty"
+import type { ArgDef, ArgsDef, CommandDef } from "citty"
+import { globalArgs } from "./globalArgs.ts"
+import type { Output } from "./output.ts"
 
-/** What a command's `run` is given. */
+/** A command of the tree, as citty defines one, and what more there is to know before it runs. */
+export interface Command extends CommandDef {
+  readonly meta: { readonly name: string; readonly description: string; readonly hidden?: boolean }
+  /** Its own and the global ones. */
+  readonly args: ArgsDef
+  /** The commands below it, by the word that names each. */
+  readonly subCommands?: Readonly<Record<string, Command | (() => Promise<Command>)>>
+  /** Whether its last positional may be given several times. */
+  readonly takesMany?: boolean
+  /** Whether words after `--` mean something to it. */
+  readonly takesRest?: boolean
+}
+
+/** What a command's `run` is given besides the values of its `args`. */
 export interface Invocation {
-  /** Values of flags and positionals by name: strings, booleans, or undefined when not given. */
-  readonly values: Readonly<Record<string, string | boolean | undefined>>
-  /** Words after the last positional, of a command that takes many. */
+  /** Positionals after the last one in `args`. */
   readonly more: readonly string[]
   /** What stood after `--`. */
   readonly rest: readonly string[]
+  /** The words that name the command, from `banger` on. */
+  readonly path: readonly string[]
+  /** The options that were given, a word each: they tell another banger the same. */
+  readonly options: readonly string[]
   readonly output: Output
-  /** All commands, for those that tell of others. */
-  readonly commands: readonly Command[]
+  /** The whole tree, for commands that tell of others. */
+  readonly root: Command
 }
 
-/** Where a command's data and messages go. */
-export interface Output {
-  /** Data, to standard output: a line, or bytes as they are. False when nobody reads it any more. */
-  print(data: string | Uint8Array): boolean
-  /** Prints what standard output takes without waiting, and tells how many bytes that was. */
-  printSome(data: Uint8Array): number
-  /** Prints a line that may be lost where nobody reads: it waits only a moment and never throws. */
-  say(text: string, where: "out" | "err"): void
-  readonly log: {
-    debug(message: string): void
-    info(message: string): void
-    warn(message: string): void
-    error(message: string): void
-  }
+/** The values of a command's `args`. What was not given and has no default is undefined. */
+export type Values<T extends ArgsDef> = { readonly [K in keyof T]: Value<T[K]> }
+
+/** Defines a command. Its `run` returns the exit status; one without `run` only has others below it. */
+export function command<const T extends ArgsDef>({ run, ...definition }: Definition<T>): Command {
+  // Twice: an option of its own that has a global one's name stays among its own, with its own description.
+  const args: ArgsDef = { ...definition.args, ...globalArgs, ...definition.args }
+  // The values were parsed by these very args.
+  const work: Command["run"] = run && ((context) => run(context.args as never, context.data))
+  return { ...definition, args, ...(work && { run: work }) }
 }
 
-/** One subcommand: what it takes, and what it does. `run` returns the exit code. */
-export interface Command {
-  readonly meta: { readonly name: string; readonly description: string }
-  readonly args: ArgsDef
-  /** Whether it is given all commands, which are loaded for it. */
-  readonly takesCommands?: boolean
-  /** Whether words after `--` mean something to it. */
-  readonly takesRest?: boolean
-  /** Whether its last positional may be given several times. */
-  readonly takesMany?: boolean
-  run(invocation: Invocation): number | Promise<number>
+/** Every command right below this one that is not hidden, loaded. */
+export async function commandsBelow({ subCommands = {} }: Command): Promise<readonly Command[]> {
+  const loaded = await Promise.all(Object.values(subCommands).map(load))
+  return loaded.filter(({ meta }) => meta.hidden !== true)
 }
 
-/** The value of a string flag or positional. */
-export function text(values: Invocation["values"], name: string): string | undefined {
-  const value = values[name]
-  return typeof value === "string" ? value : undefined
-}
-
-/** The VMs that a command with the positional `vm` was given. */
-export function vmsOf({ values, more }: Pick<Invocation, "values" | "more">): readonly string[] {
-  return [...new Set([text(values, "vm") ?? "", ...more])]
+/** A command of `subCommands`, which may not have been loaded yet. */
+export function load(sub: Command | (() => Promise<Command>)): Command | Promise<Command> {
+  return typeof sub === "function" ? sub() : sub
 }
 
 /** The positional of a command on one VM. */
@@ -59,3 +59,18 @@ export const vmArg = {
   required: true,
   description: "Name, id, or the beginning of an id",
 } as const
+
+// --- internal ---
+
+type Definition<T extends ArgsDef> = Omit<Command, "args" | "run"> & {
+  readonly args: T
+  readonly run?: (values: Values<T & typeof globalArgs>, invocation: Invocation) => number | Promise<number>
+}
+
+type Value<D extends ArgDef> = D extends { type: "boolean" }
+  ? boolean | undefined
+  : D extends { required: true } | { default: string }
+    ? Word<D>
+    : Word<D> | undefined
+
+type Word<D extends ArgDef> = D extends { type: "enum"; options: (infer O)[] } ? O : string

@@ -1,11 +1,10 @@
 import { renderUsage } from "citty"
-import type { Command } from "./command.ts"
-import { globalArgs } from "./globalArgs.ts"
+import { type Command, commandsBelow } from "./command.ts"
 import { TOPICS } from "./topics.ts"
 import { versionText } from "./version.ts"
 
 /** The commands by what one is about, each in the order one meets them. */
-const GROUPS: Readonly<Record<string, readonly string[]>> = {
+export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   "Start a VM": ["init", "get", "run"],
   "VMs that run": ["ps", "logs", "attach", "stop", "kill", "restart", "wait", "inspect", "events", "snapshot"],
   "After them": ["rm", "sweep", "supervise"],
@@ -13,15 +12,18 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   "banger itself": ["update", "complete", "help", "version"],
 }
 
-/** Those that are no files in this directory. */
-const OWN: Readonly<Record<string, string>> = {
-  help: "Tell of a command, or of a topic",
-  version: "Print the version",
+/** The help of a command that was found by this path: citty's usage, or for banger itself the commands in groups. */
+export async function help(root: Command, command: Command, path: readonly string[]): Promise<string> {
+  if (command === root) return overview(root)
+  const text = await renderUsage(command, { meta: { name: path.slice(0, -1).join(" ") } })
+  const usage = text.replace(/ +$/gm, "").trimEnd()
+  return process.stdout.isTTY && !process.env.NO_COLOR ? usage : Bun.stripANSI(usage)
 }
 
-/** The help of banger itself. */
-export function help(commands: readonly Command[]): string {
-  const about = new Map([...commands.map(({ meta }) => [meta.name, meta.description] as const), ...Object.entries(OWN)])
+// --- internal ---
+
+async function overview(root: Command): Promise<string> {
+  const about = new Map((await commandsBelow(root)).map(({ meta }) => [meta.name, meta.description]))
   const width = Math.max(...[...about.keys()].map((name) => name.length))
   const groups = Object.entries(GROUPS).flatMap(([title, names]) => [
     title,
@@ -31,19 +33,11 @@ export function help(commands: readonly Command[]): string {
   return [
     versionText(),
     "",
-    "Runs microVMs from a TypeScript file and leaves nothing behind.",
+    `${root.meta.description}.`,
     "",
     "  banger run ./plugin.ts",
     "",
     ...groups,
     `banger COMMAND --help tells more; banger help ${Object.keys(TOPICS).join(" | ")} too.`,
   ].join("\n")
-}
-
-/** The help of one command. */
-export async function commandHelp(command: Command): Promise<string> {
-  const meta = { ...command.meta, name: `banger ${command.meta.name}` }
-  const text = await renderUsage({ meta, args: { ...command.args, ...globalArgs } })
-  const usage = text.replace(/ +$/gm, "").trimEnd()
-  return process.stdout.isTTY && !process.env.NO_COLOR ? usage : Bun.stripANSI(usage)
 }

@@ -1,7 +1,22 @@
 import { createConsola } from "consola"
 import { errorCode } from "../../base/linux/errors.ts"
 import { type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
-import type { Output } from "./command.ts"
+
+/** Where a command's data and messages go. */
+export interface Output {
+  /** Data, to standard output: a line, or bytes as they are. False when nobody reads it any more. */
+  print(data: string | Uint8Array): boolean
+  /** Prints what standard output takes without waiting, and tells how many bytes that was. */
+  printSome(data: Uint8Array): number
+  /** Prints a line that may be lost where nobody reads: it waits only a moment and never throws. */
+  say(text: string, where: "out" | "err"): void
+  readonly log: {
+    debug(message: string): void
+    info(message: string): void
+    warn(message: string): void
+    error(message: string): void
+  }
+}
 
 const STDOUT = 1
 const STDERR = 2
@@ -20,7 +35,9 @@ export function createOutput(verbose: boolean, quiet: boolean): Output {
     printSome: (data) => ifRead(() => writeSome(stdout, data)) ?? data.length,
     print: (data) => {
       const bytes = typeof data === "string" ? Buffer.from(`${data}\n`) : data
-      return ifRead(() => writeFor(STDOUT, stdout, bytes, Number.POSITIVE_INFINITY)) !== undefined
+      return (
+        ifRead(() => writeFor(STDOUT, bytes, { write: stdout, patienceMs: Number.POSITIVE_INFINITY })) !== undefined
+      )
     },
     say: (text, where) => says[where](Buffer.from(`${text}\n`)),
   }
@@ -42,7 +59,7 @@ function patiently(fd: number, write: Writer): (bytes: Uint8Array) => void {
   let patience = READER_WAIT_MS
   return (bytes) => {
     try {
-      patience = writeFor(fd, write, bytes, patience) === bytes.length ? READER_WAIT_MS : 0
+      patience = writeFor(fd, bytes, { write, patienceMs: patience }) === bytes.length ? READER_WAIT_MS : 0
     } catch {
       // A full disk, a closed terminal: there is no other place to say it.
     }

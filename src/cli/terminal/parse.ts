@@ -1,79 +1,114 @@
+import { parseArgs } from "node:util"
 import type { ArgDef, ArgsDef } from "citty"
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 
 /** A command line taken apart. */
 export interface Parsed {
-  readonly values: Readonly<Record<string, string | boolean | undefined>>
+  /** By name: what was given, or the default. */
+  readonly values: Readonly<Record<string, string | boolean>>
   /** Positionals after the last that is defined. */
   readonly more: readonly string[]
+  /** What stood after `--`. */
   readonly rest: readonly string[]
+  /** The options that were given, a word each. */
+  readonly options: readonly string[]
 }
 
 /**
- * Parses a command's words by its definition: `--flag value`, `--flag=value`, `-f`, `--no-flag`, positionals; words
- * after `--` are left alone. `many` collects the positionals that are too many. Unlike citty's own parser it refuses what the definition does not have. Throws a usage
- * failure that names the word, and the nearest flag.
+ * Parses a command's words by citty's definition of its arguments: `--flag value`, `--flag=value`, `-f`, `--no-flag`,
+ * positionals; words after `--` are left alone. `many` takes positionals beyond the defined ones. Throws USAGE for what the
+ * definition does not have, a missing or needless value, and an option given twice: citty's own parser passes over them.
  */
 export function parseWords(words: readonly string[], args: ArgsDef, many = false): Parsed {
-  const cut = words.indexOf("--")
-  const own = cut === -1 ? words : words.slice(0, cut)
-  const values: Record<string, string | boolean | undefined> = {}
-  const more: string[] = []
-  const positionals = Object.entries(args).filter(([, def]) => def.type === "positional")
+  const [own, rest] = cutAtDashes(words)
   const flags = Object.fromEntries(Object.entries(args).filter(([, def]) => def.type !== "positional"))
+  const positionals = Object.entries(args).filter(([, def]) => def.type === "positional")
+  const values: Record<string, string | boolean> = {}
+  const [more, options]: [string[], string[]] = [[], []]
 
-  for (let index = 0; index < own.length; index++) {
-    const word = own[index] ?? ""
-    if (!word.startsWith("-") || word === "-") {
+  for (const token of tokensOf(own, flags)) {
+    if (token.kind === "option-terminator") continue
+    if (token.kind === "positional") {
       const next = positionals.shift()
-      if (next !== undefined) values[next[0]] = word
-      else if (many) more.push(word)
-      else throw usageError(`unexpected argument ${word}`)
+      if (next !== undefined) values[next[0]] = token.value
+      else if (many) more.push(token.value)
+      else throw usage(`unexpected argument ${token.value}`, token.value)
       continue
     }
-    const { name, def, value } = readFlag(word, flags)
-    if (values[name] !== undefined) throw usageError(`${word} is given twice`)
-    if (def.type === "boolean") values[name] = value ?? true
-    else values[name] = typeof value === "string" ? value : own[++index]
-    if (def.type !== "boolean" && !values[name]) throw usageError(`${word} needs a value`)
-    const options = def.type === "enum" ? (def.options ?? []) : undefined
-    if (options && !options.includes(String(values[name])))
-      throw usageError(`${word} takes one of: ${options.join(", ")}`)
+    const { name, value } = token
+    values[name] = readOption(token, flags, values[name] !== undefined)
+    options.push(value === undefined ? `--${values[name] ? "" : "no-"}${name}` : `--${name}=${value}`)
   }
-  const missing = positionals.find(([, def]) => def.required)
-  if (missing !== undefined && values.help !== true) throw usageError(`${missing[0].toUpperCase()} is missing`)
-  return { values, more, rest: cut === -1 ? [] : words.slice(cut + 1) }
+  const missing = positionals.find(([, def]) => def.required)?.[0].toUpperCase()
+  if (missing !== undefined && values.help !== true) throw usage(`${missing} is missing`, missing)
+  return { values: { ...defaultsOf(args), ...values }, more, rest, options }
+}
+
+/** Words before `--`, and those after it. */
+export function cutAtDashes(words: readonly string[]): [own: readonly string[], rest: readonly string[]] {
+  const cut = words.indexOf("--")
+  return cut === -1 ? [words, []] : [words.slice(0, cut), words.slice(cut + 1)]
+}
+
+/** The one letter that stands for an option, if it has one. */
+export function aliasOf(def: ArgDef): string | undefined {
+  return "alias" in def && def.alias !== undefined ? [def.alias].flat()[0] : undefined
 }
 
 // --- internal ---
 
-interface Flag {
-  readonly name: string
-  readonly def: ArgDef
-  /** What stood after `=`, or what `--no-` means. */
-  readonly value: string | boolean | undefined
+type Token = ReturnType<typeof tokensOf>[number]
+type OptionToken = Extract<Token, { kind: "option" }>
+
+function tokensOf(words: readonly string[], flags: ArgsDef) {
+  const options = Object.fromEntries(
+    Object.entries(flags).map(([name, def]) => {
+      const short = aliasOf(def)
+      const type = def.type === "boolean" ? "boolean" : "string"
+      return [name, { type, ...(short !== undefined && { short }) } as const]
+    }),
+  )
+  // Not its own strictness: its errors do not name the option by itself, and it lets one be given twice.
+  return parseArgs({
+    args: [...words],
+    options,
+    strict: false,
+    allowPositionals: true,
+    allowNegative: true,
+    tokens: true,
+  }).tokens
 }
 
-function readFlag(word: string, flags: ArgsDef): Flag {
-  const [spelled = "", ...after] = word.split("=")
-  const value = after.length === 0 ? undefined : after.join("=")
-  const found = Object.entries(flags).find(([name, def]) => spellings(name, def).includes(spelled))
-  if (found !== undefined) {
-    const [name, def] = found
-    if (def.type === "boolean" && value !== undefined) throw usageError(`${spelled} takes no value`)
-    return { name, def, value }
+function readOption({ name, rawName, value }: OptionToken, flags: ArgsDef, given: boolean): string | boolean {
+  const def = Object.hasOwn(flags, name) ? flags[name] : undefined
+  const negated = rawName === `--no-${name}`
+  if (def === undefined || (negated && def.type !== "boolean")) throw unknown(rawName, flags)
+  if (given) throw usage(`${rawName} is given twice`, rawName)
+  if (def.type === "boolean") {
+    if (value !== undefined) throw usage(`${rawName} takes no value`, rawName)
+    return !negated
   }
-  const negated = Object.entries(flags).find(([name, def]) => def.type === "boolean" && spelled === `--no-${name}`)
-  if (negated !== undefined) return { name: negated[0], def: negated[1], value: false }
+  if (value === undefined || value === "") throw usage(`${rawName} needs a value`, rawName)
+  const among = def.type === "enum" ? (def.options ?? [value]) : [value]
+  if (!among.includes(value)) throw usage(`${rawName} takes one of: ${among.join(", ")}`, rawName)
+  return value
+}
+
+function unknown(spelled: string, flags: ArgsDef): Failure {
   const near = nearest(
     spelled,
-    Object.entries(flags).flatMap(([name, def]) => spellings(name, def)),
+    Object.keys(flags).map((name) => `--${name}`),
   )
-  throw usageError(`unknown option ${spelled}`, near === undefined ? undefined : `did you mean ${near}?`)
+  return usage(`unknown option ${spelled}`, spelled, near === undefined ? undefined : `did you mean ${near}?`)
 }
 
-function spellings(name: string, def: ArgDef): readonly string[] {
-  const aliases = "alias" in def && def.alias !== undefined ? [def.alias].flat() : []
-  return [`--${name}`, ...aliases.map((alias) => (alias.length === 1 ? `-${alias}` : `--${alias}`))]
+function defaultsOf(args: ArgsDef): Record<string, string | boolean> {
+  return Object.fromEntries(
+    Object.entries(args).flatMap(([name, def]) => (def.default === undefined ? [] : [[name, def.default]])),
+  )
+}
+
+function usage(message: string, subject: string, hint?: string): Failure {
+  return new Failure("USAGE", message, { subject, hint })
 }

@@ -1,5 +1,5 @@
 import { isFailure, messageOf } from "../../base/terms/failure.ts"
-import type { Output } from "./command.ts"
+import type { Output } from "./output.ts"
 
 /** Shows an error as one message with its hint. The stack is only for `--verbose`. */
 export function showFailure(error: unknown, log: Output["log"]): void {

@@ -1,4 +1,4 @@
-import type { Output } from "./command.ts"
+import type { Output } from "./output.ts"
 
 /**
  * What a plugin prints must not make a VM wait for a reader. With --json standard output is for the result, and it goes

@@ -9,11 +9,15 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { awaitUrgent } from "../../base/linux/poll.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { formatDuration } from "../../base/terms/quantity.ts"
+
+// The room cgroup: a cgroup (v2) for each VM, with its limits.
+// The rule: what was started in a VM's cgroup stays in it, so that an empty or removed cgroup proves its processes gone.
 
 /** The cgroup that all VMs' cgroups are in. */
 const PARENT = "banger"
 
-/** A file of a cgroup and what to write to it, in the order of writing. */
+/** A file of a cgroup and the value to write to it. */
 export type CgroupSetting = readonly [file: string, value: string]
 
 /** Where this host's cgroup v2 hierarchy is mounted, also beside v1; undefined when it is not. */
@@ -32,20 +36,24 @@ export function controllersOf(settings: readonly CgroupSetting[]): readonly stri
   return [...new Set(settings.map(([file]) => file.split(".")[0] ?? ""))]
 }
 
-/** Throws a failure that names the controllers which this host's hierarchy does not have, or v1 holds. */
+/** Throws a failure that names the controllers that this host's hierarchy lacks, or that v1 has taken. */
 export function requireControllers(mount: string, settings: readonly CgroupSetting[]): void {
   const there = readFileSync(`${mount}/cgroup.controllers`, "latin1").trim().split(" ")
   const missing = controllersOf(settings).filter((name) => !there.includes(name))
   if (missing.length === 0) return
   const hint = "boot the host with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1), or leave these limits out"
-  throw new Failure("FAILED", `limits: cgroup v2 at ${mount} has no ${missing.join(", ")} controller`, { hint })
+  const message = `limits: cgroup v2 at ${mount} has no ${missing.join(", ")} controller`
+  throw new Failure("HOST_LACKS", message, { hint, subject: "limits" })
 }
 
-/**
- * Makes a VM's cgroup with its settings; `mark` tells whose it is, where cgroups can have attributes (Linux 5.7). Throws
- * when it is there already.
- */
-export function makeCgroup(mount: string, id: string, settings: readonly CgroupSetting[], mark?: string): void {
+/** What a VM's cgroup is made with. Where cgroups can have attributes (Linux 5.7), `mark` tells whose it is. */
+export interface CgroupOptions {
+  readonly settings: readonly CgroupSetting[]
+  readonly mark?: string | undefined
+}
+
+/** Makes a VM's cgroup. Throws when it is there already. */
+export function makeCgroup(mount: string, id: string, { settings, mark }: CgroupOptions): void {
   withDescriptor(openAt(AT_FDCWD, mount, O.PATH | O_DIRECTORY), (root) => {
     enable(root, controllersOf(settings))
     ignoring(["EEXIST"], () => mkdirAt(root, PARENT, 0o755))
@@ -53,7 +61,7 @@ export function makeCgroup(mount: string, id: string, settings: readonly CgroupS
       enable(parent, controllersOf(settings))
       mkdirAt(parent, id, 0o755)
       withDescriptor(enter(parent, id), (dir) => {
-        // Without a mark it is only told later, by its age, whether it is in use still.
+        // Without a mark, a sweep can judge the cgroup only by its age.
         if (mark !== undefined) ignoring(NO_ATTRIBUTES, () => writeAttribute(dir, MARK, mark))
         for (const [file, value] of settings) write(dir, file, value)
       })
@@ -61,7 +69,7 @@ export function makeCgroup(mount: string, id: string, settings: readonly CgroupS
   })
 }
 
-/** A VM's cgroup as it is now; `mark`: see `makeCgroup`. */
+/** A VM's cgroup as it is now. */
 export interface CgroupFacts {
   readonly path: string
   readonly mark: string | undefined
@@ -69,13 +77,13 @@ export interface CgroupFacts {
   readonly stat: Stat
 }
 
-/** The names of all VMs' cgroups, of whatever state directory. */
+/** The names of the cgroups of all VMs, of whatever state directory. */
 export function listCgroups(mount: string): readonly string[] {
   const entries = unlessAbsent(() => readdirSync(`${mount}/${PARENT}`, { withFileTypes: true })) ?? []
   return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
 }
 
-/** Looks at a VM's cgroup; undefined when it is not there. */
+/** What is known of a VM's cgroup; undefined when there is none. */
 export function lookAtCgroup(mount: string, id: string): CgroupFacts | undefined {
   const path = cgroupPath(mount, id)
   const look = (dir: number) => {
@@ -88,7 +96,7 @@ export function lookAtCgroup(mount: string, id: string): CgroupFacts | undefined
   return unlessAbsent(() => withDescriptor(open(), look), ["ENOENT", "ENODEV"])
 }
 
-/** Removes a cgroup without processes: the kernel keeps one that has any (EBUSY). "Gone already" is success. */
+/** Removes an empty cgroup; throws EBUSY when it has processes. A cgroup that is gone is fine. */
 export function removeEmptyCgroup(path: string): void {
   ignoring(["ENOENT"], () =>
     withDescriptor(openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY | O_NOFOLLOW), (parent) =>
@@ -97,7 +105,7 @@ export function removeEmptyCgroup(path: string): void {
   )
 }
 
-/** Moves a process, with all its threads, into a VM's cgroup; what it starts from then on is in it too. */
+/** Moves a process with all its threads into a VM's cgroup; whatever it starts afterwards is born there. */
 export function joinCgroup(path: string, pid: number): void {
   withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), (dir) =>
     write(dir, "cgroup.procs", String(pid)),
@@ -105,9 +113,9 @@ export function joinCgroup(path: string, pid: number): void {
 }
 
 /**
- * Kills every process in a cgroup, also those being forked meanwhile (cgroup.kill, Linux 5.14), waits until it is
- * empty, and removes it. Returns whether it was there, so that what was in it is proven gone. Throws when it is not
- * empty in `timeoutMs`.
+ * Kills every process in a cgroup, also those being forked meanwhile (cgroup.kill, Linux 5.14), waits until the cgroup is
+ * empty, and removes it. Returns whether there was one: then its processes are proven gone. Throws a failure when it is not
+ * empty within `timeoutMs`.
  */
 export function removeCgroup(path: string, timeoutMs: number): boolean {
   const at = path.lastIndexOf("/")
@@ -136,7 +144,7 @@ export function isEmpty(events: string): boolean {
 /** The attribute that tells whose a cgroup is. */
 const MARK = "user.banger"
 
-/** Of a kernel or a container without them, or full of them. */
+/** The kernel or the container has no attributes, or no room for one more. */
 const NO_ATTRIBUTES = ["EOPNOTSUPP", "EPERM", "EACCES", "ENOSPC"]
 
 function enter(dir: number, name: string): number {
@@ -158,7 +166,11 @@ function awaitEmpty(dir: number, path: string, timeoutMs: number): void {
       seek(fd, 0, 0)
       if (isEmpty(new TextDecoder().decode(readAll(fd, 4096)))) return
       const left = deadline - performance.now()
-      if (left <= 0) throw new Failure("FAILED", `the processes in ${path} do not die`)
+      if (left <= 0) {
+        const message = `the processes in ${path} were killed and have not ended in ${formatDuration(timeoutMs)}`
+        const hint = `look at them: cat ${path}/cgroup.procs; one in uninterruptible sleep (D) waits for a device`
+        throw new Failure("TIMED_OUT", message, { hint, subject: path })
+      }
       awaitUrgent(fd, left)
     }
   })

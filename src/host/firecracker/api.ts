@@ -9,20 +9,19 @@ export interface ApiRequest<Reply = undefined> {
   readonly body?: Readonly<Record<string, unknown>>
   /** What of the plugin it is about, for errors: `drives[0]`. */
   readonly setting: string
-  /** What it is answered by; undefined: by nothing but success. */
+  /** What kind of failure it is when Firecracker refuses it; undefined: the start has failed. */
+  readonly refusal?: "VM_FAILED"
+  /** The schema of its answer; undefined: it is answered by success alone. */
   readonly reply?: v.GenericSchema<unknown, Reply>
 }
 
 /** Firecracker's API, over its unix socket. */
 export interface Api {
-  /**
-   * Makes a request and returns what it answered. Rejects with the setting and Firecracker's own words, or when the answer
-   * is not what it must be.
-   */
+  /** Makes a request and returns its answer. Rejects with a failure that names the setting and quotes Firecracker. */
   request<Reply>(request: ApiRequest<Reply>): Promise<Reply>
 }
 
-/** An answer to one request takes milliseconds; pausing and snapshots have their own limits. */
+/** Firecracker answers most requests within milliseconds; a snapshot has a limit of its own. */
 const ANSWER_WAIT_MS = 10_000
 
 /** Firecracker takes no larger body (its default of --http-api-max-payload-size). */
@@ -31,28 +30,28 @@ export const BODY_MAX_BYTES = 51_200
 const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({ error: v.string() })])
 
 /**
- * The API behind a unix socket. Requests are made one at a time: its server takes few connections, and serves one
- * request after the other anyway.
+ * The API behind a unix socket. Requests are made one at a time: the server takes few connections, and serves one request
+ * after the other anyway.
  */
 export function openApi(socket: string, limit: number = ANSWER_WAIT_MS): Api {
   let last: Promise<unknown> = Promise.resolve()
   return {
     request<Reply>(request: ApiRequest<Reply>) {
       const next = last.then(() => ask(socket, request, limit))
-      // The next one waits for this one's end, whatever it is.
+      // The next request waits for the end of this one, good or bad.
       last = next.catch(() => {})
       return next
     },
   }
 }
 
-/** What an answer that is no success says: its `fault_message` or `error`, which may hold raw newlines, or its text. */
+/** The words of a refusal: its `fault_message` or `error`, which may contain raw newlines, or the beginning of its text. */
 export function faultOf(status: number, text: string): string {
   try {
     const fault = v.parse(faultSchema, JSON.parse(text.replace(/[\n\r]/g, " ")))
     return "fault_message" in fault ? fault.fault_message : fault.error
   } catch {
-    // No JSON, or another one: its beginning is all there is to show.
+    // It is not JSON of this shape.
     return `status ${status}${text === "" ? "" : `: ${text.slice(0, 200)}`}`
   }
 }
@@ -64,8 +63,9 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
   const text = body === undefined ? undefined : JSON.stringify(body)
   if (text !== undefined && Buffer.byteLength(text) > BODY_MAX_BYTES)
     throw new Failure(
-      "FAILED",
+      "BAD_PLUGIN",
       `${setting}: ${Buffer.byteLength(text)} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`,
+      { subject: setting },
     )
   const headers = text === undefined ? {} : { "content-type": "application/json" }
   const signal = AbortSignal.timeout(limit)
@@ -76,38 +76,43 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
     const response = await fetch(`http://firecracker${path}`, options)
     reply = { status: response.status, said: await response.text() }
   } catch (error) {
-    throw noAnswer(method, path, setting, limit, error)
+    throw noAnswer(request, limit, error)
   }
   const { status, said } = reply
   if (status === 200 || status === 204) return answerOf(request, said)
-  throw new Failure("FAILED", `${setting}: Firecracker refused it: ${faultOf(status, said)}`)
+  throw refused(request, `Firecracker refused it: ${faultOf(status, said)}`)
 }
 
-function noAnswer(method: string, path: string, setting: string, limit: number, error: unknown): Failure {
+/** The failure of a request, under the code that goes with it. */
+function refused({ setting, refusal }: ApiRequest<unknown>, what: string, cause?: unknown): Failure {
+  return new Failure(refusal ?? "START_FAILED", `${setting}: ${what}`, { subject: setting, cause })
+}
+
+function noAnswer(request: ApiRequest<unknown>, limit: number, error: unknown): Failure {
+  const { method, path, setting } = request
+  const what = `Firecracker did not answer ${method} ${path}`
   const late = error instanceof Error && /timed? ?out/i.test(`${error.name} ${error.message}`)
-  const why = late ? `did not answer ${method} ${path} in ${formatDuration(limit)}` : `did not answer ${method} ${path}`
-  return new Failure("FAILED", `${setting}: Firecracker ${why}${late ? "" : `: ${messageOf(error)}`}`, { cause: error })
+  if (!late) return refused(request, `${what}: ${messageOf(error)}`, error)
+  const message = `${setting}: ${what} in ${formatDuration(limit)}`
+  return new Failure("TIMED_OUT", message, { subject: setting, cause: error })
 }
 
-function answerOf<Reply>({ path, setting, reply }: ApiRequest<Reply>, said: string): Reply {
-  const result = v.safeParse(reply ?? NOTHING, said === "" ? undefined : parsed(said, path, setting))
+function answerOf<Reply>(request: ApiRequest<Reply>, said: string): Reply {
+  const { path, reply } = request
+  const result = v.safeParse(reply ?? NOTHING, said === "" ? undefined : parsed(said, request))
   if (result.success) return result.output as Reply
   const [issue] = result.issues
   const at = v.getDotPath(issue)
-  throw new Failure(
-    "FAILED",
-    `${setting}: Firecracker answered ${path} otherwise than expected: ${at ? `${at}: ` : ""}${issue.message}`,
-  )
+  const words = `${at ? `${at}: ` : ""}${issue.message}`
+  throw refused(request, `Firecracker answered ${path} otherwise than expected: ${words}`)
 }
 
 const NOTHING = v.undefined("no answer but success was expected")
 
-function parsed(text: string, path: string, setting: string): unknown {
+function parsed(text: string, request: ApiRequest<unknown>): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new Failure("FAILED", `${setting}: Firecracker answered ${path} with something that is no JSON`, {
-      cause: error,
-    })
+    throw refused(request, `Firecracker answered ${request.path} with something that is not JSON`, error)
   }
 }

@@ -1,22 +1,24 @@
+import { type HostPath, hostPath, inJail, type JailPath, type Placed, withoutJail } from "../../base/terms/path.ts"
 import type { Confinement } from "../vmm/vmm.ts"
 
-/** The name of the API socket in the VMM's root directory. */
+/** The names of the API socket, and of the vsock's, in the VMM's root directory or its runtime directory. */
 export const API_SOCKET = "api.sock"
+export const VSOCK = "vsock.sock"
 
 /** The names of Firecracker's own log, and of its metrics, in its jail. */
 export const LOG = "firecracker.log"
 export const METRICS = "metrics.json"
 
-/** How much it logs unless it is told. */
+/** The log level without a setting. */
 export const LOG_LEVEL = "Warn"
 
-/** How the jailer is to start Firecracker. */
+/** What the jailer starts Firecracker with. */
 export interface JailerLaunch {
   readonly jailer: string
   readonly executable: string
   readonly id: string
   /** The base of the jails, above the directory named after the executable. */
-  readonly base: string
+  readonly base: HostPath
   readonly confinement: Confinement
   /** The VM's cgroup below the cgroup v2 mount, which is there already. */
   readonly cgroup: string | undefined
@@ -33,25 +35,39 @@ export function jailerArgv(launch: JailerLaunch): readonly string[] {
     ...["--id", id, "--exec-file", executable],
     ...["--uid", String(confinement.uid), "--gid", String(confinement.gid)],
     ...["--chroot-base-dir", base],
-    // Found to be there, not assumed: its default is version 1, which hosts may not have.
+    // The jailer's default is version 1, which a host may lack.
     ...(cgroup === undefined ? [] : ["--cgroup-version", "2", "--parent-cgroup", cgroup]),
     ...(netns === undefined ? [] : ["--netns", netns]),
     ...Object.entries(limits).flatMap(([name, limit]) =>
       limit === undefined ? [] : ["--resource-limit", `${name}=${limit}`],
     ),
     "--",
-    ...ownArgv(`/${API_SOCKET}`, `/${LOG}`),
+    ...ownArgv(inJail(confinement.root, API_SOCKET).jail, inJail(confinement.root, LOG).jail),
   ]
 }
 
-/** The command line of a Firecracker without a jail, with its socket in a directory (which ends with `/`). Pure. */
-export function bareArgv(executable: string, id: string, directory: string, log: string): readonly string[] {
-  return [executable, "--id", id, ...ownArgv(`${directory}${API_SOCKET}`, log)]
+/** What Firecracker is started with without a jail. */
+export interface BareLaunch {
+  readonly executable: string
+  readonly id: string
+  /** The directory for its sockets. */
+  readonly runtime: HostPath
+  readonly log: HostPath
+}
+
+/** The command line of a Firecracker without a jail. Pure. */
+export function bareArgv({ executable, id, runtime, log }: BareLaunch): readonly string[] {
+  return [executable, "--id", id, ...ownArgv(socketOf(API_SOCKET, runtime, undefined).jail, withoutJail(log).jail)]
+}
+
+/** Where one of Firecracker's sockets is: in its jail's root, or in its runtime directory without a jail. Pure. */
+export function socketOf(name: string, runtime: HostPath, root: HostPath | undefined): Placed {
+  return root === undefined ? withoutJail(hostPath(`${runtime}/${name}`)) : inJail(root, name)
 }
 
 // --- internal ---
 
-/** The log goes to a file of its own: on standard output is the guest's serial console. */
-function ownArgv(socket: string, log: string): readonly string[] {
+/** The log has a file of its own: standard output is the guest's serial console. */
+function ownArgv(socket: JailPath, log: JailPath): readonly string[] {
   return ["--api-sock", socket, "--log-path", log, "--level", LOG_LEVEL]
 }

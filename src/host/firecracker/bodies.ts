@@ -1,6 +1,7 @@
 import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
+import { mmdsData, SETTINGS } from "../../inputs/schema/firecracker.ts"
 import type { ApiRequest } from "./api.ts"
 
 const text = v.string("a text")
@@ -16,18 +17,14 @@ function whole(least: number, most = Number.MAX_SAFE_INTEGER) {
   )
 }
 
-const bucket = v.strictObject({ size: whole(0), refill_time: whole(0), one_time_burst: v.optional(whole(0)) })
-const rateLimiter = v.strictObject({ bandwidth: v.optional(bucket), ops: v.optional(bucket) })
 const id = v.pipe(text, v.regex(/^\w{1,64}$/, "letters, digits and _"))
 
-/** Of what Firecracker's API takes (its firecracker.yaml), all that is sent here; a path that ends with `/` takes an id. */
+/** The body of each request: what the plugin sets, and what banger adds. A path that ends with `/` is followed by an id. */
 const BODIES: Readonly<Record<string, v.GenericSchema>> = {
   "/machine-config": v.strictObject({
     vcpu_count: whole(1, 32),
     mem_size_mib: whole(1),
-    smt: v.optional(flag),
-    track_dirty_pages: v.optional(flag),
-    huge_pages: v.optional(v.picklist(["None", "2M"], '"None" or "2M"')),
+    ...SETTINGS.machine.entries,
   }),
   "/boot-source": v.strictObject({
     kernel_image_path: path,
@@ -39,43 +36,26 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
     path_on_host: path,
     is_root_device: flag,
     is_read_only: flag,
-    cache_type: v.optional(v.picklist(["Unsafe", "Writeback"], '"Unsafe" or "Writeback"')),
-    io_engine: v.optional(v.picklist(["Sync", "Async"], '"Sync" or "Async"')),
-    rate_limiter: v.optional(rateLimiter),
+    ...SETTINGS.drive.entries,
   }),
   "/network-interfaces/": v.strictObject({
     iface_id: id,
     // IFNAMSIZ, with its NUL.
     host_dev_name: v.pipe(text, v.regex(/^[^\s/:%]{1,15}$/, "the name of an interface, at most 15 bytes")),
     guest_mac: v.optional(v.pipe(text, v.regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i, "a MAC address"))),
-    mtu: v.optional(whole(68, 65_535)),
-    rx_rate_limiter: v.optional(rateLimiter),
-    tx_rate_limiter: v.optional(rateLimiter),
+    ...SETTINGS.network.entries,
   }),
-  "/vsock": v.strictObject({ guest_cid: whole(3, 0xffff_fffe), uds_path: path }),
-  "/entropy": v.strictObject({ rate_limiter: v.optional(rateLimiter) }),
-  "/balloon": v.strictObject({
-    amount_mib: whole(0),
-    deflate_on_oom: flag,
-    stats_polling_interval_s: v.optional(whole(0, 65_535)),
-    free_page_hinting: v.optional(flag),
-    free_page_reporting: v.optional(flag),
-  }),
+  "/vsock": v.strictObject({ uds_path: path, ...SETTINGS.vsock.entries }),
+  "/entropy": SETTINGS.entropy,
+  "/balloon": SETTINGS.balloon,
   "/mmds/config": v.strictObject({
     network_interfaces: v.pipe(v.array(id), v.minLength(1, "at least one interface")),
-    version: v.optional(v.picklist(["V1", "V2"], '"V1" or "V2"')),
-    ipv4_address: v.optional(v.pipe(text, v.ipv4("an IPv4 address"), v.startsWith("169.254.", "a link-local address"))),
-    imds_compat: v.optional(flag),
+    ...SETTINGS.mmds.entries,
   }),
-  "/mmds": v.record(text, v.unknown()),
-  "/logger": v.strictObject({
-    level: v.optional(text),
-    show_level: v.optional(flag),
-    show_log_origin: v.optional(flag),
-    module: v.optional(text),
-  }),
+  "/mmds": mmdsData,
+  "/logger": SETTINGS.logger,
   "/metrics": v.strictObject({ metrics_path: path }),
-  "/serial": v.strictObject({ rate_limiter: v.optional(bucket) }),
+  "/serial": SETTINGS.serial,
   "/actions": v.strictObject({ action_type: v.picklist(["InstanceStart", "SendCtrlAltDel", "FlushMetrics"]) }),
   "/vm": v.strictObject({ state: v.picklist(["Paused", "Resumed"]) }),
   "/snapshot/create": v.strictObject({ snapshot_type: v.picklist(["Full"]), snapshot_path: path, mem_file_path: path }),
@@ -90,12 +70,14 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
 /** Throws a failure that names the setting when a request is not one that Firecracker's API takes. */
 export function requireBody({ path: target, body, setting }: ApiRequest<unknown>): void {
   const schema = BODIES[target] ?? BODIES[target.replace(/[^/]*$/, "")]
-  if (schema === undefined) throw new Failure("FAILED", `${setting}: nothing is known of ${target}`)
+  // This would be a fault of ours.
+  if (schema === undefined) throw new Error(`${setting}: nothing is known of ${target}`)
   const result = v.safeParse(schema, body)
   const [issue] = result.issues ?? []
   if (issue === undefined) return
   const key = v.getDotPath(issue)
-  throw new Failure("FAILED", `${setting}: ${key === null ? "" : `${key}: `}${wordsFor(issue, key ?? "", schema)}`)
+  const message = `${setting}: ${key === null ? "" : `${key}: `}${wordsFor(issue, key ?? "", schema)}`
+  throw new Failure("BAD_PLUGIN", message, { subject: key === null ? setting : `${setting}.${key}` })
 }
 
 // --- internal ---

@@ -1,71 +1,59 @@
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
-import type { Boot, Disk, Program, VmmNeeds } from "../vmm/vmm.ts"
+import type { Boot, Program, VmmNeeds } from "../vmm/vmm.ts"
 import { BODY_MAX_BYTES } from "./api.ts"
-import { requireBody } from "./bodies.ts"
-import { bootRequests, startRequests } from "./requests.ts"
 import { requireKnown } from "./version.ts"
 
 /**
- * Throws a failure that names the setting when Firecracker, or this release of it, cannot do what a spec asks for. What
- * is asked here is asked before anything is made; Firecracker itself asks most of it again. Pure.
+ * Throws a failure that names the setting when Firecracker, or this release of it, cannot do what a spec asks for, before
+ * anything is made. The spec's schema has checked that each setting is well formed. Pure.
  */
-export function requireWish({ version }: Program, wish: VmmNeeds): void {
-  requireBounds(wish)
-  const ids = Object.keys(wish.firecracker.drives ?? {})
-  const disks = ids.map((id): Disk => ({ id, path: "/", readonly: true, device: false, root: false }))
-  const network = wish.networked && { tap: "tap", mac: undefined, ports: [], netns: undefined }
-  const restore = wish.restored ? { state: "/", memory: "/" } : undefined
-  const { vcpus, memoryMiB, firecracker } = wish
-  const boot: Boot = {
-    ...{ name: "", kernel: "/", initrd: undefined, bootArgs: "", vcpus, memoryMiB, disks, network, firecracker },
-    ...{ confinement: undefined, restore },
-  }
-  const files = { directory: "/", metrics: "/" }
-  // A snapshot has its settings already, but those of its spec are not to be wrong either.
-  for (const request of [...bootRequests(boot, firecracker, files), ...startRequests(boot, firecracker, files)]) {
-    requireBody(request)
-    requireKnown(request, [...version, 0])
-  }
+export function requireNeeds({ version }: Program, needs: VmmNeeds): void {
+  requireBounds(needs)
+  requireKnown(needs, [...version, 0])
 }
 
-/** Throws a failure for settings of a drive that there is not. */
+/** Throws a failure for settings of a drive that does not exist. */
 export function requireDrives({ disks, firecracker }: Boot): void {
   const ids = disks.map(({ id }) => id)
   const unknown = Object.keys(firecracker.drives ?? {}).find((id) => !ids.includes(id))
   if (unknown === undefined) return
   const like = nearest(unknown, ids)
-  throw new Failure(
-    "FAILED",
-    `firecracker.drives: no drive is called ${unknown}${like === undefined ? "" : `; did you mean ${like}?`}`,
-  )
+  const subject = `firecracker.drives.${unknown}`
+  const hint = `the drives are ${ids.join(", ") || "none"}`
+  const meant = like === undefined ? "" : `; did you mean ${like}?`
+  throw new Failure("BAD_PLUGIN", `firecracker.drives: no drive is called ${unknown}${meant}`, { subject, hint })
 }
 
 // --- internal ---
 
 function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked }: VmmNeeds): void {
   const { machine, balloon, mmds, network, resource_limit } = firecracker
-  if (machine?.smt === true && process.arch !== "x64") throw usageError("firecracker.machine.smt: is for x86-64 alone")
+  if (machine?.smt === true && process.arch !== "x64")
+    throw new Failure("UNSUPPORTED", "firecracker.machine.smt: is for x86-64 alone", {
+      subject: "firecracker.machine.smt",
+    })
   if (machine?.smt === true && vcpus > 1 && vcpus % 2 !== 0)
-    throw usageError(`firecracker.machine.smt: vcpus must be 1 or even, not ${vcpus}`)
+    throw outOfBounds("machine.smt", `vcpus must be 1 or even, not ${vcpus}`)
   if (machine?.huge_pages === "2M" && memoryMiB % 2 !== 0)
-    throw usageError(`firecracker.machine.huge_pages: memory must be an even number of MiB, not ${memoryMiB}`)
+    throw outOfBounds("machine.huge_pages", `memory must be an even number of MiB, not ${memoryMiB}`)
   if (Number(balloon?.amount_mib) > memoryMiB)
-    throw usageError(
-      `firecracker.balloon.amount_mib: ${balloon?.amount_mib} is more than the guest's memory (${memoryMiB})`,
-    )
+    throw outOfBounds("balloon.amount_mib", `${balloon?.amount_mib} is more than the guest's memory (${memoryMiB})`)
   const needy = mmds !== undefined ? "mmds" : network === undefined ? undefined : "network"
   if (needy !== undefined && !networked)
-    throw usageError(
-      `firecracker.${needy}: the guest has no network card`,
-      "give it a network with a tap, or leave this out",
-    )
+    throw outOfBounds(needy, "the guest has no network card", "give it a network with a tap, or leave this out")
   const bytes = Buffer.byteLength(JSON.stringify(mmds?.data ?? {}))
   if (bytes > BODY_MAX_BYTES)
-    throw usageError(`firecracker.mmds.data: ${bytes} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`)
+    throw outOfBounds("mmds.data", `${bytes} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`)
   if (resource_limit !== undefined && !jailed)
-    throw usageError(
-      "firecracker.resource_limit: the jailer keeps it, and there is no jail",
+    throw outOfBounds(
+      "resource_limit",
+      "the jailer keeps it, and there is no jail",
       "run it in a jail, or leave it out",
     )
+}
+
+function outOfBounds(setting: string, words: string, hint?: string): Failure {
+  const subject = `firecracker.${setting}`
+  return new Failure("BAD_PLUGIN", `${subject}: ${words}`, { subject, hint })
 }

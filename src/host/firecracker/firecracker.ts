@@ -1,9 +1,11 @@
 import { basename } from "node:path"
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { type HostPath, inJail, withoutJail } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
 import type {
   Boot,
+  ConnectOptions,
   Control,
   Ending,
   ExitReason,
@@ -13,31 +15,34 @@ import type {
   Vmm,
   VmmLaunch,
 } from "../vmm/vmm.ts"
-import { type Api, openApi } from "./api.ts"
-import { API_SOCKET, bareArgv, jailerArgv, METRICS } from "./argv.ts"
+import { type Api, type ApiRequest, openApi } from "./api.ts"
+import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
-import { requireDrives, requireWish } from "./bounds.ts"
+import { requireDrives, requireNeeds } from "./bounds.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
-import { CTRL_ALT_DEL, PAUSE, RESUME, startRequests } from "./requests.ts"
+import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
 
-/** Firecracker, through its jailer or, without a jail, by itself. */
+// The room firecracker: starts Firecracker, through its jailer or bare, and speaks its API.
+// The rule: a setting is checked before anything is made, and a refusal names the setting and quotes Firecracker.
+
+/** Firecracker as a VMM: through its jailer, or bare without a jail. */
 export const firecracker: Vmm = {
   name: "firecracker",
   find,
-  // The jailer names the directory after the program that a symlink leads to.
+  // The jailer resolves symlinks before it names the directory after the program.
   jailName: ({ path }) => basename(path),
-  // It says itself where the root file system is.
+  // Firecracker itself tells the kernel where the root file system is.
   bootArgs: () => [],
-  require: requireWish,
+  require: requireNeeds,
   launch,
   connect,
-  control: ({ runtime }, root) => ({ socket: "own", control: `${root ?? runtime}/${API_SOCKET}` }),
+  control: ({ runtime }, root) => ({ is: "own", ...socketOf(API_SOCKET, runtime, root) }),
   adopt: async (socket) => controlOf(openApi(socket), Promise.resolve()),
   reason: exitReason,
 }
 
-/** Why Firecracker ended. Its exit code does not tell a guest's reset from a panic: the console does. */
+/** Why Firecracker ended. Its exit code is the same for a guest's reset and a panic: only the console tells. */
 export function exitReason({ code, signal, announced }: Ending): ExitReason {
   if (announced === "halted") return "guest powered off"
   if (signal === "SIGKILL") return "killed"
@@ -46,7 +51,7 @@ export function exitReason({ code, signal, announced }: Ending): ExitReason {
   return code === 0 && signal === null ? "guest reset" : "crashed"
 }
 
-/** Whether a console's last lines say that the guest has powered off or halted: on x86-64 Firecracker stays then. */
+/** Whether a console's last lines say that the guest has powered off or halted: on x86-64 Firecracker then runs on. */
 export function saysHalted(tail: string): boolean {
   return /^\[ *\d+\.\d+\] reboot: (?:Power down|System halted)\r?$/m.test(tail)
 }
@@ -57,11 +62,19 @@ const HINT =
   "run: banger get firecracker; or get both from one release at https://github.com/firecracker-microvm/firecracker/releases and put them in PATH as " +
   "`firecracker` and `jailer`, or name them in banger's config.toml"
 
+function lacking(message: string, subject: string, cause?: unknown): Failure {
+  return new Failure("HOST_LACKS", message, { hint: HINT, subject, cause })
+}
+
+/** The failure of an API that is not the one of the Firecracker that was started. */
+function strange(words: string): Failure {
+  return new Failure("START_FAILED", `instance: ${words}`, { subject: "instance" })
+}
+
 async function find(paths: ProgramPaths): Promise<Program> {
   const inPath = findProgram("firecracker")
   const found = paths.firecracker ?? inPath.path
-  if (!found)
-    throw new Failure("FAILED", ["firecracker is not in PATH", ...inPath.passedOver].join("; "), { hint: HINT })
+  if (!found) throw lacking(["firecracker is not in PATH", ...inPath.passedOver].join("; "), "firecracker")
   const path = await resolved(found)
   const jailer = paths.jailer ?? findProgram("jailer").path
   const [release, other] = await Promise.all([
@@ -71,7 +84,7 @@ async function find(paths: ProgramPaths): Promise<Program> {
   requireSupported(path, release)
   if (other !== undefined && other.join(".") !== release.join(".")) {
     const both = `${path} is version ${release.join(".")}, ${jailer} is version ${other.join(".")}`
-    throw new Failure("FAILED", `Firecracker and its jailer must be of one release: ${both}`, { hint: HINT })
+    throw lacking(`Firecracker and its jailer must be of one release: ${both}`, path)
   }
   return { path, jailer, version: versionOf(release), warning: knownBad(release) }
 }
@@ -82,7 +95,7 @@ async function resolved(path: string): Promise<string> {
     return await realpath(path)
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error
-    throw new Failure("FAILED", `there is no ${path}`, { hint: HINT, cause: error })
+    throw new Failure("BAD_CONFIG", `there is no ${path}`, { hint: HINT, subject: path, cause: error })
   }
 }
 
@@ -92,47 +105,46 @@ async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promi
     const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
     text = await child.stdout.text()
   } catch (error) {
-    throw new Failure("FAILED", `${path} cannot be run: ${messageOf(error)}`, { hint: HINT, cause: error })
+    throw lacking(`${path} cannot be run: ${messageOf(error)}`, path, error)
   }
   const release = parseRelease(program, text)
-  if (release === undefined)
-    throw new Failure("FAILED", `${path} --version does not tell a version of ${program}`, { hint: HINT })
+  if (release === undefined) throw lacking(`${path} --version prints no version of ${program}`, path)
   return release
 }
 
 function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { confinement } = boot
   requireDrives(boot)
-  const { control } = firecracker.control(place, confinement?.root)
+  const control = firecracker.control(place, confinement?.root)
   if (confinement === undefined) {
-    const argv = bareArgv(program.path, boot.name, `${place.runtime}/`, place.firecrackerLog)
-    return { argv, socket: "own", control }
+    const { runtime, firecrackerLog: log } = place
+    return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log }), control }
   }
   if (program.jailer === undefined) {
-    throw new Failure("FAILED", "jailer is not in PATH", { hint: `${HINT}; or run without a jail (jail: false)` })
+    const hint = `${HINT}; or run without a jail (jail: false)`
+    throw new Failure("HOST_LACKS", "jailer is not in PATH", { hint, subject: "jailer" })
   }
   const { jails, cgroup } = place
   const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
   const limits = boot.firecracker.resource_limit
-  return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), socket: "own", control }
+  return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), control }
 }
 
-async function connect(socket: string, _: Program, boot: Boot, place: LaunchPlace): Promise<Control> {
+async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectOptions): Promise<Control> {
   const api = openApi(socket)
-  const jailed = boot.confinement !== undefined
-  const files = jailed
-    ? { directory: "/", metrics: `/${METRICS}` }
-    : { directory: `${place.runtime}/`, metrics: place.firecrackerMetrics }
   const configure = async () => {
-    const { id, vmm_version } = await firstAnswer(api)
-    if (id !== boot.name) throw new Failure("FAILED", `instance: the API is of ${id}, not of ${boot.name}`)
-    const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
-    if (release === undefined) throw new Failure("FAILED", `instance: ${vmm_version} is no version of Firecracker`)
-    for (const request of startRequests(insideOf(boot), boot.firecracker, files)) {
-      requireBody(request)
-      requireKnown(request, release)
-      await api.request(request)
+    const ask = <Reply>(request: ApiRequest<Reply>) => {
+      onStep(`answer ${request.method} ${request.path}`)
+      return api.request(request)
     }
+    const { id, vmm_version } = await firstAnswer(() => ask(INSTANCE))
+    if (id !== boot.name) throw strange(`the API is of ${id}, not of ${boot.name}`)
+    const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
+    if (release === undefined) throw strange(`${vmm_version} is not a version of Firecracker`)
+    requireKnown(needsOf(boot), release)
+    const requests = startRequests(boot, ownFiles(boot, place))
+    requests.forEach(requireBody)
+    for (const request of requests) await ask(request)
   }
   const ready = configure()
   ready.catch(() => {})
@@ -156,23 +168,23 @@ function controlOf(api: Api, ready: Promise<void>): Control {
       halted.resolve()
     },
     halted: halted.promise,
-    // Its API says nothing by itself: there is nothing to wait for when its process has gone.
+    // The API sends nothing by itself: when the process has gone, nothing more is to come.
     closed: Promise.resolve(),
   }
 }
 
-/** A guest that stands still, whoever paused it, would never hear of it. */
+/** A paused guest, whoever paused it, would not notice the keys: it is resumed first. */
 async function pressCtrlAltDel(api: Api): Promise<void> {
   const { state } = await api.request(INSTANCE)
   if (state === "Paused") await api.request(RESUME)
   await api.request(CTRL_ALT_DEL)
 }
 
-/** The socket is there before its server listens: it is asked again until it does. Who waits has a limit of their own. */
-async function firstAnswer(api: Api): Promise<Instance> {
+/** The socket exists before its server listens, so the first request is repeated until it is answered. The caller has the limit. */
+async function firstAnswer(ask: () => Promise<Instance>): Promise<Instance> {
   for (;;) {
     try {
-      return await api.request(INSTANCE)
+      return await ask()
     } catch (error) {
       if (!isRefused(error)) throw error
       await Bun.sleep(10)
@@ -188,14 +200,13 @@ function isRefused(error: unknown): boolean {
   return false
 }
 
-/** A boot with its paths as a VMM in its jail sees them. */
-function insideOf(boot: Boot): Boot {
-  const root = boot.confinement?.root
-  if (root === undefined) return boot
-  const inside = (path: string) => (path.startsWith(`${root}/`) ? path.slice(root.length) : path)
-  const disks = boot.disks.map((disk) => ({ ...disk, path: inside(disk.path) }))
-  const initrd = boot.initrd === undefined ? undefined : inside(boot.initrd)
-  const { restore } = boot
-  const from = restore && { state: inside(restore.state), memory: inside(restore.memory) }
-  return { ...boot, kernel: inside(boot.kernel), initrd, disks, restore: from }
+function needsOf({ firecracker, network, restore }: Boot): Parameters<typeof requireKnown>[0] {
+  const networked = network !== false && network.tap !== undefined
+  return { firecracker, networked, restored: restore !== undefined }
+}
+
+function ownFiles({ confinement }: Boot, { runtime, firecrackerMetrics }: LaunchPlace): OwnFiles {
+  const root = confinement?.root
+  const metrics = root === undefined ? withoutJail(firecrackerMetrics) : inJail(root, METRICS)
+  return { vsock: socketOf(VSOCK, runtime, root).jail, metrics: metrics.jail }
 }

@@ -1,20 +1,18 @@
-import type { Boot, Disk, Fields, FirecrackerSettings, SnapshotFiles } from "../vmm/vmm.ts"
+import type { JailPath } from "../../base/terms/path.ts"
+import type { FirecrackerSettings } from "../../inputs/schema/firecracker.ts"
+import type { Boot, Disk, SnapshotFiles } from "../vmm/vmm.ts"
 import type { ApiRequest } from "./api.ts"
 
-/** Where Firecracker sees what banger has made for it. */
+/** The files that Firecracker itself makes or writes. */
 export interface OwnFiles {
-  /** The directory that the vsock's socket goes into, ending with `/`. */
-  readonly directory: string
-  readonly metrics: string
+  readonly vsock: JailPath
+  readonly metrics: JailPath
 }
 
-/** The name of the vsock's socket in the VMM's root directory. */
-export const VSOCK = "vsock.sock"
-
 /** The requests that configure a boot, in order, before the one that starts it. Pure. */
-export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
+export function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
+  const settings = boot.firecracker
   const { machine, vsock, entropy, balloon } = settings
-  const uds_path = `${files.directory}${VSOCK}`
   return [
     ...outputRequests(settings, files),
     put("/machine-config", "machine-config", { vcpu_count: boot.vcpus, mem_size_mib: boot.memoryMiB, ...machine }),
@@ -24,37 +22,46 @@ export function bootRequests(boot: Boot, settings: FirecrackerSettings, files: O
       ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
     }),
     ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
-    ...networkRequests(boot, settings),
-    ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path }),
+    ...networkRequests(boot),
+    ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path: files.vsock }),
     ...optional("/entropy", "firecracker.entropy", entropy),
     ...optional("/balloon", "firecracker.balloon", balloon),
     ...mmdsRequests(settings),
   ]
 }
 
-/** The requests that bring a boot to run: its configuration and its start, or the snapshot it goes on from. Pure. */
-export function startRequests(boot: Boot, settings: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
-  if (boot.restore === undefined) return [...bootRequests(boot, settings, files), START]
-  return [...outputRequests(settings, files), loadRequest(boot.restore, boot)]
+/** The requests that bring a boot to run: its configuration and its start, or the loading of its snapshot. Pure. */
+export function startRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
+  if (boot.restore === undefined) return [...bootRequests(boot, files), START]
+  return [...outputRequests(boot.firecracker, files), loadRequest(boot.restore, boot)]
 }
 
-/** The requests around a snapshot: nothing moves while it is made. */
-export const PAUSE: ApiRequest = { method: "PATCH", path: "/vm", setting: "pause", body: { state: "Paused" } }
-export const RESUME: ApiRequest = { method: "PATCH", path: "/vm", setting: "resume", body: { state: "Resumed" } }
+/** The requests before and after a snapshot: the guest stands still while it is taken. */
+export const PAUSE: ApiRequest = {
+  ...{ method: "PATCH", path: "/vm", setting: "pause", body: { state: "Paused" }, refusal: "VM_FAILED" },
+}
+export const RESUME: ApiRequest = {
+  ...{ method: "PATCH", path: "/vm", setting: "resume", body: { state: "Resumed" }, refusal: "VM_FAILED" },
+}
 
 /** The request that writes a full snapshot to these files. */
 export function snapshotRequest({ state, memory }: SnapshotFiles): ApiRequest {
   const body = { snapshot_type: "Full", snapshot_path: state, mem_file_path: memory }
-  return put("/snapshot/create", "snapshot", body)
+  return { ...put("/snapshot/create", "snapshot", body), refusal: "VM_FAILED" }
 }
 
 /** The request that starts what was configured. */
 export const START: ApiRequest = put("/actions", "boot", { action_type: "InstanceStart" })
 
 /** The request that presses Ctrl-Alt-Del. */
-export const CTRL_ALT_DEL: ApiRequest = put("/actions", "Ctrl-Alt-Del", { action_type: "SendCtrlAltDel" })
+export const CTRL_ALT_DEL: ApiRequest = {
+  ...put("/actions", "Ctrl-Alt-Del", { action_type: "SendCtrlAltDel" }),
+  refusal: "VM_FAILED",
+}
 
 // --- internal ---
+
+type Fields = Readonly<Record<string, unknown>>
 
 function put(path: string, setting: string, body: Fields): ApiRequest {
   return { method: "PUT", path, setting, body }
@@ -64,10 +71,10 @@ function optional(path: string, setting: string, body: Fields | undefined): read
   return body === undefined ? [] : [put(path, setting, body)]
 }
 
-/** What Firecracker says of itself and the guest's console: first, and also before a snapshot is loaded. */
+/** Firecracker's log, metrics and the console: set first, also before a snapshot is loaded. */
 function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files: OwnFiles): readonly ApiRequest[] {
   return [
-    // Without a level it would go back to Info.
+    // Without a level Firecracker would go back to Info.
     ...optional("/logger", "firecracker.logger", logger && { level: "Warning", ...logger }),
     ...optional("/metrics", "firecracker.metrics", metrics === true ? { metrics_path: files.metrics } : undefined),
     ...optional("/serial", "firecracker.serial", serial),
@@ -77,14 +84,19 @@ function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files:
 /** The guest's only network card. */
 const CARD = "eth0"
 
-function networkRequests({ network }: Boot, { network: own }: FirecrackerSettings): readonly ApiRequest[] {
+function networkRequests({ network, firecracker }: Boot): readonly ApiRequest[] {
   if (!network || network.tap === undefined) return []
   const { tap, mac } = network
-  const body = { iface_id: CARD, host_dev_name: tap, ...(mac === undefined ? {} : { guest_mac: mac }), ...own }
+  const body = {
+    iface_id: CARD,
+    host_dev_name: tap,
+    ...(mac === undefined ? {} : { guest_mac: mac }),
+    ...firecracker.network,
+  }
   return [put(`/network-interfaces/${CARD}`, "firecracker.network", body)]
 }
 
-/** The metadata that the guest reads at its link-local address, on its network card. */
+/** The metadata that the guest reads at a link-local address, through its network card. */
 function mmdsRequests({ mmds }: FirecrackerSettings): readonly ApiRequest[] {
   if (mmds === undefined) return []
   const { data, ...config } = mmds

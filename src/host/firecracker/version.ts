@@ -1,11 +1,10 @@
 import { Failure } from "../../base/terms/failure.ts"
-import type { KnownFault, Version } from "../vmm/vmm.ts"
-import type { ApiRequest } from "./api.ts"
+import type { KnownFault, Version, VmmNeeds } from "../vmm/vmm.ts"
 
 /** Major, minor and patch. */
 export type Release = readonly [number, number, number]
 
-/** The release from what `firecracker --version` or `jailer --version` prints: its first line counts. */
+/** The release in the output of `firecracker --version` or `jailer --version`. */
 export function parseRelease(program: "Firecracker" | "Jailer", text: string): Release | undefined {
   const line = text.split("\n").find((each) => each.startsWith(`${program} v`))
   const [, ...parts] = /v(\d+)\.(\d+)\.(\d+)/.exec(line ?? "") ?? []
@@ -16,44 +15,47 @@ export function parseRelease(program: "Firecracker" | "Jailer", text: string): R
 /** Throws a failure for a release that is too old. */
 export function requireSupported(path: string, release: Release): void {
   if (isNewer(release, [1, 5, 0])) return
-  throw new Failure("FAILED", `${path} is Firecracker ${release.join(".")}, which is too old: 1.5 or newer is needed`)
+  const message = `${path} is Firecracker ${release.join(".")}, which is too old: 1.5 or newer is needed`
+  throw new Failure("HOST_LACKS", message, { hint: "run: banger get firecracker", subject: path })
 }
 
-/** What is known against a release, for a warning; undefined when nothing is. */
+/** The known fault of a release, for a warning; undefined when none is known. */
 export function knownBad(release: Release): KnownFault | undefined {
   const text = release.join(".")
   const fault = (words: string, dangerous: boolean) => ({ words: `Firecracker ${text}: ${words}`, dangerous })
   if (!isNewer(release, [1, 13, 2]) || text === "1.14.0")
     return fault("its jailer follows a planted symlink (CVE-2026-1386); use 1.15.1 or newer", true)
   if (!isNewer(release, [1, 15, 0]))
-    return fault("its makers mend nothing in it any more, since 1.15; use 1.15.1 or newer", false)
+    return fault("its makers have not fixed it since 1.15 came out; use 1.15.1 or newer", false)
   if (text === "1.15.0") return fault("writes out of bounds with PCI (CVE-2026-5747); use 1.15.1", true)
   if (text === "1.16.0") return fault("its jailer refuses a symlink to a network namespace; use 1.16.1", false)
   return undefined
 }
 
-/** Since which release there is a request, or one field of it (of whatever depth). */
-const SINCE: readonly (readonly [path: string, field: string | undefined, since: Release])[] = [
-  ["/serial", undefined, [1, 14, 0]],
-  ["/serial", "rate_limiter", [1, 16, 0]],
-  ["/machine-config", "huge_pages", [1, 7, 0]],
-  ["/network-interfaces/", "mtu", [1, 16, 0]],
-  ["/balloon", "free_page_hinting", [1, 14, 0]],
-  ["/balloon", "free_page_reporting", [1, 14, 0]],
-  ["/mmds/config", "imds_compat", [1, 13, 0]],
-  ["/logger", "module", [1, 6, 0]],
-  ["/snapshot/load", "network_overrides", [1, 12, 0]],
+/** The first release with a setting, by its place in `firecracker` of a spec. */
+const SINCE: readonly (readonly [setting: string, since: Release])[] = [
+  ["serial", [1, 14, 0]],
+  ["serial.rate_limiter", [1, 16, 0]],
+  ["machine.huge_pages", [1, 7, 0]],
+  ["network.mtu", [1, 16, 0]],
+  ["balloon.free_page_hinting", [1, 14, 0]],
+  ["balloon.free_page_reporting", [1, 14, 0]],
+  ["mmds.imds_compat", [1, 13, 0]],
+  ["logger.module", [1, 6, 0]],
 ]
 
-/** Throws a failure that names what of a request a release does not have. */
-export function requireKnown({ path, body = {}, setting }: ApiRequest, release: Release): void {
-  for (const [prefix, field, since] of SINCE) {
-    if (!path.startsWith(prefix) || (field !== undefined && body[field] === undefined) || isNewer(release, since))
-      continue
-    const what = field === undefined ? setting : `${setting}.${field}`
-    const [own, first] = [release, since].map((each) => each.slice(0, 2).join("."))
-    throw new Failure("FAILED", `${what}: Firecracker ${own} does not have it: it came with ${first}`)
+/** The first release that can put a snapshot's network card on another tap. */
+const OTHER_TAP_SINCE: Release = [1, 12, 0]
+
+/** Throws a failure that names what a VM needs and a release lacks. The settings of a restored VM are checked too. */
+export function requireKnown(
+  { firecracker, networked, restored }: Pick<VmmNeeds, "firecracker" | "networked" | "restored">,
+  release: Release,
+): void {
+  for (const [setting, since] of SINCE) {
+    if (settingAt(firecracker, setting) !== undefined) requireSince(`firecracker.${setting}`, release, since)
   }
+  if (restored && networked) requireSince("--restore with a network", release, OTHER_TAP_SINCE)
 }
 
 /** Major and minor, as all VMMs have them. */
@@ -63,7 +65,20 @@ export function versionOf([major, minor]: Release): Version {
 
 // --- internal ---
 
-/** Whether a release is another or newer. */
+function settingAt(settings: object, place: string): unknown {
+  return place.split(".").reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], settings)
+}
+
+function requireSince(what: string, release: Release, since: Release): void {
+  if (isNewer(release, since)) return
+  const [own, first] = [release, since].map((each) => each.slice(0, 2).join("."))
+  throw new Failure("UNSUPPORTED", `${what}: Firecracker ${own} does not have it: it came with ${first}`, {
+    subject: what,
+    hint: `leave it out, or use Firecracker ${first} or newer (banger get firecracker)`,
+  })
+}
+
+/** Whether a release is `than` or newer. */
 function isNewer(release: Release, than: Release): boolean {
   for (const [index, number] of release.entries()) {
     const other = than[index] ?? 0

@@ -3,25 +3,32 @@ import { inodeOf, openBeneath, openBeneathMounts, statDescriptor, withDescriptor
 import { attachTree, cloneTree, setMountAttributes } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
+/** A name in a directory of a jail. */
+export interface JailEntry {
+  readonly dir: number
+  readonly name: string
+}
+
 /**
- * Mounts the very inode of `source` on the file or directory `name` of a jail's directory, with these attributes
- * from the first moment it can be reached there, and checks that it is what is mounted. Both ends are inodes, not
- * names: a symlink, or something of another type, in the place of `name` is refused.
+ * Mounts the inode of `source` on a file or directory of a jail. The mount has its attributes before it can be reached,
+ * and what is mounted is checked to be that inode. Both ends are inodes, not names: a symlink, or something of another
+ * type, in the place of `name` is refused.
  */
-export function bindAt(source: number, dir: number, name: string, attributes: number): void {
+export function bindAt(source: number, { dir, name }: JailEntry, attributes: number): void {
   const from = statDescriptor(source)
   withDescriptor(cloneTree(source), (tree) => {
     setMountAttributes(tree, attributes, 0)
     withDescriptor(openBeneath(dir, name, O.PATH | O_NOFOLLOW), (target) => {
       const to = statDescriptor(target)
       if ((to.mode & S.IFMT) !== (from.mode & S.IFMT))
-        throw new Failure("FAILED", `${name}: its place in the jail has another type`)
+        throw new Failure("CHANGED", `${name}: its place in the jail has another type`, { subject: name })
       attachTree(tree, target)
     })
   })
   withDescriptor(openBeneathMounts(dir, name, O.PATH | O_NOFOLLOW), (mounted) => {
     const now = statDescriptor(mounted)
     const same = inodeOf(now) === inodeOf(from) && now.mountId !== statDescriptor(dir).mountId
-    if (!same) throw new Failure("FAILED", `${name}: something else is mounted in its place in the jail`)
+    if (!same)
+      throw new Failure("CHANGED", `${name}: something else is mounted in its place in the jail`, { subject: name })
   })
 }

@@ -3,26 +3,33 @@ import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { close, openBeneathMounts, statAt, withDescriptor } from "../../base/linux/files.ts"
 import { UMOUNT, unmountAt } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import type { HostPath } from "../../base/terms/path.ts"
 import { type Mount, mountsBelow } from "./mountTable.ts"
 
-/** The table is read anew at most so often: whoever moves directories about meanwhile cannot keep us for ever. */
+/** The table is read anew at most so often, so that a process that keeps moving directories cannot hold us up for ever. */
 const ROUNDS_MAX_COUNT = 64
 
-/** Waits, in milliseconds, for a mount that is in use, before it is detached lazily. */
+/** The waits for a mount that is in use, before it is detached lazily. */
 const BUSY_WAITS_MS = [10, 20, 40, 80, 160]
+
+/** The directory that all jails are in: a descriptor of it, and its path. */
+export interface Base {
+  readonly fd: number
+  readonly path: HostPath
+}
 
 /**
  * Detaches all that is mounted on the directory `path` or below it, innermost first, each through its parent's
- * descriptor reached from `base` (at `basePath`) without following a symlink. Returns a warning for each that was in
- * use and went lazily; with `busy: "keep"` that is a failure instead. Throws a failure when a mount remains.
+ * descriptor, which is reached from `base` without following a symlink. Returns a warning for each mount that was in use
+ * and was detached lazily; with `busy: "keep"` such a mount is a failure. Throws a failure when a mount remains.
  */
-export function detachBelow(base: number, basePath: string, path: string, busy: Busy = "detach"): readonly string[] {
+export function detachBelow(base: Base, path: string, busy: Busy = "detach"): readonly string[] {
   const warnings: string[] = []
   for (let round = 0; round < ROUNDS_MAX_COUNT; round++) {
     const mounts = mountsBelow(path)
     if (mounts.length === 0) return warnings
     for (const mount of mounts) {
-      if (detach(base, basePath, mount, busy)) warnings.push(`${shownPoint(mount)} was in use, and detached lazily`)
+      if (detach(base, mount, busy)) warnings.push(`${shownPoint(mount)} was in use, and detached lazily`)
     }
   }
   requireNoMounts(path)
@@ -36,28 +43,33 @@ export type Busy = "detach" | "keep"
 export function requireNoMounts(path: string): void {
   const [mount] = mountsBelow(path)
   if (mount === undefined) return
-  const hint = `nothing was deleted; find out what mounts there, then: umount ${shownPoint(mount)}`
-  throw new Failure("FAILED", `${shownPoint(mount)} is still mounted`, { hint })
+  const subject = shownPoint(mount)
+  const hint = `nothing was deleted; find out what mounts there, then: umount ${subject}`
+  throw new Failure("NOT_RELEASED", `${subject} is still mounted`, { hint, subject })
 }
 
 // --- internal ---
 
-/** Whether the mount was busy to the end and detached lazily. What is gone meanwhile, or elsewhere, is left alone. */
-function detach(base: number, basePath: string, mount: Mount, busy: Busy): boolean {
-  const beneath = Buffer.from(mount.point, "latin1").subarray(Buffer.byteLength(basePath) + 1)
+/** Detaches one mount; tells whether it was busy to the end, and so detached lazily. One that is gone is left alone. */
+function detach(base: Base, mount: Mount, busy: Busy): boolean {
+  const beneath = Buffer.from(mount.point, "latin1").subarray(Buffer.byteLength(base.path) + 1)
   const parts = split(beneath)
   const name = parts.pop()
   if (name === undefined) return false
   const detached = () =>
-    withDescriptor(walk(base, parts), (parent) => {
+    withDescriptor(walk(base.fd, parts), (parent) => {
       if (Number(statAt(parent, name).mountId) !== mount.id) return false
-      return detachBusy(parent, name, mount, busy)
+      return detachBusy({ parent, name }, mount, busy)
     })
-  // Gone, or no mount any more, or the directories above it were swapped: the next reading of the table tells.
+  // The mount is gone, or the directories above it were swapped: the next reading of the table tells.
   return unlessAbsent(detached, ["ENOENT", "EINVAL", "ENOTDIR", "ELOOP"]) ?? false
 }
 
-function detachBusy(parent: number, name: Uint8Array, mount: Mount, busy: Busy): boolean {
+function detachBusy(
+  { parent, name }: { readonly parent: number; readonly name: Uint8Array },
+  mount: Mount,
+  busy: Busy,
+): boolean {
   let cause: unknown
   for (const wait of BUSY_WAITS_MS) {
     try {
@@ -70,14 +82,15 @@ function detachBusy(parent: number, name: Uint8Array, mount: Mount, busy: Busy):
     }
   }
   if (busy === "keep") {
-    const hint = `see who uses it: fuser -vm ${shownPoint(mount)}`
-    throw new Failure("FAILED", `${shownPoint(mount)} is mounted and in use`, { hint, cause })
+    const subject = shownPoint(mount)
+    const hint = `see who uses it: fuser -vm ${subject}`
+    throw new Failure("NOT_RELEASED", `${subject} is mounted and in use`, { hint, subject, cause })
   }
   unmountAt(parent, name, UMOUNT.DETACH)
   return true
 }
 
-/** Opens a directory component by component: a path of many could be longer than one call takes. */
+/** Opens a directory component by component: the whole path could be longer than one call takes. */
 function walk(base: number, parts: readonly Uint8Array[]): number {
   let fd = openBeneathMounts(base, ".", O.PATH | O_DIRECTORY)
   for (const part of parts) {

@@ -1,9 +1,9 @@
-/** How many of a program's first bytes hold what `hasInterpreter` reads: linkers put the headers first. */
+/** How many of a program's first bytes `hasInterpreter` needs: linkers put the headers first. */
 export const ELF_HEAD_BYTES = 4096
 
 /**
- * Whether a program needs a dynamic loader, and so libraries, to run: whether its ELF program headers have a
- * PT_INTERP (elf(5), 64-bit little endian). Throws when the bytes are not the head of such a program. Pure.
+ * Whether a program needs a dynamic loader, and so libraries: its ELF program headers then have a PT_INTERP (elf(5), 64-bit
+ * little endian). Throws when the bytes are not the head of such a program. Pure.
  */
 export function hasInterpreter(head: Uint8Array): boolean {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength)

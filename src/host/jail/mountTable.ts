@@ -13,10 +13,10 @@ export function mountsBelow(path: string): readonly Mount[] {
   return parseMounts(readFileSync("/proc/self/mountinfo", "latin1"), path)
 }
 
-/** Those mounts of a mountinfo text that are on a path or below it, those mounted on others first. Pure. */
+/** The mounts of a mountinfo text that are on a path or below it, innermost first. Pure. */
 export function parseMounts(text: string, path: string): readonly Mount[] {
   const wanted = Buffer.from(path).toString("latin1")
-  // Only what has the path's own beginning is worth taking apart: hosts have thousands of mounts.
+  // A host may have thousands of mounts: a text that does not name the path is not parsed at all.
   const lines = text.includes("\\") || text.includes(wanted) ? text.split("\n") : []
   const mounts = lines.flatMap((line) => {
     const fields = line.split(" ")
@@ -34,7 +34,7 @@ function decoded(field: string): string {
   return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 
-/** A mount is taken off before the one it is mounted on; ids are used again and tell nothing of the order. */
+/** A mount comes before the one that it is mounted on. Ids are reused and so do not tell the order. */
 function innermostFirst(mounts: readonly Mount[]): readonly Mount[] {
   const byId = new Map(mounts.map((mount) => [mount.id, mount]))
   const depth = (mount: Mount): number => {

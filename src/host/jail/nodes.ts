@@ -1,7 +1,8 @@
 import { chmodDescriptor, chownDescriptor } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { isType, mknodAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import type { Placed } from "../../base/terms/path.ts"
 import { allow, type Jail } from "./makeJail.ts"
 import { withParent } from "./stage.ts"
 
@@ -18,22 +19,22 @@ export interface Device {
   readonly rdev: string
 }
 
-/** The block device at a path. Throws a usage failure when it is none. */
+/** The block device at a path. Throws a failure when something else is there. */
 export function blockDevice(path: string): Device {
   return withDescriptor(openNamed(path, O.PATH), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFBLK)) throw usageError(`${path} is not a block device`)
+    if (!isType(stat, S.IFBLK)) throw new Failure("BAD_FILE", `${path} is not a block device`, { subject: path })
     return { type: S.IFBLK, rdev: stat.rdev }
   })
 }
 
 /**
- * Makes a device node in a jail for its owner alone: what is opened under the name is checked to be the node just made
- * before it is given away, and the owner and mode are set on that very inode.
+ * Makes a device node in a jail for its owner alone, and returns where it is. What is opened under the name is verified to
+ * be the node just made; owner and mode are then set on that inode.
  */
-export function makeNode(jail: Jail, path: string, device: Device): void {
+export function makeNode(jail: Jail, path: string, device: Device): Placed {
   allow(jail, "devices")
-  withParent(jail, jail.fd, path, (dir, name) => {
+  withParent(jail, path, (dir, name) => {
     mknodAt(dir, name, device.type, device.rdev, 0o600)
     withDescriptor(openBeneath(dir, name, O.PATH | O_NOFOLLOW), (fd) => {
       const stat = statDescriptor(fd)
@@ -43,14 +44,16 @@ export function makeNode(jail: Jail, path: string, device: Device): void {
       chownDescriptor(fd, jail.owner.uid, jail.owner.gid)
     })
   })
+  return jail.placed(path)
 }
 
-/** Makes the node of one of `DEVICES`. Throws a failure when this host's device is missing, or is another. */
+/** Makes the node of one of `DEVICES`. Throws a failure when this host's own device is missing or has another number. */
 export function makeHostDevice(jail: Jail, path: string): void {
   const rdev = DEVICES[path]
   withDescriptor(openNamed(`/${path}`, O.PATH), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFCHR) || stat.rdev !== rdev) throw new Failure("FAILED", `/${path} is not the device ${rdev}`)
+    if (!isType(stat, S.IFCHR) || stat.rdev !== rdev)
+      throw new Failure("HOST_LACKS", `/${path} is not the device ${rdev}`, { subject: `/${path}` })
   })
   makeNode(jail, path, { type: S.IFCHR, rdev: rdev ?? "" })
 }

@@ -18,10 +18,11 @@ import {
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import type { Placed } from "../../base/terms/path.ts"
 import { copyContent } from "../../store/files/copyContent.ts"
 import { bindAt } from "./bind.ts"
 import { allow, type Jail } from "./makeJail.ts"
-import { createFile, openSource, withParent } from "./stage.ts"
+import { createFile, openSource, type StageOptions, withParent } from "./stage.ts"
 
 /** Where a dynamic program finds its loader and libraries. */
 const LIBRARIES = ["/usr/lib", "/usr/lib64", "/lib", "/lib64"]
@@ -31,18 +32,24 @@ export type Library =
   | { readonly path: string; readonly is: "directory"; readonly from: string }
   | { readonly path: string; readonly is: "symlink"; readonly to: string }
 
-/** Stages a private copy of a program (0755, root's), which no other VM shares pages with. */
-export async function stageProgram(jail: Jail, name: string, source: string, signal: AbortSignal): Promise<void> {
+/** Stages a private copy of a program (0755, root's) and returns where it is. No other VM shares its pages. */
+export async function stageProgram(
+  jail: Jail,
+  name: string,
+  source: string,
+  { signal }: StageOptions,
+): Promise<Placed> {
   allow(jail, "programs")
   const from = openSource(source)
   try {
     const to = createFile(jail, name)
     try {
-      await copyContent(from, to, signal, "try")
+      await copyContent(from, to, { signal })
       chmodDescriptor(to, 0o755)
     } finally {
       close(to)
     }
+    return jail.placed(name)
   } finally {
     close(from)
   }
@@ -51,7 +58,7 @@ export async function stageProgram(jail: Jail, name: string, source: string, sig
 /** Stages the host's library directories: real ones bound read-only, symlinks (`/lib` → `usr/lib`) as they are. */
 export function stageLibraries(jail: Jail, libraries: readonly Library[] = hostLibraries()): void {
   for (const { path, ...library } of libraries) {
-    // Symlinks before mounts: once something is mounted in it, no name in the jail is made any more.
+    // Symlinks before mounts: once something is mounted in the jail, no more names are made in it.
     if (library.is === "symlink") inParent(jail, path, (dir, name) => symlinkAt(library.to, dir, name))
   }
   const directories = libraries.filter((library) => library.is === "directory")
@@ -59,7 +66,7 @@ export function stageLibraries(jail: Jail, libraries: readonly Library[] = hostL
   for (const { path, from } of directories) inParent(jail, path, (dir, name) => bindLibrary(from, dir, name))
 }
 
-/** The library directories this host has. A symlink that leads elsewhere than to another of them is refused. */
+/** The library directories of this host. Throws a failure for a symlink that does not lead to another of them. */
 export function hostLibraries(): readonly Library[] {
   const found: Library[] = []
   for (const path of LIBRARIES) {
@@ -74,8 +81,9 @@ export function hostLibraries(): readonly Library[] {
 
 function checkedLink(library: Library): Library {
   if (library.is === "directory" || LIBRARIES.includes(`/${library.to.replace(/^\/+/, "")}`)) return library
-  throw new Failure("FAILED", `${library.path} is a symlink to ${library.to}, which a jail does not have`, {
+  throw new Failure("HOST_LACKS", `${library.path} is a symlink to ${library.to}, which a jail does not have`, {
     hint: "use a statically linked VMM",
+    subject: library.path,
   })
 }
 
@@ -85,9 +93,9 @@ function typeOf(path: string): "directory" | "symlink" | undefined {
   return isType(stat, S.IFDIR) ? "directory" : isType(stat, S.IFLNK) ? "symlink" : undefined
 }
 
-/** The parent is `/` or `/usr`, the latter made open to all whatever the umask: the VMM's uid reads through it. */
+/** The parent is `/` or `/usr`. The VMM's uid reads through `/usr`, so it is made open to all whatever the umask. */
 function inParent(jail: Jail, path: string, use: (dir: number, name: string) => void): void {
-  if (dirname(path) === "/") withParent(jail, jail.fd, basename(path), use)
+  if (dirname(path) === "/") withParent(jail, basename(path), use)
   else withDescriptor(makeOpen(jail.fd, basename(dirname(path))), (dir) => use(dir, basename(path)))
 }
 
@@ -104,6 +112,6 @@ function makeOpen(dir: number, name: string): number {
 
 function bindLibrary(from: string, dir: number, name: string): void {
   withDescriptor(openAt(AT_FDCWD, from, O.PATH | O_DIRECTORY | O_NOFOLLOW), (source) => {
-    bindAt(source, dir, name, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV)
+    bindAt(source, { dir, name }, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV)
   })
 }

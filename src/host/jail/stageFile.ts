@@ -2,66 +2,85 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { close, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
+import type { Placed } from "../../base/terms/path.ts"
 import { bindAt } from "./bind.ts"
 import type { Jail } from "./makeJail.ts"
-import { createFile, linkSource, openSource, stageContent, withParent } from "./stage.ts"
+import {
+  createFile,
+  linkSource,
+  openSource,
+  type Source,
+  type StageOptions,
+  stageContent,
+  withParent,
+} from "./stage.ts"
 import { type StagingWish, type Way, waysFor } from "./ways.ts"
 
+/** A file in a jail, and the way it got there. */
+export interface StagedFile extends Placed {
+  readonly way: Way
+}
+
 /**
- * Stages a regular file under a name for the jail's owner, as `waysFor` says, and returns the way it went. The source
- * keeps its owner, mode and number of names.
+ * Stages a regular file under a name for the jail's owner, as `waysFor` says, and returns where it is. The source keeps
+ * its owner, mode and number of names.
  */
 export async function stageFile(
   jail: Jail,
   name: string,
   source: string,
-  wish: StagingWish,
-  signal: AbortSignal,
-): Promise<Way> {
-  const from = openSource(source)
+  wish: StagingWish & StageOptions,
+): Promise<StagedFile> {
+  const fd = openSource(source)
   try {
-    const ways = waysFor(source, statDescriptor(from), jail.owner, wish)
-    if (ways.includes("clone") && ways.includes("copy")) return await stagePrivate(jail, name, from, signal)
-    const [way = "copy"] = ways
-    if (way === "bind") bindFile(jail, name, from, wish.readonly)
-    else if (way === "link") linkSource(jail, name, source, from)
-    else await insist(jail, name, source, from, way, signal)
-    return way
+    const ways = waysFor(source, statDescriptor(fd), { owner: jail.owner, ...wish })
+    const way = await stageBy(ways, { jail, name, source: { fd, path: source }, wish })
+    return { ...jail.placed(name), way }
   } finally {
-    close(from)
+    close(fd)
   }
 }
 
-/** What a bound file may be: never a device, a program or a setuid one, never a symlink to follow. */
+/** A bound file is never used as a device, a program or a setuid program, and never followed as a symlink. */
 export const FILE_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW
 
 // --- internal ---
 
-async function stagePrivate(jail: Jail, name: string, from: number, signal: AbortSignal): Promise<Way> {
-  await stageContent(jail, name, from, signal)
-  return "copy"
+/** One file that is being staged. */
+interface FileStaging {
+  readonly jail: Jail
+  readonly name: string
+  readonly source: Source
+  readonly wish: StagingWish & StageOptions
 }
 
-async function insist(
-  jail: Jail,
-  name: string,
-  source: string,
-  from: number,
-  way: "clone" | "copy",
-  signal: AbortSignal,
-): Promise<void> {
+async function stageBy(ways: readonly Way[], staging: FileStaging): Promise<Way> {
+  const { jail, name, source, wish } = staging
+  const [way = "copy"] = ways
+  if (way === "bind") bindFile(staging)
+  else if (way === "link") linkSource(jail, name, source)
+  else if (ways.includes("copy") && ways.includes("clone")) {
+    await stageContent(jail, name, source.fd, { signal: wish.signal })
+    return "copy"
+  } else await insist(staging, way)
+  return way
+}
+
+async function insist({ jail, name, source, wish }: FileStaging, way: "clone" | "copy"): Promise<void> {
   try {
-    await stageContent(jail, name, from, signal, way === "clone" ? "only" : "never")
+    await stageContent(jail, name, source.fd, { signal: wish.signal, clone: way === "clone" ? "only" : "never" })
   } catch (error) {
     if (way !== "clone" || errorCode(error) === undefined) throw error
     const hint = 'use a file system with shared blocks (btrfs, xfs) for both, or stage: "copy"'
-    throw new Failure("FAILED", `${source} cannot be cloned into the jail: ${messageOf(error)}`, { hint, cause: error })
+    const message = `${source.path} cannot be cloned into the jail: ${messageOf(error)}`
+    throw new Failure("HOST_LACKS", message, { hint, subject: source.path, cause: error })
   }
 }
 
-function bindFile(jail: Jail, name: string, from: number, readonly: boolean): void {
+function bindFile({ jail, name, source, wish }: FileStaging): void {
   withDescriptor(createFile(jail, name), () => {})
-  withParent(jail, jail.fd, name, (dir, base) => {
-    bindAt(from, dir, base, FILE_ATTRIBUTES | (readonly ? MOUNT_ATTR.RDONLY : 0))
+  withParent(jail, name, (dir, base) => {
+    const attributes = FILE_ATTRIBUTES | (wish.readonly ? MOUNT_ATTR.RDONLY : 0)
+    bindAt(source.fd, { dir, name: base }, attributes)
   })
 }

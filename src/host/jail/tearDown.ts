@@ -8,11 +8,11 @@ import { ensureDirectory, findBase, type JailSite, stageName, TRASH } from "./ba
 import { type Busy, detachBelow, requireNoMounts } from "./detach.ts"
 
 /**
- * Takes a jail away, wherever its making or an earlier removal was cut short: detaches what is mounted in it, moves it
- * to a directory that is root's alone, deletes it there without leaving the file system it is on, and proves that it is
- * gone. `inode` is its root's as `makeJail` told it, or null when it never did. The jail's processes must be gone. Safe
- * to repeat, and to run by several processes at once. Returns warnings. Throws a failure, with nothing deleted, when
- * what has the jail's place is not the jail, or a mount cannot be detached; `busy` says what becomes of one in use.
+ * Removes a jail, wherever its making or an earlier removal was cut short: detaches the mounts in it, moves it to the
+ * trash, empties it there without entering another file system, and proves that it is gone. `inode` is its root's, as
+ * `makeJail` told it; null: the jail has no root yet. The jail's processes must be gone. Safe to repeat, and for several
+ * processes at once. Returns warnings. Throws a failure, with nothing deleted, when something else has the jail's place, or
+ * a mount cannot be detached; `busy` decides about a mount in use.
  */
 export function tearDown(site: JailSite, inode: string | null, busy: Busy = "detach"): readonly string[] {
   const base = findBase(site.base)
@@ -20,10 +20,10 @@ export function tearDown(site: JailSite, inode: string | null, busy: Busy = "det
   return withDescriptor(base, () => {
     const trash = ensureDirectory(base, TRASH, 0o700)
     return withDescriptor(trash, () => {
-      const warnings = moveToTrash(base, base, stageName(site.id), { site, inode, trash, busy })
+      const jail = { site, inode, base, trash, busy }
+      const warnings = moveToTrash(base, stageName(site.id), jail)
       const vmm = open(base, site.vmm)
-      if (vmm !== undefined)
-        warnings.push(...withDescriptor(vmm, () => movePlacedToTrash(base, vmm, { site, inode, trash, busy })))
+      if (vmm !== undefined) warnings.push(...withDescriptor(vmm, () => movePlacedToTrash(vmm, jail)))
       emptyTrash(trash, site.id)
       requireGone(base, trash, site)
       return warnings
@@ -33,41 +33,47 @@ export function tearDown(site: JailSite, inode: string | null, busy: Busy = "det
 
 // --- internal ---
 
-/** So often the trash is looked through for what another process that removes the same jail has put there. */
+/** The trash is emptied at most so often: another process that removes the same jail may keep adding to it. */
 const ROUNDS_MAX_COUNT = 64
 
-interface JailPlace {
+/** A jail that is being removed. */
+interface DoomedJail {
   readonly site: JailSite
   readonly inode: string | null
+  /** Descriptors of the base, and of the trash in it. */
+  readonly base: number
   readonly trash: number
   readonly busy: Busy
 }
 
-function movePlacedToTrash(base: number, vmm: number, place: JailPlace): readonly string[] {
-  const { site, inode } = place
+function movePlacedToTrash(vmm: number, jail: DoomedJail): readonly string[] {
+  const { site, inode } = jail
   if (inode === null) {
-    // A jail is given its place only after its root is written down.
-    if (isThere(vmm, site.id))
-      throw new Failure("FAILED", `${site.base}/${site.vmm}/${site.id} is none of this VM's making`)
+    // A jail comes to its place only after its root is written down.
+    if (isThere(vmm, site.id)) {
+      const subject = `${site.base}/${site.vmm}/${site.id}`
+      const hint = "look at it; remove it by hand if nothing needs it"
+      throw new Failure("CHANGED", `${subject} was not made by this VM: left alone`, { hint, subject })
+    }
     return []
   }
-  return moveToTrash(base, vmm, site.id, place)
+  return moveToTrash(vmm, site.id, jail)
 }
 
-/** Moves one of a jail's places to the trash, with nothing mounted in it. Gone already is fine. */
-function moveToTrash(base: number, parent: number, name: string, { site, inode, trash, busy }: JailPlace): string[] {
+/** Detaches what is mounted in one of a jail's places, and moves it to the trash. One that is gone is fine. */
+function moveToTrash(parent: number, name: string, { site, inode, base, trash, busy }: DoomedJail): string[] {
   const path = parent === base ? `${site.base}/${name}` : `${site.base}/${site.vmm}/${name}`
   const dir = open(parent, name)
   if (dir === undefined) return []
   const warnings = withDescriptor(dir, () => {
     if (inode !== null) requireRoot(dir, inode, path)
-    const found = detachBelow(base, site.base, path, busy)
+    const found = detachBelow({ fd: base, path: site.base }, path, busy)
     if (inode !== null) requireRoot(dir, inode, path)
     return [...found]
   })
   requireNoMounts(path)
-  const trashed = renameIntoTrash(parent, name, trash, site.id)
-  // A directory that only contains a mount can be moved: what was mounted meanwhile went along.
+  const trashed = renameIntoTrash(parent, name, { trash, id: site.id })
+  // A directory with a mount inside can be moved: what was mounted meanwhile has moved with it.
   if (trashed !== undefined) requireNoMounts(`${site.base}/${TRASH}/${trashed}`)
   return warnings
 }
@@ -79,27 +85,36 @@ function open(parent: number, name: string): number | undefined {
     const code = errorCode(error)
     if (code === "ENOENT") return undefined
     if (code === "ELOOP" || code === "ENOTDIR")
-      throw new Failure("FAILED", `${name} is not the directory of a jail`, { cause: error })
-    if (code === "EXDEV")
-      throw new Failure("FAILED", `something is mounted on ${name}`, { hint: "unmount it", cause: error })
+      throw new Failure("CHANGED", `${name} is not the directory of a jail: left alone`, {
+        subject: name,
+        cause: error,
+      })
+    if (code === "EXDEV") throw mountedOn(name, error)
     throw error
   }
+}
+
+function mountedOn(name: string, cause: unknown): Failure {
+  return new Failure("NOT_RELEASED", `something is mounted on ${name}`, { hint: "unmount it", subject: name, cause })
 }
 
 function requireRoot(dir: number, inode: string, path: string): void {
   const stat = unlessAbsent(() => statAt(dir, "root"))
   if (stat === undefined) return
-  if (!isType(stat, S.IFDIR)) throw new Failure("FAILED", `${path}/root is not a directory`)
+  const subject = `${path}/root`
+  if (!isType(stat, S.IFDIR)) throw new Failure("CHANGED", `${subject} is not a directory: left alone`, { subject })
   if (inodeOf(stat) !== inode) {
-    throw new Failure(
-      "FAILED",
-      `${path}/root is another directory (${inodeOf(stat)}) than the jail's (${inode}): left alone`,
-    )
+    const message = `${subject} is another directory (${inodeOf(stat)}) than the jail's (${inode}): left alone`
+    throw new Failure("CHANGED", message, { subject })
   }
 }
 
-/** The name it got there, or undefined when another process was first. */
-function renameIntoTrash(parent: number, name: string, trash: number, id: string): string | undefined {
+/** Returns the name in the trash, or undefined when another process was first. */
+function renameIntoTrash(
+  parent: number,
+  name: string,
+  { trash, id }: { readonly trash: number; readonly id: string },
+): string | undefined {
   for (let number = 0; ; number++) {
     const trashed = `${id}.${process.pid}.${number}`
     try {
@@ -108,14 +123,13 @@ function renameIntoTrash(parent: number, name: string, trash: number, id: string
     } catch (error) {
       const code = errorCode(error)
       if (code === "ENOENT") return undefined
-      if (code === "EBUSY")
-        throw new Failure("FAILED", `something is mounted on ${name}`, { hint: "unmount it", cause: error })
+      if (code === "EBUSY") throw mountedOn(name, error)
       if (code !== "EEXIST") throw error
     }
   }
 }
 
-/** Also what another process, or an earlier one, has moved there: whoever is last must find nothing. */
+/** Empties also what another process, or an earlier one, has moved there: the last one must find nothing. */
 function emptyTrash(trash: number, id: string): void {
   for (let round = 0; round < ROUNDS_MAX_COUNT; round++) {
     const names = trashOf(trash, id)
@@ -124,7 +138,7 @@ function emptyTrash(trash: number, id: string): void {
   }
 }
 
-/** Ids have no dot, so the names in the trash tell whose they are. */
+/** The names in the trash that belong to an id: ids have no dot. */
 function trashOf(trash: number, id: string): readonly string[] {
   return withDescriptor(openBeneath(trash, ".", O.RDONLY | O_DIRECTORY), (fd) => {
     const names: string[] = []
@@ -141,7 +155,10 @@ function requireGone(base: number, trash: number, site: JailSite): void {
   const vmm = open(base, site.vmm)
   if (vmm !== undefined && withDescriptor(vmm, () => isThere(vmm, site.id))) left.push(`${site.vmm}/${site.id}`)
   if (left.length > 0)
-    throw new Failure("FAILED", `${left.map((name) => `${site.base}/${name}`).join(", ")} is still there`)
+    throw new Failure("NOT_RELEASED", `${left.map((name) => `${site.base}/${name}`).join(", ")} is still there`, {
+      hint: `to try again: banger rm ${site.id}`,
+      subject: site.id,
+    })
 }
 
 function isThere(dir: number, name: string): boolean {

@@ -13,26 +13,28 @@ export interface StagingWish {
 }
 
 /**
- * The ways to stage a regular file for a jail's owner, to be tried in this order. Whatever is chosen, the source keeps
- * its owner, mode and names: what is only read is bound read-only, what is written is a private copy. Throws a failure
- * when the way the user insists on would not be safe, or would not work. Pure.
+ * The ways to stage a regular file for a jail's owner, to be tried in this order. A file that is only read is bound
+ * read-only, one that is written is a private copy; the source keeps its owner, mode and names. Throws a failure when the
+ * way that the user insists on would not be safe, or would not work. Pure.
  */
 export function waysFor(
   path: string,
   source: Pick<Stat, "uid" | "gid" | "mode" | "nlink">,
-  owner: Owner,
-  wish: StagingWish,
+  { owner, ...wish }: StagingWish & { readonly owner: Owner },
 ): readonly Way[] {
   const own = source.uid === owner.uid && source.nlink === 1
+  const refused = (message: string, hint = ALONE) => new Failure("BAD_FILE", message, { hint, subject: path })
   if (wish.way === "link" && !own) {
-    throw new Failure("FAILED", `${path} cannot be linked into the jail: ${whyNotOwn(source, owner)}`, { hint: ALONE })
+    throw refused(`${path} cannot be linked into the jail: ${whyNotOwn(source, owner)}`)
   }
   if (wish.way === "bind" && !wish.readonly && !own) {
-    throw new Failure("FAILED", `${path} cannot be bound writable: ${whyNotOwn(source, owner)}`, { hint: ALONE })
+    throw refused(`${path} cannot be bound writable: ${whyNotOwn(source, owner)}`)
   }
   if (wish.way === "bind" && !readable(source, owner)) {
-    const hint = 'make it readable, or stage it as "copy"'
-    throw new Failure("FAILED", `${path} cannot be bound: uid ${owner.uid} may not read it`, { hint })
+    throw refused(
+      `${path} cannot be bound: uid ${owner.uid} may not read it`,
+      'make it readable, or stage it as "copy"',
+    )
   }
   if (wish.way !== undefined) return [wish.way]
   return wish.readonly && readable(source, owner) ? ["bind"] : ["clone", "copy"]
@@ -47,7 +49,7 @@ function whyNotOwn({ uid, nlink }: Pick<Stat, "uid" | "nlink">, owner: Owner): s
   return uid === owner.uid ? `it has ${nlink} names` : `it belongs to uid ${uid}, the jail to uid ${owner.uid}`
 }
 
-/** By the mode bits alone: where an access control list would allow more, a private copy is staged. */
+/** Reads the mode bits only: where an access control list allows more, a private copy is staged. */
 function readable({ uid, gid, mode }: Pick<Stat, "uid" | "gid" | "mode">, owner: Owner): boolean {
   if (uid === owner.uid) return (mode & 0o400) !== 0
   return (mode & (gid === owner.gid ? 0o040 : 0o004)) !== 0

@@ -1,31 +1,31 @@
-/** How a host's rules are looked at. */
+/** What is read of a host's rules, and by what. */
 export interface Look {
-  /** Runs a program that only tells. Undefined when it is not there. */
+  /** Runs a program that only reports. Undefined when the program is missing. */
   run(argv: readonly string[]): { readonly exit: number | null; readonly stdout: string } | undefined
-  /** A file's text; undefined when it is not there. */
+  /** A file's text; undefined when the file is missing. */
   read(path: string): string | undefined
 }
 
-/** A chain of somebody else's that drops what is forwarded for a bridge. */
+/** A chain of another program that drops what is forwarded for a bridge. */
 export interface Blocker {
   readonly chain: string
-  /** Whether Docker keeps it. */
+  /** Whether the chain is Docker's. */
   readonly docker: boolean
   /** The commands that let the bridge through, where they are known. */
   readonly mend: string | undefined
 }
 
-/** For `forwardBlockers`: all bridges of banger's, in iptables' words. */
+/** All of banger's bridges, in iptables' words. */
 export const ANY_BRIDGE = "bgr+"
 
 /**
- * What of the host's other rules drops what is forwarded for a bridge: a chain of another table whose policy is to drop
- * (Docker's), in a table that does not know the bridge. No rule of ours could do: for netfilter a drop is final wherever
- * it happens, and an accept holds for one table only. Undefined when nobody is there to ask.
+ * The chains of other tables that drop what is forwarded for a bridge: their policy is to drop (Docker's is), and their
+ * table does not name the bridge. No rule of ours could help: to netfilter a drop is final, and an accept counts in one
+ * table only. Undefined when neither nft nor iptables is there to ask.
  */
 export function forwardBlockers(look: Look, bridge: string): readonly Blocker[] | undefined {
   const listed = look.run(["nft", "-t", "list", "ruleset"])
-  // To ask it where there are no such tables would make the kernel have them.
+  // Where the kernel has no such tables, asking iptables would create them.
   const hasLegacy = look.read("/proc/net/ip_tables_names")?.split("\n").includes("filter") === true
   const programs = hasLegacy ? ["iptables-legacy", "iptables"] : []
   const [legacy] = programs.flatMap((program) => {
@@ -39,7 +39,7 @@ export function forwardBlockers(look: Look, bridge: string): readonly Blocker[] 
   ]
 }
 
-/** A blocker in words, with what to do. Pure. */
+/** A blocker in words, with the remedy. Pure. */
 export function sayBlocker({ chain, docker, mend }: Blocker, bridge: string): string {
   const todo = mend === undefined ? `add rules there that accept what comes from and goes to ${bridge}` : `run: ${mend}`
   const whose = docker ? "Docker's chain" : "the chain"
@@ -61,7 +61,7 @@ export function nftBlockers(ruleset: string, bridge: string): readonly Blocker[]
   })
 }
 
-/** The blocker in the rules of the old iptables, which nft does not see, as its `-S` prints them. Pure. */
+/** The blocker in the rules of the old iptables, as its `-S` prints them; nft does not show these. Pure. */
 export function legacyBlockers(rules: string, program: string, bridge: string): readonly Blocker[] {
   if (!/^-P FORWARD DROP$/m.test(rules) || knows(rules, bridge)) return []
   const docker = isDockers(rules)
@@ -70,7 +70,7 @@ export function legacyBlockers(rules: string, program: string, bridge: string): 
 
 // --- internal ---
 
-/** Whether rules name a bridge, or a beginning of its name: `"bgr0"`, `"bgr*"`, `-i bgr+`. */
+/** Whether rules name a bridge, or a prefix of its name: `"bgr0"`, `"bgr*"`, `-i bgr+`. */
 function knows(rules: string, bridge: string): boolean {
   const names = [...rules.matchAll(/"(bgr[^"]*)"|-[io] (bgr\S*)/g)].map(([, nft, iptables]) => nft ?? iptables ?? "")
   return names.some((name) => {

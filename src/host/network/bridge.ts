@@ -15,23 +15,26 @@ import {
 import { Failure } from "../../base/terms/failure.ts"
 import { collision, firstCollision, knownNetworks } from "./collisions.ts"
 import { bridgeMac, formatAlias, ipv6Network, MARK, parseAlias } from "./names.ts"
-import { explained } from "./refusals.ts"
+import { explained, stillThere, wentAway } from "./refusals.ts"
 import { hardenInterface, writeSetting } from "./sysctl.ts"
 import { reclaimTap } from "./tap.ts"
 
-/** A bridge as it is to be. */
+// The room network: the bridge, taps, namespaces and nftables rules of VMs, and what on this host stands in their way.
+// The rule: an interface or table is changed only when it bears banger's mark and this owner's name; another's is left alone.
+
+/** The bridge to make. */
 export interface BridgePlan {
   readonly name: string
   readonly subnet: Subnet
-  /** Also an address of its unique local IPv6 network. */
+  /** Whether it also gets an address of its unique local IPv6 network. */
   readonly ipv6: boolean
   readonly owner: string
 }
 
 /**
- * Makes a bridge with the subnet's first address, up, or finds it so. Returns its index. Throws a failure, with nothing
- * changed, when one of this name is somebody else's or has another subnet, or the subnet collides with a network of the
- * host. One that was made half by a banger that was killed is completed. The caller holds the network's lock.
+ * Makes a bridge with the subnet's first address, up, or finds it made. A bridge that a killed banger has left half made is
+ * completed. Returns its index. Throws a failure, with nothing changed, when a bridge of this name is another's or has
+ * another subnet, or the subnet collides with a network of the host. The caller holds the network's lock.
  */
 export function ensureBridge(route: Route, plan: BridgePlan): number {
   const { name, owner } = plan
@@ -40,9 +43,9 @@ export function ensureBridge(route: Route, plan: BridgePlan): number {
     if (found !== undefined && isComplete(route, found, plan)) return found.index
     if (found !== undefined) requireOwnBridge(found, owner)
     requireFreeSubnet(route, plan, found?.index)
-    if (found === undefined) addBridge(route, name, bridgeMac(owner, name), MARK)
+    if (found === undefined) addBridge(route, name, { mac: bridgeMac(owner, name), group: MARK })
     const link = found ?? findLink(route, name)
-    if (link === undefined) throw new Failure("FAILED", `the bridge ${name} went away while it was made`)
+    if (link === undefined) throw wentAway(`the bridge ${name}`)
     complete(route, link, plan)
     return link.index
   } catch (error) {
@@ -51,12 +54,12 @@ export function ensureBridge(route: Route, plan: BridgePlan): number {
 }
 
 /**
- * Removes a bridge of this owner, if it is there, and checks that it is gone. One that has a port still is left to whoever
- * put that there: returns the port's name.
+ * Removes a bridge of this owner, if there is one, and checks that it is gone. A bridge that still has a port stays, for
+ * whoever added the port: then returns the port's name.
  */
 export function removeBridge(route: Route, name: string, owner: string): string | undefined {
   const link = findLink(route, name)
-  // One of the name that is somebody else's means that there is none of ours.
+  // A bridge of this name that is another's means that ours is gone.
   if (!isOwnBridge(link, owner)) return undefined
   const port = listLinks(route).find(({ master }) => master === link.index)
   if (port !== undefined) return port.name
@@ -65,20 +68,20 @@ export function removeBridge(route: Route, name: string, owner: string): string 
   } catch (error) {
     throw explained(error, `the bridge ${name} cannot be removed`)
   }
-  if (findLink(route, name)?.index === link.index) throw new Failure("FAILED", `the bridge ${name} is still there`)
+  if (findLink(route, name)?.index === link.index) throw stillThere(`the bridge ${name}`, name)
   return undefined
 }
 
 /**
- * Whether this host's own connections to 127.0.0.1 can be forwarded to the guests of this owner's bridge, if it is there.
- * It opens the other way round too, which rules have to close: they come before it, and go after it.
+ * Lets, or stops letting, this host's own connections to 127.0.0.1 be forwarded to guests of this owner's bridge, if there
+ * is one. This opens the opposite direction too, which rules must close: they are made before it, and removed after it.
  */
-export function routeLoopback(route: Route, name: string, owner: string, on: boolean): void {
+export function routeLoopback(route: Route, { name, owner }: Pick<BridgePlan, "name" | "owner">, on: boolean): void {
   if (!isOwnBridge(findLink(route, name), owner)) return
   writeSetting(`ipv4/conf/${name}/route_localnet`, on ? "1" : "0")
 }
 
-/** Whether a link is a bridge that bears banger's mark, whoever's. Pure. */
+/** Whether a link is a bridge with banger's mark, of whatever owner. Pure. */
 export function isMarkedBridge({ kind, alias, group }: Link): boolean {
   return kind === "bridge" && (parseAlias(alias)?.kind === "bridge" || (alias === undefined && group === MARK))
 }
@@ -91,20 +94,17 @@ function isOwnBridge(link: Link | undefined, owner: string): link is Link {
 
 function requireOwnBridge(link: Link, owner: string): void {
   const { name, kind, alias } = link
-  const hint = 'choose another name: network: { bridge: "bgr1" }'
+  const detail = { hint: 'choose another name: network: { bridge: "bgr1" }', subject: name }
   if (kind !== "bridge")
-    throw new Failure("FAILED", `${name} is there, and is no bridge (${kind ?? "a device"}): left alone`, { hint })
+    throw new Failure("IN_USE", `${name} is there, and is not a bridge (${kind ?? "a device"}): left alone`, detail)
   if (!isMarkedBridge(link)) {
     const who = alias === undefined ? "it has no alias of banger's" : `its alias is ${JSON.stringify(alias)}`
-    throw new Failure("FAILED", `the bridge ${name} is somebody else's (${who}): left alone`, { hint })
+    throw new Failure("IN_USE", `the bridge ${name} is somebody else's (${who}): left alone`, detail)
   }
   const other = parseAlias(alias)
   if (other !== undefined && other.owner !== owner) {
-    throw new Failure(
-      "FAILED",
-      `the bridge ${name} belongs to the banger whose state is in ${other.owner}: left alone`,
-      { hint },
-    )
+    const message = `the bridge ${name} belongs to the banger whose state is in ${other.owner}: left alone`
+    throw new Failure("IN_USE", message, detail)
   }
 }
 
@@ -136,10 +136,11 @@ function requireAddress(name: string, has: ReturnType<typeof addressesOf>, subne
   const [first] = has
   const other = first && formatSubnet({ base: networkOf(addressOf(first.address), first.prefix), prefix: first.prefix })
   const hint = `give network.subnet as ${other}, or choose another bridge: network: { bridge: "bgr1", subnet: "${formatSubnet(subnet)}" }`
-  throw new Failure("FAILED", `the bridge ${name} has the address ${texts.join(", ")}, not ${wanted}`, { hint })
+  const message = `the bridge ${name} has the address ${texts.join(", ")}, not ${wanted}`
+  throw new Failure("IN_USE", message, { hint, subject: name })
 }
 
-/** A tap of ours that a dead VM left, with a route to the subnet and nobody behind it, is taken out of the way. */
+/** A tap that a dead VM of ours left may still have a route to the subnet: it is removed. */
 function requireFreeSubnet(route: Route, { subnet, owner }: BridgePlan, own: number | undefined): void {
   for (;;) {
     const all = knownNetworks(route, own)
@@ -154,10 +155,13 @@ function complete(route: Route, { index, name }: Link, { subnet, ipv6, owner }: 
   writeSetting(`ipv4/conf/${name}/rp_filter`, "1")
   const has = addressesOf(route, index)
   if (has.length > 0) requireAddress(name, has, subnet)
-  else ignoring(["EEXIST"], () => addAddress(route, index, name, bytesOf(gatewayOf(subnet)), subnet.prefix))
+  else
+    ignoring(["EEXIST"], () =>
+      addAddress(route, { index, name }, { address: bytesOf(gatewayOf(subnet)), prefix: subnet.prefix }),
+    )
   if (ipv6) {
     const address = ipv6Bytes(ipv6Network(owner, name), 1)
-    ignoring(["EEXIST"], () => addAddress(route, index, name, address, 64))
+    ignoring(["EEXIST"], () => addAddress(route, { index, name }, { address, prefix: 64 }))
   }
   changeLink(route, index, name, { up: true, alias: formatAlias({ kind: "bridge", vm: undefined, owner }) })
 }

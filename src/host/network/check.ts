@@ -5,11 +5,11 @@ import { answersPing } from "../../base/linux/ping.ts"
 import { addAddress, addDefaultRoute, deleteNeighbour, listRoutes, setNeighbour } from "../../base/linux/routes.ts"
 import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
 import { addressOf, bytesOf, formatAddress, gatewayOf } from "../../base/terms/address.ts"
-import { Failure } from "../../base/terms/failure.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { blockersHere } from "./forwarding.ts"
 import { CHECK_TABLE, formatAlias, MARK } from "./names.ts"
 import { applyRules, counters, forgetTable } from "./nft.ts"
+import { wentAway } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 
 /** How far a packet came, in order. */
@@ -20,32 +20,35 @@ export interface Step {
   readonly why: string | undefined
 }
 
-/** An answer is waited for this long, in milliseconds. */
+/** How long to wait for an answer to a ping. */
 const ANSWER_WAIT_MS = 1500
 
+/** The network that a check is made in. */
+export interface CheckedNetwork {
+  /** The index of the bridge. */
+  readonly bridge: number
+  readonly owner: string
+  /** The address to reach; undefined: the host's own router. */
+  readonly target: number | undefined
+}
+
 /**
- * Plays a guest with this lease in a namespace that is thrown away: pings the bridge's address, then `target` (by default
- * the host's own router), and looks how far the packets came by counting them on their way. The bridge and the rules are
- * there already. What is made for it is removed again.
+ * Plays a guest with this lease in a namespace that is thrown away: pings the bridge's address, then `target`, and counts
+ * the packets on their way to see how far they came. The bridge and the rules are there already. What is made for the
+ * check is removed again.
  */
-export function checkPath(
-  route: Route,
-  lease: Lease,
-  bridge: number,
-  owner: string,
-  target: number | undefined,
-): readonly Step[] {
+export function checkPath(route: Route, lease: Lease, { bridge, owner, target }: CheckedNetwork): readonly Step[] {
   const to = target ?? defaultGateway(route)
   return withDescriptor(newNetworkNamespace(), (inner) => {
-    addVeth(route, lease.link, MARK, UPLINK, inner)
+    addVeth(route, lease.link, { group: MARK, peer: UPLINK, peerNs: inner })
     const outside = findLink(route, lease.link)
-    if (outside === undefined) throw new Failure("FAILED", `the interface ${lease.link} went away while it was made`)
+    if (outside === undefined) throw wentAway(`the interface ${lease.link}`)
     try {
       hardenInterface(lease.link, false)
       const alias = formatAlias({ kind: "veth", vm: lease.vm, owner })
       changeLink(route, outside.index, lease.link, { alias, master: bridge, up: true })
       const mac = inNetworkNamespace(inner, () => withRoute((within) => settle(within, lease)))
-      setNeighbour(route, bridge, bytesOf(lease.subnet.base + lease.number), mac)
+      setNeighbour(route, bridge, { address: bytesOf(lease.subnet.base + lease.number), mac })
       const gateway = gatewayOf(lease.subnet)
       const ping = (address: number) => inNetworkNamespace(inner, () => answersPing(bytesOf(address), ANSWER_WAIT_MS))
       const reached = ping(gateway)
@@ -64,12 +67,10 @@ export function checkPath(
   })
 }
 
-/** Where packets stopped, from what was counted. Pure. */
+/** How far packets came, from the counters on their way. Pure. */
 export function judge(
   count: Readonly<Record<string, number>>,
-  answered: boolean,
-  to: string,
-  why: { forward: string },
+  { answered, to, forward }: { readonly answered: boolean; readonly to: string; readonly forward: string },
 ): readonly Step[] {
   const { arrived = 0, routed = 0, passed = 0, left = 0 } = count
   const steps = [
@@ -83,7 +84,7 @@ export function judge(
       routed > 0,
       "net.ipv4.ip_forward is off, or there is no route: network: { forward: true }",
     ),
-    step("the host's rules let them be forwarded", passed > 0, why.forward),
+    step("the host's rules let them be forwarded", passed > 0, forward),
     step("they leave the host", left > 0, "a rule after routing drops them (nft list ruleset)"),
     step(`${to} answers`, answered, "the packets left this host; what is beyond does not answer, or not to ping"),
   ]
@@ -99,14 +100,18 @@ function step(what: string, ok: boolean, why: string): Step {
   return { what, ok, why: ok ? undefined : why }
 }
 
-/** Gives the guest that is played its address, the MAC of its lease, and its way out. */
+/** Gives the played guest its address, the MAC of its lease, and its default route. Returns the MAC. */
 function settle(route: Route, lease: Lease): string {
   const [link, lo] = [findLink(route, UPLINK), findLink(route, "lo")]
   if (link === undefined || lo === undefined)
-    throw new Failure("FAILED", "the new namespace lacks what was put into it")
+    throw wentAway(`an interface of the new network namespace (${UPLINK}, lo)`)
   changeLink(route, lo.index, "lo", { up: true })
   changeLink(route, link.index, UPLINK, { mac: lease.mac, up: true })
-  addAddress(route, link.index, UPLINK, bytesOf(lease.subnet.base + lease.number), lease.subnet.prefix)
+  addAddress(
+    route,
+    { index: link.index, name: UPLINK },
+    { address: bytesOf(lease.subnet.base + lease.number), prefix: lease.subnet.prefix },
+  )
   addDefaultRoute(route, link.index, bytesOf(gatewayOf(lease.subnet)))
   return lease.mac
 }
@@ -119,19 +124,19 @@ function followed(lease: Lease, to: number, ping: () => boolean): readonly Step[
     const count = counters(CHECK_TABLE)
     const blockers = blockersHere(lease.bridge)
     const forward = blockers.join("; ") || "a rule of another table drops them (nft list ruleset, hook forward)"
-    return judge(count, answered, formatAddress(to), { forward })
+    return judge(count, { answered, to: formatAddress(to), forward })
   } finally {
     applyRules(forgetTable(CHECK_TABLE))
   }
 }
 
-/** Counts packets before and after everybody else's rules. */
+/** Counts packets before and after all other rules. */
 function countingRules(packets: string): string {
   const places = [
     ["arrived", "filter", "prerouting", "-400"],
     ["routed", "filter", "forward", "-400"],
     ["passed", "filter", "forward", "400"],
-    // Before the source is translated.
+    // Just before the source address is translated.
     ["left", "filter", "postrouting", "90"],
   ]
   const chains = places.map(

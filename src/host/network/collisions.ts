@@ -12,33 +12,36 @@ import {
 } from "../../base/terms/address.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
-/** A network that this host knows already. */
+/** A network that this host has already. */
 export interface Known {
   readonly subnet: Subnet
   /** The interface it is on, where there is one. */
   readonly link: Link | undefined
-  /** Whether it is one of the host's own addresses there, or only a route. */
+  /** The host's own address in it; undefined: only a route leads there. */
   readonly address: string | undefined
 }
 
-/** Routes as short as these are ways to everywhere (VPNs split the default route in two), and say nothing of a subnet. */
-const SHORTEST = 8
+/** Shorter prefixes are default routes (a VPN splits its own in two), and do not claim a subnet. */
+const PREFIX_MIN_BITS = 8
 
-/** Every network of this host's routes and addresses, but for those of the interface `except`. */
+/** The networks of this host's routes and addresses, except those of the interface `except`. */
 export function knownNetworks(route: Route, except: number | undefined): readonly Known[] {
   const links = new Map(listLinks(route).map((link) => [link.index, link]))
   const networks = [
-    ...listAddresses(route).map(({ index, address, prefix }) => known(links.get(index), address, prefix, true)),
+    ...listAddresses(route).map(({ index, address, prefix }) => ({
+      ...known(links.get(index), address, prefix),
+      address: formatAddress(addressOf(address)),
+    })),
     ...listRoutes(route).map(({ index, to, prefix }) =>
-      known(index === undefined ? undefined : links.get(index), to, prefix, false),
+      known(index === undefined ? undefined : links.get(index), to, prefix),
     ),
   ]
   return networks.filter(
-    ({ link, subnet }) => subnet.prefix >= SHORTEST && (link === undefined || link.index !== except),
+    ({ link, subnet }) => subnet.prefix >= PREFIX_MIN_BITS && (link === undefined || link.index !== except),
   )
 }
 
-/** The failure of a subnet that another network of the host has a part of. Pure. */
+/** The failure of a subnet that overlaps another network of this host. Pure. */
 export function collision(subnet: Subnet, other: Known, all: readonly Known[]): Failure {
   const where = other.link === undefined ? "" : ` on ${other.link.name}`
   const what =
@@ -50,9 +53,8 @@ export function collision(subnet: Subnet, other: Known, all: readonly Known[]): 
     free === undefined
       ? "choose another: network: { subnet }"
       : `this one is free: network: { subnet: "${formatSubnet(free)}" }`
-  return new Failure("FAILED", `the subnet ${formatSubnet(subnet)} overlaps the ${what} that this host has${where}`, {
-    hint,
-  })
+  const message = `the subnet ${formatSubnet(subnet)} overlaps the ${what} that this host has${where}`
+  return new Failure("IN_USE", message, { hint, subject: formatSubnet(subnet) })
 }
 
 /** The first network that a subnet collides with. Pure. */
@@ -62,16 +64,11 @@ export function firstCollision(subnet: Subnet, all: readonly Known[]): Known | u
 
 // --- internal ---
 
-function known(link: Link | undefined, bytes: Uint8Array, prefix: number, own: boolean): Known {
-  const address = addressOf(bytes)
-  return {
-    subnet: { base: networkOf(address, prefix), prefix },
-    link,
-    address: own ? formatAddress(address) : undefined,
-  }
+function known(link: Link | undefined, bytes: Uint8Array, prefix: number): Known {
+  return { subnet: { base: networkOf(addressOf(bytes), prefix), prefix }, link, address: undefined }
 }
 
-/** One to propose. */
+/** A subnet to propose instead. */
 function freeSubnet(all: readonly Known[]): Subnet | undefined {
   const proposals = Array.from({ length: 40 }, (_, at) => parseSubnet(`10.${213 + at}.0.0/16`))
   return proposals.find((subnet) => subnet !== undefined && firstCollision(subnet, all) === undefined)

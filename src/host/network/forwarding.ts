@@ -3,7 +3,7 @@ import { runSystem } from "../../store/files/programs.ts"
 import { forwardBlockers, sayBlocker } from "./blockers.ts"
 import { readSetting, writeSetting } from "./sysctl.ts"
 
-/** What there is to say about forwarding, and whether IPv4 packets are passed on at all. */
+/** Whether this host forwards IPv4 packets, and what to say about it. */
 export interface Forwarding {
   readonly works: boolean
   readonly info: string | undefined
@@ -11,9 +11,9 @@ export interface Forwarding {
 }
 
 /**
- * Whether this host passes packets on between its interfaces. That of IPv4 is switched on when it is `wanted`, and stays
- * on: others may have begun to rely on it. That of IPv6 never is: a host that forwards takes no router's advertisements
- * any more, and could lose its own way out.
+ * Whether this host forwards packets between its interfaces. IPv4 forwarding is switched on when it is `wanted`, and stays
+ * on: others may have begun to rely on it. IPv6 forwarding is never switched on: a host that forwards ignores routers'
+ * advertisements, and could lose its own way out.
  */
 export function checkForwarding(wanted: boolean, ipv6: boolean): Forwarding {
   const off = readSetting("ipv4/ip_forward") === "0"
@@ -33,13 +33,13 @@ export function checkForwarding(wanted: boolean, ipv6: boolean): Forwarding {
   }
 }
 
-/** What of this host's other rules drops what is forwarded for a bridge, in words, with what to do. */
+/** Which other rules of this host drop what is forwarded for a bridge, in words, with the remedy. */
 export function blockersHere(bridge: string): readonly string[] {
   const read = (path: string) => {
     try {
       return readFileSync(path, "latin1")
     } catch {
-      // No such thing in this kernel, or not for us to read: then there is nothing to say.
+      // This kernel has no such file, or this user may not read it: then there is nothing to say.
       return undefined
     }
   }

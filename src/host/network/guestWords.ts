@@ -13,8 +13,8 @@ export interface GuestNetwork {
 }
 
 /**
- * The words of a kernel command line that give a guest its address: the kernel's own `ip=` (nfsroot.rst), and for IPv6,
- * which has none, `banger.ip6=ADDRESS/64,GATEWAY`. None that the command line has already. Pure.
+ * The words of a kernel command line that give a guest its addresses: the kernel's own `ip=` (nfsroot.rst), and
+ * `banger.ip6=ADDRESS/64,GATEWAY` for IPv6, where the kernel has no word. A word that the line has already is left out. Pure.
  */
 export function guestWords(commandLine: string, guest: GuestNetwork): readonly string[] {
   const { name, address, prefix, gateway, ipv6, dns } = guest
@@ -26,9 +26,9 @@ export function guestWords(commandLine: string, guest: GuestNetwork): readonly s
   ]
 }
 
-/** The host's name servers that a guest can reach too: IPv4, and not this host itself; at most two. */
+/** The host's name servers that a guest can reach too: IPv4, not this host itself, at most two. */
 export function hostNameServers(): readonly string[] {
-  // With systemd-resolved the first names only the host itself, and the second what it asks.
+  // With systemd-resolved the first file names this host only, and the second the servers that it asks.
   for (const path of ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]) {
     const servers = nameServers(textOf(path))
     if (servers.length > 0) return servers
@@ -49,7 +49,7 @@ function textOf(path: string): string {
   try {
     return readFileSync(path, "utf8")
   } catch {
-    // None, or not for us to read: the guest then has no name server of the host's.
+    // Missing or unreadable: then the guest gets no name server.
     return ""
   }
 }

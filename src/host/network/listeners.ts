@@ -12,15 +12,15 @@ export interface Listener {
   readonly inode: string
 }
 
-/** The socket of this host that a port would be taken from, with the process that has it, as words. */
+/** Who has a port of this host already, in words: the process whose socket would lose it; undefined: nobody. */
 export function portHolder(port: Port): string | undefined {
   const found = listeners(port.protocol).find((listener) => clash(port, listener))
   return found && holderOf(found.inode)
 }
 
 /**
- * The host's sides of the ports in a table's rules, as nft prints those of `planRules`. Rules of others are not looked at:
- * who forwards a port mostly listens on it too. Pure.
+ * The host's ports that a table's rules forward, as nft prints the rules of `planRules`. The rules of other programs do not
+ * matter: whoever forwards a port usually listens on it too. Pure.
  */
 export function parseForwards(rules: string): readonly Omit<Listener, "inode">[] {
   const lines = rules.matchAll(/(?:ip daddr ([\d.]+)|fib daddr type local) (tcp|udp) dport (\d+) dnat /g)
@@ -31,7 +31,7 @@ export function parseForwards(rules: string): readonly Omit<Listener, "inode">[]
   }))
 }
 
-/** The sockets in the text of /proc/net/tcp or udp that take what comes from others: TCP 0A is LISTEN, UDP 07 unconnected. Pure. */
+/** The listening sockets in a text of /proc/net/tcp or udp: state 0A (LISTEN) of TCP, 07 (unconnected) of UDP. Pure. */
 export function parseListeners(text: string, protocol: "tcp" | "udp"): readonly Listener[] {
   const state = protocol === "tcp" ? "0A" : "07"
   return text.split("\n").flatMap((line) => {
@@ -52,7 +52,7 @@ function listeners(protocol: "tcp" | "udp"): readonly Listener[] {
   })
 }
 
-/** Words of this machine's byte order. One of IPv6 that is not "any" and maps no IPv4 address is out of the way. */
+/** An address in this machine's byte order; "IPv6" for one that is neither "any" nor maps an IPv4 address. */
 function addressIn(hex: string): string | undefined {
   const last = hex.slice(-8)
   const address = Number.parseInt(last.replace(/(..)(..)(..)(..)/, "$4$3$2$1"), 16)
@@ -68,7 +68,7 @@ function holderOf(inode: string): string {
       const has = readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === link)
       if (has) return `process ${pid} (${readFileSync(`/proc/${pid}/comm`, "utf8").trim()})`
     } catch {
-      // Gone meanwhile, or not for us to see: it is only for the message.
+      // It has ended, or is not ours to see: this is only for a message.
     }
   }
   return "another process"

@@ -1,7 +1,7 @@
 import { NAME_MAX } from "../../base/linux/links.ts"
 import { ipv6Bytes } from "../../base/terms/address.ts"
 
-/** The group of links that banger's own are born into: `bgr` in ASCII. It marks those that have no alias yet. */
+/** The link group that banger's interfaces are made in: `bgr` in ASCII. It marks those that have no alias yet. */
 export const MARK = 0x62_67_72
 
 /** What an interface's alias says of it. */
@@ -9,7 +9,7 @@ export interface Alias {
   readonly kind: "bridge" | "tap" | "veth"
   /** The VM it is for; undefined for a bridge. */
   readonly vm: string | undefined
-  /** Whose it is: the state directory of the banger that made it. */
+  /** The state directory of the banger that made it. */
   readonly owner: string
 }
 
@@ -19,12 +19,12 @@ export function linkName(id: string): string {
   return `bgr${short}`.slice(0, NAME_MAX)
 }
 
-/** A MAC of this VM alone: locally administered, from its id. */
+/** A MAC for this VM alone: locally administered, derived from its id. */
 export function macOf(id: string): string {
   return [0x02, ...digest(id).subarray(0, 5)].map((byte) => byte.toString(16).padStart(2, "0")).join(":")
 }
 
-/** Who owns what the banger of a state directory makes, as an alias (at most 255 bytes) can hold it. */
+/** The owner of what the banger of a state directory makes, short enough for an alias (at most 255 bytes). */
 export function ownerOf(stateDirectory: string): string {
   const plain = /^[\x21-\x7e]{1,160}$/.test(stateDirectory)
   return plain ? stateDirectory : `sha256:${digest(stateDirectory).toString("hex")}`
@@ -35,19 +35,19 @@ export function formatAlias({ kind, vm, owner }: Alias): string {
   return `banger ${kind} ${vm ?? "-"} ${owner}`
 }
 
-/** An alias of banger's, or undefined when it is another's. */
+/** Reads an alias of banger's; undefined for any other text. */
 export function parseAlias(text: string | undefined): Alias | undefined {
   const [, kind, vm, owner] = /^banger (bridge|tap|veth) ([a-z0-9-]{1,64}) ([\x21-\x7e]+)$/.exec(text ?? "") ?? []
   if (kind === undefined || vm === undefined || owner === undefined) return undefined
   return { kind: kind as Alias["kind"], vm: vm === "-" ? undefined : vm, owner }
 }
 
-/** The nftables table (of family inet, and of family bridge) that this owner's rules are in. */
+/** The name of the two nftables tables (families inet and bridge) with this owner's rules. */
 export function tableName(owner: string): string {
   return owner === "/var/lib/banger" ? "banger" : `banger_${digest(owner).toString("hex").slice(0, 8)}`
 }
 
-/** The table that counts what comes by, for the time of a check. */
+/** The table that counts packets while a check runs. */
 export const CHECK_TABLE = "banger_check"
 
 /** The unique local IPv6 network (RFC 4193) of a bridge, as the 8 bytes of a /64. */
@@ -55,7 +55,7 @@ export function ipv6Network(owner: string, bridge: string): Uint8Array {
   return ipv6Bytes(Uint8Array.of(0xfd, ...digest(`${owner} ${bridge}`).subarray(0, 5), 0, 1), 0).subarray(0, 8)
 }
 
-/** The MAC of a bridge, so that it stays the same whatever its ports are. */
+/** The MAC of a bridge: it stays the same whatever its ports are. */
 export function bridgeMac(owner: string, bridge: string): string {
   return macOf(`${owner} ${bridge}`)
 }

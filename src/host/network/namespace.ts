@@ -10,29 +10,29 @@ import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
 import { bridgeMac, formatAlias, MARK, parseAlias } from "./names.ts"
-import { explained } from "./refusals.ts"
+import { explained, stillThere, wentAway } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 import { makeTap, type TapPlan } from "./tap.ts"
 
-/** Names inside of a VM's namespace, where there is nobody else. */
+/** Names inside a VM's namespace, which it has to itself. */
 const INNER = { bridge: "br0", uplink: "up0" } as const
 
 /**
- * Makes a network namespace with a tap in it, and a pair of veths that makes the tap a port of the host's bridge all the
- * same: `tap.name` is the name of both the tap inside and the veth outside. The namespace is kept by a mount on `file`,
- * which must not be there. The caller holds the network's lock; `closeNamespace` undoes whatever was done.
+ * Makes a network namespace with a tap in it, and a pair of veths that connects the tap to the host's bridge: `tap.name` is
+ * the name of the tap inside and of the veth outside. A mount on `file`, which must not be there yet, keeps the namespace.
+ * The caller holds the network's lock; `closeNamespace` undoes whatever was done.
  */
 export function openNamespace(route: Route, file: string, tap: TapPlan): void {
   try {
     withDescriptor(newNetworkNamespace(), (inner) => {
       keepNamespace(inner, file)
-      addVeth(route, tap.name, MARK, INNER.uplink, inner)
+      addVeth(route, tap.name, { group: MARK, peer: INNER.uplink, peerNs: inner })
       const outside = findLink(route, tap.name)
-      if (outside === undefined) throw new Failure("FAILED", `the interface ${tap.name} went away while it was made`)
+      if (outside === undefined) throw wentAway(`the interface ${tap.name}`)
       hardenInterface(tap.name, false)
       const alias = formatAlias({ kind: "veth", vm: tap.vm, owner: tap.owner })
       changeLink(route, outside.index, tap.name, { alias, master: tap.bridge, up: true })
-      if (tap.isolated) isolatePort(route, outside.index, tap.name, true)
+      if (tap.isolated) isolatePort(route, { index: outside.index, name: tap.name }, true)
       inNetworkNamespace(inner, () => withRoute((within) => joinInside(within, tap)))
     })
   } catch (error) {
@@ -40,7 +40,7 @@ export function openNamespace(route: Route, file: string, tap: TapPlan): void {
   }
 }
 
-/** Removes the veth of a VM and lets go of its namespace, which goes with its last process. What is gone is fine. */
+/** Removes the veth of a VM and the mount that keeps its namespace, which ends with its last process. What is gone is fine. */
 export function closeNamespace(
   route: Route,
   file: string | undefined,
@@ -53,10 +53,11 @@ export function closeNamespace(
     const half = link.alias === undefined && link.group === MARK
     const own = alias?.kind === "veth" && alias.owner === owner && (vm ?? alias.vm) === alias.vm
     if (link.kind !== "veth" || (!half && !own)) {
-      throw new Failure("FAILED", `the interface ${name} is there and is not this VM's: left alone`)
+      const hint = `if nothing needs it: ip link delete ${name}`
+      throw new Failure("CHANGED", `the interface ${name} is not this VM's: left alone`, { hint, subject: name })
     }
     deleteLink(route, link.index, name)
-    if (findLink(route, name)?.index === link.index) throw new Failure("FAILED", `the interface ${name} is still there`)
+    if (findLink(route, name)?.index === link.index) throw stillThere(`the interface ${name}`, name)
   }
   if (file !== undefined) forgetNamespace(file)
 }
@@ -64,10 +65,10 @@ export function closeNamespace(
 // --- internal ---
 
 function joinInside(route: Route, tap: TapPlan): void {
-  addBridge(route, INNER.bridge, bridgeMac(tap.owner, tap.vm), MARK)
+  addBridge(route, INNER.bridge, { mac: bridgeMac(tap.owner, tap.vm), group: MARK })
   const [bridge, uplink] = [INNER.bridge, INNER.uplink].map((name) => findLink(route, name))
   if (bridge === undefined || uplink === undefined)
-    throw new Failure("FAILED", "the new namespace lacks what was put into it")
+    throw wentAway(`an interface of the new network namespace (${INNER.bridge}, ${INNER.uplink})`)
   for (const { name } of [bridge, uplink]) hardenInterface(name, false)
   changeLink(route, uplink.index, uplink.name, { master: bridge.index, up: true })
   changeLink(route, bridge.index, bridge.name, { up: true })
@@ -85,7 +86,7 @@ function keepNamespace(namespace: number, file: string): void {
 
 function forgetNamespace(file: string): void {
   const dir = unlessAbsent(() => openAt(AT_FDCWD, dirname(file), O.RDONLY | O_NOFOLLOW))
-  // The VM's runtime directory went with a reboot, or was never made.
+  // A reboot has removed the VM's runtime directory, or it was never made.
   if (dir === undefined) return
   withDescriptor(dir, () => {
     ignoring(["EINVAL", "ENOENT"], () => unmountAt(dir, basename(file), UMOUNT.DETACH))

@@ -1,19 +1,20 @@
 import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
+import { formatDuration } from "../../base/terms/quantity.ts"
 import { ADMIN_PATH, findProgram, runSystem } from "../../store/files/programs.ts"
 
-/** Applies a script as one transaction (`nft -f -`): all of it or nothing. Throws a failure with nft's own words. */
+/** Applies a script as one transaction (`nft -f -`), whole or not at all. Throws a failure with nft's own words. */
 export function applyRules(script: string): void {
   run(["-f", "-"], script)
 }
 
 /** A script that removes a table of family inet, if it is there. Pure. */
 export function forgetTable(name: string): string {
-  // Adding one that is there is no error; removing one that is not would be.
+  // Adding a table that exists is not an error; removing one that does not exist is.
   return `add table inet ${name}\ndelete table inet ${name}\n`
 }
 
-/** The names of banger's tables on this host, whoever's. */
+/** The names of banger's tables on this host, of whatever owner. */
 export function listOwnTables(): readonly string[] {
   const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
   const names = listed.nftables.map(({ table }) => table?.name ?? "")
@@ -38,18 +39,23 @@ export function hasNft(): boolean {
   return findProgram("nft", ADMIN_PATH).path !== undefined
 }
 
-/** Where nft is. Throws a failure that names its package. */
+/** The path of nft. Throws a failure that names its package. */
 export function nftProgram(): string {
   const { path, passedOver } = findProgram("nft", ADMIN_PATH)
   if (path !== undefined) return path
-  if (passedOver.length > 0) throw new Failure("FAILED", `no nft can be used: ${passedOver.join("; ")}`)
+  if (passedOver.length > 0)
+    throw new Failure("UNTRUSTED", `no nft can be used: ${passedOver.join("; ")}`, { subject: "nft" })
   const hint =
     "install the package nftables (Debian, Ubuntu, Fedora, Alpine and Arch call it so); it works beside iptables. " +
     "Or a network without rules: network: { nat: false, isolate: false }"
-  throw new Failure("FAILED", "nft is not installed: a network with NAT, ports or isolation needs it", { hint })
+  const message = "nft is not installed: a network with NAT, ports or isolation needs it"
+  throw new Failure("HOST_LACKS", message, { hint, subject: "nft" })
 }
 
 // --- internal ---
+
+/** An nft that is stuck is ended after this time. */
+const NFT_WAIT_MS = 20_000
 
 const text = v.string()
 const tablesSchema = v.object({
@@ -61,12 +67,18 @@ const countersSchema = v.object({
 
 function run(words: readonly string[], input: string): string {
   nftProgram()
-  const { exit = null, stdout = "", stderr = "" } = runSystem(["nft", ...words], input) ?? {}
+  const { exit = null, stdout = "", stderr = "" } = runSystem(["nft", ...words], input, NFT_WAIT_MS) ?? {}
   if (exit === 0) return stdout
+  const what = `nft ${words.join(" ")}`
   const said = stderr.trim().split("\n").slice(0, 3).join("; ")
-  const unable = /not supported|No such file|Operation not permitted/.test(said)
-  const hint = unable
-    ? "the kernel needs nf_tables with the families inet and bridge (modprobe nf_tables), and banger root"
-    : undefined
-  throw new Failure("FAILED", `nft ${words.join(" ")}: ${said || "it was stopped: it did not answer"}`, { hint })
+  if (said === "" && exit === null) {
+    const hint = "see whether another nft holds the kernel's rules: ps -C nft"
+    throw new Failure("TIMED_OUT", `${what} did not end in ${formatDuration(NFT_WAIT_MS)}`, { hint, subject: "nft" })
+  }
+  if (/not supported|No such file|Operation not permitted/.test(said)) {
+    const hint = "the kernel needs nf_tables with the families inet and bridge (modprobe nf_tables), and banger root"
+    throw new Failure("HOST_LACKS", `${what}: ${said}`, { hint, subject: "nft" })
+  }
+  // nft refuses for reasons that have no code in common, faults of ours among them.
+  throw new Failure("FAILED", `${what}: ${said || `it ended with status ${exit}`}`, { subject: "nft" })
 }

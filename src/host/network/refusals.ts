@@ -1,28 +1,43 @@
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 
-/** What can be done without any of this. */
+/** The way to do without. */
 const WITHOUT = 'or use network: "user", which needs no privilege (QEMU only)'
 
-/** An error of the kernel about a network device, in words that say what to do. */
+/** An error of the kernel about a network device as a failure that says what to do. */
 export function explained(error: unknown, what: string): Failure {
   if (error instanceof Failure) return error
+  const message = `${what}: ${messageOf(error)}`
   const code = errorCode(error)
-  const hint =
-    code === "EPERM" || code === "EACCES"
-      ? `this needs CAP_NET_ADMIN: run banger as root, in a container with --cap-add NET_ADMIN; ${WITHOUT}`
-      : code === "EOPNOTSUPP"
-        ? "the kernel has no support for it: load its module (modprobe bridge, veth, tun)"
-        : undefined
-  return new Failure("FAILED", `${what}: ${messageOf(error)}`, { hint, cause: error })
+  if (code === "EPERM" || code === "EACCES") {
+    const hint = `this needs CAP_NET_ADMIN: run banger as root, in a container with --cap-add NET_ADMIN; ${WITHOUT}`
+    return new Failure("NEEDS_ROOT", message, { hint, cause: error })
+  }
+  if (code === "EOPNOTSUPP") {
+    const hint = "the kernel has no support for it: load its module (modprobe bridge, veth, tun)"
+    return new Failure("HOST_LACKS", message, { hint, cause: error })
+  }
+  // The kernel refuses for reasons that have no code in common.
+  return new Failure("FAILED", message, { cause: error })
 }
 
-/** /dev/net/tun is not there, or not for us. */
+/** The failure of a host whose /dev/net/tun is missing, or closed to this user. */
 export function withoutTun(error: unknown): Failure {
-  const code = errorCode(error)
-  const hint =
-    code === "ENOENT" || code === "ENODEV" || code === "ENXIO"
-      ? `load its driver (modprobe tun); in a container: --device /dev/net/tun; ${WITHOUT}`
-      : `its mode is 0666 mostly (chmod 0666 /dev/net/tun); in a container: --device /dev/net/tun; ${WITHOUT}`
-  return new Failure("FAILED", `no tap can be made: ${messageOf(error)}`, { hint, cause: error })
+  const missing = ["ENOENT", "ENODEV", "ENXIO"].includes(errorCode(error) ?? "")
+  const hint = missing
+    ? `load its driver (modprobe tun); in a container: --device /dev/net/tun; ${WITHOUT}`
+    : `its mode is usually 0666 (chmod 0666 /dev/net/tun); in a container: --device /dev/net/tun; ${WITHOUT}`
+  const message = `no tap can be made: ${messageOf(error)}`
+  return new Failure(missing ? "HOST_LACKS" : "NEEDS_ROOT", message, { hint, subject: "/dev/net/tun", cause: error })
+}
+
+/** The failure of an interface that was just made and cannot be found. */
+export function wentAway(what: string): Failure {
+  const hint = "something removes interfaces as they are made: look for it, then start the VM again"
+  return new Failure("CHANGED", `${what} went away while it was made`, { hint })
+}
+
+/** The failure of an interface that was removed and can be found. */
+export function stillThere(what: string, name: string): Failure {
+  return new Failure("NOT_RELEASED", `${what} is still there`, { hint: `ip link show ${name}`, subject: name })
 }

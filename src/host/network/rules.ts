@@ -3,13 +3,13 @@ import type { Port } from "../../base/terms/ports.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { ipv6Network, tableName } from "./names.ts"
 
-/** What an owner's rules are made from: the leases of every bridge on which one of them needs rules. Pure. */
+/** The leases that an owner's rules are made from: all on the bridges where one of them needs rules. Pure. */
 export function ruledLeases(leases: readonly Lease[]): readonly Lease[] {
   const bridges = new Set(leases.filter(needsRules).map(({ bridge }) => bridge))
   return leases.filter(({ bridge }) => bridges.has(bridge))
 }
 
-/** Whether a lease by itself needs rules. Pure. */
+/** Whether this lease needs rules. Pure. */
 export function needsRules({ nat, isolate, ports }: Pick<Lease, "nat" | "isolate" | "ports">): boolean {
   return nat || isolate || ports.length > 0
 }
@@ -20,27 +20,26 @@ export function opensLoopback(leases: readonly Pick<Lease, "ports">[]): boolean 
 }
 
 /**
- * All of an owner's rules as one nft script, which replaces those there are in one transaction; with no lease it only
- * removes them. Pure. Two tables of one name: `inet` for what is routed and translated, `bridge` for what goes from one
- * port of a bridge to another.
+ * All of an owner's rules as one nft script, which replaces the old ones in one transaction; without leases it only removes
+ * them. Two tables share one name: `inet` is for what is routed and translated, `bridge` for what goes from one port of a
+ * bridge to another. Pure.
  */
 export function planRules(owner: string, leases: readonly Lease[]): string {
   const table = tableName(owner)
-  // Adding a table that is there is no error; removing one that is not would be.
+  // Adding a table that exists is not an error; removing one that does not exist is.
   const clear = ["inet", "bridge"].flatMap((family) => [
     `add table ${family} ${table}`,
     `delete table ${family} ${table}`,
   ])
   if (leases.length === 0) return lines(clear)
-  const bridges = [...new Set(leases.map(({ bridge }) => bridge))]
-  return lines([...clear, ...routed(table, owner, bridges, leases), ...bridged(table, owner, leases)])
+  return lines([...clear, ...routed(table, owner, leases), ...bridged(table, owner, leases)])
 }
 
 // --- internal ---
 
 /**
- * Where clouds tell a machine its credentials, and their name servers answer: AWS, Google, Azure, Oracle and others at
- * link-local addresses, which routers do not pass on either (RFC 3927); Azure's wire server; Alibaba.
+ * Where clouds give a machine its credentials, and where their name servers answer: AWS, Google, Azure, Oracle and others
+ * at link-local addresses, which routers must not forward (RFC 3927); Azure's wire server; Alibaba.
  */
 const METADATA = "{ 169.254.0.0/16, 168.63.129.16, 100.100.100.200 }"
 /** The same of AWS and Google by IPv6. */
@@ -49,7 +48,8 @@ const METADATA6 = "{ fd00:ec2::254, fd20:ce::254 }"
 /** netfilter.org's priorities by number: `raw`, `dstnat`, `filter` and `srcnat` of family inet; `filter` of bridge. */
 const PRIORITY = { raw: -300, dstnat: -100, filter: 0, srcnat: 100, bridgeFilter: -200 } as const
 
-function routed(table: string, owner: string, bridges: readonly string[], leases: readonly Lease[]): readonly string[] {
+function routed(table: string, owner: string, leases: readonly Lease[]): readonly string[] {
+  const bridges = [...new Set(leases.map(({ bridge }) => bridge))]
   const names = anyOf(bridges.map(quoted))
   const open = leases.filter(({ isolate }) => !isolate)
   const nat = leases.filter((lease) => lease.nat)
@@ -71,7 +71,7 @@ function routed(table: string, owner: string, bridges: readonly string[], leases
     ),
     "chain early {",
     `type filter hook prerouting priority ${PRIORITY.raw}; policy accept;`,
-    // The bridge lets this host's own connections to 127.0.0.1 out to guests: never a guest's in to this host.
+    // The bridge lets this host's own connections to 127.0.0.1 out to guests, but never a guest's in to this host.
     `iifname ${names} ip daddr 127.0.0.0/8 drop`,
     ...["udp", "tcp"].map((protocol) => `iifname ${names} ip daddr ${METADATA} ${protocol} dport 53 accept`),
     `iifname ${names} ip daddr ${METADATA} drop`,
@@ -83,7 +83,7 @@ function routed(table: string, owner: string, bridges: readonly string[], leases
     ...bridges.flatMap((name) => [
       `iifname "${name}" oifname "${name}" ip saddr @open ip daddr @open accept`,
       `iifname "${name}" oifname "${name}" ip6 saddr @open6 ip6 daddr @open6 accept`,
-      // With br_netfilter what is only bridged comes by here too; it has no IP address to go by.
+      // With br_netfilter, frames that are only bridged pass here too: those without an IP address are not ours to judge.
       `iifname "${name}" oifname "${name}" meta protocol { ip, ip6 } drop`,
     ]),
     `oifname ${names} ct state established,related accept`,
@@ -94,7 +94,7 @@ function routed(table: string, owner: string, bridges: readonly string[], leases
     "}",
     "chain inward {",
     `type nat hook prerouting priority ${PRIORITY.dstnat}; policy accept;`,
-    // A neighbour can send to 127.0.0.1 too, and would be forwarded before the kernel refuses it.
+    // A neighbour can send to 127.0.0.1 too; the kernel would refuse that only after it was forwarded.
     "ip daddr 127.0.0.0/8 accept",
     ...leases.flatMap((lease) => lease.ports.map((port) => portRule(port, addressOf(lease)))),
     "}",
@@ -113,7 +113,7 @@ function routed(table: string, owner: string, bridges: readonly string[], leases
   ]
 }
 
-/** A guest sends with its own MAC and addresses only, and to the host only, unless both ends are open to others. */
+/** A guest may send only with its own MAC and addresses, and only to the host, unless both ends are open to others. */
 function bridged(table: string, owner: string, leases: readonly Lease[]): readonly string[] {
   const v6 = leases.filter(({ ipv6 }) => ipv6)
   const open = leases.filter(({ isolate }) => !isolate)
@@ -154,7 +154,7 @@ function bridged(table: string, owner: string, leases: readonly Lease[]): readon
     "iifname != @ports accept",
     "iifname . ether saddr != @macs drop",
     "ether type ip iifname . ip saddr @own accept",
-    // A probe for an address names none of its own.
+    // An ARP probe has no sender address.
     "ether type arp arp saddr ip 0.0.0.0 accept",
     "ether type arp iifname . arp saddr ip @own accept",
     ...(v6.length === 0
@@ -177,7 +177,7 @@ function bridged(table: string, owner: string, leases: readonly Lease[]): readon
   ]
 }
 
-/** Of a neighbour's address a guest tells its own only (RFC 4861: the target is behind eight bytes), or a link-local one. */
+/** A guest may advertise only its own address, or a link-local one (RFC 4861: the target follows eight bytes). */
 function adverts(link: string, own: Uint8Array): string {
   const target = `@th,64,128 != 0x${Buffer.from(own).toString("hex")}`
   return `iifname "${link}" icmpv6 type nd-neighbor-advert @th,64,16 & 0xffc0 != 0xfe80 ${target} drop`

@@ -2,12 +2,12 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 
-/** A setting of this network namespace (`/proc/sys/net/…`), or undefined where the kernel has none such. */
+/** A setting of this network namespace (`/proc/sys/net/…`); undefined where the kernel lacks it. */
 export function readSetting(name: string): string | undefined {
   return unlessAbsent(() => readFileSync(`/proc/sys/net/${name}`, "latin1").trim())
 }
 
-/** Changes a setting unless it is so already. Where the kernel has none such (no IPv6), nothing is to be done. */
+/** Changes a setting that has another value. Where the kernel lacks it (no IPv6), there is nothing to do. */
 export function writeSetting(name: string, value: string): void {
   const path = `/proc/sys/net/${name}`
   try {
@@ -16,13 +16,15 @@ export function writeSetting(name: string, value: string): void {
   } catch (error) {
     if (errorCode(error) === "ENOENT") return
     const hint = `run this where /proc/sys can be written, or before: sysctl -w net.${name.replaceAll("/", ".")}=${value}`
-    throw new Failure("FAILED", `${path} cannot be set to ${value}: ${messageOf(error)}`, { hint, cause: error })
+    const code = ["EACCES", "EPERM"].includes(errorCode(error) ?? "") ? "NEEDS_ROOT" : "HOST_LACKS"
+    const message = `${path} cannot be set to ${value}: ${messageOf(error)}`
+    throw new Failure(code, message, { hint, subject: path, cause: error })
   }
 }
 
 /**
- * What a guest could do to this host by IPv6 and by ICMP through an interface of ours: nothing of it is wanted. The
- * host takes no router's advertisement and no redirect from it, and has no IPv6 address there unless it is asked for.
+ * Keeps a guest from changing this host's routes through an interface of ours: the host accepts no router advertisement
+ * and no redirect there, and has no IPv6 address there unless `ipv6` asks for one.
  */
 export function hardenInterface(name: string, ipv6: boolean): void {
   writeSetting(`ipv6/conf/${name}/accept_ra`, "0")

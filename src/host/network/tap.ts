@@ -5,28 +5,28 @@ import type { Route } from "../../base/linux/rtnetlink.ts"
 import { giveTap, holdTap, keepTap, newTap, openTun } from "../../base/linux/tun.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatAlias, parseAlias } from "./names.ts"
-import { explained, withoutTun } from "./refusals.ts"
+import { explained, stillThere, wentAway, withoutTun } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
-import { tapHolders } from "./tapHolders.ts"
+import { type TapHolders, tapHolders } from "./tapHolders.ts"
 
-/** A tap as it is to be. */
+/** The tap to make. */
 export interface TapPlan {
   readonly name: string
   readonly vm: string
   readonly owner: string
-  /** Who can open it besides root. */
+  /** The uid and gid that can open it besides root. */
   readonly user: { readonly uid: number; readonly gid: number }
   /** The index of the bridge that it is a port of. */
   readonly bridge: number
   readonly isolated: boolean
 }
 
-/** A VMM that has just been killed may hold its tap for this long still, in milliseconds. */
+/** A VMM that was just killed may hold its tap this much longer. */
 const RELEASE_WAIT_MS = 2000
 
 /**
- * Makes a VM's tap: marked, owned, a port of the bridge, up. Until all of it is done it goes with this process. One of
- * this owner that a dead VM left is replaced; throws a failure when a process holds it, or it is somebody else's.
+ * Makes a VM's tap: marked, owned, a port of the bridge, up. Until all of this is done, the tap ends with this process. A
+ * tap of this owner that a dead VM left is replaced. Throws a failure when a process holds that tap, or it is another's.
  */
 export function makeTap(route: Route, plan: TapPlan): void {
   const { name, vm, owner, user, bridge, isolated } = plan
@@ -35,16 +35,16 @@ export function makeTap(route: Route, plan: TapPlan): void {
     try {
       newTap(fd, name)
     } catch (error) {
-      if (errorCode(error) !== "EBUSY" || removeTap(route, name, owner) === "gone") throw error
+      if (errorCode(error) !== "EBUSY" || removeTap(route, name, { owner }) === "gone") throw error
       newTap(fd, name)
     }
-    // One without an owner is anybody's who can open /dev/net/tun.
+    // Whoever can open /dev/net/tun can use a tap without an owner.
     giveTap(fd, user.uid, user.gid)
     hardenInterface(name, false)
     const link = findLink(route, name)
-    if (link === undefined) throw new Failure("FAILED", `the tap ${name} went away while it was made`)
+    if (link === undefined) throw wentAway(`the tap ${name}`)
     changeLink(route, link.index, name, { alias: formatAlias({ kind: "tap", vm, owner }), master: bridge, up: true })
-    if (isolated) isolatePort(route, link.index, name, true)
+    if (isolated) isolatePort(route, { index: link.index, name }, true)
     requireHolder(findLink(route, name), plan)
     keepTap(fd, true)
   } catch (error) {
@@ -55,49 +55,47 @@ export function makeTap(route: Route, plan: TapPlan): void {
 }
 
 /**
- * Throws a failure unless the kernel says that a VM's VMM will be able to open its tap: it has neither root's uid nor any
- * capability by then, and all it would hear is EPERM.
+ * Throws a failure unless the kernel says that a VM's VMM will be able to open its tap. By then the VMM has neither root's
+ * uid nor any capability, and would only be told EPERM.
  */
 export function requireHolder(link: Link | undefined, { name, vm, user }: Pick<TapPlan, "name" | "vm" | "user">): void {
   const holder = link?.holder
   if (holder?.uid === user.uid && holder.gid === user.gid) return
   const [is, is2] = [holder?.uid ?? "nobody", holder?.gid ?? "nobody"]
   const hint = "something changes interfaces as they are made (a rule of udev?): look for it, then start the VM again"
-  throw new Failure(
-    "FAILED",
-    `the tap ${name} is of uid ${is} and gid ${is2}, so ${vm} as ${user.uid}:${user.gid} cannot open it`,
-    {
-      hint,
-    },
-  )
+  const message = `the tap ${name} is of uid ${is} and gid ${is2}, so ${vm} as ${user.uid}:${user.gid} cannot open it`
+  throw new Failure("CHANGED", message, { hint, subject: name })
+}
+
+/** The owner that a tap must have to be removed; without `vm` it may be any VM's of this owner. */
+export interface TapOwner {
+  readonly owner: string
+  readonly vm?: string | undefined
 }
 
 /**
- * Removes a tap of this owner, and of this VM where one is named, and proves it gone. While it is removed it is held, which only one process can: it is
- * never taken from a VMM that runs. Throws a failure that names who holds it, or that it is somebody else's.
+ * Removes a tap of this owner and proves it gone. While the tap is removed, this process holds it, which only one process
+ * can: it is never taken from a VMM that runs. Throws a failure that names who holds the tap, or whose it is.
  */
-export function removeTap(route: Route, name: string, owner: string, vm?: string): "removed" | "gone" {
+export function removeTap(route: Route, name: string, whose: TapOwner): "removed" | "gone" {
   const link = findLink(route, name)
   if (link === undefined) return "gone"
-  requireOwn(link, owner, vm)
+  requireOwn(link, whose)
   withDescriptor(open(), (fd) => {
     hold(fd, link)
     const held = findLink(route, name)
-    // Another one of the name: the one that was looked at is gone, and this one is not ours to judge.
+    // Another interface has the name now: the one that was examined is gone, and this one is not ours to judge.
     if (held?.index !== link.index || held.alias !== link.alias) return
     keepTap(fd, false)
   })
-  if (findLink(route, name)?.index === link.index) throw new Failure("FAILED", `the tap ${name} is still there`)
+  if (findLink(route, name)?.index === link.index) throw stillThere(`the tap ${name}`, name)
   return "removed"
 }
 
-/**
- * Takes a tap of this owner out of the way, if a link is one. Returns whether it did. Throws a failure that names who
- * holds it.
- */
+/** Removes a link that is a tap of this owner; tells whether it was one. Throws a failure that names who holds the tap. */
 export function reclaimTap(route: Route, link: Link, owner: string): boolean {
   if (link.kind !== "tun" || parseAlias(link.alias)?.owner !== owner) return false
-  return removeTap(route, link.name, owner) === "removed"
+  return removeTap(route, link.name, { owner }) === "removed"
 }
 
 // --- internal ---
@@ -110,7 +108,7 @@ function open(): number {
   }
 }
 
-function requireOwn({ name, kind, alias }: Link, owner: string, vm: string | undefined): void {
+function requireOwn({ name, kind, alias }: Link, { owner, vm }: TapOwner): void {
   const whose = parseAlias(alias)
   if (kind === "tun" && whose?.kind === "tap" && whose.owner === owner && (vm ?? whose.vm) === whose.vm) return
   const what =
@@ -118,7 +116,7 @@ function requireOwn({ name, kind, alias }: Link, owner: string, vm: string | und
       ? "bears no mark of banger's"
       : `belongs to the VM ${whose.vm ?? "-"} of the banger whose state is in ${whose.owner}`
   const hint = `if nothing needs it: ip link delete ${name}`
-  throw new Failure("FAILED", `the interface ${name} is there and ${what}: left alone`, { hint })
+  throw new Failure("CHANGED", `the interface ${name} is there and ${what}: left alone`, { hint, subject: name })
 }
 
 function hold(fd: number, { name, alias }: Link): void {
@@ -129,26 +127,29 @@ function hold(fd: number, { name, alias }: Link): void {
       return
     } catch (error) {
       if (errorCode(error) !== "EBUSY") throw explained(error, `the tap ${name} cannot be removed`)
-      const { pids, unreadable } = tapHolders(name)
-      if (pids.length === 0 && performance.now() < deadline) Bun.sleepSync(20)
-      else throw held(name, alias, pids, unreadable, error)
+      const holders = tapHolders(name)
+      if (holders.pids.length === 0 && performance.now() < deadline) Bun.sleepSync(20)
+      else throw held({ name, alias }, holders, error)
     }
   }
 }
 
 function held(
-  name: string,
-  alias: string | undefined,
-  pids: readonly number[],
-  unreadable: number,
+  { name, alias }: Pick<Link, "name" | "alias">,
+  { pids, unreadable }: TapHolders,
   cause: unknown,
 ): Failure {
   const vm = parseAlias(alias)?.vm
   const of = vm === undefined ? "" : ` of the VM ${vm}`
   if (pids.length > 0) {
     const hint = vm === undefined ? "end that process first" : `end the VM first: banger rm -f ${vm}`
-    return new Failure("FAILED", `the tap ${name}${of} is held by process ${pids.join(", ")}`, { hint, cause })
+    return new Failure("IN_USE", `the tap ${name}${of} is held by process ${pids.join(", ")}`, {
+      hint,
+      subject: name,
+      cause,
+    })
   }
   const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : messageOf(cause)
-  return new Failure("FAILED", `the tap ${name}${of} is held by a process that cannot be found: ${why}`, { cause })
+  const message = `the tap ${name}${of} is held by a process that cannot be found: ${why}`
+  return new Failure("IN_USE", message, { subject: name, cause })
 }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 
-/** Who holds a tap, and of how many processes it could not be told. */
+/** The processes that hold a tap, and how many could not be examined. */
 export interface TapHolders {
   readonly pids: readonly number[]
   readonly unreadable: number
@@ -12,7 +12,7 @@ export function tapHolders(name: string): TapHolders {
   return allTapHolders()(name)
 }
 
-/** As `tapHolders`, of all taps by one look. */
+/** As `tapHolders`, for all taps by one reading of /proc. */
 export function allTapHolders(): (name: string) => TapHolders {
   const holders = new Map<string, Set<number>>()
   let unreadable = 0
@@ -25,7 +25,7 @@ export function allTapHolders(): (name: string) => TapHolders {
   return (name) => ({ pids: [...(holders.get(name) ?? [])], unreadable })
 }
 
-/** The tap's name in the text of a descriptor's fdinfo. Pure. */
+/** The tap's name in a descriptor's fdinfo. Pure. */
 export function parseTapName(fdinfo: string): string | undefined {
   return /^iff:\t(\S+)$/m.exec(fdinfo)?.[1]
 }
@@ -35,7 +35,7 @@ export function parseTapName(fdinfo: string): string | undefined {
 /** Closed, or its process ended, meanwhile. */
 const GONE: readonly string[] = ["ENOENT", "ESRCH"]
 
-/** Undefined when it cannot be told. */
+/** The taps of a process; undefined when it cannot be examined. */
 function tapsOf(pid: string): readonly string[] | undefined {
   try {
     return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => tapOf(pid, fd) ?? [])

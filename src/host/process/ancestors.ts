@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs"
 
-/** More generations than any process has: an answer that never ends is none. */
+/** More generations than a process can have: a pid that is given away meanwhile could close a circle. */
 const ANCESTORS_MAX_COUNT = 4096
 
 /** The parent of a process from the text of /proc/PID/stat: field 4. Undefined when there is none. */
@@ -28,7 +28,7 @@ function parentOf(pid: number): number | undefined {
   try {
     return parseParent(readFileSync(`/proc/${pid}/stat`, "latin1"))
   } catch {
-    // It has ended, or is hidden: nothing more is known.
+    // It has ended, or is hidden.
     return undefined
   }
 }

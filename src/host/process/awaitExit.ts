@@ -1,14 +1,14 @@
 import { pidfdExited } from "../../base/linux/pidfd.ts"
 
-/** As it was when this program started: a plugin run as root may start none. */
+/** Kept from the start of this program: a plugin that root runs for another user finds no `Worker` any more. */
 const Thread = Worker
 
-/** Where no thread can be had, the pidfd is looked at this often, in milliseconds. */
+/** How often to look at the pidfd where no thread can be started, in milliseconds. */
 const POLL_MS = 250
 
 /**
- * Resolves when the process of a pidfd has ended, of which no child of ours is told otherwise; never rejects. It is
- * waited for in the kernel (poll(2) on the pidfd), by a thread of its own. The pidfd must stay open until then.
+ * Resolves when the process of a pidfd has ended, also one that is no child of ours; never rejects. A thread of its own
+ * waits in the kernel (poll(2)). The caller does not close the pidfd before.
  */
 export function awaitExit(pidfd: number): Promise<void> {
   if (pidfdExited(pidfd)) return Promise.resolve()
@@ -31,7 +31,7 @@ export function awaitExit(pidfd: number): Promise<void> {
 
 // --- internal ---
 
-/** In the binary, every module but the extra entry points is one file at its root. */
+/** The binary has this module in one file at its root, and the worker as an entry point of its own. */
 function workerUrl(): string {
   const compiled = import.meta.url.startsWith("file:///$bunfs/")
   return new URL(compiled ? "./src/host/process/exitWorker.ts" : "./exitWorker.ts", import.meta.url).href

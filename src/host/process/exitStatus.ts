@@ -10,13 +10,13 @@ export interface ExitStatus {
   readonly signal: string | null
 }
 
-/** How often, and with how many milliseconds between, its parent is given to wait for it. */
+/** How often to look for a status, and with what pause: its parent may not have waited for it yet. */
 const TRIES_MAX_COUNT = 20
 const RETRY_MS = 10
 
 /**
- * How a process has ended that was no child of ours: as its pidfd tells once its parent has waited for it (Linux 6.15),
- * or /proc before that. Undefined where neither does.
+ * How a process that is no child of ours has ended: by its pidfd once its parent has waited for it (Linux 6.15), or by
+ * /proc before that. Undefined where neither tells.
  */
 export async function exitStatusOf(
   process: PidRef,
@@ -30,7 +30,7 @@ export async function exitStatusOf(
   return undefined
 }
 
-/** The words for wait(2)'s status. Pure. */
+/** What a status of wait(2) means. Pure. */
 export function decodeStatus(status: number): ExitStatus {
   const number = status & 0x7f
   if (number === 0) return { code: (status >> 8) & 0xff, signal: null }
@@ -44,7 +44,7 @@ function statOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/stat`, "latin1")
   } catch {
-    // It was waited for by now: the pidfd tells, if anything does.
+    // Its parent has waited for it: now only the pidfd can tell.
     return ""
   }
 }

@@ -2,7 +2,7 @@ import { pidfdExited } from "../../base/linux/pidfd.ts"
 
 declare const self: Worker
 
-/** One wait in the kernel, in milliseconds: in between, a thread that is no longer wanted can be ended. */
+/** One wait in the kernel, in milliseconds: a thread can be terminated only between two waits. */
 const WAIT_STEP_MS = 60_000
 
 self.onmessage = ({ data }: MessageEvent<number>) => {

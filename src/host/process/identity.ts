@@ -1,32 +1,32 @@
 import { readFileSync } from "node:fs"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { messageOf } from "../../base/terms/failure.ts"
+import type { LivenessAnswer, Unknown } from "../../base/terms/liveness.ts"
 import { bootId } from "../../store/state/bootId.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import { closing, openPid, type PidRef } from "./pidRef.ts"
 import { ownNamespace, parseStartTime, readProcess } from "./procfs.ts"
 
-/** What to do about a VM of another namespace. */
+/** The hint about a VM that was started in another namespace. */
 export const ELSEWHERE = "do this in the container that the VM was started in"
 
 /** What is known of a process: proven alive (the caller closes it), proven dead, or neither. */
-export type ProcessLiveness = Disposable &
-  ({ is: "alive"; process: PidRef } | { is: "dead"; why: string } | { is: "unknown"; why: string; hint?: string })
+export type ProcessLiveness = Disposable & Answer
 
 /**
- * The identity of a child of ours that was not waited for yet, so that its pid is surely its own. It has our uid and
- * our root directory, those are not read from /proc, which no longer tells them of a child that died at once; a
- * jailed one goes over to those of its jail (`becomes`) while it starts.
+ * The identity of a child that was not waited for yet: its pid is surely still its own. The uid and root directory are
+ * ours, and are not read from /proc, which does not tell them of a child that died at once. A jailed child changes to
+ * those of its jail (`runsAs`) while it starts.
  */
-export function identifyChild(child: PidRef, becomes?: { uid: number; root: string }): ProcessIdentity {
+export function identifyChild(child: PidRef, runsAs?: { uid: number; root: string }): ProcessIdentity {
   const { pid } = child
   const startTime = parseStartTime(readFileSync(`/proc/${pid}/stat`, "latin1"))
   if (startTime === undefined) throw new Error(`/proc/${pid}/stat has no start time`)
   const identity = identityOf(child, { startTime, ...ownPlace() })
-  return becomes === undefined ? identity : { ...identity, becomes }
+  return runsAs === undefined ? identity : { ...identity, runsAs }
 }
 
-/** The identity of a process, from what was read of it while it was held. */
+/** The identity of a process, from facts that were read while it was held. */
 export function identityOf(process: PidRef, facts: { startTime: number; uid: number; root: string }): ProcessIdentity {
   const unique = process.inode()
   const [pidNamespace, timeNamespace] = [ownNamespace("pid"), ownNamespace("time")]
@@ -40,7 +40,7 @@ export function identityOf(process: PidRef, facts: { startTime: number; uid: num
   }
 }
 
-/** Our own uid and root directory, which a VMM has at its start, and without a jail to its end. */
+/** Our own uid and root directory. A VMM has them at its start, and without a jail to its end. */
 export function ownPlace(): { readonly uid: number; readonly root: string } {
   return { uid: process.geteuid?.() ?? 0, root: inodeOf(statPath("/")) }
 }
@@ -48,21 +48,21 @@ export function ownPlace(): { readonly uid: number; readonly root: string } {
 /** The identity of this process. */
 export function identifySelf(): ProcessIdentity {
   using self = openPid(process.pid)
-  if (self === undefined) throw new Error("this process has no pid of its own: /proc and it are of two namespaces")
+  if (self === undefined) throw new Error(`process ${process.pid}, this one, was not found`)
   return identifyChild(self)
 }
 
 /**
- * Whether the very process of an identity still runs. The facts are read while it is held, and it is looked at again
- * afterwards, so they cannot be another process's. An answer that /proc refuses is "unknown".
+ * Whether the very process of an identity still runs. Facts are read while the process is held, and it is looked at again
+ * afterwards: they cannot be another process's. "unknown" where /proc refuses an answer. Throws nothing.
  */
 export function processLiveness(identity: ProcessIdentity): ProcessLiveness {
   return closing(look(identity))
 }
 
 /**
- * Whether the very process of an identity surely runs, by its pidfd's inode alone, which no other process of this boot
- * has: for a look at many. False when that cannot be said so; `processLiveness` can say more.
+ * Whether a process surely runs, by its pidfd's inode alone, which no other process of this boot has: quick, for a look at
+ * many. False proves nothing; `processLiveness` tells more.
  */
 export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity): boolean {
   if (inode === undefined || boot !== bootId()) return false
@@ -70,23 +70,20 @@ export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity)
     using process = openPid(pid)
     return process !== undefined && process.inode() === inode && !process.hasExited()
   } catch {
-    // Whatever it is, it is for processLiveness to find out.
+    // processLiveness tells what is wrong.
     return false
   }
 }
 
 // --- internal ---
 
-type Answer =
-  | { is: "alive"; process: PidRef }
-  | { is: "dead"; why: string; process?: never }
-  | { is: "unknown"; why: string; hint?: string; process?: never }
+type Answer = LivenessAnswer<{ readonly process: PidRef }>
 
-/** A process on its way out is given this long, in milliseconds. */
+/** A process that is ending has this long, in milliseconds, to have ended. */
 const ENDING_MS = 200
 
-/** A pid, and a start time, mean something else in another namespace: a live VM would be taken for dead. */
-function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Answer | undefined {
+/** In another namespace the pid or start time means another process: a VM that runs would be taken for dead. */
+function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Unknown | undefined {
   const pid = pidNamespace !== undefined && pidNamespace !== ownNamespace("pid")
   const time = timeNamespace !== undefined && timeNamespace !== ownNamespace("time")
   if (!pid && !time) return undefined
@@ -111,23 +108,23 @@ function compare(identity: ProcessIdentity, process: PidRef): Answer {
   const { pid } = identity
   try {
     if (process.hasExited()) return { is: "dead", why: `process ${pid} has exited` }
-    // Start times have ticks of 10 ms, in which a pid can be given away and taken again.
+    // Within one tick of 10 ms, the unit of start times, a pid can become another process's.
     const inode = identity.pidfd === undefined ? undefined : process.inode()
     if (inode !== undefined && inode !== identity.pidfd) return { is: "dead", why: `pid ${pid} is another process now` }
     const facts = readProcess(pid)
     if (process.hasExited()) return { is: "dead", why: `process ${pid} has exited` }
     if (facts.startTime === undefined) return { is: "unknown", why: `/proc/${pid}/stat cannot be read` }
     if (facts.startTime !== identity.startTime) return { is: "dead", why: `pid ${pid} is another process now` }
-    const { uid, root, becomes } = identity
-    if (facts.uid !== uid && facts.uid !== (becomes?.uid ?? uid))
-      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${becomes?.uid ?? uid}` }
-    if (facts.root !== root && facts.root !== (becomes?.root ?? root))
+    const { uid, root, runsAs } = identity
+    if (facts.uid !== uid && facts.uid !== (runsAs?.uid ?? uid))
+      return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${runsAs?.uid ?? uid}` }
+    if (facts.root !== root && facts.root !== (runsAs?.root ?? root))
       return { is: "unknown", why: `process ${pid} has another root directory` }
     return { is: "alive", process: process.move() }
   } catch (error) {
-    // One that is just ending has no root directory any more, and has ended in a moment.
+    // A process that is ending has no root directory any more.
     if (process.hasExited(ENDING_MS)) return { is: "dead", why: `process ${pid} has exited` }
-    // Under hidepid a live process looks absent here, so ENOENT proves nothing while it has not exited.
+    // Under hidepid a process that runs looks absent in /proc: ENOENT proves nothing.
     return { is: "unknown", why: messageOf(error) }
   }
 }

@@ -1,13 +1,12 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
-import { closingAll, openPid, type PidRef, SIGKILL } from "./pidRef.ts"
+import { closingAll, notDead, openPid, type PidRef, SIGKILL } from "./pidRef.ts"
 import { parseSingleUid, readProcess } from "./procfs.ts"
 
 /**
- * Every process of a jail's uid whose root directory is the jail's (`device:inode`): what a VMM left there, whatever it
- * calls itself. Read while it is held, and looked at again afterwards. The caller closes them. Throws a failure when a
- * process of that uid does not let its root be seen: then it cannot be told.
+ * Every process of a jail's uid whose root directory is the jail's (`device:inode`): what a VMM left there, whatever its
+ * name is. The caller closes them. Throws LIVENESS_UNKNOWN when a process of that uid does not let its root be seen.
  */
 export function membersOf(root: string, uid: number): readonly PidRef[] {
   const pids = readdirSync("/proc").filter((name) => /^[1-9]\d*$/.test(name))
@@ -17,7 +16,7 @@ export function membersOf(root: string, uid: number): readonly PidRef[] {
   return members
 }
 
-/** Kills every process in a jail, and those they fork meanwhile, until there is none. Throws when they do not die. */
+/** Kills the processes in a jail, and those that they start meanwhile, until none is left. Throws TIMED_OUT. */
 export function endMembers(root: string, uid: number, timeoutMs: number): void {
   const deadline = performance.now() + timeoutMs
   for (;;) {
@@ -27,14 +26,14 @@ export function endMembers(root: string, uid: number, timeoutMs: number): void {
     for (const member of members) member.signal(SIGKILL)
     for (const member of members) {
       const left = Math.max(0, deadline - performance.now())
-      if (!member.hasExited(left)) throw new Failure("FAILED", `process ${member.pid} in the jail does not die`)
+      if (!member.hasExited(left)) throw notDead(member.pid, timeoutMs)
     }
   }
 }
 
 // --- internal ---
 
-/** Gone meanwhile is no member. */
+/** Undefined when it is no member, or has ended. */
 function memberOf(pid: number, root: string, uid: number): PidRef | undefined {
   if (uidOf(pid) !== uid) return undefined
   using process = openPid(pid)
@@ -44,7 +43,8 @@ function memberOf(pid: number, root: string, uid: number): PidRef | undefined {
     return !process.hasExited() && facts.root === root && facts.uid === uid ? process.move() : undefined
   } catch (error) {
     if (process.hasExited()) return undefined
-    throw new Failure("FAILED", `cannot tell whether process ${pid} is in the jail: ${messageOf(error)}`, {
+    throw new Failure("LIVENESS_UNKNOWN", `cannot tell whether process ${pid} is in the jail: ${messageOf(error)}`, {
+      subject: `${pid}`,
       cause: error,
     })
   }
@@ -55,6 +55,9 @@ function uidOf(pid: number): number | undefined {
     return parseSingleUid(readFileSync(`/proc/${pid}/status`, "latin1"))
   } catch (error) {
     if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return undefined
-    throw new Failure("FAILED", `cannot tell whose process ${pid} is: ${messageOf(error)}`, { cause: error })
+    throw new Failure("LIVENESS_UNKNOWN", `cannot tell whose process ${pid} is: ${messageOf(error)}`, {
+      subject: `${pid}`,
+      cause: error,
+    })
   }
 }

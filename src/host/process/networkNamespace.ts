@@ -3,8 +3,8 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 
 /**
- * Whether a network namespace (`device:inode`) is there still, as far as can be seen from here: a process is in it, or it
- * is mounted somewhere. Where a process does not let it be seen, it may be there.
+ * Whether a network namespace (`device:inode`) still exists: a process is in it, or it is mounted in our mount namespace.
+ * True also when a process does not let its namespace be seen.
  */
 export function namespaceExists(namespace: string): boolean {
   const inode = namespace.split(":").at(-1) ?? ""
@@ -18,7 +18,7 @@ function isIn(pid: string, namespace: string): boolean {
   try {
     return inodeOf(statPath(`/proc/${pid}/ns/net`)) === namespace
   } catch (error) {
-    // Gone, or being taken apart.
+    // The process has ended, or is ending.
     return errorCode(error) !== "ENOENT" && errorCode(error) !== "ESRCH"
   }
 }

@@ -6,15 +6,15 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 
 /** Start time of a process in clock ticks after boot: field 22 of the text of /proc/PID/stat (proc(5)). */
 export function parseStartTime(stat: string): number | undefined {
-  // comm is the process's own choice and may hold spaces and brackets: fields are counted after the LAST bracket.
+  // A process chooses its own name (field 2), which may hold spaces and brackets: fields are counted after the LAST bracket.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
   const ticks = Number(fields[19])
   return fields.length > 19 && Number.isSafeInteger(ticks) ? ticks : undefined
 }
 
 /**
- * The wait status of a process that has ended and that its parent has not waited for yet (a zombie), from the text of
- * /proc/PID/stat: its last field. Undefined for any other process, and where the kernel keeps it from us.
+ * The wait status of a zombie (it has ended, and its parent has not waited for it), from the text of /proc/PID/stat: its
+ * last field. Undefined for any other process, and where the kernel does not show it to us.
  */
 export function parseZombieStatus(stat: string, startTime: number): number | undefined {
   const fields = stat
@@ -31,7 +31,7 @@ export function isStopped(pid: number): boolean {
     const stat = readStart(`/proc/${pid}/stat`)
     return /^[Tt]$/.test(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[0] ?? "")
   } catch {
-    // It has ended meanwhile, or is hidden.
+    // It has ended, or is hidden.
     return false
   }
 }
@@ -67,15 +67,15 @@ export function readProcess(pid: number): { startTime: number | undefined; uid: 
 
 // --- internal ---
 
-/** More than what is looked for in these files, which come whole in one read(2). */
-const ENOUGH = 4096
+/** What is looked for in these files comes before this. One read(2) gets so much whole. */
+const START_BYTES = 4096
 
 function readStart(path: string): string {
-  const bytes = withDescriptor(openAt(AT_FDCWD, path, O.RDONLY), (fd) => readStartOf(fd, ENOUGH))
+  const bytes = withDescriptor(openAt(AT_FDCWD, path, O.RDONLY), (fd) => readStartOf(fd, START_BYTES))
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1")
 }
 
-/** This process does not change its own. */
+/** Read once: this process never changes its own. */
 const namespaces = new Map<string, string | undefined>()
 
 function readNamespace(kind: string): string | undefined {

@@ -12,23 +12,23 @@ export { SIGKILL }
 /** How to start a VMM. */
 export interface Launch {
   readonly argv: readonly string[]
-  /** Opened for reading and writing, so that the VMM itself keeps it from ever reaching its end. */
+  /** A FIFO, opened for reading and writing: the VMM is its own writer, and never reads its end. */
   readonly stdin: string
   /** Appended to; made with mode 0600. */
   readonly stdout: string
   readonly stderr: string
   /** Descriptors the VMM gets as 3, 4, …; closed here once it has them. */
   readonly passed: readonly number[]
-  /** The uid and root directory (`device:inode`) it goes over to by itself, when it is jailed. */
-  readonly becomes?: { readonly uid: number; readonly root: string } | undefined
-  /** The file of the network namespace it is started in, unless it is this one. */
+  /** The uid and root directory (`device:inode`) that a jailed VMM changes to by itself. */
+  readonly runsAs?: { readonly uid: number; readonly root: string } | undefined
+  /** The file of the network namespace to start it in, unless that is ours. */
   readonly netns?: string | undefined
 }
 
 /** A VMM we started and watch. */
 export interface Child {
   readonly identity: ProcessIdentity
-  /** Resolves when it has ended: an exit code, or the signal that ended it. */
+  /** Resolves when it has ended: with an exit code, or the signal that ended it. */
   readonly exited: Promise<{ code: number | null; signal: string | null }>
   /** Sends a signal to this process or none. A process that has ended is no error. */
   signal(number: number): void
@@ -36,7 +36,7 @@ export interface Child {
 
 /**
  * Starts a process in a session of its own, with umask 077, an empty environment, `/` as working directory and no
- * descriptors but those named. Throws Node's system error when the program cannot be started.
+ * descriptors but those named. Throws Node's system error when the program cannot be started; then no process is left.
  */
 export function spawn(launch: Launch): Child {
   const opened: number[] = []
@@ -59,7 +59,7 @@ export function spawn(launch: Launch): Child {
 // --- internal ---
 
 function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]): Child {
-  // A child inherits the umask of the moment; nothing else of ours runs between the two calls.
+  // The child inherits the umask of the moment. No other code of ours runs before it is set back.
   const umask = process.umask(0o077)
   let child: Bun.Subprocess
   try {
@@ -72,8 +72,8 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
   } finally {
     process.umask(umask)
   }
-  // Both before the next turn of the event loop, in which the child could be waited for and its pid given away.
-  const { held, identity } = identify(child, launch.becomes)
+  // In this turn of the event loop: in the next one Bun may wait for the child, and its pid may become another's.
+  const { held, identity } = identify(child, launch.runsAs)
   let ended = false
   const exited = child.exited.then(() => {
     ended = true
@@ -83,12 +83,12 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
   return { identity, exited, signal: (number) => ended || held.signal(number) }
 }
 
-/** Throws with the child killed: nobody could tell later whose it is. */
-function identify(child: Bun.Subprocess, becomes: Launch["becomes"]): { held: PidRef; identity: ProcessIdentity } {
+/** Kills the child when it cannot be identified: nobody could prove later whose it is. */
+function identify(child: Bun.Subprocess, runsAs: Launch["runsAs"]): { held: PidRef; identity: ProcessIdentity } {
   try {
     using opened = openPid(child.pid)
     if (opened === undefined) throw new Error(`process ${child.pid} is gone before it was waited for`)
-    const identity = identifyChild(opened, becomes)
+    const identity = identifyChild(opened, runsAs)
     return { held: opened.move(), identity }
   } catch (error) {
     child.kill(SIGKILL)

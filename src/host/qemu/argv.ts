@@ -1,3 +1,4 @@
+import { type HostPath, type JailPath, seenFromHost } from "../../base/terms/path.ts"
 import type { Boot, BootNetwork, Confinement, Disk, Program, Version } from "../vmm/vmm.ts"
 
 /**
@@ -5,6 +6,8 @@ import type { Boot, BootNetwork, Confinement, Disk, Program, Version } from "../
  * socket that becomes the control socket; the serial console is on standard input and output.
  */
 export function qemuArgv({ path, version }: Program, boot: Boot): readonly string[] {
+  // QEMU opens its files before it locks itself in.
+  const seen = (file: JailPath) => seenFromHost(file, boot.confinement?.root)
   return [
     path,
     ...["-name", boot.name],
@@ -14,7 +17,7 @@ export function qemuArgv({ path, version }: Program, boot: Boot): readonly strin
     ...(boot.confinement === undefined ? [] : confinementArgv(boot.confinement, version)),
     // A PIT, PIC and RTC because stock kernels want them; an i8042 because Ctrl-Alt-Del comes through it.
     ...["-M", "microvm,rtc=on,pic=on,pit=on", "-accel", "tcg", "-cpu", "max", "-device", "i8042"],
-    // A guest with a driver for it tells of its kernel's panic at once.
+    // A guest with a driver for it reports its kernel's panic at once.
     ...["-device", "pvpanic"],
     ...["-smp", String(boot.vcpus), "-m", `${boot.memoryMiB}M`],
     // A guest's reboot ends the VM; a new boot would be a new VM.
@@ -23,20 +26,20 @@ export function qemuArgv({ path, version }: Program, boot: Boot): readonly strin
     "-S",
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
     ...["-chardev", "socket,id=control,fd=3,server=on,wait=off", "-mon", "chardev=control,mode=control"],
-    ...["-kernel", boot.kernel],
-    ...(boot.initrd === undefined ? [] : ["-initrd", boot.initrd]),
+    ...["-kernel", seen(boot.kernel)],
+    ...(boot.initrd === undefined ? [] : ["-initrd", seen(boot.initrd)]),
     ...["-append", boot.bootArgs],
-    ...diskArgv(boot.disks),
+    ...diskArgv(boot.disks, seen),
     ...(boot.network === false ? [] : networkArgv(boot.network)),
   ]
 }
 
-/** Whether a version is another or newer. */
+/** Whether a version is the wanted one or newer. */
 export function isAtLeast([major, minor]: Version, [wantedMajor, wantedMinor]: Version): boolean {
   return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)
 }
 
-/** The words that tell a kernel where its root file system is, when a disk has it: the first one. Pure. */
+/** The words that tell a kernel where its root file system is, when the first disk has it. Pure. */
 export function rootArgs(disks: readonly Disk[]): readonly string[] {
   const [disk] = disks
   return disk?.root ? ["root=/dev/vda", disk.readonly ? "ro" : "rw"] : []
@@ -45,7 +48,7 @@ export function rootArgs(disks: readonly Disk[]): readonly string[] {
 // --- internal ---
 
 /**
- * QEMU opens its files as it was started, then locks itself in: new root, uid and gid, no other groups. `-chroot`
+ * QEMU opens its files with the rights it was started with, then locks itself in: new root, uid and gid, no other groups. `-chroot`
  * gave way to `-run-with chroot=` in 8.1 and went in 9.0; `-runas` to `-run-with user=` in 9.1 (QEMU's removed-features).
  */
 function confinementArgv({ root, uid, gid }: Confinement, version: Version): readonly string[] {
@@ -65,13 +68,13 @@ function networkArgv({ tap, mac, ports }: BootNetwork): readonly string[] {
   return ["-netdev", backend, "-device", `virtio-net-device,netdev=net0${mac === undefined ? "" : `,mac=${mac}`}`]
 }
 
-function diskArgv(disks: readonly Disk[]): readonly string[] {
+function diskArgv(disks: readonly Disk[], seen: (file: JailPath) => HostPath): readonly string[] {
   return disks.flatMap((disk, index) => {
     const node = `disk${index}`
     const driver = disk.device ? "host_device" : "file"
-    const file = { driver, filename: disk.path, "read-only": disk.readonly, locking: "auto" }
+    const file = { driver, filename: seen(disk.path), "read-only": disk.readonly, locking: "auto" }
     const blockdev = { driver: "raw", "node-name": node, "read-only": disk.readonly, file }
-    // The guest hears of a full or broken disk of the host; QEMU would pause it when the disk is full, for ever.
+    // The guest is told of a full or broken disk of the host. By default QEMU would pause it, for ever, when the disk is full.
     const device = `virtio-blk-device,drive=${node},serial=${disk.id},werror=report,rerror=report`
     return ["-blockdev", JSON.stringify(blockdev), "-device", device]
   })

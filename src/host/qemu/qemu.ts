@@ -1,25 +1,47 @@
 import { readFileSync } from "node:fs"
 import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
+import type { HostPath } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
-import type { Control, Disk, Ending, ExitReason, Program, ProgramPaths, Version, Vmm } from "../vmm/vmm.ts"
+import type {
+  Control,
+  ControlSocket,
+  Disk,
+  Ending,
+  ExitReason,
+  LaunchPlace,
+  Program,
+  ProgramPaths,
+  Version,
+  Vmm,
+} from "../vmm/vmm.ts"
 import { isAtLeast, qemuArgv, rootArgs } from "./argv.ts"
 import { connectQmp, type Qmp } from "./qmp.ts"
 import { tscArgs } from "./tscArgs.ts"
 
-/** QEMU, as the VMM of hosts without KVM or Firecracker. x86-64 only: its microvm machine has no other. */
+// The room qemu: starts QEMU's microvm machine, and speaks QMP.
+// The rule: nothing is on its command line that was not asked for, and its guest waits until the control connection is up.
+
+/** QEMU as the VMM of hosts without KVM or Firecracker. Its microvm machine is x86-64 only. */
 export const qemu: Vmm = {
   name: "qemu",
   find: findQemu,
   jailName: () => "qemu",
   bootArgs,
   require() {
-    // Its own settings are checked with the spec; Firecracker's are none of its.
+    // The spec's schema has checked its settings; Firecracker's do not concern it.
   },
-  launch: (program, boot, { qmpSocket }) => ({ argv: qemuArgv(program, boot), socket: "passed", control: qmpSocket }),
-  connect: (control) => connect(control, async (qmp) => void (await qmp.command("cont"))),
-  control: ({ qmpSocket }) => ({ socket: "passed", control: qmpSocket }),
-  adopt: (control) => connect(control, async () => {}),
+  launch: (program, boot, place) => ({ argv: qemuArgv(program, boot), control: control(place) }),
+  connect: (path, _, { onStep }) => {
+    const begin = async (qmp: Qmp) => {
+      onStep("answer cont")
+      await qmp.command("cont")
+    }
+    onStep("greet")
+    return connect(path, begin)
+  },
+  control,
+  adopt: (path) => connect(path, async () => {}),
   reason: exitReason,
 }
 
@@ -49,18 +71,24 @@ function bootArgs(given: string, disks: readonly Disk[]): readonly string[] {
   return [...rootArgs(disks), ...tscArgs(given, readFileSync("/proc/cpuinfo", "latin1"))]
 }
 
+function control({ qmpSocket }: Pick<LaunchPlace, "qmpSocket">): ControlSocket {
+  return { is: "passed", host: qmpSocket }
+}
+
 async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
   if (process.arch !== "x64") {
-    throw new Failure("FAILED", `QEMU's microvm machine is x86-64 only; this host is ${process.arch}`)
+    const message = `QEMU's microvm machine is x86-64 only; this host is ${process.arch}`
+    throw new Failure("UNSUPPORTED", message, { hint: 'use vmm: "firecracker"', subject: "vmm" })
   }
   const inPath = findProgram(PROGRAM)
   const found = configured ?? inPath.path
   if (found !== undefined) return { path: found, version: await versionOf(found) }
   const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
-  throw new Failure("FAILED", [`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; "), { hint })
+  const message = [`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; ")
+  throw new Failure("HOST_LACKS", message, { hint, subject: PROGRAM })
 }
 
-async function connect(controlPath: string, begin: (qmp: Qmp) => Promise<void>): Promise<Control> {
+async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>): Promise<Control> {
   let announced: string | undefined
   const qmp = await connectQmp(controlPath, ({ event, data }) => {
     if (event === "SHUTDOWN" && typeof data.reason === "string") announced = data.reason
@@ -72,7 +100,7 @@ async function connect(controlPath: string, begin: (qmp: Qmp) => Promise<void>):
   return {
     ready,
     async pressCtrlAltDel() {
-      // A guest that stands still, whoever paused it, would never hear of it.
+      // A paused guest, whoever paused it, would not notice the keys.
       const { status } = v.parse(statusSchema, await qmp.command("query-status"))
       if (status === "paused") await qmp.command("cont")
       await qmp.command("send-key", { keys })
@@ -84,13 +112,18 @@ async function connect(controlPath: string, begin: (qmp: Qmp) => Promise<void>):
   }
 }
 
-/** Asked of the program before it is started: its command line depends on it. */
+/** Runs the program for its version, which its command line depends on. */
 async function versionOf(path: string): Promise<Version> {
   const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
   const version = parseVersion(await child.stdout.text())
-  if (version === undefined) throw new Failure("FAILED", `${path} --version tells no version: is it QEMU?`)
+  if (version === undefined) throw lacking(`${path} --version prints no version: is it QEMU?`, path)
   if (!isAtLeast(version, [7, 2])) {
-    throw new Failure("FAILED", `${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`)
+    throw lacking(`${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`, path)
   }
   return version
+}
+
+function lacking(message: string, path: string): Failure {
+  const hint = "install QEMU 7.2 or newer, or name it as `qemu` in banger's config.toml"
+  return new Failure("HOST_LACKS", message, { hint, subject: path })
 }

@@ -21,18 +21,18 @@ export interface QmpEvent {
 
 /** A connection to QEMU's machine protocol. */
 export interface Qmp {
-  /** QEMU's version (major, minor), once it has greeted and taken `qmp_capabilities`; rejects when it ends before. */
+  /** QEMU's version (major, minor), once it has greeted and accepted `qmp_capabilities`; rejects when it ends before. */
   readonly ready: Promise<readonly [number, number]>
-  /** Resolves when the connection has ended: QEMU is gone or going. */
+  /** Resolves when the connection has ended: QEMU has gone or is about to. */
   readonly closed: Promise<void>
   /** Runs one command and returns what it returned. Rejects with QEMU's own words, or when the connection ends. */
   command(name: string, args?: Readonly<Record<string, unknown>>): Promise<unknown>
 }
 
-/** More than this without a newline is no QMP. */
+/** A line of QMP is never longer than this. */
 const LINE_MAX_BYTES = 1024 * 1024
 
-/** Connects to a QMP socket; `onEvent` gets each event as it comes. */
+/** Connects to a QMP socket; `onEvent` hears each event. */
 export async function connectQmp(path: string, onEvent: (event: QmpEvent) => void): Promise<Qmp> {
   const waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>()
   const greeted = Promise.withResolvers<readonly [number, number]>()
@@ -47,12 +47,13 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
     if (event !== undefined) onEvent({ event, data })
     if (id === undefined) return
     if (error === undefined) waiting.get(id)?.resolve(result)
-    else waiting.get(id)?.reject(new Failure("FAILED", `QEMU: ${error.desc}`))
+    else waiting.get(id)?.reject(new Failure("VM_FAILED", `QEMU: ${error.desc}`))
     waiting.delete(id)
   }
   const end = () => {
-    const gone = new Failure("FAILED", "QEMU closed its control socket")
-    greeted.reject(gone)
+    const what = "QEMU closed its control socket"
+    greeted.reject(new Failure("START_FAILED", what))
+    const gone = new Failure("VM_FAILED", what)
     for (const call of waiting.values()) call.reject(gone)
     waiting.clear()
     closed.resolve()
@@ -68,7 +69,7 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
           if (rest.length > LINE_MAX_BYTES) throw new Error("line too long")
           for (const line of lines) if (line.trim() !== "") receive(line)
         } catch (error) {
-          greeted.reject(new Failure("FAILED", `QEMU's control socket speaks no QMP: ${messageOf(error)}`))
+          greeted.reject(new Failure("START_FAILED", `QEMU's control socket does not speak QMP: ${messageOf(error)}`))
           socket.end()
         }
       },
@@ -84,7 +85,7 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
     const written = socket.write(`${JSON.stringify({ execute: name, arguments: args, id })}\n`)
     if (written <= 0) {
       waiting.delete(id)
-      reject(new Failure("FAILED", `QEMU's control socket took no ${name}`))
+      reject(new Failure("VM_FAILED", `QEMU's control socket did not accept ${name}`))
     }
     return promise
   }

@@ -1,7 +1,7 @@
 /**
- * Tells the guest's kernel the rate of its time stamp counter, which under QEMU's emulation is the host's. A kernel
- * that is not told measures it against an emulated timer; on a busy host that fails, and a guest whose only clock it
- * is (a microvm has no HPET and no PM timer) hangs before it prints anything. Empty when the command line says it
+ * The word that tells a guest's kernel the rate of its time stamp counter, which under QEMU's emulation is the host's. A
+ * kernel that is not told measures the counter against an emulated timer. On a busy host that fails, and a microvm, which
+ * has no other clock (no HPET, no PM timer), hangs before it prints anything. Empty when the command line has the word
  * already, or when the host's counter has no constant rate. Pure.
  */
 export function tscArgs(given: string, cpuinfo: string): readonly string[] {

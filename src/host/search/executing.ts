@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 
-/** The pids of those who run this very file (same device and inode), as far as can be seen: to be told, not signalled. */
+/** The pids of the processes that run this very file, as far as can be seen: for a message, never for a signal. */
 export function executing(path: string): readonly number[] {
   const target = inodeIf(path)
   if (target === undefined) return []

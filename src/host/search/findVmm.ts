@@ -1,39 +1,35 @@
 import { withDescriptor } from "../../base/linux/files.ts"
 import { isFailure, messageOf } from "../../base/terms/failure.ts"
+import type { LivenessAnswer } from "../../base/terms/liveness.ts"
 import { bootId } from "../../store/state/bootId.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import { ELSEWHERE, processLiveness } from "../process/identity.ts"
 import { closing, closingAll, openPid, type PidRef } from "../process/pidRef.ts"
 import { ownNamespace } from "../process/procfs.ts"
-import { processUnknown } from "./holders.ts"
+import { endItHint, mayBeIt } from "./holders.ts"
 import { type Marks, type Proof, proofOf } from "./proof.ts"
 import { candidateSources, marksOf, openTraces, type VmmQuery, type Witness } from "./query.ts"
 import type { Candidate } from "./witnesses.ts"
 
-/** What is known of a VMM; `warnings` are what was found that is not as it should be, and was left alone. */
-export type FoundVmm = Disposable &
-  Warned &
-  (
-    | { readonly is: "alive"; readonly identity: ProcessIdentity; readonly process: PidRef; readonly by: Witness }
-    | { readonly is: "dead"; readonly why: string }
-    | { readonly is: "unknown"; readonly why: string; readonly hint?: string | undefined }
-  )
+// The room search: which processes are a VM's, or use its files.
+// The rule: what a VMM could have written (names, arguments, sockets, pidfiles) only says where to look. Proof is what the
+// kernel says of a process that is held; what cannot be read is "unknown", never "dead".
+
+/** What is known of a VM's VMM. `warnings` tell what names another process: it was left alone. */
+export type FoundVmm = Disposable & Answer
 
 /**
- * Finds the VMM of a VM, or proves that there is none. It signals nobody, never waits, and does not throw.
+ * Finds the VMM of a VM, or proves that there is none. Signals no process and throws nothing.
  *
- * With an identity written down, that decides: the process with this pid is the VMM when its pidfd's inode, start time,
- * boot, namespaces, uids and root directory are those. Without one (banger was killed as it started the VMM) the
- * candidates come from, in order: the cgroup; the listener on the API socket (SO_PEERPIDFD, else SO_PEERCRED); the
- * jailer's pidfile; a scan of /proc for who writes the VM's console, is in its jail, or has its command line. Each is
- * held while it is proven by uids and root directory (see `proofOf`); of several that one witness names, the oldest
- * is taken. Names, arguments, sockets and pidfiles in a jail are its uid's to write: they only say where to look.
+ * A recorded identity decides: the process with its pid is the VMM when the pidfd's inode, start time, boot, namespaces,
+ * uids and root directory are the recorded ones. Without one (banger was killed while it started the VMM) candidates come
+ * from, in this order: the cgroup; the listener on the API socket (SO_PEERPIDFD, else SO_PEERCRED); the jailer's pidfile;
+ * a scan of /proc for what writes the VM's console, is in its jail, or has its command line. Each candidate is proven
+ * while it is held (see `proofOf`). Where one source names several, the oldest is taken.
  *
- * - `alive`: with its identity, complete. The caller closes the process.
- * - `dead`: nobody is it, and everything that could tell was read.
- * - `unknown`: something could not be read, or it runs in another namespace. Nothing may be adopted, killed or removed.
- *
- * A socket or pidfile that names another process is in `warnings`, whatever the answer is.
+ * - `alive`: with its whole identity. The caller closes the process.
+ * - `dead`: no process is the VMM, and everything that could tell was read.
+ * - `unknown`: something could not be read, or is in another namespace. Nothing may be adopted, killed or removed.
  */
 export function findVmm(sought: VmmQuery): FoundVmm {
   return closing(look(sought))
@@ -41,16 +37,17 @@ export function findVmm(sought: VmmQuery): FoundVmm {
 
 // --- internal ---
 
-interface Warned {
-  readonly warnings: readonly string[]
-}
+type Answer = { readonly warnings: readonly string[] } & LivenessAnswer<{
+  readonly identity: ProcessIdentity
+  readonly process: PidRef
+  readonly by: Witness
+}>
 
-type Answer = Warned &
-  (
-    | { readonly is: "alive"; readonly identity: ProcessIdentity; readonly process: PidRef; readonly by: Witness }
-    | { readonly is: "dead"; readonly why: string; readonly process?: never }
-    | { readonly is: "unknown"; readonly why: string; readonly hint?: string | undefined; readonly process?: never }
-  )
+interface Look {
+  /** The directory of the VM's socket and pidfile, where it could be opened. */
+  readonly dir: number | undefined
+  readonly warnings: string[]
+}
 
 function look(sought: VmmQuery): Answer {
   const warnings: string[] = []
@@ -58,7 +55,9 @@ function look(sought: VmmQuery): Answer {
   if (started !== undefined && started !== bootId()) return { is: "dead", why: "the host was rebooted since", warnings }
   try {
     const use = (dir: number | undefined) =>
-      sought.identity === null ? search(sought, dir, warnings) : fromJournal(sought, sought.identity, dir, warnings)
+      sought.identity === null
+        ? search(sought, { dir, warnings })
+        : byIdentity(sought, sought.identity, { dir, warnings })
     const dir = opened(sought, warnings)
     return dir === undefined ? use(undefined) : withDescriptor(dir, use)
   } catch (error) {
@@ -66,7 +65,7 @@ function look(sought: VmmQuery): Answer {
   }
 }
 
-/** Where the journal decides, a jail that cannot be looked into is worth a word, and a directory of our own not even that. */
+/** Where an identity decides, a jail that cannot be opened is only a warning, and a directory of our own not even that. */
 function opened(sought: VmmQuery, warnings: string[]): number | undefined {
   try {
     return openTraces(sought)
@@ -77,8 +76,8 @@ function opened(sought: VmmQuery, warnings: string[]): number | undefined {
   }
 }
 
-/** The journal decides; a socket or pidfile that says otherwise is worth a word. */
-function fromJournal(sought: VmmQuery, identity: ProcessIdentity, dir: number | undefined, warnings: string[]): Answer {
+/** The identity decides; a socket or pidfile that names another process is a warning. */
+function byIdentity(sought: VmmQuery, identity: ProcessIdentity, { dir, warnings }: Look): Answer {
   using truth = processLiveness(identity)
   const is = (pid: number) => pid === identity.pid && truth.is !== "dead"
   for (const { by, what, look } of candidateSources(sought, dir, {
@@ -92,10 +91,10 @@ function fromJournal(sought: VmmQuery, identity: ProcessIdentity, dir: number | 
   }
   if (truth.is === "alive") return { is: "alive", identity, process: truth.process.move(), by: "journal", warnings }
   if (truth.is === "dead") return { is: "dead", why: truth.why, warnings }
-  return { is: "unknown", why: truth.why, hint: truth.hint, warnings }
+  return { is: "unknown", why: truth.why, hint: truth.hint ?? endItHint(identity.pid), warnings }
 }
 
-/** Of a look whose processes need not be held. */
+/** Whom a source names; they are closed already. */
 function heard(look: () => readonly Candidate[], what: string, warnings: string[]): readonly Candidate[] {
   try {
     const candidates = look()
@@ -107,7 +106,7 @@ function heard(look: () => readonly Candidate[], what: string, warnings: string[
   }
 }
 
-function search(sought: VmmQuery, dir: number | undefined, warnings: string[]): Answer {
+function search(sought: VmmQuery, { dir, warnings }: Look): Answer {
   const { pidNamespace } = sought
   if (pidNamespace !== undefined && pidNamespace !== ownNamespace("pid"))
     return { is: "unknown", why: "it was started in another PID namespace", hint: ELSEWHERE, warnings }
@@ -115,7 +114,7 @@ function search(sought: VmmQuery, dir: number | undefined, warnings: string[]): 
   const mismatches: { pid: number; text: string }[] = []
   const unknown: { why: string; hint: string | undefined }[] = []
   for (const { by, what, trusted, look } of candidateSources(sought, dir, marks)) {
-    const proven: Held[] = []
+    const proven: Proven[] = []
     using held = new DisposableStack()
     try {
       const candidates = look()
@@ -126,7 +125,7 @@ function search(sought: VmmQuery, dir: number | undefined, warnings: string[]): 
         if (proof.is === "proven") proven.push({ ...proof, process: held.use(proof.process) })
         else if (proof.is === "another" && ours !== true)
           mismatches.push({ pid, text: `${what} names process ${pid}: ${proof.why}` })
-        else if (proof.is !== "gone" && trusted) unknown.push(unproven(pid, proof.why))
+        else if (proof.is !== "gone" && trusted) unknown.push({ why: mayBeIt(pid, proof.why), hint: endItHint(pid) })
       }
     } catch (error) {
       if (trusted) unknown.push({ why: messageOf(error), hint: hintOf(error) })
@@ -144,10 +143,10 @@ function search(sought: VmmQuery, dir: number | undefined, warnings: string[]): 
   return { is: "dead", why: "no process is it", warnings: all }
 }
 
-type Held = { is: "proven"; identity: ProcessIdentity; process: PidRef }
+type Proven = { is: "proven"; identity: ProcessIdentity; process: PidRef }
 
-/** Holds a candidate while it is proven; when it is, the caller closes it. */
-function weigh({ pid, process: given }: Candidate, marks: Marks): Exclude<Proof, { is: "proven" }> | Held {
+/** Holds a candidate while it is looked at. The caller closes one that is proven. */
+function weigh({ pid, process: given }: Candidate, marks: Marks): Exclude<Proof, { is: "proven" }> | Proven {
   try {
     using process = given?.move() ?? openPid(pid)
     if (process === undefined) return { is: "gone" }
@@ -158,18 +157,13 @@ function weigh({ pid, process: given }: Candidate, marks: Marks): Exclude<Proof,
   }
 }
 
-function unproven(pid: number, why: string): { why: string; hint: string | undefined } {
-  const { message, hint } = processUnknown(pid, why)
-  return { why: message, hint }
-}
-
 /** Whether a process with this pid runs, as far as can be told. */
 function runs(pid: number): boolean {
   try {
     using process = openPid(pid)
     return process?.hasExited() === false
   } catch {
-    // It cannot be held: nothing says that it does not run.
+    // Nothing proves that it has ended.
     return true
   }
 }

@@ -5,27 +5,26 @@ import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { mayBeOurs } from "./holders.ts"
 import { requireSight } from "./witnesses.ts"
 
-/** What may be in use, and by what that is known. Absolute paths without symlinks. */
+/** Something that may be in use, and how to recognise its users. Paths are absolute, without symlinks. */
 export interface UsageQuery {
   readonly id: string
-  /** Directories: whatever has something in one of them open, or works there, uses it. */
+  /** Directories. A process with something in one of them open, or with its working directory there, is a user. */
   readonly dirs: readonly string[]
-  /** Root directories and network namespaces as `device:inode`: whoever is in one of them uses it. */
+  /** Root directories and network namespaces as `device:inode`. A process in one of them is a user. */
   readonly inodes: readonly string[]
-  /** Whoever runs as one of these uids uses it. */
+  /** A process that runs as one of these uids is a user. */
   readonly uids: readonly number[]
 }
 
 /**
- * Who uses each of these, in words, by its id; what nobody is seen to use is not in the answer. Looks twice, since a
- * process that was started by one which ended meanwhile may be missed once. Loop devices count too. Throws a failure when
- * it cannot be told of a process.
+ * By id, in words, a process or loop device that uses it; an id without one is not in the answer. Looks twice: a single
+ * look may miss a process whose parent ends during it. Throws LIVENESS_UNKNOWN when it cannot be told of a process.
  */
 export function processesUsing(all: readonly UsageQuery[]): ReadonlyMap<string, string> {
   if (all.length === 0) return new Map()
   const marks = marksOf(all)
-  // As root: what others run is hidden from another user, and none of it is in directories of this one's alone.
-  requireSight(process.geteuid?.() === 0 ? ANOTHER : undefined)
+  // Only root needs to see the processes of others: they cannot use what only this user can enter.
+  requireSight(process.geteuid?.() === 0 ? ANOTHER_UID : undefined)
   const found = new Map<string, string>()
   for (let look = 0; look < LOOK_COUNT; look++) {
     for (const name of readdirSync("/proc")) {
@@ -37,7 +36,7 @@ export function processesUsing(all: readonly UsageQuery[]): ReadonlyMap<string, 
   return found
 }
 
-/** The one of `ids` whose directory a path is, or is in; a deleted file's is where it was. Pure. */
+/** The id whose directory this path is, or is in. A deleted file counts where it was. Pure. */
 export function premisesAt(path: string, ids: ReadonlyMap<string, string>): string | undefined {
   for (let at = path; at.length > 1; at = at.slice(0, at.lastIndexOf("/"))) {
     const id = ids.get(at)
@@ -52,7 +51,7 @@ export function premisesAt(path: string, ids: ReadonlyMap<string, string>): stri
 const LOOK_COUNT = 2
 
 /** Any uid that is not root's. */
-const ANOTHER = 1
+const ANOTHER_UID = 1
 
 interface Marks {
   readonly dirs: ReadonlyMap<string, string>
@@ -90,17 +89,20 @@ function usesOf(pid: number, marks: Marks): readonly Use[] {
     const code = errorCode(error)
     if (code === "ENOENT" || code === "ESRCH") return uses
     if ((code === "EACCES" || code === "EPERM") && !mayBeOurs(pid)) return uses
-    throw new Failure("FAILED", `cannot tell what process ${pid} uses: ${messageOf(error)}`, { cause: error })
+    throw new Failure("LIVENESS_UNKNOWN", `cannot tell what process ${pid} uses: ${messageOf(error)}`, {
+      subject: `${pid}`,
+      cause: error,
+    })
   }
   return uses
 }
 
-/** Whether a process has ended and just was not waited for yet, by its /proc/PID/status: and all its threads, too. */
+/** Whether a process and all its threads have ended, though its parent has not waited for it, by /proc/PID/status. */
 function hasEnded(status: string): boolean {
   return /^State:\t[ZX]/m.test(status) && /^Threads:\t[01]$/m.test(status)
 }
 
-/** Real, effective, saved and of its file accesses. */
+/** The real, effective, saved and file system uid. */
 function uidsOf(status: string): readonly number[] {
   const [, list = ""] = /^Uid:\t(.*)$/m.exec(status) ?? []
   return [...new Set(list.split("\t").map(Number))]
@@ -110,7 +112,7 @@ function descriptorsOf(pid: number): readonly string[] {
   return readdirSync(`/proc/${pid}/fd`).map((fd) => `fd/${fd}`)
 }
 
-/** Undefined when there is none: of a kernel thread, or closed meanwhile. */
+/** Undefined when there is none: a kernel thread has none, and a descriptor may be closed by now. */
 function target(link: string): string | undefined {
   return unlessAbsent(() => readlinkSync(link), ["ENOENT", "ESRCH"])
 }
@@ -129,7 +131,7 @@ function blockDevices(): readonly string[] {
   return unlessAbsent(() => readdirSync("/sys/block")) ?? []
 }
 
-/** Empty when it has none. */
+/** Empty when the device has none. */
 function backingFile(device: string): string {
   const read = () => readFileSync(`/sys/block/${device}/loop/backing_file`, "utf8").trimEnd()
   return unlessAbsent(read, ["ENOENT", "ENXIO", "ENODEV", "EINVAL"]) ?? ""

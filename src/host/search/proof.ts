@@ -6,17 +6,17 @@ import type { PidRef } from "../process/pidRef.ts"
 import { readProcess } from "../process/procfs.ts"
 import { writesTo } from "./holders.ts"
 
-/** What only one VM's process can have. */
+/** What only the VMM of one VM can have. */
 export interface Marks {
-  /** Its jail's uid and root directory (`device:inode`), which no other VM has. */
+  /** The uid and root directory (`device:inode`) of its jail. No other VM has them. */
   readonly jail: { readonly uid: number; readonly root: string } | undefined
-  /** The file (`device:inode`) it writes its console to, which only this user can open. */
+  /** The file (`device:inode`) that the console goes to. Only this user can open it. */
   readonly console: string | undefined
-  /** Without a jail: what its command line begins with, behind the program: one or another. */
+  /** Without a jail: how its command line begins, behind the program's name: one of these lists. */
   readonly commandLines: readonly (readonly string[])[]
 }
 
-/** What a candidate is. */
+/** What is proven of a candidate. */
 export type Proof =
   | { readonly is: "proven"; readonly identity: ProcessIdentity }
   | { readonly is: "gone" }
@@ -24,24 +24,24 @@ export type Proof =
   | { readonly is: "unknown"; readonly why: string }
 
 /**
- * Whether a process is the VMM with these marks: all four of its uids and its root directory are the
- * jail's; or they are ours still, as they are until it has gone over to them, and without a jail always, and it writes the
- * VM's console or has its very command line. All is read while the process is held, and it is looked at again
- * afterwards: it was all said of this process.
+ * Whether a process is the VMM with these marks. Either all four of its uids and its root directory are the jail's. Or they
+ * are still ours (until it changes to the jail's; without a jail, always), and it writes the VM's console or, without a
+ * jail, has the VM's command line. Everything is read while the process is held, and it is looked at again afterwards.
  */
 export function proofOf(process: PidRef, marks: Marks): Proof {
   const { pid } = process
   try {
     if (process.hasExited()) return { is: "gone" }
-    const { startTime, uid, root } = readProcess(pid)
-    const why = strangeness(pid, uid, root, marks)
+    const facts = readProcess(pid)
+    const { startTime, uid, root } = facts
+    const why = strangeness(pid, facts, marks)
     if (process.hasExited()) return { is: "gone" }
     if (why !== undefined) return { is: "another", why }
     if (startTime === undefined || uid === undefined) return { is: "unknown", why: `/proc/${pid} cannot be read` }
     const identity = identityOf(process, { startTime, uid, root })
-    return { is: "proven", identity: marks.jail === undefined ? identity : { ...identity, becomes: marks.jail } }
+    return { is: "proven", identity: marks.jail === undefined ? identity : { ...identity, runsAs: marks.jail } }
   } catch (error) {
-    // Under hidepid a live process looks absent in /proc: only its pidfd tells.
+    // Under hidepid a process that runs looks absent in /proc: only the pidfd tells.
     return process.hasExited() ? { is: "gone" } : { is: "unknown", why: messageOf(error) }
   }
 }
@@ -51,7 +51,7 @@ export function wordsOf(cmdline: string): readonly string[] {
   return cmdline.split("\0").slice(1, -1)
 }
 
-/** Whether a process's command line is a program's with these words, one list or another, and any words behind. */
+/** Whether a process's command line begins, behind the program's name, with one of these lists of words. */
 export function isCalled(pid: number, commandLines: Marks["commandLines"]): boolean {
   if (commandLines.length === 0) return false
   const own = wordsOf(readFileSync(`/proc/${pid}/cmdline`, "utf8"))
@@ -60,9 +60,12 @@ export function isCalled(pid: number, commandLines: Marks["commandLines"]): bool
 
 // --- internal ---
 
-/** What makes a process another than the VMM; undefined when nothing does. */
-function strangeness(pid: number, uid: number | undefined, root: string, marks: Marks): string | undefined {
-  const { jail, console, commandLines } = marks
+/** Why a process is not the VMM; undefined when it is. */
+function strangeness(
+  pid: number,
+  { uid, root }: { readonly uid: number | undefined; readonly root: string },
+  { jail, console, commandLines }: Marks,
+): string | undefined {
   if (uid === undefined) return "its uids are not all the same"
   if (jail !== undefined && uid === jail.uid && root === jail.root) return undefined
   const own = ownPlace()

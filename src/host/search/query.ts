@@ -8,32 +8,32 @@ import { targetOf } from "./holders.ts"
 import type { Marks } from "./proof.ts"
 import { type Candidate, inCgroup, listenerIn, namedIn, scanned } from "./witnesses.ts"
 
-/** A VM whose VMM is looked for: what was written down of it, and where its traces are. */
+/** What is known of a VM whose VMM is looked for: its recorded identity, and where to look. */
 export interface VmmQuery {
-  /** As it was written down when it was started; null when banger was killed before that. */
+  /** Recorded when the VMM was started; null when banger was killed before that. */
   readonly identity: ProcessIdentity | null
-  /** The boot it was started in, and the PID namespace (`device:inode`), where they are known. */
+  /** The boot and the PID namespace (`device:inode`) it was started in, where they are known. */
   readonly bootId?: string | undefined
   readonly pidNamespace?: string | undefined
   /** The file its standard output is. */
   readonly console: string
   /** The path of its cgroup. */
   readonly cgroup?: string | undefined
-  /** The path of its jail's root and the `device:inode` that was written down of it; null: none was made. */
+  /** The path of its jail's root and the recorded `device:inode` of that; null when none was made. */
   readonly jail?: { readonly path: string; readonly root: string | null } | undefined
-  /** Without a jail: the directory its socket is in, and how its command line begins behind the program, one or another. */
+  /** Without a jail: the directory of its socket, and how its command line begins, behind the program's name. */
   readonly bare?: { readonly directory: string; readonly commandLines: readonly (readonly string[])[] } | undefined
-  /** The name of the API socket it listens on, where it makes that itself; and of the pidfile its jailer writes. */
+  /** The name of the API socket, where the VMM makes that itself, and of the pidfile that its jailer writes. */
   readonly socket?: string | undefined
   readonly pidfile?: string | undefined
 }
 
-/** Who first named the process. */
+/** What named the process first. */
 export type Witness = "journal" | "cgroup" | "socket" | "pidfile" | "scan"
 
 /**
- * Opens (O_PATH) the directory that the VM's socket and pidfile are in; undefined when it is not there. Throws a failure
- * when it is another than was written down, or others can change what is above it. The caller closes it.
+ * Opens (O_PATH) the directory of the VM's socket and pidfile; undefined when it is not there. Throws CHANGED when it is
+ * not the recorded one, and UNTRUSTED when others can replace it. The caller closes it.
  */
 export function openTraces({ jail, bare }: VmmQuery): number | undefined {
   if (jail === undefined) return bare && unlessAbsent(() => pinDirectory(bare.directory))
@@ -41,7 +41,7 @@ export function openTraces({ jail, bare }: VmmQuery): number | undefined {
   return root === null ? undefined : unlessAbsent(() => openJail(path, root))
 }
 
-/** What only this VM's process can have. Until a jail is in its place its root is ours, and no VMM is in it. */
+/** The marks of this VM's VMM. A jail whose root is owned by uid 0 was not finished: no VMM is in it. */
 export function marksOf({ jail, bare, console }: VmmQuery, dir: number | undefined): Marks {
   const owner = jail === undefined || dir === undefined ? undefined : statDescriptor(dir).uid
   const jailed = owner !== undefined && owner !== 0 && jail?.root != null
@@ -52,31 +52,31 @@ export function marksOf({ jail, bare, console }: VmmQuery, dir: number | undefin
   }
 }
 
-/** Somebody or something that names processes which may be the VMM. */
+/** Something that names processes which may be the VMM. */
 export interface CandidateSource {
   readonly by: Witness
-  /** What names the process, for messages. */
+  /** How messages call it. */
   readonly what: string
-  /** Whether nobody but root can write it: what it does not tell stays unknown. */
+  /** Only root can write it: where it cannot be read, the answer is "unknown". */
   readonly trusted: boolean
   look(): readonly Candidate[]
 }
 
-/** Who is asked, in this order. */
+/** All sources, in the order they are asked. */
 export function candidateSources(sought: VmmQuery, dir: number | undefined, marks: Marks): readonly CandidateSource[] {
   const { cgroup, console, socket, pidfile, jail, bare } = sought
   const place = jail?.path ?? bare?.directory
-  const scan: CandidateSource = { by: "scan", what: "/proc", trusted: true, look: () => scanned(marks, console) }
-  return [
-    ...(cgroup === undefined ? [] : [told("cgroup", cgroup, () => inCgroup(cgroup), true)]),
-    ...(dir === undefined || socket === undefined
-      ? []
-      : [told("socket", `${place}/${socket}`, () => listenerIn(dir, socket))]),
-    ...(dir === undefined || pidfile === undefined
-      ? []
-      : [told("pidfile", `${place}/${pidfile}`, () => namedIn(dir, pidfile))]),
-    scan,
+  const sources: readonly (CandidateSource | undefined)[] = [
+    cgroup === undefined ? undefined : { by: "cgroup", what: cgroup, trusted: true, look: () => inCgroup(cgroup) },
+    dir === undefined || socket === undefined
+      ? undefined
+      : { by: "socket", what: `${place}/${socket}`, trusted: false, look: () => listenerIn(dir, socket) },
+    dir === undefined || pidfile === undefined
+      ? undefined
+      : { by: "pidfile", what: `${place}/${pidfile}`, trusted: false, look: () => namedIn(dir, pidfile) },
+    { by: "scan", what: "/proc", trusted: true, look: () => scanned(marks, console) },
   ]
+  return sources.filter((source) => source !== undefined)
 }
 
 // --- internal ---
@@ -88,10 +88,6 @@ function openJail(path: string, root: string): number {
   )
   return verified(dir, () => {
     if (inodeOf(statDescriptor(dir)) !== root)
-      throw new Failure("FAILED", `${path} is another directory than the jail's root that was written down`)
+      throw new Failure("CHANGED", `${path} is another directory than the recorded root of the jail`, { subject: path })
   })
-}
-
-function told(by: Witness, what: string, look: () => readonly Candidate[], trusted = false): CandidateSource {
-  return { by, what, trusted, look }
 }

@@ -7,17 +7,18 @@ import { isType, openAt, openBeneath, statDescriptor, withDescriptor } from "../
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { holdListener } from "../../base/linux/sockets.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { ELSEWHERE } from "../process/identity.ts"
 import { membersOf } from "../process/members.ts"
 import { closingAll, type PidRef, pidRefOf } from "../process/pidRef.ts"
 import { parsePermitted } from "../process/procfs.ts"
 import { holdersOf } from "./holders.ts"
 import { isCalled, type Marks } from "./proof.ts"
 
-/** A process that may be the VMM: by its pid, and itself where it was held from the start (the caller closes it). */
+/** A process that may be the VMM. Where `process` is given it was held from the start, and the caller closes it. */
 export interface Candidate {
   readonly pid: number
   readonly process?: PidRef | undefined
-  /** Known by what only this user can have arranged: it is of the VM, whatever it looks like. */
+  /** Named by what only this user can have arranged: it belongs to the VM, whatever it looks like. */
   readonly ours?: boolean
 }
 
@@ -25,32 +26,33 @@ export interface Candidate {
 export function inCgroup(path: string): readonly Candidate[] {
   const text = unlessGone(() => readFileSync(`${path}/cgroup.procs`, "latin1")) ?? ""
   const pids = text.split("\n").filter(Boolean).map(Number)
-  if (pids.includes(0)) throw new Failure("FAILED", `${path} has processes of another PID namespace`)
+  if (pids.includes(0)) throw elsewhere(`${path} has processes of another PID namespace`)
   return pids.map((pid) => ({ pid, ours: true }))
 }
 
-/** Who listens on a socket in a directory; nobody when it is not there, or nobody listens. */
+/** The process that listens on a socket in a directory, if any. Throws when the name is not a socket. */
 export function listenerIn(dir: number, name: string): readonly Candidate[] {
   const found = unlessGone(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
   if (found === undefined) return []
   return withDescriptor(found, (fd) => {
-    if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure("FAILED", `${name} is not a socket`)
+    if (!isType(statDescriptor(fd), S.IFSOCK))
+      throw new Failure("CHANGED", `${name} is not a socket`, { subject: name })
     try {
       const { pid, pidfd } = holdListener(`/proc/self/fd/${fd}`)
       using listener = pidfd === undefined ? undefined : pidRefOf(pid, pidfd)
       if (pid > 0) return [{ pid, process: listener?.move() }]
     } catch (error) {
-      // Nobody listens any more, or who did is gone.
+      // Nobody listens any more, or the listener has ended.
       if (errorCode(error) === "ECONNREFUSED" || errorCode(error) === "ESRCH") return []
       throw error
     }
-    throw new Failure("FAILED", `a process of another PID namespace listens on ${name}`)
+    throw elsewhere(`a process of another PID namespace listens on ${name}`)
   })
 }
 
 /**
- * The process that a pidfile in a directory names; nobody when it is not there. Throws when it is no pidfile. It is opened
- * only once it is known to be a regular file: whose directory it is could have put a device's node there.
+ * The process that a pidfile in a directory names, if any. Throws when the file is no pidfile. It is opened for reading
+ * only once it is known to be a regular file: the owner of the directory could have put a device there.
  */
 export function namedIn(dir: number, name: string): readonly Candidate[] {
   const found = unlessGone(() => openBeneath(dir, name, O.PATH | O_NOFOLLOW))
@@ -62,18 +64,18 @@ export function namedIn(dir: number, name: string): readonly Candidate[] {
     return withDescriptor(openAt(AT_FDCWD, procPath(fd), O.RDONLY), read)
   })
   const pid = text === undefined ? undefined : parsePid(text)
-  if (pid === undefined) throw new Failure("FAILED", `${name} holds no pid`)
+  if (pid === undefined) throw new Failure("CHANGED", `${name} holds no pid`, { subject: name })
   return [{ pid }]
 }
 
-/** The pid that a pidfile's text is, and nothing else: what Linux may give away (proc(5): pid_max is at most 2^22). */
+/** The pid that a text is, with a newline or without; undefined for what is no pid of Linux. Pure. */
 export function parsePid(text: string): number | undefined {
   const pid = /^[1-9]\d{0,6}\n?$/.test(text) ? Number(text) : undefined
   return pid !== undefined && pid > 1 && pid <= PID_MAX ? pid : undefined
 }
 
 /**
- * Every process that has a VM's marks: writes its console, is in its jail, or has its command line. Throws a failure when
+ * Every process that writes a VM's console, is in its jail, or without a jail has its command line. Throws a failure when
  * processes are hidden from us.
  */
 export function scanned({ console, jail, commandLines }: Marks, consolePath: string): readonly Candidate[] {
@@ -89,26 +91,32 @@ export function scanned({ console, jail, commandLines }: Marks, consolePath: str
   return [...ours, ...others]
 }
 
-/** Mounted with hidepid, /proc does not list the processes of other uids to who may not trace them (proc(5)): throws a failure then. */
+/** Throws NEEDS_ROOT when /proc hides the processes of this uid from us (its mount option hidepid; proc(5)). */
 export function requireSight(uid: number | undefined): void {
   if (uid === undefined || uid === process.geteuid?.()) return
   const mount = readFileSync("/proc/self/mountinfo", "latin1").split("\n")
   const hides = mount.some((line) => / \/proc \S+ .*- proc .*\bhidepid=(?!0\b|off\b)/.test(line))
   if (!hides) return
   const own = parsePermitted(readFileSync("/proc/self/status", "latin1")) ?? 0n
-  if ((own & CAP_SYS_PTRACE) === 0n) throw new Failure("FAILED", "/proc hides the processes of others here (hidepid)")
+  if ((own & CAP_SYS_PTRACE) !== 0n) return
+  const hint = "do this with CAP_SYS_PTRACE, or where /proc is mounted without hidepid"
+  throw new Failure("NEEDS_ROOT", "/proc hides the processes of others here (hidepid)", { subject: "/proc", hint })
 }
 
 // --- internal ---
 
-/** A pid with a newline takes fewer. */
+/** A pid and a newline are fewer. */
 const PIDFILE_MAX_BYTES = 32
 
-/** linux/threads.h: PID_MAX_LIMIT. */
+/** linux/threads.h: PID_MAX_LIMIT. Linux gives away no higher pid. */
 const PID_MAX = 1 << 22
 
 /** linux/capability.h. */
 const CAP_SYS_PTRACE = 1n << 19n
+
+function elsewhere(message: string): Failure {
+  return new Failure("LIVENESS_UNKNOWN", message, { hint: ELSEWHERE })
+}
 
 function calledSo(commandLines: Marks["commandLines"]): readonly Candidate[] {
   if (commandLines.length === 0) return []
@@ -117,7 +125,7 @@ function calledSo(commandLines: Marks["commandLines"]): readonly Candidate[] {
   return others.filter((pid) => unlessGone(() => isCalled(pid, commandLines)) ?? false).map((pid) => ({ pid }))
 }
 
-/** Of a file, or of a process's in /proc, that may be gone. ENODEV: of a cgroup that was removed after it was opened. */
+/** Undefined when a file, or a process's in /proc, is gone. ENODEV: a cgroup was removed after it was opened. */
 function unlessGone<T>(work: () => T): T | undefined {
   return unlessAbsent(work, ["ENOENT", "ESRCH", "ENODEV"])
 }

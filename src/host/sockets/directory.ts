@@ -15,30 +15,30 @@ import type { Removal } from "./verdict.ts"
 
 /** A directory that can be swept. */
 export interface Directory {
-  /** Where it is, as bytes: what is in it need not be UTF-8. */
+  /** Its path as bytes: names need not be UTF-8. */
   readonly path: Uint8Array
-  /** For listing it. */
+  /** A descriptor to list it by. */
   readonly fd: number
-  /** A second one of its own position, for waiting until binds in it are over. */
+  /** Another descriptor, with a position of its own, to wait by until binds in the directory are over. */
   readonly barrier: number
   readonly stat: Stat
   readonly fileSystem: string
   readonly removal: Removal
-  /** Why it is not exact, and what would make it so. */
+  /** Why removal is not exact here, and what would make it exact. */
   readonly inexact: { readonly detail: string; readonly hint: string } | undefined
 }
 
 /**
- * Opens a directory for a sweep. Symlinks on the way are followed where only root or this user could have made them; the
- * directory itself may not be one. Throws a failure that says why it cannot be swept: a file system on which a live socket
- * can look dead, a layer of an overlay, a symlink. The caller closes it.
+ * Opens a directory for a sweep. Symlinks above it are followed where only root or this user could have made them; the
+ * directory itself must not be one. Throws a failure that says why it cannot be swept: it is on a file system where a live
+ * socket can look dead, in a layer of an overlay, or a symlink. The caller closes it.
  */
 export function openDirectory(path: string, layers: ReadonlySet<string>): Directory {
   const { fd, real } = openResolved(resolve(path), path)
   return examined(fd, new TextEncoder().encode(real), layers)
 }
 
-/** Opens a directory in another one; undefined when it is a mount, a symlink, or none any more. */
+/** Opens a directory in another one; undefined when it is a mount or a symlink, or gone. */
 export function openSubdirectory(
   parent: Directory,
   name: Uint8Array,
@@ -50,13 +50,13 @@ export function openSubdirectory(
   }, ["ENOENT", "ENOTDIR", "ELOOP", "EXDEV"])
 }
 
-/** Closes what was opened. */
+/** Closes a directory. */
 export function closeDirectory({ fd, barrier }: Directory): void {
   close(barrier)
   close(fd)
 }
 
-/** A path of bytes. */
+/** The path of a name in a directory, as bytes. */
 export function joinPath(dir: Uint8Array, name: Uint8Array): Uint8Array {
   const path = new Uint8Array(dir.length + 1 + name.length)
   path.set(dir)
@@ -65,7 +65,7 @@ export function joinPath(dir: Uint8Array, name: Uint8Array): Uint8Array {
   return path
 }
 
-/** How a dead socket in a directory can be removed, by the directory and by what this process may do. Pure. */
+/** How a dead socket can be removed, given its directory and whether this process may give files away. Pure. */
 export function removalIn(stat: Pick<Stat, "mode" | "uid">, able: boolean): Pick<Directory, "removal" | "inexact"> {
   if (!able) {
     const hint = "sweep as root, with the sticky bit on the directory, to make it exact"
@@ -97,11 +97,12 @@ function examined(fd: number, path: Uint8Array, layers: ReadonlySet<string>): Di
     const { name, allowed } = fileSystemNamed(fileSystemMagic(fd))
     if (!allowed) {
       const hint = "sweep it where its sockets are made; ext4, xfs, btrfs and tmpfs can be swept here"
-      throw new Failure("FAILED", `it is on ${name}, where a socket that is alive elsewhere looks dead`, { hint })
+      throw new Failure("UNSUPPORTED", `it is on ${name}, where a socket that is alive elsewhere looks dead`, { hint })
     }
     if (isInLayer(fd, layers)) {
       const hint = "sweep it through the overlay's own processes, or when it is unmounted"
-      throw new Failure("FAILED", "it is in a layer of an overlay, where a socket that is alive looks dead", { hint })
+      const message = "it is in a layer of an overlay, where a socket that is alive looks dead"
+      throw new Failure("UNSUPPORTED", message, { hint })
     }
     barrier = openAt(fd, ".", O.RDONLY | O_DIRECTORY)
     const stat = statDescriptor(fd)
@@ -120,7 +121,7 @@ function canGiveAway(): boolean {
     asFileOwner(SWEEP_UID, () => {})
     return true
   } catch (error) {
-    // A failed system call is no answer; a user namespace that does not have the uid is.
+    // A user namespace that lacks the uid is an answer; a system call that failed is not.
     if (errorCode(error) !== undefined) throw error
     return false
   }
@@ -133,16 +134,19 @@ function openResolved(path: string, named: string): { fd: number; real: string }
       return { fd: openWithoutSymlinks(real, O.RDONLY | O_DIRECTORY | O_NOFOLLOW), real }
     } catch (error) {
       const code = errorCode(error)
-      if (code === "ENOENT") throw new Failure("FAILED", "there is no such directory", { cause: error })
-      if (code === "ENOTDIR" && !isSymlink(real)) throw new Failure("FAILED", "it is not a directory", { cause: error })
+      if (code === "ENOENT")
+        throw new Failure("BAD_FILE", "there is no such directory", { subject: named, cause: error })
+      if (code === "ENOTDIR" && !isSymlink(real))
+        throw new Failure("BAD_FILE", "it is not a directory", { subject: named, cause: error })
       if (code !== "ELOOP" && code !== "ENOTDIR") throw error
       real = withoutFirstSymlink(real, named)
     }
   }
-  throw new Failure("FAILED", `there are more than ${SYMLINKS_MAX_COUNT} symlinks on the way to it`)
+  const message = `there are more than ${SYMLINKS_MAX_COUNT} symlinks on the way to it`
+  throw new Failure("BAD_FILE", message, { subject: named })
 }
 
-/** The path with its first symlink replaced by where it leads. */
+/** The path with its first symlink replaced by its target. */
 function withoutFirstSymlink(path: string, named: string): string {
   const parts = path.split("/").filter((part) => part !== "")
   for (const [index] of parts.entries()) {
@@ -150,9 +154,9 @@ function withoutFirstSymlink(path: string, named: string): string {
     if (!isSymlink(here)) continue
     if (index === parts.length - 1) {
       const hint = `name the directory that ${named} points to`
-      throw new Failure("FAILED", "it is a symlink", { hint })
+      throw new Failure("BAD_FILE", "it is a symlink", { hint, subject: named })
     }
-    // Throws where others than root and this user could make the symlink point elsewhere.
+    // Throws where anyone but root and this user could change the symlink.
     close(pinDirectory(dirname(here)))
     return resolve(dirname(here), readlinkSync(here), ...parts.slice(index + 1))
   }

@@ -1,4 +1,4 @@
-/** File systems whose sockets can be judged from here: the inode that bind(2) makes is the one that is looked at. */
+/** File systems whose sockets can be judged from here: the inode that bind(2) makes is the one that a path leads to. */
 const ALLOWED: ReadonlyMap<number, string> = new Map([
   [0x0000ef53, "ext4"],
   [0x58465342, "xfs"],
@@ -6,7 +6,7 @@ const ALLOWED: ReadonlyMap<number, string> = new Map([
   [0x01021994, "tmpfs"],
 ])
 
-/** Others, by name (linux/magic.h); on these a live socket can look dead, or it is not known that none does. */
+/** The names of others (linux/magic.h): a live socket on these can look dead, or it is not known that none does. */
 const OTHERS: ReadonlyMap<number, string> = new Map([
   [0x00006969, "NFS"],
   [0x65735546, "FUSE (or virtiofs)"],

@@ -23,6 +23,12 @@ export interface Rules {
   readonly ownerOf: OwnerOf
 }
 
+/** A socket as it was found. */
+export interface Candidate {
+  readonly name: Uint8Array
+  readonly stat: Stat
+}
+
 /** A verdict, or undefined: nothing speaks for the socket so far. */
 export type Opinion = Pick<SocketVerdict, "verdict" | "reason" | "detail"> | undefined
 
@@ -30,7 +36,11 @@ export type Opinion = Pick<SocketVerdict, "verdict" | "reason" | "detail"> | und
  * What can be told of a pinned socket without asking the kernel whether it lives: whose it is, how many names it has, how
  * old it is. A time in the future counts as young, as a clock may have been set back.
  */
-export function judgeFile(directory: Directory, name: Uint8Array, stat: Stat, rules: Rules, now: number): Opinion {
+export function judgeFile(
+  directory: Directory,
+  { name, stat }: Candidate,
+  { rules, now }: { readonly rules: Rules; readonly now: number },
+): Opinion {
   if (stat.nlink === 0) return { verdict: "gone" }
   if (stat.mountId !== directory.stat.mountId) return spared("mount", "another file is mounted on it")
   if (stat.nlink > 1) return spared("links", `it has ${stat.nlink} names`)
@@ -78,11 +88,18 @@ export function startProbe(): Probe {
   }
 }
 
+/** Whom a last look asks, and whether it only looks. */
+export interface LastLook {
+  readonly probe: Probe
+  readonly witness: Witness
+  readonly dry: boolean
+}
+
 /**
  * The last look at a socket that was found dead, and its removal unless `dry`: no other witness speaks for it, and the
  * lock beside it, which is held meanwhile, is free.
  */
-export function lastLook(directory: Directory, dead: Dead, probe: Probe, witness: Witness, dry: boolean): Removed {
+export function lastLook(directory: Directory, dead: Dead, { probe, witness, dry }: LastLook): Removed {
   if (witness(dead.stat)) return spared("diag", "the kernel lists a socket that is bound to it")
   const lock = takeLockBeside(directory.fd, dead.name)
   if (lock.state === "held") return spared("lock", "its lock is held")

@@ -4,15 +4,15 @@ import { errnoName, errorCode } from "../../base/linux/errors.ts"
 import { close, flock, isType, lockWhole, statDescriptor, tryOpenAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 
-/** What came of a lock file beside a socket: there is none, or it is held, or it was taken, or it cannot be told. */
+/** What became of a lock file beside a socket: there is none, another holds it, it was taken, or this cannot be told. */
 export type LockBeside =
   | { readonly state: "none" | "held" }
   | { readonly state: "taken"; readonly fd: number }
   | { readonly state: "unknown"; readonly detail: string }
 
 /**
- * Takes `<name>.lock`, if there is one, without waiting: by flock(2) and by fcntl(2), as servers use either. What is taken
- * is held until its descriptor is closed, by the caller. The file is neither made nor removed.
+ * Takes `<name>.lock`, if there is one, without waiting: by flock(2) and by fcntl(2), as servers use either. The lock is
+ * held until the caller closes its descriptor. The file is neither made nor removed.
  */
 export function takeLockBeside(dir: number, name: Uint8Array): LockBeside {
   const pinned = tryOpenAt(dir, new Uint8Array([...name, ...SUFFIX]), O.PATH | O_NOFOLLOW)
@@ -25,7 +25,7 @@ export function takeLockBeside(dir: number, name: Uint8Array): LockBeside {
     if (isType(stat, S.IFLNK)) return { state: "unknown", detail: "its lock is a symlink" }
     // A directory, a socket, a FIFO: nobody locks these.
     if (!isType(stat, S.IFREG)) return { state: "none" }
-    // Whoever may write here can give any file of this file system such a name: it would be that one that is locked.
+    // Whoever may write here can give this name to any file of the file system, which would be locked instead.
     if (stat.nlink > 1) return { state: "unknown", detail: `its lock has ${stat.nlink} names` }
     return lockPinned(pinned)
   })
@@ -33,7 +33,7 @@ export function takeLockBeside(dir: number, name: Uint8Array): LockBeside {
 
 // --- internal ---
 
-/** Opens the very file that was looked at, and locks it. */
+/** Opens the file that was examined, by its descriptor, and locks it. */
 function lockPinned(pinned: number): LockBeside {
   const path = procPath(pinned)
   let fd = tryOpenAt(AT_FDCWD, path, O.RDWR | O.NONBLOCK)
@@ -57,6 +57,6 @@ function unknown(code: string | undefined): LockBeside {
 
 const SUFFIX = new TextEncoder().encode(".lock")
 
-/** No such file, or no such name possible. */
+/** There is no such file, or the name would be too long. */
 const NO_LOCK: readonly string[] = ["ENOENT", "ENAMETOOLONG"]
 const NOT_WRITABLE: readonly string[] = ["EACCES", "EPERM", "EROFS"]

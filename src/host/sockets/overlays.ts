@@ -12,19 +12,19 @@ import {
 
 /**
  * The layers of every overlay that this process can know of: `device:inode` of each upper and lower directory, from the
- * mount tables of all mount namespaces that /proc shows. A socket that is bound through an overlay is alive by the
- * overlay's inode; looked at in the layer that keeps it, it seems dead.
+ * mount tables of all mount namespaces that /proc shows. A socket that was bound through an overlay is bound to the
+ * overlay's inode; seen in the layer that stores it, it looks dead.
  */
 export function overlayLayers(): ReadonlySet<string> {
   const layers = new Set<string>()
   const seen = new Set<string>()
   for (const pid of ["self", ...readdirSync("/proc").filter((name) => /^\d+$/.test(name))]) {
-    // In a chroot the table has only the mounts below it.
+    // The table of a chrooted process has only the mounts below its root.
     const view = quietly(() => `${readlinkSync(`/proc/${pid}/ns/mnt`)} ${readlinkSync(`/proc/${pid}/root`)}`)
     if (view === undefined || seen.has(view)) continue
     seen.add(view)
     for (const path of layersIn(quietly(() => readFileSync(`/proc/${pid}/mountinfo`, "latin1")) ?? "")) {
-      // As its own namespace names it, and as ours does: whoever mounted it may have been in either.
+      // As its own namespace names it, and as ours does: it may have been mounted from either.
       for (const root of [`/proc/${pid}/root`, ""]) {
         const inode = quietly(() => inodeOf(statPath(Buffer.from(root + path, "latin1"))))
         if (inode !== undefined) layers.add(inode)
@@ -58,7 +58,7 @@ export function isInLayer(dir: number, layers: ReadonlySet<string>): boolean {
   })
 }
 
-/** Where else the root of a mount may be reached: the paths of it in the other mounts of its file system. Pure. */
+/** The other paths to the root of a mount: through the other mounts of its file system. Pure. */
 export function otherWaysTo(mountId: bigint, mountinfo: string): readonly string[] {
   const mounts = mountinfo.split("\n").map((line) => {
     const [id = "", , dev = "", root = "", point = ""] = line.split(" ")
@@ -77,7 +77,7 @@ export function otherWaysTo(mountId: bigint, mountinfo: string): readonly string
 /** Between layers there are one or two colons; one that belongs to a path is `\072`, or `\134:` before Linux 6.5. */
 const LAYERS = /(?<!\\134):+/
 
-/** `..` of the root of all is itself. */
+/** Whether a directory or one above it is a layer; `..` of the root is the root itself. */
 function climb(dir: number, layers: ReadonlySet<string>): boolean {
   const stat = statDescriptor(dir)
   if (layers.has(inodeOf(stat))) return true
@@ -93,7 +93,7 @@ function unescaped(field: string): string {
   return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 
-/** Undefined where a process has ended meanwhile, is not ours to look at, or names what is not there for us. */
+/** Undefined where a process has ended, is not ours to examine, or names a path that we do not have. */
 function quietly<T>(look: () => T): T | undefined {
   try {
     return look()

@@ -4,15 +4,18 @@ import { close, inodeOf, isType, openAt, statDescriptor, tryOpenAt } from "../..
 import { awaitChanges, nextEntries, rewind } from "../../base/linux/listing.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import type { Directory } from "./directory.ts"
-import { isSocket, judgeFile, lastLook, type Opinion, type Probe, type Rules, startProbe } from "./judge.ts"
+import {
+  type Candidate,
+  isSocket,
+  judgeFile,
+  lastLook,
+  type Opinion,
+  type Probe,
+  type Rules,
+  startProbe,
+} from "./judge.ts"
 import type { Dead } from "./remove.ts"
 import { callWitness, type Witness } from "./witness.ts"
-
-/** A socket that was found dead once. */
-export interface Candidate {
-  readonly name: Uint8Array
-  readonly stat: Stat
-}
 
 /** How a directory is swept. */
 export interface Settings {
@@ -117,8 +120,8 @@ function examine(sweep: Sweep, names: readonly Known[], last: boolean): Candidat
   for (let at = 0; at < names.length; ) {
     const pinned: Dead[] = []
     try {
-      at = pinSome(sweep, names, at, pinned)
-      judgeSome(sweep, pinned, last, dead)
+      at = pinSome(sweep, { names, from: at }, pinned)
+      dead.push(...judgeSome(sweep, pinned, last))
     } finally {
       for (const { fd } of pinned) close(fd)
     }
@@ -127,12 +130,16 @@ function examine(sweep: Sweep, names: readonly Known[], last: boolean): Candidat
 }
 
 /** Pins the sockets of the next names that may be dead. Returns how far it came. */
-function pinSome(sweep: Sweep, names: readonly Known[], from: number, pinned: Dead[]): number {
+function pinSome(
+  sweep: Sweep,
+  { names, from }: { readonly names: readonly Known[]; readonly from: number },
+  pinned: Dead[],
+): number {
   let at = from
   for (; at < names.length && pinned.length < sweep.batch; at++) {
     const known = names[at] as Known
     const fd = tryOpenAt(sweep.directory.fd, known.name, O.PATH | O_NOFOLLOW)
-    if (fd >= 0) pinOne(sweep, known, fd, pinned)
+    if (fd >= 0) pinned.push(...pinOne(sweep, known, fd))
     else {
       const code = errnoName(-fd)
       if (code === "EMFILE" && pinned.length > 0) {
@@ -148,8 +155,8 @@ function pinSome(sweep: Sweep, names: readonly Known[], from: number, pinned: De
   return at
 }
 
-/** Keeps the descriptor of what may be a dead socket, closes any other. */
-function pinOne(sweep: Sweep, { name, stat: before }: Known, fd: number, pinned: Dead[]): void {
+/** Returns what may be a dead socket, with its descriptor; closes any other. */
+function pinOne(sweep: Sweep, { name, stat: before }: Known, fd: number): readonly Dead[] {
   let kept = false
   try {
     const stat = statDescriptor(fd)
@@ -157,10 +164,10 @@ function pinOne(sweep: Sweep, { name, stat: before }: Known, fd: number, pinned:
       // Rounded up: what was made within this very millisecond is not of the future.
       const now = Date.now() + 1
       const same = before === undefined || inodeOf(before) === inodeOf(stat)
-      const opinion = same ? judgeFile(sweep.directory, name, stat, sweep.settings.rules, now) : CHANGED
+      const opinion = same ? judgeFile(sweep.directory, { name, stat }, { rules: sweep.settings.rules, now }) : CHANGED
       kept = opinion === undefined
-      if (opinion === undefined) pinned.push({ name, fd, stat })
-      else sweep.tell(name, stat, opinion)
+      if (opinion === undefined) return [{ name, fd, stat }]
+      sweep.tell(name, stat, opinion)
     } else if (before !== undefined) sweep.tell(name, stat, CHANGED)
     else if (isType(stat, S.IFDIR)) sweep.subdirectories.push(name)
   } catch (error) {
@@ -168,15 +175,18 @@ function pinOne(sweep: Sweep, { name, stat: before }: Known, fd: number, pinned:
   } finally {
     if (!kept) close(fd)
   }
+  return []
 }
 
-function judgeSome(sweep: Sweep, pinned: readonly Dead[], last: boolean, dead: Candidate[]): void {
-  if (pinned.length === 0) return
+/** Returns those of the pinned that are dead; in the last round they are removed. */
+function judgeSome(sweep: Sweep, pinned: readonly Dead[], last: boolean): readonly Candidate[] {
+  if (pinned.length === 0) return []
+  const dead: Candidate[] = []
   try {
     awaitChanges(sweep.directory.barrier)
   } catch (error) {
     for (const { name, stat } of pinned) sweep.tell(name, stat, unknown(textOf(error)))
-    return
+    return []
   }
   for (const one of pinned) {
     try {
@@ -187,11 +197,13 @@ function judgeSome(sweep: Sweep, pinned: readonly Dead[], last: boolean, dead: C
       sweep.tell(one.name, one.stat, unknown(textOf(error)))
     }
   }
+  return dead
 }
 
 function look(sweep: Sweep, one: Dead): NonNullable<Opinion> {
   sweep.witness ??= callWitness(sweep.directory.fileSystem === "btrfs")
-  return lastLook(sweep.directory, one, sweep.probe, sweep.witness, sweep.settings.dryRun)
+  const { probe, witness, settings } = sweep
+  return lastLook(sweep.directory, one, { probe, witness, dry: settings.dryRun })
 }
 
 async function withoutVetoed(

@@ -8,6 +8,9 @@ import { overlayLayers } from "./overlays.ts"
 import { type Settings, sweepDirectory } from "./sweepDirectory.ts"
 import { addVerdict, type DirectoryReport, noTotals, type SocketVerdict, type Totals } from "./verdict.ts"
 
+// The room sockets: finds the unix sockets in a directory that nobody is bound to, and removes exactly those.
+// The rule: only the kernel's answer that nobody is bound to this inode makes a socket dead; whatever cannot be told keeps it.
+
 /** What is to be swept, and how. */
 export interface SocketSweep extends Settings {
   readonly dirs: readonly string[]
@@ -35,7 +38,8 @@ export async function sweepSockets(sweep: SocketSweep): Promise<SocketReport> {
   const layers = sweep.dirs.length === 0 ? new Set<string>() : overlayLayers()
   const tree: Tree = { sweep, layers, directories, totals }
   for (const dir of sweep.dirs) {
-    await inDirectory(tree, new TextEncoder().encode(dir), sweep.depth, () => openDirectory(dir, layers))
+    const open = () => openDirectory(dir, layers)
+    await inDirectory(tree, { path: new TextEncoder().encode(dir), depth: sweep.depth }, open)
   }
   return { directories, totals }
 }
@@ -54,8 +58,7 @@ type Sockets = DirectoryReport["sockets"]
 /** Sweeps one directory, then what is in it. `undefined` from `open`: there is none any more. */
 async function inDirectory(
   tree: Tree,
-  named: Uint8Array,
-  depth: number,
+  { path: named, depth }: { readonly path: Uint8Array; readonly depth: number },
   open: () => Directory | undefined,
 ): Promise<void> {
   let directory: Directory | undefined
@@ -70,16 +73,18 @@ async function inDirectory(
     const { removal, inexact, fileSystem } = opened
     const about = { file_system: fileSystem, removal, detail: inexact?.detail, hint: inexact?.hint }
     const below = await tree.sweep.lock(inodeOf(opened.stat), () => {
-      return sweepDirectory(opened, tree.sweep, (name, stat, opinion) =>
-        tell(tree, opened, sockets, name, stat, opinion),
-      )
+      return sweepDirectory(opened, tree.sweep, (name, stat, opinion) => {
+        addVerdict(tree.totals, opinion)
+        if (tree.sweep.keep(opinion.verdict, opinion.reason))
+          sockets.push(describe(joinPath(opened.path, name), stat, opinion))
+      })
     })
     if (below === undefined) return report("busy", { detail: "another sweep is in it" })
     report("swept", about)
     if (depth === 0) return
     for (const name of below) {
       const path = joinPath(opened.path, name)
-      await inDirectory(tree, path, depth - 1, () => openSubdirectory(opened, name, tree.layers))
+      await inDirectory(tree, { path, depth: depth - 1 }, () => openSubdirectory(opened, name, tree.layers))
     }
   } catch (error) {
     tree.totals.errors++
@@ -88,18 +93,6 @@ async function inDirectory(
   } finally {
     if (directory !== undefined) closeDirectory(directory)
   }
-}
-
-function tell(
-  { sweep, totals }: Tree,
-  directory: Directory,
-  sockets: Sockets,
-  name: Uint8Array,
-  stat: Stat | undefined,
-  opinion: NonNullable<Opinion>,
-): void {
-  addVerdict(totals, opinion)
-  if (sweep.keep(opinion.verdict, opinion.reason)) sockets.push(describe(joinPath(directory.path, name), stat, opinion))
 }
 
 function describe(path: Uint8Array, stat: Stat | undefined, opinion: NonNullable<Opinion>): SocketVerdict {

@@ -6,14 +6,14 @@ import type { Stat } from "../../base/linux/structs.ts"
 export type Witness = (stat: Pick<Stat, "ino" | "dev">) => boolean
 
 /**
- * A second witness: the kernel's own list of this network namespace's sockets, as it is now. It can only speak for a
- * socket: those of other namespaces are not on it, so that nobody is dead for not being there. Where the kernel keeps no
- * such list it says nothing. `anyDevice`: on this file system (btrfs) the list has other device numbers than stat(2).
+ * A second witness: the kernel's list of the sockets of this network namespace, as it is now. It can only speak for a
+ * socket: those of other namespaces are not on the list, so that a missing one need not be dead. Where the kernel keeps no
+ * such list, the witness is silent. `anyDevice`: on this file system (btrfs) the list has other device numbers than stat(2).
  */
 export function callWitness(anyDevice: boolean): Witness {
   const bound = new Set<string>()
   for (const { inode, dev, accepted } of listed()) {
-    // An accepted connection lives on when its listener is gone, and would keep the name for ever.
+    // An accepted connection outlives its listener, and would keep the name for ever.
     if (!accepted) bound.add(anyDevice ? String(inode) : `${dev}:${inode}`)
   }
   return ({ ino, dev }) => {
@@ -24,7 +24,7 @@ export function callWitness(anyDevice: boolean): Witness {
 
 // --- internal ---
 
-/** No such protocol, or not for this process: in some containers. */
+/** The kernel lacks the protocol, or denies it to this process, as in some containers. */
 const SILENT: readonly string[] = ["ENOENT", "EPROTONOSUPPORT", "EAFNOSUPPORT", "EPERM", "EACCES", "EINVAL"]
 
 function listed(): ReturnType<typeof listedSockets> {

@@ -1,31 +1,15 @@
 import type { Exit } from "banger"
+import type { HostPath, JailPath } from "../../base/terms/path.ts"
 import type { Port } from "../../base/terms/ports.ts"
+import type { FirecrackerSettings } from "../../inputs/schema/firecracker.ts"
 
-/** Fields in the words of an API. */
-export type Fields = Readonly<Record<string, unknown>>
+// The room vmm: what a VMM is to the rest of banger, whichever it is.
+// The rule: what differs between VMMs is behind `Vmm` and `Control`; nothing above asks for a VMM's name where it can ask these.
 
-/** Settings that Firecracker alone knows, in the words of its API. */
-export interface FirecrackerSettings {
-  readonly machine?: Fields | undefined
-  /** By the drive's id. */
-  readonly drives?: Readonly<Record<string, Fields>> | undefined
-  /** Of the network card. */
-  readonly network?: Fields | undefined
-  readonly vsock?: Fields | undefined
-  readonly entropy?: Fields | undefined
-  readonly balloon?: Fields | undefined
-  readonly mmds?: (Fields & { readonly data?: Fields | undefined }) | undefined
-  readonly logger?: Fields | undefined
-  readonly metrics?: boolean | undefined
-  readonly serial?: Fields | undefined
-  /** The jailer's own: see `jailerArgv`. */
-  readonly resource_limit?: Readonly<Record<string, number | undefined>> | undefined
-}
-
-/** A disk of a VM, as the VMM sees it. */
+/** A disk of a VM. */
 export interface Disk {
   readonly id: string
-  readonly path: string
+  readonly path: JailPath
   readonly readonly: boolean
   /** Whether it is a block device, not a file. */
   readonly device: boolean
@@ -33,11 +17,11 @@ export interface Disk {
   readonly root: boolean
 }
 
-/** What a VMM boots. Paths are as the VMM sees them. */
+/** What a VMM boots. */
 export interface Boot {
   readonly name: string
-  readonly kernel: string
-  readonly initrd: string | undefined
+  readonly kernel: JailPath
+  readonly initrd: JailPath | undefined
   readonly bootArgs: string
   readonly vcpus: number
   readonly memoryMiB: number
@@ -46,82 +30,87 @@ export interface Boot {
   readonly network: BootNetwork | false
   readonly confinement: Confinement | undefined
   readonly firecracker: FirecrackerSettings
-  /** The files of a snapshot to go on from, instead of booting. */
+  /** The snapshot to restore, instead of booting. */
   readonly restore: SnapshotFiles | undefined
 }
 
 /** The guest's network card: on a tap that is there, or in the VMM's own user mode. */
 export interface BootNetwork {
-  /** The tap's name, in the network namespace that the VMM is started in; undefined: user mode. */
+  /** The tap's name in the network namespace that the VMM is started in; undefined: user mode. */
   readonly tap: string | undefined
-  /** The guest's; undefined where the VMM chooses. */
+  /** The guest's MAC; undefined where the VMM chooses one. */
   readonly mac: string | undefined
-  /** Ports that the VMM itself forwards: in user mode. */
+  /** The ports that the VMM itself forwards, in user mode. */
   readonly ports: readonly Port[]
   /** The file of the network namespace that the VMM is started in. */
   readonly netns: string | undefined
 }
 
-/** Where a snapshot's files are, as the VMM sees them. */
+/** The files of a snapshot. */
 export interface SnapshotFiles {
-  readonly state: string
-  readonly memory: string
+  readonly state: JailPath
+  readonly memory: JailPath
 }
 
-/** Where a VMM is to lock itself in before the guest runs. */
+/** What a VMM locks itself into before the guest runs. */
 export interface Confinement {
-  /** The jail's root directory, as the host names it. */
-  readonly root: string
+  /** The jail's root directory. */
+  readonly root: HostPath
   readonly uid: number
   readonly gid: number
 }
 
-/** The program to run, and how new it is. */
+/** A VMM's program on this host, and its version. */
 export interface Program {
   readonly path: string
   readonly version: Version
   /** Firecracker's jailer, where it was found. */
   readonly jailer?: string | undefined
-  /** What is known against this version. */
+  /** The known fault of this version. */
   readonly warning?: KnownFault | undefined
 }
 
-/** What is known against a release. */
+/** A known fault of a release. */
 export interface KnownFault {
   readonly words: string
-  /** Whether it gives guests a way out, or others one in. */
+  /** Whether it lets a guest out, or others in. */
   readonly dangerous: boolean
 }
 
-/** Programs that the configuration names; others are looked for in PATH. */
+/** The programs that the configuration names; others are searched for in PATH. */
 export interface ProgramPaths {
   readonly qemu?: string | undefined
   readonly firecracker?: string | undefined
   readonly jailer?: string | undefined
 }
 
-/** Where a VMM is started. */
+/** The places of a VMM that is started. */
 export interface LaunchPlace {
   /** Where all jails are. */
-  readonly jails: string
-  /** This VM's own directory for sockets, not ending with `/`. */
-  readonly runtime: string
-  /** Where a control socket of banger's own making is. */
-  readonly qmpSocket: string
-  /** Files of this VM's directory that Firecracker writes. */
-  readonly firecrackerLog: string
-  readonly firecrackerMetrics: string
-  /** The VM's cgroup below the mount, which is there already. */
+  readonly jails: HostPath
+  /** This VM's own directory for sockets. */
+  readonly runtime: HostPath
+  /** The control socket that banger itself makes. */
+  readonly qmpSocket: HostPath
+  /** The files of this VM's directory that Firecracker writes. */
+  readonly firecrackerLog: HostPath
+  readonly firecrackerMetrics: HostPath
+  /** The VM's cgroup, relative to the mount; it exists already. */
   readonly cgroup: string | undefined
 }
 
-/** How a VMM is started, and reached. */
+/**
+ * A VMM's control socket. `passed`: banger listens on it before the start and passes it as descriptor 3. `own`: the VMM
+ * makes it, in its jail's root or its runtime directory.
+ */
+export type ControlSocket =
+  | { readonly is: "passed"; readonly host: HostPath }
+  | { readonly is: "own"; readonly host: HostPath; readonly jail: JailPath }
+
+/** How a VMM is started, and how it is reached. */
 export interface VmmLaunch {
   readonly argv: readonly string[]
-  /** `passed`: banger listens on the control socket before the start, and passes it as descriptor 3; `own`: the VMM makes it. */
-  readonly socket: "passed" | "own"
-  /** Where the control socket is, as the host names it. */
-  readonly control: string
+  readonly control: ControlSocket
 }
 
 /** What a spec asks of a VMM. */
@@ -129,7 +118,7 @@ export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracke
   readonly jailed: boolean
   /** Whether the guest has a network card on a tap. */
   readonly networked: boolean
-  /** Whether it goes on from a snapshot. */
+  /** Whether a snapshot is restored. */
   readonly restored: boolean
 }
 
@@ -139,32 +128,39 @@ export type Version = readonly [number, number]
 /** How a VM can end; the words users see. */
 export type ExitReason = Exit["reason"]
 
-/** What is known when a VMM that ran has gone. Of one that was no child of ours both code and signal may be null. */
+/** How a VMM's process ended. Both code and signal may be null when it was not our child. */
 export interface Ending {
   readonly code: number | null
   readonly signal: string | null
-  /** Why the VMM says it is shutting down, in its own word, when it said so. */
+  /** The reason that the VMM gave for shutting down, in its own word. */
   readonly announced: string | undefined
+}
+
+/** How a control connection is made. */
+export interface ConnectOptions {
+  readonly place: LaunchPlace
+  /** Hears what the VMM is to do next, for a message: `answer PUT /boot-source`. */
+  readonly onStep: (step: string) => void
 }
 
 /** A running VMM's control connection. */
 export interface Control {
-  /** Resolves when the guest's processors run. Rejects when the VMM refuses or goes. */
+  /** Resolves when the guest's processors run. Rejects when the VMM refuses or ends. */
   readonly ready: Promise<void>
-  /** Presses Ctrl-Alt-Del in the guest, which is free to ignore it. Undefined where that cannot be done. */
+  /** Presses Ctrl-Alt-Del in the guest, which may ignore it. Undefined where the VMM has no such thing. */
   readonly pressCtrlAltDel: (() => Promise<void>) | undefined
   /** Why the connection could not be made. */
   readonly unreachable?: string
-  /** Lets the guest stand still, and go on. Asking for what is so already is fine. */
+  /** Pauses and resumes the guest. Pausing a paused guest is fine, and so is resuming one that runs. */
   pause(): Promise<void>
   resume(): Promise<void>
-  /** Is shown what the guest says on its console. */
+  /** Is told what the guest prints on its console. */
   readonly onConsole?: (chunk: Uint8Array) => void
-  /** Resolves when the guest has powered itself off and the VMM goes on all the same. */
+  /** Resolves when the guest has powered itself off and the VMM runs on. */
   readonly halted?: Promise<void>
-  /** Why the VMM said it is shutting down, once it has. */
+  /** The reason that the VMM gave for shutting down, once it has given one. */
   announced(): string | undefined
-  /** Resolves when the connection has ended, or nothing more is to be heard from it. */
+  /** Resolves when the connection has ended, or nothing more is to come from it. */
   readonly closed: Promise<void>
 }
 
@@ -173,23 +169,20 @@ export interface Vmm {
   readonly name: "qemu" | "firecracker"
   /** The program, with its version. Throws a failure that says how to get it, or that it is too old. */
   find(paths: ProgramPaths): Promise<Program>
-  /** The name of the directory that its jails are in. */
+  /** The name of the directory with its jails. */
   jailName(program: Program): string
-  /** Words that this VMM's guests need on their command line on this host, besides those given. */
+  /** The words that its guests need on their command line on this host, besides the given ones. */
   bootArgs(given: string, disks: readonly Disk[]): readonly string[]
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
-  require(program: Program, wish: VmmNeeds): void
-  /** How to start it; pure. */
+  require(program: Program, needs: VmmNeeds): void
+  /** How to start it. Pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */
-  connect(control: string, program: Program, boot: Boot, place: LaunchPlace): Promise<Control>
-  /** Where its control socket is: in its own jail's root or runtime directory when it makes the socket itself. */
-  control(
-    place: Pick<LaunchPlace, "runtime" | "qmpSocket">,
-    root: string | undefined,
-  ): Pick<VmmLaunch, "socket" | "control">
-  /** Connects to the control socket of one that runs, whoever started it. */
-  adopt(control: string): Promise<Control>
+  connect(control: HostPath, boot: Boot, options: ConnectOptions): Promise<Control>
+  /** Its control socket; `root` is its jail's, undefined without a jail. Pure. */
+  control(place: Pick<LaunchPlace, "runtime" | "qmpSocket">, root: HostPath | undefined): ControlSocket
+  /** Connects to the control socket of a running VMM, whoever started it. */
+  adopt(control: HostPath): Promise<Control>
   reason(ending: Ending): ExitReason
 }
 

@@ -12,40 +12,35 @@ export interface Release {
   readonly sums: ReadonlyMap<string, string>
 }
 
-/** What is downloaded beside an archive is small. */
+/** The list of sums and its signature are small. */
 const LIST_MAX_BYTES = 1024 * 1024
 
 /** A binary is some hundred megabytes. */
 const ARCHIVE_MAX_BYTES = 1024 ** 3
 
 /**
- * The release of a version, or the latest, once its signature was checked. The version is what the signed list says, so
- * an older list under another's name is refused. Throws a failure.
+ * The release of a version, or the latest, once its signature was checked. The signed list says the version, so an older
+ * list under another name is refused. Throws a failure.
  */
 export async function findRelease(
   releases: Address,
   version: string | undefined,
-  publicKey: string,
-  manner: Omit<Manner, "limit">,
+  { publicKey, ...manner }: Omit<Manner, "limitBytes"> & { readonly publicKey: string },
 ): Promise<Release> {
   const asked = below(releases, version === undefined ? "latest/download" : `download/v${version}`)
-  const small = { ...manner, limit: LIST_MAX_BYTES }
+  const small = { ...manner, limitBytes: LIST_MAX_BYTES }
   const list = await downloadBytes(below(asked, "SHA256SUMS"), small)
   const sums = parseSums(new TextDecoder().decode(list))
-  // Not checked yet: it is a version or nothing.
+  // The list is not checked yet, so only a version is taken from it.
   const found = [...sums.keys()].map((name) => /^banger-(\d[\w.+-]*)\.cdx\.json$/.exec(name)?.[1]).find((each) => each)
-  if (found === undefined)
-    throw new Failure("FAILED", `${shownAddress(asked)}/SHA256SUMS is no list of a release's sums`)
-  // By its version: what is the latest may change at any moment.
+  const where = `${shownAddress(asked)}/SHA256SUMS`
+  if (found === undefined) throw notAuthentic(where, `${where} is not a list of a release's sums`)
+  // By its version from here on: another release may become the latest meanwhile.
   const place = below(releases, `download/v${found}`)
   const signature = await downloadBytes(below(place, "SHA256SUMS.sig"), small)
-  const where = shownAddress(asked)
-  if (!isSigned(list, signature, publicKey)) {
-    const hint = "nothing was changed; tell the project where you got it from"
-    throw new Failure("FAILED", `the signature of ${where}/SHA256SUMS is not the project's`, { hint })
-  }
+  if (!isSigned(list, signature, publicKey)) throw notAuthentic(where, `the signature of ${where} is not the project's`)
   if (version !== undefined && version !== found)
-    throw new Failure("FAILED", `${where} is the release ${found}, not ${version}`)
+    throw notAuthentic(where, `${shownAddress(asked)} is the release ${found}, not ${version}`)
   return { version: found, place, sums }
 }
 
@@ -53,23 +48,27 @@ export async function findRelease(
 export async function downloadArchive(
   { version, place, sums }: Release,
   target: string,
-  manner: Omit<Manner, "limit">,
+  manner: Omit<Manner, "limitBytes">,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const name = `banger-${target}.tar.gz`
   const wanted = sums.get(name)
-  if (wanted === undefined) throw new Failure("FAILED", `banger ${version} has no build for ${target}`)
-  const archive = await downloadBytes(below(place, name), { ...manner, limit: ARCHIVE_MAX_BYTES })
+  if (wanted === undefined) {
+    const hint = "nothing was changed; build it from the source"
+    throw new Failure("UNSUPPORTED", `banger ${version} has no build for ${target}`, { hint, subject: target })
+  }
+  const archive = await downloadBytes(below(place, name), { ...manner, limitBytes: ARCHIVE_MAX_BYTES })
   const sha256 = new Bun.CryptoHasher("sha256").update(archive).digest("hex")
   if (sha256 === wanted) return archive
   const hint = "nothing was changed; try again, in case the download was damaged"
-  throw new Failure("FAILED", `${name} is not what the release has: its sha256 is ${sha256}, not ${wanted}`, { hint })
+  const message = `${name} is not what the release has: its sha256 is ${sha256}, not ${wanted}`
+  throw new Failure("NOT_AUTHENTIC", message, { hint, subject: name })
 }
 
 /** A version as users give it, with or without `v`. Throws a usage failure: it becomes part of a URL. */
 export function parseVersion(text: string): string {
   const version = text.replace(/^v/, "")
   if (/^\d[\w.+-]*$/.test(version)) return version
-  throw usageError(`--version ${text} is no version`, "give it as releases are named: 0.2.0")
+  throw usageError(`--version ${text} is not a version`, "give it as releases are named: 0.2.0")
 }
 
 /** Whether a version is newer than another, by semantic versioning. */
@@ -78,6 +77,11 @@ export function isNewer(version: string, than: string): boolean {
 }
 
 // --- internal ---
+
+function notAuthentic(subject: string, message: string): Failure {
+  const hint = "nothing was changed; tell the project where you got it from"
+  return new Failure("NOT_AUTHENTIC", message, { hint, subject })
+}
 
 /** Whether these 64 bytes are an Ed25519 signature of the content by the base64 of a raw public key. */
 function isSigned(content: Uint8Array, signature: Uint8Array, publicKey: string): boolean {

@@ -6,19 +6,19 @@ import { sync, writeAll } from "../../base/linux/content.ts"
 import { errorCode, ignoring } from "../../base/linux/errors.ts"
 import { linkDescriptor, openAt, renameAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure } from "../../base/terms/failure.ts"
+import { Failure, type FailureCode } from "../../base/terms/failure.ts"
 import { takeNamedLock } from "../../store/files/lock.ts"
 
-/** Directories whose files a package manager put there, and would put there again. */
+/** Directories whose files belong to a package manager. */
 const PACKAGED = /^\/(?:usr\/)?s?bin\/|^\/(?:nix|snap)\//
 
 /** A new binary has this long to tell its version, in milliseconds. */
-const LOCK_WAIT_MS = 30_000
+const TELL_MS = 30_000
 
 /**
- * Puts a new binary in the place of `path`, and keeps the old one beside it as `….old`. At every moment one of the two
- * has the name: what runs by it goes on, what is started by it is whole. Before, the new one must tell the version it is
- * to have. Throws a failure that leaves the old one where it was.
+ * Puts a new binary in the place of `path`, and keeps the old one beside it as `….old`. At every moment one of the two has
+ * the name, so a banger that runs continues and a banger that starts is whole. The new binary must first run and tell
+ * this version. Throws a failure that leaves the old one where it was.
  */
 export function replaceBinary(path: string, content: Uint8Array, version: string): void {
   inDirectoryOf(path, (dir, name) => {
@@ -37,7 +37,7 @@ export function replaceBinary(path: string, content: Uint8Array, version: string
   })
 }
 
-/** Puts the binary back that an update, or install.sh, kept; the one it replaces is kept in turn. Returns its version. */
+/** Swaps the binary with the one that the last update, or install.sh, kept. Returns the version that is back. */
 export function rollBack(path: string): string {
   return inDirectoryOf(path, (dir, name) => {
     const kept = `${path}.old`
@@ -58,9 +58,8 @@ export function rollBack(path: string): string {
 
 function inDirectoryOf<T>(path: string, work: (dir: number, name: string) => T): T {
   if (PACKAGED.test(path)) {
-    throw new Failure("FAILED", `${path} is a package manager's`, {
-      hint: "update it by that: apt-get install --only-upgrade banger",
-    })
+    const hint = "update it by that: apt-get install --only-upgrade banger"
+    throw new Failure("IN_USE", `${path} is a package manager's`, { hint, subject: path })
   }
   return withDescriptor(openAt(AT_FDCWD, dirname(path), O.RDONLY | O_DIRECTORY), (dir) => {
     try {
@@ -91,7 +90,7 @@ function locked<T>(dir: number, path: string, work: () => T): T {
   })
 }
 
-/** Takes away what killed updates, or installs, left; not what a running install.sh writes. */
+/** Removes what killed updates and installs left, but nothing of a process that still runs (install.sh). */
 function clearLeftovers(dir: number, name: string): void {
   if (!existsSync("/proc/self")) return
   for (const entry of readdirSync(procPath(dir))) {
@@ -107,16 +106,19 @@ function explained(error: unknown, path: string): unknown {
   const code = errorCode(error)
   const dir = dirname(path)
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return new Failure("FAILED", `no space is left in ${dir}`, {
-      hint: `nothing was changed; free some: df ${dir}`,
-      cause: error,
-    })
+    const hint = `nothing was changed; free some: df ${dir}`
+    return new Failure("NO_SPACE", `no space is left in ${dir}`, { hint, subject: dir, cause: error })
   }
   if (code === "EROFS")
-    return new Failure("FAILED", `${dir} is mounted read-only`, { hint: "nothing was changed", cause: error })
+    return new Failure("NO_SPACE", `${dir} is mounted read-only`, {
+      hint: "nothing was changed",
+      subject: dir,
+      cause: error,
+    })
   if (code !== "EACCES" && code !== "EPERM") return error
-  return new Failure("FAILED", `${dir} cannot be written by this user`, {
+  return new Failure("NEEDS_ROOT", `${dir} cannot be written by this user`, {
     hint: "run: sudo banger update",
+    subject: dir,
     cause: error,
   })
 }
@@ -129,7 +131,7 @@ function write(dir: number, name: string, content: Uint8Array): void {
   })
 }
 
-/** Gives a file a second name, which it takes from whatever has it. */
+/** Gives a file a second name, replacing the file that has it. */
 function keep(dir: number, file: number, name: string): void {
   const between = `.${name.replace(/\.old$/, "")}.new.old.${process.pid}`
   forget(dir, between)
@@ -146,13 +148,16 @@ function forget(dir: number, name: string): void {
 function requireVersion(path: string, version: string): void {
   const found = versionOf(path)
   if (found !== version)
-    throw new Failure("FAILED", `the release ${version} holds banger ${found}`, { hint: "nothing was changed" })
+    throw new Failure("NOT_AUTHENTIC", `the release ${version} holds banger ${found}`, {
+      hint: "nothing was changed",
+      subject: version,
+    })
 }
 
-/** What a binary says its version is, with nothing of this environment in it. */
+/** The version that a binary tells, run with an empty environment. */
 function versionOf(path: string): string {
-  const failure = (why: string, cause?: unknown) =>
-    new Failure("FAILED", `${path} does not run here: ${why}`, { hint: "nothing was changed", cause })
+  const failure = (why: string, cause?: unknown, code: FailureCode = "HOST_LACKS") =>
+    new Failure(code, `${path} does not run here: ${why}`, { hint: "nothing was changed", subject: path, cause })
   let said: Bun.SyncSubprocess<"pipe", "pipe">
   try {
     said = Bun.spawnSync([path, "--version"], {
@@ -161,13 +166,18 @@ function versionOf(path: string): string {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
-      timeout: LOCK_WAIT_MS,
+      timeout: TELL_MS,
     })
   } catch (error) {
-    if (errorCode(error) === "ENOENT") throw new Failure("FAILED", `there is no ${path}`, { cause: error })
+    if (errorCode(error) === "ENOENT") {
+      const hint = "only an update, or install.sh, keeps one"
+      throw new Failure("BAD_FILE", `there is no ${path}`, { hint, subject: path, cause: error })
+    }
     throw failure(String(error), error)
   }
   const [, version] = /^banger (\S+) \(/.exec(said.stdout.toString()) ?? []
   if (said.exitCode === 0 && version !== undefined) return version
+  if (said.exitedDueToTimeout === true)
+    throw failure(`it did not tell its version in ${TELL_MS / 1000} s`, undefined, "TIMED_OUT")
   throw failure(said.stderr.toString().trim().split("\n").at(-1) || `it says ${JSON.stringify(said.stdout.toString())}`)
 }

@@ -1,17 +1,17 @@
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 
 /** One thing that `banger get` knows, for one architecture. */
 export interface Item {
-  /** What it is called once it is here: with its exact version. */
+  /** Its name here, with its exact version. */
   readonly name: string
   readonly about: string
   /** Where its makers have it. */
   readonly url: string
-  /** What it is called on a mirror. */
+  /** Its file name on a mirror. */
   readonly file: string
   readonly sha256: string
-  /** The files in it that are wanted, by what they are to be called, when it is an archive. */
+  /** Of an archive: the files that are kept, by their names here. */
   readonly members?: Readonly<Record<string, string>> | undefined
 }
 
@@ -25,8 +25,8 @@ const SHORT: Readonly<Record<string, string>> = {
 }
 
 /**
- * What there is, by architecture. The sums are what the makers' files have: a download is what was looked at when they
- * were written down here, or it is refused.
+ * What `banger get` knows, by architecture. The sums are those of the makers' files as we tried them: a download with
+ * another sum is refused.
  */
 export function catalog(arch: Arch = process.arch === "arm64" ? "aarch64" : "x86_64"): readonly Item[] {
   const ci = `https://s3.amazonaws.com/spec.ccfc.min/firecracker-ci/v1.15/${arch}`
@@ -70,23 +70,21 @@ export function catalog(arch: Arch = process.arch === "arm64" ? "aarch64" : "x86
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 const TAKEN = ["ls", "rm", "path"]
 
-/** The exact name of what a user calls so. Throws a usage failure when it is no name for an image. */
+/** The exact name for a short or exact one. Throws a failure for anything that cannot be the name of an image. */
 export function exactName(name: string): string {
   if (!NAME.test(name) || TAKEN.includes(name)) {
-    throw usageError(
-      `${JSON.stringify(name)} is no name for an image`,
-      "a name has a-z, 0-9, ., _ and -, at most 64; not ls, rm or path",
-    )
+    const hint = "a name has a-z, 0-9, ., _ and -, at most 64; not ls, rm or path"
+    throw new Failure("BAD_FILE", `${JSON.stringify(name)} cannot be the name of an image`, { hint, subject: name })
   }
   return SHORT[name] ?? name
 }
 
-/** The short names of an exact one. */
+/** The short names that lead to an exact one. */
 export function shortNames(exact: string): readonly string[] {
   return Object.keys(SHORT).filter((name) => SHORT[name] === exact)
 }
 
-/** What the catalog has by this name. Throws a usage failure with the nearest name, and what else there is. */
+/** The catalog's item of this name. Throws a usage failure with the nearest name. */
 export function findItem(name: string): Item {
   const exact = exactName(name)
   const items = catalog()

@@ -16,7 +16,7 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { takeNamedLock } from "../../store/files/lock.ts"
 import { ensurePrivateDirectory } from "../../store/files/privateDirectory.ts"
 import { syncDirectory } from "../../store/files/replaceFile.ts"
@@ -26,6 +26,9 @@ import { type Address, shownAddress } from "../download/address.ts"
 import { unpackFiles } from "../download/archive.ts"
 import { download, type Manner, openRegular } from "../download/download.ts"
 import { exactName } from "./catalog.ts"
+
+// The room image: kernels, root file systems and VMMs: known by name, fetched, kept.
+// The rule: an image has its name only once its sum was checked; before that it is a part, which another try continues.
 
 /** An image that is here: a file, or a directory with what was in an archive. */
 export interface Image {
@@ -52,17 +55,17 @@ export function listImages(where: Places): readonly Image[] {
     .map((name) => ({ name, path: join(dir, name), bytes: bytesOf(join(dir, name)) }))
 }
 
-/** Where an image is that was got before. Throws a usage failure with the command that gets it. */
+/** The path of an image that is here. Throws a failure with the command that gets it. */
 export function imagePath(where: Places, name: string): string {
   const exact = exactName(name)
   const found = listImages(where).find((image) => image.name === exact)
   if (found !== undefined) return found.path
-  throw usageError(`the image ${name} is not here`, `to get it: banger get ${name}`)
+  throw notHere(name, `to get it: banger get ${name}`)
 }
 
 /**
- * Gets an image: downloads beside where it is to be (going on from what an earlier try left), checks its sum, and only
- * then gives it its name. Returns its path, and whether it was here already. Throws a failure that leaves what was there.
+ * Gets an image: downloads it beside its place (resuming what an earlier try left), checks its sum, and only then gives it
+ * its name. Returns its path, and whether it is new. Throws a failure that leaves an image of that name as it was.
  */
 export async function getImage(where: Places, wanted: Wanted, manner: Manner): Promise<{ path: string; new: boolean }> {
   const dir = ensureImages(where)
@@ -70,7 +73,7 @@ export async function getImage(where: Places, wanted: Wanted, manner: Manner): P
   if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
   const fd = openPart(dir, wanted.name)
   try {
-    // Another banger may have got it while this one came to its turn.
+    // Another banger may have got it just before this one took the lock.
     if (namesIn(dir).includes(wanted.name)) return asWanted(path, wanted)
     await fill(fd, wanted, manner)
     await settle(dir, fd, wanted)
@@ -80,46 +83,46 @@ export async function getImage(where: Places, wanted: Wanted, manner: Manner): P
     if (errorCode(error) !== "ENOSPC" && errorCode(error) !== "EDQUOT") throw error
     remove(dir, partOf(wanted.name))
     const hint = `free some space: df ${dir}; banger get rm takes images away`
-    throw new Failure("FAILED", `no space is left in ${dir} for ${wanted.name}`, { hint, cause: error })
+    const message = `no space is left in ${dir} for ${wanted.name}`
+    throw new Failure("NO_SPACE", message, { hint, subject: wanted.name, cause: error })
   } finally {
     close(fd)
   }
 }
 
-/** Takes an image away, with what an unfinished download left. Throws a usage failure when there is neither. */
+/** Removes an image, and what an unfinished download of it left. Throws a failure when neither is here. */
 export function removeImage(where: Places, name: string): string {
   const exact = exactName(name)
   const dir = imagesDirectory(where)
   const names = namesIn(dir)
   const found = [exact, partOf(exact), `.${exact}.dir`].filter((each) => names.includes(each))
-  if (found.length === 0) throw usageError(`the image ${name} is not here`, "banger get ls lists what is")
+  if (found.length === 0) throw notHere(name, "banger get ls lists what is")
   for (const each of found) remove(dir, each)
   return join(dir, exact)
 }
 
 // --- internal ---
 
-/** A hash is made of pieces of this size, in bytes. */
+function notHere(name: string, hint: string): Failure {
+  return new Failure("BAD_FILE", `the image ${name} is not here`, { hint, subject: name })
+}
+
+/** A file is hashed in pieces of this size, in bytes. */
 const PIECE_BYTES = 1024 * 1024
 
 function ensureImages(where: Places): string {
   return ensurePrivateDirectory(imagesDirectory({ ...where, state: ensureState(where.state) }), 0o755, true)
 }
 
-/** An image that is here already; throws a failure when it is not what is wanted now, which would be taken for it. */
+/** An image that is here already. Throws a failure when its content is not what is wanted now. */
 function asWanted(path: string, { name, from, sha256, members }: Wanted): { path: string; new: false } {
-  // What was unpacked of an archive has a sum of its own no more.
+  // The sum is the archive's; files unpacked from it have none.
   if (members !== undefined) return { path, new: false }
   const wanted = sha256 ?? ("file" in from ? hashOfFile(from.file) : undefined)
   if (wanted === undefined || hashOfFile(path) === wanted) return { path, new: false }
   const hint = `to put this one in its place: banger get rm ${name}, then the same again`
-  throw new Failure(
-    "FAILED",
-    `the image ${name} that is here is another one, or was changed: its sha256 is not ${wanted}`,
-    {
-      hint,
-    },
-  )
+  const message = `the image ${name} that is here is another one, or was changed: its sha256 is not ${wanted}`
+  throw new Failure("CHANGED", message, { hint, subject: name })
 }
 
 function hashOfFile(path: string): string {
@@ -130,7 +133,7 @@ function partOf(name: string): string {
   return `.${name}.part`
 }
 
-/** Opens what an image is downloaded into, locked: whoever gets the image holds it. Throws when another banger does. */
+/** Opens and locks the file that an image is downloaded into. Throws when another banger gets this image. */
 function openPart(dir: string, name: string): number {
   return withDescriptor(openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY), (parent) => {
     const fd = takeNamedLock(parent, partOf(name))
@@ -158,14 +161,16 @@ async function fill(fd: number, { from, sha256 }: Wanted, manner: Manner): Promi
   seek(fd, 0, 2)
   await download(from, sink, manner)
   if (sha256 === undefined || hashOf(fd) === sha256) return
-  // What was there before may have been of something else.
+  // The part that was there may have been of another file.
   sink.reset()
   if (begun) await download(from, sink, manner)
   const found = begun ? hashOf(fd) : undefined
   if (found === sha256) return
   setLength(fd, 0)
   const hint = "nothing was kept; if it comes from a mirror, the mirror has something else by that name"
-  throw new Failure("FAILED", `${shownAddress(from)} is not what it should be: its sha256 is not ${sha256}`, { hint })
+  const subject = shownAddress(from)
+  const message = `${subject} is not what it should be: its sha256 is not ${sha256}`
+  throw new Failure("NOT_AUTHENTIC", message, { hint, subject })
 }
 
 function hashOf(fd: number): string {

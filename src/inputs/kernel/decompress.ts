@@ -10,7 +10,7 @@ const formats: readonly Format[] = [
   { name: "xz", magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], unpack: unpackXz },
 ]
 
-/** The bytes inside, for every compression that distributions use for kernels and modules; plain bytes stay as they are. */
+/** Unpacks every compression that distributions use for kernels and modules; returns other bytes as they are. */
 export function decompress(data: Uint8Array<ArrayBuffer>): Uint8Array {
   if (isLegacyLz4(data)) return unpackLegacyLz4(data)
   const format = formats.find(({ magic }) => magic.every((byte, index) => data[index] === byte))
@@ -20,12 +20,17 @@ export function decompress(data: Uint8Array<ArrayBuffer>): Uint8Array {
 function unpackXz(data: Uint8Array<ArrayBuffer>): Uint8Array {
   const { path: program, passedOver } = findProgram("xz")
   if (program === undefined) {
-    throw new Failure("FAILED", ["xz is needed to unpack the kernel, and is not in PATH", ...passedOver].join("; "), {
-      hint: "install it (Debian and Ubuntu: apt-get install xz-utils)",
-    })
+    throw new Failure(
+      "HOST_LACKS",
+      ["xz is needed to unpack the kernel, and is not in PATH", ...passedOver].join("; "),
+      {
+        hint: "install it (Debian and Ubuntu: apt-get install xz-utils)",
+        subject: "xz",
+      },
+    )
   }
   const xz = Bun.spawnSync([program, "--decompress", "--stdout"], { stdin: data, stderr: "pipe", env: {} })
   if (!xz.success)
-    throw new Failure("FAILED", `xz could not unpack ${data.length} bytes: ${xz.stderr.toString().trim()}`)
+    throw new Failure("BAD_FILE", `xz could not unpack ${data.length} bytes: ${xz.stderr.toString().trim()}`)
   return xz.stdout
 }

@@ -5,11 +5,14 @@ import { O } from "../../base/linux/constants.ts"
 import { readAll, readStart, sync, writeAll } from "../../base/linux/content.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { openNamed, statPath, withDescriptor } from "../../base/linux/files.ts"
-import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { asFailure, Failure } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../../store/files/replaceFile.ts"
 import { extractVmlinux } from "./vmlinux.ts"
 
-/** A kernel is some ten megabytes; a file larger than this is none. */
+// The room kernel: a guest's kernel as plain ELF, which is all that Firecracker starts.
+// The rule: unpacked once, under the sha256 of what it came from.
+
+/** A kernel is some ten megabytes; a larger file than this cannot be one. */
 const KERNEL_MAX_BYTES = 512 * 1024 * 1024
 
 /**
@@ -43,7 +46,7 @@ function unpack(path: string, image: Uint8Array<ArrayBuffer>): Uint8Array {
   try {
     return extractVmlinux(image)
   } catch (error) {
-    const hint = error instanceof Failure ? error.hint : undefined
-    throw new Failure("FAILED", `kernel: ${path}: ${messageOf(error)}`, { hint, cause: error })
+    const { code, hint, message } = asFailure(error, "BAD_FILE")
+    throw new Failure(code, `kernel: ${path}: ${message}`, { hint, subject: path, cause: error })
   }
 }

@@ -1,10 +1,10 @@
 /**
- * Unpacks the LZ4 "legacy" frame, the one the kernel's build uses for its own image. Neither Bun nor a minimal system
- * has a tool for it, and it is two loops: literals, then a copy from what was already written.
+ * Unpacks the LZ4 "legacy" frame, the one the kernel's build uses for its own image. Neither Bun, Node nor a
+ * minimal system can unpack it. The format is two loops: literals, then a copy of what was already written.
  */
 
 const legacyMagic = 0x184c2102
-const blockSize = 8 << 20
+const BLOCK_MAX_BYTES = 8 << 20
 
 export function isLegacyLz4(data: Uint8Array): boolean {
   return data.length > 8 && viewOf(data).getUint32(0, true) === legacyMagic
@@ -30,7 +30,7 @@ function viewOf(data: Uint8Array): DataView {
 }
 
 function unpackBlock(block: Uint8Array): Uint8Array {
-  const out = new Uint8Array(blockSize)
+  const out = new Uint8Array(BLOCK_MAX_BYTES)
   let at = 0
   let end = 0
 

@@ -1,19 +1,21 @@
 import { Failure } from "../../base/terms/failure.ts"
 import { decompress } from "./decompress.ts"
 
-const elfMagic = [0x7f, 0x45, 0x4c, 0x46]
-const headerMagic = "HdrS"
+const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46]
+const HEADER_MAGIC = "HdrS"
 
 /**
- * The kernel as a plain ELF file, out of the bzImage that packages ship: what Firecracker takes on x86-64, and what
- * QEMU starts by PVH, with nothing left to unpack inside the guest.
+ * The kernel as a plain ELF file, from the bzImage that packages ship. On x86-64 Firecracker takes nothing else. Throws a
+ * failure for any other file.
  * Offsets: Documentation/arch/x86/boot.rst.
  */
 export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   if (isElf(bzImage)) return bzImage
   const view = new DataView(bzImage.buffer, bzImage.byteOffset, bzImage.byteLength)
-  if (bzImage.length < 0x250 || new TextDecoder().decode(bzImage.subarray(0x202, 0x206)) !== headerMagic) {
-    throw new Failure("FAILED", "the kernel is neither an ELF vmlinux nor an x86 bzImage")
+  if (bzImage.length < 0x250 || new TextDecoder().decode(bzImage.subarray(0x202, 0x206)) !== HEADER_MAGIC) {
+    throw new Failure("BAD_FILE", "the kernel is neither an ELF vmlinux nor an x86 bzImage", {
+      hint: "name a vmlinux or a bzImage: banger get vmlinux-6.1 brings one",
+    })
   }
   const setupSectors = view.getUint8(0x1f1) || 4
   const protectedMode = (setupSectors + 1) * 512
@@ -24,8 +26,8 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
   const kernel = decompress(isGzip ? payload : payload.slice(0, -4))
   if (!isElf(kernel))
     throw new Failure(
-      "FAILED",
-      "what the bzImage holds is no ELF file: it is compressed in a way banger does not know",
+      "BAD_FILE",
+      "the bzImage does not hold an ELF file: it is compressed in a way that banger does not know",
       {
         hint: "unpack it by the kernel's own scripts/extract-vmlinux",
       },
@@ -34,5 +36,5 @@ export function extractVmlinux(bzImage: Uint8Array<ArrayBuffer>): Uint8Array {
 }
 
 function isElf(data: Uint8Array): boolean {
-  return elfMagic.every((byte, index) => data[index] === byte)
+  return ELF_MAGIC.every((byte, index) => data[index] === byte)
 }

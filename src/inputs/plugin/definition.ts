@@ -1,6 +1,6 @@
 import type { Hooks, Plugin } from "banger"
 import * as v from "valibot"
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { networkEntries } from "../schema/network.ts"
 import { type Spec, specSchema } from "../schema/vm.ts"
@@ -22,7 +22,7 @@ const pluginSchema = v.strictObject({
   use: v.optional(v.array(hooksSchema, "a list of objects with hooks"), []),
 })
 
-/** What `banger sweep --plugin` takes: hooks, and no VM that they would be for. */
+/** What `banger sweep --plugin` takes: hooks, without a VM. */
 const guardSchema = v.strictObject({ ...pluginSchema.entries, kernel: v.optional(specSchema.entries.kernel) })
 
 /** When plugin code runs. */
@@ -41,11 +41,11 @@ export interface Definition {
   readonly hooks: readonly Hooks[]
 }
 
-/** Checks what a plugin file exported as default. Throws a usage failure that names each field that is wrong. */
+/** Checks what a plugin file exported as default. Throws a failure that names each field that is wrong. */
 export function readDefinition(exported: unknown, source: Source): Definition {
   if (exported === undefined) {
     const hint = 'write: export default definePlugin({ kernel: "…" })'
-    throw usageError(`${source.path} has no default export`, hint)
+    throw bad(source, `${source.path} has no default export`, hint)
   }
   check(pluginSchema, exported, source)
   return takenApart(exported, source)
@@ -58,17 +58,17 @@ export function readDefinition(exported: unknown, source: Source): Definition {
 export function readGuard(exported: unknown, source: Source): Definition & { readonly limit: number } {
   if (exported === undefined) {
     const hint = "write: export default definePlugin({ sweepCandidate(ctx) { … } })"
-    throw usageError(`${source.path} has no default export`, hint)
+    throw bad(source, `${source.path} has no default export`, hint)
   }
   const { timeouts } = check(guardSchema, exported, source)
   const definition = takenApart(exported, source)
   if (definition.hooks.every(({ sweepCandidate }) => sweepCandidate === undefined)) {
-    throw usageError(`${source.path} has no sweepCandidate hook`, "banger sweep calls no other")
+    throw bad(source, `${source.path} has no sweepCandidate hook`, "banger sweep calls no other")
   }
   return { ...definition, limit: timeouts.sweepCandidate ?? timeouts.hook }
 }
 
-/** A spec with every default filled in. Throws a usage failure that names each field that is wrong. */
+/** A spec with every default filled in. Throws a failure that names each field that is wrong. */
 export function parseSpec(spec: unknown, source: Source): Spec {
   return check(specSchema, spec, source)
 }
@@ -84,7 +84,11 @@ function takenApart(exported: unknown, source: Source): Definition {
 function check<S extends v.GenericSchema>(schema: S, input: unknown, source: Source): v.InferOutput<S> {
   const result = v.safeParse(schema, input)
   if (result.success) return result.output
-  throw usageError(result.issues.map((issue) => describe(issue, input, source)).join("\n"))
+  throw bad(source, result.issues.map((issue) => describe(issue, input, source)).join("\n"))
+}
+
+function bad({ path }: Source, message: string, hint?: string): Failure {
+  return new Failure("BAD_PLUGIN", message, { hint, subject: path })
 }
 
 /** `plugin.ts:7: vcpus is 0; allowed: a whole number from 1 to 32`. */
@@ -108,7 +112,7 @@ function describe(issue: v.BaseIssue<unknown>, input: unknown, source: Source): 
   return `${where}: ${field} is ${brief(value)}; allowed: ${issue.message}`
 }
 
-/** What was written at a path: an issue itself may only know what became of it. */
+/** The value that was written at a path; an issue may know only the transformed one. */
 function valueAt(input: unknown, keys: readonly (string | number)[]): unknown {
   return keys.reduce<unknown>((value, key) => (value as Readonly<Record<string | number, unknown>>)[key], input)
 }

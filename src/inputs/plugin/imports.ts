@@ -19,8 +19,8 @@ export const LOADERS: Readonly<Record<string, CodeLoader | "json" | "toml" | "te
 }
 
 /**
- * Answers what a plugin imports: `"banger"` is this program, every file is read through `readTrusted`, so that what was
- * checked is what runs. Where trust is asked for, whatever could not be read so is refused.
+ * Serves a plugin's imports: `"banger"` from this program, every file through `readTrusted`, so that what was checked is
+ * what runs. As root, imports that cannot be read this way are refused.
  */
 export function serveImports(trust: Trust): void {
   const definePlugin = (plugin: unknown) => plugin
@@ -55,7 +55,7 @@ const seen = new Set<string>()
 
 type CodeLoader = "ts" | "tsx" | "js" | "jsx"
 
-/** Given Bun as text, data would be compiled as if it were code. */
+/** Parsed here: Bun would compile text that it is handed as if it were code. */
 function dataOf(loader: "json" | "toml" | "text", contents: Uint8Array): unknown {
   const text = new TextDecoder().decode(contents)
   return loader === "text" ? text : loader === "json" ? JSON.parse(text) : Bun.TOML.parse(text)
@@ -63,7 +63,8 @@ function dataOf(loader: "json" | "toml" | "text", contents: Uint8Array): unknown
 
 function refuse(path: string): never {
   const what = "a plugin run as root may import only TypeScript, JavaScript, JSON, TOML and text"
-  throw new Failure("FAILED", `${path}: ${what}`, {
+  throw new Failure("UNTRUSTED", `${path}: ${what}`, {
+    subject: path,
     hint: "what it is must show in the end of its name: .ts, .js, .json, .toml, .txt",
   })
 }
@@ -75,7 +76,7 @@ function requireLoadable(path: string): void {
 /** Bun does not ask onLoad for a file without an extension, nor onResolve for a relative name. */
 function requireReadableImports(path: string, contents: Uint8Array, loader: CodeLoader): void {
   for (const found of scan(contents, loader)) {
-    // What require() finds is looked at when it is called.
+    // `checkRequires` looks at the target of each require() when it is called.
     if (found.kind === "import-statement" || found.kind === "dynamic-import") {
       const target = resolved(found.path, dirname(path), found.kind === "dynamic-import")
       if (target !== undefined) requireLoadable(target)
@@ -87,12 +88,12 @@ function scan(contents: Uint8Array, loader: CodeLoader): readonly Bun.Import[] {
   try {
     return new Bun.Transpiler({ loader }).scanImports(contents)
   } catch {
-    // A syntax error: nothing of it runs, and Bun tells where it is.
+    // A syntax error: nothing of the file runs, and Bun tells where the error is.
     return []
   }
 }
 
-/** Undefined for `"banger"`, and for what need not be there: import() of a module that is missing can be caught. */
+/** Undefined for `"banger"`, and for a missing module that import() names: the plugin may catch that. */
 function resolved(name: string, from: string, optional: boolean): string | undefined {
   if (name === "banger") return undefined
   try {

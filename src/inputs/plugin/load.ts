@@ -2,12 +2,15 @@ import { realpathSync } from "node:fs"
 import { extname, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { errorCode } from "../../base/linux/errors.ts"
-import { type Failure, isFailure, messageOf, usageError } from "../../base/terms/failure.ts"
+import { Failure, type FailureDetail, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { type Definition, readDefinition, readGuard, type Source } from "./definition.ts"
 import { LOADERS, serveImports } from "./imports.ts"
 import { readTrusted, sha256Of, type Trust } from "./trust.ts"
 import { denyWorkers } from "./workers.ts"
+
+// The room plugin: loads a user's file, and checks what it exports.
+// The rule: as root the bytes that run are the bytes whose owner and directories were checked.
 
 /** A loaded plugin. */
 export interface Loaded extends Definition {
@@ -24,12 +27,12 @@ export const LOAD_MAX_MS = 10_000
  * wrong and where, also when the file is not the one with the sha256 `known`. Loads one plugin per process.
  */
 export async function loadPlugin(file: string, trust: Trust, known?: string): Promise<Loaded> {
-  return load(file, trust, readDefinition, known)
+  return load(file, trust, { read: readDefinition, known })
 }
 
 /** As `loadPlugin`, for a plugin whose `sweepCandidate` hooks are wanted: it need not describe a VM. */
 export async function loadGuard(file: string, trust: Trust): Promise<ReturnType<typeof readGuard>> {
-  return load(file, trust, readGuard)
+  return load(file, trust, { read: readGuard })
 }
 
 // --- internal ---
@@ -37,34 +40,44 @@ export async function loadGuard(file: string, trust: Trust): Promise<ReturnType<
 async function load<D>(
   file: string,
   trust: Trust,
-  read: (exported: unknown, source: Source) => D,
-  known?: string,
+  { read, known }: { readonly read: (exported: unknown, source: Source) => D; readonly known?: string | undefined },
 ): Promise<D & { readonly sha256: string }> {
   const path = realPath(file)
-  if (LOADERS[extname(path)] === undefined) throw usageError(`${file} is not a plugin: its name must end in .ts or .js`)
+  if (LOADERS[extname(path)] === undefined) throw bad(file, `${file} is not a plugin: its name must end in .ts or .js`)
   const bytes = readTrusted(path, trust)
   const sha256 = sha256Of(bytes)
-  if (known !== undefined && known !== sha256) throw usageError(`${path} has changed since the VM was booted`)
+  if (known !== undefined && known !== sha256) throw bad(path, `${path} has changed since the VM was booted`)
+  requireSame(path, sha256)
   serveImports(trust)
   if (trust.uids !== undefined) denyWorkers()
   const exported = await runModule(path)
   return { ...read(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
 }
 
+/** The sha256 of each plugin file that this process has run. */
+const run = new Map<string, string>()
+
+/** A module runs once in a process: what runs must be what was checked now, not what was there before. */
+function requireSame(path: string, sha256: string): void {
+  if ((run.get(path) ?? sha256) !== sha256) throw bad(path, `${path} has changed since it was loaded`)
+  run.set(path, sha256)
+}
+
 function realPath(file: string): string {
   try {
     return realpathSync(resolve(file))
   } catch (error) {
-    const code = errorCode(error)
-    if (code === "ENOENT") throw usageError(`there is no plugin file ${file}`, `to write one: banger init ${file}`)
-    throw usageError(`the plugin file ${file} cannot be reached: ${messageOf(error)}`)
+    if (errorCode(error) === "ENOENT")
+      throw bad(file, `there is no plugin file ${file}`, { hint: `to write one: banger init ${file}` })
+    throw bad(file, `the plugin file ${file} cannot be reached: ${messageOf(error)}`, { cause: error })
   }
 }
 
 async function runModule(path: string): Promise<unknown> {
   const { promise: late, reject } = Promise.withResolvers<never>()
   const message = `${path}: its top-level code did not finish in ${formatDuration(LOAD_MAX_MS)}`
-  const timer = setTimeout(() => reject(usageError(message, "move slow work into a hook")), LOAD_MAX_MS)
+  const hint = "move slow work into a hook"
+  const timer = setTimeout(() => reject(new Failure("TIMED_OUT", message, { hint, subject: path })), LOAD_MAX_MS)
   try {
     const module: unknown = await Promise.race([import(pathToFileURL(path).href), late])
     return typeof module === "object" && module !== null && "default" in module ? module.default : undefined
@@ -81,8 +94,13 @@ function explain(error: unknown, path: string): Failure {
   const cause = error instanceof AggregateError ? error.errors[0] : error
   if (cause instanceof BuildMessage && cause.position) {
     const { file, line, column } = cause.position
-    return usageError(`${file}:${line}:${column}: ${cause.message}`, undefined, error)
+    return bad(path, `${file}:${line}:${column}: ${cause.message}`, { cause: error })
   }
-  if (cause instanceof ResolveMessage) return usageError(`${path}: ${cause.message}`, undefined, error)
-  return usageError(`${path} failed while loading: ${messageOf(error)}`, "run with --verbose for the stack", error)
+  if (cause instanceof ResolveMessage) return bad(path, `${path}: ${cause.message}`, { cause: error })
+  const hint = "run with --verbose for the stack"
+  return bad(path, `${path} failed while loading: ${messageOf(error)}`, { hint, cause: error })
+}
+
+function bad(path: string, message: string, detail: Pick<FailureDetail, "hint" | "cause"> = {}): Failure {
+  return new Failure("BAD_PLUGIN", message, { ...detail, subject: path })
 }

@@ -32,7 +32,7 @@ export function writeStarter(file: string): readonly string[] {
   mkdirSync(dirname(plugin), { recursive: true })
   requireOurs(declarations)
   if (!writeNew(plugin, starter))
-    throw new Failure("FAILED", `${file} is there already`, { hint: "choose another name" })
+    throw new Failure("IN_USE", `${file} is there already`, { hint: "choose another name", subject: file })
   writeFileSync(declarations, types)
   const written = [plugin, declarations]
   const tsconfig = join(dirname(plugin), "tsconfig.json")
@@ -57,6 +57,6 @@ function writeNew(path: string, content: string): boolean {
 function requireOurs(path: string): void {
   const [first = ""] = types.split("\n")
   if (existsSync(path) && !readFileSync(path, "utf8").startsWith(first)) {
-    throw new Failure("FAILED", `${path} is not the file banger writes`, { hint: "move it away" })
+    throw new Failure("IN_USE", `${path} is not the file banger writes`, { hint: "move it away", subject: path })
   }
 }

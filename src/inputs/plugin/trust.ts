@@ -5,17 +5,17 @@ import { readAll } from "../../base/linux/content.ts"
 import { close, isType, openAt, statDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 
-/** A source file larger than this is no plugin. */
+/** A larger source file than this is not a plugin. */
 const SOURCE_MAX_BYTES = 1024 * 1024
 
-/** Who may write the code that runs here: nobody is asked when `uids` is undefined (we run as an ordinary user). */
+/** Whose code may run here. `uids` undefined: anybody's, because we run as an ordinary user. */
 export interface Trust {
   readonly uids: readonly number[] | undefined
   /**
-   * Of files that are not root's only these may be loaded, by their sha256: what a user had run as root once is not a leave to
-   * run something else later.
+   * The only files of other users that may be loaded, by their sha256: a user who once had one plugin run as root may not
+   * have another run later.
    */
   readonly known?: ReadonlySet<string>
 }
@@ -54,12 +54,13 @@ export function sha256Of(bytes: Uint8Array): string {
 
 function readSource(file: number, path: string, trust: Trust): Uint8Array<ArrayBuffer> {
   const stat = statDescriptor(file)
-  if (!isType(stat, S.IFREG)) throw usageError(`${path} is not a regular file`)
-  if (stat.size > SOURCE_MAX_BYTES) throw usageError(`${path} is larger than 1 MiB: not a plugin`)
-  requireTrusted(file, stat, path, trust, false)
+  const bad = (why: string) => new Failure("BAD_PLUGIN", `${path} ${why}`, { subject: path })
+  if (!isType(stat, S.IFREG)) throw bad("is not a regular file")
+  if (stat.size > SOURCE_MAX_BYTES) throw bad("is larger than 1 MiB: not a plugin")
+  requireTrusted(file, stat, { path, trust, directory: false })
   const bytes = readAll(file, SOURCE_MAX_BYTES)
   if (trust.known !== undefined && stat.uid !== 0 && !trust.known.has(sha256Of(bytes)))
-    throw usageError(`${path} is not as it was when the VM was booted`)
+    throw bad("is not as it was when the VM was booted")
   return bytes
 }
 
@@ -68,7 +69,7 @@ function openDirectories(realPath: string, trust: Trust): number {
   let path = "/"
   let dir = openAt(AT_FDCWD, "/", O.PATH | O_DIRECTORY)
   try {
-    requireTrusted(dir, statDescriptor(dir), path, trust, true)
+    requireTrusted(dir, statDescriptor(dir), { path, trust, directory: true })
     for (const component of dirname(realPath)
       .split("/")
       .filter((part) => part !== "")) {
@@ -76,7 +77,7 @@ function openDirectories(realPath: string, trust: Trust): number {
       const next = openAt(dir, component, O.PATH | O_DIRECTORY | O_NOFOLLOW)
       close(dir)
       dir = next
-      requireTrusted(dir, statDescriptor(dir), path, trust, true)
+      requireTrusted(dir, statDescriptor(dir), { path, trust, directory: true })
     }
     return dir
   } catch (error) {
@@ -89,24 +90,19 @@ function openDirectories(realPath: string, trust: Trust): number {
  * A sticky directory (/tmp) may be crossed although all may write it: what a trusted user has in it, others can
  * neither rename nor remove, and the next component is checked to be a trusted user's.
  */
-function requireTrusted(fd: number, stat: Stat, path: string, trust: Trust, directory: boolean): void {
+function requireTrusted(
+  fd: number,
+  stat: Stat,
+  { path, trust, directory }: { readonly path: string; readonly trust: Trust; readonly directory: boolean },
+): void {
   if (trust.uids === undefined) return
-  const hint = "running it as root would let that user become root"
-  if (!trust.uids.includes(stat.uid)) {
-    throw new Failure("FAILED", `${path} belongs to uid ${stat.uid}; not loaded as root`, {
-      hint: `${hint}: chown root ${path}`,
-    })
+  const refuse = (why: string, hint: string) => {
+    throw new Failure("UNTRUSTED", `${path} ${why}; not loaded as root`, { hint, subject: path })
   }
+  const danger = "running it as root would let that user become root"
+  if (!trust.uids.includes(stat.uid)) refuse(`belongs to uid ${stat.uid}`, `${danger}: chown root ${path}`)
   const sticky = directory && (stat.mode & S.ISVTX) !== 0
   if (sticky) return
-  if ((stat.mode & 0o022) !== 0) {
-    throw new Failure("FAILED", `${path} can be written by others; not loaded as root`, {
-      hint: `${hint}: chmod go-w ${path}`,
-    })
-  }
-  if (hasAttribute(fd, "system.posix_acl_access")) {
-    throw new Failure("FAILED", `${path} has an access control list; not loaded as root`, {
-      hint: `remove it: setfacl -b ${path}`,
-    })
-  }
+  if ((stat.mode & 0o022) !== 0) refuse("can be written by others", `${danger}: chmod go-w ${path}`)
+  if (hasAttribute(fd, "system.posix_acl_access")) refuse("has an access control list", `remove it: setfacl -b ${path}`)
 }

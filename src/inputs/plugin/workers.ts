@@ -1,15 +1,15 @@
 import { Failure } from "../../base/terms/failure.ts"
 
 /**
- * Takes `Worker` from plugin code, for good: a worker's modules are loaded by a runtime of its own, which asks nobody
- * whether they may be trusted. Threads that run already go on.
+ * Takes `Worker` from plugin code, for good: a worker has a runtime of its own, which would load modules without the trust
+ * check. Threads that run already continue.
  */
 export function denyWorkers(): void {
   function Worker(): never {
     const hint = "what a worker imports could not be checked: do the work in the hook, or in a process (Bun.spawn)"
-    throw new Failure("FAILED", "a plugin run as root may not start a Worker", { hint })
+    throw new Failure("UNTRUSTED", "a plugin run as root may not start a Worker", { hint })
   }
-  // An import of node:worker_threads here, however early, would hand its own Worker to every later import.
+  // Not by an import here: that would hand node's own Worker to every later import.
   const threads = process.getBuiltinModule("node:worker_threads")
   for (const holder of [globalThis, threads])
     Object.defineProperty(holder, "Worker", { value: Worker, writable: false, configurable: false })

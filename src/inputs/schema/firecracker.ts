@@ -13,62 +13,65 @@ const LINK_LOCAL = 'a link-local IPv4 address: "169.254.169.254"'
 const JSON_WORDS = "an object that JSON can write"
 const LEVELS = ["Off", "Error", "Warning", "Info", "Debug", "Trace"] as const
 
-/** Settings that Firecracker alone knows, in its own words (firecracker.yaml of its API). */
+/** Metadata for the guest. */
+export const mmdsData = v.pipe(v.record(v.string(), v.unknown(), JSON_WORDS), v.check(isJson, JSON_WORDS))
+
+/**
+ * Settings in the words of Firecracker's API (its firecracker.yaml), one object for each request that takes them:
+ * host/firecracker makes the requests' bodies of these and of what banger adds.
+ */
+export const SETTINGS = {
+  machine: v.strictObject({
+    smt: v.optional(flag),
+    track_dirty_pages: v.optional(flag),
+    huge_pages: v.optional(v.picklist(["None", "2M"], '"None" or "2M"')),
+  }),
+  drive: v.strictObject({
+    cache_type: v.optional(v.picklist(["Unsafe", "Writeback"], '"Unsafe" or "Writeback"')),
+    io_engine: v.optional(v.picklist(["Sync", "Async"], '"Sync" or "Async"')),
+    rate_limiter: v.optional(rateLimiter),
+  }),
+  network: v.strictObject({
+    rx_rate_limiter: v.optional(rateLimiter),
+    tx_rate_limiter: v.optional(rateLimiter),
+    mtu: v.optional(between(68, 65_535)),
+  }),
+  vsock: v.strictObject({ guest_cid: between(3, 0xffff_fffe) }),
+  entropy: v.strictObject({ rate_limiter: v.optional(rateLimiter) }),
+  balloon: v.strictObject({
+    amount_mib: whole,
+    deflate_on_oom: flag,
+    stats_polling_interval_s: v.optional(between(0, 65_535)),
+    free_page_hinting: v.optional(flag),
+    free_page_reporting: v.optional(flag),
+  }),
+  mmds: v.strictObject({
+    version: v.optional(v.picklist(["V1", "V2"], '"V1" or "V2"')),
+    ipv4_address: v.optional(v.pipe(v.string(LINK_LOCAL), v.ipv4(LINK_LOCAL), v.startsWith("169.254.", LINK_LOCAL))),
+    imds_compat: v.optional(flag),
+  }),
+  logger: v.strictObject({
+    level: v.optional(v.picklist(LEVELS, LEVELS.map((level) => `"${level}"`).join(", "))),
+    show_level: v.optional(flag),
+    show_log_origin: v.optional(flag),
+    module: v.optional(v.string("a module's name")),
+  }),
+  serial: v.strictObject({ rate_limiter: bucket }),
+} as const
+
+/** What a plugin may set of Firecracker alone. */
 export const firecrackerSpec = v.strictObject({
-  machine: v.optional(
-    v.strictObject({
-      smt: v.optional(flag),
-      track_dirty_pages: v.optional(flag),
-      huge_pages: v.optional(v.picklist(["None", "2M"], '"None" or "2M"')),
-    }),
-  ),
-  drives: v.optional(
-    v.record(
-      v.string(),
-      v.strictObject({
-        cache_type: v.optional(v.picklist(["Unsafe", "Writeback"], '"Unsafe" or "Writeback"')),
-        io_engine: v.optional(v.picklist(["Sync", "Async"], '"Sync" or "Async"')),
-        rate_limiter: v.optional(rateLimiter),
-      }),
-      "settings by the drive's id",
-    ),
-  ),
-  network: v.optional(
-    v.strictObject({
-      rx_rate_limiter: v.optional(rateLimiter),
-      tx_rate_limiter: v.optional(rateLimiter),
-      mtu: v.optional(between(68, 65_535)),
-    }),
-  ),
-  vsock: v.optional(v.strictObject({ guest_cid: between(3, 0xffff_fffe) })),
-  entropy: v.optional(v.strictObject({ rate_limiter: v.optional(rateLimiter) })),
-  balloon: v.optional(
-    v.strictObject({
-      amount_mib: whole,
-      deflate_on_oom: flag,
-      stats_polling_interval_s: v.optional(between(0, 65_535)),
-      free_page_hinting: v.optional(flag),
-      free_page_reporting: v.optional(flag),
-    }),
-  ),
-  mmds: v.optional(
-    v.strictObject({
-      version: v.optional(v.picklist(["V1", "V2"], '"V1" or "V2"')),
-      ipv4_address: v.optional(v.pipe(v.string(LINK_LOCAL), v.ipv4(LINK_LOCAL), v.startsWith("169.254.", LINK_LOCAL))),
-      imds_compat: v.optional(flag),
-      data: v.optional(v.pipe(v.record(v.string(), v.unknown(), JSON_WORDS), v.check(isJson, JSON_WORDS))),
-    }),
-  ),
-  logger: v.optional(
-    v.strictObject({
-      level: v.optional(v.picklist(LEVELS, LEVELS.map((level) => `"${level}"`).join(", "))),
-      show_level: v.optional(flag),
-      show_log_origin: v.optional(flag),
-      module: v.optional(v.string("a module's name")),
-    }),
-  ),
+  machine: v.optional(SETTINGS.machine),
+  drives: v.optional(v.record(v.string(), SETTINGS.drive, "settings by the drive's id")),
+  network: v.optional(SETTINGS.network),
+  vsock: v.optional(SETTINGS.vsock),
+  entropy: v.optional(SETTINGS.entropy),
+  balloon: v.optional(SETTINGS.balloon),
+  mmds: v.optional(v.strictObject({ ...SETTINGS.mmds.entries, data: v.optional(mmdsData) })),
+  logger: v.optional(SETTINGS.logger),
   metrics: v.optional(flag),
-  serial: v.optional(v.strictObject({ rate_limiter: bucket })),
+  serial: v.optional(SETTINGS.serial),
+  /** The jailer's own. */
   resource_limit: v.optional(
     v.strictObject({
       fsize: v.optional(between(1, Number.MAX_SAFE_INTEGER)),
@@ -76,6 +79,9 @@ export const firecrackerSpec = v.strictObject({
     }),
   ),
 })
+
+/** Settings that Firecracker alone knows. */
+export type FirecrackerSettings = v.InferOutput<typeof firecrackerSpec>
 
 // --- internal ---
 

@@ -2,10 +2,10 @@ import * as v from "valibot"
 import { guestNumbers, parseAddress, parseSubnet, type Subnet } from "../../base/terms/address.ts"
 import { clash, PORT_WORDS, type Port, parsePort } from "../../base/terms/ports.ts"
 
-/** The bridge of a network that names none. */
+/** The bridge of a network that does not name one. */
 export const DEFAULT_BRIDGE = "bgr0"
 
-/** The subnet of a bridge that is given none: `10.213.0.0/16` for `bgr0`, the next for `bgr1`, and so on up to 10.254. */
+/** The default subnet of a bridge: `10.213.0.0/16` for `bgr0`, the next for `bgr1`, and so on up to 10.254. */
 export function defaultSubnet(bridge: string): string {
   const number = /^bgr(\d+)$/.exec(bridge)?.[1] ?? Buffer.from(bridge).reduce((sum, byte) => sum * 31 + byte, 7)
   return `10.${213 + (Number(number) % 42)}.0.0/16`

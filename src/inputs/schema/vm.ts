@@ -4,6 +4,9 @@ import { parseDuration, parseSize } from "../../base/terms/quantity.ts"
 import { firecrackerSpec } from "./firecracker.ts"
 import { networkSpec } from "./network.ts"
 
+// The room schema: what a plugin may write, with every default.
+// The rule: a refusal says what is allowed.
+
 const MIB_BYTES = 1024 * 1024
 
 /** Guests see at most /dev/vda to /dev/vdp: what both VMMs have interrupt lines for. */

@@ -10,15 +10,13 @@ const SEEK_HOLE = 4
 const CHUNK_BYTES = 64 * 1024 * 1024
 
 /**
- * Fills an empty file with another's content: shared blocks where the file system can, else copied with its holes;
- * `clone` can insist on either. The event loop turns between chunks; an aborted signal ends the copy by throwing its
- * reason.
+ * Fills an empty file with another's content. It shares blocks where the file system can, else copies and keeps holes;
+ * `clone` can insist on either. Other work runs between chunks. An aborted signal ends the copy by throwing its reason.
  */
 export async function copyContent(
   source: number,
   target: number,
-  signal: AbortSignal,
-  clone: "try" | "never" | "only",
+  { signal, clone = "try" }: { readonly signal: AbortSignal; readonly clone?: "try" | "never" | "only" },
 ): Promise<void> {
   if (clone !== "never" && cloned(source, target, clone === "only")) return
   const { size } = statDescriptor(source)
@@ -29,7 +27,7 @@ export async function copyContent(
     seek(target, at, SEEK_SET)
     while (at < end) {
       signal.throwIfAborted()
-      const count = attempt(copy, source, target, Math.min(CHUNK_BYTES, end - at))
+      const count = attempt(copy, () => copy(source, target, Math.min(CHUNK_BYTES, end - at)))
       if (count === undefined) {
         copy = sendRange
         continue
@@ -46,13 +44,13 @@ export async function copyContent(
 
 // --- internal ---
 
-/** These say "not this way, not between these two"; anything else is a real failure. */
+/** "Not this way, not between these two": another way may work. Any other error is a real failure. */
 const NOT_THIS_WAY = ["EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS"]
 
-/** Undefined when the file systems cannot copy among each other (copy_file_range(2) across two of them). */
-function attempt(copy: typeof copyRange, source: number, target: number, length: number): number | undefined {
+/** Undefined when copy_file_range(2) cannot copy between these two file systems. */
+function attempt(copy: typeof copyRange, run: () => number): number | undefined {
   try {
-    return copy(source, target, length)
+    return run()
   } catch (error) {
     if (copy === copyRange && NOT_THIS_WAY.includes(errorCode(error) ?? "")) return undefined
     throw error

@@ -14,37 +14,37 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
-/** Who holds a lock that others wait for does so for milliseconds; one that has it this long, in milliseconds, is stuck. */
+/** Such a lock is held for milliseconds. A process that keeps it this long, in milliseconds, is stuck. */
 const LOCK_WAIT_MS = 10_000
 
 /** How long to wait, in milliseconds, before trying again. */
 const RETRY_MS = 10
 
 /**
- * Runs `work` while no other process does so with the same lock file, waiting for its turn. The file stays. Throws a
- * failure when the turn does not come in `patience` milliseconds.
+ * Waits for a lock file, runs `work`, and unlocks. The file stays. Throws a failure when another process still holds the
+ * lock after `patienceMs`.
  */
-export function withLock<T>(path: string, work: () => T, patience: number = LOCK_WAIT_MS): T {
-  const deadline = performance.now() + patience
+export function withLock<T>(path: string, work: () => T, patienceMs: number = LOCK_WAIT_MS): T {
+  const deadline = performance.now() + patienceMs
   for (;;) {
     const fd = takeLock(path)
     if (fd !== undefined) return withDescriptor(fd, work)
-    if (performance.now() >= deadline) throw stuck(path)
+    if (performance.now() >= deadline) throw stuck(path, patienceMs)
     Bun.sleepSync(RETRY_MS)
   }
 }
 
 /**
- * Takes a VM's lock (flock(2) on a file that is never unlinked) without waiting: a descriptor that holds it until it
- * is closed or this process ends, or undefined when another process has it. Whoever acts on a VM holds its lock.
+ * Locks a VM without waiting (flock(2) on a file that is never unlinked). Returns the descriptor that holds the lock until
+ * it is closed or this process ends; undefined when another process holds the lock. Whoever acts on a VM locks it.
  */
 export function takeLock(path: string): number | undefined {
   return takeAt(AT_FDCWD, path)
 }
 
 /**
- * As `takeLock`, of a lock file that its holder removes or renames, and nobody else does: one that lost its name while it was
- * opened locks nothing any more, because another process may hold the one that has the name now.
+ * As `takeLock`, for a lock file that its holder, and nobody else, removes or renames. The lock that is returned is of the
+ * file that has the name: a file that lost its name before it was locked keeps nobody out.
  */
 export function takeNamedLock(dir: number, name: string): number | undefined {
   for (;;) {
@@ -73,7 +73,8 @@ function takeAt(dir: number, path: string): number | undefined {
   }
 }
 
-function stuck(path: string): Failure {
+function stuck(path: string, patienceMs: number): Failure {
   const hint = `find who holds it: fuser -v ${path}; end it if it is stuck, then try again`
-  return new Failure("FAILED", `another process does not let go of ${path}`, { hint })
+  const message = `another process does not let go of ${path}: waited ${patienceMs / 1000} s for it`
+  return new Failure("BUSY", message, { hint, subject: path })
 }

@@ -6,7 +6,7 @@ import { AT_FDCWD, type Path } from "../../base/linux/guards.ts"
 
 /**
  * Clears the immutable and append-only flags of a directory and of what has this name in it, and returns whether that
- * could be done to either. A file with other names, which may be somebody else's, is left as it is; a device is never opened.
+ * was possible for either. A file with several names may be somebody else's, and is left alone; a device is never opened.
  */
 export function makeMutableAt(dir: number, name: Path): boolean {
   const inside = attempt(() => withDescriptor(openBeneath(dir, name, O.PATH | O_NOFOLLOW), clear))
@@ -27,7 +27,7 @@ function attempt(work: () => void): boolean {
     work()
     return true
   } catch (error) {
-    // The caller says what it could not remove; that its flags could not be changed adds nothing.
+    // The caller reports what it cannot remove; that the flags cannot be changed adds nothing.
     if (errorCode(error) === undefined) throw error
     return false
   }

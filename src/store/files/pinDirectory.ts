@@ -5,10 +5,10 @@ import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
 /**
- * Opens (O_PATH) a directory whose path nobody but root and this user can change: from `/` on, each component is a
- * directory and no symlink, owned by root or this user, and not writable by others; a sticky one (`/tmp`) may be crossed
- * but not be the last. Throws a failure that names the component which is not so, or a system error (ENOENT). The
- * caller closes the descriptor.
+ * Opens (O_PATH) a directory whose path only root and this user can change. From `/` on, each component must be a
+ * directory, not a symlink, owned by root or this user, and not writable by others; a sticky directory (`/tmp`) may be on
+ * the way, but not at the end. Throws a failure that names the component at fault, or a system error (ENOENT). The caller
+ * closes the descriptor.
  */
 export function pinDirectory(path: string): number {
   const parts = path.split("/").filter((part) => part !== "")
@@ -34,18 +34,14 @@ export function pinDirectory(path: string): number {
 
 function requireTrusted(stat: Stat, path: string, last: boolean): void {
   const own = process.geteuid?.() ?? 0
-  if (isType(stat, S.IFLNK))
-    throw new Failure("FAILED", `${path} is a symlink`, { hint: "name the directory it points to" })
-  if (!isType(stat, S.IFDIR)) throw new Failure("FAILED", `${path} is not a directory`)
-  if (stat.uid !== 0 && stat.uid !== own) {
-    throw new Failure("FAILED", `${path} belongs to uid ${stat.uid}, who could swap what is in it`, {
-      hint: "use another place",
-    })
+  const refuse = (why: string, hint: string) => {
+    throw new Failure("UNTRUSTED", `${path} ${why}`, { hint, subject: path })
   }
+  if (isType(stat, S.IFLNK)) refuse("is a symlink", "name the directory it points to")
+  if (!isType(stat, S.IFDIR)) refuse("is not a directory", "use another place")
+  if (stat.uid !== 0 && stat.uid !== own)
+    refuse(`belongs to uid ${stat.uid}, who could swap what is in it`, "use another place")
   const crossable = !last && (stat.mode & S.ISVTX) !== 0
-  if ((stat.mode & 0o022) !== 0 && !crossable) {
-    throw new Failure("FAILED", `${path} can be written by others`, {
-      hint: `run: chmod go-w ${path}, or use another place`,
-    })
-  }
+  if ((stat.mode & 0o022) !== 0 && !crossable)
+    refuse("can be written by others", `run: chmod go-w ${path}, or use another place`)
 }

@@ -8,10 +8,10 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
 /**
- * Makes sure that a directory of ours is there: owned by this user, no symlink itself, and no more open than `mode`.
- * Symlinks above it (`/var/run`) are resolved once; the real path is returned. Missing parents are made 0755 cut by
- * the umask. A looser directory is tightened when its name is banger's own choice (`ours`); one the user named is
- * refused instead, since changing the mode of `/srv` because of a mistyped variable would be worse.
+ * Makes a directory of ours, or checks it: owned by this user, not a symlink, and no more open than `mode`. Returns its
+ * real path: symlinks above it (`/var/run`) are resolved once. Missing parents are made 0755 cut by the umask. A looser
+ * directory is tightened when banger chose its name (`ours`). One that the user named is refused instead: a mistyped
+ * variable must not change the mode of `/srv`.
  */
 export function ensurePrivateDirectory(path: string, mode: number, ours: boolean): string {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
@@ -30,24 +30,26 @@ function makePrivate(
   { created, ours }: { created: boolean; ours: boolean },
 ): void {
   const stat = statDescriptor(fd)
-  if (isType(stat, S.IFLNK))
-    throw new Failure("FAILED", `${real} is a symlink`, { hint: "name the directory it points to" })
-  if (!isType(stat, S.IFDIR)) throw new Failure("FAILED", `${real} is not a directory`, { hint: "move it away" })
+  const refuse = (why: string, hint: string) => {
+    throw new Failure("UNTRUSTED", `${real} ${why}`, { hint, subject: real })
+  }
+  if (isType(stat, S.IFLNK)) refuse("is a symlink", "name the directory it points to")
+  if (!isType(stat, S.IFDIR)) refuse("is not a directory", "move it away")
   const uid = process.geteuid?.() ?? 0
   if (stat.uid !== uid) {
     const hint = "set BANGER_STATE_DIR and BANGER_RUNTIME_DIR to directories of your own"
-    throw new Failure("FAILED", `${real} belongs to uid ${stat.uid}, not to you (uid ${uid})`, { hint })
+    refuse(`belongs to uid ${stat.uid}, not to you (uid ${uid})`, hint)
   }
   const looser = (stat.mode & 0o777 & ~mode) !== 0
   if (looser && !created && !ours) {
     const hint = `name a directory of its own, or run: chmod ${(mode & 0o777).toString(8)} ${real}`
-    throw new Failure("FAILED", `${real} is open to other users (mode ${(stat.mode & 0o7777).toString(8)})`, { hint })
+    refuse(`is open to other users (mode ${(stat.mode & 0o7777).toString(8)})`, hint)
   }
   const wanted = (stat.mode & mode & 0o777) | (mode & 0o1000)
   if ((created || ours || looser) && (stat.mode & 0o7777) !== wanted) chmodDescriptor(fd, wanted)
 }
 
-/** mkdir that tells whether it was this call that made the directory. The mode is not cut by the umask. */
+/** Makes a directory; false when it exists. */
 function makeDirectory(path: string, mode: number): boolean {
   try {
     mkdirSync(path, { mode: mode & 0o777 })

@@ -6,21 +6,21 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, inOneLine, messageOf } from "../../base/terms/failure.ts"
 import { pinDirectory } from "./pinDirectory.ts"
 
-/** Where programs for administrators are, which not every PATH has. */
+/** Directories of programs for administrators, which some PATHs lack. */
 export const ADMIN_PATH = ["/usr/sbin", "/sbin"]
 
 /** What PATH has by a name. */
 export interface FoundProgram {
-  /** Absolute; undefined when there is none that may be run. */
+  /** Absolute; undefined when no program of the name may be run. */
   readonly path: string | undefined
-  /** Why some that are there were passed over. */
+  /** Why programs of the name were passed over. */
   readonly passedOver: readonly string[]
 }
 
 /**
- * Looks for a program in PATH, and then in `more`. A directory that is not absolute (`.`, or an empty word) counts for
- * nothing: it is whatever directory banger is started in. Root passes over what others could
- * have put there, or could change. Throws nothing.
+ * Looks for a program in PATH, and then in `more`. Ignores directories that are not absolute (`.`, or an empty word): they
+ * depend on where banger is started. Root passes over programs that others could have put there or could change. Throws
+ * nothing.
  */
 export function findProgram(name: string, more: readonly string[] = [], PATH = process.env.PATH ?? ""): FoundProgram {
   const passedOver: string[] = []
@@ -34,31 +34,31 @@ export function findProgram(name: string, more: readonly string[] = [], PATH = p
   return { path: undefined, passedOver }
 }
 
-/** What a program said. */
+/** How a program ended, and its output. */
 export interface Said {
-  /** Null when it did not end in time. */
+  /** Null when it was killed because its time ran out. */
   readonly exit: number | null
   readonly stdout: string
   readonly stderr: string
 }
 
 /** A program that is stuck is ended after this time, in milliseconds. */
-const LIMIT = 20_000
+const RUN_MAX_MS = 20_000
 
 /**
- * Runs a program of the system with nothing of this process: no environment, so that it speaks as it is written, and no
- * directory. Undefined when there is none that may be run.
+ * Runs a program of the system in `/` with an empty environment, so that its output is not translated. Undefined when no
+ * program of the name may be run.
  */
 export function runSystem(
   [name = "", ...args]: readonly string[],
   input = "",
-  limit: number = LIMIT,
+  limitMs: number = RUN_MAX_MS,
 ): Said | undefined {
   const { path } = findProgram(name, ADMIN_PATH)
   if (path === undefined) return undefined
   const { exitCode, stdout, stderr } = Bun.spawnSync([path, ...args], {
     stdin: Buffer.from(input),
-    timeout: limit,
+    timeout: limitMs,
     cwd: "/",
     env: {},
   })
@@ -68,8 +68,8 @@ export function runSystem(
 // --- internal ---
 
 /**
- * The program in its directory's own path, or why root should not run it: it, or a directory on the way to it, is another's
- * or can be written by others.
+ * The program by the real path of its directory, or why root must not run it: the program, or a directory on the way to it,
+ * belongs to another user or can be written by others.
  */
 function asRoot(path: string): { path: string } | { why: string } {
   try {

@@ -6,14 +6,17 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { removeTree } from "./removeTree.ts"
 
-/** Removes a directory with all that is in it, and proves it gone. "Already gone", also above it, is success. */
+/** Removes a directory with all that is in it, and proves it gone. Succeeds also when it, or its parent, is gone already. */
 export function removeDirectory(dir: string): void {
   const parent = unlessAbsent(() => openAt(AT_FDCWD, dirname(dir), O.PATH | O_DIRECTORY))
-  // The directory above it is gone (a reboot empties /run), and what was in it with it.
+  // The parent is gone (a reboot empties /run), and the directory with it.
   if (parent === undefined) return
   withDescriptor(parent, (fd) => {
     removeTree(fd, basename(dir))
     if (unlessAbsent(() => statAt(fd, basename(dir))) !== undefined)
-      throw new Failure("FAILED", `${dir} is still there after its removal`)
+      throw new Failure("NOT_RELEASED", `${dir} is still there after its removal`, {
+        hint: "find who made it anew, then try again",
+        subject: dir,
+      })
   })
 }

@@ -6,20 +6,20 @@ import { type Entry, nextEntries } from "../../base/linux/listing.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { makeMutableAt } from "./mutable.ts"
 
-/** Where directories found inside are moved to before they are emptied, and what their names there begin with. */
+/** Where directories found inside are moved to before they are emptied, and the prefix of their names there. */
 export interface Flat {
   readonly dir: number
   readonly prefix: string
 }
 
-/** A directory is looked through at most so often before whoever keeps filling it is given up on. */
+/** How often a directory is emptied before it is given up, because another process keeps filling it. */
 const PASSES_MAX_COUNT = 64
 
 /**
  * Removes the directory `name` of `parent` with all that is in it: never follows a symlink, never enters another
  * mount, and holds few descriptors at any depth (a directory inside is moved to `flat`, by default up to the tree's
- * top, before it is emptied). "Already gone" is success, so two processes may do it together. Throws, leaving the
- * rest, when a mount is in the way or something goes on making files.
+ * top, before it is emptied). "Already gone" is success, so two processes may do it together. Throws, and leaves
+ * the rest, when a mount is in the way or another process keeps making files.
  */
 export function removeTree(parent: number, name: Path, flat?: Flat): void {
   for (let pass = 0; pass < PASSES_MAX_COUNT; pass++) {
@@ -33,7 +33,7 @@ export function removeTree(parent: number, name: Path, flat?: Flat): void {
 
 // --- internal ---
 
-/** Tells this process's names from those of any other that was killed here before, whatever its pid was. */
+/** Keeps this process's names apart from those of processes that were killed here before. */
 const MARK = crypto.randomUUID().slice(0, 13)
 let count = 0
 
@@ -69,7 +69,7 @@ function enter(parent: number, name: Path): number | undefined {
   }
 }
 
-/** Unlinks every file of a directory and hands over every directory. What is made meanwhile, rmdir(2) tells of. */
+/** Unlinks every file of a directory and hands over every directory. rmdir(2) tells if something was made meanwhile. */
 function empty(dir: number, onDirectory: OnDirectory): void {
   for (let entries = nextEntries(dir); entries !== undefined; entries = nextEntries(dir)) {
     for (const entry of entries) removeEntry(dir, entry, onDirectory)
@@ -77,8 +77,9 @@ function empty(dir: number, onDirectory: OnDirectory): void {
 }
 
 function keepsBeingFilled(name: Path): Failure {
-  return new Failure("FAILED", `${shown(name)} keeps being filled while it is removed`, {
+  return new Failure("NOT_RELEASED", `${shown(name)} keeps being filled while it is removed`, {
     hint: "end the process that does it",
+    subject: shown(name),
   })
 }
 
@@ -99,12 +100,12 @@ function removeEntry(dir: number, { name, type }: Entry, onDirectory: OnDirector
   }
 }
 
-/** The name it got there, or undefined when it is gone already. */
+/** The name that the directory got there, or undefined when it is gone already. */
 function moveInto(dir: number, entry: Uint8Array, flat: Flat): string | undefined {
   for (;;) {
     const next = `${flat.prefix}${MARK}-${count++}`
     try {
-      return moveTo(dir, entry, flat.dir, next) ? next : undefined
+      return moveTo(dir, entry, { to: flat.dir, name: next }) ? next : undefined
     } catch (error) {
       if (errorCode(error) !== "EEXIST") throw error
     }
@@ -112,7 +113,7 @@ function moveInto(dir: number, entry: Uint8Array, flat: Flat): string | undefine
 }
 
 /** False when it is gone already. */
-function moveTo(dir: number, entry: Uint8Array, to: number, name: string): boolean {
+function moveTo(dir: number, entry: Uint8Array, { to, name }: { readonly to: number; readonly name: string }): boolean {
   try {
     renameNoReplace(dir, entry, to, name)
   } catch (error) {
@@ -142,8 +143,6 @@ function removeEmpty(parent: number, name: Path): boolean {
 function inTheWay(name: Path, error: unknown): Failure {
   const mounted = ["EBUSY", "EXDEV"].includes(errorCode(error) ?? "")
   const hint = mounted ? "unmount what is mounted there" : undefined
-  return new Failure("FAILED", `${shown(name)} cannot be removed: ${messageOf(error)}`, {
-    cause: error,
-    ...(hint ? { hint } : {}),
-  })
+  const message = `${shown(name)} cannot be removed: ${messageOf(error)}`
+  return new Failure("NOT_RELEASED", message, { hint, subject: shown(name), cause: error })
 }

@@ -5,10 +5,12 @@ import { errorCode, ignoring } from "../../base/linux/errors.ts"
 import { close, linkAt, openAt, renameAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 
+// The room files: files and directories without races: replace, pin, lock, copy, remove, watch; programs that may be run.
+// The rule: go by descriptor, never by a path that somebody else could change in between.
+
 /**
- * Replaces a file whole: after a crash at any point it holds either the old content or the new, never part of one.
- * Temporary file beside it (0600), fsync, rename, fsync of the directory. When it fails nothing of it is left. The file
- * that was there gets the name `previous`, when one is given.
+ * Replaces a file whole (0600): after a crash at any point it holds either the old content or the new, never part of one.
+ * A failure leaves no temporary file behind. The old file gets the name `previous`, when one is given.
  */
 export function replaceFile(path: string, content: string, previous?: string): void {
   const write = (fd: number) => {
@@ -19,7 +21,7 @@ export function replaceFile(path: string, content: string, previous?: string): v
   syncDirectory(dirname(path))
 }
 
-/** As `replaceFile`, with what `write` puts into the new file; it lasts through a loss of power only if `write` cares. */
+/** As `replaceFile`, with what `write` puts into the new file. Only if `write` syncs it, it survives a loss of power. */
 export function replaceFileBy(path: string, write: (fd: number) => void, previous?: string): void {
   const name = basename(path)
   const temporary = `.${name}.${process.pid}.tmp`
@@ -45,7 +47,7 @@ export function renameFile(from: string, to: string): void {
   )
 }
 
-/** Makes names created, renamed or removed in a directory last (fsync(2) of the directory). */
+/** Makes the names of a directory, as they are now, survive a loss of power (fsync(2) of the directory). */
 export function syncDirectory(path: string): void {
   const fd = openAt(AT_FDCWD, path, O.RDONLY | O_DIRECTORY)
   try {
@@ -57,14 +59,14 @@ export function syncDirectory(path: string): void {
 
 // --- internal ---
 
-/** A second name for the file, so that at no moment there is none. */
+/** Gives the old file a second name first, so that the path names a file at every moment. */
 function keep(dir: number, name: string, previous: string): void {
   ignoring(["ENOENT"], () => unlinkAt(dir, previous))
-  // The first of its kind; or a file system without links, on which the record's mirror must do.
+  // There is no old file, or the file system has no links; then the mirror on the record is the only other copy.
   ignoring(["ENOENT", "EPERM", "EOPNOTSUPP", "EMLINK"], () => linkAt(dir, name, dir, previous))
 }
 
-/** Whatever has the name already, a crash left it, or somebody else in a directory that is not ours alone. */
+/** A file of that name was left by a crash, or planted in a directory that is not ours alone: it is removed. */
 function openNew(dir: number, name: string): number {
   const flags = O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW
   try {

@@ -4,7 +4,7 @@ import { type FSWatcher, watch } from "node:fs"
 export interface WatchOptions {
   /** How often to look where the kernel has no watch to give, in milliseconds. */
   readonly pollMs: number
-  /** Looks that often in any case, because the kernel does not tell of all that counts. This keeps the process alive. */
+  /** Looks that often in any case, where the kernel does not tell of every change. This keeps the process alive. */
   readonly always?: boolean
   /** Of a directory: the only names whose changes count. */
   readonly names?: readonly string[]
@@ -27,7 +27,7 @@ export function watchPath(path: string, changed: () => void, { pollMs, always, n
     })
     watcher.on("error", poll)
   } catch {
-    // A limit of the host, or nothing is there.
+    // The host has no watch left to give, or the path is not there.
     poll()
   }
   if (always === true) poll()
@@ -47,7 +47,7 @@ export interface Changes extends Disposable {
   next(signal: AbortSignal): Promise<void>
 }
 
-/** As `watchPath`, to be awaited. It looks every `pollMs` in any case, so that nothing is waited for in vain. */
+/** As `watchPath`, to be awaited. It wakes every `pollMs` in any case, so nobody waits in vain. */
 export function changesOf(path: string, options: Omit<WatchOptions, "always">): Changes {
   let news = false
   let wake = () => {}

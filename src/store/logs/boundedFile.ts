@@ -6,13 +6,22 @@ import { replaceFileBy } from "../files/replaceFile.ts"
 import { keptFrom, type Sink } from "./growing.ts"
 import { watchFile } from "./watchFile.ts"
 
-/** A growing file that is kept below its limit and shown as it grows. Nothing of it throws. */
+/** A growing file that is kept below its limit and shown as it grows. Its functions throw nothing. */
 export interface Follower {
-  /** Shows what is there now; false when the sink did not take it all. Call it until true when the writer has gone. */
+  /** Shows what is there now; false when the sink did not take it all. Once the writer has gone, call it until true. */
   drain(): boolean
-  /** The writer has gone: leaves what is kept as a plain file. What was not shown yet still can be. */
+  /** Once the writer has gone: turns what is kept into a plain file. The rest can still be shown. */
   settle(): void
   close(): void
+}
+
+/** How a growing file is followed. */
+export interface FollowOptions {
+  /** The file is kept below this size, in bytes. */
+  readonly limitBytes: number
+  /** Where its content is shown. Without a sink it is only kept small. */
+  readonly sink?: Sink
+  readonly onTrouble: (what: string) => void
 }
 
 const NOT_SHOWN = "it is no longer shown"
@@ -23,15 +32,15 @@ const CHUNK_BYTES = 64 * 1024
 const BLOCK_BYTES = 4096
 
 /**
- * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. When there are `limit`
- * bytes the older half becomes a hole: the VMM holds the file itself, so it cannot be renamed away, and truncating it
- * would lose what is written meanwhile. What a slow sink has not taken by then is not shown. `onTrouble` hears once
- * that the sink failed, after which nothing more is shown, and once that the file cannot be kept small.
+ * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. At `limitBytes` the
+ * older half becomes a hole: the VMM holds the file, so it cannot be renamed, and truncating it would lose what is
+ * written meanwhile. What a slow sink has not taken by then is not shown. `onTrouble` hears once that the sink failed,
+ * after which nothing more is shown, and once that the file cannot be kept small.
  */
-export function follow(path: string, limit: number, sink: Sink, onTrouble: (what: string) => void): Follower {
+export function follow(path: string, { limitBytes, sink = takeAll, onTrouble }: FollowOptions): Follower {
   const fd = openSync(path, "r+")
   const buffer = new Uint8Array(CHUNK_BYTES)
-  // One that was followed before may begin with a hole.
+  // A file that was followed before may begin with a hole.
   let start = keptFrom(fd, 0)
   let shown = start
   const told = new Set<string>()
@@ -54,7 +63,7 @@ export function follow(path: string, limit: number, sink: Sink, onTrouble: (what
   }
   const drain = (): boolean => {
     let behind = false
-    // Looked at once for both: what comes while it is shown is not to be forgotten before it was.
+    // One size for both steps: what comes during the first must not be given up by the second.
     let size = 0
     attempt(NOT_SHOWN, () => {
       size = fstatSync(fd).size
@@ -63,8 +72,8 @@ export function follow(path: string, limit: number, sink: Sink, onTrouble: (what
       behind = shown < size
     })
     attempt("it is not kept below its limit", () => {
-      if (size - start < limit) return
-      start = forgetBefore(fd, start, halfOf(size, limit))
+      if (size - start < limitBytes) return
+      start = forgetBefore(fd, start, halfOf(size, limitBytes))
       shown = start === 0 ? 0 : Math.max(shown, start)
     })
     return !behind
@@ -75,7 +84,7 @@ export function follow(path: string, limit: number, sink: Sink, onTrouble: (what
     drain,
     settle() {
       watcher.close()
-      // Where it cannot be done the hole stays, which readers skip.
+      // If this fails, the hole stays, and readers skip it.
       if (start > 0) attempt("it could not be made smaller", () => keepOnly(fd, start, path))
     },
     close() {
@@ -85,25 +94,27 @@ export function follow(path: string, limit: number, sink: Sink, onTrouble: (what
   }
 }
 
-/** Whether a file that nobody follows has its limit of bytes, or more. One that is not there has none. */
-export function isFull(path: string, limit: number): boolean {
-  return withLog(path, false, (fd, size) => size >= limit && size - keptFrom(fd, 0) >= limit)
+/** Whether a file that nobody follows has reached its limit, in bytes. A missing file has not. */
+export function isFull(path: string, limitBytes: number): boolean {
+  return withLog(path, false, (fd, size) => size >= limitBytes && size - keptFrom(fd, 0) >= limitBytes)
 }
 
 /**
- * Keeps a file that nobody follows below its limit, as `follow` does: with `limit` bytes or more in it, the older half
+ * Keeps a file that nobody follows below its limit, as `follow` does: with that many bytes or more in it, the older half
  * becomes a hole. Returns how many bytes it gave up.
  */
-export function keepBelow(path: string, limit: number): number {
+export function keepBelow(path: string, limitBytes: number): number {
   return withLog(path, 0, (fd, size) => {
     const start = keptFrom(fd, 0)
-    if (size - start < limit) return 0
-    const kept = forgetBefore(fd, start, halfOf(size, limit))
+    if (size - start < limitBytes) return 0
+    const kept = forgetBefore(fd, start, halfOf(size, limitBytes))
     return kept === 0 ? size : kept - start
   })
 }
 
 // --- internal ---
+
+const takeAll: Sink = (chunk) => chunk.length
 
 function withLog<T>(path: string, missing: T, use: (fd: number, size: number) => T): T {
   const fd = unlessAbsent(() => openSync(path, "r+"))
@@ -115,19 +126,19 @@ function withLog<T>(path: string, missing: T, use: (fd: number, size: number) =>
   }
 }
 
-/** Where the newer half of what may be kept begins. */
-function halfOf(size: number, limit: number): number {
-  return Math.floor((size - limit / 2) / BLOCK_BYTES) * BLOCK_BYTES
+/** The offset at which the newer half of the limit begins. */
+function halfOf(size: number, limitBytes: number): number {
+  return Math.floor((size - limitBytes / 2) / BLOCK_BYTES) * BLOCK_BYTES
 }
 
-/** Makes a hole of what is before `end`, and tells where the file begins now. */
+/** Makes a hole of what is before `end`, and returns where the file begins now. */
 function forgetBefore(fd: number, start: number, end: number): number {
   try {
     punchHole(fd, start, end - start)
     return end
   } catch (error) {
     if (errorCode(error) !== "EOPNOTSUPP" && errorCode(error) !== "ENOSYS") throw error
-    // A file system without holes: a bounded file matters more than what it loses.
+    // A file system without holes. That the file is bounded matters more than its history.
     setLength(fd, 0)
     return 0
   }

@@ -2,20 +2,23 @@ import { closeSync, fstatSync, openSync, readSync } from "node:fs"
 import { seek } from "../../base/linux/content.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 
-/** Shows bytes and tells how many it took; fewer than it was given when it would have to wait. */
+// The room logs: files that grow: read as they come, shown, and kept below a limit.
+// The rule: what a slow reader does not take holds up neither the writer nor the limit.
+
+/** Shows bytes and returns how many it took: fewer than it was given when it would have to wait. */
 export type Sink = (chunk: Uint8Array) => number
 
 /** A file that another process appends to, read from where the last reading stopped. */
 export interface Growing {
-  /** Hands what is there now to `show`, in chunks of its own; false when not all of it was taken, which is offered again. */
+  /** Hands what is there now to `show`; false when it did not take all, which is offered again. `show` may keep a chunk. */
   drain(show: Sink): boolean
   close(): void
 }
 
 /**
- * Reads a file that grows from `tail` bytes before its end on (all of it, when undefined), past the hole that older bytes
- * may have become. A file that is not there is looked for again. Once it is found the very file is held: at a VM's end a
- * shorter one takes its name.
+ * Reads a growing file from `tail` bytes before its end on (from its beginning, when undefined), past the hole that older
+ * bytes may have become. A missing file is looked for again at each `drain`. The first file found is held to the end,
+ * although a shorter one takes its name when the VM ends.
  */
 export function readGrowing(path: string, tail?: number): Growing {
   let fd: number | undefined
@@ -46,7 +49,7 @@ export function readGrowing(path: string, tail?: number): Growing {
   }
 }
 
-/** The last bytes of a file as text; empty when there is none, or it cannot be read: what it explains matters more. */
+/** The last bytes of a file as text; empty when it cannot be read, because the text only explains another failure. */
 export function tailOf(path: string, bytes: number): string {
   const chunks: Uint8Array[] = []
   let left = bytes
@@ -67,12 +70,11 @@ export function tailOf(path: string, bytes: number): string {
   return Buffer.concat(chunks).toString()
 }
 
-/** Where the bytes that are kept of a file begin, from an offset on: past the hole that was made of older ones. */
+/** The first offset from `offset` on whose byte is kept: past the hole that was made of older bytes. */
 export function keptFrom(fd: number, offset: number): number {
   const at = unlessAbsent(() => seek(fd, offset, SEEK_DATA), ["ENXIO"]) ?? offset
   if (at === offset) return at
-  // The file system's blocks may be larger than ours: of such a block only a part was given back, and that part reads as
-  // zeros.
+  // Where the file system's blocks are larger than ours, the rest of a block of the hole reads as zeros.
   const buffer = new Uint8Array(CHUNK_BYTES)
   const count = readSync(fd, buffer, 0, CHUNK_BYTES, at)
   const zeros = buffer.subarray(0, count).findIndex((byte) => byte !== 0)

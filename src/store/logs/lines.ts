@@ -10,7 +10,7 @@ export interface Lines {
   close(): void
 }
 
-/** Reads a growing file line by line from its beginning, also when it gets another name, or none. */
+/** Reads a growing file line by line from its beginning, also after it is renamed or removed. */
 export function followLines(path: string): Lines {
   const file = readGrowing(path)
   const decoder = new TextDecoder()

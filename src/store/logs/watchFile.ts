@@ -1,6 +1,6 @@
 import { watchPath } from "../files/watch.ts"
 
-/** A burst of writes is looked at once, after this many milliseconds. */
+/** Waits this many milliseconds, so that a burst of writes costs one look. */
 const BURST_MS = 15
 
 /** How often to look where the kernel has no watch to give, in milliseconds. */
@@ -14,7 +14,7 @@ export function watchFile(path: string, drain: () => boolean): { close(): void }
     if (closed) return
     timer ??= setTimeout(() => {
       timer = undefined
-      // What a slow sink left over is offered again, although no new write may come.
+      // What a slow sink left is offered again: there may be no new write.
       if (!drain()) soon()
     }, BURST_MS)
   }

@@ -4,34 +4,32 @@ import { readAll } from "../../base/linux/content.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, messageOf, usageError } from "../../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 
 const program = v.optional(v.pipe(v.string(), v.startsWith("/", "an absolute path")))
 
 const configSchema = v.strictObject({ firecracker: program, jailer: program, qemu: program })
 
-/** What the configuration file says: where programs are that are not in PATH. */
+/** What the configuration file says: the paths of programs that are not in PATH. */
 export type Config = v.InferOutput<typeof configSchema>
 
-/** More than this is no configuration. */
+/** A larger file than this is not a configuration. */
 const CONFIG_MAX_BYTES = 1024 * 1024
 
 /**
- * Reads the configuration; an absent file is an empty one. Throws a usage failure that names the file and what is wrong
- * with it: as root also that others could have written it.
+ * Reads the configuration; a missing file is an empty one. Throws a failure that names the file and its fault: as root
+ * also that others can write it.
  */
 export function readConfig(path: string): Config {
-  const text = readOwn(path)
+  const text = explaining(path, "cannot be read", () => readOwn(path))
   if (text === undefined) return {}
-  try {
-    const result = v.safeParse(configSchema, Bun.TOML.parse(text))
-    if (result.success) return result.output
-    throw usageError(result.issues.map((issue) => `${path}: ${describe(issue)}`).join("\n"))
-  } catch (error) {
-    if (error instanceof Failure) throw error
-    throw usageError(`${path} is no TOML: ${messageOf(error)}`, undefined, error)
-  }
+  const result = v.safeParse(
+    configSchema,
+    explaining(path, "is not TOML", () => Bun.TOML.parse(text)),
+  )
+  if (result.success) return result.output
+  throw bad(path, result.issues.map((issue) => `${path}: ${describe(issue)}`).join("\n"))
 }
 
 // --- internal ---
@@ -41,14 +39,25 @@ function readOwn(path: string): string | undefined {
   if (fd === undefined) return undefined
   return withDescriptor(fd, () => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFREG)) throw usageError(`${path} is not a regular file`)
+    if (!isType(stat, S.IFREG)) throw bad(path, `${path} is not a regular file`)
     const root = process.geteuid?.() === 0
-    if (root && stat.uid !== 0)
-      throw usageError(`${path} belongs to uid ${stat.uid}, not to root`, `run: chown root ${path}`)
-    if (root && (stat.mode & 0o022) !== 0)
-      throw usageError(`${path} can be written by others`, `run: chmod go-w ${path}`)
+    const untrusted = (why: string, hint: string) => new Failure("UNTRUSTED", `${path} ${why}`, { hint, subject: path })
+    if (root && stat.uid !== 0) throw untrusted(`belongs to uid ${stat.uid}, not to root`, `run: chown root ${path}`)
+    if (root && (stat.mode & 0o022) !== 0) throw untrusted("can be written by others", `run: chmod go-w ${path}`)
     return new TextDecoder("utf-8", { fatal: true }).decode(readAll(fd, CONFIG_MAX_BYTES))
   })
+}
+
+function explaining<T>(path: string, what: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw isFailure(error) ? error : bad(path, `${path} ${what}: ${messageOf(error)}`, error)
+  }
+}
+
+function bad(path: string, message: string, cause?: unknown): Failure {
+  return new Failure("BAD_CONFIG", message, { hint: "docs/firecracker.md has an example", subject: path, cause })
 }
 
 function describe(issue: v.BaseIssue<unknown>): string {

@@ -3,9 +3,10 @@ import { copyFileSync, existsSync, mkdirSync } from "node:fs"
 import { basename, join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { errorCode } from "../../base/linux/errors.ts"
 import { openAt, openBeneath, rmdirAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, type FailureCode, messageOf } from "../../base/terms/failure.ts"
 import { withLock } from "../files/lock.ts"
 
 /** Each entry takes the schema one version on; entries are only ever added. The version is SQLite's user_version. */
@@ -49,27 +50,31 @@ const MIGRATIONS = [
    ) strict;`,
 ]
 
-/** How long a write waits for another banger's, in milliseconds. */
+/** How long a write waits for another banger's write, in milliseconds. */
 const BUSY_WAIT_MS = 10_000
 
 /**
  * Opens (and on first use makes) `state.db` in the state directory: WAL, 0600, migrated to this version's schema.
- * Throws a failure when the file is newer than this banger, or is no database; it is never deleted or remade.
+ * Throws a failure when a newer banger wrote the file, or it is not a database. It is never deleted or remade.
  */
 export function openDatabase(stateDirectory: string): Database {
   const path = join(stateDirectory, "state.db")
   try {
-    // One at a time: SQLite answers "locked" at once, without waiting, to some of those who make a database together.
+    // One process at a time: SQLite does not let some of those who make a database together wait.
     return exclusively(stateDirectory, () => open(path))
   } catch (error) {
     if (error instanceof Failure) throw error
     const hint = "nothing was changed; check the file, the space left on its disk and its owner"
-    throw new Failure("FAILED", `${path}: cannot be used: ${messageOf(error)}`, { hint, cause: error })
+    throw new Failure(codeOf(error), `${path}: cannot be used: ${messageOf(error)}`, {
+      hint,
+      subject: path,
+      cause: error,
+    })
   }
 }
 
 /**
- * Opens a copy of `state.db`, as it is now, that is gone when it is closed: for a look where the directory cannot be written.
+ * Opens a copy of `state.db` that vanishes when it is closed: for reading where the directory cannot be written.
  * The copy is made in `spare`, a private directory elsewhere. Throws as `openDatabase` does.
  */
 export function openCopy(stateDirectory: string, spare: string): Database {
@@ -79,7 +84,7 @@ export function openCopy(stateDirectory: string, spare: string): Database {
     for (const name of ["state.db", "state.db-wal"])
       if (existsSync(join(stateDirectory, name))) copyFileSync(join(stateDirectory, name), join(dir, name))
     const db = open(join(dir, "state.db"))
-    // All its files are open from the first look on.
+    // The first query opens all of its files; after that their names can go.
     db.query("select count(*) from vms").get()
     return db
   } finally {
@@ -90,6 +95,14 @@ export function openCopy(stateDirectory: string, spare: string): Database {
 /** Runs `work` while no other banger does so with the same state directory. */
 export function exclusively<T>(stateDirectory: string, work: () => T): T {
   return withLock(join(stateDirectory, "state.lock"), work)
+}
+
+/** The code of a failure that SQLite, or the file system below it, has caused. */
+export function codeOf(error: unknown): FailureCode {
+  const code = errorCode(error) ?? ""
+  if (/^SQLITE_(?:BUSY|LOCKED)/.test(code)) return "BUSY"
+  const full = /^SQLITE_(?:FULL|READONLY)/.test(code) || ["ENOSPC", "EDQUOT", "EROFS"].includes(code)
+  return full ? "NO_SPACE" : "BAD_STATE"
 }
 
 // --- internal ---
@@ -123,7 +136,7 @@ function migrate(db: Database, path: string): void {
     const from = version()
     if (from > MIGRATIONS.length) {
       const message = `${path} was written by a newer banger (schema ${from}, this one knows ${MIGRATIONS.length})`
-      throw new Failure("FAILED", message, { hint: "install the newer version again" })
+      throw new Failure("BAD_STATE", message, { hint: "install the newer version again", subject: path })
     }
     for (const step of MIGRATIONS.slice(from)) db.exec(step)
     db.exec(`pragma user_version = ${MIGRATIONS.length}`)

@@ -13,8 +13,8 @@ export type DirectoryLock = <T>(inode: string, work: () => Promise<T>) => Promis
 export const LOCKS = "sweep"
 
 /**
- * One sweep at a time in each directory: by a lock file for its inode, among files that only this user can lock. The
- * directory itself could be locked by anybody who can read it, for ever. The file goes with the sweep.
+ * Lets one sweep at a time into each directory, by a lock file for its inode that only this user can lock. (Anybody who
+ * can read the directory itself could lock that for ever.) The file goes with the sweep.
  */
 export function directoryLocks(): DirectoryLock {
   let locks: string | undefined

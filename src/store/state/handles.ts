@@ -9,8 +9,9 @@ import { Failure } from "../../base/terms/failure.ts"
 import { replaceFile } from "../files/replaceFile.ts"
 import { bootId } from "./bootId.ts"
 
-/** What proves that a process is the one we started; see process/identity.ts. */
-export const processIdentitySchema = v.strictObject({
+const userAndRoot = v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })
+
+const writtenIdentity = v.strictObject({
   pid: v.pipe(v.number(), v.integer(), v.minValue(2)),
   /** Clock ticks after boot, field 22 of /proc/PID/stat. */
   startTime: v.pipe(v.number(), v.integer(), v.minValue(0)),
@@ -23,16 +24,21 @@ export const processIdentitySchema = v.strictObject({
   /** `device:inode` of the PID namespace that its pid is of, and of the time namespace that its start time is of. */
   pidNamespace: v.optional(v.string()),
   timeNamespace: v.optional(v.string()),
-  /** The uid and root directory it goes over to while it starts, when it is jailed. */
-  becomes: v.optional(v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })),
+  /** The uid and root directory that it takes on while it starts, when it is jailed. */
+  runsAs: v.optional(userAndRoot),
+  /** What older bangers called `runsAs`: read, never written. */
+  becomes: v.optional(userAndRoot),
 })
+
+/** What proves that a process is the one we started; see process/identity.ts. */
+export const processIdentitySchema = v.pipe(writtenIdentity, v.transform(currentIdentity))
 export type ProcessIdentity = v.InferOutput<typeof processIdentitySchema>
 
 /** Something the host must get back. */
 const resourceSchema = v.variant("kind", [
   v.strictObject({ kind: v.literal("stage"), path: v.string() }),
   v.strictObject({ kind: v.literal("runtime"), path: v.string() }),
-  /** `root`: the jail's root as `device:inode`, null until it is made; where it is follows from the VMM's name and the id. */
+  /** `root`: the jail's root as `device:inode`, null until it is made. Its path follows from the VMM's name and the id. */
   v.strictObject({
     kind: v.literal("jail"),
     vmm: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,63}$/)),
@@ -44,11 +50,11 @@ const resourceSchema = v.variant("kind", [
     kind: v.literal("network"),
     link: v.pipe(v.string(), v.regex(/^bgr[a-z0-9]{5,12}$/)),
     netns: v.boolean(),
-    /** The boot, and the network namespace (`device:inode`) in it, that all of it is in. */
+    /** The boot, and its network namespace (`device:inode`), that have all of this. */
     bootId: v.string(),
     namespace: v.string(),
   }),
-  /** `identity`: null until it is started; until then `pidNamespace` tells where it can be looked for. */
+  /** `identity`: null until the process is started; `pidNamespace` tells where to look for it until then. */
   v.strictObject({
     kind: v.literal("process"),
     identity: v.nullable(processIdentitySchema),
@@ -63,7 +69,7 @@ export const journalSchema = v.array(resourceSchema)
 /** Schema number of handles.json. */
 const SCHEMA = 1
 
-/** More than this is no journal. */
+/** A larger file than this is not a journal. */
 const HANDLES_MAX_BYTES = 1024 * 1024
 
 const handlesSchema = v.strictObject({
@@ -81,10 +87,10 @@ export interface Generation {
   readonly journal: readonly Resource[]
 }
 
-/** What a file of handles holds: a generation, nothing because it is not there, or something that must not be believed. */
+/** What handles.json holds: a generation, nothing (it is not there), or something that must not be believed. */
 export type Handles = ({ is: "good" } & Generation) | { is: "missing" } | { is: "bad"; why: string }
 
-/** The name that the generation before this one keeps. */
+/** The path of the generation before this one. */
 export function previousOf(path: string): string {
   return `${path}.prev`
 }
@@ -97,8 +103,8 @@ export function writeHandles(path: string, generation: number, journal: readonly
 }
 
 /**
- * Reads a file of handles. Throws a failure when a newer banger wrote it, and a system error when it cannot be read at
- * all: then nothing can be told.
+ * Reads handles.json, or the generation before it. Throws a failure when a newer banger wrote it, and a system error when
+ * it cannot be read: then nothing is known of the VM.
  */
 export function readHandles(path: string): Handles {
   let text: string
@@ -116,14 +122,14 @@ export function readHandles(path: string): Handles {
 
 // --- internal ---
 
-/** Throws a failure when it is not a file that only we can write. */
+/** The text of a file that only we can write. Throws a failure for any other file. */
 function readOwnFile(path: string): string {
   return withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK | O_NOFOLLOW), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFREG)) throw new Failure("FAILED", "it is not a regular file")
-    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure("FAILED", `it belongs to uid ${stat.uid}`)
-    if ((stat.mode & 0o022) !== 0) throw new Failure("FAILED", "it can be written by others")
-    if (stat.size > HANDLES_MAX_BYTES) throw new Failure("FAILED", `it has ${stat.size} bytes`)
+    if (!isType(stat, S.IFREG)) throw new Failure("BAD_STATE", "it is not a regular file")
+    if (stat.uid !== (process.geteuid?.() ?? 0)) throw new Failure("UNTRUSTED", `it belongs to uid ${stat.uid}`)
+    if ((stat.mode & 0o022) !== 0) throw new Failure("UNTRUSTED", "it can be written by others")
+    if (stat.size > HANDLES_MAX_BYTES) throw new Failure("BAD_STATE", `it has ${stat.size} bytes`)
     return new TextDecoder().decode(readAll(fd, stat.size))
   })
 }
@@ -133,22 +139,31 @@ function parse(text: string, path: string): Handles {
   try {
     value = JSON.parse(text)
   } catch {
-    return { is: "bad", why: text === "" ? "it is empty" : "it is no JSON" }
+    return { is: "bad", why: text === "" ? "it is empty" : "it is not JSON" }
   }
   const schema = typeof value === "object" && value !== null && "schema" in value ? value.schema : undefined
   if (typeof schema === "number" && schema > SCHEMA) {
     const hint = "install the newer version again"
-    throw new Failure("FAILED", `${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`, {
-      hint,
-    })
+    const message = `${path} was written by a newer banger (schema ${schema}, this one knows ${SCHEMA})`
+    throw new Failure("BAD_STATE", message, { hint, subject: path })
   }
   const handles = v.safeParse(handlesSchema, value)
-  if (!handles.success) return { is: "bad", why: "it is not what banger writes" }
+  if (!handles.success) return { is: "bad", why: "its fields do not match the journal's schema" }
   const { generation, sha256 } = handles.output
-  // As it was written: a schema has an order of keys of its own.
-  const { journal } = value as v.InferOutput<typeof handlesSchema>
+  // The checksum is of the journal as it was written, in its own order of keys and with its own names.
+  const { journal } = value as v.InferInput<typeof handlesSchema>
   if (digest(journal) !== sha256) return { is: "bad", why: "its checksum is wrong" }
-  return { is: "good", generation, journal }
+  return { is: "good", generation, journal: journal.map(currentResource) }
+}
+
+/** A resource with the names that its fields have now; one that has them already stays the very same. */
+function currentResource(resource: v.InferInput<typeof resourceSchema>): Resource {
+  if (resource.kind !== "process" || resource.identity === null) return resource as Resource
+  return { ...resource, identity: currentIdentity(resource.identity) }
+}
+
+function currentIdentity({ becomes, ...identity }: v.InferOutput<typeof writtenIdentity>) {
+  return becomes === undefined ? identity : { ...identity, runsAs: becomes }
 }
 
 function digest(journal: unknown): string {

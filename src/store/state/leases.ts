@@ -11,7 +11,7 @@ import {
 import { Failure } from "../../base/terms/failure.ts"
 import { clash, hostSide } from "../../base/terms/ports.ts"
 
-// Rules are written with these words: what is not their like is not believed.
+// These words go into rules of the firewall: a record with any other form is not believed.
 const portNumber = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))
 const portSchema = v.object({
   protocol: v.picklist(["tcp", "udp"]),
@@ -19,9 +19,9 @@ const portSchema = v.object({
   host: portNumber,
   guest: portNumber,
 })
-const linkName = v.pipe(v.string(), v.regex(/^bgr[a-z0-9-]{1,12}$/, "no name for an interface of banger's"))
+const linkName = v.pipe(v.string(), v.regex(/^bgr[a-z0-9-]{1,12}$/, "not a name for an interface of banger's"))
 
-/** What a lease is for, besides who has it and where. */
+/** What else a lease says, besides its VM and place. */
 const detailSchema = v.object({
   ports: v.array(portSchema),
   nat: v.boolean(),
@@ -36,7 +36,7 @@ const rowSchema = v.pipe(
     bridge: linkName,
     subnet: v.string(),
     number: v.pipe(v.number(), v.integer(), v.minValue(2), v.maxValue(2 ** 24)),
-    mac: v.pipe(v.string(), v.regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/, "no MAC address")),
+    mac: v.pipe(v.string(), v.regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/, "not a MAC address")),
     link: linkName,
     detail: v.pipe(v.string(), v.parseJson(), detailSchema),
   }),
@@ -87,7 +87,10 @@ export function listLeases(db: Database): readonly Lease[] {
 
 function subnetOf(text: string): Subnet {
   const subnet = parseSubnet(text)
-  if (subnet === undefined) throw new Failure("FAILED", `a lease in the state database has the subnet ${text}`)
+  if (subnet === undefined) {
+    const message = `a lease in the state database has ${JSON.stringify(text)} in the place of a subnet`
+    throw new Failure("BAD_STATE", message, { hint: "restore state.db, or remove the lease's VM" })
+  }
   return subnet
 }
 
@@ -97,21 +100,23 @@ function refuse(request: LeaseRequest, all: readonly Lease[]): void {
   for (const lease of all) {
     if (lease.bridge === bridge && formatSubnet(lease.subnet) !== asked) {
       const hint = `leave network.subnet out, give ${formatSubnet(lease.subnet)}, or choose another bridge: network: { bridge: "bgr1", subnet: "${asked}" }`
-      throw new Failure("FAILED", `the bridge ${bridge} has the subnet ${formatSubnet(lease.subnet)}, not ${asked}`, {
-        hint,
-      })
+      throw inUse(bridge, `the bridge ${bridge} has the subnet ${formatSubnet(lease.subnet)}, not ${asked}`, hint)
     }
     if (lease.bridge === bridge && lease.number === number) {
       const address = formatAddress(subnet.base + lease.number)
       const hint = "leave network.address out, and the VM gets one that is free"
-      throw new Failure("FAILED", `the address ${address} is in use by the VM ${lease.vm}`, { hint })
+      throw inUse(address, `the address ${address} is in use by the VM ${lease.vm}`, hint)
     }
-    if (lease.mac === mac) throw new Failure("FAILED", `the MAC address ${mac} is in use by the VM ${lease.vm}`)
-    if (lease.link === link) throw new Failure("FAILED", `the interface ${link} is in use by the VM ${lease.vm}`)
+    if (lease.mac === mac) {
+      const hint = "leave network.mac out, and the VM gets one of its own"
+      throw inUse(mac, `the MAC address ${mac} is in use by the VM ${lease.vm}`, hint)
+    }
+    // Its name is made of the VM's id: another try has another one.
+    if (lease.link === link) throw inUse(link, `the interface ${link} is in use by the VM ${lease.vm}`, "try again")
     const port = ports.find((own) => lease.ports.some((other) => clash(own, other)))
     if (port !== undefined) {
       const hint = "choose another port, or stop that VM"
-      throw new Failure("FAILED", `the port ${hostSide(port)} is in use by the VM ${lease.vm}`, { hint })
+      throw inUse(hostSide(port), `the port ${hostSide(port)} is in use by the VM ${lease.vm}`, hint)
     }
   }
 }
@@ -120,9 +125,14 @@ function freeNumber({ bridge, subnet }: LeaseRequest, taken: ReadonlySet<number>
   const { first, last } = guestNumbers(subnet)
   for (let number = first; number <= last; number++) if (!taken.has(number)) return number
   const hint = "remove VMs that have ended, or choose another bridge with a larger subnet"
-  throw new Failure(
-    "FAILED",
-    `the subnet ${formatSubnet(subnet)} of ${bridge} is full: all ${sizeOf(subnet.prefix) - 3} of its addresses are in use`,
-    { hint },
+  const count = sizeOf(subnet.prefix) - 3
+  throw inUse(
+    bridge,
+    `the subnet ${formatSubnet(subnet)} of ${bridge} is full: all ${count} of its addresses are in use`,
+    hint,
   )
+}
+
+function inUse(subject: string, message: string, hint: string): Failure {
+  return new Failure("IN_USE", message, { hint, subject })
 }

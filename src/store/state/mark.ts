@@ -3,11 +3,11 @@ import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { bootId } from "./bootId.ts"
 import type { VmLayout } from "./places.ts"
 
-/** The symlink in a VM's runtime directory whose text is its mark: made whole in one call, and it leads nowhere. */
+/** The symlink in a VM's runtime directory whose text is the mark. One call makes it whole; it leads nowhere. */
 export const RUNTIME_MARK = ".owner"
 
 /**
- * What tells whose a thing is that lies where bangers with other state directories have theirs: the boot, the state
+ * The mark on things that lie where bangers with other state directories have theirs too: it names the boot, the state
  * directory's `device:inode`, and its path.
  */
 export function markOf({ jails }: Pick<VmLayout, "jails">): string {
@@ -16,8 +16,8 @@ export function markOf({ jails }: Pick<VmLayout, "jails">): string {
 }
 
 /**
- * Whose a mark says that a thing is: ours, another's with the state directory it names, or no mark of banger's. A
- * directory of our path is ours only if it is the very same one; device numbers last as long as the boot.
+ * The owner that a mark names: us, another banger by its state directory, or nobody. A state directory of our path is
+ * ours only if it has our inode too; device numbers last as long as the boot.
  */
 export function ownerOfMark(mark: string | undefined, state: string): "ours" | "nobody" | { readonly other: string } {
   const [, boot, inode, path] = /^([0-9a-f-]{36}) (\d+:\d+:\d+) (\/.*)$/s.exec(mark ?? "") ?? []

@@ -7,7 +7,10 @@ import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
 import { openCopy, openDatabase } from "./database.ts"
 import { type AllPlaces, type Places, places } from "./places.ts"
 
-/** As this program was started with it: a plugin may change its environment, and the watching thread would not see it. */
+// The room state: what is kept of VMs on disk: records, journals, leases, uids, and where all of it lies.
+// The rule: a journal or record is believed whole or not at all, and a write is one transaction or one rename.
+
+/** The environment at the start. A plugin may change it later, and the watching thread would not see that. */
 const env = { ...process.env }
 
 /** For a banger that this one starts: the environment as it was, before any plugin changed it. */
@@ -47,8 +50,8 @@ export function openState(): OpenState {
 }
 
 /**
- * As `openState`, for commands that only look: where the disk is full or read-only they see the state as it is. `warn` hears
- * of that.
+ * As `openState`, for commands that only look: on a full or read-only disk they see a copy of the state, and `warn` hears
+ * of it.
  */
 export function openStateToLook(warn: (text: string) => void): OpenState {
   try {
@@ -56,7 +59,7 @@ export function openStateToLook(warn: (text: string) => void): OpenState {
   } catch (error) {
     const named = ownPlaces()
     if (!isOnDeadDisk(error) || !existsSync(join(named.state, "state.db"))) throw error
-    // What is in memory only, as a rule.
+    // The runtime directory is usually a tmpfs: writable even when the disk is not.
     const spare = ensurePrivateDirectory(named.runtime, 0o1711, !env.BANGER_RUNTIME_DIR)
     const db = openCopy(named.state, spare)
     warn(`${messageOf(error)}: only a look is possible`)
@@ -70,12 +73,12 @@ function open(db: Database, where: Places): OpenState {
   return { db, where, [Symbol.dispose]: () => db.close() }
 }
 
-/** Below root's there is what the uids of jails must reach. */
+/** Root's directories can be crossed: the uids of jails must reach what is below. */
 function openMode(): number {
   return process.geteuid?.() === 0 ? 0o1711 : 0o1700
 }
 
-/** Whether a failure came of a disk that is full or cannot be written. */
+/** Whether a full or read-only disk caused a failure. */
 function isOnDeadDisk(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const code = errorCode(cause) ?? ""

@@ -1,5 +1,6 @@
 import { join } from "node:path"
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { type HostPath, hostPath } from "../../base/terms/path.ts"
 
 /** Where everything of this user lives. Absolute paths; nothing is created by naming them. */
 export interface Places {
@@ -17,7 +18,7 @@ export interface AllPlaces extends Places {
 /** The environment variables that move the places. */
 export type PlacesEnv = Readonly<Record<string, string | undefined>>
 
-/** The places of the user with this uid. Throws a usage failure when a variable that is set is not an absolute path. */
+/** The places of the user with this uid. Throws a failure when a variable that is set is not an absolute path. */
 export function places(env: PlacesEnv, uid: number): AllPlaces {
   const root = uid === 0
   const home = absolute(env, "HOME") ?? "/"
@@ -38,56 +39,57 @@ export function places(env: PlacesEnv, uid: number): AllPlaces {
 /** The files of one VM, all beneath the places. */
 export interface VmLayout {
   readonly id: string
-  readonly dir: string
-  readonly handles: string
-  /** Held by the process that acts on this VM. */
-  readonly lock: string
-  readonly consoleLog: string
-  readonly vmmLog: string
+  readonly dir: HostPath
+  readonly handles: HostPath
+  /** Locked by the process that acts on this VM. */
+  readonly lock: HostPath
+  readonly consoleLog: HostPath
+  readonly vmmLog: HostPath
   /** Firecracker's own log and metrics; the VM's uid writes them, the names are root's. */
-  readonly firecrackerLog: string
-  readonly firecrackerMetrics: string
-  readonly events: string
-  readonly plugin: string
-  /** What a supervisor without a terminal says. */
-  readonly supervisorLog: string
-  /** How the VM is to be stopped; written by who asks, before the supervisor is told. */
-  readonly stopRequest: string
+  readonly firecrackerLog: HostPath
+  readonly firecrackerMetrics: HostPath
+  readonly events: HostPath
+  readonly plugin: HostPath
+  /** The messages of a supervisor without a terminal. */
+  readonly supervisorLog: HostPath
+  /** How to stop the VM; `banger stop` writes it before it signals the supervisor. */
+  readonly stopRequest: HostPath
   /** Kernels that were unpacked, by their sha256. */
-  readonly kernels: string
+  readonly kernels: HostPath
   /** Where the jails of all VMs are. */
-  readonly jails: string
+  readonly jails: HostPath
   /** What is staged for a VM without a jail; removed with the VM. */
-  readonly stage: string
+  readonly stage: HostPath
   /** Sockets and FIFOs of this VM; removed with it. */
-  readonly runtime: string
-  readonly consoleInput: string
-  readonly qmpSocket: string
+  readonly runtime: HostPath
+  readonly consoleInput: HostPath
+  readonly qmpSocket: HostPath
 }
 
 /** The layout of the VM with this id. */
 export function vmLayout(where: Places, id: string): VmLayout {
-  const dir = join(where.state, "vms", id)
-  const runtime = join(where.runtime, id)
+  const at = (...parts: readonly string[]) => hostPath(join(...parts))
+  const dir = at(where.state, "vms", id)
+  const runtime = at(where.runtime, id)
   return {
     id,
     dir,
-    handles: join(dir, "handles.json"),
-    lock: join(dir, "lock"),
-    consoleLog: join(dir, "console.log"),
-    vmmLog: join(dir, "vmm.log"),
-    firecrackerLog: join(dir, "firecracker.log"),
-    firecrackerMetrics: join(dir, "metrics.json"),
-    events: join(dir, "events.jsonl"),
-    plugin: join(dir, "plugin.json"),
-    supervisorLog: join(dir, "supervisor.log"),
-    stopRequest: join(dir, "stop.json"),
-    kernels: join(where.state, "kernels"),
-    jails: join(where.state, "jail"),
-    stage: join(dir, "stage"),
+    handles: at(dir, "handles.json"),
+    lock: at(dir, "lock"),
+    consoleLog: at(dir, "console.log"),
+    vmmLog: at(dir, "vmm.log"),
+    firecrackerLog: at(dir, "firecracker.log"),
+    firecrackerMetrics: at(dir, "metrics.json"),
+    events: at(dir, "events.jsonl"),
+    plugin: at(dir, "plugin.json"),
+    supervisorLog: at(dir, "supervisor.log"),
+    stopRequest: at(dir, "stop.json"),
+    kernels: at(where.state, "kernels"),
+    jails: at(where.state, "jail"),
+    stage: at(dir, "stage"),
     runtime,
-    consoleInput: join(runtime, "console.in"),
-    qmpSocket: join(runtime, "qmp.sock"),
+    consoleInput: at(runtime, "console.in"),
+    qmpSocket: at(runtime, "qmp.sock"),
   }
 }
 
@@ -96,6 +98,9 @@ export function vmLayout(where: Places, id: string): VmLayout {
 function absolute(env: PlacesEnv, name: string): string | undefined {
   const value = env[name]
   if (value === undefined || value === "") return undefined
-  if (!value.startsWith("/")) throw usageError(`${name} must be an absolute path, not ${JSON.stringify(value)}`)
+  if (!value.startsWith("/")) {
+    const message = `${name} must be an absolute path, not ${JSON.stringify(value)}`
+    throw new Failure("BAD_CONFIG", message, { hint: "give one that begins with /", subject: name })
+  }
   return value
 }

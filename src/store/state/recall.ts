@@ -8,7 +8,7 @@ import { Failure } from "../../base/terms/failure.ts"
 import { type Generation, type Handles, previousOf, readHandles } from "./handles.ts"
 import { mirrored, type VmRecord } from "./records.ts"
 
-/** What is known of a VM's journal, and what was wrong with the places it was looked for in. */
+/** What is known of a VM's journal, and what was wrong with its copies. */
 export interface Recalled extends Generation {
   readonly troubles: readonly string[]
   /** Whether handles.json and the record both hold this generation. */
@@ -16,19 +16,19 @@ export interface Recalled extends Generation {
 }
 
 /**
- * The newest generation of a VM's journal among handles.json, the one before it, and the record's mirror: each is
- * written before what it names is acquired. Nothing is changed. Throws a failure when none can be used: then nothing is
- * guessed.
+ * The newest generation of a VM's journal among handles.json, the one before it, and the record's mirror. Each copy is
+ * written before the resource that it names is acquired, so the newest names everything. Changes nothing. Throws a failure
+ * when no copy can be used, and guesses nothing.
  */
 export function recall(record: VmRecord, handles: string): Recalled {
   const file = readHandles(handles)
-  // As nearly always: what is in both places is the same, and nothing else needs to be looked at.
+  // Nearly always both copies are the same, and nothing else needs a look.
   if (file.is === "good" && file.generation === record.generation && JSON.stringify(file.journal) === record.handles)
     return { generation: file.generation, journal: file.journal, troubles: [], whole: true }
   return recallFromAll(record, handles, file)
 }
 
-/** Moves what stands in the place of handles.json, and is not to be believed, into `corrupt`; the last ten are kept. */
+/** Moves a handles.json that must not be believed into `corrupt`; the first ten are kept. */
 export function setAside(handles: string): void {
   for (const path of [handles, previousOf(handles)]) {
     if (readHandles(path).is !== "bad") continue
@@ -59,10 +59,10 @@ function recallFromAll(record: VmRecord, handles: string, file: Handles): Recall
   }
   const hint = `look at ${dirname(handles)} and at what still runs, then remove it by hand`
   const what = `neither handles.json nor the record of ${record.id} can be read; nothing was removed`
-  throw new Failure("FAILED", `${what}\n${troubles.join("\n")}`, { hint })
+  throw new Failure("BAD_STATE", `${what}\n${troubles.join("\n")}`, { hint, subject: record.id })
 }
 
-/** So many are kept of files that were not believed; after that they stay where they are, and are written over. */
+/** So many damaged files are kept; later ones stay where they are, and are overwritten. */
 const SET_ASIDE_MAX_COUNT = 10
 
 function moveInto(corrupt: string, path: string): void {

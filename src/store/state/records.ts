@@ -1,11 +1,12 @@
 import { type Database, SQLiteError } from "bun:sqlite"
 import * as v from "valibot"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
+import { codeOf } from "./database.ts"
 import { type Generation, journalSchema } from "./handles.ts"
 import { isFinal, TRANSITIONS, type VmState, vmStateSchema } from "./vmState.ts"
 
-const rowSchema = v.object({
+const columns = v.object({
   id: v.string(),
   name: v.string(),
   state: vmStateSchema,
@@ -18,18 +19,26 @@ const rowSchema = v.object({
   generation: v.number(),
   exit: v.nullable(v.string()),
   request: v.string(),
-  /** How many postStop hooks were begun, and how many of those are done. */
+  /** How many postStop hooks were begun, and how many of these are done. */
   post_stop_begun: v.number(),
   post_stop_done: v.number(),
   created_at: v.number(),
   updated_at: v.number(),
   running_at: v.nullable(v.number()),
   ended_at: v.nullable(v.number()),
-  /** When its supervisor, waiting, means to boot a VM of this name again. */
+  /** When its supervisor means to boot a VM of this name again. */
   restart_at: v.nullable(v.number()),
-  /** 1: a failed start that was left as it is, for inspection. */
   kept: v.number(),
 })
+
+const rowSchema = v.pipe(
+  columns,
+  v.transform(({ kept, ...row }) => ({
+    ...row,
+    /** A failed start that was left as it is, for inspection. */
+    keptForInspection: kept === 1,
+  })),
+)
 
 /**
  * A VM's row in the state database; times are milliseconds since the epoch. `spec`, `exit` and `request` are JSON texts
@@ -54,7 +63,8 @@ export function insertRecord(db: Database, record: NewRecord): void {
       .get(record.name)
     if (taken) {
       const hint = `choose another with --name, or end it: banger stop ${taken.id}`
-      throw new Failure("IN_USE", `the name ${record.name} is taken by VM ${taken.id} (${taken.state})`, { hint })
+      const message = `the name ${record.name} is taken by VM ${taken.id} (${taken.state})`
+      throw new Failure("IN_USE", message, { hint, subject: record.name })
     }
     db.query(
       `insert into vms
@@ -65,11 +75,18 @@ export function insertRecord(db: Database, record: NewRecord): void {
   write(db, insert.immediate)
 }
 
+/** A move to another state, and how the VM ended, where that is known. */
+export interface StateChange {
+  readonly to: VmState
+  readonly exit?: unknown
+}
+
 /** Moves a VM to another state in one transaction. Throws when the table of transitions does not have the move. */
-export function changeState(db: Database, id: string, to: VmState, exit?: unknown): void {
+export function changeState(db: Database, id: string, { to, exit }: StateChange): void {
   const change = db.transaction(() => {
     const from = getRecord(db, id).state
-    if (!TRANSITIONS[from].includes(to)) throw new Failure("FAILED", `VM ${id} is ${from} and cannot become ${to}`)
+    if (!TRANSITIONS[from].includes(to))
+      throw new Failure("WRONG_STATE", `VM ${id} is ${from} and cannot become ${to}`, { subject: id })
     const text = exit === undefined ? null : JSON.stringify(exit)
     const now = Date.now()
     const runningAt = to === "running" ? now : null
@@ -94,13 +111,17 @@ export function mirrored(record: VmRecord): Generation | undefined {
   return parsed.success ? { generation: record.generation, journal: parsed.output } : undefined
 }
 
-/** Whether a VM has ended and its record tells that it holds nothing any more. */
+/** Whether a VM has ended and released everything on its journal. */
 export function holdsNothing(record: VmRecord): boolean {
   return isFinal(record.state) && mirrored(record)?.journal.length === 0
 }
 
-/** Notes that so many postStop hooks were begun, or are done. */
-export function notePostStop(db: Database, id: string, what: "begun" | "done", count: number): void {
+/** Notes how many postStop hooks were begun, or are done. */
+export function notePostStop(
+  db: Database,
+  id: string,
+  { what, count }: { readonly what: "begun" | "done"; readonly count: number },
+): void {
   write(db, () => db.query(`update vms set post_stop_${what} = ? where id = ?`).run(count, id))
 }
 
@@ -109,7 +130,7 @@ export function noteKept(db: Database, id: string): void {
   write(db, () => db.query("update vms set kept = 1 where id = ?").run(id))
 }
 
-/** Notes when a VM of this name is to be booted again; null: not any more. */
+/** Notes when the supervisor means to boot a VM of this name again; null: it does not. */
 export function noteRestart(db: Database, id: string, at: number | null): void {
   write(db, () => db.query("update vms set restart_at = ? where id = ?").run(at, id))
 }
@@ -126,10 +147,11 @@ export function isUnfinished(db: Database, id: string): boolean {
   return record !== undefined && !isFinal(record.state)
 }
 
-/** The record with exactly this id. Throws a failure when there is none. */
+/** The record with exactly this id. Throws a failure when no VM has it. */
 export function getRecord(db: Database, id: string): VmRecord {
   const record = findById(db, id)
-  if (record === undefined) throw new Failure("FAILED", `no VM ${id}`)
+  if (record === undefined)
+    throw new Failure("NO_SUCH_VM", `no VM ${id}`, { hint: "banger ps -a lists what is here", subject: id })
   return record
 }
 
@@ -145,7 +167,7 @@ export function listRecordIds(db: Database): ReadonlySet<string> {
   return new Set(rows.map(({ id }) => id))
 }
 
-/** The records of VMs that have not ended, or hold something still, or are to be booted again; newest first. */
+/** The records of VMs that have not ended, still hold a resource, or will be booted again; newest first. */
 export function listUnfinished(db: Database): readonly VmRecord[] {
   const rows = db
     .query(
@@ -157,23 +179,22 @@ export function listUnfinished(db: Database): readonly VmRecord[] {
 }
 
 /**
- * The VM a user means: by id, by name (the live one, else the newest), or by a prefix of exactly one id that goes into
- * its last part. Throws a
- * usage failure, with the nearest name, when there is none or more than one.
+ * The VM that a user means: by id, by name (the live one, else the newest), or by a prefix of one id that reaches past its
+ * last hyphen. Throws a failure, with the nearest name, when no VM matches or several do.
  */
 export function findRecord(db: Database, reference: string): VmRecord {
   const all = listRecords(db)
   const named = all.filter((record) => record.name === reference)
   const exact = all.find((record) => record.id === reference) ?? named.find((r) => !isFinal(r.state)) ?? named[0]
   if (exact) return exact
-  // An id begins with its VM's name: only what goes beyond that names this very VM, and no other of a longer name.
+  // An id begins with its VM's name. A prefix that ends within the name could mean a VM of a longer name.
   const matches = all.filter(({ id }) => id.startsWith(reference) && reference.length > id.lastIndexOf("-") + 1)
   const [only, second] = matches
   if (only && !second) return only
-  if (second)
-    throw usageError(`${reference} is ambiguous`, `it begins ${matches.map((record) => record.id).join(", ")}`)
+  const none = (message: string, hint: string) => new Failure("NO_SUCH_VM", message, { hint, subject: reference })
+  if (second) throw none(`${reference} is ambiguous`, `it begins ${matches.map((record) => record.id).join(", ")}`)
   const near = nearest(reference, [...new Set(all.map((record) => record.name))])
-  throw usageError(
+  throw none(
     `no VM ${JSON.stringify(reference)}`,
     near === undefined ? "no VM was run here yet, or it was removed" : `did you mean ${near}?`,
   )
@@ -186,13 +207,14 @@ export function deleteRecord(db: Database, id: string): void {
 
 // --- internal ---
 
-/** Runs a write; what SQLite says of a failed one does not name the file. */
+/** Runs a write, and names the file when it fails: SQLite does not. */
 function write(db: Database, work: () => unknown): void {
   try {
     work()
   } catch (error) {
     if (!(error instanceof SQLiteError)) throw error
     const hint = "check the space left on its disk, and its owner"
-    throw new Failure("FAILED", `${db.filename} cannot be written: ${error.message}`, { hint, cause: error })
+    const message = `${db.filename} cannot be written: ${error.message}`
+    throw new Failure(codeOf(error), message, { hint, subject: db.filename, cause: error })
   }
 }

@@ -5,8 +5,8 @@ import { Failure } from "../../base/terms/failure.ts"
 export const UID_RANGE = { first: 1_900_000_000, count: 65_536 }
 
 /**
- * Owns nothing but, for microseconds, a dead socket that is being removed (see docs/sweep.md). Outside of the range above, and as
- * unused as it is.
+ * Owns nothing but, for microseconds, a dead socket that a sweep removes (docs/sweep.md). It is outside of the range above,
+ * and as unused.
  */
 export const SWEEP_UID = 1_899_999_999
 
@@ -14,13 +14,17 @@ export const SWEEP_UID = 1_899_999_999
  * Gives a VM a uid of its own until `freeUid`: the one asked for, or a random one of the range. Throws a failure when
  * another VM has the one asked for, or the range is used up.
  */
-export function takeUid(db: Database, vm: string, wanted?: number, range = UID_RANGE): number {
+export function takeUid(
+  db: Database,
+  vm: string,
+  { wanted, range = UID_RANGE }: { readonly wanted?: number | undefined; readonly range?: typeof UID_RANGE } = {},
+): number {
   const take = db.transaction(() => {
     const uid = wanted ?? freeUidOf(db, range)
     const taken = db.query<{ vm: string }, [number]>("select vm from uids where uid = ?").get(uid)
     if (taken && taken.vm !== vm) {
       const hint = "two VMs of one uid could reach into each other's jails: choose another uid"
-      throw new Failure("FAILED", `uid ${uid} is in use by the VM ${taken.vm}`, { hint })
+      throw new Failure("IN_USE", `uid ${uid} is in use by the VM ${taken.vm}`, { hint, subject: String(uid) })
     }
     db.query("insert or replace into uids (uid, vm) values (?, ?)").run(uid, vm)
     return uid
@@ -28,12 +32,12 @@ export function takeUid(db: Database, vm: string, wanted?: number, range = UID_R
   return take.immediate()
 }
 
-/** Lets go of a VM's uid. A VM without one is fine. */
+/** Gives back a VM's uid. A VM without a uid is fine. */
 export function freeUid(db: Database, vm: string): void {
   db.query("delete from uids where vm = ?").run(vm)
 }
 
-/** The uids of VMs that have no record: left by one that went without its removal. */
+/** The uids whose VM has no record any more: leftovers of a removal that was cut short. */
 export function unrecordedUids(db: Database): readonly { uid: number; vm: string }[] {
   return db
     .query<{ uid: number; vm: string }, []>("select uid, vm from uids where vm not in (select id from vms)")
@@ -42,7 +46,7 @@ export function unrecordedUids(db: Database): readonly { uid: number; vm: string
 
 // --- internal ---
 
-/** From a random place on, so that bangers with other databases hardly ever choose the same. */
+/** Starts at a random place, so that bangers with other databases seldom choose the same uid. */
 function freeUidOf(db: Database, { first, count }: { first: number; count: number }): number {
   const taken = new Set(
     db
@@ -55,7 +59,7 @@ function freeUidOf(db: Database, { first, count }: { first: number; count: numbe
     const uid = first + ((start + step) % count)
     if (!taken.has(uid)) return uid
   }
-  throw new Failure("FAILED", `all ${count} uids from ${first} on are in use by VMs`, {
+  throw new Failure("IN_USE", `all ${count} uids from ${first} on are in use by VMs`, {
     hint: "remove VMs that have ended",
   })
 }

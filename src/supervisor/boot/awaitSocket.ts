@@ -6,18 +6,18 @@ import { type SocketAccess, setSocketAccess } from "../../host/sockets/access.ts
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
 import { changesOf } from "../../store/files/watch.ts"
 
-/** Where the kernel tells of no new name, it is looked for this often, in milliseconds. */
+/** Where the kernel does not report new names, the directory is read this often. */
 const POLL_MS = 25
 
 /**
  * Waits until a VMM has made its control socket, gives it this owner and mode, and returns a descriptor (O_PATH) of that
- * very socket: whoever swaps the name later swaps nothing of ours. The directory it is in may be the VMM's own, the one
- * above it must be root's alone. Rejects with the signal's reason when that is aborted. The caller closes it.
+ * socket: swapping the name later changes nothing for us. Its directory may be the VMM's own; the directory above must be
+ * root's alone. Rejects with the signal's reason when it is aborted. The caller closes the descriptor.
  */
 export async function awaitSocket(path: string, access: SocketAccess, signal: AbortSignal): Promise<number> {
   const dir = openSocketDirectory(dirname(path))
   try {
-    // Before the first look, so that no name comes between the two unseen.
+    // Watch first, then look: a name that appears in between is not missed.
     using names = changesOf(`/proc/self/fd/${dir}`, { pollMs: POLL_MS })
     for (;;) {
       const fd = unlessAbsent(() => openBeneath(dir, basename(path), O.PATH | O_NOFOLLOW))
@@ -30,7 +30,7 @@ export async function awaitSocket(path: string, access: SocketAccess, signal: Ab
   }
 }
 
-/** Opens (O_PATH) the directory of a control socket, which may be a VMM's own. The caller closes it. */
+/** Opens (O_PATH) the directory of a control socket, which may be the VMM's own. The caller closes it. */
 export function openSocketDirectory(path: string): number {
   return withDescriptor(pinDirectory(dirname(path)), (parent) =>
     openBeneathMounts(parent, basename(path), O.PATH | O_DIRECTORY | O_NOFOLLOW),

@@ -12,17 +12,17 @@ import { findProgram } from "../../store/files/programs.ts"
 import { type Config, readConfig } from "../../store/state/config.ts"
 import { type Places, places } from "../../store/state/places.ts"
 
-/** The VMMs of this host, being looked for. */
+/** The VMMs of this host, which are being searched for. */
 export interface Candidates {
-  /** The one that a spec asks for, or the best there is. Throws a failure that says how to get one. */
+  /** The VMM that a spec asks for, or the best there is. Throws a failure that says how to get one. */
   choose(wanted: Spec["vmm"], jailed: boolean): Promise<Chosen>
   /** Why `auto` does not take Firecracker, or undefined when it does. */
   whyNotFirecracker(jailed: boolean): Promise<string | undefined>
 }
 
 /**
- * Begins to look for the likelier one, so that what it says of its version is there when it is needed: Firecracker where
- * there is one. The other is looked for when it is asked for.
+ * Begins to search for the likelier VMM, so that its version is known when it is needed: Firecracker, where there is one.
+ * The other is searched for on demand.
  */
 export function findCandidates(): Candidates {
   const where = places(process.env, process.geteuid?.() ?? 0)
@@ -44,7 +44,8 @@ export function findCandidates(): Candidates {
         return { vmm: qemu, program: await findQemu() }
       } catch (error) {
         const words = isFailure(error) ? inOneLine(error) : messageOf(error)
-        throw new Failure("FAILED", `no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`, { cause: error })
+        const message = `no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`
+        throw new Failure("HOST_LACKS", message, { subject: "vmm", cause: error })
       }
     },
   }
@@ -52,10 +53,10 @@ export function findCandidates(): Candidates {
 
 // --- internal ---
 
-/** Where neither the configuration nor PATH has a Firecracker, the pair that `banger get` got, if it did. */
+/** Where neither the configuration nor PATH has a Firecracker, the pair that `banger get` has downloaded, if any. */
 function withDownloaded(config: Config, where: Places): Config {
   if (config.firecracker !== undefined || findProgram("firecracker").path !== undefined) return config
-  // An image of the user's own may have a name like it.
+  // The user's own image may have a similar name.
   const pairs = catalog().filter(({ members }) => members !== undefined)
   const got = listImages(where).find(({ name }) => pairs.some((item) => item.name === name))
   if (got === undefined) return config

@@ -1,28 +1,25 @@
 import { accountOf } from "../../base/linux/accounts.ts"
 import { O, S } from "../../base/linux/constants.ts"
 import { isType, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { type CgroupSetting, cgroupMount, requireControllers } from "../../host/cgroup/cgroup.ts"
 import { cgroupSettings } from "../../host/cgroup/limits.ts"
 import type { Owner } from "../../host/jail/base.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 
-/** What keeps a VMM in its place on this host. */
+/** What is to confine a VMM on this host. */
 export interface ConfinementPlan {
-  /** Undefined: it runs as this user, without a jail. `uid` undefined: one is taken from the range. */
+  /** Undefined: the VMM runs as this user, without a jail. `uid` undefined: it is taken from the range. */
   readonly jail: { readonly uid: number | undefined; readonly gid: number | undefined } | undefined
   readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
 }
 
-/**
- * What will confine the VMM of a spec. Nothing is acquired. Throws a usage failure when the spec asks for what this
- * user or this host cannot give.
- */
+/** What will confine the VMM of a spec; nothing is acquired. Throws a failure when this user or host cannot give that. */
 export function planConfinement(spec: Spec, root: boolean): ConfinementPlan {
   return { jail: jailOf(spec, root), cgroup: cgroupOf(spec, root) }
 }
 
-/** The gid goes with the uid when none is asked for. */
+/** The owner of a jail; its gid is the uid unless another is asked for. */
 export function ownerOf(uid: number, gid: number | undefined): Owner {
   return { uid, gid: gid ?? uid }
 }
@@ -32,12 +29,12 @@ export function ownerOf(uid: number, gid: number | undefined): Owner {
 /** Programs that end a login at once. */
 const NO_LOGIN = /\/(?:nologin|false)$/
 
-/** NFS, containers and daemons map who they do not know to this one: it is never one VM's alone. */
+/** NFS, containers and daemons map unknown users to this uid, so it is never one VM's alone. */
 const NOBODY = 65534
 
 function jailOf({ jail = true }: Spec, root: boolean): ConfinementPlan["jail"] {
   if (!root) {
-    if (typeof jail === "object") throw usageError("jail: only root can run a VMM as another uid", "run banger as root")
+    if (typeof jail === "object") throw needsRoot("jail", "only root can run a VMM as another uid")
     return undefined
   }
   if (jail === false) return undefined
@@ -46,23 +43,30 @@ function jailOf({ jail = true }: Spec, root: boolean): ConfinementPlan["jail"] {
   return { uid, gid: gid ?? uid }
 }
 
+function needsRoot(field: string, words: string): Failure {
+  return new Failure("NEEDS_ROOT", `${field}: ${words}`, { hint: "run banger as root", subject: field })
+}
+
 function requireNoLogin(uid: number): void {
   const account = accountOf(uid)
   const who = uid === NOBODY ? "nobody, whom others run as too" : account && `the login user ${account.name}`
   if (who === undefined || (uid !== NOBODY && NO_LOGIN.test(account?.shell ?? ""))) return
   const hint = "leave jail.uid out, and each VM gets a uid of its own from 1900000000 on"
-  throw usageError(`jail.uid: ${uid} is ${who}`, hint)
+  throw new Failure("BAD_PLUGIN", `jail.uid: ${uid} is ${who}`, { hint, subject: "jail.uid" })
 }
 
 function cgroupOf(spec: Spec, root: boolean): ConfinementPlan["cgroup"] {
   const { io, ...limits } = spec.limits
   const limited = Object.values(spec.limits).some((limit) => limit !== undefined)
   if (!root) {
-    if (limited) throw usageError("limits: only root can limit a VM", "run banger as root")
+    if (limited) throw needsRoot("limits", "only root can limit a VM")
     return undefined
   }
   if (limits.memory !== undefined && limits.memory <= spec.memory * MIB_BYTES) {
-    throw usageError("limits.memory: less than the guest's memory; the VMM itself needs some too")
+    throw new Failure("BAD_PLUGIN", "limits.memory: less than the guest's memory; the VMM itself needs some too", {
+      hint: `make it larger than the guest's ${spec.memory} MiB, or leave it out`,
+      subject: "limits.memory",
+    })
   }
   const settings = cgroupSettings({
     ...limits,
@@ -71,7 +75,10 @@ function cgroupOf(spec: Spec, root: boolean): ConfinementPlan["cgroup"] {
   const mount = cgroupMount()
   if (mount !== undefined) requireControllers(mount, settings)
   else if (limited)
-    throw usageError("limits: this host has no cgroup v2", "mount it: mount -t cgroup2 none /sys/fs/cgroup/unified")
+    throw new Failure("HOST_LACKS", "limits: this host has no cgroup v2", {
+      hint: "mount it: mount -t cgroup2 none /sys/fs/cgroup/unified",
+      subject: "limits",
+    })
   return mount === undefined ? undefined : { mount, settings }
 }
 
@@ -80,7 +87,8 @@ const MIB_BYTES = 1024 * 1024
 function numberOf(device: string): string {
   return withDescriptor(openNamed(device, O.PATH), (fd) => {
     const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFBLK)) throw usageError(`limits.io: ${device} is not a block device`)
+    if (!isType(stat, S.IFBLK))
+      throw new Failure("BAD_FILE", `limits.io: ${device} is not a block device`, { subject: device })
     return stat.rdev
   })
 }

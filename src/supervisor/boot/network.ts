@@ -7,8 +7,17 @@ import type { NetworkSpec } from "../../inputs/schema/network.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import { networkOf, ownerOfLayout, subnetOf, userNetwork } from "../../vm/network.ts"
 
+/** A VM's place in its network. */
+export interface LeasedNetwork {
+  /** The VM's name. */
+  readonly name: string
+  readonly spec: NetworkSpec
+  readonly network: VmNetwork
+  readonly layout: VmLayout
+}
+
 /** A boot with the network that its VM has. Pure, but for the host's name servers. */
-export function withNetwork(boot: Boot, name: string, spec: NetworkSpec, network: VmNetwork, layout: VmLayout): Boot {
+export function withNetwork(boot: Boot, { name, spec, network, layout }: LeasedNetwork): Boot {
   if (spec.mode === "user") {
     return { ...boot, network: { tap: undefined, mac: spec.mac, ports: spec.ports, netns: undefined } }
   }
@@ -20,7 +29,7 @@ export function withNetwork(boot: Boot, name: string, spec: NetworkSpec, network
   return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: { tap, mac, ports: [], netns } }
 }
 
-/** The network that a plan shows: what the first VM of an empty host would get. Pure. */
+/** The network that a plan shows: the one that the first VM of an empty host would get. Pure. */
 export function plannedNetwork(id: string, spec: NetworkSpec, layout: VmLayout): VmNetwork {
   if (spec.mode === "user") return userNetwork(spec)
   const subnet = subnetOf(spec)

@@ -1,57 +1,80 @@
-import type { Boot, Confinement, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
+import { type HostPath, hostPath, inJail, type Placed, withoutJail } from "../../base/terms/path.ts"
+import type { Boot, Chosen, Confinement, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
+import { savedDisk } from "../snapshot/manifest.ts"
 
-type Drive = Spec["drives"][number]
+/** The names that a VM's files have in its jail; a drive's is `savedDisk`. */
+export const IN_JAIL = { kernel: "kernel", initrd: "initrd", restore: "restore" } as const
 
-/** A drive of which it was looked up whether it is a block device. */
-export type FoundDrive = Drive & { readonly device: boolean }
+/** A drive of the host, known to be a block device or a file. */
+export type FoundDrive = Spec["drives"][number] & { readonly device: boolean }
 
-/**
- * The boot of a spec with these drives (its own, and those that hooks added; the root drive goes first), in the jail it
- * goes into. Pure but for what the VMM looks up of this host.
- */
-export function planBoot(
-  spec: Spec,
-  vmName: string,
+/** A drive whose file is in place. */
+export interface StagedDrive extends Pick<Spec["drives"][number], "id" | "readonly" | "root">, Placed {
+  /** Whether it is a block device, not a file. */
+  readonly device: boolean
+}
+
+/** Where the files of a VM are. */
+export interface StagedFiles {
+  readonly kernel: Placed
+  readonly initrd: Placed | undefined
+  /** The spec's own, and those that hooks added. */
+  readonly drives: readonly StagedDrive[]
+  /** The files of a snapshot to restore. */
+  readonly restore: SnapshotFiles | undefined
+}
+
+/** Where the files of a spec will be: in the jail with this root, or where they are already. Pure. */
+export function plannedFiles(
+  { kernel, initrd }: Pick<Spec, "kernel" | "initrd">,
   drives: readonly FoundDrive[],
-  vmm: Pick<Vmm, "bootArgs">,
-  confinement: Confinement | undefined,
-  restore: SnapshotFiles | undefined = undefined,
-): Boot {
-  const numbered = drives.map(({ id, path, readonly, device, root }, index) => ({
-    ...{ id: id ?? `disk${index}`, path, readonly, device, root },
+  root: HostPath | undefined,
+): StagedFiles {
+  const place = (name: string, path: string) => (root === undefined ? withoutJail(hostPath(path)) : inJail(root, name))
+  return {
+    kernel: place(IN_JAIL.kernel, kernel),
+    initrd: initrd === undefined ? undefined : place(IN_JAIL.initrd, initrd),
+    drives: drives.map((drive, index) => ({ ...drive, ...place(savedDisk(index), drive.path) })),
+    restore: undefined,
+  }
+}
+
+/** Which VM a boot is of, and what it runs in. */
+export interface BootOptions {
+  readonly id: string
+  readonly vmm: Pick<Vmm, "bootArgs">
+  readonly confinement: Confinement | undefined
+}
+
+/** The boot of a spec from its staged files; the root drive comes first. Pure, except that the VMM may ask this host. */
+export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, confinement }: BootOptions): Boot {
+  const numbered = files.drives.map(({ jail: path, readonly, device, root, ...drive }, index) => ({
+    ...{ id: drive.id ?? `disk${index}`, path, readonly, device, root },
   }))
   const disks = [...numbered.filter(({ root }) => root), ...numbered.filter(({ root }) => !root)]
   return {
-    name: vmName,
-    kernel: spec.kernel,
-    initrd: spec.initrd,
+    name: id,
+    kernel: files.kernel.jail,
+    initrd: files.initrd?.jail,
     bootArgs: [spec.bootArgs, ...vmm.bootArgs(spec.bootArgs, disks)].join(" "),
     vcpus: spec.vcpus,
     memoryMiB: spec.memory,
     disks,
-    // The VM's own is added when it has one; see network.ts.
+    // `withNetwork` adds the VM's own.
     network: false,
     confinement,
     firecracker: spec.firecracker,
-    restore,
+    restore: files.restore,
   }
-}
-
-/** A spec with its files where a jail has them. Pure. */
-export function inJail<S extends Pick<Spec, "kernel" | "initrd" | "drives">>(spec: S, root: string): S {
-  const drives = spec.drives.map((drive, index) => ({ ...drive, path: `${root}/disk${index}` }))
-  return { ...spec, kernel: `${root}/kernel`, initrd: spec.initrd && `${root}/initrd`, drives }
 }
 
 /** Every step of a run, in order, as `--plan` prints it. Pure. */
 export function planSteps(
   layout: VmLayout,
-  vmm: Vmm,
-  program: Program,
-  boot: Boot,
-  cgroup?: string,
+  { vmm, program }: Chosen,
+  { boot, cgroup }: { readonly boot: Boot; readonly cgroup?: string | undefined },
 ): readonly string[] {
   const { confinement } = boot
   const { argv, control } = vmm.launch(program, boot, { ...layout, cgroup: undefined })
@@ -60,7 +83,7 @@ export function planSteps(
   return [
     `add a record of ${boot.name} to state.db`,
     `make ${layout.dir} (0700) for handles.json, events.jsonl, plugin.json, console.log and vmm.log`,
-    `make ${layout.runtime} (1700), ${layout.consoleInput} (FIFO, 0600) and ${control} (socket, 0600)`,
+    `make ${layout.runtime} (1700), ${layout.consoleInput} (FIFO, 0600) and ${control.host} (socket, 0600)`,
     ...(confinement === undefined ? [`make ${layout.stage} (0700)`] : jailSteps(layout, boot, confinement)),
     ...network.lease,
     "run preBoot hooks, which may stage files and add drives",
@@ -77,7 +100,7 @@ export function planSteps(
   ]
 }
 
-/** A command line as a shell would need it typed. */
+/** A command line with the quotes that a shell needs. */
 export function shellWords(argv: readonly string[]): string {
   return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(" ")
 }

@@ -6,8 +6,9 @@ import { UID_RANGE } from "../../store/state/uids.ts"
 import { layoutFor } from "../../vm/session.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { plannedNetwork, withNetwork } from "./network.ts"
-import { inJail, planBoot, planSteps } from "./plan.ts"
+import { planBoot, plannedFiles, planSteps } from "./plan.ts"
 import { findDrive } from "./stage.ts"
+import { requireSocketPaths } from "./vmmSockets.ts"
 
 /** What `--plan` prints. */
 export interface Plan {
@@ -19,18 +20,21 @@ export interface Plan {
 }
 
 /** What a run of a prepared VM would do. Nothing is acquired. */
-export function planRun({ spec }: ResolvedPlugin, { vmm, program }: Chosen, { jail, cgroup }: ConfinementPlan): Plan {
+export function planRun({ spec }: ResolvedPlugin, chosen: Chosen, { jail, cgroup }: ConfinementPlan): Plan {
+  const { vmm, program } = chosen
   const { id, layout } = layoutFor(spec.name)
+  requireSocketPaths(chosen, { layout, jailed: jail !== undefined, firecracker: spec.firecracker })
   const root = jail && jailRoot({ base: layout.jails, vmm: vmm.jailName(program), id })
-  const found = { ...spec, drives: spec.drives.map(findDrive) }
-  const planned = root === undefined ? found : inJail(found, root)
   const uid = jail?.uid ?? UID_RANGE.first
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
-  const bare = planBoot(planned, id, planned.drives, vmm, confinement)
+  const files = plannedFiles(spec, spec.drives.map(findDrive), root)
+  const bare = planBoot(spec, files, { id, vmm, confinement })
   const network = spec.network
   const boot =
-    network === false ? bare : withNetwork(bare, spec.name, network, plannedNetwork(id, network, layout), layout)
-  const steps = planSteps(layout, vmm, program, boot, cgroup && cgroupPath(cgroup.mount, id))
+    network === false
+      ? bare
+      : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
+  const steps = planSteps(layout, chosen, { boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) })
   const { argv } = vmm.launch(program, boot, { ...layout, cgroup: cgroup && `banger/${id}` })
   return { id, name: spec.name, vmm: vmm.name, argv, steps }
 }

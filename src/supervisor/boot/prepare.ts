@@ -2,7 +2,7 @@ import { statSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import type { ConfigureContext, SpecChanges } from "banger"
 import { errorCode } from "../../base/linux/errors.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { imagePath } from "../../inputs/image/store.ts"
 import { parseSpec } from "../../inputs/plugin/definition.ts"
 import { LOAD_MAX_MS, type Loaded, loadPlugin } from "../../inputs/plugin/load.ts"
@@ -15,7 +15,7 @@ import type { Interrupts } from "../hooks/interrupts.ts"
 import type { Trace } from "../hooks/trace.ts"
 import type { Watchdog } from "../hooks/watchdog.ts"
 
-/** What stands before the name of an image. */
+/** The prefix of an image's name. */
 const GET = "get:"
 
 /** What the command line changes of a spec. */
@@ -24,10 +24,10 @@ export interface Overrides {
   readonly vmm: string | undefined
 }
 
-/** What `configure` hooks are given besides the signal. */
+/** What `configure` hooks get besides the signal. */
 export type Surroundings = Omit<ConfigureContext, "signal">
 
-/** What running plugin code before there is a VM needs. */
+/** What it takes to run plugin code before there is a VM. */
 export interface Preparation {
   readonly surroundings: Surroundings
   readonly interrupts: Interrupts
@@ -57,10 +57,10 @@ export async function prepare(file: string, overrides: Overrides, preparation: P
 
 // --- internal ---
 
-/** Rejects when the user interrupts. What the plugin's top level still awaits then ends with the process. */
+/** Rejects when the user interrupts. A plugin's top level that still waits then ends with the process. */
 function interrupted(stop: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    const fail = () => reject(new Failure("FAILED", "interrupted"))
+    const fail = () => reject(new Failure("INTERRUPTED", "interrupted"))
     stop.addEventListener("abort", fail, { once: true })
     if (stop.aborted) fail()
   })
@@ -83,7 +83,7 @@ async function configure(
   return spec
 }
 
-/** The spec as it is written, as a copy that the hook may do with as it likes. */
+/** The spec as it is written: a copy, which the hook may change. */
 function written(spec: Readonly<Record<string, unknown>>, kernel: string): { kernel: string } {
   return { ...structuredClone(spec), kernel }
 }
@@ -91,10 +91,10 @@ function written(spec: Readonly<Record<string, unknown>>, kernel: string): { ker
 function plainChanges(changes: SpecChanges | undefined): Readonly<Record<string, unknown>> {
   if (changes === undefined || changes === null) return {}
   if (typeof changes === "object" && !Array.isArray(changes)) return { ...changes }
-  throw usageError(
-    `configure returned ${Bun.inspect(changes)}`,
-    "return an object with the fields to change, or nothing",
-  )
+  throw new Failure("BAD_PLUGIN", `configure returned ${Bun.inspect(changes)}`, {
+    hint: "return an object with the fields to change, or nothing",
+    subject: "configure",
+  })
 }
 
 function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } {
@@ -108,7 +108,7 @@ function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } 
   }
 }
 
-/** What a spec as it is written needs to mean the same wherever it is read: its name, and every path absolute. */
+/** Makes a written spec mean the same wherever it is read: with its name, and with absolute paths. */
 function pathsOf(
   { name, kernel, initrd, drives }: Spec,
   written: Readonly<Record<string, unknown>>,
@@ -122,7 +122,7 @@ function pathsOf(
   }
 }
 
-/** A path from the plugin's directory, or an image that `banger get` got. */
+/** A path relative to the plugin's directory, or an image of `banger get`. */
 function fileNamed(from: string, path: string): string {
   return path.startsWith(GET) ? imagePath(ownPlaces(), path.slice(GET.length)) : resolve(from, path)
 }
@@ -134,15 +134,16 @@ function checkFiles(spec: Spec): void {
 }
 
 function checkFile(role: string, path: string, deviceAllowed = false): void {
+  const bad = (words: string) => new Failure("BAD_FILE", `${role}: ${words}`, { subject: path })
   try {
     const stat = statSync(path)
-    if (stat.isDirectory()) throw usageError(`${role}: ${path} is a directory, not a file`)
+    if (stat.isDirectory()) throw bad(`${path} is a directory, not a file`)
     if (deviceAllowed && stat.isBlockDevice()) return
-    if (!stat.isFile()) throw usageError(`${role}: ${path} is not a regular file`)
-    if (stat.size === 0) throw usageError(`${role}: ${path} is empty`)
+    if (!stat.isFile()) throw bad(`${path} is not a regular file`)
+    if (stat.size === 0) throw bad(`${path} is empty`)
   } catch (error) {
     const code = errorCode(error)
-    if (code === "ENOENT" || code === "ENOTDIR") throw usageError(`${role}: there is no file ${path}`)
+    if (code === "ENOENT" || code === "ENOTDIR") throw bad(`there is no file ${path}`)
     throw error
   }
 }

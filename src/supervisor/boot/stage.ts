@@ -10,40 +10,41 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { type Placed, withoutJail } from "../../base/terms/path.ts"
 import { type Jail, makeJail } from "../../host/jail/makeJail.ts"
 import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
-import type { Boot, Program, Vmm } from "../../host/vmm/vmm.ts"
+import type { Boot, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import { elfKernel } from "../../inputs/kernel/elfKernel.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { markOf, RUNTIME_MARK } from "../../store/state/mark.ts"
 import { takeUid } from "../../store/state/uids.ts"
 import type { Session } from "../../vm/session.ts"
-import { savedDisks, snapshotFiles } from "../snapshot/manifest.ts"
+import { savedDisk, savedDisks, snapshotFiles } from "../snapshot/manifest.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
-import { type FoundDrive, inJail, planBoot } from "./plan.ts"
+import { type FoundDrive, IN_JAIL, planBoot, plannedFiles, type StagedDrive, type StagedFiles } from "./plan.ts"
 import { makeOwnFile, ownFiles, stageForFirecracker } from "./stageFirecracker.ts"
 
 type Drive = Spec["drives"][number]
 
-/** Everything a VM's files are staged with. */
+/** A VM whose files are being staged. */
 export interface VmStage {
   readonly root: StageRoot
-  /** Adds a disk, of the host or staged already. */
+  /** Adds a disk: of the host, or staged already. */
   add(drive: Drive): Promise<void>
-  /** Puts it in place, complete: what to boot, and what the VMM will lock itself into. */
+  /** Puts the stage in place, complete, and returns what to boot. */
   finish(): Staged
-  /** Lets go of the stage; what is in it stays. */
+  /** Closes the stage; what is in it stays. */
   close(): void
 }
 
 /** A VM whose files are in place. */
 export interface Staged {
   readonly boot: Boot
-  /** The uid and the root directory that the VMM goes over to. */
-  readonly becomes: { readonly uid: number; readonly root: string } | undefined
+  /** The uid and the root directory that the VMM changes to. */
+  readonly runsAs: { readonly uid: number; readonly root: string } | undefined
 }
 
 /** What a VM is staged from. */
@@ -54,7 +55,7 @@ export interface Staging {
   readonly program: Program
   readonly confining: ConfinementPlan
   readonly signal: AbortSignal
-  /** The directory of a snapshot to go on from. */
+  /** The directory of a snapshot to restore. */
   readonly restore: string | undefined
 }
 
@@ -63,7 +64,7 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   const { session, confining } = staging
   const { layout, journal } = session
   journal.acquire({ kind: "runtime", path: layout.runtime })
-  // Sticky, so that a sweep can remove exactly the socket that it found dead.
+  // Sticky: then a sweep can remove exactly the socket that it found dead.
   mkdirSync(layout.runtime, { mode: 0o1700 })
   withDescriptor(openAt(AT_FDCWD, layout.runtime, O.PATH | O_NOFOLLOW), (dir) =>
     symlinkAt(markOf(layout), dir, RUNTIME_MARK),
@@ -76,7 +77,7 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   return confining.jail === undefined ? stagePlain(ready) : stageJail(ready, confining.jail)
 }
 
-/** Looks up whether a drive of the host is a block device. */
+/** Finds out whether a drive of the host is a block device. */
 export function findDrive(drive: Drive): FoundDrive {
   const device = withDescriptor(openNamed(drive.path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
   return { ...drive, device }
@@ -92,20 +93,16 @@ function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
     for (const path of Object.values(ownFiles(session.layout, spec.firecracker))) makeOwnFile(path)
   }
   const drives = spec.drives.map(findDrive)
+  const finish = () => {
+    const saved = restore === undefined ? undefined : snapshotFiles(restore)
+    const restored = saved && { state: withoutJail(saved.state).jail, memory: withoutJail(saved.memory).jail }
+    const files = { ...plannedFiles(spec, drives, undefined), restore: restored }
+    return { boot: planBoot(spec, files, { id: session.id, vmm, confinement: undefined }), runsAs: undefined }
+  }
   return {
     root,
     add: async (drive) => void drives.push(findDrive(drive)),
-    finish: () => ({
-      boot: planBoot(
-        spec,
-        session.id,
-        drives,
-        vmm,
-        undefined,
-        restore === undefined ? undefined : snapshotFiles(restore),
-      ),
-      becomes: undefined,
-    }),
+    finish,
     close: () => closeStage(root),
   }
 }
@@ -115,75 +112,80 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
   journal.acquire({ kind: "jail", vmm: name, root: null })
-  const owner = ownerOf(takeUid(db, id, wanted.uid), wanted.gid)
+  const owner = ownerOf(takeUid(db, id, { wanted: wanted.uid }), wanted.gid)
   const site = { base: layout.jails, vmm: name, id }
   let inode = ""
   const jail = makeJail(site, owner, (root) => {
     inode = root
     journal.refine({ kind: "jail", vmm: name, root })
   })
-  const drives: FoundDrive[] = []
+  const drives: StagedDrive[] = []
   const add = async (drive: Drive) => {
-    const index = drives.push({ ...drive, device: false }) - 1
-    drives[index] = { ...drive, ...(await stageDrive(jail, drive, `disk${index}`, signal)) }
+    drives.push(await stageDrive(jail, drive, { name: savedDisk(drives.length), signal }))
   }
+  let files: Omit<StagedFiles, "drives">
   try {
-    await stageFile(jail, "kernel", spec.kernel, READONLY, signal)
-    if (spec.initrd !== undefined) await stageFile(jail, "initrd", spec.initrd, READONLY, signal)
+    const stageReadOnly = (name: string, path: string) =>
+      stageFile(jail, name, path, { readonly: true, way: undefined, signal })
+    const kernel = await stageReadOnly(IN_JAIL.kernel, spec.kernel)
+    const initrd = spec.initrd === undefined ? undefined : await stageReadOnly(IN_JAIL.initrd, spec.initrd)
     for (const drive of spec.drives) await add(drive)
-    if (restore !== undefined) {
-      const files = snapshotFiles(restore)
-      for (const [name, path] of Object.entries(files)) await stageFile(jail, `restore/${name}`, path, READONLY, signal)
-    }
+    files = { kernel, initrd, restore: restore === undefined ? undefined : await stageSnapshot(restore, stageReadOnly) }
     if (vmm.name === "firecracker") {
-      await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), program, signal)
+      await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), { program, signal })
     }
-    // The user-mode network asks the host's name servers, and looks them up when the guest asks it.
+    // The user-mode network looks up the host's name servers when the guest asks it for a name.
     if (spec.network && spec.network.mode === "user")
-      await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", signal)
+      await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", { signal })
   } catch (error) {
     jail.close()
     throw error
   }
   const finish = () => {
     jail.place()
-    const boot = planBoot(
-      inJail(spec, jail.path),
-      id,
-      drives,
-      vmm,
-      { root: jail.path, ...owner },
-      restore === undefined ? undefined : snapshotFiles(`${jail.path}/restore`),
-    )
-    return { boot, becomes: { uid: owner.uid, root: inode } }
+    const confinement = { root: jail.path, ...owner }
+    const boot = planBoot(spec, { ...files, drives }, { id, vmm, confinement })
+    return { boot, runsAs: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }
 }
 
-const READONLY = { readonly: true, way: undefined }
+async function stageSnapshot(
+  dir: string,
+  stage: (name: string, path: string) => Promise<Placed>,
+): Promise<SnapshotFiles> {
+  const { state, memory } = snapshotFiles(dir)
+  return {
+    state: (await stage(`${IN_JAIL.restore}/state`, state)).jail,
+    memory: (await stage(`${IN_JAIL.restore}/memory`, memory)).jail,
+  }
+}
 
 /** Stages a disk and returns where it is; one that a hook has staged is there already. */
 async function stageDrive(
   jail: Jail,
   drive: Drive,
-  name: string,
-  signal: AbortSignal,
-): Promise<Pick<FoundDrive, "path" | "device">> {
+  { name, signal }: { readonly name: string; readonly signal: AbortSignal },
+): Promise<StagedDrive> {
   const { path, readonly, stage: way } = drive
   const staged = `${jail.path}/`
-  if (path.startsWith(staged)) return { path: requireStaged(jail, path, path.slice(staged.length)), device: false }
-  const { device } = findDrive(drive)
-  if (device) {
-    if (way !== undefined)
-      throw usageError(`drives: ${path} is a block device, which is not staged as a file`, "leave `stage` out")
-    makeNode(jail, name, blockDevice(path))
-  } else await stageFile(jail, name, path, { readonly, way }, signal)
-  return { path: `${jail.path}/${name}`, device }
+  if (path.startsWith(staged)) return { ...drive, ...requireStaged(jail, path.slice(staged.length)), device: false }
+  if (!findDrive(drive).device) {
+    return { ...drive, ...(await stageFile(jail, name, path, { readonly, way, signal })), device: false }
+  }
+  if (way !== undefined)
+    throw new Failure("BAD_PLUGIN", `drives: ${path} is a block device, which is not staged as a file`, {
+      hint: "leave `stage` out",
+      subject: path,
+    })
+  return { ...drive, ...makeNode(jail, name, blockDevice(path)), device: true }
 }
 
-function requireStaged(jail: Jail, path: string, name: string): string {
+function requireStaged(jail: Jail, name: string): Placed {
+  const placed = jail.placed(name)
   withDescriptor(openBeneath(jail.fd, name, O.RDONLY | O.NONBLOCK), (fd) => {
-    if (!isType(statDescriptor(fd), S.IFREG)) throw usageError(`drives: ${path} is not a regular file`)
+    if (isType(statDescriptor(fd), S.IFREG)) return
+    throw new Failure("BAD_FILE", `drives: ${placed.host} is not a regular file`, { subject: placed.host })
   })
-  return path
+  return placed
 }

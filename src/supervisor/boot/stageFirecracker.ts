@@ -14,10 +14,10 @@ import type { Program } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 
-/** What Firecracker itself writes: by its name in a jail, the file of the VM's directory. */
+/** The files that Firecracker itself writes: of the VM's directory, by their names in the jail. */
 export type OwnFiles = Readonly<Record<string, string>>
 
-/** What a spec lets Firecracker write. Pure. */
+/** The files that a spec lets Firecracker write. Pure. */
 export function ownFiles(layout: VmLayout, { metrics }: Spec["firecracker"]): OwnFiles {
   return { [LOG]: layout.firecrackerLog, ...(metrics === true ? { [METRICS]: layout.firecrackerMetrics } : {}) }
 }
@@ -30,19 +30,18 @@ export function makeOwnFile(path: string, owner?: Owner): void {
 }
 
 /**
- * Makes a jail ready for Firecracker. Its jailer makes the program's copy and the devices by itself. What it writes are
- * files of the VM's directory, whose names the VM's uid cannot change, bound into the jail.
+ * Makes a jail ready for Firecracker, whose jailer adds the program and the devices. The files that Firecracker writes are
+ * in the VM's directory, where the VM's uid cannot change their names, and are bound into the jail.
  */
 export async function stageForFirecracker(
   jail: Jail,
   files: OwnFiles,
-  program: Program,
-  signal: AbortSignal,
+  { program, signal }: { readonly program: Program; readonly signal: AbortSignal },
 ): Promise<void> {
   for (const what of ["programs", "devices"] as const) allow(jail, what)
   for (const [name, path] of Object.entries(files)) {
     makeOwnFile(path, jail.owner)
-    await stageFile(jail, name, path, { readonly: false, way: "bind" }, signal)
+    await stageFile(jail, name, path, { readonly: false, way: "bind", signal })
   }
   const dynamic = withDescriptor(openSource(program.path), (fd) => hasInterpreter(readStart(fd, ELF_HEAD_BYTES)))
   if (dynamic) stageLibraries(jail)

@@ -5,10 +5,11 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { listenUnix } from "../../base/linux/sockets.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
+import { type HostPath, hostPath } from "../../base/terms/path.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../../host/cgroup/cgroup.ts"
 import { type Child, type Launch, SIGKILL, spawn } from "../../host/process/spawn.ts"
-import type { Control, Program, Vmm } from "../../host/vmm/vmm.ts"
+import type { Chosen, Control } from "../../host/vmm/vmm.ts"
 import { type Follower, follow } from "../../store/logs/boundedFile.ts"
 import type { Sink } from "../../store/logs/growing.ts"
 import { markOf } from "../../store/state/mark.ts"
@@ -18,38 +19,40 @@ import type { Staged } from "./stage.ts"
 import { endedAtOnce } from "./startFailure.ts"
 import { closeVsock, ownSocket } from "./vmmSockets.ts"
 
-/** How long to wait, in milliseconds, before offering the console's last bytes again to a reader that is behind. */
+// The room boot: from a plugin to a VMM that runs. It prepares the spec, chooses the VMM, plans, stages and starts.
+// The rule: all that can be refused is refused before anything is acquired, and all that is acquired is on the journal first.
+
+/** How long to wait before the console's last bytes are offered again to a slow reader. */
 const SLOW_READER_WAIT_MS = 20
 
-/** How long, in milliseconds, an answer is waited for of a VMM that has ended. */
+/** How long to wait for the last answer of a VMM that has ended. */
 const LAST_ANSWER_MS = 100
 
 /** How a machine is started. */
-export interface StartOptions {
+export interface StartOptions extends Chosen {
   readonly consoleLimit: number
   /** Milliseconds for the VMM to answer. */
   readonly limit: number
-  /** Aborted when the start is not wanted any more. */
+  /** Aborted when the start is no longer wanted. */
   readonly interrupt: AbortSignal
   readonly onConsole: Sink
   readonly log: Log
-  /** The cgroup to make for it, where this host has them. */
+  /** The cgroup to make for the VMM, where this host has cgroup v2. */
   readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
 }
 
 /**
- * Starts the VMM with its console, log and control socket. The socket is made and listening before the VMM is, with
- * mode 0600 from birth, so that the connection to it neither waits nor polls. The process is on the journal before it
- * is there. Throws, with the process gone again, when it does not come up.
+ * Starts the VMM with its console, log and control socket. A socket that banger makes is private (0600) from birth and
+ * listens before the VMM starts, so that connecting needs no wait. The process is on the journal before it is started.
+ * Throws a failure, with the process gone again, when the guest does not come to run.
  */
 export async function startMachine(
   session: Session,
-  vmm: Vmm,
-  program: Program,
-  { boot, becomes }: Staged,
+  { boot, runsAs }: Staged,
   options: StartOptions,
 ): Promise<Machine> {
   const { layout, journal } = session
+  const { vmm, program } = options
   const cgroup = options.cgroup && cgroupPath(options.cgroup.mount, session.id)
   journal.acquire(
     { kind: "process", identity: null },
@@ -57,23 +60,23 @@ export async function startMachine(
   )
   if (options.cgroup) {
     const { mount, settings } = options.cgroup
-    makeCgroup(mount, session.id, settings, markOf(layout))
+    makeCgroup(mount, session.id, { settings, mark: markOf(layout) })
   }
   for (const file of [layout.consoleLog, layout.vmmLog]) writeFileSync(file, "", { mode: 0o600, flag: "wx" })
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
   const place = { ...layout, cgroup: cgroup === undefined ? undefined : `banger/${session.id}` }
   const launch = vmm.launch(program, boot, place)
-  const passed = launch.socket === "passed" ? [listenPrivately(launch.control)] : []
+  const passed = launch.control.is === "passed" ? [listenPrivately(launch.control.host)] : []
   const child = startChild(session, {
     argv: launch.argv,
     passed,
-    becomes,
+    runsAs,
     netns: boot.network ? boot.network.netns : undefined,
   })
   const followers: Follower[] = []
   const late = new AbortController()
   let shown: Control["onConsole"]
-  // Held, it would keep the jail's mount busy when the VMM has gone.
+  // Close this when the VMM exits: an open descriptor in the jail keeps its mount busy.
   let socket: number | undefined
   const letGo = () => {
     if (socket !== undefined) close(socket)
@@ -88,35 +91,43 @@ export async function startMachine(
     if (cgroup !== undefined) join(cgroup, child)
     journal.refine({ kind: "process", identity: child.identity })
     const warn = (path: string) => (what: string) => options.log.warn(`${path}: ${what}`)
-    const console = follow(layout.consoleLog, options.consoleLimit, sink, warn(layout.consoleLog))
+    const console = follow(layout.consoleLog, {
+      limitBytes: options.consoleLimit,
+      sink,
+      onTrouble: warn(layout.consoleLog),
+    })
     followers.push(console)
     const own = vmm.name === "firecracker" ? [layout.firecrackerLog] : []
     const metrics = boot.firecracker.metrics === true ? own.map(() => layout.firecrackerMetrics) : []
     for (const file of [layout.vmmLog, ...own, ...metrics])
-      followers.push(follow(file, VMM_LOG_MAX_BYTES, (chunk) => chunk.length, warn(file)))
+      followers.push(follow(file, { limitBytes: VMM_LOG_MAX_BYTES, onTrouble: warn(file) }))
+    let step = "make its control socket"
+    const onStep = (next: string) => {
+      step = next
+    }
     const connecting = async () => {
-      if (launch.socket === "own") socket = await ownSocket(launch.control, boot, late.signal)
+      if (launch.control.is === "own") socket = await ownSocket(launch.control.host, boot, late.signal)
       if (late.signal.aborted) letGo()
-      const path = socket === undefined ? launch.control : `/proc/self/fd/${socket}`
-      const control = await vmm.connect(path, program, boot, place)
+      const path = socket === undefined ? launch.control.host : hostPath(`/proc/self/fd/${socket}`)
+      const control = await vmm.connect(path, boot, { place, onStep })
       shown = control.onConsole
       await control.ready
-      if (boot.firecracker.vsock !== undefined && launch.socket === "own") closeVsock(launch.control, boot)
+      if (boot.firecracker.vsock !== undefined && launch.control.is === "own") closeVsock(launch.control.host, boot)
       return control
     }
-    const control = await within(options, child, connecting())
+    const control = await within(connecting(), child, { ...options, step: () => step })
     child.exited.then(letGo)
     return {
       child,
       control,
-      gone: gone(child, control, followers, console),
+      gone: gone({ child, control, followers, console }),
       showRest: (enough) => showRest(console, enough),
     }
   } catch (error) {
     late.abort(error)
     letGo()
     for (const follower of followers) follower.close()
-    // A VMM that dies drops its connection first; its own words say more than that.
+    // A VMM that dies drops its connection first. Its own last words tell more than a lost connection.
     const died = await Promise.race([child.exited.then(() => true), Bun.sleep(200).then(() => false)])
     child.signal(SIGKILL)
     await child.exited
@@ -128,7 +139,7 @@ export async function startMachine(
 
 // --- internal ---
 
-function listenPrivately(path: string): number {
+function listenPrivately(path: HostPath): number {
   const umask = process.umask(0o177)
   try {
     return listenUnix(path, 4)
@@ -137,7 +148,7 @@ function listenPrivately(path: string): number {
   }
 }
 
-/** Before its guest runs, since that waits for us; a VMM that has ended is told of by its end. */
+/** Puts the VMM into its cgroup, before its guest runs. A VMM that has ended already is noticed by its exit. */
 function join(cgroup: string, child: Child): void {
   try {
     joinCgroup(cgroup, child.identity.pid)
@@ -146,22 +157,31 @@ function join(cgroup: string, child: Child): void {
   }
 }
 
-function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "becomes" | "netns">): Child {
+function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "runsAs" | "netns">): Child {
   const { consoleInput, consoleLog, vmmLog } = session.layout
   try {
     return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog })
   } catch (error) {
-    throw new Failure("FAILED", `${launch.argv[0]} cannot be started: ${messageOf(error)}`, { cause: error })
+    const message = `${launch.argv[0]} cannot be started: ${messageOf(error)}`
+    throw new Failure("START_FAILED", message, { subject: launch.argv[0], cause: error })
   }
 }
 
-async function gone(child: Child, control: Control, followers: readonly Follower[], console: Follower): Promise<void> {
-  // What QEMU said last may still be on its way to us.
+/** What is closed when a VMM has gone. */
+interface Running {
+  readonly child: Child
+  readonly control: Control
+  readonly followers: readonly Follower[]
+  readonly console: Follower
+}
+
+async function gone({ child, control, followers, console }: Running): Promise<void> {
+  // QEMU's last event may still be on its way.
   await Promise.allSettled([child.exited, control.closed])
   for (const follower of followers) {
     follower.drain()
     follower.settle()
-    // A supervisor may boot VM after VM: nothing of one stays open. The console may have to be shown yet.
+    // A supervisor may boot many VMs, so nothing of one stays open; only its console may still have to be shown.
     if (follower !== console) follower.close()
   }
 }
@@ -178,22 +198,32 @@ async function showRest(console: Follower, enough: AbortSignal): Promise<boolean
   }
 }
 
-/** Waits for `work` until the VMM ends, the time is up, or the start is interrupted. */
-async function within<T>(options: StartOptions, child: Child, work: Promise<T>): Promise<T> {
+/** What ends the wait for a start. */
+interface Bounds extends Pick<StartOptions, "limit" | "interrupt"> {
+  /** What the VMM is to do next. */
+  readonly step: () => string
+}
+
+/** Waits for `work`. Throws a failure when the VMM ends, the time is up, or the start is interrupted. */
+async function within<T>(work: Promise<T>, child: Child, { limit, interrupt, step }: Bounds): Promise<T> {
   const { promise: cut, reject } = Promise.withResolvers<never>()
-  const late = () => reject(new Failure("FAILED", `the VMM did not answer in ${formatDuration(options.limit)}`))
-  const interrupted = () => reject(new Failure("FAILED", "the start was interrupted"))
-  const timer = setTimeout(late, options.limit)
-  options.interrupt.addEventListener("abort", interrupted, { once: true })
-  if (options.interrupt.aborted) interrupted()
+  const late = () => {
+    const hint = "on a slow host: raise timeouts.start in the plugin"
+    const message = `the VMM did not ${step()} in ${formatDuration(limit)}`
+    reject(new Failure("TIMED_OUT", message, { hint, subject: "timeouts.start" }))
+  }
+  const interrupted = () => reject(new Failure("INTERRUPTED", "the start was interrupted"))
+  const timer = setTimeout(late, limit)
+  interrupt.addEventListener("abort", interrupted, { once: true })
+  if (interrupt.aborted) interrupted()
   try {
-    // The last answer of a VMM whose guest ended at once may be on its way still.
+    // When a guest ended at once, the last answer of its VMM may still be on its way.
     const ended = child.exited
       .then(() => Bun.sleep(LAST_ANSWER_MS))
-      .then(() => Promise.reject(new Failure("FAILED", "the VMM ended")))
+      .then(() => Promise.reject(new Failure("START_FAILED", "the VMM ended")))
     return await Promise.race([work, ended, cut])
   } finally {
     clearTimeout(timer)
-    options.interrupt.removeEventListener("abort", interrupted)
+    interrupt.removeEventListener("abort", interrupted)
   }
 }

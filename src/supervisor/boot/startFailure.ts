@@ -4,17 +4,21 @@ import { tailOf } from "../../store/logs/growing.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 
 /**
- * The failure of a VMM that ended while it was started: in its own last words. ETXTBSY: the program in the jail is run
- * already, by a VMM of this id that was not known to live; it is named. `program` is the path it has there.
+ * The failure of a VMM that ended while it was started, with its last words. On ETXTBSY a VMM of this id, which was not
+ * known to live, runs the program in the jail already: the failure names it. `program` is that program's path.
  */
 export function endedAtOnce(layout: VmLayout, program: string | undefined, cause: unknown): Failure {
   const words = lastWords(layout)
   const message = `the VMM ended at once: ${words}`
   const busy = program !== undefined && /Text file busy|os error 26\b/.test(words)
   const pids = busy ? executing(program) : []
-  if (pids.length === 0) return new Failure("FAILED", message, { cause })
+  if (pids.length === 0) return new Failure("START_FAILED", message, { subject: layout.id, cause })
   const hint = `look at it, and end it if it is a VM that was left behind: kill -9 ${pids.join(" ")}`
-  return new Failure("FAILED", `${message}\nprocess ${pids.join(", ")} runs ${program}`, { hint, cause })
+  return new Failure("START_FAILED", `${message}\nprocess ${pids.join(", ")} runs ${program}`, {
+    hint,
+    subject: layout.id,
+    cause,
+  })
 }
 
 // --- internal ---

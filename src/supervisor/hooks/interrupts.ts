@@ -1,13 +1,15 @@
 import { isIgnored, resetSignal } from "../../base/linux/signals.ts"
-import type { Failure } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 
 /** The signals that ask a foreground run to end, and their numbers for the exit code: all that would end it otherwise. */
 const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGALRM: 14, SIGTERM: 15 } as const
 const SIGCHLD = 17
-type Interrupt = keyof typeof NUMBERS
+
+/** The name of such a signal. */
+export type Interrupt = keyof typeof NUMBERS
 
 /** How the user asks a run to end. */
-export interface Interrupts {
+export interface Interrupts extends Disposable {
   /** Aborted by the first signal: stop gracefully. */
   readonly stop: AbortSignal
   /** Aborted by the second: stop at once. */
@@ -22,12 +24,11 @@ export interface Interrupts {
   failure(): Failure | undefined
   /** 128 + the number of the first signal, a failure's own; undefined when none came. */
   exitCode(): number | undefined
-  dispose(): void
 }
 
 /**
- * Takes over the signals that ask a run to end, until disposed of; those that the caller had ignored (nohup(1)) stay
- * ignored, but for SIGTERM, and so do those in `ignored`. `onPress` hears how many there were.
+ * Takes over the signals that ask a run to end, until it is disposed of. Signals that the caller of this program had ignored
+ * (nohup(1)) stay ignored, except SIGTERM; those in `ignored` do nothing. `onPress` hears how many there were.
  */
 export function watchInterrupts(onPress: (count: number) => void, ignored: readonly Interrupt[] = []): Interrupts {
   const stop = new AbortController()
@@ -46,7 +47,7 @@ export function watchInterrupts(onPress: (count: number) => void, ignored: reado
     current.abort()
     onPress(count)
   }
-  // Children of a process that ignores it vanish at their end, and nobody learns how that was.
+  // The children of a process that ignores SIGCHLD vanish when they end, and nobody learns how.
   if (isIgnored(SIGCHLD)) resetSignal(SIGCHLD)
   const handlers = (Object.keys(NUMBERS) as Interrupt[])
     .filter((name) => name === "SIGTERM" || !isIgnored(NUMBERS[name]))
@@ -63,8 +64,15 @@ export function watchInterrupts(onPress: (count: number) => void, ignored: reado
     },
     failure: () => failure,
     exitCode: () => exitCode,
-    dispose() {
+    [Symbol.dispose]() {
       for (const [name, handler] of handlers) process.off(name, handler)
     },
   }
+}
+
+/** What to throw where work failed with `error`: if the user had interrupted it, that and not what the interrupt made fail. */
+export function orInterrupted(interrupts: Interrupts, error: unknown): unknown {
+  const exit = interrupts.exitCode()
+  if (exit === undefined) return error
+  return interrupts.failure() ?? new Failure("INTERRUPTED", "interrupted", { exit, cause: error })
 }

@@ -16,8 +16,8 @@ export function killAndCleanUp(id: string, exit: Exit, state: State = openState(
   const layout = vmLayout(state.where, id)
   const recalled = recall(getRecord(state.db, id), layout.handles)
   const said: string[] = [...recalled.troubles]
-  const failures = releaseAll(openJournal(state.db, id, layout.handles, recalled), layout, (text) => said.push(text))
-  changeState(state.db, id, "failed", exit)
+  const failures = releaseAll(openJournal(state.db, layout, recalled), layout, (text) => said.push(text))
+  changeState(state.db, id, { to: "failed", exit })
   appendEvent(layout.events, { event: "state", state: "failed", exit })
   state.db.close()
   const kept = failures.map((failure) => `not released: ${inOneLine(failure)}`)

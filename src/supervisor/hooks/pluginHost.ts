@@ -1,37 +1,43 @@
 import type { Log } from "../../base/terms/log.ts"
-import { type Interrupts, watchInterrupts } from "./interrupts.ts"
-import type { HookRunner } from "./runHooks.ts"
-import { startTrace } from "./trace.ts"
+import { type Interrupt, type Interrupts, watchInterrupts } from "./interrupts.ts"
+import { startTrace, type Trace } from "./trace.ts"
 import { trapPluginExit } from "./trapPluginExit.ts"
 import { startWatchdog, type Watchdog } from "./watchdog.ts"
 
-/** What goes with running a VM's hooks, besides the VM. */
-export interface PluginHost extends Pick<HookRunner, "interrupts" | "trace" | "watchdog"> {
+// This room runs a plugin's code so that it can neither hold up, end nor outlive the VM it belongs to.
+
+/** What this process runs a plugin's code with. */
+export interface PluginHost {
+  readonly interrupts: Interrupts
+  readonly watchdog: Watchdog
+  readonly trace: Trace
+  /** Messages of the work as a whole. */
   readonly log: Log
 }
 
-/** Runs work on one VM with its plugin's hooks: signals but those `ignored` ask for its end, and plugin code is contained and watched. */
-export async function withPluginHost<T>(
-  log: Log,
-  work: (tools: PluginHost) => Promise<T>,
-  ignored: Parameters<typeof watchInterrupts>[1] = [],
-): Promise<T> {
+/**
+ * Prepares this process for a plugin's code, until it is disposed of: signals ask the run to end (those `ignored` do
+ * nothing), the plugin cannot end the process, and another thread watches that it does not block it.
+ */
+export function startPluginHost(log: Log, options: { ignored?: readonly Interrupt[] } = {}): PluginHost & Disposable {
   const onPress = (count: number) => {
     if (count === 2) log.warn("stopping at once")
   }
-  const interrupts = watchInterrupts(onPress, ignored)
+  const interrupts = watchInterrupts(onPress, options.ignored)
   const watchdog = startWatchdog()
   const release = trapPluginExit(interrupts)
-  try {
-    return await work({ interrupts, watchdog, trace: startTrace(), log })
-  } finally {
-    release()
-    watchdog.dispose()
-    interrupts.dispose()
+  return {
+    ...{ interrupts, watchdog, log },
+    trace: startTrace(),
+    [Symbol.dispose]() {
+      release()
+      watchdog.dispose()
+      interrupts[Symbol.dispose]()
+    },
   }
 }
 
-/** For work on VMs without hooks: no code of a plugin can hold it up, and signals end this process as ever. */
+/** For work without hooks: no plugin's code can hold it up, and signals end this process as ever. */
 export function noPluginHost(log: Log): PluginHost {
   return { interrupts: UNASKED, trace: startTrace(), watchdog: UNWATCHED, log }
 }
@@ -48,7 +54,7 @@ const UNASKED: Interrupts = {
   fail() {},
   failure: () => undefined,
   exitCode: () => undefined,
-  dispose() {},
+  [Symbol.dispose]() {},
 }
 
 const UNWATCHED: Watchdog = {

@@ -5,21 +5,18 @@ import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import type { Session } from "../../vm/session.ts"
 import { inOrder, runHook } from "./callHook.ts"
 import type { HookProgress } from "./hookProgress.ts"
-import type { Interrupts } from "./interrupts.ts"
-import type { Trace } from "./trace.ts"
-import type { Watchdog } from "./watchdog.ts"
+import type { PluginHost } from "./pluginHost.ts"
 
-/** What running a VM's hooks needs. */
-export interface HookRunner {
-  readonly prepared: ResolvedPlugin
-  readonly session: Session
-  readonly interrupts: Interrupts
-  readonly trace: Trace
-  readonly watchdog: Watchdog
+/** The VM whose hooks are run. */
+interface HookedVm {
+  readonly plugin: ResolvedPlugin
+  readonly session: Pick<Session, "note">
 }
 
-/** What may change how hooks of one kind are run. */
+/** How hooks of one kind are run. */
 export interface HookOptions {
+  /** Calls the hook of one plugin. */
+  readonly call: (hooks: Hooks, signal: AbortSignal) => unknown
   /** Gets each failure instead of its being thrown; the rest of the hooks still run. */
   readonly onFailure?: (failure: unknown) => void
   /** Interrupts the hooks when aborted, as a signal from the user does. */
@@ -30,13 +27,13 @@ export interface HookOptions {
 
 /** Runs one kind of hook of every plugin, in the order of its kind, each noted in events.jsonl with its time. */
 export async function runHooks(
-  { prepared, session, interrupts, trace, watchdog }: HookRunner,
+  { interrupts, trace, watchdog }: PluginHost,
+  { plugin, session }: HookedVm,
   name: Exclude<HookName, "configure">,
-  call: (hooks: Hooks, signal: AbortSignal) => unknown,
-  { onFailure, until, progress }: HookOptions = {},
+  { call, onFailure, until, progress }: HookOptions,
 ): Promise<void> {
-  const { timeouts } = prepared.spec
-  for (const [index, hooks] of inOrder(prepared.loaded, name).entries()) {
+  const { timeouts } = plugin.spec
+  for (const [index, hooks] of inOrder(plugin.loaded, name).entries()) {
     if (index < (progress?.done ?? 0)) continue
     progress?.begin(index)
     const next = interrupts.next()

@@ -1,6 +1,6 @@
 import { accessSync, constants, lstatSync } from "node:fs"
 import { dirname } from "node:path"
-import { messageOf, usageError } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { replaceFile } from "../../store/files/replaceFile.ts"
 
 /** One finished span: times in microseconds since the process began. */
@@ -46,7 +46,9 @@ export function startTrace(): Trace {
  */
 export function requireTraceFile(path: string): void {
   if (isNewOrRegular(path)) return
-  throw usageError(`--trace ${path} is there and is not a regular file`, "name a new file, or one to replace")
+  throw new Failure("BAD_FILE", `--trace ${path} is there and is not a regular file`, {
+    ...{ hint: "name a new file, or one to replace", subject: path },
+  })
 }
 
 /** The document Perfetto opens, from spans. */
@@ -69,7 +71,10 @@ function isNewOrRegular(path: string): boolean {
     accessSync(`${dirname(path)}/.`, constants.W_OK)
     return lstatSync(path, { throwIfNoEntry: false })?.isFile() ?? true
   } catch (error) {
-    throw usageError(`--trace ${path} cannot be written: ${messageOf(error)}`, undefined, error)
+    const hint = "name a file in a directory that you can write"
+    throw new Failure("BAD_FILE", `--trace ${path} cannot be written: ${messageOf(error)}`, {
+      ...{ hint, subject: path, cause: error },
+    })
   }
 }
 

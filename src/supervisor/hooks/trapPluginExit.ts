@@ -8,11 +8,12 @@ import type { Interrupts } from "./interrupts.ts"
 export function trapPluginExit(interrupts: Interrupts): () => void {
   const { exit } = process
   process.exit = () => {
-    throw new Failure("FAILED", "a plugin called process.exit()", { hint: "throw an error to end a run, or return" })
+    const hint = "throw an error to end a run, or return"
+    throw new Failure("HOOK_FAILED", "a plugin called process.exit()", { hint, subject: "process.exit" })
   }
   const onFault = (error: unknown) => {
     interrupts.fail(
-      new Failure("FAILED", `an error that the plugin did not catch: ${messageOf(error)}`, { cause: error }),
+      new Failure("HOOK_FAILED", `an error that the plugin did not catch: ${messageOf(error)}`, { cause: error }),
     )
   }
   process.on("uncaughtException", onFault)

@@ -1,7 +1,7 @@
 import type { Exit } from "banger"
 import { exitNow } from "../../base/linux/exit.ts"
 import { rememberTerminal } from "../../base/linux/terminal.ts"
-import { writeFor, writerTo } from "../../base/linux/writer.ts"
+import { writeFor } from "../../base/linux/writer.ts"
 import { EXIT, Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { neverStarted, resultJson } from "../../vm/exit.ts"
@@ -29,13 +29,13 @@ export type ToWatchdog =
 /** What this thread asks the main one. */
 export type FromWatchdog = "are you there?"
 
-/** A main thread that runs at all answers within this time, in milliseconds, also on a busy host. */
+/** A main thread that runs at all answers within this many milliseconds, also on a busy host. */
 const ANSWER_WAIT_MS = 3000
 
 /**
- * Outside of what is guarded the main thread is asked once in this time, in milliseconds, and may miss this many
- * answers: more than a database that another banger holds can take. Questions are counted, not time: a process that was
- * stopped (SIGSTOP, a host asleep) has missed none.
+ * Outside of hooks the main thread is asked once in so many milliseconds, and may miss so many answers: more than a database
+ * that another banger holds can take. Questions are counted, not seconds, so that a paused process (SIGSTOP, suspend) is not
+ * punished.
  */
 const QUESTION_INTERVAL_MS = 1000
 const MISSED_MAX_COUNT = 15
@@ -44,14 +44,14 @@ const restoreTerminal = rememberTerminal(0)
 let vm: Protected | undefined
 let end: Exit | "started" | undefined
 let released = false
-/** What is guarded now, or was the last to be. */
+/** What is guarded now, or was guarded last. */
 let what = "the plugin's top-level code"
 let guarded = false
 let timer: Timer | undefined
 let missed = 0
 
 self.onmessage = ({ data }: MessageEvent<ToWatchdog>) => {
-  // Any word will do: a thread that runs keeps its own limits.
+  // Any message proves that the main thread runs; while it runs, it keeps its own limits.
   missed = 0
   if (data.kind === "protect") {
     vm = data.vm
@@ -72,7 +72,7 @@ setInterval(() => {
   if (guarded) return
   const waited = formatDuration(missed * QUESTION_INTERVAL_MS)
   if (missed++ === MISSED_MAX_COUNT)
-    giveUp(`code of the plugin that goes on after ${what} has held banger up for ${waited}`)
+    giveUp(`code of the plugin that runs on after ${what} has held banger up for ${waited}`)
   question()
 }, QUESTION_INTERVAL_MS)
 
@@ -91,12 +91,12 @@ function question(): void {
   self.postMessage(text)
 }
 
-/** What there is to say is said last: nobody may be listening. */
+/** Cleans up first, and prints last: writing to a stalled reader can block. */
 function giveUp(why: string): void {
   restoreTerminal()
   if (vm === undefined || released) say(why)
   else abandonVm(vm, why)
-  exitNow(vm === undefined ? EXIT.usage : EXIT.failed)
+  exitNow(EXIT.timedOut)
 }
 
 function abandonVm({ id, name, dir, json }: Protected, why: string): void {
@@ -108,7 +108,8 @@ function abandonVm({ id, name, dir, json }: Protected, why: string): void {
     said = [`cleaning up failed: ${messageOf(error)}; to try again: banger rm -f ${id}`]
   }
   for (const line of [why, ...said]) say(line)
-  if (json) write(1, resultJson({ id, name, exit, failure: new Failure("FAILED", why), kept: false, dir }))
+  if (json)
+    write(1, resultJson({ id, name, exit, failure: new Failure("TIMED_OUT", why, { subject: id }), kept: false, dir }))
 }
 
 function exitOf(why: string): Exit {
@@ -123,7 +124,7 @@ function say(text: string): void {
 
 function write(fd: number, text: string): void {
   try {
-    writeFor(fd, writerTo(fd), new TextEncoder().encode(`${text}\n`), ANSWER_WAIT_MS)
+    writeFor(fd, new TextEncoder().encode(`${text}\n`), { patienceMs: ANSWER_WAIT_MS })
   } catch {
     // A closed or full standard error: what matters is done.
   }

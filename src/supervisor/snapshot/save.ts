@@ -12,13 +12,14 @@ import {
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { jailPath } from "../../base/terms/path.ts"
 import { type Api, openApi } from "../../host/firecracker/api.ts"
 import { API_SOCKET } from "../../host/firecracker/argv.ts"
 import { INSTANCE } from "../../host/firecracker/replies.ts"
 import { PAUSE, RESUME, snapshotRequest } from "../../host/firecracker/requests.ts"
 import { processLiveness } from "../../host/process/identity.ts"
-import { parseSpec } from "../../inputs/plugin/definition.ts"
+import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
 import { copyContent } from "../../store/files/copyContent.ts"
 import { removeTree } from "../../store/files/removeTree.ts"
 import { replaceFile } from "../../store/files/replaceFile.ts"
@@ -28,33 +29,43 @@ import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
 import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
+import { entryOf } from "../../vm/journal.ts"
 import { type Manifest, manifestPath, savedDisk } from "./manifest.ts"
 
-/** Writing a guest's memory takes its time, in milliseconds. */
+// The room snapshot: saves a running VM to a directory, and says what such a directory holds.
+// The rule: all that is saved is of one moment, and a directory without a manifest is not a snapshot.
+
+/** How long Firecracker may take to write the guest's memory. */
 const SAVE_MAX_MS = 10 * 60_000
 
 /**
  * Saves a running Firecracker VM to a new directory: its state, its memory, and the private copies of its disks, all of
- * one moment. The VM stands still meanwhile and goes on afterwards, whatever happens. Throws a failure, with no
- * directory left, when it cannot be done.
+ * one moment. The VM is paused meanwhile, and resumed whatever happens. Throws a failure, and leaves no directory, when it
+ * cannot be saved.
  */
 export async function snapshotVm(state: State, reference: string, dir: string): Promise<VmRecord> {
   const record = findRecord(state.db, reference)
   if (record.vmm !== "firecracker")
-    throw usageError(`${record.name} runs on ${record.vmm}, which has no snapshots here`)
-  // In preStop it still runs.
+    throw new Failure("UNSUPPORTED", `${record.name} runs on ${record.vmm}, which has no snapshots here`, {
+      hint: 'run it with vmm: "firecracker"',
+      subject: record.id,
+    })
+  // A VM that is stopping still runs in its preStop hooks.
   if (record.state !== "running" && record.state !== "stopping")
-    throw usageError(`${record.name} is ${record.state}, not running`)
+    throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
   const layout = vmLayout(state.where, record.id)
   const resources = recall(record, layout.handles).journal
   const identity = identityOf(record, resources)
   using truth = processLiveness(identity)
-  if (truth.is !== "alive") throw new Failure("FAILED", `${record.name} cannot be saved: ${truth.why}`)
+  if (truth.is !== "alive") {
+    const code = truth.is === "dead" ? "WRONG_STATE" : "LIVENESS_UNKNOWN"
+    throw new Failure(code, `${record.name} cannot be saved: ${truth.why}`, { subject: record.id })
+  }
   const root = openJailRoot(layout, resources)
   try {
     const socket = openControlSocket(root, API_SOCKET, identity)
     try {
-      await save(openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS), root, record, dir)
+      await save(openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS), { root, record, dir })
     } finally {
       close(socket)
     }
@@ -67,12 +78,20 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
 // --- internal ---
 
 function identityOf(record: VmRecord, resources: readonly Resource[]): ProcessIdentity {
-  const process = resources.find(({ kind }) => kind === "process")
-  if (process?.kind === "process" && process.identity !== null) return process.identity
-  throw new Failure("FAILED", `it is not known which process ${record.name} is`)
+  const identity = entryOf(resources, "process")?.identity
+  if (identity) return identity
+  throw new Failure("LIVENESS_UNKNOWN", `it is not known which process ${record.name} is`, { subject: record.id })
 }
 
-async function save(api: Api, root: number, record: VmRecord, dir: string): Promise<void> {
+/** What is saved, and where to. */
+interface Saving {
+  /** The jail's root (O_PATH). */
+  readonly root: number
+  readonly record: VmRecord
+  readonly dir: string
+}
+
+async function save(api: Api, { root, record, dir }: Saving): Promise<void> {
   const target = makeDirectory(dir)
   try {
     const { vmm_version, state } = await api.request(INSTANCE)
@@ -82,11 +101,12 @@ async function save(api: Api, root: number, record: VmRecord, dir: string): Prom
       await saveDisks(root, target, record)
       const { state: now } = await api.request(INSTANCE)
       if (now !== "Paused") {
-        const hint = "something else let it go on, a stop for one: save it again"
-        throw new Failure("FAILED", `${record.name} went on before all of it was saved`, { hint })
+        const hint = "something else resumed it, for example a stop: save it again"
+        const message = `${record.name} was resumed before all of it was saved`
+        throw new Failure("WRONG_STATE", message, { hint, subject: record.id })
       }
     } finally {
-      // One that stood still before goes on doing so.
+      // A VM that was paused before stays paused.
       if (state !== "Paused") await api.request(RESUME)
     }
     replaceFile(manifestPath(dir), `${JSON.stringify(manifestOf(record, vmm_version))}\n`)
@@ -103,49 +123,55 @@ function makeDirectory(dir: string): number {
     mkdirAt(AT_FDCWD, dir, 0o700)
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error
-    throw usageError(`${dir} is there already`, "name a directory that is not")
+    throw new Failure("BAD_FILE", `${dir} is there already`, {
+      hint: "name a directory that is not there yet",
+      subject: dir,
+      cause: error,
+    })
   }
   return openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW)
 }
 
-/** The VMM can write only in its jail: from there both files are copied, and removed. */
+/** The VMM can write only in its jail: both files are copied from there, then removed. */
 async function saveMemory(api: Api, root: number, target: number): Promise<void> {
   const mark = crypto.randomUUID().slice(0, 8)
   const names = { state: `state-${mark}`, memory: `memory-${mark}` }
   try {
-    await api.request(snapshotRequest({ state: `/${names.state}`, memory: `/${names.memory}` }))
-    await copyOut(root, names.state, target, "state")
-    await copyOut(root, names.memory, target, "memory")
+    const files = { state: jailPath(`/${names.state}`), memory: jailPath(`/${names.memory}`) }
+    await api.request(snapshotRequest(files))
+    await copyOut({ dir: root, name: names.state }, { dir: target, name: "state" })
+    await copyOut({ dir: root, name: names.memory }, { dir: target, name: "memory" })
   } finally {
     for (const name of Object.values(names)) ignoring(["ENOENT"], () => unlinkAt(root, name))
   }
 }
 
 async function saveDisks(root: number, target: number, record: VmRecord): Promise<void> {
-  const { drives } = parseSpec(specOf(record), { path: "", text: "" })
+  const { drives } = specOfRecord(record, ["kernel", "drives"])
   for (const [index, drive] of drives.entries()) {
-    if (!drive.readonly) await copyOut(root, savedDisk(index), target, savedDisk(index))
+    const name = savedDisk(index)
+    if (!drive.readonly) await copyOut({ dir: root, name }, { dir: target, name })
   }
 }
 
-/** Of a stored spec only what matters here is checked. */
-function specOf(record: VmRecord): object {
-  const { kernel, drives } = JSON.parse(record.spec)
-  return { kernel, drives }
+/** A name in an open directory. */
+interface Entry {
+  readonly dir: number
+  readonly name: string
 }
 
-/** Copies a regular file out of the jail; a name that leads elsewhere, or has another, is not followed. */
-async function copyOut(root: number, name: string, target: number, as: string): Promise<void> {
-  const from = openBeneath(root, name, O.RDONLY | O.NONBLOCK | O_NOFOLLOW)
+/** Copies a regular file out of the jail. Throws a failure for a symlink, or a file that has another name too. */
+async function copyOut({ dir, name }: Entry, target: Entry): Promise<void> {
+  const from = openBeneath(dir, name, O.RDONLY | O.NONBLOCK | O_NOFOLLOW)
   try {
     const stat = statDescriptor(from)
-    // A block device's node: what is on it is the host's, and stays there.
+    // A block device's content is the host's, and stays there.
     if (isType(stat, S.IFBLK)) return
     if (!isType(stat, S.IFREG) || stat.nlink !== 1)
-      throw new Failure("FAILED", `${name} in the jail is not a file of its own`)
-    const to = openBeneath(target, as, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
+      throw new Failure("CHANGED", `${name} in the jail is not a file of its own`, { subject: name })
+    const to = openBeneath(target.dir, target.name, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
     try {
-      await copyContent(from, to, new AbortController().signal, "try")
+      await copyContent(from, to, { signal: new AbortController().signal })
     } finally {
       close(to)
     }

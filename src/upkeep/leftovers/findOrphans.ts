@@ -2,6 +2,7 @@ import type { Database } from "bun:sqlite"
 import { type Dirent, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { unlessAbsent } from "../../base/linux/errors.ts"
+import { type HostPath, hostPath } from "../../base/terms/path.ts"
 import { cgroupMount, listCgroups } from "../../host/cgroup/cgroup.ts"
 import { type JailSite, stageName, TRASH } from "../../host/jail/base.ts"
 import type { State } from "../../store/state/open.ts"
@@ -41,7 +42,8 @@ export function findTraces({ db, where }: State): readonly Orphan[] {
   }
   for (const name of directoriesIn(join(where.state, "vms"))) add(name, () => ({ vm: vmLayout(where, name).dir }))
   for (const name of directoriesIn(where.runtime)) add(name, () => ({ runtime: join(where.runtime, name) }))
-  for (const jail of jailsIn(join(where.state, "jail"))) add(jail.site.id, ({ jails }) => ({ jails: [...jails, jail] }))
+  for (const jail of jailsIn(hostPath(join(where.state, "jail"))))
+    add(jail.site.id, ({ jails }) => ({ jails: [...jails, jail] }))
   const mount = process.geteuid?.() === 0 ? cgroupMount() : undefined
   for (const name of mount === undefined ? [] : listCgroups(mount)) add(name, () => ({ cgroup: mount }))
   for (const { vm, uid } of unrecordedUids(db)) add(vm, () => ({ uid }))
@@ -64,7 +66,7 @@ function withoutRecord(db: Database, traces: readonly Orphan[]): readonly Orphan
   return traces.filter(({ id }) => !recorded.has(id))
 }
 
-function jailsIn(base: string): readonly JailTrace[] {
+function jailsIn(base: HostPath): readonly JailTrace[] {
   const names = directoriesIn(base)
   const jail = (place: JailTrace["place"], vmm: string, id: string, path: string) => ({
     ...{ place, path },

@@ -146,7 +146,7 @@ function remove(route: Route, state: State, { kind, name }: NetworkFinding): voi
   const owner = ownerOf(state.where.state)
   if (kind === "lease") freeLease(state.db, name)
   else if (kind === "table") applyRules(name === CHECK_TABLE ? forgetTable(name) : planRules(owner, []))
-  else if (kind === "tap") removeTap(route, name, owner)
+  else if (kind === "tap") removeTap(route, name, { owner })
   else if (kind === "veth") closeNamespace(route, undefined, name, { owner, vm: undefined })
   else if (kind === "bridge") requirePortless(name, removeBridge(route, name, owner))
 }

@@ -36,10 +36,10 @@ test.each(STALLING)("a %s takes what fits, and more when it was read, without an
   const first = writeSome(write, bytes)
   expect(first).toBeGreaterThan(0)
   expect(first).toBeLessThan(bytes.length)
-  expect([write(bytes), writeFor(to, write, bytes, 1)]).toEqual([0, 0])
+  expect([write(bytes), writeFor(to, bytes, { write, patienceMs: 1 })]).toEqual([0, 0])
   const read = readSync(from, new Uint8Array(first), 0, first, null)
   expect(read).toBeGreaterThan(0)
-  expect(writeFor(to, write, bytes.subarray(0, 1), 1000)).toBe(1)
+  expect(writeFor(to, bytes.subarray(0, 1), { write, patienceMs: 1000 })).toBe(1)
 })
 
 test("a file takes all, where the descriptor stands", () => {

@@ -1,9 +1,11 @@
 import { expect, test } from "bun:test"
 import { join } from "node:path"
+import type { FirecrackerSettings } from "banger"
+import { type HostPath, hostPath, jailPath } from "../../../src/base/terms/path.ts"
 import { type ApiRequest, faultOf, openApi } from "../../../src/host/firecracker/api.ts"
 import { bareArgv, jailerArgv } from "../../../src/host/firecracker/argv.ts"
 import { requireBody } from "../../../src/host/firecracker/bodies.ts"
-import { requireDrives, requireWish } from "../../../src/host/firecracker/bounds.ts"
+import { requireDrives, requireNeeds } from "../../../src/host/firecracker/bounds.ts"
 import { exitReason, firecracker, saysHalted } from "../../../src/host/firecracker/firecracker.ts"
 import { INSTANCE } from "../../../src/host/firecracker/replies.ts"
 import {
@@ -15,32 +17,39 @@ import {
   startRequests,
 } from "../../../src/host/firecracker/requests.ts"
 import { knownBad, parseRelease, requireKnown, requireSupported } from "../../../src/host/firecracker/version.ts"
-import type { Boot, FirecrackerSettings } from "../../../src/host/vmm/vmm.ts"
+import type { Boot } from "../../../src/host/vmm/vmm.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
 const BOOT: Boot = {
-  ...{ name: "vm-1", kernel: "/j/root/kernel", initrd: "/j/root/initrd", bootArgs: "quiet", vcpus: 2, memoryMiB: 512 },
+  ...{
+    name: "vm-1",
+    kernel: jailPath("/kernel"),
+    initrd: jailPath("/initrd"),
+    bootArgs: "quiet",
+    vcpus: 2,
+    memoryMiB: 512,
+  },
   disks: [
-    { id: "disk1", path: "/j/root/disk1", readonly: true, device: false, root: true },
-    { id: "disk0", path: "/j/root/disk0", readonly: false, device: false, root: false },
+    { id: "disk1", path: jailPath("/disk1"), readonly: true, device: false, root: true },
+    { id: "disk0", path: jailPath("/disk0"), readonly: false, device: false, root: false },
   ],
   network: false,
-  confinement: { root: "/j/root", uid: 7, gid: 8 },
+  confinement: { root: hostPath("/j/root"), uid: 7, gid: 8 },
   firecracker: {},
   restore: undefined,
 }
-const FILES = { directory: "/", metrics: "/metrics.json" }
+const FILES = { vsock: jailPath("/vsock.sock"), metrics: jailPath("/metrics.json") }
 
 test("a boot becomes the requests of Firecracker's API, in its order", () => {
-  const settings = {
+  const settings: FirecrackerSettings = {
     machine: { smt: false },
     drives: { disk0: { io_engine: "Async" } },
     vsock: { guest_cid: 3 },
     entropy: {},
     balloon: { amount_mib: 0, deflate_on_oom: true },
   }
-  const requests = bootRequests(BOOT, settings, FILES)
+  const requests = bootRequests({ ...BOOT, firecracker: settings }, FILES)
   expect(requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
     "PUT /machine-config",
     "PUT /boot-source",
@@ -52,11 +61,11 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
   ])
   expect(requests.map(({ body }) => body)).toEqual([
     { vcpu_count: 2, mem_size_mib: 512, smt: false },
-    { kernel_image_path: "/j/root/kernel", boot_args: "quiet", initrd_path: "/j/root/initrd" },
-    { drive_id: "disk1", path_on_host: "/j/root/disk1", is_root_device: true, is_read_only: true },
+    { kernel_image_path: "/kernel", boot_args: "quiet", initrd_path: "/initrd" },
+    { drive_id: "disk1", path_on_host: "/disk1", is_root_device: true, is_read_only: true },
     {
       drive_id: "disk0",
-      path_on_host: "/j/root/disk0",
+      path_on_host: "/disk0",
       is_root_device: false,
       is_read_only: false,
       io_engine: "Async",
@@ -65,13 +74,13 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
     {},
     { amount_mib: 0, deflate_on_oom: true },
   ])
-  expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, {}, FILES)).toHaveLength(2)
+  expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, FILES)).toHaveLength(2)
 })
 
 test("a boot ends with its start; one that goes on from a snapshot is nothing but that", () => {
-  expect(startRequests(BOOT, {}, FILES).at(-1)?.body).toEqual({ action_type: "InstanceStart" })
-  const files = { state: "/s", memory: "/m" }
-  expect(startRequests({ ...BOOT, restore: files }, {}, FILES)).toEqual([
+  expect(startRequests(BOOT, FILES).at(-1)?.body).toEqual({ action_type: "InstanceStart" })
+  const files = { state: jailPath("/s"), memory: jailPath("/m") }
+  expect(startRequests({ ...BOOT, restore: files }, FILES)).toEqual([
     {
       ...{ method: "PUT", path: "/snapshot/load", setting: "restore" },
       body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" }, resume_vm: true },
@@ -82,8 +91,14 @@ test("a boot ends with its start; one that goes on from a snapshot is nothing bu
 
 test("the jailer is given name and value as two words, and a cgroup only where there is one", () => {
   const launch = {
-    ...{ jailer: "/bin/jailer", executable: "/bin/firecracker", id: "vm-1", base: "/s/jail", netns: undefined },
-    confinement: { root: "/r", uid: 7, gid: 8 },
+    ...{
+      jailer: "/bin/jailer",
+      executable: "/bin/firecracker",
+      id: "vm-1",
+      base: hostPath("/s/jail"),
+      netns: undefined,
+    },
+    confinement: { root: hostPath("/r"), uid: 7, gid: 8 },
     cgroup: undefined,
   }
   expect(jailerArgv(launch).join(" ")).toBe(
@@ -96,9 +111,14 @@ test("the jailer is given name and value as two words, and a cgroup only where t
   expect(jailerArgv({ ...launch, limits: { fsize: 1000, "no-file": 64 } }).join(" ")).toContain(
     "--resource-limit fsize=1000 --resource-limit no-file=64 -- --api-sock",
   )
-  expect(bareArgv("/f", "vm-1", "/r/vm-1/", "/s/vm-1/firecracker.log").join(" ")).toBe(
-    "/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn",
-  )
+  expect(
+    bareArgv({
+      executable: "/f",
+      id: "vm-1",
+      runtime: hostPath("/r/vm-1"),
+      log: hostPath("/s/vm-1/firecracker.log"),
+    }).join(" "),
+  ).toBe("/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn")
 })
 
 test.each([
@@ -137,29 +157,41 @@ const request = (path: string, body: Record<string, unknown> | undefined): ApiRe
   ...(body === undefined ? {} : { body }),
 })
 
-test.each([
-  ["/serial", { rate_limiter: {} }, [1, 13, 9], "x: Firecracker 1.13 does not have it: it came with 1.14"],
-  ["/serial", { rate_limiter: {} }, [1, 15, 0], "x.rate_limiter: Firecracker 1.15 does not have it: it came with 1.16"],
-  [
-    "/machine-config",
-    { huge_pages: "2M" },
-    [1, 6, 0],
-    "x.huge_pages: Firecracker 1.6 does not have it: it came with 1.7",
-  ],
-  ["/network-interfaces/eth0", { mtu: 9000 }, [1, 15, 1], "x.mtu: Firecracker 1.15"],
-  ["/balloon", { free_page_hinting: true }, [1, 13, 0], "x.free_page_hinting: Firecracker 1.13"],
-  ["/balloon", { free_page_reporting: true }, [1, 13, 0], "x.free_page_reporting: Firecracker 1.13"],
-  ["/mmds/config", { imds_compat: true }, [1, 12, 0], "x.imds_compat: Firecracker 1.12"],
-  ["/logger", { module: "api" }, [1, 5, 0], "x.module: Firecracker 1.5"],
-  ["/snapshot/load", { network_overrides: [] }, [1, 11, 0], "x.network_overrides: Firecracker 1.11"],
-] as const)("of %s %p the release %p lacks something, and it is named", (path, body, release, words) => {
-  expect(() => requireKnown(request(path, body), release)).toThrow(words)
-  requireKnown(request(path, body), [1, 16, 0])
-  requireKnown(request(path, {}), [1, 14, 0])
-})
+const NEEDS = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true, restored: false }
+const BUCKET = { size: 1, refill_time: 1 }
+const LIMITER = { bandwidth: { ...BUCKET, one_time_burst: 1 }, ops: BUCKET }
+const BALLOON = { amount_mib: 1, deflate_on_oom: true }
 
-const WISH = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true, restored: false }
-const LIMITER = { bandwidth: { size: 1, refill_time: 1, one_time_burst: 1 }, ops: { size: 1, refill_time: 1 } }
+test.each([
+  [
+    { serial: { rate_limiter: BUCKET } },
+    [1, 13, 9],
+    "firecracker.serial: Firecracker 1.13 does not have it: it came with 1.14",
+  ],
+  [
+    { serial: { rate_limiter: BUCKET } },
+    [1, 15, 0],
+    "firecracker.serial.rate_limiter: Firecracker 1.15 does not have it: it came with 1.16",
+  ],
+  [
+    { machine: { huge_pages: "2M" } },
+    [1, 6, 0],
+    "firecracker.machine.huge_pages: Firecracker 1.6 does not have it: it came with 1.7",
+  ],
+  [{ network: { mtu: 9000 } }, [1, 15, 1], "firecracker.network.mtu: Firecracker 1.15"],
+  [
+    { balloon: { ...BALLOON, free_page_hinting: true } },
+    [1, 13, 0],
+    "firecracker.balloon.free_page_hinting: Firecracker 1.13",
+  ],
+  [{ balloon: { ...BALLOON, free_page_reporting: true } }, [1, 13, 0], "balloon.free_page_reporting: Firecracker 1.13"],
+  [{ mmds: { imds_compat: true } }, [1, 12, 0], "firecracker.mmds.imds_compat: Firecracker 1.12"],
+  [{ logger: { module: "api" } }, [1, 5, 0], "firecracker.logger.module: Firecracker 1.5"],
+] as const)("of %p the release %p lacks something, and it is named", (settings, release, words) => {
+  expect(() => requireKnown({ ...NEEDS, firecracker: settings }, release)).toThrow(words)
+  requireKnown({ ...NEEDS, firecracker: settings }, [1, 16, 0])
+  requireKnown(NEEDS, [1, 5, 0])
+})
 
 test("every setting that Firecracker has becomes a request that its API takes", () => {
   const settings: FirecrackerSettings = {
@@ -175,7 +207,7 @@ test("every setting that Firecracker has becomes a request that its API takes", 
     serial: { rate_limiter: { size: 1, refill_time: 1 } },
   }
   const network = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01", ports: [], netns: undefined }
-  const requests = startRequests({ ...BOOT, network }, settings, FILES)
+  const requests = startRequests({ ...BOOT, network, firecracker: settings }, FILES)
   for (const each of requests) requireBody(each)
   const body = (path: string) => requests.find((each) => each.path === path)?.body
   expect(body("/network-interfaces/eth0")).toEqual({
@@ -194,9 +226,16 @@ test("every setting that Firecracker has becomes a request that its API takes", 
   expect(order.indexOf("/mmds/config")).toBeGreaterThan(order.indexOf("/network-interfaces/eth0"))
   expect(order.indexOf("/mmds")).toBeGreaterThan(order.indexOf("/mmds/config"))
   // Before a snapshot is loaded only these may be told.
-  const restored = startRequests({ ...BOOT, restore: { state: "/s", memory: "/m" } }, settings, FILES)
+  const restore = { state: jailPath("/s"), memory: jailPath("/m") }
+  const restored = startRequests({ ...BOOT, restore, firecracker: settings }, FILES)
   expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load"])
-  for (const each of [...restored, PAUSE, RESUME, CTRL_ALT_DEL, snapshotRequest({ state: "/s", memory: "/m" })])
+  for (const each of [
+    ...restored,
+    PAUSE,
+    RESUME,
+    CTRL_ALT_DEL,
+    snapshotRequest({ state: jailPath("/s"), memory: jailPath("/m") }),
+  ])
     requireBody(each)
 })
 
@@ -243,9 +282,13 @@ test.each([
     "x: mtu: a whole number from 68 to 65535",
   ],
   ["/mmds/config", { network_interfaces: [] }, "x: network_interfaces: at least one interface"],
-  ["/mmds/config", { network_interfaces: ["eth0"], ipv4_address: "10.0.0.1" }, "x: ipv4_address: a link-local address"],
+  [
+    "/mmds/config",
+    { network_interfaces: ["eth0"], ipv4_address: "10.0.0.1" },
+    "x: ipv4_address: a link-local IPv4 address",
+  ],
   ["/machine-config", { vcpu_count: 33, mem_size_mib: 1 }, "x: vcpu_count: a whole number from 1 to 32"],
-  ["/serial", { serial_out_path: "/x" }, "x: serial_out_path: unknown"],
+  ["/serial", { rate_limiter: BUCKET, serial_out_path: "/x" }, "x: serial_out_path: unknown"],
   ["/other", {}, "x: nothing is known of /other"],
 ])("%s %p is refused, and says which setting", (path, body, words) => {
   expect(() => requireBody(request(path, body))).toThrow(words)
@@ -272,11 +315,10 @@ test.each([
     {},
     "serial.rate_limiter: Firecracker 1.15 does not have it",
   ],
-  [{ drives: { a: { io_engine: "sync" } } }, {}, 'drives[0]: io_engine: "Sync" or "Async"'],
-])("before anything is made, %p with %p is refused: %s", (firecracker, more, words) => {
+] as const)("before anything is made, %p with %p is refused: %s", (firecracker, more, words) => {
   const program = { path: "/f", version: [1, 15] } as const
-  requireWish(program, WISH)
-  expect(() => requireWish(program, { ...WISH, firecracker, ...more })).toThrow(words)
+  requireNeeds(program, NEEDS)
+  expect(() => requireNeeds(program, { ...NEEDS, firecracker, ...more })).toThrow(words)
 })
 
 test("settings of a drive that there is not are refused, with the nearest that there is", () => {
@@ -319,7 +361,7 @@ test.each([
   [{ ...ANSWER, state: "Gone" }, "instance: Firecracker answered / otherwise than expected: state: Invalid type"],
   [{ id: "vm-1" }, "instance: Firecracker answered / otherwise than expected: state: Invalid key"],
   [[], "instance: Firecracker answered / otherwise than expected"],
-  ["no JSON", "instance: Firecracker answered / with something that is no JSON"],
+  ["no JSON", "instance: Firecracker answered / with something that is not JSON"],
 ])("the answer %p is not believed", async (answer, words) => {
   const socket = join(directory.path, "api.sock")
   const server = Bun.serve({
@@ -383,8 +425,8 @@ test("a server that never answers has a limit", async () => {
 })
 
 /** Firecracker's API of a VM in a state, and what it was asked. */
-function serve(state: string): { socket: string; asked: string[]; stop: () => Promise<void> } {
-  const socket = join(directory.path, "api.sock")
+function serve(state: string): { socket: HostPath; asked: string[]; stop: () => Promise<void> } {
+  const socket = hostPath(join(directory.path, "api.sock"))
   const asked: string[] = []
   const server = Bun.serve({
     unix: socket,
@@ -397,10 +439,12 @@ function serve(state: string): { socket: string; asked: string[]; stop: () => Pr
   return { socket, asked, stop: () => server.stop(true) }
 }
 const PLACE = {
-  ...{ jails: "/j", runtime: "/r", qmpSocket: "/r/q", cgroup: undefined },
-  ...{ firecrackerLog: "/l", firecrackerMetrics: "/m" },
+  ...{ jails: hostPath("/j"), runtime: hostPath("/r"), qmpSocket: hostPath("/r/q"), cgroup: undefined },
+  ...{ firecrackerLog: hostPath("/l"), firecrackerMetrics: hostPath("/m") },
 }
 const PROGRAM = { path: "/f", version: [1, 16] } as const
+const steps: string[] = []
+const onStep = (step: string) => void steps.push(step)
 
 test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes on first", async () => {
   for (const [state, more] of [
@@ -408,8 +452,15 @@ test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes o
     ["Paused", ["PATCH /vm Resumed"]],
   ] as const) {
     const { socket, asked, stop } = serve(state)
-    const control = await firecracker.connect(socket, PROGRAM, { ...BOOT, disks: [] }, PLACE)
+    steps.splice(0)
+    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep })
     await control.ready
+    expect(steps).toEqual([
+      "answer GET /",
+      "answer PUT /machine-config",
+      "answer PUT /boot-source",
+      "answer PUT /actions",
+    ])
     asked.splice(0)
     await control.pause()
     await control.pressCtrlAltDel?.()
@@ -423,12 +474,12 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
   const arch = Object.getOwnPropertyDescriptor(process, "arch")
   Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
   try {
-    const control = await firecracker.connect(socket, PROGRAM, BOOT, PLACE)
+    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep })
     await control.ready
     expect(control.pressCtrlAltDel).toBeUndefined()
     control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))
     expect(control.announced()).toBeUndefined()
-    expect(() => requireWish(PROGRAM, { ...WISH, firecracker: { machine: { smt: true } } })).toThrow("x86-64 alone")
+    expect(() => requireNeeds(PROGRAM, { ...NEEDS, firecracker: { machine: { smt: true } } })).toThrow("x86-64 alone")
   } finally {
     Object.defineProperty(process, "arch", arch ?? {})
     await stop()
@@ -437,7 +488,9 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
 
 test("without its jailer Firecracker is not run in a jail", () => {
   expect(() => firecracker.launch(PROGRAM, BOOT, PLACE)).toThrow("jailer is not in PATH")
-  expect(firecracker.launch(PROGRAM, { ...BOOT, confinement: undefined }, PLACE).control).toBe("/r/api.sock")
+  expect(firecracker.launch(PROGRAM, { ...BOOT, confinement: undefined }, PLACE).control).toEqual({
+    ...{ is: "own", host: hostPath("/r/api.sock"), jail: jailPath("/r/api.sock") },
+  })
   expect(firecracker.jailName({ ...PROGRAM, path: "/opt/firecracker-v1.16.1-x86_64" })).toBe(
     "firecracker-v1.16.1-x86_64",
   )
@@ -445,23 +498,24 @@ test("without its jailer Firecracker is not run in a jail", () => {
 
 test("a release that cannot put a snapshot's card on another tap is refused before anything is made", () => {
   const older = { ...PROGRAM, version: [1, 11] as const }
-  const words = "restore.network_overrides: Firecracker 1.11 does not have it: it came with 1.12"
-  expect(() => firecracker.require(older, { ...WISH, restored: true })).toThrow(words)
-  firecracker.require(older, { ...WISH, restored: true, networked: false })
-  firecracker.require(older, WISH)
-  firecracker.require({ ...older, version: [1, 12] }, { ...WISH, restored: true })
+  const words = "--restore with a network: Firecracker 1.11 does not have it: it came with 1.12"
+  expect(() => firecracker.require(older, { ...NEEDS, restored: true })).toThrow(words)
+  firecracker.require(older, { ...NEEDS, restored: true, networked: false })
+  firecracker.require(older, NEEDS)
+  firecracker.require({ ...older, version: [1, 12] }, { ...NEEDS, restored: true })
 })
 
 test("a user-mode network is no card of Firecracker's", () => {
   const network = { tap: undefined, mac: undefined, ports: [], netns: undefined }
-  expect(startRequests({ ...BOOT, network }, {}, FILES).map(({ path }) => path)).not.toContain(
-    "/network-interfaces/eth0",
-  )
+  expect(startRequests({ ...BOOT, network }, FILES).map(({ path }) => path)).not.toContain("/network-interfaces/eth0")
 })
 
 test("after a snapshot the network card is on another tap", () => {
   const network = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined }
-  const requests = startRequests({ ...BOOT, network, restore: { state: "/s", memory: "/m" } }, {}, FILES)
+  const requests = startRequests(
+    { ...BOOT, network, restore: { state: jailPath("/s"), memory: jailPath("/m") } },
+    FILES,
+  )
   expect(requests.at(-1)?.body).toMatchObject({
     network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
   })

@@ -7,7 +7,7 @@ import { waysFor } from "../../../src/host/jail/ways.ts"
 const owner = { uid: 7, gid: 8 }
 const source = { uid: 0, gid: 0, mode: 0o100644, nlink: 1 }
 const ways = (stat: Partial<typeof source>, readonly: boolean, way?: "bind" | "clone" | "copy" | "link") =>
-  waysFor("/f", { ...source, ...stat }, owner, { readonly, way })
+  waysFor("/f", { ...source, ...stat }, { owner, readonly, way })
 
 test.each([
   ["is only read", {}, true, ["bind"]],

@@ -13,6 +13,7 @@ import {
   writeSync,
 } from "node:fs"
 import { join } from "node:path"
+import { hostPath } from "../../../src/base/terms/path.ts"
 import {
   closeStage,
   makeStage,
@@ -29,7 +30,7 @@ const never = new AbortController().signal
 let root: StageRoot
 
 beforeEach(() => {
-  root = makeStage(join(directory.path, "stage"))
+  root = makeStage(hostPath(join(directory.path, "stage")))
 })
 afterEach(() => closeStage(root))
 
@@ -54,7 +55,9 @@ test("nothing is staged through a symlink, or over what is there", () => {
   symlinkSync("../outside", join(root.path, "link"))
   symlinkSync("/etc/hostname", join(root.path, "file"))
   writeFileSync(join(root.path, "kernel"), "kernel")
-  expect(() => stageWrite(root, "link/x", bytes)).toThrow("leads through something that is no directory of the stage")
+  expect(() => stageWrite(root, "link/x", bytes)).toThrow(
+    "leads through something that is not a directory of the stage",
+  )
   expect(() => stageWrite(root, "file", bytes)).toThrow("is staged already")
   expect(() => stageWrite(root, "kernel", bytes)).toThrow("kernel is staged already")
   expect(() => stageWrite(root, "kernel/x", bytes)).toThrow("leads through")
@@ -76,7 +79,7 @@ test("a copy has the content and the holes, and leaves its source as it was", as
   const fd = openSync(source, "r+")
   writeSync(fd, "middle", 100_000_000)
   closeSync(fd)
-  await stageCopy(root, "disk.img", source, never)
+  await stageCopy(root, "disk.img", source, { signal: never })
   const copy = join(root.path, "disk.img")
   expect(statSync(copy).size).toBe(statSync(source).size)
   expect(statSync(copy).blocks).toBeLessThan(1000)
@@ -87,7 +90,7 @@ test("a copy has the content and the holes, and leaves its source as it was", as
 test("a copy ends when its hook's time is up", async () => {
   const source = join(directory.path, "disk.img")
   writeFileSync(source, new Uint8Array(1024 * 1024))
-  expect(stageCopy(root, "x", source, AbortSignal.abort(new Error("too late")))).rejects.toThrow("too late")
+  expect(stageCopy(root, "x", source, { signal: AbortSignal.abort(new Error("too late")) })).rejects.toThrow("too late")
 })
 
 test("a link is the very file; only a regular file is copied or linked", async () => {
@@ -96,7 +99,7 @@ test("a link is the very file; only a regular file is copied or linked", async (
   stageLink(root, "linked", source)
   expect(statSync(join(root.path, "linked")).ino).toBe(statSync(source).ino)
   expect(() => stageLink(root, "device", "/dev/null")).toThrow("is not a regular file")
-  expect(stageCopy(root, "dir", directory.path, never)).rejects.toThrow("is not a regular file")
+  expect(stageCopy(root, "dir", directory.path, { signal: never })).rejects.toThrow("is not a regular file")
   expect(() => stageLink(root, "other", "/proc/self/status")).toThrow()
   linkSync(source, join(directory.path, "second"))
 })

@@ -225,12 +225,17 @@ test("the old iptables is asked only where it has a table, and nobody where nobo
 
 test("a check says where packets stopped, and no more", () => {
   const why = { forward: "because of it" }
-  const stopped = (count: Record<string, number>, answered = false) => judge(count, answered, "192.0.2.2", why).at(-1)
+  const stopped = (count: Record<string, number>, answered = false) =>
+    judge(count, { answered, to: "192.0.2.2", ...why }).at(-1)
   expect(stopped({})).toMatchObject({ ok: false, what: expect.stringContaining("host's routing") })
   expect(stopped({ arrived: 1 })).toMatchObject({ ok: false, why: expect.stringContaining("ip_forward") })
   expect(stopped({ arrived: 1, routed: 1 })).toMatchObject({ ok: false, why: "because of it" })
   expect(stopped({ arrived: 1, routed: 1, passed: 1, left: 1 })).toMatchObject({ ok: false, what: "192.0.2.2 answers" })
-  expect(judge({ arrived: 1, routed: 1, passed: 1, left: 1 }, true, "192.0.2.2", why).every(({ ok }) => ok)).toBe(true)
+  expect(
+    judge({ arrived: 1, routed: 1, passed: 1, left: 1 }, { answered: true, to: "192.0.2.2", ...why }).every(
+      ({ ok }) => ok,
+    ),
+  ).toBe(true)
 })
 
 test("a tap that the jail's uid and gid could not both open is told before the VMM fails on it", () => {

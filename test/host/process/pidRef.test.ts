@@ -45,7 +45,7 @@ test("one that does not die in its time is a failure", async () => {
   // As to one that hangs in the kernel, the signal does nothing.
   interpose({ before: (call) => (call === "pidfd_send_signal" ? constants.errno.ESRCH : 0) })
   try {
-    expect(() => process.kill(20)).toThrow(`process ${child.pid} does not die`)
+    expect(() => process.kill(20)).toThrow(`process ${child.pid} did not end in 1s after SIGKILL`)
   } finally {
     interpose(undefined)
   }

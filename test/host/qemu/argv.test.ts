@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test"
+import { hostPath, jailPath } from "../../../src/base/terms/path.ts"
 import { qemuArgv } from "../../../src/host/qemu/argv.ts"
 import { exitReason, parseVersion } from "../../../src/host/qemu/qemu.ts"
 import { tscArgs } from "../../../src/host/qemu/tscArgs.ts"
@@ -6,7 +7,7 @@ import type { Boot } from "../../../src/host/vmm/vmm.ts"
 
 const BOOT: Boot = {
   name: "vm-1",
-  kernel: "/k",
+  kernel: jailPath("/k"),
   initrd: undefined,
   bootArgs: "console=ttyS0",
   vcpus: 2,
@@ -27,7 +28,7 @@ test.each([
   [[9, 1], "-run-with chroot=/j,,a,user=7:8"],
   [[10, 0], "-run-with chroot=/j,,a,user=7:8"],
 ] as const)("QEMU %p locks itself in by %s", (version, words) => {
-  const confinement = { root: "/j,a", uid: 7, gid: 8 }
+  const confinement = { root: hostPath("/j,a"), uid: 7, gid: 8 }
   expect(qemuArgv({ path: "/q", version }, { ...BOOT, confinement }).join(" ")).toContain(` ${words} -M `)
 })
 
@@ -44,7 +45,7 @@ test.each([
   ["a halted guest and no second boot", {}, "-no-reboot -S"],
   ["the control socket, as a descriptor", {}, "-chardev socket,id=control,fd=3,server=on,wait=off"],
   ["the kernel", {}, "-kernel /k -append console=ttyS0"],
-  ["an initrd", { initrd: "/i" }, "-kernel /k -initrd /i -append"],
+  ["an initrd", { initrd: jailPath("/i") }, "-kernel /k -initrd /i -append"],
   [
     "the user network",
     { network: { tap: undefined, mac: undefined, ports: [], netns: undefined } },
@@ -81,7 +82,10 @@ test("nothing is there that was not asked for", () => {
 test.each(["/a,b.img", '/a"b.img', "/a b.img", "/a=b,readonly=off.img", "/ä.img"])(
   "the disk path %p reaches QEMU as it is",
   (path) => {
-    const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path, readonly: true, device: false, root: false }] })
+    const argv = qemuArgv(program, {
+      ...BOOT,
+      disks: [{ id: "d", path: jailPath(path), readonly: true, device: false, root: false }],
+    })
     const blockdev = JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "")
     expect(blockdev).toMatchObject({ driver: "raw", "read-only": true, file: { filename: path, "read-only": true } })
   },
@@ -91,19 +95,22 @@ test.each([
   [false, "file"],
   [true, "host_device"],
 ])("a disk that is a block device (%p) is opened by QEMU's driver %s", (device, driver) => {
-  const argv = qemuArgv(program, { ...BOOT, disks: [{ id: "d", path: "/d", readonly: false, device, root: false }] })
+  const argv = qemuArgv(program, {
+    ...BOOT,
+    disks: [{ id: "d", path: jailPath("/d"), readonly: false, device, root: false }],
+  })
   expect(JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "").file.driver).toBe(driver)
 })
 
 test("the guest hears of a disk that fails", () => {
-  const disks = [{ id: "d", path: "/d", readonly: false, device: false, root: false }]
+  const disks = [{ id: "d", path: jailPath("/d"), readonly: false, device: false, root: false }]
   expect(line({ disks })).toContain("-device virtio-blk-device,drive=disk0,serial=d,werror=report,rerror=report")
 })
 
 test("disks keep their order and their names", () => {
   const disks = ["one", "two", "three"].map((id) => ({
     id,
-    path: `/${id}`,
+    path: jailPath(`/${id}`),
     readonly: false,
     device: false,
     root: false,

@@ -59,11 +59,11 @@ test("an event cut in pieces is heard once it is whole", async () => {
 })
 
 test.each([
-  ["something that is no QMP", "SSH-2.0-OpenSSH\r\n"],
+  ["something that is not QMP", "SSH-2.0-OpenSSH\r\n"],
   ["JSON of another shape", '{"QMP": 7}\r\n'],
 ])("%s is no greeting", async (_, greeting) => {
   const { server, qmp } = await connect(greeting, fine)
-  expect(qmp.ready).rejects.toThrow("speaks no QMP")
+  expect(qmp.ready).rejects.toThrow("does not speak QMP")
   await qmp.closed
   server.stop()
 })
@@ -88,7 +88,7 @@ test("a command that is never answered ends with the connection", async () => {
 
 test.each([
   ["QEMU emulator version 7.1.9", "is QEMU 7.1, which is too old: 7.2 or newer is needed"],
-  ["BusyBox v1.35", "tells no version: is it QEMU?"],
+  ["BusyBox v1.35", "prints no version: is it QEMU?"],
 ])("a program that says %p is not started", async (says, why) => {
   writeFileSync(join(directory.path, "qemu-system-x86_64"), `#!/bin/sh\necho ${says}\n`, { mode: 0o755 })
   const { PATH } = process.env

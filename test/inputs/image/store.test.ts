@@ -1,17 +1,18 @@
 import { afterEach, beforeEach, expect, test } from "bun:test"
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { below, parseAddress, redirected } from "../../../src/inputs/download/address.ts"
-import { stallLimit } from "../../../src/inputs/download/download.ts"
+import { below, parseAddress, redirected, shownAddress } from "../../../src/inputs/download/address.ts"
+import { stallLimitMs } from "../../../src/inputs/download/download.ts"
 import { catalog, exactName, findItem } from "../../../src/inputs/image/catalog.ts"
 import { getImage, imagePath, listImages, removeImage } from "../../../src/inputs/image/store.ts"
+import { failure } from "../../failure.ts"
 import { type ReleaseServer, serveReleases, stalling } from "../../fixtures/releaseServer.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
 const content = Buffer.alloc(300_000, "kernel ")
 const sha256 = new Bun.CryptoHasher("sha256").update(content).digest("hex")
-const manner = { limit: 1_000_000, stall: 1000, waits: [1, 1, 1] }
+const manner = { limitBytes: 1_000_000, stallMs: 1000, waitsMs: [1, 1, 1] }
 let server: ReleaseServer
 let where = { state: "", runtime: "" }
 
@@ -41,8 +42,8 @@ test("an image is got once, readable by jails, and taken away", async () => {
   expect(server.asked.length).toBe(1)
   removeImage(where, "kernel")
   expect(files()).toEqual([])
-  expect(() => removeImage(where, "kernel")).toThrow("the image kernel is not here")
-  expect(() => imagePath(where, "kernel")).toThrow("is not here")
+  expect(() => removeImage(where, "kernel")).toThrow(failure("BAD_FILE", "the image kernel is not here"))
+  expect(() => imagePath(where, "kernel")).toThrow(failure("BAD_FILE", "is not here"))
 })
 
 test("an image of that name that is another one is not taken for what is wanted", async () => {
@@ -52,7 +53,9 @@ test("an image of that name that is another one is not taken for what is wanted"
   const mine = (file = "", sum?: string) => ({ name: "mine", from: parseAddress(file, "x"), sha256: sum })
   const got = await getImage(where, mine(kernel), manner)
   expect(await getImage(where, mine(kernel), manner)).toEqual({ path: got.path, new: false })
-  await expect(getImage(where, mine(other), manner)).rejects.toThrow("the image mine that is here is another one")
+  await expect(getImage(where, mine(other), manner)).rejects.toThrow(
+    failure("CHANGED", "the image mine that is here is another one"),
+  )
   await expect(getImage(where, { ...wanted(), name: "mine" }, manner)).rejects.toThrow("is another one, or was changed")
   expect(readFileSync(got.path, "utf8")).toBe("one")
 })
@@ -64,7 +67,7 @@ test("a download that breaks off is gone on from, by a server that can and by on
     if (ranges.length > 1) return undefined
     return stalling(100_000)(request, whole)
   })
-  expect(await getImage(where, wanted(), { ...manner, stall: 100 })).toMatchObject({ new: true })
+  expect(await getImage(where, wanted(), { ...manner, stallMs: 100 })).toMatchObject({ new: true })
   expect(ranges).toEqual([null, "bytes=100000-"])
   removeImage(where, "kernel")
 
@@ -127,17 +130,21 @@ test.each<[string, () => Response | Promise<Response>, RegExp]>([
 
 test("a redirect that goes round is given up", async () => {
   server.faults.set("kernel", (request) => Response.redirect(request.url))
-  expect(getImage(where, wanted(), manner)).rejects.toThrow("redirects without end")
+  expect(getImage(where, wanted(), manner)).rejects.toThrow(failure("DOWNLOAD_FAILED", "redirects more than 10 times"))
 })
 
 test("a stall, and a server that keeps failing, are given up after some tries", async () => {
   server.faults.set("kernel", stalling(10))
-  expect(getImage(where, wanted(), { ...manner, stall: 100 })).rejects.toThrow(
+  expect(getImage(where, wanted(), { ...manner, stallMs: 100 })).rejects.toThrow(
     /cannot be downloaded: nothing came for 0\.1 s/,
   )
-  await getImage(where, wanted(), { ...manner, stall: 100 }).catch(() => {})
+  await expect(getImage(where, wanted(), { ...manner, stallMs: 100 })).rejects.toMatchObject({
+    ...{ code: "TIMED_OUT", exit: 124, subject: shownAddress(address()) },
+  })
   server.faults.set("kernel", () => new Response("", { status: 503 }))
-  expect(getImage(where, { ...wanted(), name: "other" }, manner)).rejects.toThrow("the server answers 503")
+  expect(getImage(where, { ...wanted(), name: "other" }, manner)).rejects.toThrow(
+    failure("DOWNLOAD_FAILED", "the server answers 503"),
+  )
 })
 
 test("a server that is gone", async () => {
@@ -195,7 +202,9 @@ test("a file of this host is copied; what is no file, too large, or not there is
     ["/nonexistent", "cannot be read"],
   ] as const)
     await expect(getImage(where, { ...own, name: "x", from: { file } }, manner)).rejects.toThrow(message)
-  await expect(getImage(where, { ...own, name: "y" }, { ...manner, limit: 10 })).rejects.toThrow("larger than 10 bytes")
+  await expect(getImage(where, { ...own, name: "y" }, { ...manner, limitBytes: 10 })).rejects.toThrow(
+    failure("BAD_FILE", "larger than 10 bytes"),
+  )
 })
 
 test("where things may be downloaded from", () => {
@@ -213,20 +222,22 @@ test("where things may be downloaded from", () => {
     "",
     "http://localhost@x.example",
   ])
-    expect(() => parseAddress(bad, "BANGER_MIRROR"), bad).toThrow("BANGER_MIRROR is")
+    expect(() => parseAddress(bad, "BANGER_MIRROR"), bad).toThrow(failure("BAD_CONFIG", "BANGER_MIRROR is"))
   const https = new URL("https://x.example/a")
   expect(redirected(https, "/b").href).toBe("https://x.example/b")
   expect(redirected(https, "https://y.example/").href).toBe("https://y.example/")
   // A server elsewhere has no business on this host's loopback.
-  expect(() => redirected(https, "http://127.0.0.1/")).toThrow("not https")
-  expect(() => redirected(new URL("http://127.0.0.1:1/"), "http://127.0.0.1:2/")).toThrow("not https")
+  expect(() => redirected(https, "http://127.0.0.1/")).toThrow(failure("DOWNLOAD_FAILED", "not https"))
+  expect(() => redirected(new URL("http://127.0.0.1:1/"), "http://127.0.0.1:2/")).toThrow(
+    failure("DOWNLOAD_FAILED", "not https"),
+  )
 })
 
 test("names of images", () => {
   expect(exactName("vmlinux-6.1")).toBe("vmlinux-6.1.155")
   for (const bad of ["", "..", "../x", "a/b", ".x", "A", "ls", "rm", "path", "x".repeat(65), "a\0"])
-    expect(() => exactName(bad), bad).toThrow("is no name for an image")
-  expect(() => findItem("firecraker")).toThrow("banger knows no image firecraker")
+    expect(() => exactName(bad), bad).toThrow(failure("BAD_FILE", "cannot be the name of an image"))
+  expect(() => findItem("firecraker")).toThrow(failure("USAGE", "banger knows no image firecraker"))
   for (const arch of ["x86_64", "aarch64"] as const)
     for (const item of catalog(arch)) {
       expect(item.sha256).toMatch(/^[0-9a-f]{64}$/)
@@ -237,7 +248,7 @@ test("names of images", () => {
 })
 
 test.each(["0", "-1", "x", "1.5", "1e9"])("BANGER_TIMEOUT=%s is refused", (text) => {
-  expect(() => stallLimit(text)).toThrow("BANGER_TIMEOUT is")
-  expect(stallLimit("2")).toBe(2000)
-  expect(stallLimit("")).toBe(30_000)
+  expect(() => stallLimitMs(text)).toThrow(failure("BAD_CONFIG", "BANGER_TIMEOUT is"))
+  expect(stallLimitMs("2")).toBe(2000)
+  expect(stallLimitMs("")).toBe(30_000)
 })

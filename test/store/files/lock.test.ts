@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test"
 import { closeSync, openSync, readdirSync, renameSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { interpose } from "../../../src/base/linux/interpose.ts"
-import { takeLock, takeNamedLock, withLock } from "../../../src/store/files/lock.ts"
+import { takeLock, takeNamedLock } from "../../../src/store/files/lock.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -46,12 +46,4 @@ test.each<[string, (path: string) => void]>([
   // The one that has the name is the one that is held.
   expect(takeLock(join(directory.path, "lock"))).toBeUndefined()
   closeSync(held)
-})
-
-test("who waits for a lock in vain is told of it", () => {
-  const path = join(directory.path, "lock")
-  const held = takeLock(path) ?? -1
-  expect(() => withLock(path, () => {}, 20)).toThrow(`another process does not let go of ${path}`)
-  closeSync(held)
-  expect(withLock(path, () => "done", 20)).toBe("done")
 })

@@ -17,7 +17,7 @@ function followed(limit: number, take = (chunk: Uint8Array) => chunk.length) {
     shown.push(chunk.slice(0, taken))
     return taken
   }
-  const follower = follow(path, limit, sink, (what) => troubles.push(what))
+  const follower = follow(path, { limitBytes: limit, sink, onTrouble: (what) => troubles.push(what) })
   return { path, follower, troubles, text: () => Buffer.concat(shown).toString() }
 }
 

@@ -5,6 +5,7 @@ import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
 import { macOf } from "../../../src/host/network/names.ts"
 import { openDatabase } from "../../../src/store/state/database.ts"
 import { freeLease, type LeaseRequest, listLeases, takeLease } from "../../../src/store/state/leases.ts"
+import { failure } from "../../failure.ts"
 
 const database = () => openDatabase(mkdtempSync("/tmp/banger-leases-"))
 
@@ -48,7 +49,7 @@ test.each<[string, Partial<LeaseRequest>, string]>([
 ])("what one VM has, another does not get: %s", (_, more, words) => {
   const db = database()
   takeLease(db, request("a", { ports: [parsePort("127.0.0.1:8080:80") as Port] }))
-  expect(() => takeLease(db, request("b", more))).toThrow(words)
+  expect(() => takeLease(db, request("b", more))).toThrow(failure("IN_USE", words))
   expect(listLeases(db)).toHaveLength(1)
 })
 

@@ -12,8 +12,10 @@ import {
   listRecords,
   mirrored,
   mirrorJournal,
+  noteKept,
 } from "../../../src/store/state/records.ts"
 import { TRANSITIONS, type VmState } from "../../../src/store/state/vmState.ts"
+import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -41,10 +43,12 @@ test("a database of a newer banger, or that is none, is refused and not touched"
   const newer = new Database(path, { create: true })
   newer.exec("pragma user_version = 999")
   newer.close()
-  expect(() => openDatabase(directory.path)).toThrow("was written by a newer banger (schema 999")
+  expect(() => openDatabase(directory.path)).toThrow(failure("BAD_STATE", "was written by a newer banger (schema 999"))
   writeFileSync(path, "this is not a database, but it is somebody's file\n".repeat(50))
   const before = readFileSync(path)
-  expect(() => openDatabase(directory.path)).toThrow("state.db: cannot be used: file is not a database")
+  expect(() => openDatabase(directory.path)).toThrow(
+    failure("BAD_STATE", "state.db: cannot be used: file is not a database"),
+  )
   expect(readFileSync(path)).toEqual(before)
 })
 
@@ -57,9 +61,9 @@ test("a VM moves only along the table of states", () => {
       insertRecord(db, record(id, id))
       db.query("update vms set state = ? where id = ?").run(from, id)
       if (TRANSITIONS[from].includes(to)) {
-        changeState(db, id, to, { why: "test" })
+        changeState(db, id, { to, exit: { why: "test" } })
         expect(getRecord(db, id)).toMatchObject({ state: to, exit: '{"why":"test"}' })
-      } else expect(() => changeState(db, id, to)).toThrow(`is ${from} and cannot become ${to}`)
+      } else expect(() => changeState(db, id, { to })).toThrow(`is ${from} and cannot become ${to}`)
     }
   }
   expect(TRANSITIONS.running).toEqual(["stopping", "failed"])
@@ -68,8 +72,10 @@ test("a VM moves only along the table of states", () => {
 test("a live VM's name is taken; that of one that has ended is free", () => {
   const db = openDatabase(directory.path)
   insertRecord(db, record("a-1", "a"))
-  expect(() => insertRecord(db, record("a-2", "a"))).toThrow("the name a is taken by VM a-1 (creating)")
-  changeState(db, "a-1", "failed")
+  expect(() => insertRecord(db, record("a-2", "a"))).toThrow(
+    failure("IN_USE", "the name a is taken by VM a-1 (creating)"),
+  )
+  changeState(db, "a-1", { to: "failed" })
   insertRecord(db, record("a-2", "a"))
   expect(listRecords(db).map(({ id }) => id)).toEqual(["a-2", "a-1"])
 })
@@ -97,17 +103,17 @@ test("a VM is found by id, by name, or by the beginning of an id", () => {
     ["db-333", "db"],
   ] as const) {
     insertRecord(db, record(id, name))
-    if (id === "web-211") changeState(db, id, "failed")
+    if (id === "web-211") changeState(db, id, { to: "failed" })
   }
   expect(findRecord(db, "web-211").id).toBe("web-211")
   expect(findRecord(db, "web").id).toBe("web-222")
   expect(findRecord(db, "db-3").id).toBe("db-333")
-  expect(() => findRecord(db, "web-2")).toThrow("web-2 is ambiguous")
-  expect(() => findRecord(db, "web-")).toThrow("no VM")
+  expect(() => findRecord(db, "web-2")).toThrow(failure("NO_SUCH_VM", "web-2 is ambiguous"))
+  expect(() => findRecord(db, "web-")).toThrow(failure("NO_SUCH_VM", "no VM"))
   expect(() => findRecord(db, "")).toThrow('no VM ""')
   expect(() => findRecord(db, "wbe")).toThrow('no VM "wbe"')
   deleteRecord(db, "db-333")
-  expect(() => findRecord(db, "db")).toThrow("no VM")
+  expect(() => findRecord(db, "db")).toThrow(failure("NO_SUCH_VM", "no VM"))
 })
 
 test("the journal's mirror is read back, and one that is damaged is not believed", () => {
@@ -120,6 +126,14 @@ test("the journal's mirror is read back, and one that is damaged is not believed
     db.query("update vms set handles = ? where id = 'a-1'").run(bad)
     expect(mirrored(getRecord(db, "a-1"))).toBeUndefined()
   }
+})
+
+test("a failed start that is left for inspection is told from one that is not", () => {
+  const db = openDatabase(directory.path)
+  insertRecord(db, record("a-1", "a"))
+  expect(getRecord(db, "a-1").keptForInspection).toBe(false)
+  noteKept(db, "a-1")
+  expect([getRecord(db, "a-1"), ...listRecords(db)].map((row) => row.keptForInspection)).toEqual([true, true])
 })
 
 test("the state of an older banger is brought up to date, and what it holds is kept", () => {
@@ -138,7 +152,7 @@ test("the state of an older banger is brought up to date, and what it holds is k
     generation: 0,
     request: "{}",
     post_stop_done: 0,
-    kept: 0,
+    keptForInspection: false,
   })
   expect(mirrored(getRecord(db, "a-1"))).toEqual({ generation: 0, journal: [] })
 })

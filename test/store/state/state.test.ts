@@ -2,12 +2,16 @@ import { expect, test } from "bun:test"
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { NAME_PATTERN } from "../../../src/base/terms/name.ts"
+import { hostPath } from "../../../src/base/terms/path.ts"
 import { takeLock, withLock } from "../../../src/store/files/lock.ts"
 import { ensurePrivateDirectory } from "../../../src/store/files/privateDirectory.ts"
 import { replaceFile } from "../../../src/store/files/replaceFile.ts"
 import { type Resource, readHandles, writeHandles } from "../../../src/store/state/handles.ts"
 import { places, vmLayout } from "../../../src/store/state/places.ts"
+import { recall } from "../../../src/store/state/recall.ts"
+import { mirrored, type VmRecord } from "../../../src/store/state/records.ts"
 import { newVmId } from "../../../src/store/state/vmId.ts"
+import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -45,7 +49,7 @@ test("a place that is no absolute path is refused by the variable's name", () =>
 test("all that is removed with a VM is below its runtime directory or its stage", () => {
   const layout = vmLayout({ state: "/s", runtime: "/r" }, "id")
   expect([layout.qmpSocket, layout.consoleInput].every((path) => path.startsWith("/r/id/"))).toBe(true)
-  expect(layout.stage).toBe("/s/vms/id/stage")
+  expect(layout.stage).toBe(hostPath("/s/vms/id/stage"))
 })
 
 test("a directory of ours is made private, and tightened when it is not", () => {
@@ -60,7 +64,9 @@ test("a directory of ours is made private, and tightened when it is not", () => 
 test("a directory the user named is not changed, but refused when it is open", () => {
   const path = join(directory.path, "open")
   mkdirSync(path, { mode: 0o755 })
-  expect(() => ensurePrivateDirectory(path, 0o1700, false)).toThrow("is open to other users (mode 755)")
+  expect(() => ensurePrivateDirectory(path, 0o1700, false)).toThrow(
+    failure("UNTRUSTED", "is open to other users (mode 755)"),
+  )
   expect(modeOf(path)).toBe("755")
 })
 
@@ -68,8 +74,12 @@ test("a symlink or a file in the directory's place is refused; a symlink above i
   mkdirSync(join(directory.path, "real"))
   symlinkSync("real", join(directory.path, "link"))
   writeFileSync(join(directory.path, "file"), "")
-  expect(() => ensurePrivateDirectory(join(directory.path, "link"), 0o700, true)).toThrow("is a symlink")
-  expect(() => ensurePrivateDirectory(join(directory.path, "file"), 0o700, true)).toThrow("is not a directory")
+  expect(() => ensurePrivateDirectory(join(directory.path, "link"), 0o700, true)).toThrow(
+    failure("UNTRUSTED", "is a symlink"),
+  )
+  expect(() => ensurePrivateDirectory(join(directory.path, "file"), 0o700, true)).toThrow(
+    failure("UNTRUSTED", "is not a directory"),
+  )
   expect(ensurePrivateDirectory(join(directory.path, "link/inside"), 0o700, true)).toBe(
     join(directory.path, "real/inside"),
   )
@@ -128,8 +138,41 @@ test("handles are believed whole or not at all: cut at any byte, changed at any 
     if (read.is === "good") expect([...read.journal]).toEqual([...JOURNAL])
   }
   writeFileSync(path, good.toString().replace('"schema": 1', '"schema": 2'))
-  expect(() => readHandles(path)).toThrow("was written by a newer banger (schema 2, this one knows 1)")
+  expect(() => readHandles(path)).toThrow(
+    failure("BAD_STATE", "was written by a newer banger (schema 2, this one knows 1)"),
+  )
   expect(readHandles(join(directory.path, "none")).is).toBe("missing")
+})
+
+/** A jailed VMM's journal with the name that this field had in older bangers, or has now. */
+const jailed = (field: "runsAs" | "becomes") => {
+  const marks = { pid: 77, startTime: 5, bootId: "b", uid: 0, root: "8:1:2" }
+  return [{ kind: "process", identity: { ...marks, [field]: { uid: 1000, root: "8:1:3" } } }]
+}
+
+test("what a jailed VMM runs as is written by its name", () => {
+  const path = join(directory.path, "handles.json")
+  writeHandles(path, 1, jailed("runsAs") as Resource[])
+  expect(readFileSync(path, "utf8")).toMatch(/"runsAs": \{\s*"uid": 1000/)
+  expect(readHandles(path)).toMatchObject({ is: "good", journal: jailed("runsAs") })
+})
+
+test("handles and records of an older banger, which called it becomes, are read as they are written now", () => {
+  const path = join(directory.path, "handles.json")
+  const journal = jailed("becomes")
+  const sha256 = new Bun.CryptoHasher("sha256").update(JSON.stringify(journal)).digest("hex")
+  const old = { schema: 1, generation: 3, bootId: "b", writtenAt: 1, sha256, journal }
+  writeFileSync(path, JSON.stringify(old), { mode: 0o600 })
+  expect(readHandles(path)).toEqual({ is: "good", generation: 3, journal: jailed("runsAs") as Resource[] })
+  expect(readFileSync(path, "utf8")).toContain("becomes")
+  const record = { handles: JSON.stringify(journal), generation: 3, id: "vm-1" } as VmRecord
+  expect(mirrored(record)).toEqual({ generation: 3, journal: jailed("runsAs") as Resource[] })
+  expect(recall(record, path)).toEqual({
+    ...{ generation: 3, journal: jailed("runsAs") as Resource[] },
+    ...{ troubles: [], whole: true },
+  })
+  writeFileSync(path, JSON.stringify({ ...old, journal: jailed("runsAs") }))
+  expect(readHandles(path)).toEqual({ is: "bad", why: "its checksum is wrong" })
 })
 
 test("a turn that does not come is given up by the lock's name; one that comes is taken", async () => {
@@ -139,7 +182,7 @@ test("a turn that does not come is given up by the lock's name; one that comes i
     withLock(${JSON.stringify(path)}, () => { console.log("held"); Bun.sleepSync(600_000) })`
   const holder = Bun.spawn([process.execPath, "-e", code], { stdout: "pipe" })
   await holder.stdout.getReader().read()
-  expect(() => withLock(path, () => {}, 20)).toThrow(`another process does not let go of ${path}`)
+  expect(() => withLock(path, () => {}, 20)).toThrow(failure("BUSY", `another process does not let go of ${path}`))
   holder.kill("SIGKILL")
   expect(withLock(path, () => "mine")).toBe("mine")
   expect(withLock(path, () => "again", 0)).toBe("again")

@@ -1,19 +1,24 @@
 import { expect, test } from "bun:test"
 import type { Exit } from "banger"
+import { hostPath, jailPath } from "../../../src/base/terms/path.ts"
+import { firecracker } from "../../../src/host/firecracker/firecracker.ts"
 import { rootArgs } from "../../../src/host/qemu/argv.ts"
 import { qemu } from "../../../src/host/qemu/qemu.ts"
-import type { Disk } from "../../../src/host/vmm/vmm.ts"
+import { requireHostSocket, requireJailSocket } from "../../../src/host/vmm/socketPaths.ts"
+import type { Disk, Vmm } from "../../../src/host/vmm/vmm.ts"
 import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
 import { nameFromFile } from "../../../src/inputs/plugin/resolved.ts"
 import { vmLayout } from "../../../src/store/state/places.ts"
-import { inJail, planBoot, planSteps, shellWords } from "../../../src/supervisor/boot/plan.ts"
+import { planBoot, plannedFiles, planSteps, shellWords } from "../../../src/supervisor/boot/plan.ts"
+import { requireSocketPaths } from "../../../src/supervisor/boot/vmmSockets.ts"
 import { endedWell, exitText, neverStarted, panicOf } from "../../../src/vm/exit.ts"
-import { checkSocketPath } from "../../../src/vm/session.ts"
 
 const spec = (fields: object = {}) => parseSpec({ kernel: "/k", bootArgs: "quiet", ...fields }, { path: "", text: "" })
 const found = (drives: object[]) => spec({ drives }).drives.map((drive) => ({ ...drive, device: false }))
 const vmm = { bootArgs: (_: string, disks: readonly Disk[]) => [...rootArgs(disks), "tsc=1"] }
-const argsOf = (drives: object[]) => planBoot(spec(), "vm", found(drives), vmm, undefined).bootArgs
+const bootOf = (drives: object[], id = "vm") =>
+  planBoot(spec(), plannedFiles(spec(), found(drives), undefined), { id, vmm, confinement: undefined })
+const argsOf = (drives: object[]) => bootOf(drives).bootArgs
 
 test.each([
   ["no drive", [], "quiet tsc=1"],
@@ -27,20 +32,20 @@ test.each([
 ])("with %s the command line is right", (_, drives, line) => expect(argsOf(drives)).toBe(line))
 
 test("the root drive comes first, whichever place it has in the plugin", () => {
-  const drives = found([{ path: "/a" }, { path: "/b", id: "b" }, { path: "/c", root: true }])
-  expect(planBoot(spec(), "vm", drives, vmm, undefined).disks.map(({ id }) => id)).toEqual(["disk2", "disk0", "b"])
+  const drives = [{ path: "/a" }, { path: "/b", id: "b" }, { path: "/c", root: true }]
+  expect(bootOf(drives).disks.map(({ id }) => id)).toEqual(["disk2", "disk0", "b"])
 })
 
 test("disks without an id are numbered", () => {
-  const drives = found([{ path: "/a", id: "one" }, { path: "/b" }])
-  expect(planBoot(spec(), "vm", drives, vmm, undefined).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
+  expect(bootOf([{ path: "/a", id: "one" }, { path: "/b" }]).disks.map(({ id }) => id)).toEqual(["one", "disk1"])
 })
 
 const layout = vmLayout({ state: "/s", runtime: "/r" }, "vm-1")
 const program = { path: "/bin/qemu", version: [7, 2] } as const
+const chosen = { vmm: qemu, program }
 
 test("a plan names every path and the whole command", () => {
-  const text = planSteps(layout, qemu, program, planBoot(spec(), "vm-1", [], vmm, undefined)).join("\n")
+  const text = planSteps(layout, chosen, { boot: bootOf([], "vm-1") }).join("\n")
   for (const part of [
     "/s/vms/vm-1",
     "/r/vm-1/qmp.sock",
@@ -53,25 +58,25 @@ test("a plan names every path and the whole command", () => {
 })
 
 test("a plan with a jail tells where it is, whose, and what is in it", () => {
-  const root = "/s/jail/qemu/vm-1/root"
-  const jailed = inJail(
-    spec({
-      initrd: "/i",
-      drives: [
-        { path: "/a", id: "data" },
-        { path: "/b", readonly: true },
-      ],
-    }),
+  const root = hostPath("/s/jail/qemu/vm-1/root")
+  const drives = [
+    { path: "/a", id: "data" },
+    { path: "/b", readonly: true },
+    { path: "/dev/sdx", id: "raw" },
+  ]
+  const planned = plannedFiles(
+    spec({ initrd: "/i" }),
+    found(drives).map((drive) => ({ ...drive, device: drive.id === "raw" })),
     root,
   )
-  expect(jailed).toMatchObject({ kernel: `${root}/kernel`, initrd: `${root}/initrd` })
-  const drives = [...found([...jailed.drives]), ...found([{ path: "/dev/sdx", id: "raw" }])].map((drive) => ({
-    ...drive,
-    device: drive.id === "raw",
-  }))
-  const boot = planBoot(jailed, "vm-1", drives, vmm, { root, uid: 7, gid: 8 })
-  expect(boot.disks.map(({ path }) => path)).toEqual([`${root}/disk0`, `${root}/disk1`, "/dev/sdx"])
-  const text = planSteps(layout, qemu, program, boot, "/sys/fs/cgroup/banger/vm-1").join("\n")
+  expect(planned.kernel).toEqual({ host: hostPath(`${root}/kernel`), jail: jailPath("/kernel") })
+  const boot = planBoot(spec(), planned, { id: "vm-1", vmm, confinement: { root, uid: 7, gid: 8 } })
+  expect([boot.kernel, boot.initrd, ...boot.disks.map(({ path }) => path)].map(String)).toEqual([
+    ...["/kernel", "/initrd", "/disk0", "/disk1", "/disk2"],
+  ])
+  // QEMU opens them before it is in its jail.
+  expect(qemu.launch(program, boot, { ...layout, cgroup: undefined }).argv).toContain(`${root}/kernel`)
+  const text = planSteps(layout, chosen, { boot, cgroup: "/sys/fs/cgroup/banger/vm-1" }).join("\n")
   for (const part of [
     "the uid 7",
     "move it to /s/jail",
@@ -88,9 +93,38 @@ test("a command line is shown as a shell would take it", () => {
   expect(Bun.spawnSync(["sh", "-c", `printf '%s\\n' ${shown}`]).stdout.toString()).toBe(`${argv.join("\n")}\n`)
 })
 
-test("a socket path has at most 107 bytes", () => {
-  checkSocketPath("x".repeat(107), "V")
-  expect(() => checkSocketPath("x".repeat(108), "V")).toThrow("has 108 bytes; 107 is the most")
+const socketsOf = (vmm: Vmm, state: string, options: { jailed: boolean; firecracker?: object }) => {
+  const layout = vmLayout({ state, runtime: "/r" }, "vm-1")
+  requireSocketPaths({ vmm, program: { ...program, path: "/bin/vmm" } }, { layout, firecracker: {}, ...options })
+}
+
+test("a socket path has at most 107 bytes, as this host sees it and as the VMM does", () => {
+  requireHostSocket(hostPath(`/${"x".repeat(106)}`), "BANGER_RUNTIME_DIR")
+  for (const require of [
+    () => requireHostSocket(hostPath(`/${"x".repeat(107)}`), "BANGER_RUNTIME_DIR"),
+    () => requireJailSocket(jailPath(`/${"x".repeat(107)}`), "BANGER_RUNTIME_DIR"),
+  ])
+    expect(require).toThrow("has 108 bytes; 107 is the most")
+})
+
+test("in a jail the VMM's own sockets have short paths; the vsock's is also the host's to reach", () => {
+  const deep = `/${"s".repeat(100)}`
+  const vsock = { jailed: true, firecracker: { vsock: { guest_cid: 3 } } }
+  socketsOf(firecracker, deep, { jailed: true })
+  socketsOf(firecracker, "/s", vsock)
+  expect(() => socketsOf(firecracker, deep, vsock)).toThrow(`${deep}/jail/vmm/vm-1/root/vsock.sock has 131 bytes`)
+  socketsOf(qemu, deep, { jailed: true })
+})
+
+test("without a jail the VMM binds its sockets in the runtime directory", () => {
+  const runtime = `/${"r".repeat(91)}`
+  const layout = vmLayout({ state: "/s", runtime }, "vm-1")
+  const chosen = { vmm: firecracker, program }
+  requireSocketPaths(chosen, { layout, jailed: false, firecracker: {} })
+  // `vsock.sock` is longer than `api.sock`.
+  expect(() => requireSocketPaths(chosen, { layout, jailed: false, firecracker: { vsock: { guest_cid: 3 } } })).toThrow(
+    `${runtime}/vm-1/vsock.sock has 108 bytes; 107 is the most`,
+  )
 })
 
 test.each([

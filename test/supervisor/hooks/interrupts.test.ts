@@ -13,7 +13,7 @@ test("the first signal asks to stop, the second forces, and each ends the wait o
   interrupts.press("SIGINT")
   expect([second.aborted, interrupts.force.aborted]).toEqual([true, true])
   expect([interrupts.exitCode(), counts]).toEqual([143, [1, 2]])
-  interrupts.dispose()
+  interrupts[Symbol.dispose]()
 })
 
 test("a real signal is taken over, and given back", async () => {
@@ -24,7 +24,7 @@ test("a real signal is taken over, and given back", async () => {
   interrupts.stop.addEventListener("abort", () => resolve())
   await promise
   expect(interrupts.exitCode()).toBe(130)
-  interrupts.dispose()
+  interrupts[Symbol.dispose]()
   expect(process.listenerCount("SIGINT")).toBe(before - 1)
 })
 
@@ -34,5 +34,5 @@ test("a failure that nobody waits for stops the run once, with its own exit code
   interrupts.fail(new Failure("FAILED", "later"))
   expect([interrupts.stop.aborted, interrupts.force.aborted, interrupts.exitCode()]).toEqual([true, false, 1])
   expect(interrupts.failure()?.message).toBe("late")
-  interrupts.dispose()
+  interrupts[Symbol.dispose]()
 })

@@ -35,23 +35,20 @@ export interface Manner {
   readonly stderr?: number
 }
 
-/** Starts the compiled binary in a place. */
+/** Starts the banger of a place: of system tests it is the compiled binary. */
 export function start(
   place: Place,
   args: readonly string[],
   env: Record<string, string> = {},
   manner: Manner = {},
 ): Running {
-  const child = Bun.spawn(
-    [...(manner.through ?? []), ...(manner.self === false ? [] : [join(root, "dist/banger")]), ...args],
-    {
-      stdin: manner.stdin ?? "ignore",
-      stdout: manner.stdout ?? "pipe",
-      stderr: manner.stderr ?? "pipe",
-      cwd: place.dir,
-      env: { PATH: process.env.PATH, BANGER_STATE_DIR: place.state, BANGER_RUNTIME_DIR: place.runtime, ...env },
-    },
-  )
+  const child = Bun.spawn([...(manner.through ?? []), ...(manner.self === false ? [] : place.program), ...args], {
+    stdin: manner.stdin ?? "ignore",
+    stdout: manner.stdout ?? "pipe",
+    stderr: manner.stderr ?? "pipe",
+    cwd: place.dir,
+    env: { ...environmentOf(place), ...env },
+  })
   const seen = { stdout: "", stderr: "" }
   const watchers = new Set<() => void>()
   const collect = async (stream: ReadableStream<Uint8Array> | number, name: "stdout" | "stderr") => {
@@ -81,19 +78,24 @@ export function start(
   }
 }
 
-/** Runs the compiled binary to its end, killed as it makes one of these system calls for the `count`th time. */
+/** The environment of each banger of a place. */
+export function environmentOf({ state, runtime, env }: Place): Record<string, string> {
+  return { PATH: process.env.PATH ?? "", BANGER_STATE_DIR: state, BANGER_RUNTIME_DIR: runtime, ...env }
+}
+
+/** Runs a place's banger to its end, killed as it makes one of these system calls for the `count`th time. */
 export function killedAt(place: Place, calls: string, count: number, args: readonly string[]): Promise<Ended> {
   const inject = `inject=${calls}:signal=KILL:when=${count}`
   const through = ["strace", "-o", "/dev/null", "-e", `trace=${calls}`, "-e", inject]
   return start(place, args, {}, { through }).ended
 }
 
-/** Runs the compiled binary to its end in a PID namespace of its own, as in a container. */
+/** Runs a place's banger to its end in a PID namespace of its own, as in a container. */
 export function bangerElsewhere(place: Place, args: readonly string[]): Promise<Ended> {
   return start(place, args, {}, { through: ["unshare", "--pid", "--fork", "--mount-proc"] }).ended
 }
 
-/** Runs the compiled binary in a place to its end. */
+/** Runs a place's banger to its end. */
 export function banger(place: Place, args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
   return start(place, args, env).ended
 }

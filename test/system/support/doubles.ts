@@ -9,15 +9,27 @@ export interface Doubles {
   readonly env: Readonly<Record<string, string>>
 }
 
-/** Builds both doubles, statically linked as the real ones are; `jailerVersion` makes them of two releases. */
-export function buildDoubles(dir: string, version = "1.16.1", jailerVersion = version, linked = "-static"): Doubles {
+/** How the doubles are built. */
+export interface DoublesOptions {
+  readonly version?: string
+  /** Another than Firecracker's makes them of two releases. */
+  readonly jailerVersion?: string
+  /** For the compiler. */
+  readonly flags?: readonly string[]
+}
+
+/** Builds both doubles, statically linked as the real ones are unless `flags` say otherwise. */
+export function buildDoubles(
+  dir: string,
+  { version = "1.16.1", jailerVersion = version, flags = ["-static", "-O1"] }: DoublesOptions = {},
+): Doubles {
   const bin = join(dir, "bin")
   mkdirSync(bin, { recursive: true, mode: 0o755 })
   for (const [name, of] of [
     ["firecracker", version],
     ["jailer", jailerVersion],
   ] as const) {
-    compile(join(sources, `${name}.c`), join(bin, name), [linked, "-O1", "-w", `-DVERSION="${of}"`])
+    compile(join(sources, `${name}.c`), join(bin, name), [...flags, "-w", `-DVERSION="${of}"`])
   }
   return { bin, env: { PATH: `${bin}:${process.env.PATH}` } }
 }

@@ -13,6 +13,7 @@ import { join } from "node:path"
 import { LOCK } from "../../../src/base/linux/constants.ts"
 import { flock, mkfifoAt } from "../../../src/base/linux/files.ts"
 import { AT_FDCWD } from "../../../src/base/linux/guards.ts"
+import { hostPath } from "../../../src/base/terms/path.ts"
 import { cgroupMount, cgroupPath, joinCgroup, makeCgroup } from "../../../src/host/cgroup/cgroup.ts"
 import { jailRoot } from "../../../src/host/jail/base.ts"
 import { makeJail } from "../../../src/host/jail/makeJail.ts"
@@ -81,7 +82,7 @@ export const LEAVE: Readonly<Record<string, (place: Place, id: string, index: nu
   },
   cgroup(place, id) {
     const mount = cgroupMount() ?? ""
-    makeCgroup(mount, id, [], markOf(vmLayout(place, id)))
+    makeCgroup(mount, id, { settings: [], mark: markOf(vmLayout(place, id)) })
     return { kind: "cgroup", name: cgroupPath(mount, id) }
   },
   runtime(place, id) {
@@ -167,7 +168,7 @@ export function later(place: Place, args: readonly string[], env: Record<string,
 // --- internal ---
 
 function leaveJail(place: Place, id: string, index: number, placed: boolean): Left {
-  const site = { base: join(place.state, "jail"), vmm: "firecracker", id }
+  const site = { base: hostPath(join(place.state, "jail")), vmm: "firecracker", id }
   const jail = makeJail(site, { uid: uidOf(index), gid: uidOf(index) }, () => {})
   writeFileSync(join(jail.now, "kernel"), "k")
   if (placed) jail.place()

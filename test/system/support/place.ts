@@ -5,26 +5,57 @@ import { join } from "node:path"
 import { cgroupMount } from "../../../src/host/cgroup/cgroup.ts"
 import { requireOwnNamespaces } from "./namespace.ts"
 
-/** State and runtime directories of one test, and what the machine looked like when it began. */
+/** State and runtime directories of one test, and the banger that is tried there. */
 export interface Place {
   readonly dir: string
   readonly state: string
   readonly runtime: string
-  readonly before: Traces
+  /** The command line that banger's own words follow. */
+  readonly program: readonly string[]
+  /** Environment variables that every banger of this place gets. */
+  readonly env: Readonly<Record<string, string>>
+  /** Fields of every VM on the doubles. */
+  readonly spec: object
+  /** Asserts that the host is as it was when the test began. */
+  readonly expectHostUnchanged: () => void
 }
 
-interface Traces {
-  readonly mounts: string
-  readonly links: readonly string[]
+/** What a tier of tests gives its places. */
+export interface Tier extends Pick<Place, "program"> {
+  /** What the name of each place's directory begins with, its path included. */
+  readonly prefix: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly spec?: object
+  /** Looks at the host before a test; what it returns asserts after the test that nothing of the place is left there. */
+  readonly look: () => (place: Place) => void
 }
 
-/** Gives each test of a file a fresh place, and asserts after each that its VMs left nothing in it. */
+/** Gives each test of a file a fresh place, and asserts after each that its VMs left nothing in it or on the host. */
 export function eachInItsPlace(): Place {
-  const place = { dir: "", state: "", runtime: "", before: { mounts: "", links: [] } as Traces }
+  return eachOfTier({
+    program: [join(import.meta.dir, "../../../dist/banger")],
+    prefix: "/run/banger-test-",
+    look() {
+      requireOwnNamespaces()
+      return lookAtHost()
+    },
+  })
+}
+
+/** Looks at mounts and links; what it returns asserts that they are the same. */
+export function lookAtHost(): () => void {
+  const before = traces()
+  return () => expect(traces()).toEqual(before)
+}
+
+/** Gives each test of a file a fresh place of a tier, and asserts after each that its VMs left nothing. */
+export function eachOfTier({ program, prefix, env = {}, spec = {}, look }: Tier): Place {
+  const place = { dir: "", state: "", runtime: "", program, env, spec, expectHostUnchanged: () => {} }
   beforeEach(() => {
-    requireOwnNamespaces()
-    const dir = mkdtempSync("/run/banger-test-")
-    Object.assign(place, { dir, state: join(dir, "state"), runtime: join(dir, "run"), before: traces() })
+    const expectUnchanged = look()
+    const dir = mkdtempSync(prefix)
+    const expectHostUnchanged = () => expectUnchanged(place)
+    Object.assign(place, { dir, state: join(dir, "state"), runtime: join(dir, "run"), expectHostUnchanged })
   })
   afterEach(async () => {
     // A supervisor without a terminal says its last words when its VM's record is final already.
@@ -61,7 +92,7 @@ export function expectNothingLeft(place: Place): void {
   expect(rowsOf(place, "leases", "select * from leases")).toEqual([])
   expect(jailsOf(place)).toEqual([])
   expect(cgroupsOf(place)).toEqual([])
-  expect(traces()).toEqual(place.before)
+  place.expectHostUnchanged()
 }
 
 /** Takes a place away, and any VM that a failed test left in it. */
@@ -146,6 +177,6 @@ function linksHere(): readonly string[] {
     .sort()
 }
 
-function traces(): Traces {
+function traces(): { readonly mounts: string; readonly links: readonly string[] } {
   return { mounts: readFileSync("/proc/self/mountinfo", "utf8"), links: linksHere() }
 }

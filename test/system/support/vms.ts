@@ -7,7 +7,7 @@ import type { Place } from "./place.ts"
 
 /** The words that run a VM on the doubles; `fields` are of its spec. */
 export function doubleWords(place: Place, flags: readonly string[], script = "PRINT[up]", fields: object = {}) {
-  return ["run", ...flags, fixture("double"), "--", place.dir, script, JSON.stringify(fields)]
+  return ["run", ...flags, fixture("double"), "--", place.dir, script, JSON.stringify({ ...place.spec, ...fields })]
 }
 
 /** Runs one in the background. */

@@ -1,0 +1,85 @@
+import { Failure } from "../base/terms/failure.ts"
+import type { Chosen, VmmNeeds } from "../host/vmm/vmm.ts"
+import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
+import { findCandidates } from "../supervisor/boot/chooseVmm.ts"
+import { type ConfinementPlan, planConfinement } from "../supervisor/boot/confinement.ts"
+import { prepare } from "../supervisor/boot/prepare.ts"
+import { requireFitting, requireNetwork } from "../supervisor/boot/requireNetwork.ts"
+import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
+import { checkSnapshot } from "../supervisor/snapshot/manifest.ts"
+import type { RunRequest } from "./runRequest.ts"
+
+/** All that is known of a run before its first boot. */
+export interface ResolvedRun extends Chosen {
+  readonly request: RunRequest
+  readonly plugin: ResolvedPlugin
+  readonly confining: ConfinementPlan
+}
+
+/**
+ * Does all that comes before the first boot: loads the plugin, runs its `configure` hooks, chooses the VMM, and checks that
+ * both can do what is asked for. Throws a failure; nothing is acquired, so that nothing needs to be undone.
+ */
+export async function resolveRun(
+  { interrupts, trace, watchdog }: PluginHost,
+  request: RunRequest,
+): Promise<ResolvedRun> {
+  const root = process.geteuid?.() === 0
+  const restored = request.restore !== undefined
+  const candidates = findCandidates()
+  const surroundings = { args: request.args, log: request.log }
+  const prepared = await prepare(request.plugin, request, { surroundings, interrupts, trace, watchdog })
+  interrupts.stop.throwIfAborted()
+  const plugin = limited(prepared, request.timeout)
+  const { spec } = plugin
+  const confining = planConfinement(spec, root)
+  const jailed = confining.jail !== undefined
+  const { vmm, program } = await candidates.choose(wantedVmm(spec), jailed)
+  requireFitting(spec, vmm.name, restored)
+  vmm.require(program, needsOf(spec, { jailed, restored }))
+  if (request.restore !== undefined) checkSnapshot(request.restore, { vmm, program })
+  return { request, plugin, vmm, program, confining }
+}
+
+/** Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. */
+export function requireRunnable({ request, plugin }: ResolvedRun): void {
+  requireNetwork(plugin.spec, process.geteuid?.() === 0)
+  requireSupervised(request, plugin)
+}
+
+// --- internal ---
+
+function needsOf(
+  { vcpus, memory, firecracker, network }: ResolvedPlugin["spec"],
+  how: Pick<VmmNeeds, "jailed" | "restored">,
+): VmmNeeds {
+  // The VMM's own user-mode network is none that Firecracker has.
+  const networked = network !== false && network.mode !== "user"
+  return { vcpus, memoryMiB: memory, firecracker, networked, ...how }
+}
+
+/** Only QEMU has a user-mode network. */
+function wantedVmm({ network, vmm }: ResolvedPlugin["spec"]): ResolvedPlugin["spec"]["vmm"] {
+  const user = network !== false && network.mode === "user"
+  return user && vmm === "auto" ? "qemu" : vmm
+}
+
+function limited(plugin: ResolvedPlugin, timeout: number | undefined): ResolvedPlugin {
+  if (timeout === undefined) return plugin
+  const { spec, written } = plugin
+  const given = typeof written.timeouts === "object" ? written.timeouts : {}
+  return {
+    ...plugin,
+    spec: { ...spec, timeouts: { ...spec.timeouts, run: timeout } },
+    written: { ...written, timeouts: { ...given, run: `${timeout}ms` } },
+  }
+}
+
+/** What only a supervisor can do is not promised without one. */
+function requireSupervised({ supervisor }: RunRequest, { spec }: ResolvedPlugin): void {
+  if (supervisor !== "none") return
+  const needs = spec.timeouts.run !== undefined ? "timeouts.run" : spec.restart.policy !== "no" ? "restart" : undefined
+  if (needs === undefined) return
+  const detail = { hint: "use --detach instead", subject: needs }
+  throw new Failure("UNSUPPORTED", `${needs} needs a supervisor, and --supervise=none leaves none`, detail)
+}

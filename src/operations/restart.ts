@@ -1,0 +1,90 @@
+import type { Log } from "../base/terms/log.ts"
+import { specOfRecord } from "../inputs/plugin/specOfRecord.ts"
+import type { State } from "../store/state/open.ts"
+import { findRecord, noteRestart, type VmRecord } from "../store/state/records.ts"
+import { orInterrupted } from "../supervisor/hooks/interrupts.ts"
+import { type PluginHost, startPluginHost } from "../supervisor/hooks/pluginHost.ts"
+import { restartPolicy } from "../supervisor/restartPolicy.ts"
+import type { RunOutcome } from "../supervisor/vmContext.ts"
+import { exitText } from "../vm/exit.ts"
+import { requestOf } from "../vm/request.ts"
+import { backOff } from "./backOff.ts"
+import { type DetachedVm, detach } from "./detach.ts"
+import { requireRunnable, resolveRun } from "./resolveRun.ts"
+import type { RunRequest } from "./runRequest.ts"
+import { stopVm } from "./stop.ts"
+
+/**
+ * Stops a VM if it runs, and runs its plugin again in the background. Before the VM is stopped it is checked that its
+ * plugin can still be run: otherwise throws a failure, with the VM left as it is. Returns the VM that runs, or the exit
+ * status of a start that failed; `say` gets what that says, line by line.
+ */
+export async function restartVm(
+  state: State,
+  reference: string,
+  { log, say }: { readonly log: Log; readonly say: (line: string) => void },
+): Promise<DetachedVm | number> {
+  const record = findRecord(state.db, reference)
+  const words = rerunArgv(record)
+  try {
+    await checkRerun(record, log)
+  } catch (error) {
+    log.error(`${reference} is left as it is: its plugin cannot be run again`)
+    throw error
+  }
+  await stopVm(state, reference, { action: "stop", log })
+  return await detach("__run", words, say)
+}
+
+/**
+ * Boots a VM again that was taken over and has ended, where its restart policy says so: in a process of its own, which loads
+ * the plugin as any run does, and follows the policy from there. The caller keeps the ended VM locked.
+ */
+export async function restartDetached(
+  host: PluginHost,
+  { db }: State,
+  record: VmRecord,
+  outcome: Pick<RunOutcome, "failure" | "exit">,
+): Promise<void> {
+  const { log, interrupts } = host
+  const policy = restartPolicy(specOfRecord(record).restart)
+  const waitMs = interrupts.stop.aborted ? undefined : policy.next(outcome)
+  if (waitMs === undefined) return
+  const { id, name } = record
+  try {
+    const why = outcome.failure?.message ?? exitText(outcome.exit)
+    if (!(await backOff(host, { db, id }, { waitMs, why, log }))) return
+    const vm = await detach("__run", rerunArgv(record), log.info)
+    if (typeof vm === "number") log.error(`${name} was not booted again (exit code ${vm})`)
+  } finally {
+    noteRestart(db, id, null)
+  }
+}
+
+/** The words of `banger run` that run a VM's plugin again as it was asked for, under the same name and by the same VMM. */
+export function rerunArgv(record: VmRecord): readonly string[] {
+  const { args } = requestOf(record)
+  const words = [`--name=${record.name}`, `--vmm=${record.vmm}`, record.plugin_path]
+  return args.length === 0 ? words : [...words, "--", ...args]
+}
+
+// --- internal ---
+
+/** Throws a failure unless a VM's plugin can be loaded, its files are there, and this host can still run it. */
+async function checkRerun(record: VmRecord, log: Log): Promise<void> {
+  using host = startPluginHost(log)
+  try {
+    requireRunnable(await resolveRun(host, requestFor(record, log)))
+  } catch (error) {
+    throw orInterrupted(host.interrupts, error)
+  }
+}
+
+/** What `rerunArgv` says, as a request. */
+function requestFor(record: VmRecord, log: Log): RunRequest {
+  return {
+    ...{ plugin: record.plugin_path, name: record.name, vmm: record.vmm, args: requestOf(record).args },
+    ...{ plan: true, keepOnFailure: false, restore: undefined, timeout: undefined, trace: undefined },
+    ...{ log, onConsole: undefined, supervisor: "detached", logFile: undefined, onBooted: () => {} },
+  }
+}

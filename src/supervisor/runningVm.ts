@@ -1,0 +1,46 @@
+import type { Exit, VmNetwork } from "banger"
+import type { Machine } from "../vm/machine.ts"
+import { type HookContext, hookContext } from "./hookContext.ts"
+import type { VmContext } from "./vmContext.ts"
+
+/** What its supervisor knows of a VM's VMM, from before its start to after its end. */
+export interface RunningVm {
+  /** Undefined until the VMM has been started, or adopted. */
+  readonly machine: Machine | undefined
+  /** Whether the VMM has gone. */
+  gone: boolean
+  /** Whether banger asked the VM to end. */
+  requested: boolean
+  /** The directory that holds what was staged, as hooks see it. */
+  dir: string
+  /** Its place in the network, once it has one. */
+  network: VmNetwork | undefined
+  /** How a VM ended that nobody watched; of another its machine tells. */
+  exitKnown: Exit | undefined
+  /** What its hooks are given. */
+  readonly hookContext: HookContext
+  /** Says that the VMM has been started, or adopted. */
+  started(machine: Machine): void
+}
+
+/** A VM whose VMM has not been started, or not been adopted yet. */
+export function runningVm(context: VmContext, known: Partial<Pick<RunningVm, "dir" | "network">> = {}): RunningVm {
+  let machine: Machine | undefined
+  const running: Omit<RunningVm, "hookContext"> = {
+    get machine() {
+      return machine
+    },
+    gone: false,
+    requested: false,
+    dir: known.dir ?? "",
+    network: known.network,
+    exitKnown: undefined,
+    started(one) {
+      machine = one
+      one.gone.then(() => {
+        running.gone = true
+      })
+    },
+  }
+  return Object.assign(running, { hookContext: hookContext(context, running) })
+}

@@ -1,0 +1,64 @@
+import { expect, test } from "bun:test"
+import { existsSync } from "node:fs"
+import { join } from "node:path"
+import { banger, start } from "../system/support/banger.ts"
+import { processesOf, records } from "../system/support/place.ts"
+import { noted } from "../system/support/vms.ts"
+import { eachOnDoubles } from "./support/place.ts"
+import { boot, bootUnsupervised, bootWords, killed } from "./support/vms.ts"
+
+const place = eachOnDoubles()
+
+test("rm takes a VM that has ended, with its logs; a second one finds none", async () => {
+  const { id } = await boot(place)
+  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+  expect(existsSync(join(place.state, "vms", id))).toBe(true)
+  expect(await banger(place, ["rm", "double"])).toMatchObject({ stdout: "", exit: 0 })
+  expect(existsSync(join(place.state, "vms", id))).toBe(false)
+  expect(records(place)).toEqual([])
+  expect((await banger(place, ["rm", "double"])).exit).toBe(2)
+})
+
+test("a VM that another banger watches is not removed; by force that banger ends it first", async () => {
+  const run = start(place, bootWords(place, { flags: [] }))
+  await run.shows("up")
+  const refused = await banger(place, ["rm", "double"])
+  expect(refused.stderr).toContain("is in the hands of another banger")
+  expect(refused.exit).toBe(1)
+  expect(await banger(place, ["rm", "-f", "double"])).toMatchObject({ stdout: "", exit: 0 })
+  expect((await run.ended).exit).toBe(143)
+  expect(records(place)).toEqual([])
+  expect(noted(place, "ended")).toHaveLength(1)
+})
+
+test("a VM whose banger was killed is refused while it runs, and by force all of it goes", async () => {
+  const { pid, supervisor } = await boot(place)
+  await killed(supervisor)
+  const refused = await banger(place, ["rm", "double"])
+  expect(refused.stderr).toContain(`still runs as process ${pid}`)
+  expect(refused.exit).toBe(1)
+  expect(processesOf(place)).toEqual([pid])
+  expect((await banger(place, ["rm", "-f", "double"])).exit).toBe(0)
+  expect(records(place)).toEqual([])
+})
+
+test("a banger killed at any moment of a start leaves nothing that rm -f does not remove", async () => {
+  for (const delay of [40, 80, 110, 140, 180]) {
+    const run = start(place, bootWords(place, { flags: [], name: `vm-${delay}` }))
+    await Bun.sleep(delay)
+    run.signal("SIGKILL")
+    await run.ended
+    for (const { id } of records(place)) {
+      const { stderr, exit } = await banger(place, ["rm", "-f", id])
+      expect({ delay, stderr, exit }).toMatchObject({ exit: 0 })
+    }
+    expect(processesOf(place)).toEqual([])
+  }
+})
+
+test("two that remove one VM both find it gone", async () => {
+  const { id } = await bootUnsupervised(place)
+  const both = await Promise.all([banger(place, ["rm", "-f", id]), banger(place, ["rm", "-f", id])])
+  for (const { stderr, exit } of both) expect({ stderr, exit }).toMatchObject({ exit: 0 })
+  expect(records(place)).toEqual([])
+})

@@ -1,0 +1,161 @@
+import { expect, test } from "bun:test"
+import { closeSync, constants, openSync, readdirSync, writeSync } from "node:fs"
+import { join } from "node:path"
+import { banger, start, until } from "../system/support/banger.ts"
+import { processesOf, records } from "../system/support/place.ts"
+import { listed, noted, rowsOf } from "../system/support/vms.ts"
+import { eachOnDoubles } from "./support/place.ts"
+import { boot, bootHeld, bootUnsupervised, bootWords, hold, hooksOf, isAlive } from "./support/vms.ts"
+
+const place = eachOnDoubles()
+const DEAF = { script: "DEAF PRINT[up]", timeouts: { stop: "10m" } }
+const isStopping = () => records(place).some(({ state }) => state === "stopping")
+
+test("stop ends a VM and its supervisor, and its hooks run once", async () => {
+  const { id, supervisor } = await boot(place)
+  expect(await banger(place, ["stop", "double"])).toMatchObject({ stdout: "", exit: 0 })
+  expect(processesOf(place)).toEqual([])
+  await until(() => !isAlive(supervisor))
+  expect(noted(place, "ended")).toEqual([id])
+  expect(records(place)).toMatchObject([{ id, state: "stopped" }])
+})
+
+test("stop has a time limit of its own, kill does not ask; both are fine with what has ended, not with what never was", async () => {
+  await boot(place, DEAF)
+  expect((await banger(place, ["stop", "--timeout", "100ms", "double"])).exit).toBe(0)
+  const { id } = await boot(place, DEAF)
+  for (const verb of ["kill", "kill", "stop"]) expect((await banger(place, [verb, "double"])).exit).toBe(0)
+  expect(JSON.parse((await banger(place, ["inspect", "double"])).stdout)).toMatchObject({
+    id,
+    exit: { reason: "killed", requested: true },
+    postStop: { begun: 1, done: 1 },
+    journal: { journal: [], troubles: [] },
+  })
+  const { stderr, exit } = await banger(place, ["stop", "nothing", "neither"])
+  expect(stderr).toMatch(/no VM "nothing"[\s\S]*no VM "neither"/)
+  expect(exit).toBe(2)
+})
+
+test("two that stop a VM give its guest the time that one would", async () => {
+  await boot(place, { ...DEAF, timeouts: { stop: "300ms" } })
+  const both = [start(place, ["stop", "double"]), start(place, ["stop", "double"])]
+  for (const { ended } of both) expect((await ended).exit).toBe(0)
+  const said = (await banger(place, ["logs", "--supervisor", "double"])).stdout
+  expect(said).toContain("the guest did not stop in 300ms")
+  expect(said).not.toContain("stopping at once")
+})
+
+test.each(["stop --timeout=50ms", "kill"])("%s shortens a stop that waits", async (words) => {
+  await boot(place, DEAF)
+  const patient = start(place, ["stop", "double"])
+  await until(isStopping)
+  expect((await banger(place, [...words.split(" "), "double"])).exit).toBe(0)
+  expect((await patient.ended).exit).toBe(0)
+  expect(noted(place, "ended")).toHaveLength(1)
+})
+
+test("kill while preStop runs ends the VM without waiting for it, and postStop runs", async () => {
+  await bootHeld(place)
+  hold(place, "preStop")
+  const patient = start(place, ["stop", "held"])
+  await until(() => hooksOf(place).includes("preStop"))
+  expect((await banger(place, ["kill", "held"])).exit).toBe(0)
+  expect((await patient.ended).exit).toBe(0)
+  expect(hooksOf(place)).toEqual(["preBoot", "postBoot", "preStop", "postStop"])
+})
+
+test.each([
+  ["stop", ["stop"]],
+  ["kill", ["kill"]],
+  ["rm -f", ["rm", "-f"]],
+] as const)("one %s ends many VMs that have no supervisor, each with the hooks of its own plugin", async (_, words) => {
+  for (const name of ["one", "two"]) await bootUnsupervised(place, { name })
+  const ids = (await listed(place)).map(({ id }) => id)
+  const { stderr, exit } = await banger(place, [...words, "one", "two"])
+  expect({ stderr, exit }).toMatchObject({ exit: 0 })
+  expect(stderr).not.toContain("hooks are not run")
+  expect(noted(place, "ended").toSorted()).toEqual(ids.toSorted())
+})
+
+test("a supervisor that is stopped itself: who asks for the VM's end is told, and gets it when the supervisor goes on", async () => {
+  const { supervisor } = await boot(place)
+  process.kill(supervisor, "SIGSTOP")
+  const stopping = start(place, ["stop", "double"])
+  await stopping.shows(`kill -CONT ${supervisor}`)
+  process.kill(supervisor, "SIGCONT")
+  expect((await stopping.ended).exit).toBe(0)
+})
+
+test("a VM that has just ended, and would be booted again, is not once its stop is asked for", async () => {
+  // Nobody reads: the supervisor waits for that when the VM has ended, and has not said yet that it boots another.
+  const restart = { policy: "always", delay: "10ms" }
+  const words = bootWords(place, { flags: [], script: `PRINT[${"x".repeat(300)}]`, restart })
+  const fifo = join(place.dir, "fifo")
+  Bun.spawnSync(["mkfifo", fifo])
+  const reader = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK)
+  try {
+    for (;;) writeSync(reader, "y".repeat(4096))
+  } catch {
+    // Full.
+  }
+  const running = start(place, words, {}, { stdout: reader })
+  await until(() => noted(place, "booted").length === 1)
+  for (const pid of processesOf(place)) process.kill(pid, "SIGKILL")
+  await until(() => records(place).every(({ state }) => state === "failed"))
+  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+  closeSync(reader)
+  await running.ended
+  expect(noted(place, "booted")).toHaveLength(1)
+  expect(records(place)).toHaveLength(1)
+})
+
+test("a VM that is booted again without end is stopped by its name, at whatever moment that comes", async () => {
+  for (const pause of [0, 70, 150]) {
+    const name = `loop-${pause}`
+    const restart = { policy: "always", limit: 1000, delay: "1ms" }
+    expect((await banger(place, bootWords(place, { script: "RESET PRINT[up]", name, restart }))).exit).toBe(0)
+    await Bun.sleep(pause)
+    expect((await banger(place, ["stop", name])).exit).toBe(0)
+    expect(await listed(place)).toEqual([])
+  }
+  expect(noted(place, "ended").toSorted()).toEqual([...new Set(noted(place, "ended"))].toSorted())
+  const ended = new Set(noted(place, "ended"))
+  expect(noted(place, "booted").filter((id) => !ended.has(id))).toEqual([])
+})
+
+test("a stop by name that comes while the VM waits to be booted again ends the waiting", async () => {
+  const { id, pid } = await boot(place, { restart: { policy: "always", delay: "1h" } })
+  process.kill(pid, "SIGKILL")
+  await until(() => records(place).every(({ state }) => state === "failed"))
+  await until(() => rowsOf(place, "select id from vms where restart_at is not null").length === 1)
+  expect((await banger(place, ["ps"])).stdout).toMatch(new RegExp(`${id}.*restarting`))
+  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+  expect(await listed(place)).toEqual([])
+})
+
+test("who stops the first VM of a name stops its successor, which is being booted in its place", async () => {
+  const { pid } = await bootHeld(place, { restart: { policy: "always", delay: "1ms" } })
+  hold(place, "preBoot")
+  process.kill(pid, "SIGKILL")
+  await until(() => records(place).length === 2)
+  const stopping = start(place, ["stop", "held"])
+  await until(() => hooksOf(place).filter((hook) => hook === "preBoot").length === 2)
+  expect((await stopping.ended).exit).toBe(0)
+  expect(await listed(place)).toEqual([])
+  expect(records(place)).toHaveLength(2)
+  expect(hooksOf(place)).toEqual(["preBoot", "postBoot", "postStop", "preBoot", "postStop"])
+})
+
+test("a supervisor that boots VM after VM keeps nothing of them open", async () => {
+  await boot(place, { restart: { policy: "always", limit: 100, delay: "5ms" } })
+  const counts: number[] = []
+  for (let round = 1; round <= 6; round++) {
+    await until(() => noted(place, "booted").length === round)
+    const [vm] = (await listed(place)).filter(({ liveness }) => liveness === "alive")
+    counts.push(readdirSync(`/proc/${vm?.supervisor}/fd`).length)
+    process.kill(vm?.pid ?? 0, "SIGKILL")
+  }
+  expect(Math.max(...counts.slice(2))).toBeLessThanOrEqual((counts[1] ?? 0) + 2)
+  await until(() => noted(place, "booted").length === 7)
+  expect((await banger(place, ["kill", "double"])).exit).toBe(0)
+})

@@ -1,0 +1,93 @@
+import { expect } from "bun:test"
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { banger, fixture, until } from "../../system/support/banger.ts"
+import { type Place, records } from "../../system/support/place.ts"
+import { doubleWords } from "../../system/support/vms.ts"
+
+/** How a VM on the doubles is run: flags of `banger run`, what its guest does, and fields of its spec. */
+export interface Boot {
+  readonly flags?: readonly string[]
+  readonly script?: string
+  readonly [field: string]: unknown
+}
+
+/** The words that run it; in the background unless `flags` say otherwise. */
+export function bootWords(place: Place, { flags = ["--detach"], script, ...fields }: Boot = {}): readonly string[] {
+  return doubleWords(place, flags, script, fields)
+}
+
+/** A VM that was run: its id, and the processes of its VMM and its supervisor, 0 where it has none. */
+export interface Booted {
+  readonly id: string
+  readonly pid: number
+  readonly supervisor: number
+}
+
+/** Runs one, and fails where that fails. */
+export async function boot(place: Place, how: Boot = {}): Promise<Booted> {
+  const { stdout, stderr, exit } = await banger(place, bootWords(place, how))
+  expect({ stdout, stderr, exit }).toMatchObject({ stdout: `${how.name ?? "double"}\n`, exit: 0 })
+  return newest(place)
+}
+
+/** Runs one whose banger leaves it: no supervisor. */
+export function bootUnsupervised(place: Place, how: Boot = {}): Promise<Booted> {
+  return boot(place, { flags: ["--supervise=none"], ...how })
+}
+
+/** The words that run one whose hooks can be held: `hold(place, hook)`. */
+export function heldWords(place: Place, { flags = ["--detach"], ...fields }: Boot = {}): readonly string[] {
+  return ["run", ...flags, fixture("held"), "--", place.dir, JSON.stringify({ ...place.spec, ...fields })]
+}
+
+/** Runs one whose hooks can be held, and fails where that fails. */
+export async function bootHeld(place: Place, how: Boot = {}): Promise<Booted> {
+  expect(await banger(place, heldWords(place, how))).toMatchObject({ stdout: "held\n", exit: 0 })
+  return newest(place)
+}
+
+/** Has a hook of such VMs wait from now on, or block its thread; undefined lets all go on. */
+export function hold(place: Place, hook: HookName | `${HookName} blocked` | undefined): void {
+  writeFileSync(join(place.dir, "hold"), hook ?? "")
+}
+
+type HookName = "preBoot" | "postBoot" | "preStop" | "postStop"
+
+/** The hooks that ran of such a VM, in order. */
+export function hooksOf(place: Place): readonly string[] {
+  const path = `${place.dir}/hooks`
+  return existsSync(path) ? readFileSync(path, "utf8").trimEnd().split("\n") : []
+}
+
+/** Ends a process, and waits until it is gone. */
+export async function killed(pid: number): Promise<void> {
+  process.kill(pid, "SIGKILL")
+  await until(() => !isAlive(pid))
+}
+
+/** Whether anything of a process runs: a zombie's other threads may, and hold what it held. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8")) || readdirSync(`/proc/${pid}/task`).length > 1
+  } catch {
+    // It has gone.
+    return false
+  }
+}
+
+// --- internal ---
+
+/** As its journal and its lock tell, which a command would take long to. */
+function newest(place: Place): Booted {
+  const [record] = records(place)
+  const { id = "", handles = "[]" } = record ?? {}
+  const journal: readonly { kind: string; identity?: { pid: number } | null }[] = JSON.parse(handles)
+  const lock = readFileSync(join(place.state, "vms", id, "lock"), "utf8")
+  const holder: { identity?: { pid: number } } = lock === "" ? {} : JSON.parse(lock)
+  return {
+    id,
+    pid: journal.find(({ kind }) => kind === "process")?.identity?.pid ?? 0,
+    supervisor: holder.identity?.pid ?? 0,
+  }
+}

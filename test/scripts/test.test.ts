@@ -1,0 +1,76 @@
+import { beforeEach, expect, test } from "bun:test"
+import { cpSync, mkdirSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { eachInItsDirectory } from "../temporary.ts"
+
+const directory = eachInItsDirectory()
+const at = (...path: string[]) => join(directory.path, ...path)
+
+/** A repository with the script, and a few test files that pass or fail. */
+beforeEach(() => {
+  cpSync(join(import.meta.dir, "../../scripts"), at("scripts"), { recursive: true })
+  for (const dir of ["node_modules", "test/host", "test/system"]) mkdirSync(at(dir), { recursive: true })
+  for (const lock of ["bun.lock", "node_modules/.installed-lock"]) writeFileSync(at(lock), "")
+  const body = (name: string, code: string) =>
+    `import { test } from "bun:test"\ntest("${name} one", () => {})\ntest("${name} two", () => {${code}})\n`
+  writeFileSync(at("test/host/good.test.ts"), body("good", ""))
+  writeFileSync(at("test/host/bad.test.ts"), body("bad", 'throw new Error("it is broken")'))
+  writeFileSync(at("test/system/run.good.test.ts"), body("system", ""))
+  writeFileSync(at("test/unlike.test.ts"), "no program")
+})
+
+function run(...words: string[]): { out: string; said: string; last: string | undefined; exit: number | null } {
+  const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
+  const child = Bun.spawnSync([at("scripts/test"), ...words], { env })
+  const out = child.stdout.toString()
+  return { out, said: child.stderr.toString(), last: out.trimEnd().split("\n").at(-1), exit: child.exitCode }
+}
+
+test("a word chooses the files that have it in their path; they are said, and the last line is the total", () => {
+  const { out, last, exit } = run("--quick", "good")
+  expect(out).toContain("test files: 1 without root, 0 as root\n  test/host/good.test.ts\n")
+  expect({ last, exit }).toEqual({ last: "2 passed, 0 failed", exit: 0 })
+})
+
+test("a directory, a file, several words; what fails is counted, and fails the script", () => {
+  for (const words of [
+    ["test/host"],
+    ["./test/host/"],
+    ["good.test", "host/bad"],
+    ["test/host/bad.test.ts", "test/host"],
+  ]) {
+    const { out, last, exit } = run("--quick", ...words)
+    expect(out).toContain("it is broken")
+    expect({ words, last, exit }).toEqual({ words, last: "3 passed, 1 failed", exit: 1 })
+  }
+})
+
+test("a file that does not load fails the script, with no test to blame", () => {
+  expect(run("unlike")).toMatchObject({ last: "0 passed, 1 failed", exit: 1 })
+})
+
+test("flags after -- are bun test's own; where they choose no test at all, that is a failure", () => {
+  expect(run("host", "--", "-t", "one")).toMatchObject({ last: "2 passed, 0 failed", exit: 0 })
+  const { said, exit } = run("host", "--", "-t", "three")
+  expect(said).toContain("no test ran")
+  expect(exit).toBe(1)
+})
+
+test.each([
+  [["nothing-like-it"]],
+  [["test/hos"]],
+  [["--quick", "system"]],
+  [["--quick", "test/system/run.good.test.ts"]],
+])("%p matches no file: that is said, and fails", (words) => {
+  const { out, said, exit } = run(...words)
+  expect(said).toContain(`no test file has one of these in its path: ${words.at(-1)}`)
+  expect({ out, exit }).toEqual({ out: "", exit: 1 })
+})
+
+test("--help tells how it is used; an unknown option is refused with that", () => {
+  expect(run("--help")).toMatchObject({ out: expect.stringContaining("./scripts/test --quick"), exit: 0 })
+  const { said, exit } = run("--qiuck")
+  expect(said).toContain("there is no option --qiuck; flags for bun test follow --")
+  expect(said).toContain("./scripts/test --quick")
+  expect(exit).toBe(2)
+})

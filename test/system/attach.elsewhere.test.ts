@@ -1,0 +1,23 @@
+import { beforeAll, expect, test } from "bun:test"
+import { banger, bangerElsewhere } from "./support/banger.ts"
+import { directoriesOfFile } from "./support/directories.ts"
+import { buildDoubles, type Doubles } from "./support/doubles.ts"
+import { eachInItsPlace } from "./support/place.ts"
+import { runDouble } from "./support/vms.ts"
+
+const newDirectory = directoriesOfFile()
+
+let doubles: Doubles
+beforeAll(() => {
+  doubles = buildDoubles(newDirectory())
+})
+const place = eachInItsPlace()
+
+test("a VM of another PID namespace is not attached to", async () => {
+  await runDouble(place, doubles, ["--supervise=none"])
+  const { stderr, exit } = await bangerElsewhere(place, ["attach", "double"])
+  expect(stderr).toContain("it was started in another PID namespace")
+  expect(stderr).toContain("got no supervisor: not attached")
+  expect(exit).toBe(1)
+  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+})

@@ -1,0 +1,44 @@
+import { beforeAll, expect, test } from "bun:test"
+import { existsSync, readFileSync } from "node:fs"
+import { banger, until } from "./support/banger.ts"
+import { directoriesOfFile } from "./support/directories.ts"
+import { buildDoubles, type Doubles } from "./support/doubles.ts"
+import { eachInItsPlace, records } from "./support/place.ts"
+import { listed, noted, runDouble } from "./support/vms.ts"
+
+const newDirectory = directoriesOfFile()
+
+let doubles: Doubles
+beforeAll(() => {
+  doubles = buildDoubles(newDirectory())
+})
+const place = eachInItsPlace()
+const alive = (pid: number) =>
+  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
+
+test("restart runs the same again under the same name, with a new id", async () => {
+  await runDouble(place, doubles)
+  const [vm] = await listed(place)
+  const { stdout, exit } = await banger(place, ["restart", "double"], { ...doubles.env })
+  expect({ stdout, exit }).toEqual({ stdout: "double\n", exit: 0 })
+  const [again] = await listed(place)
+  expect(again).toMatchObject({ name: "double", state: "running" })
+  expect(again?.id).not.toBe(vm?.id)
+  expect((await banger(place, ["rm", "-f", "double"])).exit).toBe(0)
+})
+
+test("a VM whose supervisor was killed, and that another took over, is booted again as its policy says", async () => {
+  await runDouble(place, doubles, ["--detach"], "PRINT[up]", { restart: { policy: "always", delay: "50ms" } })
+  const [vm] = await listed(place)
+  process.kill(vm?.supervisor ?? 0, "SIGKILL")
+  await until(() => !alive(vm?.supervisor ?? 0))
+  expect((await banger(place, ["supervise", "--detach", "double"], { ...doubles.env })).exit).toBe(0)
+  process.kill(vm?.pid ?? 0, "SIGKILL")
+  await until(() => noted(place, "booted").length === 2)
+  await until(() => records(place).filter(({ state }) => state === "running").length === 1)
+  const [again] = (await listed(place)).filter(({ liveness }) => liveness === "alive")
+  expect(again?.id).not.toBe(vm?.id)
+  expect((await banger(place, ["stop", again?.id ?? ""])).exit).toBe(0)
+  expect(noted(place, "ended").toSorted()).toEqual([vm?.id ?? "", again?.id ?? ""].toSorted())
+  await until(() => records(place).every(({ state }) => ["stopped", "failed"].includes(state)))
+})

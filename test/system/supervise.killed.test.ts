@@ -1,0 +1,41 @@
+import { beforeAll, expect, test } from "bun:test"
+import { existsSync, readFileSync } from "node:fs"
+import { banger, start, until } from "./support/banger.ts"
+import { directoriesOfFile } from "./support/directories.ts"
+import { buildDoubles, type Doubles } from "./support/doubles.ts"
+import { eachInItsPlace } from "./support/place.ts"
+import { listed, noted, runDouble } from "./support/vms.ts"
+
+const newDirectory = directoriesOfFile()
+
+let doubles: Doubles
+beforeAll(() => {
+  doubles = buildDoubles(newDirectory())
+})
+const place = eachInItsPlace()
+const alive = (pid: number) =>
+  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
+
+test("killing the supervisor leaves the VM; supervise takes it over with the same process, and to the end", async () => {
+  await runDouble(place, doubles)
+  const [vm] = await listed(place)
+  process.kill(vm?.supervisor ?? 0, "SIGKILL")
+  await until(() => !alive(vm?.supervisor ?? 0))
+  expect(await listed(place)).toMatchObject([{ liveness: "alive", pid: vm?.pid, state: "running" }])
+  expect((await listed(place))[0]?.supervisor).toBeUndefined()
+  expect((await banger(place, ["ps"])).stdout).toContain("running, unsupervised")
+  const supervised = await banger(place, ["supervise", "--detach", "double"])
+  expect(supervised).toMatchObject({ stdout: "double\n", exit: 0 })
+  const [again] = await listed(place)
+  expect(again).toMatchObject({ id: vm?.id, pid: vm?.pid, state: "running" })
+  expect(again?.supervisor).not.toBe(vm?.supervisor)
+  const second = await banger(place, ["supervise", "double"])
+  expect(second).toMatchObject({ exit: 1 })
+  expect(second.stderr).toContain("has a supervisor")
+  const waiting = start(place, ["wait", "double"])
+  process.kill(vm?.pid ?? 0, "SIGKILL")
+  const { stdout, exit } = await waiting.ended
+  expect(stdout).toContain("killed (SIGKILL)")
+  expect(exit).toBe(1)
+  expect(noted(place, "ended")).toEqual([vm?.id ?? ""])
+})
