@@ -4,9 +4,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test"
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { play } from "./play"
-import { buildDouble, findReal, minorOf, NEWEST, type Programs, RELEASES } from "./programs"
-import { answerFor, parseTable, type Sequence, within } from "./table"
+import { play } from "./play.ts"
+import { buildDouble, findReal, minorOf, NEWEST, type Programs, RELEASES } from "./programs.ts"
+import { answerFor, parseTable, type Sequence, within } from "./table.ts"
 
 const FEWEST_CASES = 250
 const root = process.getuid?.() === 0
@@ -17,7 +17,9 @@ const sequences = readdirSync(folder)
   .flatMap((name) => parseTable(name, readFileSync(join(folder, name), "utf8")).sequences)
 
 const real = findReal()
-console.log(`contract: ${typeof real === "string" ? `on the double only: ${real}` : `on the double and on ${real.firecracker}`}`)
+console.log(
+  `contract: ${typeof real === "string" ? `on the double only: ${real}` : `on the double and on ${real.firecracker}`}`,
+)
 if (!root) console.log("contract: without root, so without taps and jails")
 
 let dir: string
@@ -39,9 +41,13 @@ for (const release of RELEASES) {
   }, 120_000)
 }
 
-test.skipIf(typeof real === "string")("the real Firecracker answers as the table says", async () => {
-  if (typeof real !== "string") await holds(real)
-}, 300_000)
+test.skipIf(typeof real === "string")(
+  "the real Firecracker answers as the table says",
+  async () => {
+    if (typeof real !== "string") await holds(real)
+  },
+  300_000,
+)
 
 // --- internal ---
 

@@ -1,13 +1,25 @@
 // Plays a sequence of the table against one process, in a directory of its own, and says what came back.
 import { type ChildProcess, spawn } from "node:child_process"
-import { chmodSync, closeSync, existsSync, lstatSync, mkdirSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync } from "node:fs"
-import { truncateSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
-import { GUESTS } from "./guests"
-import { minorOf, type Programs } from "./programs"
-import { answerFor, meant, onOneLine, repeated, type Sequence } from "./table"
-import { ask, askRaw, crowd, listens } from "./wire"
+import { GUESTS } from "./guests.ts"
+import { minorOf, type Programs } from "./programs.ts"
+import { answerFor, meant, onOneLine, repeated, type Sequence } from "./table.ts"
+import { ask, askRaw, crowd, listens } from "./wire.ts"
 
 /** The longest wait for the socket, for an exit and for a text. */
 const START_MS = 5000
@@ -56,7 +68,12 @@ function begin(dir: string, sequence: Sequence, programs: Programs): Scene {
   chmodSync(dir, 0o755)
   mkdirSync(join(work, "directory"))
   for (const [name, bytes] of Object.entries(GUESTS)) writeFileSync(join(work, name), bytes)
-  for (const [name, size] of [["disk", 8 << 20], ["odd", 700], ["small", 100], ["empty", 0]] as const) {
+  for (const [name, size] of [
+    ["disk", 8 << 20],
+    ["odd", 700],
+    ["small", 100],
+    ["empty", 0],
+  ] as const) {
     writeFileSync(join(work, name), "")
     truncateSync(join(work, name), size)
   }
@@ -88,8 +105,7 @@ async function again(scene: Scene): Promise<string> {
   return endOf(scene) === undefined ? "listens" : "ended"
 }
 
-const ready = (scene: Scene) =>
-  until(async () => endOf(scene) !== undefined || (await listens(scene.socket)), START_MS)
+const ready = (scene: Scene) => until(async () => endOf(scene) !== undefined || (await listens(scene.socket)), START_MS)
 
 function endOf({ child }: Scene): string | undefined {
   return child.signalCode ?? (child.exitCode === null ? undefined : String(child.exitCode))
@@ -123,7 +139,11 @@ async function perform(scene: Scene, line: string): Promise<string> {
     case "RAW":
       return askRaw(scene.socket, value.split("<pause>"))
     default:
-      return ask(scene.socket, `${word} ${repeated(rest[0] ?? "")}`, repeated(rest.slice(1).join(" ")).replaceAll("<nl>", "\n"))
+      return ask(
+        scene.socket,
+        `${word} ${repeated(rest[0] ?? "")}`,
+        repeated(rest.slice(1).join(" ")).replaceAll("<nl>", "\n"),
+      )
   }
 }
 

@@ -3,9 +3,9 @@
 // With --check nothing is written and what would change is shown; WORDs choose files and sequences by their names.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { play } from "./play"
-import { findReal, minorOf, NEWEST } from "./programs"
-import { answerFor, parseTable, withAnswers, within } from "./table"
+import { play } from "./play.ts"
+import { findReal, minorOf, NEWEST } from "./programs.ts"
+import { answerFor, parseTable, withAnswers, within } from "./table.ts"
 
 const real = findReal()
 if (typeof real === "string") throw new Error(`The real Firecracker is needed: ${real}.`)
@@ -27,5 +27,9 @@ for (const name of readdirSync(dir).filter((file) => file.endsWith(".txt"))) {
       found.set(`${index} ${step}`, answer)
     }
   }
-  if (!check) writeFileSync(join(dir, name), withAnswers(text, (sequence, step) => found.get(`${sequence} ${step}`)))
+  if (!check)
+    writeFileSync(
+      join(dir, name),
+      withAnswers(text, (sequence, step) => found.get(`${sequence} ${step}`)),
+    )
 }

@@ -17,7 +17,11 @@ export function ask(socket: string, request: string, body: string): Promise<stri
 
 /** Sends bytes as they stand, part by part, and gives every answer that comes, up to the first that ends a connection. */
 export function askRaw(socket: string, parts: readonly string[]): Promise<string> {
-  return talk(socket, parts.map((part) => Buffer.from(part, "latin1")), { many: true })
+  return talk(
+    socket,
+    parts.map((part) => Buffer.from(part, "latin1")),
+    { many: true },
+  )
 }
 
 /** Whether something listens at a socket. */
@@ -105,7 +109,9 @@ function tell(got: string): { said: string; length: number } {
   const size = Number(/^content-length: *(\d+)$/im.exec(got.slice(0, end))?.[1] ?? 0)
   if (got.length < end + 4 + size) return { said: "", length: 0 }
   const body = Buffer.from(got.slice(end + 4, end + 4 + size), "latin1").toString()
-  const others = headers.filter((header) => !USUAL.includes(header) && header !== TYPED && !/^Content-Length: /.test(header))
+  const others = headers.filter(
+    (header) => !USUAL.includes(header) && header !== TYPED && !/^Content-Length: /.test(header),
+  )
   const missing = [...USUAL, ...(size > 0 ? [TYPED] : [])].filter((header) => !headers.includes(header))
   const odd = [...others, ...missing.map((header) => `no ${header}`)]
   const code = /^HTTP\/1\.1 (\d+) $/.exec(status)?.[1] ?? status
