@@ -7,6 +7,7 @@ import { commandsBelow } from "../src/cli/terminal/command.ts"
 import { findCommand } from "../src/cli/terminal/findCommand.ts"
 import { parseWords } from "../src/cli/terminal/parse.ts"
 import { root as tree } from "../src/cli/tree.ts"
+import { PROGRAM } from "./program.ts"
 
 const root = join(import.meta.dir, "..")
 const files = ["README.md", ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`)]
@@ -32,13 +33,13 @@ test.each(examples)("example $index of $file is a plugin that banger takes", ({ 
   const plugin = join(dir, `${file.replace(/\W/g, "-")}-${index}.ts`)
   writeFileSync(plugin, code)
   const env = { ...process.env, PATH: `${fakeQemu()}:${process.env.PATH}`, BANGER_STATE_DIR: join(dir, "state") }
-  const run = Bun.spawnSync([process.execPath, join(root, "cli.ts"), "run", "--plan", plugin], { env })
+  const run = Bun.spawnSync([...PROGRAM, "run", "--plan", plugin], { env })
   expect({ stderr: run.stderr.toString(), exit: run.exitCode }).toEqual({ stderr: "", exit: 0 })
   expect(run.stdout.toString()).toContain("start qemu: ")
 })
 
 test("every example type-checks with the types that banger init writes", () => {
-  const started = Bun.spawnSync([process.execPath, join(root, "cli.ts"), "init", join(dir, "starter.ts")])
+  const started = Bun.spawnSync([...PROGRAM, "init", join(dir, "starter.ts")])
   expect(started.exitCode).toBe(0)
   // `node:` and Bun's own modules are typed by bun-types, which a lone directory does not have.
   writeFileSync(

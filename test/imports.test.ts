@@ -17,7 +17,16 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...["supervisor/boot", "supervisor/snapshot", "vm", "host/process", "inputs/image", "inputs/download", ...INPUTS],
     ...["store/state", "cli/show", "cli/terminal", "base/terms"],
   ],
-  "cli/show": ["upkeep/sweep", "upkeep/doctor", "inputs/image", "store/state", "cli/terminal", "base/terms"],
+  "cli/show": [
+    "operations",
+    "vm",
+    "upkeep/sweep",
+    "upkeep/doctor",
+    "inputs/image",
+    "store/state",
+    "cli/terminal",
+    "base/terms",
+  ],
   operations: [
     ...["upkeep/leftovers", "supervisor", "supervisor/boot", "supervisor/hooks", "supervisor/snapshot"],
     ...["host/network", "store/logs", ...VM_AND_BELOW],

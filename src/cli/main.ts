@@ -1,33 +1,49 @@
-import { EXIT, isFailure, usageError } from "../base/terms/failure.ts"
+import { EXIT, EXIT_OF, type Failure, isFailure, usageError } from "../base/terms/failure.ts"
 import type { Invocation } from "./terminal/command.ts"
 import { findCommand } from "./terminal/findCommand.ts"
 import { createOutput, type Output } from "./terminal/output.ts"
 import { cutAtDashes, parseWords } from "./terminal/parse.ts"
 import { root } from "./tree.ts"
 
-/** Does what the words of a command line ask for, and says what went wrong. Returns the exit status. */
+/**
+ * Does what the words of a command line ask for, and says what went wrong. Returns the exit status, by the failure's code. With
+ * --json among the words, also where they are wrong, nothing but JSON is printed, and a failure is the last line of it.
+ */
 export async function main(words: readonly string[]): Promise<number> {
   const [own] = cutAtDashes(words)
-  const output = createOutput(own.includes("--verbose"), own.includes("--quiet"))
+  const given = (option: string) => own.includes(option)
+  const json = given("--json")
+  // What a hidden command says is listened to by the banger that started it, which makes JSON of what is none.
+  const hidden = own.find((word) => !word.startsWith("-"))?.startsWith("__") === true
+  const output = await createOutput({ verbose: given("--verbose"), quiet: given("--quiet"), json }, json && !hidden)
+  const fail = (error: unknown) => {
+    output.fail(error)
+    return isFailure(error) ? error.exit : EXIT_OF.INTERNAL
+  }
+  if (json) onFault((error) => process.exit(fail(error)))
   try {
-    return await dispatch(words, output)
+    const failure = await dispatch(words, output)
+    if (failure === undefined) return EXIT.ok
+    // People have read it already.
+    return json ? fail(failure) : failure.exit
   } catch (error) {
-    const { showFailure } = await import("./terminal/showFailure.ts")
-    showFailure(error, output.log)
-    return isFailure(error) ? error.exit : EXIT.failed
+    return fail(error)
+  } finally {
+    output.end()
   }
 }
 
 // --- internal ---
 
-async function dispatch(words: readonly string[], output: Output): Promise<number> {
+async function dispatch(words: readonly string[], output: Output): Promise<Failure | undefined> {
   const { command, path, left } = await findCommand(root, words)
   const { values, more, rest, options } = parseWords(left, command.args, command.takesMany)
   if (values.version === true && command === root) return dispatch(["version"], output)
-  if (values.help === true || (command === root && left.length === 0)) {
+  if (values.help === true || (command === root && !output.manner.json)) {
     const { help } = await import("./terminal/help.ts")
-    output.print(await help(root, command, path))
-    return values.help === true ? EXIT.ok : EXIT.usage
+    const text = await help(root, command, path)
+    output.show({ help: text }, text)
+    return values.help === true ? undefined : usageError("banger needs a command")
   }
   if (rest.length > 0 && command.takesRest !== true) throw usageError(`${path.join(" ")} takes nothing after --`)
   if (command.run === undefined) {
@@ -38,4 +54,12 @@ async function dispatch(words: readonly string[], output: Output): Promise<numbe
   // Of arguments that are not known by name, citty's type takes none.
   const args = { ...values, _: [...more] } as never
   return command.run({ rawArgs: [...left], args, cmd: command, data })
+}
+
+/** An error that nobody waits for, unless a plugin is being run, whose errors have their own way. */
+function onFault(work: (error: unknown) => void): void {
+  for (const event of ["uncaughtException", "unhandledRejection"] as const)
+    process.on(event, (error: unknown) => {
+      if (process.listenerCount(event) === 1) work(error)
+    })
 }

@@ -7,20 +7,21 @@ import { close, flock, openAt, replaceDescriptor, unlinkAt, withDescriptor } fro
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import { writeFor } from "../base/linux/writer.ts"
 import { EXIT } from "../base/terms/failure.ts"
+import { forwardSignals } from "../host/process/forwardSignals.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { followLines } from "../store/logs/lines.ts"
 import { openState, ownEnvironment } from "../store/state/open.ts"
 
-const bootedSchema = v.object({
+/** A VM that is running: what `banger run --detach --json` prints, and the detached banger reports. */
+export const detachedVmSchema = v.strictObject({
   id: v.string(),
   name: v.string(),
   vmm: v.string(),
   pid: v.optional(v.number()),
+  /** The directory with the VM's logs. */
   dir: v.string(),
 })
-
-/** A VM that is running, in the words of `banger run --detach --json`. */
-export type DetachedVm = v.InferOutput<typeof bootedSchema>
+export type DetachedVm = v.InferOutput<typeof detachedVmSchema>
 
 const STDOUT = 1
 const STDERR = 2
@@ -42,15 +43,14 @@ export async function detach(
     env: ownEnvironment(),
   })
   closeSync(log.fd)
-  const forward = (name: NodeJS.Signals) => child.kill(name)
-  for (const name of FORWARDED) process.on(name, forward)
+  using _forwarding = forwardSignals((name) => child.kill(name))
   const lines = followLines(log.path)
   const stopWatching = lines.watch(() => lines.take().forEach(say))
   try {
     const booted = await firstLine(child.stdout)
     if (booted !== undefined) {
       child.unref()
-      return v.parse(v.pipe(v.string(), v.parseJson(), bootedSchema), booted)
+      return v.parse(v.pipe(v.string(), v.parseJson(), detachedVmSchema), booted)
     }
     await child.exited
     return child.exitCode ?? EXIT.failed
@@ -58,7 +58,6 @@ export async function detach(
     stopWatching()
     lines.take().forEach(say)
     lines.close()
-    for (const name of FORWARDED) process.off(name, forward)
     removeLog(log.path)
   }
 }
@@ -83,8 +82,6 @@ export function takeReporter(): (vm: DetachedVm) => void {
 }
 
 // --- internal ---
-
-const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const
 
 const REPORT_WAIT_MS = 2000
 

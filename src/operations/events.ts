@@ -1,10 +1,19 @@
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
+import * as v from "valibot"
 import { watchPath } from "../store/files/watch.ts"
 import { followLines, type Lines } from "../store/logs/lines.ts"
+import { hookEventSchema, stateEventSchema } from "../store/state/events.ts"
 import type { State } from "../store/state/open.ts"
 import { type Places, vmLayout } from "../store/state/places.ts"
 import { findRecord, listRecords } from "../store/state/records.ts"
+
+/** One line of `banger events`. `line`: what is no event, as it stands in the file. */
+export const eventLineSchema = v.union([
+  v.strictObject({ vm: v.string(), ...stateEventSchema.entries }),
+  v.strictObject({ vm: v.string(), ...hookEventSchema.entries }),
+  v.strictObject({ vm: v.string(), line: v.unknown() }),
+])
 
 /** What happened to VMs: one JSON text an event, with the VM's id. */
 export interface EventStream {
@@ -20,7 +29,7 @@ export function eventsOf(state: State, reference: string | undefined): EventStre
   const files = new Map(ids.map((id) => [id, followLines(vmLayout(state.where, id).events)]))
   const past = [...files].flatMap(([id, lines]) => take(id, lines))
   return {
-    past: past.toSorted((a, b) => a.time - b.time).map(({ text }) => text),
+    past: past.toSorted((a, b) => a.atMs - b.atMs).map(({ text }) => text),
     follow: (show) => follow(state.where, files, { newcomers: reference === undefined, show }),
   }
 }
@@ -28,7 +37,7 @@ export function eventsOf(state: State, reference: string | undefined): EventStre
 // --- internal ---
 
 interface Line {
-  readonly time: number
+  readonly atMs: number
   readonly text: string
 }
 
@@ -38,7 +47,9 @@ const POLL_MS = 1000
 function take(id: string, lines: Lines): readonly Line[] {
   return lines.take().map((line) => {
     const event = parsed(line)
-    return { time: typeof event.time === "number" ? event.time : 0, text: JSON.stringify({ vm: id, ...event }) }
+    // An earlier banger wrote its time as `time`.
+    const at = event.atMs ?? event.time
+    return { atMs: typeof at === "number" ? at : 0, text: JSON.stringify({ vm: id, ...event }) }
   })
 }
 

@@ -1,22 +1,28 @@
+import * as v from "valibot"
 import { isFailure, messageOf } from "../base/terms/failure.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
-import { type Recalled, recall } from "../store/state/recall.ts"
+import { recall, recalledSchema } from "../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../store/state/records.ts"
-import { statusOf, type VmStatus } from "../vm/status.ts"
+import { requestSchema } from "../vm/request.ts"
+import { statusOf, vmStatusSchema } from "../vm/status.ts"
 
-/** All that is known of a VM. */
-export interface Inspected extends VmStatus {
-  readonly spec: unknown
-  readonly request: unknown
-  readonly pluginSha256: string
-  readonly bootId: string
-  readonly postStop: { readonly begun: number; readonly done: number }
-  readonly dir: string
-  readonly consoleLog: string
+/** All that is known of a VM: what `banger inspect` prints. */
+export const inspectedSchema = v.strictObject({
+  ...vmStatusSchema.entries,
+  /** As the plugin wrote it; a text where it cannot be read. */
+  spec: v.unknown(),
+  request: v.union([requestSchema, v.string()]),
+  pluginSha256: v.string(),
+  bootId: v.string(),
+  /** How many postStop hooks were begun, and are done. */
+  postStop: v.strictObject({ begun: v.number(), done: v.number() }),
+  dir: v.string(),
+  consoleLog: v.string(),
   /** What the host must get back, and what was wrong with the places it is written down in. */
-  readonly journal: Recalled | { readonly troubles: readonly string[] }
-}
+  journal: v.union([recalledSchema, v.strictObject({ troubles: v.array(v.string()) })]),
+})
+export type Inspected = Readonly<v.InferOutput<typeof inspectedSchema>>
 
 /** Looks at one VM. Nothing is changed. */
 export function inspectVm(state: State, reference: string): Inspected {
@@ -24,8 +30,8 @@ export function inspectVm(state: State, reference: string): Inspected {
   const layout = vmLayout(state.where, record.id)
   return {
     ...statusOf(state, record),
-    spec: parsed(record.spec),
-    request: parsed(record.request),
+    spec: readAs(v.unknown(), record.spec),
+    request: readAs(requestSchema, record.request),
     pluginSha256: record.plugin_sha256,
     bootId: record.boot_id,
     postStop: { begun: record.post_stop_begun, done: record.post_stop_done },
@@ -46,11 +52,8 @@ function journalOf(record: VmRecord, handles: string): Inspected["journal"] {
   }
 }
 
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    // Shown as it is: whoever inspects a VM wants to see just that.
-    return text
-  }
+/** What cannot be read is shown as it is: whoever inspects a VM wants to see just that. */
+function readAs<T>(schema: v.GenericSchema<unknown, T>, text: string): T | string {
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text)
+  return parsed.success ? parsed.output : text
 }

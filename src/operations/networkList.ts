@@ -1,3 +1,4 @@
+import * as v from "valibot"
 import { type Link, listLinks } from "../base/linux/links.ts"
 import { listAddresses } from "../base/linux/routes.ts"
 import { withRoute } from "../base/linux/rtnetlink.ts"
@@ -8,33 +9,49 @@ import { hasNft, listOwnTables } from "../host/network/nft.ts"
 import { listLeases } from "../store/state/leases.ts"
 import type { State } from "../store/state/open.ts"
 import { listRecords } from "../store/state/records.ts"
+import { vmStateSchema } from "../store/state/vmState.ts"
 
 /** What `banger net ls` shows: the interfaces that bear banger's mark, the leases of this user's VMs, the rules. */
-export interface NetworkList {
-  readonly bridges: readonly { name: string; address: string | null; up: boolean; owner: string; ours: boolean }[]
-  readonly taps: readonly {
-    name: string
-    kind: string
-    bridge: string | null
-    vm: string
-    owner: string
-    ours: boolean
-    up: boolean
-  }[]
-  readonly leases: readonly {
-    vm: string
-    name: string | null
-    state: string | null
-    bridge: string
-    subnet: string
-    address: string
-    mac: string
-    interface: string
-    isolated: boolean
-    ports: readonly string[]
-  }[]
-  readonly tables: readonly { name: string; ours: boolean }[]
-}
+export const networkListSchema = v.strictObject({
+  bridges: v.array(
+    v.strictObject({
+      name: v.string(),
+      address: v.nullable(v.string()),
+      up: v.boolean(),
+      /** The state directory of the banger that made it. */
+      owner: v.string(),
+      ours: v.boolean(),
+    }),
+  ),
+  taps: v.array(
+    v.strictObject({
+      name: v.string(),
+      kind: v.string(),
+      bridge: v.nullable(v.string()),
+      vm: v.string(),
+      owner: v.string(),
+      ours: v.boolean(),
+      up: v.boolean(),
+    }),
+  ),
+  leases: v.array(
+    v.strictObject({
+      vm: v.string(),
+      /** null, as `state` is: the VM has no record. */
+      name: v.nullable(v.string()),
+      state: v.nullable(vmStateSchema),
+      bridge: v.string(),
+      subnet: v.string(),
+      address: v.string(),
+      mac: v.string(),
+      interface: v.string(),
+      isolated: v.boolean(),
+      ports: v.array(v.string()),
+    }),
+  ),
+  tables: v.array(v.strictObject({ name: v.string(), ours: v.boolean() })),
+})
+export type NetworkList = v.InferOutput<typeof networkListSchema>
 
 /** Everything of banger's network on this host, and whose it is. Nothing is changed. */
 export function listNetwork(state: State): NetworkList {

@@ -33,7 +33,7 @@ export async function restartVm(
     throw error
   }
   await stopVm(state, reference, { action: "stop", log })
-  return await detach("__run", words, say)
+  return await detach("__run", log.json === undefined ? words : ["--json", ...words], say)
 }
 
 /**

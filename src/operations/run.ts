@@ -1,6 +1,6 @@
 import { messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
-import { type Plan, planRun } from "../supervisor/boot/planRun.ts"
+import type { Plan } from "../supervisor/boot/planRun.ts"
 import { orInterrupted } from "../supervisor/hooks/interrupts.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { requireTraceFile, type Trace } from "../supervisor/hooks/trace.ts"
@@ -21,7 +21,10 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
   using host = startPluginHost(request.log, { ignored: request.supervisor === "detached" ? ["SIGHUP"] : [] })
   try {
     const run = await resolveRun(host, request)
-    if (request.plan) return planRun(run.plugin, run, run.confining)
+    if (request.plan) {
+      const { planRun } = await import("../supervisor/boot/planRun.ts")
+      return planRun(run.plugin, run, run.confining)
+    }
     requireRunnable(run)
     sayWhatIsMissing(request.log, run)
     return await runUntilDone(host, run)

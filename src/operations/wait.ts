@@ -1,16 +1,30 @@
 import type { Exit } from "banger"
-import { Failure } from "../base/terms/failure.ts"
+import * as v from "valibot"
+import { Failure, failureJson } from "../base/terms/failure.ts"
+import { failureSchema } from "../base/terms/failureSchema.ts"
 import type { Log } from "../base/terms/log.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { findRecord, getRecord, type VmRecord } from "../store/state/records.ts"
-import { isFinal } from "../store/state/vmState.ts"
+import { exitSchema, isFinal } from "../store/state/vmState.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
+import { exitText } from "../vm/exit.ts"
 import { livenessOf, livenessUnknown } from "../vm/liveness.ts"
 import { lockHolder } from "../vm/lock.ts"
 import { refuseSelfWait } from "../vm/selfWait.ts"
+
+/** What `banger wait --json` prints. */
+export const waitResultSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  state: v.picklist(["stopped", "failed"]),
+  /** null: the record does not tell. */
+  exit: v.nullable(exitSchema),
+  /** For `failed`. */
+  error: v.optional(failureSchema),
+})
 
 /** How a VM's end is waited for. */
 export interface WaitOptions {
@@ -46,6 +60,18 @@ export async function waitVm(state: State, reference: string, { log, timeout }: 
 export function exitOfRecord({ exit }: VmRecord): Exit | null {
   const parsed: Exit | null = exit === null ? null : JSON.parse(exit)
   return parsed
+}
+
+/** A VM that has ended, by its record. */
+export function waitResultOf(record: VmRecord): v.InferOutput<typeof waitResultSchema> {
+  const { id, name } = record
+  const exit = exitOfRecord(record)
+  if (record.state === "stopped") return { id, name, state: "stopped", exit }
+  const code = exit?.reason === "failed to start" ? "START_FAILED" : "VM_FAILED"
+  const failure = new Failure(code, `${name} (${id}) has failed${exit === null ? "" : `: ${exitText(exit)}`}`, {
+    subject: id,
+  })
+  return { id, name, state: "failed", exit, ...failureJson(failure) }
 }
 
 // --- internal ---

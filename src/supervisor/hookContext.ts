@@ -8,7 +8,6 @@ import type { Spec } from "../inputs/schema/vm.ts"
 import { openState } from "../store/state/open.ts"
 import type { Machine } from "../vm/machine.ts"
 import type { Surroundings } from "./boot/prepare.ts"
-import { snapshotVm } from "./snapshot/save.ts"
 import type { VmContext } from "./vmContext.ts"
 
 /** What all hooks of one VM are given. */
@@ -66,6 +65,7 @@ export function runningContext(
     if (!isAbsolute(dir))
       throw new Failure("BAD_PLUGIN", `ctx.snapshot: ${dir} is not an absolute path`, { subject: dir })
     using state = openState()
+    const { snapshotVm } = await import("./snapshot/save.ts")
     await snapshotVm(state, shared.vm.id, dir)
   }
   return { ...shared, signal, snapshot, pause: unlessOver(control.pause), resume: unlessOver(control.resume) }

@@ -1,8 +1,8 @@
-import { EXIT, isFailure, messageOf } from "../base/terms/failure.ts"
+import { EXIT, type FailureJson, whyOf } from "../base/terms/failure.ts"
 import type { Unknown } from "../base/terms/liveness.ts"
 import type { Log } from "../base/terms/log.ts"
-import { selfArgv } from "../host/process/self.ts"
-import { ownEnvironment, type State } from "../store/state/open.ts"
+import { runSelf } from "../host/process/runSelf.ts"
+import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { listUnfinished, type VmRecord } from "../store/state/records.ts"
@@ -25,6 +25,8 @@ export interface Recovery {
   readonly is: "supervised" | "alive" | "busy" | "kept" | "recovered" | "unknown" | "failed"
   readonly why?: string | undefined
   readonly hint?: string | undefined
+  /** The failure that made it `failed`, where this process has it. */
+  readonly error?: FailureJson | undefined
 }
 
 /**
@@ -40,7 +42,12 @@ export async function recoverAll(state: State, log: Log): Promise<readonly Recov
 /** As `recoverAll`, of one VM. */
 export async function recover(state: State, record: VmRecord, log: Log): Promise<Recovery> {
   const { id, name } = record
-  const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint"> = {}) => ({ id, name, is: what, ...more })
+  const is = (what: Recovery["is"], more: Pick<Recovery, "why" | "hint" | "error"> = {}) => ({
+    id,
+    name,
+    is: what,
+    ...more,
+  })
   if (isSupervised(state, id)) return is("supervised")
   if (record.keptForInspection) return is("kept")
   try {
@@ -49,12 +56,9 @@ export async function recover(state: State, record: VmRecord, log: Log): Promise
     if (first.is === "alive" && !first.mend && record.state === "running") return is("alive")
     const { postStop } = requestOf(record)
     const hooks = !isFinal(record.state) && (postStop === undefined || postStop > record.post_stop_done)
-    if (!hooks) return is(await recoverHere(state, id, log))
-    const how = await recoverApart(id)
-    return is(how, how === "failed" ? { why: "the process that finished it has said why, above" } : {})
+    return is(hooks ? await recoverApart(id, log) : await recoverHere(state, id, log))
   } catch (error) {
-    const hint = isFailure(error) ? error.hint : undefined
-    return is("failed", { why: messageOf(error), hint })
+    return is("failed", whyOf(error))
   }
 }
 
@@ -107,14 +111,9 @@ async function recoverHere(state: State, id: string, log: Log): Promise<Recovery
 }
 
 /** In a process of its own: one process loads one plugin, and a plugin that blocks or exits takes no other VM with it. */
-async function recoverApart(id: string): Promise<Recovery["is"]> {
-  const child = Bun.spawn([...selfArgv(), "__recover", id], {
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: "inherit",
-    env: ownEnvironment(),
-  })
-  const exit = await child.exited
-  if (exit === EXIT.tryLater) return "busy"
-  return exit === EXIT.ok ? "recovered" : "failed"
+async function recoverApart(id: string, log: Log): Promise<Recovery["is"]> {
+  const failure = await runSelf(["__recover", id], { log })
+  if (failure === undefined) return "recovered"
+  if (failure.code === "BUSY") return "busy"
+  throw failure
 }

@@ -15,7 +15,7 @@ import { livenessOf, livenessUnknown, type VmLiveness } from "../vm/liveness.ts"
 import type { LockedVm } from "../vm/lockVmRecord.ts"
 import type { Machine } from "../vm/machine.ts"
 import { recallNetwork } from "../vm/network.ts"
-import { releaseOrThrow } from "../vm/release.ts"
+import { KILL_WAIT_MS, releaseOrThrow } from "../vm/release.ts"
 import { requestOf } from "../vm/request.ts"
 import { resumeSession, type Session } from "../vm/session.ts"
 import type { StopRequest } from "../vm/stopRequest.ts"
@@ -123,9 +123,6 @@ async function settle({ session }: VmContext, running: RunningVm, liveness: Know
   if (session.state === "running") session.enter("stopping")
   return undefined
 }
-
-/** A killed VMM has this long, in milliseconds, to be gone. */
-const KILL_WAIT_MS = 10_000
 
 /** To the VMM's end. Returns why the run has failed, if it has. */
 async function pursue(

@@ -9,36 +9,42 @@ import {
   withDescriptor,
 } from "../base/linux/files.ts"
 import { listenerOf } from "../base/linux/sockets.ts"
-import { Failure, usageError } from "../base/terms/failure.ts"
+import { Failure } from "../base/terms/failure.ts"
 import { pinDirectory } from "../store/files/pinDirectory.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { entryOf } from "./journal.ts"
 
 /**
- * The directory that a jailed VMM sees as `/` (O_PATH), proven by the inode on the journal. The caller closes it. Throws
- * a failure when the VM has no jail.
+ * Opens (O_PATH) the directory that a jailed VMM sees as `/`, proven by the inode on the journal. The caller closes it.
+ * Throws UNSUPPORTED when the VM has no jail, CHANGED when another directory is in its place.
  */
 export function openJailRoot(layout: VmLayout, resources: readonly Resource[]): number {
   const jail = entryOf(resources, "jail")
-  if (jail === undefined) throw usageError("only a VM in a jail can be saved: elsewhere its disks are not its own")
+  if (jail === undefined) {
+    const hint = "run it without `jail: false`"
+    const message = "only a VM in a jail can be saved: without one its disks are not its own"
+    throw new Failure("UNSUPPORTED", message, { subject: layout.id, hint })
+  }
   const above = pinDirectory(`${layout.jails}/${jail.vmm}/${layout.id}`)
   const root = withDescriptor(above, () => openBeneathMounts(above, "root", O.PATH | O_DIRECTORY | O_NOFOLLOW))
   return verified(root, () => {
     if (inodeOf(statDescriptor(root)) !== jail.root)
-      throw new Failure("FAILED", "the jail's root is another directory: left alone")
+      throw new Failure("CHANGED", "the jail's root is another directory: left alone", { subject: layout.id })
   })
 }
 
 /**
- * A control socket below a directory (O_PATH), once it is known that the VMM itself listens on it: whoever else may write
- * there could have put another in its place. The caller closes it.
+ * Opens (O_PATH) a control socket in a directory, once it is proven that the VMM itself listens on it: another process
+ * that may write there could have put its own in the place. The caller closes it. Throws CHANGED when it is another's.
  */
 export function openControlSocket(dir: number, name: string, { pid }: ProcessIdentity): number {
   return verified(openBeneath(dir, name, O.PATH | O_NOFOLLOW), (fd) => {
-    if (!isType(statDescriptor(fd), S.IFSOCK)) throw new Failure("FAILED", `${name} is not a socket`)
+    if (!isType(statDescriptor(fd), S.IFSOCK))
+      throw new Failure("CHANGED", `${name} is not a socket`, { subject: name })
     const listener = listenerOf(`/proc/self/fd/${fd}`)
-    if (listener.pid !== pid)
-      throw new Failure("FAILED", `process ${listener.pid} listens on ${name}, not the VMM (${pid})`)
+    if (listener.pid === pid) return
+    const message = `process ${listener.pid} listens on ${name}, not the VMM (process ${pid})`
+    throw new Failure("CHANGED", message, { subject: name, hint: "to end the VM: banger kill" })
   })
 }

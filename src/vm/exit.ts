@@ -1,15 +1,29 @@
 import type { Exit } from "banger"
-import type { Failure } from "../base/terms/failure.ts"
+import * as v from "valibot"
+import { type Failure, failureJson } from "../base/terms/failure.ts"
+import { failureSchema } from "../base/terms/failureSchema.ts"
+import { jsonText } from "../base/terms/message.ts"
 import { findPanic } from "../host/vmm/panic.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import { tailOf } from "../store/logs/growing.ts"
 import type { VmLayout } from "../store/state/places.ts"
+import { exitSchema } from "../store/state/vmState.ts"
 import type { Machine } from "./machine.ts"
 
-/** How far back in the console a panic is looked for, in bytes. */
+/** How much of the console's end is searched for a panic, in bytes. */
 const CONSOLE_TAIL_BYTES = 8 * 1024
 
-/** How a VM ended whose VMM has gone. */
+/** How much of the VMM's last words goes into an exit, in bytes. */
+const DETAIL_MAX_BYTES = 2000
+
+/** What is known of a VM's end besides its VMM's exit. */
+interface Circumstances {
+  readonly layout: VmLayout
+  /** Whether somebody asked for the end. */
+  readonly requested: boolean
+}
+
+/** How a VM ended. Waits for its VMM's exit. */
 export async function describeExit(
   machine: Machine,
   { vmm, layout, requested }: Circumstances & { readonly vmm: Vmm },
@@ -19,13 +33,13 @@ export async function describeExit(
   return why === "lost" ? lost(layout, requested) : exitOf(why, { code, signal }, { layout, requested })
 }
 
-/** How a VM ended while nobody watched: what its console ends with tells, if anything does. */
+/** How a VM ended that nobody watched: by the end of its console, else "lost". */
 export function lost(layout: VmLayout, requested: boolean): Exit {
   const why = endOf(tailOf(layout.consoleLog, CONSOLE_TAIL_BYTES))
   return exitOf(why, { code: null, signal: null }, { layout, requested })
 }
 
-/** How the last words on a console say that a guest ended. Pure. */
+/** How a guest ended, by the last lines of its console; "lost" when they do not tell. Pure. */
 export function endOf(consoleTail: string): Exit["reason"] {
   if (findPanic(consoleTail)?.last) return "guest panicked"
   const words = /^\[ *\d+\.\d+\] reboot: (Restarting system|machine restart|Power down)/
@@ -40,8 +54,8 @@ export function endOf(consoleTail: string): Exit["reason"] {
 }
 
 /**
- * The kernel's words of a panic. What a guest without a pvpanic driver has only on its console is believed when its
- * console ends with it, and it did not go on to power itself off. Pure.
+ * The kernel's words of a panic, if there was one. A guest without a pvpanic driver tells it on its console only: this is
+ * believed when the console ends with it and the guest did not power itself off. Pure.
  */
 export function panicOf(why: Exit["reason"], consoleTail: string): string | undefined {
   const panic = findPanic(consoleTail)
@@ -54,29 +68,9 @@ export function neverStarted(detail: string): Exit {
   return { reason: "failed to start", requested: false, code: null, signal: null, panic: undefined, detail }
 }
 
-interface Circumstances {
-  readonly layout: VmLayout
-  /** Whether somebody asked for the end. */
-  readonly requested: boolean
-}
-
-function exitOf(
-  why: Exit["reason"],
-  status: Pick<Exit, "code" | "signal">,
-  { layout, requested }: Circumstances,
-): Exit {
-  return {
-    reason: why,
-    requested,
-    ...status,
-    panic: panicOf(why, tailOf(layout.consoleLog, CONSOLE_TAIL_BYTES)),
-    detail: tailOf(layout.vmmLog, 2000).trim() || undefined,
-  }
-}
-
-/** Whether a VM ended as a VM should: by its guest, or because we asked. */
+/** Whether a VM ended as it should: by its guest, or because somebody asked for it. */
 export function endedWell(exit: Exit): boolean {
-  // A guest without a pvpanic driver says it only on its console, and then resets.
+  // A guest without a pvpanic driver tells a panic on its console only, and then resets.
   if (exit.reason === "guest panicked" || exit.panic !== undefined) return false
   return exit.reason === "guest reset" || exit.reason === "guest powered off" || exit.requested
 }
@@ -106,8 +100,44 @@ export interface Ended {
 }
 
 /** What `banger run --json` prints. */
-export function resultJson({ id, name, exit, failure, kept, dir }: Ended): string {
+export const runResultSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  state: v.picklist(["stopped", "failed"]),
+  exit: exitSchema,
+  /** A failed start is left as it is, with `--keep-on-failure`. */
+  keptForInspection: v.boolean(),
+  /** The directory with the VM's logs. */
+  dir: v.string(),
+  /** Why the run failed. */
+  error: v.optional(failureSchema),
+})
+
+/** A run's result as JSON. `error` is what the program ends with: an interrupted VM may have ended well. */
+export function resultJson(
+  { id, name, exit, failure, kept, dir }: Ended,
+  error: Failure | undefined = failure,
+): string {
   const state = failure === undefined ? "stopped" : "failed"
-  const error = failure === undefined ? undefined : { message: failure.message, hint: failure.hint }
-  return JSON.stringify({ id, name, state, exit, kept, dir, error }, null, 2)
+  const result: v.InferOutput<typeof runResultSchema> = {
+    ...{ id, name, state, exit, keptForInspection: kept, dir },
+    ...(error && failureJson(error)),
+  }
+  return jsonText(result, 2)
+}
+
+// --- internal ---
+
+function exitOf(
+  why: Exit["reason"],
+  status: Pick<Exit, "code" | "signal">,
+  { layout, requested }: Circumstances,
+): Exit {
+  return {
+    reason: why,
+    requested,
+    ...status,
+    panic: panicOf(why, tailOf(layout.consoleLog, CONSOLE_TAIL_BYTES)),
+    detail: tailOf(layout.vmmLog, DETAIL_MAX_BYTES).trim() || undefined,
+  }
 }

@@ -6,21 +6,21 @@ import type { VmLayout } from "../store/state/places.ts"
 import { mirrorJournal } from "../store/state/records.ts"
 import { freeUid } from "../store/state/uids.ts"
 
-/** A VM's journal: what the host must get back, written down before it is acquired. */
+/** A VM's journal: every resource that the host must get back, each written down before it is acquired. */
 export interface Journal {
   readonly db: Database
   readonly resources: readonly Resource[]
-  /** Writes resources down, in the order they are about to be acquired. */
+  /** Writes resources down that are acquired next, in this order. */
   acquire(...resources: readonly Resource[]): void
-  /** Writes it down anew in both places, when one of them was lost. */
+  /** Writes the journal again to both of its places, one of which may have been lost. */
   mend(): void
-  /** Replaces the entry of the same kind with what is now known of it. */
+  /** Replaces the entry of the same kind: more is known of the resource now. */
   refine(resource: Resource): void
-  /** Keeps only these: the others are proven gone. With its jail a VM gives back its uid. */
+  /** Keeps only these: the others are proven gone. Once the jail is, the VM's uid is free again. */
   keepOnly(resources: readonly Resource[]): void
 }
 
-/** Opens the journal of a VM, with what it holds already. Each change is in handles.json and on the record. */
+/** Opens a VM's journal, with what it holds already. A change goes to handles.json first, then to the record. */
 export function openJournal(
   db: Database,
   { id, handles }: Pick<VmLayout, "id" | "handles">,
@@ -43,7 +43,7 @@ export function openJournal(
     acquire: (...added) => change([...resources, ...added.map(withNamespace)]),
     refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
     keepOnly(kept) {
-      // A VM that was cut short as it was made or removed may have no directory: its record says it all.
+      // A VM whose making or removing was cut short may have no directory: then the record alone has the journal.
       change(kept, (next) => ignoring(["ENOENT"], () => write(next)))
       if (!kept.some(({ kind }) => kind === "jail")) freeUid(db, id)
     },
@@ -62,7 +62,7 @@ export function entryOf<K extends Resource["kind"]>(
 
 const NEW: Generation = { generation: 0, journal: [] }
 
-/** A process that is about to be started has no identity yet that tells its PID namespace. */
+/** Until a process has an identity, the entry itself tells in which PID namespace it is started. */
 function withNamespace(resource: Resource): Resource {
   if (resource.kind !== "process" || resource.identity !== null) return resource
   const pidNamespace = ownNamespace("pid")

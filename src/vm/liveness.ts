@@ -25,7 +25,7 @@ export function livenessOf(
     : findVmm(sought)
 }
 
-/** The failure of a VM of which it cannot be told whether it runs: nothing is done to it. */
+/** The failure of a VM of which it cannot be told whether it runs: it is left alone. */
 export function livenessUnknown(
   { id, name }: { id: string; name?: string },
   { why, hint }: Omit<Unknown, "is">,
@@ -35,8 +35,8 @@ export function livenessUnknown(
 }
 
 /**
- * What a VM's journal says of its VMM, for `findVmm`; undefined when none was about to be started. `bootId` is of the boot
- * it was started in, as its record has it. Pure.
+ * What a VM's journal tells `findVmm` of the VMM; undefined when none was about to be started. `bootId`: the boot that the
+ * VM was started in, by its record. Pure.
  */
 export function vmmQuery(resources: readonly Resource[], layout: VmLayout, bootId?: string): VmmQuery | undefined {
   const process = entryOf(resources, "process")
@@ -56,7 +56,7 @@ export function vmmQuery(resources: readonly Resource[], layout: VmLayout, bootI
             ],
           },
         }
-      : // The jailer's pidfile is named after the program, as the directory of its jails is.
+      : // The jailer names its pidfile, and the directory of its jails, after the program.
         {
           jail: { path: jailRoot({ base: jails, vmm: jail.vmm, id }), root: jail.root },
           pidfile: `${jail.vmm}.pid`,

@@ -11,16 +11,16 @@ import { takeLock } from "../store/files/lock.ts"
 import { type ProcessIdentity, processIdentitySchema } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 
-/** What a process that holds a VM's lock does with it. */
+/** What a process does with a VM that it has locked. */
 export type Doing = "supervise" | "finish"
 
-/** A VM's lock, held by this process. */
+/** A VM's lock, which this process has. */
 export interface VmLock {
-  /** Lets go of it; once is enough. */
+  /** Unlocks the VM. To call it twice is fine. */
   unlock(): void
 }
 
-/** Who holds a VM's lock: a process that is proven to live (the caller closes it), nobody, or it cannot be told. */
+/** Who has locked a VM: a process that is proven to run (the caller closes it), nobody, or it cannot be told. */
 export type LockHolder = Disposable &
   (
     | { readonly is: "held"; readonly process: PidRef; readonly doing: Doing }
@@ -30,15 +30,15 @@ export type LockHolder = Disposable &
 
 const holderSchema = v.strictObject({ doing: v.picklist(["supervise", "finish"]), identity: processIdentitySchema })
 
-/** More than this is nothing that was written here. */
+/** What is written here is smaller. */
 const LOCK_FILE_MAX_BYTES = 16 * 1024
 
-/** Found out once: it does not change. */
+/** Worked out once: it does not change. */
 let self: ProcessIdentity | undefined
 
 /**
- * Takes a VM's lock and writes down who has it; undefined when another process does. Whoever changes anything of a VM
- * holds its lock, and reads what it goes by only then.
+ * Locks a VM, and writes into the lock who has it; undefined when another process has. A process changes a VM only while
+ * it has locked it, and reads only then what it acts on.
  */
 export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
   const fd = open(layout)
@@ -47,14 +47,14 @@ export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
   try {
     write(fd, JSON.stringify({ doing, identity: self }))
   } catch {
-    // A full or read-only disk: the lock is held all the same, others just cannot tell by whom.
+    // A full or read-only disk: the VM is locked all the same, others just cannot tell by whom.
   }
   let held = true
   const unlock = () => {
     if (!held) return
     held = false
     try {
-      // This process lives on, and would be taken for the holder.
+      // This process runs on, and would be taken for the one that has locked the VM.
       setLength(fd, 0)
     } catch {
       // As above.
@@ -64,7 +64,7 @@ export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
   return { unlock }
 }
 
-/** Who holds a VM's lock, by what the holder wrote there. The lock itself is not touched. */
+/** Who has locked a VM, by what is written in its lock, which is not tried. Throws nothing. */
 export function lockHolder(layout: VmLayout): LockHolder {
   const holder = readHolder(layout.lock)
   if (holder === undefined) return closing({ is: "unknown" })
@@ -76,7 +76,7 @@ export function lockHolder(layout: VmLayout): LockHolder {
 
 // --- internal ---
 
-/** A VM that was cut short as it was made or removed has no directory; one that is being removed loses it again. */
+/** Makes the VM's directory if need be, and again when another process removes it meanwhile. */
 function open(layout: Pick<VmLayout, "dir" | "lock">, tries = 3): number | undefined {
   mkdirSync(layout.dir, { recursive: true, mode: 0o700 })
   try {
@@ -106,6 +106,6 @@ function readHolder(path: string): v.InferOutput<typeof holderSchema> | "nobody"
   }
   if (text === "") return "nobody"
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), holderSchema), text)
-  // Cut off: it is being written.
+  // A text that is cut off is being written.
   return parsed.success ? parsed.output : undefined
 }

@@ -5,25 +5,25 @@ import { type VmLayout, vmLayout } from "../store/state/places.ts"
 import { findById, getRecord, type VmRecord } from "../store/state/records.ts"
 import { lockVm, type VmLock } from "./lock.ts"
 
-/** A VM whose lock this process has, and its record as it was read under it. */
+/** A VM that this process has locked, and its record, read after that. */
 export interface LockedVm {
   readonly record: VmRecord
   readonly layout: VmLayout
   readonly lock: VmLock
 }
 
-/** Takes a VM's lock and reads its record; undefined when another process has the lock, "gone" when there is no such VM. */
+/** Locks a VM and reads its record. Undefined when another process has locked it, "gone" when there is no such VM. */
 export function lockVmRecord(state: State, id: string, doing: "supervise" | "finish"): LockedVm | "gone" | undefined {
   const layout = vmLayout(state.where, id)
   if (findById(state.db, id) === undefined) return "gone"
-  // A VM that is being made has its record a moment before its lock: nobody must come between the two.
+  // createSession inserts the record, then locks the VM: nobody may lock it between the two.
   const lock = exclusively(state.where.state, () => lockVm(layout, doing))
   if (lock === undefined) return undefined
   try {
     return { record: getRecord(state.db, id), layout, lock }
   } catch (error) {
     const gone = findById(state.db, id) === undefined
-    // Somebody removed it between the two looks; its directory, made anew for the lock, is of nobody.
+    // Another banger removed the VM before it was locked here. Locking has made its directory again.
     if (gone) removeDirectory(layout.dir)
     lock.unlock()
     if (gone) return "gone"

@@ -14,7 +14,7 @@ import {
   parseSubnet,
   type Subnet,
 } from "../base/terms/address.ts"
-import { Failure, joinFailures, messageOf } from "../base/terms/failure.ts"
+import { asFailure, Failure, joinFailures, messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { clash, hostSide } from "../base/terms/ports.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
@@ -38,15 +38,18 @@ import type { Session } from "./session.ts"
 type NetworkResource = Extract<Resource, { kind: "network" }>
 
 /**
- * Takes a VM's place in its network, which it has until its journal is released: an address, a MAC, the name of its
- * interface. Nothing of the host is changed yet. Throws a failure when a port is taken, by whom.
+ * Leases a VM's place in its network, until its journal is released: an address, a MAC, the name of its interface. The
+ * host is not changed yet. Throws IN_USE when a port is taken.
  */
 export function leaseNetwork(session: Pick<Session, "id" | "db" | "journal" | "layout">, spec: NetworkSpec): VmNetwork {
   for (const port of spec.ports) {
     const holder = portHolder(port)
     const hint = "choose another port, or end that process"
     if (holder !== undefined)
-      throw new Failure("FAILED", `the port ${hostSide(port)} of this host is taken by ${holder}`, { hint })
+      throw new Failure("IN_USE", `the port ${hostSide(port)} of this host is taken by ${holder}`, {
+        subject: hostSide(port),
+        hint,
+      })
   }
   const { id, db, journal, layout } = session
   if (spec.mode === "user") return userNetwork(spec)
@@ -60,8 +63,8 @@ export function leaseNetwork(session: Pick<Session, "id" | "db" | "journal" | "l
 }
 
 /**
- * Makes what a lease stands for: the bridge, the VM's tap on it (in a namespace of its own, if it is to have one), and
- * the rules. `user` may open the tap. Says what keeps packets from being forwarded.
+ * Makes what a lease stands for: the bridge, the VM's tap on it (in a network namespace of the VM's own, if the spec says
+ * so), and the rules. `user` may open the tap; root, when it is undefined. Warns of what keeps packets from being forwarded.
  */
 export async function connectNetwork(
   session: Pick<Session, "id" | "db" | "layout">,
@@ -82,7 +85,7 @@ export async function connectNetwork(
   await inNetworkTurn(interrupt, () => {
     const leases = listLeases(db)
     const lease = leases.find(({ vm }) => vm === id)
-    if (lease === undefined) throw new Failure("FAILED", `${id} has no lease of an address`)
+    if (lease === undefined) throw new Failure("BAD_STATE", `${id} has no lease of an address`, { subject: id })
     const ruled = ruledLeases(leases)
     requireUnforwarded(lease, owner)
     withRoute((route) => {
@@ -100,8 +103,8 @@ export async function connectNetwork(
 }
 
 /**
- * Gives back a VM's place and all that was made for it, and the bridge when no other VM is on it. What is gone already is
- * fine. Throws one failure of all that could not be proven gone; then the lease stays.
+ * Releases a VM's place in its network and all that was made for it, and the bridge when no other VM is on it. What is gone
+ * already is fine. Throws one failure of all that could not be proven gone; then the lease stays.
  */
 export function releaseNetwork(
   resource: NetworkResource,
@@ -119,7 +122,7 @@ export function releaseNetwork(
       try {
         work()
       } catch (error) {
-        failures.push(error instanceof Failure ? error : new Failure("FAILED", messageOf(error), { cause: error }))
+        failures.push(asFailure(error, "NOT_RELEASED"))
       }
     }
     withRoute((route) => {
@@ -129,7 +132,7 @@ export function releaseNetwork(
       })
       if (lease === undefined) return
       attempt(() => forgetNeighbours(route, lease, owner))
-      // While its interface may be there, so are the rules that keep what is behind it in bounds.
+      // While its interface may exist, the rules stay that keep the guest behind it in bounds.
       if (failures.length > 0) return
       const neighbours = others.filter(({ bridge }) => bridge === lease.bridge)
       attempt(() => {
@@ -147,7 +150,7 @@ export function releaseNetwork(
   })
 }
 
-/** A VM's place in its network as it was leased, of one that another process started. */
+/** The place in its network of a VM that another process started. */
 export function recallNetwork(
   { id, db, layout }: Pick<Session, "id" | "db" | "layout">,
   spec: false | NetworkSpec,
@@ -158,13 +161,12 @@ export function recallNetwork(
   return lease && networkOf(lease, layout)
 }
 
-/** Whose the interfaces of a state directory's VMs are. */
+/** The mark of the interfaces that belong to VMs of this state directory. */
 export function ownerOfLayout({ jails }: Pick<VmLayout, "jails">): string {
   return ownerOf(dirname(jails))
 }
 
-// --- internal ---
-
+/** A VM's place in its network, by its lease. */
 export function networkOf(lease: Lease, layout: VmLayout): VmNetwork {
   const { bridge, subnet, number, mac, link, ports, ipv6, netns } = lease
   return {
@@ -181,9 +183,24 @@ export function networkOf(lease: Lease, layout: VmLayout): VmNetwork {
   }
 }
 
+/** What QEMU's user-mode network gives to every guest by DHCP. */
+export function userNetwork({ mac, ports }: NetworkSpec): VmNetwork {
+  const none = { interface: undefined, bridge: undefined, netns: undefined, ipv6: undefined }
+  return { mode: "user", address: "10.0.2.15", prefix: 24, gateway: "10.0.2.2", mac, ports, ...none }
+}
+
+/** The subnet of a network, which its schema has checked. */
+export function subnetOf({ subnet }: NetworkSpec): Subnet {
+  const parsed = parseSubnet(subnet)
+  if (parsed === undefined) throw new Failure("BAD_PLUGIN", `${subnet} is no subnet`, { subject: "network.subnet" })
+  return parsed
+}
+
+// --- internal ---
+
 const ROOT = { uid: 0, gid: 0 }
 
-/** Of two tables that forward a port only one gets what comes in. Those of other state directories are not in our leases. */
+/** Throws IN_USE when a table of another state directory, whose leases are not ours, forwards one of the ports. */
 function requireUnforwarded({ ports }: Lease, owner: string): void {
   if (ports.length === 0) return
   for (const table of listOwnTables().filter((name) => name !== tableName(owner))) {
@@ -192,14 +209,14 @@ function requireUnforwarded({ ports }: Lease, owner: string): void {
     if (port === undefined) continue
     const hint = "choose another port, or stop that VM"
     throw new Failure(
-      "FAILED",
+      "IN_USE",
       `the port ${hostSide(port)} of this host goes to a VM of another banger, by the rules of the table inet ${table}`,
-      { hint },
+      { subject: hostSide(port), hint },
     )
   }
 }
 
-/** All of it is advice: what cannot be found out must not keep a VM from running. */
+/** Advice only: what cannot be found out does not keep a VM from running. */
 function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, log: Log): void {
   if (!nat && ports.length === 0 && !forward) return
   const { works, info, warnings } = checkForwarding(forward, ipv6)
@@ -213,27 +230,14 @@ function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, l
 }
 
 /**
- * From another network namespace nothing can be told of the interfaces of the one that they are in, unless that is gone,
- * and all of them with it.
+ * Throws NOT_RELEASED when the VM's interfaces are in a network namespace that is not ours and still exists: from here
+ * nothing can be told of them.
  */
 function requireNamespace({ bootId: boot, namespace }: NetworkResource, id: string): void {
   if (boot !== bootId() || namespace === ownNamespace("net") || !namespaceExists(namespace)) return
   const hint = "do this in the network namespace (the container) that the VM was started in"
-  throw new Failure("FAILED", `cannot tell what is left of the network of ${id}: it is in another network namespace`, {
-    hint,
-  })
-}
-
-/** What QEMU's user-mode network gives every guest, by DHCP. */
-export function userNetwork({ mac, ports }: NetworkSpec): VmNetwork {
-  const none = { interface: undefined, bridge: undefined, netns: undefined, ipv6: undefined }
-  return { mode: "user", address: "10.0.2.15", prefix: 24, gateway: "10.0.2.2", mac, ports, ...none }
-}
-
-export function subnetOf({ subnet }: NetworkSpec): Subnet {
-  const parsed = parseSubnet(subnet)
-  if (parsed === undefined) throw new Failure("FAILED", `${subnet} is no subnet`)
-  return parsed
+  const message = `cannot tell what is left of the network of ${id}: it is in another network namespace`
+  throw new Failure("NOT_RELEASED", message, { subject: id, hint })
 }
 
 function namespaceFile({ runtime }: VmLayout): string {

@@ -9,9 +9,9 @@ import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { livenessUnknown, vmmQuery } from "./liveness.ts"
 
-/** Looks again for each thing that a VM's journal named. Throws a failure that names those which are still there. */
+/** Looks again for everything that a VM's journal named. Throws NOT_RELEASED, naming what is still there. */
 export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): void {
-  // Of a cgroup that is removed no process is left, and a VMM joins its own before its identity is written down.
+  // If its cgroup is gone, so are its processes; a VMM with a recorded identity was in it.
   const ended = resources.some((resource) => resource.kind === "cgroup" && !exists(resource.path))
   const proven = (resource: Resource) => ended && resource.kind === "process" && resource.identity !== null
   const left = resources
@@ -24,26 +24,24 @@ export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): v
 // --- internal ---
 
 function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource[]): Failure | undefined {
-  const hint = `to try again: banger rm ${layout.id}`
-  if (resource.kind === "network") {
-    return hasLink(resource.link)
-      ? new Failure("FAILED", `the interface ${resource.link} is still there`, { hint })
-      : undefined
-  }
+  const left = (message: string) =>
+    new Failure("NOT_RELEASED", message, { subject: layout.id, hint: `to try again: banger rm ${layout.id}` })
+  if (resource.kind === "network")
+    return hasLink(resource.link) ? left(`the interface ${resource.link} is still there`) : undefined
   if (resource.kind !== "process") {
     const path =
       resource.kind === "jail" ? jailRoot({ base: layout.jails, vmm: resource.vmm, id: layout.id }) : resource.path
-    return exists(path) ? new Failure("FAILED", `${path} is still there`, { hint }) : undefined
+    return exists(path) ? left(`${path} is still there`) : undefined
   }
   const sought = vmmQuery(all, layout)
   if (sought === undefined) return undefined
   using found = findVmm(sought)
   if (found.is === "unknown") return livenessUnknown(layout, found)
   if (found.is !== "alive") return undefined
-  return new Failure("FAILED", `process ${found.identity.pid} still runs`, { hint })
+  return left(`process ${found.identity.pid} still runs`)
 }
 
-/** Asked of the kernel directly: what makes and removes interfaces is loaded by few who look for one. */
+/** Asks the kernel itself: a command that only looks need not load what makes and removes interfaces. */
 function hasLink(name: string): boolean {
   return withRoute((route) => findLink(route, name)) !== undefined
 }

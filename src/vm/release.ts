@@ -14,13 +14,13 @@ import type { Journal } from "./journal.ts"
 import { livenessUnknown, vmmQuery } from "./liveness.ts"
 import { releaseNetwork } from "./network.ts"
 
-/** A killed process has this long to be gone, in milliseconds. */
-const KILL_WAIT_MS = 10_000
+/** A killed process has this long to end, in milliseconds. */
+export const KILL_WAIT_MS = 10_000
 
 /**
- * Gives back everything a journal names, newest first, and proves each gone. One failure does not stop the others,
- * except that the files of a process stay while it may live. What failed stays in the journal and is returned; `warn`
- * hears of what went, but not as it should.
+ * Releases everything a journal names, newest first, and proves each thing gone. One failure does not stop the rest, but
+ * while a process may run, its files stay. What failed stays on the journal, and its failures are returned. `warn` is told
+ * what was released, but not as expected.
  */
 export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: string) => void): readonly Failure[] {
   const failures: Failure[] = []
@@ -42,7 +42,7 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
         () => kept.unshift(resource),
       )
   }
-  // Struck at the end, in one write: a full disk must not keep anything from being released.
+  // Written once, at the end: a full disk must not keep anything from being released.
   attempt(
     () => journal.keepOnly(kept),
     () => {},
@@ -62,7 +62,7 @@ interface Release {
   readonly journal: Journal
   readonly layout: VmLayout
   readonly warn: (text: string) => void
-  /** Whether the VM's cgroup was found empty, which it is after its release. */
+  /** The VM's cgroup was released: none of its processes is left. */
   cgroupEmpty: boolean
 }
 
@@ -73,7 +73,7 @@ function releaseOne(release: Release, resource: Resource): void {
   else if (resource.kind === "cgroup") release.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT_MS)
   else if (resource.kind === "jail") {
     const site = { base: jails, vmm: resource.vmm, id }
-    // An emptied cgroup has proven it already.
+    // An empty cgroup has proven it already.
     if (!release.cgroupEmpty) emptyJail(site, resource.root)
     tearDown(site, resource.root).forEach(warn)
   } else if (resource.kind === "network") releaseNetwork(resource, { db: journal.db, layout, warn })
@@ -81,24 +81,24 @@ function releaseOne(release: Release, resource: Resource): void {
   else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))
 }
 
-/** Ends what a VMM has left running in its jail, where there is no cgroup to end it. */
+/** Kills what a VMM has left running in its jail, where no cgroup has done so. */
 function emptyJail(site: JailSite, root: string | null): void {
-  // ENOENT: it was never put in its place, or is gone: nobody runs in it.
+  // ENOENT: the jail was never finished, or is gone. No process is in it.
   ignoring(["ENOENT"], () => {
     const stat = statPath(jailRoot(site))
     if (root !== null && inodeOf(stat) === root && stat.uid !== 0) endMembers(root, stat.uid, KILL_WAIT_MS)
   })
 }
 
-/** A journal whose paths were altered leads nowhere but to this VM's own. */
+/** The path, if it is this VM's own: a journal that somebody has altered leads to nothing else. */
 function requireOwn(path: string, id: string): string {
   if (basename(path) === id && isAbsolute(path)) return path
-  throw new Failure("FAILED", `${path} in the journal is not of ${id}: left alone`)
+  throw new Failure("CHANGED", `${path} on the journal is not of ${id}: left alone`, { subject: path })
 }
 
 function requireSame(path: string, own: string): string {
   if (path === own) return path
-  throw new Failure("FAILED", `${path} in the journal is not ${own}: left alone`)
+  throw new Failure("CHANGED", `${path} on the journal is not ${own}: left alone`, { subject: path })
 }
 
 /**

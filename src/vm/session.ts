@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite"
+import type { Exit } from "banger"
 import { Failure } from "../base/terms/failure.ts"
 import { requireHostSocket } from "../host/vmm/socketPaths.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
@@ -17,22 +18,27 @@ import { lockVm, type VmLock } from "./lock.ts"
 import type { LockedVm } from "./lockVmRecord.ts"
 import type { VmRequest } from "./request.ts"
 
-/** A VM that has a record, a directory and a journal. */
+// The room vm: a VM on this host, whoever acts on it: its lock, its journal, its liveness, its release.
+// The rule: lock the VM, then read what to act on; write a resource on the journal, then acquire it; strike it only once it is
+// proven gone. Whether a VM runs has three answers, and "unknown" is left alone.
+
+/** A VM that this process has locked, with its record, directory and journal. */
 export interface Session {
   readonly id: string
   readonly layout: VmLayout
   readonly db: Database
   readonly journal: Journal
-  /** The state the record is in. */
+  /** The state of its record. */
   readonly state: VmState
-  /** Moves the record and notes it in events.jsonl. */
-  enter(state: VmState, exit?: unknown): void
+  /** Brings the record into another state and notes that in events.jsonl. Throws when the table of states forbids it. */
+  enter(state: VmState, exit?: Exit): void
+  /** Adds a line to events.jsonl, as far as the disk allows. */
   note(event: VmEvent): void
-  /** Lets go of the VM's lock. */
+  /** Unlocks the VM. */
   unlock(): void
 }
 
-/** A fresh id and its layout; throws a failure when a path in it would be too long. Nothing is made. */
+/** A fresh id and its layout. Nothing is made. Throws BAD_CONFIG when a path in it is too long for a socket. */
 export function layoutFor(name: string): { id: string; layout: VmLayout } {
   const id = newVmId(name)
   const layout = vmLayout(ownPlaces(), id)
@@ -40,7 +46,7 @@ export function layoutFor(name: string): { id: string; layout: VmLayout } {
   return { id, layout }
 }
 
-/** A VM that is to get its record. */
+/** What the record of a new VM is made of. */
 export interface NewVm {
   readonly id: string
   readonly name: string
@@ -52,8 +58,8 @@ export interface NewVm {
 }
 
 /**
- * Gives a VM its record, its directory and its lock, which is held until `release`. From here on every end of the run
- * must bring the record to a final state. Throws a failure, with nothing made, when the name is taken.
+ * Makes a VM's record and directory, and locks it. From here on every end of the run must bring the record into a final
+ * state. Throws a failure, with nothing made: IN_USE when the name is taken, BUSY when another process has locked it.
  */
 export function createSession({ db, where }: State, vm: NewVm): Session {
   const { id, name, vmm, plugin, spec, request = { args: [], supervised: true } } = vm
@@ -66,7 +72,7 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
     removeDirectory(layout.dir)
     deleteRecord(db, id)
   }
-  // Whoever finds the record finds the VM's lock held too, unless this process is gone.
+  // In one turn: a process that finds the record also finds the VM locked, unless this process has ended.
   const lock = exclusively(where.state, () => {
     insertRecord(db, record)
     return undoing(undo, () => requireLock(layout))
@@ -98,7 +104,8 @@ function undoing<T>(undo: () => void, work: () => T): T {
 function requireLock(layout: VmLayout): VmLock {
   const lock = lockVm(layout, "supervise")
   if (lock !== undefined) return lock
-  throw new Failure("FAILED", `another process holds ${layout.lock}`, { hint: "end it, then run the VM again" })
+  const hint = `find it: fuser -v ${layout.lock}; end it, then run the VM again`
+  throw new Failure("BUSY", `another process has locked ${layout.lock}`, { subject: layout.id, hint })
 }
 
 interface Opened extends Pick<Session, "db" | "layout" | "journal" | "state"> {
@@ -111,7 +118,7 @@ function openSession({ db, layout, lock, journal, ...opened }: Opened): Session 
     try {
       appendEvent(layout.events, event)
     } catch {
-      // A full disk must not keep a VM from being cleaned up; the record has the states, and it is checked.
+      // A full disk must not keep a VM from being cleaned up. The record has the states, and its writes are checked.
     }
   }
   return {

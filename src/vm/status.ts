@@ -1,58 +1,60 @@
+import * as v from "valibot"
 import { isFailure } from "../base/terms/failure.ts"
-import type { Liveness } from "../base/terms/liveness.ts"
+import { livenessSchema } from "../base/terms/liveness.ts"
 import { surelyRuns } from "../host/process/identity.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
 import { findById, listRecords, listUnfinished, type VmRecord } from "../store/state/records.ts"
-import { isFinal, type VmState } from "../store/state/vmState.ts"
+import { exitSchema, isFinal, vmStateSchema } from "../store/state/vmState.ts"
 import { entryOf } from "./journal.ts"
 import { livenessOf } from "./liveness.ts"
 import { lockHolder } from "./lock.ts"
 
-/** One VM as `banger ps` shows it. Times are milliseconds since the epoch. */
-export interface VmStatus {
-  readonly id: string
-  readonly name: string
-  /** What its record says. */
-  readonly state: VmState
-  /** What is proven of its VMM now. */
-  readonly liveness: Liveness
-  /** Why, where that is not what the state lets expect. */
-  readonly why: string | undefined
-  /** The command that mends it. */
-  readonly hint: string | undefined
-  readonly vmm: string
-  readonly pid: number | undefined
-  /** The process of its supervisor, when it has one. */
-  readonly supervisor: number | undefined
-  readonly plugin: string
-  readonly createdAt: number
-  readonly runningAt: number | null
-  readonly endedAt: number | null
-  /** When its supervisor boots it again. */
-  readonly restartAt: number | null
-  readonly exit: unknown
-}
+/** One VM as `banger ps` shows it. Times are milliseconds since 1970. */
+export const vmStatusSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  /** The state of its record. */
+  state: vmStateSchema,
+  /** Whether its VMM runs now. */
+  liveness: livenessSchema,
+  /** Why, where state and liveness do not fit. */
+  why: v.optional(v.string()),
+  /** The command that mends it, or what to do. */
+  hint: v.optional(v.string()),
+  vmm: v.string(),
+  pid: v.optional(v.number()),
+  /** The process of its supervisor, if it has one. */
+  supervisor: v.optional(v.number()),
+  plugin: v.string(),
+  createdAtMs: v.number(),
+  runningAtMs: v.nullable(v.number()),
+  endedAtMs: v.nullable(v.number()),
+  /** When its supervisor means to boot it again. */
+  restartAtMs: v.nullable(v.number()),
+  exit: v.nullable(exitSchema),
+})
+export type VmStatus = Readonly<v.InferOutput<typeof vmStatusSchema>>
 
-/** The VMs on record, newest first: those that have not ended, or all. Nothing is changed. */
+/** The VMs on record, newest first: all, or those that have not ended or hold something still. Changes nothing. */
 export function listVms(state: State, all: boolean): readonly VmStatus[] {
   return (all ? listRecords(state.db) : listUnfinished(state.db)).map((record) => statusOf(state, record))
 }
 
-/** One VM as it is now. */
+/** A VM as it is now. Changes nothing. Throws nothing: what cannot be read makes its liveness "unknown". */
 export function statusOf(state: State, record: VmRecord, tries = 3): VmStatus {
   const looked = readStatus(state, record)
   if (looked.why === undefined || tries === 0) return looked
-  // What looks wrong may have changed between the two readings.
+  // What does not fit may have changed between the readings of the record and of the process.
   const fresh = findById(state.db, record.id)
   return fresh === undefined || fresh.updated_at === record.updated_at ? looked : statusOf(state, fresh, tries - 1)
 }
 
-/** The state in the words of a table. */
-export function stateWords({ state, liveness, supervisor, restartAt, why }: VmStatus): string {
+/** The state as a table shows it. */
+export function stateWords({ state, liveness, supervisor, restartAtMs, why }: VmStatus): string {
   if (liveness === "unknown") return `${state}? cannot tell`
-  if (restartAt !== null) return `${state}, restarting`
+  if (restartAtMs !== null) return `${state}, restarting`
   if (isFinal(state)) return why === undefined ? state : `${state}, not released`
   if (liveness === "dead" && supervisor === undefined) return `${state}? dead`
   return supervisor === undefined ? `${state}, unsupervised` : state
@@ -66,10 +68,10 @@ function readStatus(state: State, record: VmRecord): VmStatus {
   const known = isFinal(record.state) ? endedOf(record, supervisor) : currentLiveness(state, record, supervisor)
   return {
     ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path },
-    createdAt: record.created_at,
-    runningAt: record.running_at,
-    endedAt: record.ended_at,
-    restartAt: supervisor === undefined ? null : record.restart_at,
+    createdAtMs: record.created_at,
+    runningAtMs: record.running_at,
+    endedAtMs: record.ended_at,
+    restartAtMs: supervisor === undefined ? null : record.restart_at,
     exit: record.exit === null ? null : JSON.parse(record.exit),
   }
 }
@@ -98,7 +100,7 @@ function currentLiveness(state: State, record: VmRecord, supervisor: number | un
       return { liveness: "alive", why: undefined, hint: undefined, pid: identity.pid }
     using found = livenessOf(record, layout, journal)
     if (found.is === "alive") return { liveness: "alive", why: undefined, hint: undefined, pid: found.process.pid }
-    // A VM that is being started, or cleaned up, by its supervisor has no VMM either.
+    // While its supervisor starts a VM or cleans up after it, there is no VMM.
     if (found.is === "dead" && supervisor !== undefined)
       return { liveness: "dead", why: undefined, hint: undefined, pid: undefined }
     const hint = found.is === "dead" ? "banger sweep" : found.hint

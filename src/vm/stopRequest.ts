@@ -12,22 +12,25 @@ import type { VmState } from "../store/state/vmState.ts"
 
 const schema = v.strictObject({
   action: v.picklist(["stop", "kill"]),
-  /** Milliseconds for the guest, instead of the spec's. */
+  /** How many milliseconds the guest has, instead of what the spec says. */
   timeout: v.optional(v.number()),
-  /** The process of the supervisor that was asked. */
+  /** The process of the supervisor that was signalled. */
   to: v.optional(v.number()),
 })
 
 /** How a VM is to be stopped. */
 export type StopRequest = Omit<v.InferOutput<typeof schema>, "to">
 
+/** What is written here is smaller. */
+const REQUEST_MAX_BYTES = 1024
+
 const SIGUSR1 = 10
 const SIGTERM = 15
 
 /**
- * Asks a VM's supervisor to stop it: the request is written down, then comes a signal. However many ask for a stop, it gets
- * one signal, since a second one means "at once": that is for `kill`. Tells whether it was asked before, so that
- * `request.timeout` is not what holds. `stateNow` reads the VM's state.
+ * Asks a VM's supervisor to stop it: writes the request down, then signals. However many ask for a stop, the supervisor
+ * gets one signal, because a second one means "at once": only `kill` sends that. "asked before" means that an earlier
+ * request holds, with its own time limit. `stateNow` reads the VM's state.
  */
 export function askToStop(
   supervisor: PidRef,
@@ -44,7 +47,8 @@ export function askToStop(
       return "asked"
     })
   } catch {
-    // A full disk must not keep a VM from being stopped: then signals alone say how, two different ones since two of a kind can come as one.
+    // A full disk must not keep a VM from being stopped. Then the signals alone tell how; a kill is two different ones, since
+    // two of one kind can arrive as one.
     if (stateNow() === "stopping" && request.action === "stop") return "asked before"
     supervisor.signal(SIGTERM)
     if (request.action === "kill") supervisor.signal(SIGUSR1)
@@ -52,13 +56,13 @@ export function askToStop(
   }
 }
 
-/** What was asked for, if anything, and takes it away. The VM is `stopping` by then. */
+/** What was asked for, if anything, and removes it. The VM is `stopping` by then. */
 export function takeStopRequest(layout: VmLayout): StopRequest | undefined {
   const request = readStopRequest(layout)
   try {
     unlinkAt(AT_FDCWD, layout.stopRequest)
   } catch {
-    // There is none, or a disk that is read-only: nothing hangs on it now.
+    // There is none, or the disk is read-only: one that stays is no harm now.
   }
   return request
 }
@@ -68,11 +72,11 @@ export function takeStopRequest(layout: VmLayout): StopRequest | undefined {
 function readStopRequest(layout: VmLayout): v.InferOutput<typeof schema> | undefined {
   try {
     const text = withDescriptor(openAt(AT_FDCWD, layout.stopRequest, O.RDONLY | O_NOFOLLOW | O.NONBLOCK), (fd) =>
-      new TextDecoder().decode(readAll(fd, 1024)),
+      new TextDecoder().decode(readAll(fd, REQUEST_MAX_BYTES)),
     )
     return v.parse(schema, JSON.parse(text))
   } catch {
-    // The signal alone is a request as well: whatever is wrong with this one, the VM is to stop.
+    // The signal alone is a request: the VM stops, whatever is wrong with this file.
     return undefined
   }
 }

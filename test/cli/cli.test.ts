@@ -5,6 +5,7 @@ import pkg from "../../package.json" with { type: "json" }
 import { commandsBelow } from "../../src/cli/terminal/command.ts"
 import { GROUPS } from "../../src/cli/terminal/help.ts"
 import { root } from "../../src/cli/tree.ts"
+import { ORIGIN, PROGRAM } from "../program.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -15,7 +16,7 @@ function cli(...args: string[]) {
     BANGER_STATE_DIR: join(directory.path, "state"),
     BANGER_RUNTIME_DIR: join(directory.path, "run"),
   }
-  const run = Bun.spawnSync([process.execPath, join(import.meta.dir, "../../cli.ts"), ...args], {
+  const run = Bun.spawnSync([...PROGRAM, ...args], {
     env,
     cwd: directory.path,
   })
@@ -23,12 +24,14 @@ function cli(...args: string[]) {
 }
 
 test.each(["--version", "-V", "version"])("%s prints version and commit", (word) => {
-  expect(cli(word)).toEqual({ stdout: `banger ${pkg.version} (from source)\n`, stderr: "", exit: 0 })
+  const { stdout, ...rest } = cli(word)
+  expect(stdout.replace(ORIGIN, "(origin)")).toBe(`banger ${pkg.version} (origin)\n`)
+  expect(rest).toEqual({ stderr: "", exit: 0 })
 })
 
 test("help is data when it is asked for, and not success when nothing was", () => {
-  expect(cli("--help").stdout).toMatchInlineSnapshot(`
-    "banger 0.1.0 (from source)
+  expect(cli("--help").stdout.replace(ORIGIN, "(origin)")).toMatchInlineSnapshot(`
+    "banger 0.1.0 (origin)
 
     Runs microVMs from a TypeScript file and leaves nothing behind.
 
@@ -133,7 +136,7 @@ test("each command has its help", () => {
              --vmm    Print the VMM's own messages instead
           --events    Print the VM's events instead, as JSON lines
       --supervisor    Print what its detached supervisor said instead
-            --json    Print JSON, and every message and error as a line of JSON
+            --json    Print each line as JSON
          --verbose    Tell more, and show the stack of an error
            --quiet    Print only warnings and errors
         -h, --help    Show this help

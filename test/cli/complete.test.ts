@@ -3,10 +3,10 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { openDatabase } from "../../src/store/state/database.ts"
 import { insertRecord } from "../../src/store/state/records.ts"
+import { PROGRAM } from "../program.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
-const cliPath = join(import.meta.dir, "../../cli.ts")
 
 function cli(...args: string[]) {
   const env = {
@@ -14,7 +14,7 @@ function cli(...args: string[]) {
     BANGER_STATE_DIR: join(directory.path, "state"),
     BANGER_RUNTIME_DIR: join(directory.path, "run"),
   }
-  const run = Bun.spawnSync([process.execPath, cliPath, ...args], { env, cwd: directory.path })
+  const run = Bun.spawnSync([...PROGRAM, ...args], { env, cwd: directory.path })
   return { stdout: run.stdout.toString(), stderr: run.stderr.toString(), exit: run.exitCode }
 }
 
@@ -79,7 +79,7 @@ test.each(["bash", "zsh", "fish"])("the script of %s", (shell) => {
 function withProgram(): Record<string, string> {
   const bin = join(directory.path, "bin")
   mkdirSync(bin)
-  writeFileSync(join(bin, "banger"), `#!/bin/sh\nexec ${process.execPath} ${cliPath} "$@"\n`, { mode: 0o755 })
+  writeFileSync(join(bin, "banger"), `#!/bin/sh\nexec ${PROGRAM.join(" ")} "$@"\n`, { mode: 0o755 })
   return { PATH: `${bin}:${process.env.PATH}`, HOME: directory.path, BANGER_STATE_DIR: join(directory.path, "state") }
 }
 

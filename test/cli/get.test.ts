@@ -2,13 +2,14 @@ import { expect, test } from "bun:test"
 import { existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { progressText } from "../../src/cli/terminal/progress.ts"
+import { PROGRAM } from "../program.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
 
 function cli(args: readonly string[], env: Record<string, string> = {}) {
   const places = { BANGER_STATE_DIR: join(directory.path, "state"), BANGER_RUNTIME_DIR: join(directory.path, "run") }
-  const run = Bun.spawnSync([process.execPath, join(import.meta.dir, "../../cli.ts"), ...args], {
+  const run = Bun.spawnSync([...PROGRAM, ...args], {
     env: { PATH: process.env.PATH, ...places, ...env },
     cwd: directory.path,
   })
@@ -22,7 +23,7 @@ test("an image of one's own: got, told of, named by a plugin, removed", () => {
   expect(cli(["get", "mine", "--from", "vmlinux"]).stderr).toContain("mine is here already")
   expect(cli(["get", "path", "mine"]).stdout).toBe(`${path}\n`)
   const rows = JSON.parse(cli(["get", "ls", "--json"]).stdout)
-  expect(rows[0]).toEqual({ name: "mine", here: true, bytes: 8, path, also: [], about: null })
+  expect(rows[0]).toEqual({ name: "mine", here: true, sizeBytes: 8, path, also: [], about: null })
   expect(rows.map(({ name }: { name: string }) => name)).toContain("firecracker-1.16.1")
   expect(cli(["get", "ls"]).stdout).toMatch(/^mine +8B +\/.*\nfirecracker-1\.16\.1 +not here /)
 

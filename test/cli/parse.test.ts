@@ -17,7 +17,8 @@ test.each([
   [["a.ts", "-j"], { file: "a.ts", json: true }],
   [["--name", "x", "a.ts"], { file: "a.ts", name: "x" }],
   [["--name=x=y", "a.ts"], { file: "a.ts", name: "x=y" }],
-  [["--name", "-x", "a.ts"], { file: "a.ts", name: "-x" }],
+  [["--name=-x", "a.ts"], { file: "a.ts", name: "-x" }],
+  [["--name", "-", "a.ts"], { file: "a.ts", name: "-" }],
   [["--no-json", "a.ts"], { file: "a.ts", json: false }],
   [["-"], { file: "-" }],
   [["a.ts", "--vmm", "qemu", "--keep-on-failure"], { file: "a.ts", vmm: "qemu", "keep-on-failure": true }],
@@ -33,9 +34,9 @@ test("words after -- are the plugin's, whatever they look like", () => {
 })
 
 test("the options that were given are told again, however they were spelled", () => {
-  const { options } = parse("-j", "a.ts", "--name", "-x", "--no-keep-on-failure")
+  const { options } = parse("-j", "a.ts", "--name=-x", "--no-keep-on-failure")
   expect(options).toEqual(["--json", "--name=-x", "--no-keep-on-failure"])
-  expect(parse(...options, "a.ts").values).toEqual(parse("-j", "a.ts", "--name", "-x", "--no-keep-on-failure").values)
+  expect(parse(...options, "a.ts").values).toEqual(parse("-j", "a.ts", "--name=-x", "--no-keep-on-failure").values)
 })
 
 test("what was not given has its default", () => {
@@ -51,6 +52,8 @@ test.each([
   [[], "FILE is missing"],
   [["a.ts", "--name"], "--name needs a value"],
   [["a.ts", "--name="], "--name needs a value"],
+  [["a.ts", "--name", "--json"], "--name needs a value"],
+  [["--name", "-x", "a.ts"], "--name needs a value"],
   [["a.ts", "--name", ""], "--name needs a value"],
   [["a.ts", "--json=yes"], "--json takes no value"],
   [["a.ts", "--json", "--json"], "--json is given twice"],

@@ -1,17 +1,17 @@
 import { expect, test } from "bun:test"
-import { exitOf, summary } from "../../src/cli/show/sweep.ts"
-import { noTotals } from "../../src/host/sockets/verdict.ts"
+import { failureOf, summary } from "../../src/cli/show/sweep.ts"
+import { noTotals } from "../../src/host/sockets/report.ts"
 import { metricsText } from "../../src/upkeep/metrics/sweep.ts"
 import { cronText, ownProgram, unitsText } from "../../src/upkeep/sweep/schedule.ts"
 import { requireLinux, type SweepReport } from "../../src/upkeep/sweep/sweep.ts"
 
-const directory = (state: "swept" | "busy") => ({ path: "/x", state, sockets: [] })
+const directory = (is: "swept" | "busy") => ({ path: "/x", is, sockets: [] })
 const report = (
   totals: Partial<SweepReport["totals"]> = {},
   states: ("swept" | "busy")[] = ["swept"],
 ): SweepReport => ({
-  dry_run: false,
-  seconds: 0.5,
+  dryRun: false,
+  durationSeconds: 0.5,
   totals: { ...noTotals(), ...totals },
   vms: [],
   leftovers: [],
@@ -19,12 +19,12 @@ const report = (
 })
 
 test("the summary counts what there was, and leaves out what there was not", () => {
-  const spared = { ...noTotals().spared, young: 2, lock: 1 }
-  expect(summary(report({ examined: 14, live: 3, removed: 8, stale: 8, spared }, ["swept", "swept"]))).toBe(
-    "14 sockets in 2 directories: 3 live, 8 removed, 3 spared (2 young, 1 lock)",
+  const kept = { ...noTotals().kept, young: 2, lock: 1 }
+  expect(summary(report({ examined: 14, alive: 3, removed: 8, dead: 8, kept }, ["swept", "swept"]))).toBe(
+    "14 sockets in 2 directories: 3 alive, 8 removed, 3 kept (2 young, 1 lock)",
   )
-  expect(summary({ ...report({ examined: 1, stale: 1, errors: 1 }), dry_run: true })).toBe(
-    "1 socket in 1 directory: 0 live, 1 would be removed, 1 error",
+  expect(summary({ ...report({ examined: 2, dead: 1, unknown: 1, errors: 1 }), dryRun: true })).toBe(
+    "2 sockets in 1 directory: 0 alive, 1 would be removed, 1 unknown, 1 error",
   )
 })
 
@@ -34,10 +34,10 @@ test("a kernel older than what a sweep relies on is refused", () => {
 })
 
 test("the exit code tells errors from a busy directory, which cron need not hear of", () => {
-  expect(exitOf(report(), false)).toBe(0)
-  expect(exitOf(report({}, ["swept", "busy"]), false)).toBe(75)
-  expect(exitOf(report({}, ["busy"]), true)).toBe(0)
-  expect(exitOf(report({ errors: 1 }, ["busy"]), true)).toBe(1)
+  expect(failureOf(report(), false)).toBeUndefined()
+  expect(failureOf(report({}, ["swept", "busy"]), false)).toMatchObject({ code: "BUSY", exit: 75 })
+  expect(failureOf(report({}, ["busy"]), true)).toBeUndefined()
+  expect(failureOf(report({ errors: 1 }, ["busy"]), true)).toMatchObject({ code: "NOT_RELEASED", exit: 1 })
 })
 
 test("metrics are in Prometheus' text format, one HELP and TYPE each", () => {

@@ -22,7 +22,7 @@ test("events -f keeps nothing open of VMs that were removed", async () => {
   const names = ["one", "two"]
   for (const name of names) {
     const { id } = await bootUnsupervised(place, { name })
-    await events.shows(`${id}","time"`)
+    await events.shows(`${id}","atMs"`)
   }
   const opened = () =>
     readdirSync(`/proc/${events.pid}/fd`).filter((fd) =>

@@ -203,7 +203,7 @@ test.each([
   expect((await banger(place, ["stop", "calling"])).exit).toBe(0)
   const { exit, said } = JSON.parse(readFileSync(join(place.dir, "called"), "utf8"))
   expect(said).toContain(`calling (${vm?.id}) cannot be waited for here`)
-  expect(exit).toBe(2)
+  expect(exit).toBe(1)
   expect(records(place)).toHaveLength(1)
 })
 

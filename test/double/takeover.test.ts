@@ -89,7 +89,7 @@ test("unknown, for it was started in another PID namespace: nobody touches it, a
   ]) {
     const { stderr, exit } = await banger(place, words)
     expect({ words, exit }).toEqual({ words, exit: 1 })
-    expect(stderr).toContain(`cannot tell whether double (${id}) runs: `)
+    expect(stderr).toContain(`cannot tell whether double (${id}) runs: it was started in another PID namespace`)
   }
   expect(processesOf(place)).toEqual([pid])
   writeFileSync(handlesOf(id), good)

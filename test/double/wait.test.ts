@@ -15,7 +15,8 @@ test.each([
   await Bun.sleep(150)
   await killed(pid)
   const { stdout, exit } = await waiting.ended
-  expect(JSON.parse(stdout)).toMatchObject({ requested: false })
+  const error = { code: "VM_FAILED", exit: 1 }
+  expect(JSON.parse(stdout)).toMatchObject({ state: "failed", exit: { requested: false }, error })
   expect(exit).toBe(1)
   expect(noted(place, "ended")).toEqual([id])
 })

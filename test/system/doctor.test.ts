@@ -1,6 +1,8 @@
 import { afterEach, expect, test } from "bun:test"
 import { chmodSync, chownSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import * as v from "valibot"
+import { type Examination, examinationSchema } from "../../src/upkeep/doctor/finding.ts"
 import { banger } from "./support/banger.ts"
 import { eachInItsPlace } from "./support/place.ts"
 
@@ -14,18 +16,13 @@ afterEach(() => {
 })
 const place = eachInItsPlace()
 
-interface Found {
-  readonly verdict: string
-  readonly checks: readonly { id: string; verdict: string; says: string; mend: string | null }[]
-}
-
-async function doctor(env: Record<string, string> = {}): Promise<Found & { exit: number | null }> {
+async function doctor(env: Record<string, string> = {}): Promise<Examination & { exit: number | null }> {
   const { stdout, stderr, exit } = await banger(place, ["doctor", "--json"], env)
   expect(stderr).toBe("")
-  return { ...JSON.parse(stdout), exit }
+  return { ...v.parse(examinationSchema, JSON.parse(stdout)), exit }
 }
 
-async function verdictOf(id: string, env: Record<string, string> = {}) {
+async function findingOf(id: string, env: Record<string, string> = {}) {
   return (await doctor(env)).checks.find((check) => check.id === id)
 }
 
@@ -49,12 +46,11 @@ function mount(kind: string, at: string, options: string): void {
 test("it looks at all of this host, says so as data, and makes nothing", async () => {
   const found = await doctor()
   expect(found.checks.length).toBeGreaterThan(30)
-  for (const { verdict, says, mend } of found.checks) {
-    expect(["ok", "warn", "fail", "unknown"]).toContain(verdict)
+  for (const { is, says, hint } of found.checks) {
     expect(says).not.toBe("")
-    if (verdict === "fail") expect(mend).not.toBeNull()
+    if (is === "fail") expect(hint).toBeDefined()
   }
-  expect(found.exit).toBe(found.verdict === "fail" ? 1 : 0)
+  expect(found.exit).toBe(found.is === "fail" ? 1 : 0)
   const text = await banger(place, ["doctor"])
   for (const { id } of found.checks) expect(text.stdout).toMatch(new RegExp(`^\\w+ +${id} `, "m"))
   expect([existsSync(place.state), existsSync(place.runtime)]).toEqual([false, false])
@@ -73,7 +69,7 @@ test.each(FILES.map((each) => [each[0], each] as const))(
   async (_, [id, path, content, says]) => {
     fake(path, content)
     if (id === "console") fake("/proc/sys/kernel/printk", "7 4 1 7\n")
-    expect(await verdictOf(id)).toMatchObject({ verdict: "warn", says: expect.stringContaining(says) })
+    expect(await findingOf(id)).toMatchObject({ is: "warn", says: expect.stringContaining(says) })
   },
 )
 
@@ -84,8 +80,8 @@ test("devices: none, another kind, KVM's and tun's", async () => {
   run(["mknod", node, "c", "1", "3"])
   run(["mount", "--bind", node, "/dev/kvm"], ["umount", "/dev/kvm"])
   run(["mount", "--bind", node, "/dev/net/tun"], ["umount", "/dev/net/tun"])
-  expect(await verdictOf("kvm")).toMatchObject({ verdict: "fail", says: "/dev/kvm is no KVM device" })
-  expect(await verdictOf("tun")).toMatchObject({ verdict: "fail", says: "/dev/net/tun is no tun device" })
+  expect(await findingOf("kvm")).toMatchObject({ is: "fail", says: "/dev/kvm is not KVM's device" })
+  expect(await findingOf("tun")).toMatchObject({ is: "fail", says: "/dev/net/tun is not the tun device" })
 })
 
 test.each([
@@ -94,49 +90,49 @@ test.each([
   ["space", "size=300M", "warn", "little room"],
 ] as const)("the state's file system: %s by %s", async (id, options, verdict, says) => {
   mount("tmpfs", place.state, `mode=0711,${options}`)
-  expect(await verdictOf(id)).toMatchObject({ verdict, says: expect.stringContaining(says) })
+  expect(await findingOf(id)).toMatchObject({ is: verdict, says: expect.stringContaining(says) })
 })
 
 test("a state directory that is read-only, or on an overlay", async () => {
   mount("tmpfs", place.state, "mode=0711,ro")
-  expect(await verdictOf("jail-file-system")).toMatchObject({
-    verdict: "fail",
+  expect(await findingOf("jail-file-system")).toMatchObject({
+    is: "fail",
     says: expect.stringContaining("read-only"),
   })
-  expect(await verdictOf("reflinks")).toMatchObject({ verdict: "unknown", says: expect.stringContaining("EROFS") })
+  expect(await findingOf("reflinks")).toMatchObject({ is: "unknown", says: expect.stringContaining("EROFS") })
 })
 
 test("directories that others can change, that are another's, or lead elsewhere", async () => {
   mkdirSync(place.state, { mode: 0o755 })
   mkdirSync(place.runtime)
   chmodSync(place.runtime, 0o777)
-  expect(await verdictOf("directories")).toMatchObject({ verdict: "fail", mend: `chmod 1711 ${place.state}` })
+  expect(await findingOf("directories")).toMatchObject({ is: "fail", hint: `chmod 1711 ${place.state}` })
   chmodSync(place.state, 0o711)
-  expect(await verdictOf("directories")).toMatchObject({ verdict: "fail", mend: `chmod 1711 ${place.runtime}` })
+  expect(await findingOf("directories")).toMatchObject({ is: "fail", hint: `chmod 1711 ${place.runtime}` })
   chmodSync(place.runtime, 0o700)
   chownSync(place.runtime, 12345, 0)
-  expect(await verdictOf("directories")).toMatchObject({ verdict: "fail", mend: `chown 0 ${place.runtime}` })
+  expect(await findingOf("directories")).toMatchObject({ is: "fail", hint: `chown 0 ${place.runtime}` })
   chownSync(place.runtime, 0, 0)
   chmodSync(place.dir, 0o777)
-  expect(await verdictOf("directories")).toMatchObject({
-    verdict: "fail",
-    mend: expect.stringContaining(`chmod go-w ${place.dir}`),
+  expect(await findingOf("directories")).toMatchObject({
+    is: "fail",
+    hint: expect.stringContaining(`chmod go-w ${place.dir}`),
   })
   chmodSync(place.dir, 0o700)
   const link = join(place.dir, "link")
   symlinkSync(place.state, link)
-  expect(await verdictOf("directories", { BANGER_STATE_DIR: link })).toMatchObject({
-    verdict: "fail",
+  expect(await findingOf("directories", { BANGER_STATE_DIR: link })).toMatchObject({
+    is: "fail",
     says: `${link} is a symlink`,
   })
-  expect(await verdictOf("directories")).toMatchObject({ verdict: "ok" })
+  expect(await findingOf("directories")).toMatchObject({ is: "ok" })
 })
 
 test("a path that leaves no room for sockets", async () => {
   const long = join(place.dir, "x".repeat(90))
-  expect(await verdictOf("socket-paths", { BANGER_RUNTIME_DIR: long })).toMatchObject({
-    verdict: "fail",
-    mend: expect.stringContaining("BANGER_RUNTIME_DIR"),
+  expect(await findingOf("socket-paths", { BANGER_RUNTIME_DIR: long })).toMatchObject({
+    is: "fail",
+    hint: expect.stringContaining("BANGER_RUNTIME_DIR"),
   })
 })
 
@@ -144,12 +140,12 @@ test("Docker's rules", async () => {
   const rules =
     "add table ip filter; add chain ip filter DOCKER-USER; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
   run(["nft", rules], ["nft", "delete table ip filter"])
-  expect(await verdictOf("forward-policy")).toMatchObject({
-    verdict: "warn",
-    mend: expect.stringContaining("DOCKER-USER -i bgr+"),
+  expect(await findingOf("forward-policy")).toMatchObject({
+    is: "warn",
+    hint: expect.stringContaining("DOCKER-USER -i bgr+"),
   })
   run(["nft", 'add rule ip filter DOCKER-USER iifname "bgr*" accept'])
-  expect(await verdictOf("forward-policy")).toMatchObject({ verdict: "ok" })
+  expect(await findingOf("forward-policy")).toMatchObject({ is: "ok" })
 })
 
 test("no VMM at all, a Firecracker that is known bad, and one whose jailer is of another release", async () => {
@@ -157,27 +153,27 @@ test("no VMM at all, a Firecracker that is known bad, and one whose jailer is of
   mkdirSync(bin)
   const none = await doctor({ PATH: bin })
   expect(none.checks.find(({ id }) => id === "vmm")).toMatchObject({
-    verdict: "fail",
-    mend: expect.stringContaining("banger get firecracker"),
+    is: "fail",
+    hint: expect.stringContaining("banger get firecracker"),
   })
   expect(none.exit).toBe(1)
   const write = (name: string, says: string) =>
     writeFileSync(join(bin, name.toLowerCase()), `#!/bin/sh\necho '${says}'\n`, { mode: 0o755 })
   write("Firecracker", "Firecracker v1.13.1")
   write("Jailer", "Jailer v1.13.1")
-  expect(await verdictOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({
-    verdict: "fail",
+  expect(await findingOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({
+    is: "fail",
     says: expect.stringContaining("CVE-2026-1386"),
   })
   write("Firecracker", "Firecracker v1.16.1")
-  expect(await verdictOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({
-    verdict: "warn",
+  expect(await findingOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({
+    is: "warn",
     says: expect.stringContaining("one release"),
   })
   write("Jailer", "Jailer v1.16.1")
-  expect(await verdictOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({ verdict: "ok" })
-  expect(await verdictOf("vmm", { PATH: `${bin}:/bin` })).toMatchObject({
-    verdict: "ok",
+  expect(await findingOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({ is: "ok" })
+  expect(await findingOf("vmm", { PATH: `${bin}:/bin` })).toMatchObject({
+    is: "ok",
     says: expect.stringContaining("Firecracker"),
   })
 })
@@ -189,11 +185,11 @@ test("a directory of PATH that others can write is told, and nothing of it is ru
     writeFileSync(join(open, name), `#!/bin/sh\n: > ${proof}\n`, { mode: 0o755 })
   chmodSync(open, 0o777)
   const PATH = `${open}:${process.env.PATH}`
-  expect(await verdictOf("path", { PATH })).toMatchObject({
-    verdict: "warn",
-    mend: expect.stringContaining(`chmod go-w ${open}`),
+  expect(await findingOf("path", { PATH })).toMatchObject({
+    is: "warn",
+    hint: expect.stringContaining(`chmod go-w ${open}`),
   })
-  expect(await verdictOf("firecracker", { PATH })).toMatchObject({
+  expect(await findingOf("firecracker", { PATH })).toMatchObject({
     says: expect.stringContaining(`${open}/firecracker is passed over: ${open} can be written by others`),
   })
   expect(existsSync(proof)).toBe(false)
@@ -204,10 +200,10 @@ test("a directory of PATH that others can write is told, and nothing of it is ru
 })
 
 test("what makes a Bun program another one, and what nobody watches", async () => {
-  expect(await verdictOf("environment", { LD_PRELOAD: "" })).toMatchObject({ verdict: "warn" })
+  expect(await findingOf("environment", { LD_PRELOAD: "" })).toMatchObject({ is: "warn" })
   mkdirSync(join(place.runtime, "gone-12345678"), { recursive: true, mode: 0o700 })
-  expect(await verdictOf("leftovers")).toMatchObject({
-    verdict: "warn",
+  expect(await findingOf("leftovers")).toMatchObject({
+    is: "warn",
     says: expect.stringContaining("gone-12345678"),
   })
   run(["rmdir", join(place.runtime, "gone-12345678")])
@@ -216,7 +212,7 @@ test("what makes a Bun program another one, and what nobody watches", async () =
   mount("tmpfs", sockets, "mode=1777")
   expect((await banger(place, ["sweep", sockets])).exit).toBe(0)
   expect(existsSync(join(place.runtime, "sweep"))).toBe(true)
-  expect(await verdictOf("leftovers")).toMatchObject({ verdict: "ok" })
+  expect(await findingOf("leftovers")).toMatchObject({ is: "ok" })
 })
 
 test("another user's view: what only root can see is unknown or left out, and nothing fails for it", async () => {
@@ -233,7 +229,7 @@ test("another user's view: what only root can see is unknown or left out, and no
     cwd: home,
     env: { PATH: "/usr/bin:/bin", HOME: home },
   } as never)
-  const found: Found = JSON.parse(child.stdout.toString())
-  expect(found.checks.find(({ id }) => id === "user")).toMatchObject({ verdict: "warn" })
-  expect(found.checks.filter(({ verdict }) => verdict === "fail")).toEqual([])
+  const found = v.parse(examinationSchema, JSON.parse(child.stdout.toString()))
+  expect(found.checks.find(({ id }) => id === "user")).toMatchObject({ is: "warn" })
+  expect(found.checks.filter(({ is }) => is === "fail")).toEqual([])
 })

@@ -1,18 +1,12 @@
 import { Database } from "bun:sqlite"
-import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
+import { afterEach, beforeEach, expect, test } from "bun:test"
 import { join } from "node:path"
 import { banger, fixture, until } from "./support/banger.ts"
-import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
+import { doublesOfFile, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { beHost, expectNoNetwork, must } from "./support/wire.ts"
 
-const newDirectory = directoriesOfFile()
-
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 beforeEach(beHost)
 const place = eachInItsPlace()
 afterEach(expectNoNetwork)

@@ -1,19 +1,13 @@
 import { Database } from "bun:sqlite"
-import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
+import { afterEach, beforeEach, expect, test } from "bun:test"
 import { rmSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, start } from "./support/banger.ts"
-import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
+import { doublesOfFile, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, expectNothingLeft, records } from "./support/place.ts"
 import { beHost, expectNoNetwork } from "./support/wire.ts"
 
-const newDirectory = directoriesOfFile()
-
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 beforeEach(beHost)
 const place = eachInItsPlace()
 afterEach(expectNoNetwork)

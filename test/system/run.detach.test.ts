@@ -1,18 +1,12 @@
-import { beforeAll, expect, test } from "bun:test"
+import { expect, test } from "bun:test"
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync } from "node:fs"
 import { join } from "node:path"
 import { banger, environmentOf, until } from "./support/banger.ts"
-import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles } from "./support/doubles.ts"
+import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
 import { doubleWords, listed, noted, runDouble } from "./support/vms.ts"
 
-const newDirectory = directoriesOfFile()
-
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 const place = eachInItsPlace()
 const [binary = ""] = place.program
 const alive = (pid: number) =>

@@ -1,4 +1,4 @@
-import { beforeAll, expect, test } from "bun:test"
+import { expect, test } from "bun:test"
 import {
   chmodSync,
   closeSync,
@@ -15,15 +15,12 @@ import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { fixture, type Running, start, until } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
+import { buildDoubles, doublesOfFile, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 
 const newDirectory = directoriesOfFile()
 
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 const place = eachInItsPlace()
 
 function boot(

@@ -20,7 +20,7 @@ test("a run leaves its events, plugin and console on record, readable by nobody 
   const trace = join(place.dir, "trace.json")
   const run = await banger(place, ["run", hello, "--json", "--trace", trace])
   const result = JSON.parse(run.stdout)
-  expect(result).toMatchObject({ name: "hello", state: "stopped", kept: false })
+  expect(result).toMatchObject({ name: "hello", state: "stopped", keptForInspection: false })
   expect(result.exit).toMatchObject({ reason: "guest reset", requested: false, code: 0, signal: null })
   const events = readFileSync(join(result.dir, "events.jsonl"), "utf8").trim().split("\n")
   expect(events.map((line) => JSON.parse(line).hook ?? JSON.parse(line).state)).toEqual([

@@ -119,7 +119,7 @@ test.each([
   const env = { BANGER_TEST_HOOK: `${hook}:block`, BANGER_TEST_LIMIT: "1s" }
   const { stdout, exit } = await start(place, ["run", fixture("hooks"), "--json"], env).ended
   const result = JSON.parse(stdout)
-  expect(result).toMatchObject({ name: "hooks", state: "failed", kept: false, exit: truth })
+  expect(result).toMatchObject({ name: "hooks", state: "failed", keptForInspection: false, exit: truth })
   expect(result.error.message).toBe(`${hook} did not finish in 1s and blocks everything else`)
   const events = readFileSync(join(result.dir, "events.jsonl"), "utf8").trim().split("\n")
   expect(JSON.parse(events.at(-1) ?? "")).toMatchObject({ state: "failed", exit: truth })

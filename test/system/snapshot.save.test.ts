@@ -1,17 +1,14 @@
-import { beforeAll, expect, test } from "bun:test"
+import { expect, test } from "bun:test"
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, type Running, start } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles, kernelOf } from "./support/doubles.ts"
+import { buildDoubles, doublesOfFile, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
 
 const newDirectory = directoriesOfFile()
 
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 const place = eachInItsPlace()
 
 async function running(flags: readonly string[] = [], text = "the image"): Promise<{ run: Running; disk: string }> {
@@ -87,7 +84,7 @@ test("what is no snapshot, of another version or for another VMM, is refused bef
   expect((await restore("qemu")).stderr).toContain("qemu has no snapshots")
   const other = newDirectory()
   expect((await restore("firecracker", buildDoubles(other, { version: "1.15.1" }).env)).stderr).toContain(
-    "it is of Firecracker 1.16, here is 1.15",
+    "it was taken with Firecracker 1.16, and this is 1.15",
   )
   rmSync(other, { recursive: true })
 })

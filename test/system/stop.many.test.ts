@@ -1,18 +1,12 @@
-import { beforeAll, expect, test } from "bun:test"
+import { expect, test } from "bun:test"
 import { mkdirSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start, until } from "./support/banger.ts"
-import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles } from "./support/doubles.ts"
+import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
 import { listed, noted, runDouble } from "./support/vms.ts"
 
-const newDirectory = directoriesOfFile()
-
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 const place = eachInItsPlace()
 
 test.each(["stop", "kill"])(

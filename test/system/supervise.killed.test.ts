@@ -1,17 +1,11 @@
-import { beforeAll, expect, test } from "bun:test"
+import { expect, test } from "bun:test"
 import { existsSync, readFileSync } from "node:fs"
 import { banger, start, until } from "./support/banger.ts"
-import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles } from "./support/doubles.ts"
+import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace } from "./support/place.ts"
 import { listed, noted, runDouble } from "./support/vms.ts"
 
-const newDirectory = directoriesOfFile()
-
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 const place = eachInItsPlace()
 const alive = (pid: number) =>
   existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))

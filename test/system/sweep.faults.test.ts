@@ -25,7 +25,7 @@ async function inMixed(mode: number, message: () => string, work: (dir: string) 
     for (const path of dead.filter((each) => existsSync(each)))
       expect(lstatSync(path).uid, message()).not.toBe(SWEEP_UID)
     const { totals } = await sweepNow([dir])
-    expect(totals, message()).toMatchObject({ live: 1, errors: 0 })
+    expect(totals, message()).toMatchObject({ alive: 1, errors: 0 })
     for (const path of dead) expect(existsSync(path), `${path} after ${message()}`).toBe(false)
     for (const path of kept) expect(existsSync(path), `${path} after ${message()}`).toBe(true)
   } finally {

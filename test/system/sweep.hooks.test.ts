@@ -27,7 +27,7 @@ test("a sweepCandidate hook keeps what it wants kept, and is told what the socke
   })`)
   const { stderr, exit } = await banger(place, ["sweep", dir, "--plugin", plugin, ...NOW])
   expect(stderr).toMatch(/\{"uid":0,"inode":"\d+:\d+:\d+","age":0,"path":"\S+\/a\.sock"\}/)
-  expect(stderr).toContain("1 removed, 1 spared (1 hook)")
+  expect(stderr).toContain("1 removed, 1 kept (1 hook)")
   expect({ exit, left: readdirSync(dir) }).toEqual({ exit: 0, left: ["a.sock"] })
 })
 
@@ -94,9 +94,9 @@ test("plugins/sweep-guard.ts keeps the sockets of running services, and all when
   writeFileSync(plugin, readFileSync(join(import.meta.dir, "../../plugins/sweep-guard.ts")))
   const words = ["sweep", dir, "--plugin", plugin, ...NOW]
   const failed = await banger(place, words, { SUPERVISOR: "false" })
-  expect(failed.stderr).toContain("4 spared (4 unknown), 4 errors")
+  expect(failed.stderr).toContain("4 unknown, 4 errors")
   const swept = await banger(place, words, { SUPERVISOR: supervisor })
-  expect(swept.stderr).toContain("2 removed, 2 spared (2 hook)")
+  expect(swept.stderr).toContain("2 removed, 2 kept (2 hook)")
   expect(existsSync(join(dir, "web/rpc.sock"))).toBe(true)
   expect(existsSync(join(dir, "mail/rpc.sock"))).toBe(false)
   expect(existsSync(join(dir, "cache.sock"))).toBe(true)

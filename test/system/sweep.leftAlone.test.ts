@@ -77,9 +77,9 @@ test("what others use is not ours to judge: another state directory's, another c
   const other = markOf({ jails: hostPath(join(place.dir, "jail")) })
   const same = markOf(vmLayout(place, ID)).replace(/:(\d+) /, ":1$1 ")
   for (const [mark, why] of [
-    [other, /of the banger whose state is in/],
+    [other, /belongs to the banger whose state is in/],
     [same, /another container/],
-    ["what is this", /does not say whose/],
+    ["what is this", /no owner's mark/],
   ] as const) {
     mkdirSync(runtime)
     symlinkSync(mark, join(runtime, RUNTIME_MARK))
@@ -207,9 +207,9 @@ test("the console of a VM without a supervisor is kept below its limit", async (
   const { consoleLog } = vmLayout(place, vm?.id ?? "")
   writeFileSync(consoleLog, "x".repeat(300_000), { flag: "a" })
   const { stdout } = await banger(place, ["sweep", "--json"])
-  expect(JSON.parse(stdout).vms[0].trimmed).toBeGreaterThan(200_000)
+  expect(JSON.parse(stdout).vms[0].trimmedBytes).toBeGreaterThan(200_000)
   expect(Number(must("stat", "--format=%b", consoleLog)) * 512).toBeLessThanOrEqual(64 * 1024)
   const again = await banger(place, ["sweep", "--json"])
-  expect(JSON.parse(again.stdout).vms[0].trimmed).toBeUndefined()
+  expect(JSON.parse(again.stdout).vms[0].trimmedBytes).toBeUndefined()
   expect((await banger(place, ["rm", "-f", vm?.id ?? ""])).exit).toBe(0)
 })

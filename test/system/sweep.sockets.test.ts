@@ -45,7 +45,7 @@ test("dead sockets go, here and one level down; a second sweep has nothing to sa
   for (const name of ["a.sock", "service/rpc.sock", "service/deep/far.sock"]) makeDead(join(dir, name))
   const first = await sweep(dir, ...NOW)
   expect(first).toMatchObject({ exit: 0, stdout: "" })
-  expect(first.stderr).toContain("3 sockets in 2 directories: 1 live, 2 removed")
+  expect(first.stderr).toContain("3 sockets in 2 directories: 1 alive, 2 removed")
   expect(readdirSync(dir, { recursive: true }).map(String).sort()).toEqual([
     "live.sock",
     "service",
@@ -88,25 +88,25 @@ test("the report as JSON has every socket, with names that are no UTF-8; on a te
   expect(shown.stdout).not.toContain("\x1b")
   const ended = await sweep(dir, "--json", ...NOW)
   const [directory] = reportOf(ended).directories
-  expect(directory).toMatchObject({ state: "swept", file_system: expect.any(String), removal: "exact" })
+  expect(directory).toMatchObject({ is: "swept", fileSystem: expect.any(String), removal: "exact" })
   expect(directory?.sockets).toHaveLength(names.length)
-  expect(directory?.sockets.every(({ verdict }) => verdict === "removed")).toBe(true)
-  const odd = directory?.sockets.find(({ path_base64 }) => path_base64 !== undefined)
-  expect(Buffer.from(odd?.path_base64 ?? "", "base64").toString("latin1")).toBe(`${dir}/f\xff.s`)
+  expect(directory?.sockets.every(({ is }) => is === "removed")).toBe(true)
+  const odd = directory?.sockets.find(({ pathBase64 }) => pathBase64 !== undefined)
+  expect(Buffer.from(odd?.pathBase64 ?? "", "base64").toString("latin1")).toBe(`${dir}/f\xff.s`)
   expect(readdirSync(dir)).toEqual([])
 })
 
 test("what is young is left alone, and a time in the future is young", async () => {
   const dir = directoryIn(place.dir, "sockets")
   makeDead(join(dir, "a.sock"))
-  expect(reportOf(await sweep(dir, "--json")).totals).toMatchObject({ examined: 1, removed: 0, spared: { young: 1 } })
+  expect(reportOf(await sweep(dir, "--json")).totals).toMatchObject({ examined: 1, removed: 0, kept: { young: 1 } })
   // Times of access and change that a user can set are not looked at.
   utimesSync(join(dir, "a.sock"), 0, 0)
-  expect(reportOf(await sweep(dir, "--json")).totals).toMatchObject({ spared: { young: 1 } })
+  expect(reportOf(await sweep(dir, "--json")).totals).toMatchObject({ kept: { young: 1 } })
   const set = Date.now
   try {
     Date.now = () => set() - 3_600_000
-    expect(verdicts(await sweepNow([dir]))[join(dir, "a.sock")]).toBe("spared: young")
+    expect(verdicts(await sweepNow([dir]))[join(dir, "a.sock")]).toBe("kept: young")
   } finally {
     Date.now = set
   }
@@ -123,7 +123,7 @@ test.each([
   writeFileSync(`${path}.lock`, "1\n")
   const fd = openAt(-100, `${path}.lock`, 2)
   hold(fd)
-  expect(verdicts(await sweepNow([dir]))).toEqual({ [path]: "spared: lock" })
+  expect(verdicts(await sweepNow([dir]))).toEqual({ [path]: "kept: lock" })
   close(fd)
   expect(verdicts(await sweepNow([dir]))).toEqual({ [path]: "removed" })
   expect(readFileSync(`${path}.lock`, "utf8")).toBe("1\n")
@@ -144,9 +144,9 @@ test("what stands where a lock would be, and is none, holds nothing up; a symlin
     [join(dir, "fifo")]: "removed",
     [join(dir, "dir")]: "removed",
     [join(dir, "socket")]: "removed",
-    [join(dir, "socket.lock")]: "live",
-    [join(dir, "link")]: "spared: unknown",
-    [join(dir, "linked")]: "spared: unknown",
+    [join(dir, "socket.lock")]: "alive",
+    [join(dir, "link")]: "unknown",
+    [join(dir, "linked")]: "unknown",
   })
 })
 
@@ -214,10 +214,10 @@ test("the directory's owner sweeps it, with a second look; what is not theirs st
     env: { BANGER_STATE_DIR: join(home, "state"), BANGER_RUNTIME_DIR: join(home, "run") },
     cwd: place.dir,
   })
-  expect(child.stderr.toString()).toContain("1 removed, 1 spared (1 owner)")
+  expect(child.stderr.toString()).toContain("1 removed, 1 kept (1 owner)")
   const report = v.parse(sweepReportSchema, JSON.parse(child.stdout.toString()))
   expect(report.directories[0]).toMatchObject({ removal: "re-checked" })
-  expect(verdicts(report)).toEqual({ [join(dir, "mine.sock")]: "removed", [join(dir, "roots.sock")]: "spared: owner" })
+  expect(verdicts(report)).toEqual({ [join(dir, "mine.sock")]: "removed", [join(dir, "roots.sock")]: "kept: owner" })
 })
 
 test("a 0700 directory of another uid: root sweeps it, others are told that they cannot", async () => {
@@ -266,7 +266,7 @@ test("many sweeps at once of one tree and of what is in it: each dead socket goe
   for (const { exit, stderr } of outside) expect([0, 75], stderr).toContain(exit ?? -1)
   const removed = [...inside, ...outside.map(reportOf)].reduce((sum, { totals }) => sum + totals.removed, 0)
   expect(removed).toBe(400)
-  expect((await sweepNow([dir])).totals).toMatchObject({ examined: 2, live: 2 })
+  expect((await sweepNow([dir])).totals).toMatchObject({ examined: 2, alive: 2 })
   for (const fd of live) close(fd)
 })
 
@@ -287,7 +287,7 @@ test("100,000 sockets with 40 descriptors: all dead ones go", async () => {
   const left = readdirSync(dir)
   Bun.spawnSync(["umount", join(dir, "..")])
   expect({ stdout, stderr: stderr.replace(/^.*100050/s, "100050"), exit }).toMatchObject({ stdout: "", exit: 0 })
-  expect(stderr).toContain("100050 sockets in 1 directory: 50 live, 100000 removed")
+  expect(stderr).toContain("100050 sockets in 1 directory: 50 alive, 100000 removed")
   expect(left).toHaveLength(50)
 }, 120_000)
 
@@ -316,7 +316,7 @@ test("sockets of live VMs, by the records, are left alone; where the records can
   insertRecord(db, { id: "guest-1", ...rest })
   db.close()
   expect(verdicts(reportOf(await sweep(place.runtime, "--json", ...NOW)))).toEqual({
-    [dead[0] ?? ""]: "spared: vm",
+    [dead[0] ?? ""]: "kept: vm",
     [dead[1] ?? ""]: "removed",
   })
   // Newer than this banger knows.
@@ -358,7 +358,7 @@ test("a successor that took the name is left alone, and a dead one that was move
   })
   const found = verdicts(await sweepNow([dir]))
   interpose(undefined)
-  expect(found).toEqual({ [join(dir, "a.sock")]: "spared: changed", [join(dir, "live.sock")]: "live" })
+  expect(found).toEqual({ [join(dir, "a.sock")]: "kept: changed", [join(dir, "live.sock")]: "alive" })
   expect(lstatSync(join(dir, "moved.sock")).uid).toBe(OWNER.uid)
   expect(lstatSync(join(dir, "moved.sock")).gid).toBe(OWNER.gid)
   expect(statSync(join(dir, "a.sock")).isSocket()).toBe(true)

@@ -37,13 +37,13 @@ test.each(TABLE.flatMap(([state, verdict]) => [0o1755, 0o755].map((mode) => [sta
   },
 )
 
-test.each(TABLE.filter(([, verdict]) => verdict === "live"))(
-  "%s, in another network namespace: live",
+test.each(TABLE.filter(([, verdict]) => verdict === "alive"))(
+  "%s, in another network namespace: alive",
   async (state) => {
     const dir = directoryIn(place.dir, "sockets")
     const path = join(dir, "x.sock")
     const end = await bring(state, path, "another network")
-    expect(verdicts(await sweepNow([dir]))[path]).toBe("live")
+    expect(verdicts(await sweepNow([dir]))[path]).toBe("alive")
     expect(await end()).toBe(0)
   },
 )
@@ -56,7 +56,7 @@ test("through a bind mount a socket is as alive as where it was bound", async ()
   const found = verdicts(await sweepNow([alias]))
   Bun.spawnSync(["umount", alias])
   await end()
-  expect(found).toEqual({ [join(alias, "live.sock")]: "live", [join(alias, "dead.sock")]: "removed" })
+  expect(found).toEqual({ [join(alias, "live.sock")]: "alive", [join(alias, "dead.sock")]: "removed" })
 })
 
 test("a socket that another file is mounted on is left alone", async () => {
@@ -67,7 +67,7 @@ test("a socket that another file is mounted on is left alone", async () => {
   expect(Bun.spawnSync(["mount", "--bind", above, below]).exitCode).toBe(0)
   const found = verdicts(await sweepNow([dir]))
   Bun.spawnSync(["umount", below])
-  expect(found).toEqual({ [below]: "spared: mount" })
+  expect(found).toEqual({ [below]: "kept: mount" })
   expect(existsSync(above)).toBe(true)
 })
 
@@ -94,7 +94,7 @@ test("an overlay, and what is in its layers, is refused, also through a bind mou
   const alive = await end()
   const left = existsSync(`${tree}/upper/run/x.sock`)
   Bun.spawnSync(["umount", `${tree}/merged`])
-  expect(directories.map(({ path, state, detail }) => `${path.slice(place.dir.length)} ${state} ${detail}`)).toEqual([
+  expect(directories.map(({ path, is, why }) => `${path.slice(place.dir.length)} ${is} ${why}`)).toEqual([
     "/overlay/merged/run refused it is on overlay, where a socket that is alive elsewhere looks dead",
     "/overlay/upper/run refused it is in a layer of an overlay, where a socket that is alive looks dead",
     "/overlay/upper refused it is in a layer of an overlay, where a socket that is alive looks dead",
@@ -117,7 +117,7 @@ test("an overlay of another mount namespace is known too", async () => {
   const left = existsSync(`${tree}/upper/x.sock`)
   child.stdin.end()
   await child.exited
-  expect(directories[0]).toMatchObject({ state: "refused", detail: expect.stringContaining("a layer of an overlay") })
+  expect(directories[0]).toMatchObject({ is: "refused", why: expect.stringContaining("a layer of an overlay") })
   expect(left).toBe(true)
 })
 
@@ -127,8 +127,8 @@ test.each([
 ])("a directory on %s is refused by name", async (name, dir) => {
   const { directories } = await sweepNow([dir])
   const [first] = directories
-  expect(first).toMatchObject({ state: "refused" })
-  expect(first?.detail).toMatch(dir === "/proc/self" ? /symlink/ : new RegExp(`it is on ${name}`))
+  expect(first).toMatchObject({ is: "refused" })
+  expect(first?.why).toMatch(dir === "/proc/self" ? /symlink/ : new RegExp(`it is on ${name}`))
 })
 
 test("a FUSE file system is refused, without being listed", async () => {
@@ -143,7 +143,7 @@ test("a FUSE file system is refused, without being listed", async () => {
   child.stdin.end()
   await child.exited
   const [first] = JSON.parse(stdout.toString()).directories
-  expect(first).toMatchObject({ state: "refused", detail: expect.stringContaining("it is on FUSE (or virtiofs)") })
+  expect(first).toMatchObject({ is: "refused", why: expect.stringContaining("it is on FUSE (or virtiofs)") })
 })
 
 test("a ramfs is refused: its sockets are right, but nobody has tried it", async () => {
@@ -152,7 +152,7 @@ test("a ramfs is refused: its sockets are right, but nobody has tried it", async
   writeFileSync(join(dir, "x"), "")
   const { directories } = await sweepNow([dir])
   Bun.spawnSync(["umount", dir])
-  expect(directories[0]).toMatchObject({ state: "refused", detail: expect.stringContaining("it is on ramfs") })
+  expect(directories[0]).toMatchObject({ is: "refused", why: expect.stringContaining("it is on ramfs") })
 })
 
 test.each(["ext4", "btrfs", "xfs", "tmpfs"])("on %s the dead go and the living stay, exactly", async (kind) => {
@@ -169,8 +169,8 @@ test.each(["ext4", "btrfs", "xfs", "tmpfs"])("on %s the dead go and the living s
   Bun.spawnSync(["umount", point])
   // The second witness knows the living one too, whatever device numbers the file system has.
   expect(spoken).toEqual({ live: true, dead: false })
-  expect(report.directories[0]).toMatchObject({ file_system: kind, removal: "exact" })
-  expect(verdicts(report)).toEqual({ [join(dir, "live.sock")]: "live", [join(dir, "dead.sock")]: "removed" })
+  expect(report.directories[0]).toMatchObject({ fileSystem: kind, removal: "exact" })
+  expect(verdicts(report)).toEqual({ [join(dir, "live.sock")]: "alive", [join(dir, "dead.sock")]: "removed" })
 })
 
 async function deadIn(dir: string): Promise<string> {
@@ -190,6 +190,6 @@ test("what the second witness speaks for is left alone, though the first found i
   close(fd)
   probe.close()
   closeDirectory(directory)
-  expect(verdict).toMatchObject({ verdict: "spared", reason: "diag" })
+  expect(verdict).toMatchObject({ is: "kept", reason: "diag" })
   expect(existsSync(path)).toBe(true)
 })

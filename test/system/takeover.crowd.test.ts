@@ -1,16 +1,10 @@
-import { beforeAll, expect, test } from "bun:test"
+import { expect, test } from "bun:test"
 import { banger } from "./support/banger.ts"
-import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles } from "./support/doubles.ts"
+import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
 import { listed, noted, runDouble } from "./support/vms.ts"
 
-const newDirectory = directoriesOfFile()
-
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 const place = eachInItsPlace()
 
 const VMS = 50

@@ -1,19 +1,13 @@
 import { Database } from "bun:sqlite"
-import { beforeAll, expect, test } from "bun:test"
+import { expect, test } from "bun:test"
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start, until } from "./support/banger.ts"
-import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, type Doubles } from "./support/doubles.ts"
+import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { listed, noted, runDouble, sql } from "./support/vms.ts"
 
-const newDirectory = directoriesOfFile()
-
-let doubles: Doubles
-beforeAll(() => {
-  doubles = buildDoubles(newDirectory())
-})
+const doubles = doublesOfFile()
 const place = eachInItsPlace()
 const handlesOf = (id: string) => join(place.state, "vms", id, "handles.json")
 

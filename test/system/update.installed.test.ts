@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from "node:fs"
 import { join } from "node:path"
+import { checkDocuments } from "../documents.ts"
 import { stalling } from "../fixtures/releaseServer.ts"
 import { fixture, until } from "./support/banger.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
@@ -55,7 +56,9 @@ async function run(argv: readonly string[], env: Record<string, string> = {}, cw
     },
   })
   const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()])
-  return { exit: await child.exited, said: out + err }
+  const exit = await child.exited
+  if (argv[0] === installed()) checkDocuments(argv.slice(1), { stdout: out, stderr: err, exit })
+  return { exit, said: out + err }
 }
 
 const install = (args: readonly string[] = [], env: Record<string, string> = {}) =>
@@ -72,7 +75,7 @@ test("installed by one line, it looks at the host, updates, goes back, and is re
   expect(await version()).toBe(CURRENT)
   const doctor = await run([installed(), "doctor", "--json"])
   expect(JSON.parse(doctor.said).checks.find(({ id }: { id: string }) => id === "binary")).toMatchObject({
-    verdict: "ok",
+    is: "ok",
   })
 
   expect(await run([installed(), "update", "--check"])).toEqual({ exit: 0, said: "" })

@@ -75,24 +75,24 @@ function link(more: Partial<Link>): Link {
 }
 
 test.each<[string, Partial<Link>, string | undefined]>([
-  ["a tap of no VM", {}, "remove"],
+  ["a tap of no VM", {}, "dead"],
   ["a tap of a VM", { name: "bgrabcd1234" }, undefined],
   ["a tap that somebody holds whom we cannot see", { carrier: true }, "unknown"],
-  ["another banger's tap", { alias: "banger tap web-abcd1234 /elsewhere" }, "keep"],
+  ["another banger's tap", { alias: "banger tap web-abcd1234 /elsewhere" }, "kept"],
   ["a tap without a mark", { alias: undefined }, undefined],
   ["a tap with a mark and another name", { name: "tap0" }, undefined],
-  ["a bridge of no VM", { kind: "bridge", name: "bgr7", alias: `banger bridge - ${OWNER}` }, "remove"],
+  ["a bridge of no VM", { kind: "bridge", name: "bgr7", alias: `banger bridge - ${OWNER}` }, "dead"],
   ["a bridge of a VM", { kind: "bridge", name: "bgr0", alias: `banger bridge - ${OWNER}` }, undefined],
-  ["a bridge made half", { kind: "bridge", name: "bgr7", alias: undefined, group: MARK }, "remove"],
+  ["a bridge made half", { kind: "bridge", name: "bgr7", alias: undefined, group: MARK }, "dead"],
   ["hardware that is called so", { kind: undefined, name: "bgr7" }, undefined],
-])("%s: %p is to be %p", (_, more, verdict) => {
-  expect(judgeLink(link(more), OWNER, [lease], [])?.verdict).toBe(verdict as "remove")
+])("%s: %p is %p", (_, more, verdict) => {
+  expect(judgeLink(link(more), { owner: OWNER, leases: [lease], ports: [] })?.is).toBe(verdict as "dead")
 })
 
 test("a bridge with somebody's port is kept", () => {
   const bridge = link({ kind: "bridge", name: "bgr7", alias: `banger bridge - ${OWNER}` })
-  expect(judgeLink(bridge, OWNER, [], [link({ name: "eth1" })])).toMatchObject({
-    verdict: "keep",
-    reason: "it has the port eth1",
+  expect(judgeLink(bridge, { owner: OWNER, leases: [], ports: [link({ name: "eth1" })] })).toMatchObject({
+    is: "kept",
+    why: "it has the port eth1",
   })
 })

@@ -34,7 +34,7 @@ test("a VM whose lock another process has is not made", () => {
   const layout = vmLayout(state.where, "vm-1")
   mkdirSync(layout.dir, { recursive: true })
   const held = takeLock(layout.lock) ?? -1
-  expect(() => createSession(state, vm)).toThrow(`another process holds ${layout.lock}`)
+  expect(() => createSession(state, vm)).toThrow(`another process has locked ${layout.lock}`)
   expect(listRecords(state.db)).toEqual([])
   expect(existsSync(layout.dir)).toBe(false)
   closeSync(held)

@@ -1,90 +1,16 @@
 import { expect, test } from "bun:test"
-import { appendFileSync, existsSync, renameSync, writeFileSync } from "node:fs"
+import { appendFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Failure } from "../../src/base/terms/failure.ts"
 import { decodeStatus } from "../../src/host/process/exitStatus.ts"
-import { openPid } from "../../src/host/process/pidRef.ts"
 import { parseZombieStatus } from "../../src/host/process/procfs.ts"
 import { controlKey } from "../../src/operations/attach.ts"
 import { followLines } from "../../src/store/logs/lines.ts"
-import { openDatabase } from "../../src/store/state/database.ts"
-import { vmLayout } from "../../src/store/state/places.ts"
-import { insertRecord } from "../../src/store/state/records.ts"
 import { restartPolicy } from "../../src/supervisor/restartPolicy.ts"
 import { endOf } from "../../src/vm/exit.ts"
-import { lockHolder, lockVm } from "../../src/vm/lock.ts"
-import { lockVmRecord } from "../../src/vm/lockVmRecord.ts"
-import { askToStop, takeStopRequest } from "../../src/vm/stopRequest.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
-const layout = () => vmLayout({ state: directory.path, runtime: join(directory.path, "run") }, "vm-1")
-
-test("a lock tells who holds it, from the moment it is held to the moment it is not", () => {
-  expect(lockHolder(layout()).is).toBe("free")
-  const lock = lockVm(layout(), "supervise")
-  using holder = lockHolder(layout())
-  expect(holder).toMatchObject({ is: "held", process: { pid: process.pid }, doing: "supervise" })
-  expect(lockVm(layout(), "finish")).toBeUndefined()
-  lock?.unlock()
-  lock?.unlock()
-  expect(lockHolder(layout()).is).toBe("free")
-  writeFileSync(layout().lock, '{"doing":"supervise","identity":{"pid":')
-  expect(lockHolder(layout()).is).toBe("unknown")
-})
-
-test("however many ask for a stop, its supervisor gets one signal; to kill is another matter; a request is taken once", async () => {
-  const lock = lockVm(layout(), "supervise")
-  const heard: string[] = []
-  const names = ["SIGTERM", "SIGUSR1"] as const
-  const ask = (action: "stop" | "kill", state: "running" | "stopping", timeout?: number) => {
-    using self = openPid(process.pid)
-    if (self === undefined) throw new Error("this process is not there")
-    return askToStop(self, { action, timeout }, { layout: layout(), stateNow: () => state })
-  }
-  const hear = (name: string) => heard.push(name)
-  for (const name of names) process.on(name, hear)
-  expect(takeStopRequest(layout())).toBeUndefined()
-  expect(ask("stop", "running", 5)).toBe("asked")
-  expect(ask("stop", "running")).toBe("asked before")
-  expect(ask("kill", "running")).toBe("asked")
-  expect(ask("kill", "running")).toBe("asked before")
-  expect(ask("stop", "running")).toBe("asked before")
-  expect(takeStopRequest(layout())).toMatchObject({ action: "kill" })
-  expect(takeStopRequest(layout())).toBeUndefined()
-  expect(ask("stop", "stopping")).toBe("asked before")
-  writeFileSync(layout().stopRequest, "{")
-  expect(takeStopRequest(layout())).toBeUndefined()
-  // Of a supervisor that has ended it says nothing.
-  writeFileSync(layout().stopRequest, JSON.stringify({ action: "stop", to: 1 }))
-  expect(ask("stop", "running")).toBe("asked")
-  await Bun.sleep(0)
-  expect(heard).toEqual(["SIGTERM", "SIGTERM", "SIGTERM"])
-  for (const name of names) process.off(name, hear)
-  lock?.unlock()
-})
-
-test("a VM that is being made is left to whoever makes it: its record comes a moment before its lock", async () => {
-  const db = openDatabase(directory.path)
-  const base = { vmm: "qemu", boot_id: "x", plugin_path: "/p.ts", plugin_sha256: "x", spec: "{}", request: "{}" }
-  insertRecord(db, { id: "vm-1", name: "vm", ...base })
-  const done = join(directory.path, "done")
-  const maker = Bun.spawn(
-    ["flock", join(directory.path, "state.lock"), "sh", "-c", `echo on; sleep 0.3; touch ${done}`],
-    {
-      stdout: "pipe",
-    },
-  )
-  await maker.stdout.getReader().read()
-  const held = lockVmRecord(
-    { db, where: { state: directory.path, runtime: join(directory.path, "run") } },
-    "vm-1",
-    "finish",
-  )
-  expect(existsSync(done)).toBe(true)
-  if (typeof held === "object") held.lock.unlock()
-  db.close()
-})
 
 const exit = {
   reason: "crashed",

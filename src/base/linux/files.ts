@@ -44,6 +44,11 @@ export function openNamed(path: Path, flags: number): number {
   return openResolved(-100, path, flags, 0, RESOLVE.NO_MAGICLINKS)
 }
 
+/** memfd_create(2): a file in memory that no directory has, closed in children. The caller closes the descriptor. */
+export function openMemory(name: string): number {
+  return rawSyscall("memfd_create", syscallNumber("memfd_create"), [cPath(name), MFD_CLOEXEC], name)
+}
+
 /** close(2). Never retried: after EINTR Linux has released the descriptor already. */
 export function close(fd: number): void {
   checked("close", () => libc.close(descriptor(fd)))
@@ -191,6 +196,8 @@ const OPEN_HOW_AT = ptr(OPEN_HOW)
 const F_OFD_SETLK = 37
 const F_RDLCK = 0
 const F_WRLCK = 1
+
+const MFD_CLOEXEC = 1
 
 /** STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID (Linux 5.8). */
 const STATX_MASK = 0x7ff | 0x800 | 0x1000

@@ -73,12 +73,13 @@ export class Failure extends Error {
   }
 }
 
-/** Several failures of one thing (one at least) as one, with all that the user can do next. The code is the first one's. */
+/** Several failures of one thing (one at least) as one, with all that the user can do next. Code and status are the first one's. */
 export function joinFailures(subject: string, failures: readonly Failure[]): Failure {
   const hints = new Set(failures.map(({ hint }) => hint).filter((hint) => hint !== undefined))
   const message = `${subject}: ${failures.map((failure) => failure.message).join("; ")}`
   const hint = hints.size === 0 ? undefined : [...hints].join("\n")
-  return new Failure(failures[0]?.code ?? "FAILED", message, { hint, subject, cause: failures[0] })
+  const [first] = failures
+  return new Failure(first?.code ?? "FAILED", message, { hint, subject, exit: first?.exit, cause: first })
 }
 
 /** A failure's message and hint in one line. */
@@ -101,12 +102,29 @@ export function asFailure(error: unknown, code: FailureCode = "FAILED"): Failure
   return isFailure(error) ? error : new Failure(code, messageOf(error), { cause: error })
 }
 
-/** What `--json` prints of a failure: camelCase keys, absent where there is nothing to say. */
-export function failureJson(error: unknown): { error: Record<string, string | number> } {
+/** A failure as data. `failureSchema` holds it. */
+export interface FailureJson {
+  readonly code: FailureCode
+  readonly message: string
+  readonly hint?: string | undefined
+  readonly subject?: string | undefined
+  readonly exit: number
+}
+
+/** Anything that was thrown as data; what is no failure is a fault of ours, INTERNAL. */
+export function failureJson(error: unknown): { readonly error: FailureJson } {
   const { code, message, hint, subject, exit } = isFailure(error) ? error : asFailure(error, "INTERNAL")
-  const known = { code, message, hint, subject, exit }
-  const said = Object.entries(known).filter((entry): entry is [string, string | number] => entry[1] !== undefined)
-  return { error: Object.fromEntries(said) }
+  return { error: { code, message, hint, subject, exit } }
+}
+
+/** Why a thing could not be done or told, for a document that says so of each thing: in words, and as data. */
+export function whyOf(error: unknown): {
+  readonly why: string
+  readonly hint: string | undefined
+  readonly error: FailureJson
+} {
+  const failure = asFailure(error)
+  return { why: failure.message, hint: failure.hint, ...failureJson(failure) }
 }
 
 /** The text of anything that can be thrown, without a stack. */

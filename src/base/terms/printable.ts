@@ -28,8 +28,8 @@ export function shownText(text: string): string {
 }
 
 /** A reported path for a line on a terminal. */
-export function shownPath(named: { readonly path: string; readonly path_base64?: string | undefined }): string {
-  const { path, path_base64: bytes } = named
+export function shownPath(named: { readonly path: string; readonly pathBase64?: string | undefined }): string {
+  const { path, pathBase64: bytes } = named
   return printablePath(bytes === undefined ? new TextEncoder().encode(path) : Buffer.from(bytes, "base64"))
 }
 

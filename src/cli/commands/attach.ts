@@ -1,4 +1,4 @@
-import { EXIT } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { attachVm, controlKey } from "../../operations/attach.ts"
 import { openState } from "../../store/state/open.ts"
 import { command, vmArg } from "../terminal/command.ts"
@@ -16,6 +16,7 @@ export default command({
   },
   async run({ vm, "detach-key": name }, { output }) {
     const key = controlKey(name)
+    if (output.manner.json) throw noJson(vm)
     const interrupted = new AbortController()
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interrupted.abort())
     using state = openState()
@@ -24,6 +25,12 @@ export default command({
       ...{ detachKey: key, show: output.printSome, log: output.log, stop: interrupted.signal },
     })
     output.log.info(how === "ended" ? `${vm} has ended` : `detached from ${vm}`)
-    return EXIT.ok
   },
 })
+
+// --- internal ---
+
+function noJson(vm: string): Failure {
+  const hint = `to follow what it prints as JSON: banger logs -f --json ${vm}`
+  return new Failure("USAGE", "a console that is typed into is not JSON", { hint, subject: "--json" })
+}

@@ -1,5 +1,5 @@
 import { RootCommand, script } from "@bomb.sh/tab"
-import { EXIT, usageError } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { BASH_SCRIPT } from "../show/bashScript.ts"
 import { candidatesFor } from "../show/completions.ts"
 import { type Command, command, commandsBelow } from "../terminal/command.ts"
@@ -23,12 +23,14 @@ export default command({
       throw usageError(`there are no completions for ${shell}`, SHELLS.join(", "))
     if (shell === undefined && rest.length === 0)
       throw usageError("SHELL is missing", `give one of: ${SHELLS.join(", ")}`)
-    if (shell !== undefined) output.print(scriptFor(shell))
-    else {
+    if (shell !== undefined) {
+      const text = scriptFor(shell)
+      output.show({ shell, script: text }, text)
+    } else {
       const tree = await treeOf(root, rest.at(-1) ?? "")
       output.print(printed(() => tree.parse([...rest])))
     }
-    return EXIT.ok
+    return undefined
   },
 })
 

@@ -1,8 +1,8 @@
 import { takeReporter } from "../../operations/detach.ts"
 import { superviseVm } from "../../operations/supervise.ts"
 import { openState } from "../../store/state/open.ts"
+import { showEnd } from "../show/ends.ts"
 import { command, vmArg } from "../terminal/command.ts"
-import { showSupervised } from "./supervise.ts"
 
 /** What `banger supervise --detach` starts in the background. */
 export default command({
@@ -11,6 +11,8 @@ export default command({
   async run({ vm, log }, { output }) {
     const onReady = takeReporter()
     using state = openState()
-    return showSupervised(await superviseVm(state, vm, { log: output.log, logFile: log, onReady }), output)
+    return showEnd(await superviseVm(state, vm, { log: output.log, logFile: log, onReady }), output, {
+      document: false,
+    })
   },
 })

@@ -1,4 +1,3 @@
-import { EXIT } from "../../base/terms/failure.ts"
 import { eventsOf } from "../../operations/events.ts"
 import { openStateToLook } from "../../store/state/open.ts"
 import { command } from "../terminal/command.ts"
@@ -14,8 +13,8 @@ export default command({
     const state = openStateToLook(output.log.warn)
     const events = eventsOf(state, vm)
     state.db.close()
-    for (const line of events.past) if (!output.print(line)) return EXIT.ok
-    if (follow !== true) return EXIT.ok
+    for (const line of events.past) if (!output.print(line)) return undefined
+    if (follow !== true) return undefined
     return untilInterrupted((enough) =>
       events.follow((line) => {
         if (!output.print(line)) enough()

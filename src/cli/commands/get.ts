@@ -1,10 +1,12 @@
-import { EXIT, usageError } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
 import { type Address, below, parseAddress } from "../../inputs/download/address.ts"
 import { stallLimitMs } from "../../inputs/download/download.ts"
 import { catalog, exactName, findItem, shortNames } from "../../inputs/image/catalog.ts"
-import { getImage, imagePath, listImages, removeImage, type Wanted } from "../../inputs/image/store.ts"
+import { getImage, type Wanted } from "../../inputs/image/getImage.ts"
+import { imagePath, listImages, removeImage } from "../../inputs/image/store.ts"
 import { ownPlaces } from "../../store/state/open.ts"
+import type { ImageList } from "../show/images.ts"
 import { command } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
 import { startProgress } from "../terminal/progress.ts"
@@ -15,15 +17,19 @@ const DOWNLOAD_MAX_BYTES = 64 * 1024 ** 3
 const ls = command({
   meta: { name: "ls", description: "List the images that are known, and those that are here" },
   args: {},
-  run: ({ json }, { output }) => list(json === true, output),
+  run(_values, { output }) {
+    list(output)
+    return undefined
+  },
 })
 
 const path = command({
   meta: { name: "path", description: "Print where an image is" },
   args: { name: { type: "positional", required: true, description: "The image" } },
   run({ name }, { output }) {
-    output.print(imagePath(ownPlaces(), name))
-    return EXIT.ok
+    const path = imagePath(ownPlaces(), name)
+    output.show({ name: exactName(name), path }, path)
+    return undefined
   },
 })
 
@@ -31,8 +37,10 @@ const rm = command({
   meta: { name: "rm", description: "Remove an image" },
   args: { name: { type: "positional", required: true, description: "The image" } },
   run({ name }, { output }) {
-    output.log.info(`removed ${removeImage(ownPlaces(), name)}`)
-    return EXIT.ok
+    const removed = removeImage(ownPlaces(), name)
+    output.log.info(`removed ${removed}`)
+    output.show({ removed }, "")
+    return undefined
   },
 })
 
@@ -44,41 +52,37 @@ export default command({
     sha256: { type: "string", valueHint: "HEX", description: "The sum of an image of your own" },
   },
   subCommands: { ls, path, rm },
-  async run({ what, quiet, ...values }, { output }) {
+  async run({ what, ...values }, { output }) {
     const wanted = wantedOf(what, values.from, values.sha256?.toLowerCase())
-    const progress = startProgress(wanted.name, quiet === true)
+    const progress = startProgress(wanted.name, output.manner)
     const manner = { limitBytes: DOWNLOAD_MAX_BYTES, stallMs: stallLimitMs(), onProgress: progress.update }
     const got = await getImage(ownPlaces(), wanted, manner).finally(progress.end)
     output.log.info(got.new ? `got ${wanted.name}` : `${wanted.name} is here already`)
-    output.print(got.path)
-    return EXIT.ok
+    output.show({ name: wanted.name, ...got }, got.path)
+    return undefined
   },
 })
 
 // --- internal ---
 
-function list(json: boolean, output: Output): number {
+function list(output: Output): void {
   const images = listImages(ownPlaces())
   const known = catalog().filter(({ name }) => !images.some((image) => image.name === name))
-  const rows = [
-    ...images.map(({ name, path, bytes }) => ({ name, here: true, bytes, path })),
-    ...known.map(({ name }) => ({ name, here: false, bytes: null, path: null })),
+  const rows: ImageList = [
+    ...images.map(({ name, path, bytes }) => ({ name, here: true, sizeBytes: bytes, path })),
+    ...known.map(({ name }) => ({ name, here: false, sizeBytes: null, path: null })),
   ].map((row) => ({
     ...row,
     also: shortNames(row.name),
     about: catalog().find(({ name }) => name === row.name)?.about ?? null,
   }))
-  if (json) {
-    output.print(JSON.stringify(rows, null, 2))
-    return EXIT.ok
-  }
   const width = Math.max(...rows.map(({ name }) => name.length))
-  for (const { name, bytes, path, about, also } of rows) {
-    const state = bytes === null ? "not here" : formatSize(bytes)
+  const lines = rows.map(({ name, sizeBytes, path, about, also }) => {
+    const state = sizeBytes === null ? "not here" : formatSize(sizeBytes)
     const names = also.length === 0 ? "" : ` (also: ${also.join(", ")})`
-    output.print(`${name.padEnd(width)}  ${state.padEnd(8)}  ${path ?? `${about}${names}`}`)
-  }
-  return EXIT.ok
+    return `${name.padEnd(width)}  ${state.padEnd(8)}  ${path ?? `${about}${names}`}`
+  })
+  output.show(rows, lines.join("\n"))
 }
 
 /** What the words of the command line ask for: something of the catalog, from its makers or a mirror; or an image of one's own. */

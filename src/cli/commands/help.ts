@@ -1,4 +1,4 @@
-import { EXIT, usageError } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { command } from "../terminal/command.ts"
 import { findCommand } from "../terminal/findCommand.ts"
 import { help } from "../terminal/help.ts"
@@ -16,8 +16,9 @@ export default command({
       const words = what === undefined ? [] : [what, ...more]
       const { command, path, left } = await findCommand(root, words, Object.keys(TOPICS))
       if (left[0] !== undefined) throw usageError(`${path.join(" ")} has no command ${left[0]}`)
-      output.print(await help(root, command, path))
-    } else output.print(topic)
-    return EXIT.ok
+      const text = await help(root, command, path)
+      output.show({ help: text }, text)
+    } else output.show({ help: topic }, topic)
+    return undefined
   },
 })

@@ -1,4 +1,3 @@
-import { EXIT } from "../../base/terms/failure.ts"
 import { writeStarter } from "../../inputs/plugin/starter.ts"
 import { command } from "../terminal/command.ts"
 
@@ -8,7 +7,8 @@ export default command({
     file: { type: "positional", required: false, default: "plugin.ts", description: "The plugin to write" },
   },
   run({ file }, { output }) {
-    for (const path of writeStarter(file)) output.print(path)
-    return EXIT.ok
+    const files = writeStarter(file)
+    output.show({ files }, files.join("\n"))
+    return undefined
   },
 })

@@ -1,4 +1,4 @@
-import { EXIT } from "../../base/terms/failure.ts"
+import { jsonText } from "../../base/terms/message.ts"
 import { inspectVm } from "../../operations/inspect.ts"
 import { openStateToLook } from "../../store/state/open.ts"
 import { command, vmArg } from "../terminal/command.ts"
@@ -8,7 +8,7 @@ export default command({
   args: { vm: vmArg },
   run({ vm }, { output }) {
     using state = openStateToLook(output.log.warn)
-    output.print(JSON.stringify(inspectVm(state, vm), null, 2))
-    return EXIT.ok
+    output.print(jsonText(inspectVm(state, vm), 2))
+    return undefined
   },
 })

@@ -13,6 +13,7 @@ export default command({
     return await forEachVm(vm, invocation, async (vm) => {
       const { name, id } = await stopVm(state, vm, { action: "kill", log: output.log })
       output.log.info(`${name} (${id}) has ended`)
+      return { id, name }
     })
   },
 })

@@ -1,5 +1,5 @@
-import { EXIT } from "../../base/terms/failure.ts"
 import { followLogs, showLogs } from "../../operations/logs.ts"
+import { jsonLines } from "../show/jsonLines.ts"
 import { command, vmArg } from "../terminal/command.ts"
 
 export default command({
@@ -10,12 +10,28 @@ export default command({
     vmm: { type: "boolean", description: "Print the VMM's own messages instead" },
     events: { type: "boolean", description: "Print the VM's events instead, as JSON lines" },
     supervisor: { type: "boolean", description: "Print what its detached supervisor said instead" },
+    json: { type: "boolean", description: "Print each line as JSON" },
   },
   async run(values, { output }) {
-    const { vm, follow } = values
+    const { vm, follow, json } = values
     const which = (["events", "vmm", "supervisor"] as const).find((name) => values[name] === true) ?? "console"
-    if (follow === true) await followLogs(vm, which, output.print)
-    else showLogs(vm, which, { show: output.print, warn: output.log.warn })
-    return EXIT.ok
+    const lines = json === true ? jsonLines(output.print, which === "events" ? isJson : () => false) : undefined
+    const print = lines?.write ?? output.print
+    if (follow === true) await followLogs(vm, which, print)
+    else showLogs(vm, which, { show: print, warn: output.log.warn })
+    lines?.end()
+    return undefined
   },
 })
+
+// --- internal ---
+
+/** An event that a full disk or a crash cut off is not. */
+function isJson(line: string): boolean {
+  try {
+    JSON.parse(line)
+    return true
+  } catch {
+    return false
+  }
+}

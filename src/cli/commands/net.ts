@@ -1,4 +1,4 @@
-import { EXIT, Failure } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
 import { checkNetwork } from "../../operations/networkCheck.ts"
 import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
 import { type NetworkRemoval, removeNetwork } from "../../operations/networkRemove.ts"
@@ -10,9 +10,13 @@ import { table } from "../terminal/table.ts"
 const ls = command({
   meta: { name: "ls", description: "List bridges, taps, leases and rules, and whose they are" },
   args: {},
-  run({ json }, { output }) {
+  run(_values, { output }) {
     using state = openState()
-    return list(state, json === true, output)
+    const found = listNetwork(state)
+    const text = tables(found)
+    if (text === "") output.log.info("banger has no network here")
+    output.show(found, text)
+    return undefined
   },
 })
 
@@ -22,11 +26,11 @@ const rm = command({
     name: { type: "positional", required: false, description: "Only this interface, table or lease" },
     "dry-run": { type: "boolean", description: "Say what would be removed, and why" },
   },
-  run({ name, "dry-run": dryRun, json }, { output }) {
+  run({ name, "dry-run": dryRun }, { output }) {
     if (process.geteuid?.() !== 0)
       throw new Failure("NEEDS_ROOT", "banger net rm removes interfaces: only root can", { hint: "run it as root" })
     using state = openState()
-    return remove(state, { name, dryRun: dryRun === true, json: json === true }, output)
+    return remove(state, { name, dryRun: dryRun === true }, output)
   },
 })
 
@@ -36,13 +40,16 @@ const check = command({
     bridge: { type: "string", valueHint: "NAME", description: "The bridge to send packets over (bgr0)" },
     to: { type: "string", valueHint: "ADDRESS", description: "Whom to reach (the host's router)" },
   },
-  run({ bridge, to, json }, { output }) {
+  run({ bridge, to }, { output }) {
     using state = openState()
     const steps = checkNetwork(state, bridge, to)
-    if (json === true) output.print(JSON.stringify(steps, null, 2))
-    for (const { what, ok, why } of json === true ? [] : steps)
-      output.print(`${ok ? "ok  " : "FAIL"}  ${what}${why === undefined ? "" : `: ${why}`}`)
-    return steps.every(({ ok }) => ok) ? EXIT.ok : EXIT.failed
+    const told = steps.map(
+      ({ what, ok, why }) => `${ok ? "ok  " : "FAIL"}  ${what}${why === undefined ? "" : `: ${why}`}`,
+    )
+    output.show(steps, told.join("\n"))
+    const broken = steps.find(({ ok }) => !ok)
+    if (broken === undefined) return undefined
+    return new Failure("HOST_LACKS", `${broken.what}: ${broken.why ?? "it fails"}`, { subject: bridge ?? "bgr0" })
   },
 })
 
@@ -53,14 +60,6 @@ export default command({
 })
 
 // --- internal ---
-
-function list(state: State, json: boolean, output: Output): number {
-  const found = listNetwork(state)
-  const text = json ? JSON.stringify(found, null, 2) : tables(found)
-  if (text === "") output.log.info("banger has no network here")
-  else output.print(text)
-  return EXIT.ok
-}
 
 function tables({ bridges, taps, leases, tables: rules }: NetworkList): string {
   const whose = (owner: string, ours: boolean) => (ours ? "this banger" : owner)
@@ -103,18 +102,12 @@ function tableOf(head: readonly string[], rows: readonly (readonly string[])[]):
   return rows.length === 0 ? "" : table(head, rows)
 }
 
-interface Removal extends NetworkRemoval {
-  readonly json: boolean
-}
-
-function remove(state: State, { name, dryRun, json }: Removal, output: Output): number {
-  const done = removeNetwork(state, { name, dryRun })
-  if (json) output.print(JSON.stringify(done, null, 2))
-  for (const { kind, name, verdict, reason } of json ? [] : done) {
-    const word = verdict !== "remove" ? verdict : dryRun ? "would remove" : "removed"
-    output.print(`${word}: ${kind} ${name}: ${reason}`)
-  }
-  return done.some(({ verdict }) => verdict === "unknown" || (name !== undefined && verdict === "keep"))
-    ? EXIT.failed
-    : EXIT.ok
+function remove(state: State, removal: NetworkRemoval, output: Output): Failure | undefined {
+  const done = removeNetwork(state, removal)
+  const told = done.map(({ kind, name, is, why }) => `${is === "dead" ? "would remove" : is}: ${kind} ${name}: ${why}`)
+  output.show(done, told.join("\n"))
+  const left = done.find(({ is }) => is === "unknown" || (removal.name !== undefined && is === "kept"))
+  if (left === undefined) return undefined
+  const code = left.is === "unknown" ? "LIVENESS_UNKNOWN" : "IN_USE"
+  return new Failure(code, `${left.name} is left: ${left.why}`, { subject: left.name })
 }

@@ -1,4 +1,5 @@
-import { EXIT } from "../../base/terms/failure.ts"
+import { Failure, joinFailures } from "../../base/terms/failure.ts"
+import { jsonText } from "../../base/terms/message.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { openState, openStateToLook, type State } from "../../store/state/open.ts"
 import { listVms, stateWords, type VmStatus } from "../../vm/status.ts"
@@ -18,18 +19,15 @@ export default command({
     watch: { type: "boolean", alias: "w", description: "Print the list again when it changes, until interrupted" },
     reconcile: { type: "boolean", description: "First finish VMs that are dead and whose banger is gone" },
   },
-  async run({ all, json, watch: again, reconcile: first }, { output }) {
+  async run({ all, watch: again, reconcile: first }, { output }) {
     const state = first === true ? openState() : openStateToLook(output.log.warn)
-    const show = () => render(listVms(state, all === true), json === true)
     try {
-      const finished = first !== true || (await reconcile(state, output))
-      if (again !== true) {
-        const vms = listVms(state, all === true)
-        print(render(vms, json === true), output)
-        tellTroubles(vms, output)
-        return finished && !vms.some(({ liveness }) => liveness === "unknown") ? EXIT.ok : EXIT.failed
-      }
-      return await watch(show, output)
+      const failed = first === true ? await reconcile(state, output) : undefined
+      if (again === true) return await watch(() => listVms(state, all === true), output)
+      const vms = listVms(state, all === true)
+      output.show(vms, tableOf(vms))
+      tellTroubles(vms, output)
+      return failed ?? unknownAmong(vms)
     } finally {
       state.db.close()
     }
@@ -38,17 +36,33 @@ export default command({
 
 // --- internal ---
 
-/** Loaded only when it is wanted: a list should take no longer than it must. Tells whether all could be finished. */
-async function reconcile(state: State, { log }: Output): Promise<boolean> {
+/** Loaded only when it is wanted: a list should take no longer than it must. Returns what could not be finished, told already. */
+async function reconcile(state: State, { log }: Output): Promise<Failure | undefined> {
   const { recoverAll } = await import("../../supervisor/recover.ts")
   const failed = (await recoverAll(state, log)).filter(({ is }) => is === "failed")
-  for (const { name, id, why, hint } of failed)
-    log.error(`${name} (${id}) could not be finished: ${why}${hint === undefined ? "" : `\n${hint}`}`)
-  return failed.length === 0
+  const failures = failed.map(({ name, id, why, hint }) => {
+    const message = `${name} (${id}) could not be finished: ${why}`
+    log.error(hint === undefined ? message : `${message}\n${hint}`)
+    return new Failure("NOT_RELEASED", message, { hint, subject: id })
+  })
+  return failures.length > 1 ? joinFailures(`${failures.length} VMs`, failures) : failures[0]
 }
 
-function render(vms: readonly VmStatus[], json: boolean): string {
-  if (json) return JSON.stringify(vms, null, 2)
+function unknownAmong(vms: readonly VmStatus[]): Failure | undefined {
+  const [first, ...others] = vms.filter(({ liveness }) => liveness === "unknown")
+  if (first === undefined) return undefined
+  const more = others.length === 0 ? "" : `, and of ${others.length} more`
+  return new Failure(
+    "LIVENESS_UNKNOWN",
+    `it cannot be told whether ${first.name} (${first.id}) runs${more}: ${first.why}`,
+    {
+      hint: first.hint,
+      subject: first.id,
+    },
+  )
+}
+
+function tableOf(vms: readonly VmStatus[]): string {
   const rows = vms.map((vm) => [
     vm.name,
     vm.id,
@@ -61,12 +75,8 @@ function render(vms: readonly VmStatus[], json: boolean): string {
 }
 
 /** How long it has been running, or ended. */
-function age({ createdAt, runningAt, endedAt }: VmStatus): string {
-  return formatDuration(Math.max(0, Date.now() - (endedAt ?? runningAt ?? createdAt)))
-}
-
-function print(text: string, output: Output): void {
-  if (text !== "") output.print(text)
+function age({ createdAtMs, runningAtMs, endedAtMs }: VmStatus): string {
+  return formatDuration(Math.max(0, Date.now() - (endedAtMs ?? runningAtMs ?? createdAtMs)))
 }
 
 /** What a state alone does not tell, and the command that mends it. */
@@ -75,15 +85,18 @@ function tellTroubles(vms: readonly VmStatus[], { log }: Output): void {
     if (why !== undefined) log.warn(`${name} (${id}): ${why}${hint === undefined ? "" : `: ${hint}`}`)
 }
 
-/** On a terminal the list takes the place of the one before. */
-function watch(show: () => string, output: Output): Promise<number> {
+/** On a terminal the list takes the place of the one before; with --json each is a line. */
+function watch(list: () => readonly VmStatus[], { manner, print }: Output): Promise<undefined> {
+  const shown = manner.json
+    ? (vms: readonly VmStatus[]) => jsonText(vms)
+    : (vms: readonly VmStatus[]) => `${process.stdout.isTTY ? "\x1b[H\x1b[2J" : ""}${tableOf(vms)}`
   let last: string | undefined
   return untilInterrupted((enough) => {
     const look = () => {
-      const text = show()
+      const text = shown(list())
       if (text === last) return
       last = text
-      if (!output.print(process.stdout.isTTY ? `\x1b[H\x1b[2J${text}` : text)) enough()
+      if (!print(text)) enough()
     }
     setInterval(look, REDRAW_MS)
     look()

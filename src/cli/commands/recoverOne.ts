@@ -1,3 +1,4 @@
+import { EXIT, Failure } from "../../base/terms/failure.ts"
 import { openState } from "../../store/state/open.ts"
 import { recoverOne } from "../../supervisor/recover.ts"
 import { command, vmArg } from "../terminal/command.ts"
@@ -8,6 +9,7 @@ export default command({
   args: { vm: vmArg },
   async run({ vm }, { output }) {
     using state = openState()
-    return await recoverOne(state, vm, output.log)
+    const status = await recoverOne(state, vm, output.log)
+    return status === EXIT.ok ? undefined : new Failure("BUSY", `another banger is at ${vm}`, { subject: vm })
   },
 })

@@ -16,6 +16,7 @@ export default command({
     return await forEachVm(vm, invocation, async (vm) => {
       const { id, name } = await removeVm(state, vm, { force: force === true, log: output.log })
       output.log.info(`${name} (${id}) is removed`)
+      return { id, name }
     })
   },
 })

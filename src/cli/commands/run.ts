@@ -1,16 +1,13 @@
 import type { ArgsDef } from "citty"
-import { EXIT, usageError } from "../../base/terms/failure.ts"
+import { type Failure, usageError } from "../../base/terms/failure.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
-import { type DetachedVm, detach } from "../../operations/detach.ts"
+import type { DetachedVm } from "../../operations/detach.ts"
 import { runPlugin } from "../../operations/run.ts"
-import type { RunRequest, RunResult } from "../../operations/runRequest.ts"
-import type { Plan } from "../../supervisor/boot/planRun.ts"
-import { exitText, resultJson } from "../../vm/exit.ts"
+import type { RunRequest } from "../../operations/runRequest.ts"
+import { showDetached, showEnd } from "../show/ends.ts"
 import { command, type Invocation, type Values } from "../terminal/command.ts"
 import { durationOf } from "../terminal/duration.ts"
 import type { globalArgs } from "../terminal/globalArgs.ts"
-import type { Output } from "../terminal/output.ts"
-import { showFailure } from "../terminal/showFailure.ts"
 import { takeConsole } from "../terminal/takeConsole.ts"
 
 /** What `banger run` takes. */
@@ -49,12 +46,14 @@ export default command({
   args: runArgs,
   takesRest: true,
   async run(values, invocation) {
-    const { plugin, plan, supervise, detach: apart, json } = values
-    if (plan === true || apart !== true)
-      return runAs(values, invocation, { as: supervise === "none" ? "none" : "foreground" })
+    const { plugin, plan, supervise, detach: apart } = values
+    if (plan === true) return runAs(values, invocation, { as: "foreground" })
+    if (supervise === "none") return runAs(values, invocation, { as: "none" })
+    if (apart !== true) return runAs(values, invocation, { as: "foreground" })
     const { options, rest, output } = invocation
     const words = [...options.filter((word) => word !== "--detach"), plugin, "--", ...rest]
-    return showDetached(await detach("__run", words, (line) => output.say(line, "err")), json === true, output)
+    const { detach } = await import("../../operations/detach.ts")
+    return showDetached(output, (say) => detach("__run", words, say))
   },
 })
 
@@ -72,7 +71,7 @@ export async function runAs(
   values: Values<typeof runArgs & typeof globalArgs>,
   { rest, output }: Invocation,
   { as: supervisor, logFile, tellBooted }: Supervising,
-): Promise<number> {
+): Promise<Failure | undefined> {
   const { plugin, name, vmm, plan, restore, trace } = values
   const json = values.json === true || supervisor !== "foreground"
   takeConsole(output, json)
@@ -94,36 +93,12 @@ export async function runAs(
     logFile,
     onBooted: (vm) => {
       if (supervisor === "detached") tellBooted?.(vm)
-      else if (supervisor === "none") showDetached(vm, values.json === true, output)
+      else if (supervisor === "none") output.show(vm, vm.name)
     },
   })
-  if (result === "left") return EXIT.ok
-  if ("steps" in result) return showPlan(result, json, output)
-  return showResult(result, values.json === true && supervisor !== "detached", output)
-}
-
-/** Prints what became of a detached start, and returns the exit status. */
-export function showDetached(vm: DetachedVm | number, json: boolean, output: Output): number {
-  if (typeof vm === "number") return vm
-  output.print(json ? JSON.stringify(vm, null, 2) : vm.name)
-  return EXIT.ok
-}
-
-// --- internal ---
-
-function showPlan(plan: Plan, json: boolean, output: Output): number {
-  output.print(
-    json ? JSON.stringify(plan, null, 2) : plan.steps.map((step, index) => `${index + 1}. ${step}`).join("\n"),
-  )
-  return EXIT.ok
-}
-
-function showResult(result: RunResult, json: boolean, output: Output): number {
-  const { id, name, exit, failure, kept, dir, interrupted } = result
-  if (json) output.print(resultJson(result))
-  if (failure === undefined) output.log.info(`${name}: ${exitText(exit)}`)
-  else if (interrupted === undefined || (interrupted === failure.exit && failure.code !== "INTERRUPTED"))
-    showFailure(failure, output.log)
-  if (kept) output.log.info(`${id} is left as it is: ${dir} has its logs; to remove it: banger rm -f ${id}`)
-  return interrupted ?? failure?.exit ?? EXIT.ok
+  if (result === "left") return undefined
+  if (!("steps" in result))
+    return showEnd(result, output, { document: values.json === true && supervisor !== "detached" })
+  output.show(result, result.steps.map((step, index) => `${index + 1}. ${step}`).join("\n"))
+  return undefined
 }

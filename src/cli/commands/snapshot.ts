@@ -1,4 +1,4 @@
-import { EXIT } from "../../base/terms/failure.ts"
+import { resolve } from "node:path"
 import { openState } from "../../store/state/open.ts"
 import { snapshotVm } from "../../supervisor/snapshot/save.ts"
 import { command, vmArg } from "../terminal/command.ts"
@@ -16,6 +16,7 @@ export default command({
     using state = openState()
     const { name, id } = await snapshotVm(state, vm, dir)
     output.log.info(`${name} (${id}) is saved, and runs on`)
-    return EXIT.ok
+    output.show({ id, name, dir: resolve(dir) }, "")
+    return undefined
   },
 })

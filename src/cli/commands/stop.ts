@@ -18,6 +18,7 @@ export default command({
     return await forEachVm(vm, invocation, async (vm) => {
       const { name, id } = await stopVm(state, vm, { action: "stop", timeout, log: output.log })
       output.log.info(`${name} (${id}) has ended`)
+      return { id, name }
     })
   },
 })

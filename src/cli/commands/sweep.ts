@@ -1,7 +1,8 @@
-import { usageError } from "../../base/terms/failure.ts"
+import { failureJson, usageError } from "../../base/terms/failure.ts"
+import { jsonText } from "../../base/terms/message.ts"
 import { checkMetricsPath, writeMetrics } from "../../upkeep/metrics/sweep.ts"
 import { type SweepReport, sweep } from "../../upkeep/sweep/sweep.ts"
-import { exitOf, showSweep } from "../show/sweep.ts"
+import { failureOf, showSweep } from "../show/sweep.ts"
 import { command } from "../terminal/command.ts"
 import { durationOf } from "../terminal/duration.ts"
 import { takeConsole } from "../terminal/takeConsole.ts"
@@ -65,10 +66,11 @@ export default command({
     if (options.dirs.includes("")) throw usageError("DIR is empty", "name a directory")
     if (metrics !== undefined) checkMetricsPath(metrics)
     const report: SweepReport = await sweep(options)
-    if (json) output.print(JSON.stringify(report, null, 2))
+    const failure = failureOf(report, values.quiet === true)
+    if (json) output.print(jsonText({ ...report, ...(failure && failureJson(failure)) }, 2))
     showSweep(report, json, output)
     if (metrics !== undefined) writeMetrics(metrics, report)
-    return exitOf(report, values.quiet === true)
+    return failure
   },
 })
 

@@ -1,4 +1,3 @@
-import { EXIT } from "../../base/terms/failure.ts"
 import { cronText, ownProgram, unitsText } from "../../upkeep/sweep/schedule.ts"
 import { command } from "../terminal/command.ts"
 
@@ -21,8 +20,9 @@ function print(name: keyof typeof schedule, description: string) {
     args: { dir: { type: "positional", required: false, description: "A directory to sweep, and more of them" } },
     takesMany: true,
     run({ dir }, { more, output }) {
-      output.print(schedule[name](ownProgram(), dir === undefined ? [] : [dir, ...more]))
-      return EXIT.ok
+      const text = schedule[name](ownProgram(), dir === undefined ? [] : [dir, ...more])
+      output.show({ [name]: text }, text)
+      return undefined
     },
   })
 }

@@ -1,5 +1,5 @@
-import { EXIT } from "../../base/terms/failure.ts"
-import { exitOfRecord, waitVm } from "../../operations/wait.ts"
+import { Failure, failureJson } from "../../base/terms/failure.ts"
+import { exitOfRecord, waitResultOf, waitVm } from "../../operations/wait.ts"
 import { openState } from "../../store/state/open.ts"
 import { exitText } from "../../vm/exit.ts"
 import { command, vmArg } from "../terminal/command.ts"
@@ -14,13 +14,17 @@ export default command({
       valueHint: "TIME",
       description: "Fail, with exit status 124, when it still runs then (10m)",
     },
-    json: { type: "boolean", description: "Print the exit as JSON" },
+    json: { type: "boolean", description: "Print how it ended as JSON" },
   },
-  async run({ vm, timeout, json }, { output }) {
+  async run({ vm, timeout }, { output }) {
     using state = openState()
     const record = await waitVm(state, vm, { log: output.log, timeout: durationOf("--timeout", timeout) })
     const exit = exitOfRecord(record)
-    output.print(json === true ? JSON.stringify(exit, null, 2) : exit === null ? record.state : exitText(exit))
-    return record.state === "stopped" ? EXIT.ok : EXIT.failed
+    const { id, name, state: end } = record
+    const text = exit === null ? end : exitText(exit)
+    const failure =
+      end === "stopped" ? undefined : new Failure("VM_FAILED", `${name} (${id}): ${text}`, { subject: id })
+    output.show({ ...waitResultOf(record), ...(failure && failureJson(failure)) }, text)
+    return failure
   },
 })

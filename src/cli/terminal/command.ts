@@ -1,4 +1,5 @@
 import type { ArgDef, ArgsDef, CommandDef } from "citty"
+import type { Failure } from "../../base/terms/failure.ts"
 import { globalArgs } from "./globalArgs.ts"
 import type { Output } from "./output.ts"
 
@@ -33,7 +34,10 @@ export interface Invocation {
 /** The values of a command's `args`. What was not given and has no default is undefined. */
 export type Values<T extends ArgsDef> = { readonly [K in keyof T]: Value<T[K]> }
 
-/** Defines a command. Its `run` returns the exit status; one without `run` only has others below it. */
+/**
+ * Defines a command; one without `run` only has others below it. A failure that it returns, rather than throws, is one that
+ * its text has told of already: then only --json prints it, as the last line. The exit status follows from its code.
+ */
 export function command<const T extends ArgsDef>({ run, ...definition }: Definition<T>): Command {
   // Twice: an option of its own that has a global one's name stays among its own, with its own description.
   const args: ArgsDef = { ...definition.args, ...globalArgs, ...definition.args }
@@ -62,9 +66,11 @@ export const vmArg = {
 
 // --- internal ---
 
+type Ended = Failure | undefined
+
 type Definition<T extends ArgsDef> = Omit<Command, "args" | "run"> & {
   readonly args: T
-  readonly run?: (values: Values<T & typeof globalArgs>, invocation: Invocation) => number | Promise<number>
+  readonly run?: (values: Values<T & typeof globalArgs>, invocation: Invocation) => Ended | Promise<Ended>
 }
 
 type Value<D extends ArgDef> = D extends { type: "boolean" }

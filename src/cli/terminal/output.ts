@@ -1,52 +1,117 @@
-import { createConsola } from "consola"
 import { errorCode } from "../../base/linux/errors.ts"
 import { type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
+import { isFailure, messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
+import { failureLine, jsonText, type Level, messageLine } from "../../base/terms/message.ts"
+import { type Captured, captureOutput } from "./captureOutput.ts"
+
+/** How a command was asked to speak. */
+export interface Manner {
+  readonly verbose: boolean
+  readonly quiet: boolean
+  /** Nothing but JSON: documents to standard output, a message a line to standard error. */
+  readonly json: boolean
+}
 
 /** Where a command's data and messages go. */
 export interface Output {
+  readonly manner: Manner
   /** Data, to standard output: a line, or bytes as they are. False when nobody reads it any more. */
   print(data: string | Uint8Array): boolean
   /** Prints what standard output takes without waiting, and tells how many bytes that was. */
   printSome(data: Uint8Array): number
-  /** Prints a line that may be lost where nobody reads: it waits only a moment and never throws. */
+  /** A command's result: with --json its document, otherwise its text, if it has any. */
+  show(document: unknown, text: string): void
+  /** A line that somebody else said. It may be lost where nobody reads: this waits only a moment and never throws. */
   say(text: string, where: "out" | "err"): void
-  readonly log: {
-    debug(message: string): void
-    info(message: string): void
-    warn(message: string): void
-    error(message: string): void
-  }
+  readonly log: Log
+  /** Says what went wrong: the message with its hint, or with --json the failure's JSON. The stack is only for --verbose. */
+  fail(error: unknown): void
+  /** Before this process ends: says what others wrote to its outputs. */
+  end(): void
 }
 
-const STDOUT = 1
-const STDERR = 2
-
-/** A message waits this long for a reader that is behind, in milliseconds: a VM waits for what prints it. */
-const READER_WAIT_MS = 2000
-
-/** Data goes to standard output, every message to standard error. Both are written at once, in the order they come. */
-export function createOutput(verbose: boolean, quiet: boolean): Output {
-  const level = verbose ? 4 : quiet ? 1 : 3
-  const stdout = writerTo(STDOUT)
-  const says = { out: patiently(STDOUT, stdout), err: patiently(STDERR, writerTo(STDERR)) }
-  const stream = unbuffered(process.stderr, says.err)
+/**
+ * Data goes to standard output, every message to standard error. Both are written at once, in the order they come. With
+ * `capture`, what others write to either becomes a message.
+ */
+export async function createOutput(manner: Manner, capture = false): Promise<Output> {
+  const captured = capture ? captureOutput((line) => said.say(line, "err")) : undefined
+  const to = captured ?? { stdout: 1, stderr: 2 }
+  const stdout = writerTo(to.stdout)
+  const print = (data: string | Uint8Array) => {
+    const bytes = typeof data === "string" ? Buffer.from(`${data}\n`) : data
+    return (
+      ifRead(() => writeFor(to.stdout, bytes, { write: stdout, patienceMs: Number.POSITIVE_INFINITY })) !== undefined
+    )
+  }
+  const says = { out: patiently(to.stdout, stdout), err: patiently(to.stderr, writerTo(to.stderr)) }
+  const said = manner.json ? jsonMessages(manner, says.err, captured) : await messages(manner, says)
   return {
-    log: createConsola({ level, stdout: stream, stderr: stream, formatOptions: { date: false } }),
+    manner,
+    print,
     printSome: (data) => ifRead(() => writeSome(stdout, data)) ?? data.length,
-    print: (data) => {
-      const bytes = typeof data === "string" ? Buffer.from(`${data}\n`) : data
-      return (
-        ifRead(() => writeFor(STDOUT, bytes, { write: stdout, patienceMs: Number.POSITIVE_INFINITY })) !== undefined
-      )
+    ...said,
+    show(document, text) {
+      if (manner.json) print(jsonText(document, 2))
+      else if (text !== "") print(text)
     },
-    say: (text, where) => says[where](Buffer.from(`${text}\n`)),
   }
 }
 
 // --- internal ---
 
+/** A message waits this long for a reader that is behind, in milliseconds: a VM waits for what prints it. */
+const READER_WAIT_MS = 2000
+
+/** As consola counts: a message is shown when its level is at most the one asked for. */
+const LEVELS = { error: 0, warn: 1, info: 3, debug: 4 } as const
+
+type Say = (bytes: Uint8Array) => void
+type Messages = Pick<Output, "say" | "log" | "fail" | "end">
+
+async function messages(manner: Manner, says: Readonly<Record<"out" | "err", Say>>): Promise<Messages> {
+  // Only here: as soon as it is loaded, it opens the standard streams.
+  const { createConsola } = await import("consola")
+  const stream = unbuffered(process.stderr, says.err)
+  const log = createConsola({ level: levelOf(manner), stdout: stream, stderr: stream, formatOptions: { date: false } })
+  return {
+    log,
+    say: (text, where) => says[where](Buffer.from(`${text}\n`)),
+    end() {},
+    fail(error) {
+      log.error(isFailure(error) && error.hint !== undefined ? `${error.message}\n${error.hint}` : messageOf(error))
+      if (error instanceof Error && error.stack !== undefined) log.debug(error.stack)
+      if (error instanceof Error && error.cause instanceof Error)
+        log.debug(`caused by ${error.cause.stack ?? error.cause.message}`)
+    },
+  }
+}
+
+function jsonMessages(manner: Manner, sayErr: Say, captured: Captured | undefined): Messages {
+  const line = (text: string) => sayErr(Buffer.from(`${text}\n`))
+  const at = (level: Level) => (message: string) => {
+    captured?.drain()
+    if (LEVELS[level] <= levelOf(manner)) line(messageLine(level, message))
+  }
+  const { stdout, stderr } = captured ?? { stdout: 1, stderr: 2 }
+  return {
+    log: { json: { stdout, stderr }, debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
+    say: (text) => line(messageLine("info", text)),
+    end: () => captured?.drain(true),
+    fail(error) {
+      captured?.drain(true)
+      line(failureLine(error, { stack: manner.verbose }))
+    },
+  }
+}
+
+function levelOf({ verbose, quiet }: Manner): number {
+  return verbose ? LEVELS.debug : quiet ? LEVELS.warn : LEVELS.info
+}
+
 /** The stream as it is, but for what it has not written when the process exits: there is never any. */
-function unbuffered(stream: NodeJS.WriteStream, say: (bytes: Uint8Array) => void): NodeJS.WriteStream {
+function unbuffered(stream: NodeJS.WriteStream, say: Say): NodeJS.WriteStream {
   const write = (text: string) => {
     say(Buffer.from(text))
     return true
@@ -55,7 +120,7 @@ function unbuffered(stream: NodeJS.WriteStream, say: (bytes: Uint8Array) => void
 }
 
 /** Messages never fail, and never wait long; a reader that has let one go is not waited for until it reads again. */
-function patiently(fd: number, write: Writer): (bytes: Uint8Array) => void {
+function patiently(fd: number, write: Writer): Say {
   let patience = READER_WAIT_MS
   return (bytes) => {
     try {

@@ -80,7 +80,11 @@ function tokensOf(words: readonly string[], flags: ArgsDef) {
   }).tokens
 }
 
-function readOption({ name, rawName, value }: OptionToken, flags: ArgsDef, given: boolean): string | boolean {
+function readOption(
+  { name, rawName, value, inlineValue }: OptionToken,
+  flags: ArgsDef,
+  given: boolean,
+): string | boolean {
   const def = Object.hasOwn(flags, name) ? flags[name] : undefined
   const negated = rawName === `--no-${name}`
   if (def === undefined || (negated && def.type !== "boolean")) throw unknown(rawName, flags)
@@ -90,6 +94,9 @@ function readOption({ name, rawName, value }: OptionToken, flags: ArgsDef, given
     return !negated
   }
   if (value === undefined || value === "") throw usage(`${rawName} needs a value`, rawName)
+  // As parseArgs itself when it is strict: most often the value was forgotten.
+  if (inlineValue === false && /^-./.test(value))
+    throw usage(`${rawName} needs a value`, rawName, `if ${value} is meant: ${rawName}=${value}`)
   const among = def.type === "enum" ? (def.options ?? [value]) : [value]
   if (!among.includes(value)) throw usage(`${rawName} takes one of: ${among.join(", ")}`, rawName)
   return value

@@ -1,5 +1,6 @@
 import { writeSync } from "node:fs"
 import { formatSize } from "../../base/terms/quantity.ts"
+import type { Manner } from "./output.ts"
 
 /** A line that tells how far something is; `end` takes it away. */
 export interface Progress {
@@ -12,9 +13,9 @@ const STDERR = 2
 /** Drawn at most this often, in milliseconds. */
 const REDRAW_MS = 100
 
-/** A line on standard error where that is a terminal; nothing with `--quiet`, CI or BANGER_NO_PROGRESS in the environment. */
-export function startProgress(label: string, quiet: boolean): Progress {
-  const shown = process.stderr.isTTY === true && !quiet && !process.env.CI && !process.env.BANGER_NO_PROGRESS
+/** A line on standard error where that is a terminal; nothing with `--quiet`, `--json`, CI or BANGER_NO_PROGRESS in the environment. */
+export function startProgress(label: string, { quiet, json }: Pick<Manner, "quiet" | "json">): Progress {
+  const shown = process.stderr.isTTY === true && !quiet && !json && !process.env.CI && !process.env.BANGER_NO_PROGRESS
   if (!shown) return { update: () => {}, end: () => {} }
   const started = performance.now()
   let drawn = 0

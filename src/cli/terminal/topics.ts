@@ -2,11 +2,15 @@
 export const TOPICS: Readonly<Record<string, string>> = {
   "exit-codes": `Exit codes
 
-  0      fine
+  0      done
   1      it failed
-  2      wrong usage, or a plugin or configuration that is wrong
-  75     try later: another banger is at it
-  128+n  ended by signal n`,
+  2      what was asked for is wrong: the command line, the plugin, the configuration, a file
+  75     try later: another banger is busy with it
+  124    a wait ran out
+  128+n  ended by signal n
+
+  With --json, a command that fails prints one line of JSON last, with a code that says which kind of failure it is.
+  docs/errors.md lists the codes.`,
 
   environment: `Environment variables
 

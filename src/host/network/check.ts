@@ -1,3 +1,4 @@
+import * as v from "valibot"
 import { withDescriptor } from "../../base/linux/files.ts"
 import { addVeth, changeLink, deleteLink, findLink } from "../../base/linux/links.ts"
 import { inNetworkNamespace, newNetworkNamespace } from "../../base/linux/namespaces.ts"
@@ -12,13 +13,14 @@ import { applyRules, counters, forgetTable } from "./nft.ts"
 import { wentAway } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 
-/** How far a packet came, in order. */
-export interface Step {
-  readonly what: string
-  readonly ok: boolean
+/** One step on a packet's way, and whether it came that far. */
+export const stepSchema = v.strictObject({
+  what: v.string(),
+  ok: v.boolean(),
   /** Why not, and what to do. */
-  readonly why: string | undefined
-}
+  why: v.optional(v.string()),
+})
+export type Step = Readonly<v.InferOutput<typeof stepSchema>>
 
 /** How long to wait for an answer to a ping. */
 const ANSWER_WAIT_MS = 1500

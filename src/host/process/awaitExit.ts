@@ -1,4 +1,5 @@
 import { pidfdExited } from "../../base/linux/pidfd.ts"
+import { entryUrl } from "../../base/terms/compiled.ts"
 
 /** Kept from the start of this program: a plugin that root runs for another user finds no `Worker` any more. */
 const Thread = Worker
@@ -13,7 +14,7 @@ const POLL_MS = 250
 export function awaitExit(pidfd: number): Promise<void> {
   if (pidfdExited(pidfd)) return Promise.resolve()
   return new Promise((resolve) => {
-    const worker = new Thread(workerUrl())
+    const worker = new Thread(entryUrl("src/host/process/exitWorker.ts"))
     worker.onmessage = () => {
       worker.terminate()
       resolve()
@@ -27,12 +28,4 @@ export function awaitExit(pidfd: number): Promise<void> {
     }
     worker.postMessage(pidfd)
   })
-}
-
-// --- internal ---
-
-/** The binary has this module in one file at its root, and the worker as an entry point of its own. */
-function workerUrl(): string {
-  const compiled = import.meta.url.startsWith("file:///$bunfs/")
-  return new URL(compiled ? "./src/host/process/exitWorker.ts" : "./exitWorker.ts", import.meta.url).href
 }

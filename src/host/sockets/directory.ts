@@ -11,7 +11,7 @@ import { pinDirectory } from "../../store/files/pinDirectory.ts"
 import { SWEEP_UID } from "../../store/state/uids.ts"
 import { fileSystemNamed } from "./fileSystems.ts"
 import { isInLayer } from "./overlays.ts"
-import type { Removal } from "./verdict.ts"
+import type { Removal } from "./report.ts"
 
 /** A directory that can be swept. */
 export interface Directory {

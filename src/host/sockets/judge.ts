@@ -8,7 +8,7 @@ import { SWEEP_UID } from "../../store/state/uids.ts"
 import { type Directory, joinPath } from "./directory.ts"
 import { takeLockBeside } from "./lockBeside.ts"
 import { type Dead, type Removed, removeDead } from "./remove.ts"
-import type { SocketVerdict } from "./verdict.ts"
+import type { KeptFor, SweptSocket } from "./report.ts"
 import type { Witness } from "./witness.ts"
 
 /** Which VM a socket belongs to, as far as the records tell. */
@@ -29,8 +29,8 @@ export interface Candidate {
   readonly stat: Stat
 }
 
-/** A verdict, or undefined: nothing speaks for the socket so far. */
-export type Opinion = Pick<SocketVerdict, "verdict" | "reason" | "detail"> | undefined
+/** What a socket is, or undefined: nothing speaks for it so far. */
+export type Opinion = Pick<SweptSocket, "is" | "reason" | "why"> | undefined
 
 /**
  * What can be told of a pinned socket without asking the kernel whether it lives: whose it is, how many names it has, how
@@ -41,18 +41,18 @@ export function judgeFile(
   { name, stat }: Candidate,
   { rules, now }: { readonly rules: Rules; readonly now: number },
 ): Opinion {
-  if (stat.nlink === 0) return { verdict: "gone" }
-  if (stat.mountId !== directory.stat.mountId) return spared("mount", "another file is mounted on it")
-  if (stat.nlink > 1) return spared("links", `it has ${stat.nlink} names`)
-  if (rules.uid !== undefined && stat.uid !== rules.uid) return spared("owner", `it belongs to uid ${stat.uid}`)
+  if (stat.nlink === 0) return { is: "gone" }
+  if (stat.mountId !== directory.stat.mountId) return kept("mount", "another file is mounted on it")
+  if (stat.nlink > 1) return kept("links", `it has ${stat.nlink} names`)
+  if (rules.uid !== undefined && stat.uid !== rules.uid) return kept("owner", `it belongs to uid ${stat.uid}`)
   const age = ageOf(stat, now)
   // Only a sweep gives a socket to this uid, and only one that was found dead: it was killed before it was done.
   if (age < rules.grace && stat.uid !== SWEEP_UID) {
-    return spared("young", `it was made or changed ${Math.floor(age / 1000)} s ago`)
+    return kept("young", `it was made or changed ${Math.floor(age / 1000)} s ago`)
   }
   const vm = rules.ownerOf(joinPath(directory.path, name), inodeOf(stat))
-  if (vm === "unknown") return spared("unknown", "the VM records cannot be read")
-  return vm === undefined ? undefined : spared("vm", `it is the VM ${vm}'s`)
+  if (vm === "unknown") return unknown("the VM records cannot be read")
+  return vm === undefined ? undefined : kept("vm", `it is the VM ${vm}'s`)
 }
 
 /** Milliseconds since a file was made, or its inode last changed. */
@@ -82,7 +82,7 @@ export function startProbe(): Probe {
       const fresh = openProbe()
       close(socket)
       socket = fresh
-      return { verdict: "live", detail: "a datagram socket is bound to it" }
+      return { is: "alive", why: "a datagram socket is bound to it" }
     },
     close: () => close(socket),
   }
@@ -100,33 +100,37 @@ export interface LastLook {
  * lock beside it, which is held meanwhile, is free.
  */
 export function lastLook(directory: Directory, dead: Dead, { probe, witness, dry }: LastLook): Removed {
-  if (witness(dead.stat)) return spared("diag", "the kernel lists a socket that is bound to it")
+  if (witness(dead.stat)) return kept("diag", "the kernel lists a socket that is bound to it")
   const lock = takeLockBeside(directory.fd, dead.name)
-  if (lock.state === "held") return spared("lock", "its lock is held")
-  if (lock.state === "unknown") return spared("unknown", lock.detail)
+  if (lock.is === "held") return kept("lock", "its lock is held")
+  if (lock.is === "unknown") return unknown(lock.why)
   try {
-    if (lock.state === "taken") {
+    if (lock.is === "taken") {
       // Whoever had the lock may have come and gone since the socket was asked.
       awaitChanges(directory.barrier)
       const opinion = probe.ask(dead.fd)
       if (opinion !== undefined) return opinion
     }
-    return dry ? { verdict: "stale" } : removeDead(directory, dead)
+    return dry ? { is: "dead" } : removeDead(directory, dead)
   } finally {
-    if (lock.state === "taken") close(lock.fd)
+    if (lock.is === "taken") close(lock.fd)
   }
 }
 
 // --- internal ---
 
-function spared(reason: NonNullable<SocketVerdict["reason"]>, detail: string): Removed {
-  return { verdict: "spared", reason, detail }
+function kept(reason: KeptFor, why: string): Removed {
+  return { is: "kept", reason, why }
+}
+
+function unknown(why: string): Removed {
+  return { is: "unknown", why }
 }
 
 /** What an errno of `askWhoIsBound` means; undefined: nothing is bound, and never will be again. */
 function opinionOf(code: string): Opinion {
   if (code === "ECONNREFUSED") return undefined
-  if (code === "EPROTOTYPE") return { verdict: "live", detail: "a stream or seqpacket socket is bound to it" }
-  if (code === "EPERM") return { verdict: "live", detail: "a datagram socket with a peer is bound to it" }
-  return spared("unknown", `connect: ${code}`)
+  if (code === "EPROTOTYPE") return { is: "alive", why: "a stream or seqpacket socket is bound to it" }
+  if (code === "EPERM") return { is: "alive", why: "a datagram socket with a peer is bound to it" }
+  return unknown(`connect: ${code}`)
 }

@@ -6,9 +6,9 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 
 /** What became of a lock file beside a socket: there is none, another holds it, it was taken, or this cannot be told. */
 export type LockBeside =
-  | { readonly state: "none" | "held" }
-  | { readonly state: "taken"; readonly fd: number }
-  | { readonly state: "unknown"; readonly detail: string }
+  | { readonly is: "none" | "held" }
+  | { readonly is: "taken"; readonly fd: number }
+  | { readonly is: "unknown"; readonly why: string }
 
 /**
  * Takes `<name>.lock`, if there is one, without waiting: by flock(2) and by fcntl(2), as servers use either. The lock is
@@ -18,15 +18,15 @@ export function takeLockBeside(dir: number, name: Uint8Array): LockBeside {
   const pinned = tryOpenAt(dir, new Uint8Array([...name, ...SUFFIX]), O.PATH | O_NOFOLLOW)
   if (pinned < 0) {
     const code = errnoName(-pinned)
-    return NO_LOCK.includes(code) ? { state: "none" } : unknown(code)
+    return NO_LOCK.includes(code) ? { is: "none" } : unknown(code)
   }
   return withDescriptor(pinned, () => {
     const stat = statDescriptor(pinned)
-    if (isType(stat, S.IFLNK)) return { state: "unknown", detail: "its lock is a symlink" }
+    if (isType(stat, S.IFLNK)) return { is: "unknown", why: "its lock is a symlink" }
     // A directory, a socket, a FIFO: nobody locks these.
-    if (!isType(stat, S.IFREG)) return { state: "none" }
+    if (!isType(stat, S.IFREG)) return { is: "none" }
     // Whoever may write here can give this name to any file of the file system, which would be locked instead.
-    if (stat.nlink > 1) return { state: "unknown", detail: `its lock has ${stat.nlink} names` }
+    if (stat.nlink > 1) return { is: "unknown", why: `its lock has ${stat.nlink} names` }
     return lockPinned(pinned)
   })
 }
@@ -43,16 +43,16 @@ function lockPinned(pinned: number): LockBeside {
   try {
     flock(fd, LOCK.EX | LOCK.NB)
     lockWhole(fd, writable)
-    return { state: "taken", fd }
+    return { is: "taken", fd }
   } catch (error) {
     close(fd)
     const code = errorCode(error)
-    return code === "EAGAIN" || code === "EACCES" ? { state: "held" } : unknown(code)
+    return code === "EAGAIN" || code === "EACCES" ? { is: "held" } : unknown(code)
   }
 }
 
 function unknown(code: string | undefined): LockBeside {
-  return { state: "unknown", detail: `its lock cannot be tried: ${code}` }
+  return { is: "unknown", why: `its lock cannot be tried: ${code}` }
 }
 
 const SUFFIX = new TextEncoder().encode(".lock")

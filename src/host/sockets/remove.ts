@@ -6,7 +6,7 @@ import { awaitChanges } from "../../base/linux/listing.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { SWEEP_UID } from "../../store/state/uids.ts"
 import type { Directory } from "./directory.ts"
-import type { SocketVerdict } from "./verdict.ts"
+import type { SweptSocket } from "./report.ts"
 
 /** A dead socket by its inode: a descriptor (O_PATH) of it, what it is, and the name it was found under. */
 export interface Dead {
@@ -16,7 +16,7 @@ export interface Dead {
 }
 
 /** What came of it. */
-export type Removed = Pick<SocketVerdict, "verdict" | "reason" | "detail">
+export type Removed = Pick<SweptSocket, "is" | "reason" | "why">
 
 /**
  * Removes a dead socket's name. In a directory where removal is exact the kernel itself compares: the inode is given to a
@@ -40,7 +40,7 @@ function removeExactly(dir: number, { name, fd, stat }: Dead): Removed {
     if (left > 0 && stat.uid !== SWEEP_UID) tryChownDescriptor(fd, stat.uid)
     if (unlinked === 0) return left === 0 ? REMOVED : changed("it was moved away")
     const code = errnoName(-unlinked)
-    if (code === "ENOENT") return { verdict: "gone" }
+    if (code === "ENOENT") return { is: "gone" }
     // An append-only directory lets nothing go, which is told by the same errno.
     const another = code === "EPERM" && !hasName(dir, name, stat)
     return another ? changed("another file has its name") : failed("unlinkat", unlinked)
@@ -54,11 +54,11 @@ function removeRechecked(directory: Directory, { name, fd, stat }: Dead): Remove
   if (unlinked === 0) {
     if (statDescriptor(fd).nlink === 0) return REMOVED
     return {
-      verdict: "failed",
-      detail: "another file took its name between the last look and the removal, and is gone",
+      is: "failed",
+      why: "another file took its name between the last look and the removal, and is gone",
     }
   }
-  return errnoName(-unlinked) === "ENOENT" ? { verdict: "gone" } : failed("unlinkat", unlinked)
+  return errnoName(-unlinked) === "ENOENT" ? { is: "gone" } : failed("unlinkat", unlinked)
 }
 
 function hasName(dir: number, name: Uint8Array, { ino, dev }: Stat): boolean {
@@ -66,12 +66,12 @@ function hasName(dir: number, name: Uint8Array, { ino, dev }: Stat): boolean {
   return now?.ino === ino && now.dev === dev
 }
 
-const REMOVED: Removed = { verdict: "removed" }
+const REMOVED: Removed = { is: "removed" }
 
-function changed(detail: string): Removed {
-  return { verdict: "spared", reason: "changed", detail }
+function changed(why: string): Removed {
+  return { is: "kept", reason: "changed", why }
 }
 
 function failed(call: string, negative: number): Removed {
-  return { verdict: "failed", detail: `${call}: ${errnoName(-negative)}` }
+  return { is: "failed", why: `${call}: ${errnoName(-negative)}` }
 }

@@ -148,7 +148,7 @@ function pinSome(
         for (const place of sweep.spare.splice(0)) close(place)
         break
       }
-      if (code === "ENOENT") sweep.tell(known.name, undefined, { verdict: "gone" })
+      if (code === "ENOENT") sweep.tell(known.name, undefined, { is: "gone" })
       else sweep.tell(known.name, undefined, unknown(`openat: ${code}`))
     }
   }
@@ -190,7 +190,7 @@ function judgeSome(sweep: Sweep, pinned: readonly Dead[], last: boolean): readon
   }
   for (const one of pinned) {
     try {
-      const opinion = sweep.probe.ask(one.fd) ?? (last ? look(sweep, one) : undefined)
+      const opinion = sweep.probe.ask(one.fd) ?? (last ? judgeLast(sweep, one) : undefined)
       if (opinion === undefined) dead.push({ name: one.name, stat: one.stat })
       else sweep.tell(one.name, one.stat, opinion)
     } catch (error) {
@@ -200,7 +200,7 @@ function judgeSome(sweep: Sweep, pinned: readonly Dead[], last: boolean): readon
   return dead
 }
 
-function look(sweep: Sweep, one: Dead): NonNullable<Opinion> {
+function judgeLast(sweep: Sweep, one: Dead): NonNullable<Opinion> {
   sweep.witness ??= callWitness(sweep.directory.fileSystem === "btrfs")
   const { probe, witness, settings } = sweep
   return lastLook(sweep.directory, one, { probe, witness, dry: settings.dryRun })
@@ -220,10 +220,10 @@ async function withoutVetoed(
   return left
 }
 
-const CHANGED = { verdict: "spared", reason: "changed", detail: "another file has its name" } as const
+const CHANGED = { is: "kept", reason: "changed", why: "another file has its name" } as const
 
-function unknown(detail: string): NonNullable<Opinion> {
-  return { verdict: "spared", reason: "unknown", detail }
+function unknown(why: string): NonNullable<Opinion> {
+  return { is: "unknown", why }
 }
 
 /** What a system error says, without the name, so that one trouble is told in one way; a fault of ours is not swallowed. */

@@ -1,12 +1,12 @@
 import { inodeOf } from "../../base/linux/files.ts"
 import type { Stat } from "../../base/linux/structs.ts"
-import { type Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { isFailure, whyOf } from "../../base/terms/failure.ts"
 import { textOfPath } from "../../base/terms/printable.ts"
 import { closeDirectory, type Directory, joinPath, openDirectory, openSubdirectory } from "./directory.ts"
 import { ageOf, type Opinion } from "./judge.ts"
 import { overlayLayers } from "./overlays.ts"
+import { countSocket, noTotals, type SweptDirectory, type SweptSocket, type Totals } from "./report.ts"
 import { type Settings, sweepDirectory } from "./sweepDirectory.ts"
-import { addVerdict, type DirectoryReport, noTotals, type SocketVerdict, type Totals } from "./verdict.ts"
 
 // The room sockets: finds the unix sockets in a directory that nobody is bound to, and removes exactly those.
 // The rule: only the kernel's answer that nobody is bound to this inode makes a socket dead; whatever cannot be told keeps it.
@@ -18,13 +18,13 @@ export interface SocketSweep extends Settings {
   readonly depth: number
   /** Keeps other sweeps out of a directory while `work` is done; undefined when another one is in it. */
   readonly lock: <T>(inode: string, work: () => Promise<T>) => Promise<T | undefined>
-  /** Which verdicts are kept in the report; all are counted. */
-  readonly keep: (verdict: SocketVerdict["verdict"], reason: SocketVerdict["reason"]) => boolean
+  /** Which sockets are to be in the report; all are counted. */
+  readonly keep: (is: SweptSocket["is"]) => boolean
 }
 
 /** What was found and done. */
 export interface SocketReport {
-  readonly directories: readonly DirectoryReport[]
+  readonly directories: readonly SweptDirectory[]
   readonly totals: Totals
 }
 
@@ -33,7 +33,7 @@ export interface SocketReport {
  * others from being swept: it is in the report, and counted as an error.
  */
 export async function sweepSockets(sweep: SocketSweep): Promise<SocketReport> {
-  const directories: DirectoryReport[] = []
+  const directories: SweptDirectory[] = []
   const totals = noTotals()
   const layers = sweep.dirs.length === 0 ? new Set<string>() : overlayLayers()
   const tree: Tree = { sweep, layers, directories, totals }
@@ -49,11 +49,11 @@ export async function sweepSockets(sweep: SocketSweep): Promise<SocketReport> {
 interface Tree {
   readonly sweep: SocketSweep
   readonly layers: ReadonlySet<string>
-  readonly directories: DirectoryReport[]
+  readonly directories: SweptDirectory[]
   readonly totals: Totals
 }
 
-type Sockets = DirectoryReport["sockets"]
+type Sockets = SweptDirectory["sockets"]
 
 /** Sweeps one directory, then what is in it. `undefined` from `open`: there is none any more. */
 async function inDirectory(
@@ -63,23 +63,22 @@ async function inDirectory(
 ): Promise<void> {
   let directory: Directory | undefined
   const sockets: Sockets = []
-  const report = (state: DirectoryReport["state"], more: Partial<DirectoryReport> = {}) => {
-    tree.directories.push({ ...pathOf(directory?.path ?? named), state, ...more, sockets })
+  const report = (is: SweptDirectory["is"], more: Partial<SweptDirectory> = {}) => {
+    tree.directories.push({ ...pathOf(directory?.path ?? named), is, ...more, sockets })
   }
   try {
     directory = open()
     if (directory === undefined) return
     const opened = directory
     const { removal, inexact, fileSystem } = opened
-    const about = { file_system: fileSystem, removal, detail: inexact?.detail, hint: inexact?.hint }
+    const about = { fileSystem, removal, why: inexact?.detail, hint: inexact?.hint }
     const below = await tree.sweep.lock(inodeOf(opened.stat), () => {
       return sweepDirectory(opened, tree.sweep, (name, stat, opinion) => {
-        addVerdict(tree.totals, opinion)
-        if (tree.sweep.keep(opinion.verdict, opinion.reason))
-          sockets.push(describe(joinPath(opened.path, name), stat, opinion))
+        countSocket(tree.totals, opinion)
+        if (tree.sweep.keep(opinion.is)) sockets.push(describe(joinPath(opened.path, name), stat, opinion))
       })
     })
-    if (below === undefined) return report("busy", { detail: "another sweep is in it" })
+    if (below === undefined) return report("busy", { why: "another sweep is in it" })
     report("swept", about)
     if (depth === 0) return
     for (const name of below) {
@@ -88,24 +87,23 @@ async function inDirectory(
     }
   } catch (error) {
     tree.totals.errors++
-    const failure: Failure | undefined = isFailure(error) ? error : undefined
-    report(failure === undefined ? "failed" : "refused", { detail: messageOf(error), hint: failure?.hint })
+    report(isFailure(error) ? "refused" : "failed", whyOf(error))
   } finally {
     if (directory !== undefined) closeDirectory(directory)
   }
 }
 
-function describe(path: Uint8Array, stat: Stat | undefined, opinion: NonNullable<Opinion>): SocketVerdict {
+function describe(path: Uint8Array, stat: Stat | undefined, opinion: NonNullable<Opinion>): SweptSocket {
   return {
     ...pathOf(path),
     ...opinion,
     ...(stat === undefined
       ? {}
-      : { inode: inodeOf(stat), uid: stat.uid, age_seconds: Math.round(ageOf(stat, Date.now()) / 1000) }),
+      : { inode: inodeOf(stat), uid: stat.uid, ageSeconds: Math.round(ageOf(stat, Date.now()) / 1000) }),
   }
 }
 
-function pathOf(path: Uint8Array): Pick<SocketVerdict, "path" | "path_base64"> {
+function pathOf(path: Uint8Array): Pick<SweptSocket, "path" | "pathBase64"> {
   const { text, exact } = textOfPath(path)
-  return exact ? { path: text } : { path: text, path_base64: Buffer.from(path).toString("base64") }
+  return exact ? { path: text } : { path: text, pathBase64: Buffer.from(path).toString("base64") }
 }

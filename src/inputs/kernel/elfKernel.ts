@@ -7,7 +7,6 @@ import { unlessAbsent } from "../../base/linux/errors.ts"
 import { openNamed, statPath, withDescriptor } from "../../base/linux/files.ts"
 import { asFailure, Failure } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../../store/files/replaceFile.ts"
-import { extractVmlinux } from "./vmlinux.ts"
 
 // The room kernel: a guest's kernel as plain ELF, which is all that Firecracker starts.
 // The rule: unpacked once, under the sha256 of what it came from.
@@ -19,7 +18,7 @@ const KERNEL_MAX_BYTES = 512 * 1024 * 1024
  * The path of a kernel as plain ELF, as Firecracker wants it on x86-64: the file itself, or what a bzImage holds,
  * unpacked once into `cache` under its sha256. Throws a failure that names the file when it is neither.
  */
-export function elfKernel(path: string, cache: string): string {
+export async function elfKernel(path: string, cache: string): Promise<string> {
   const image = withDescriptor(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => {
     const start = readStart(fd, 4)
     const isElf = Buffer.from(start).toString("latin1") === "\x7fELF"
@@ -29,7 +28,7 @@ export function elfKernel(path: string, cache: string): string {
   const sha256 = new Bun.CryptoHasher("sha256").update(image).digest("hex")
   const unpacked = join(cache, `${sha256}.vmlinux`)
   if (unlessAbsent(() => statPath(unpacked)) !== undefined) return unpacked
-  const vmlinux = unpack(path, new Uint8Array(image))
+  const vmlinux = await unpack(path, new Uint8Array(image))
   mkdirSync(cache, { recursive: true, mode: 0o711 })
   replaceFileBy(unpacked, (fd) => {
     writeAll(fd, vmlinux)
@@ -42,8 +41,9 @@ export function elfKernel(path: string, cache: string): string {
 
 // --- internal ---
 
-function unpack(path: string, image: Uint8Array<ArrayBuffer>): Uint8Array {
+async function unpack(path: string, image: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   try {
+    const { extractVmlinux } = await import("./vmlinux.ts")
     return extractVmlinux(image)
   } catch (error) {
     const { code, hint, message } = asFailure(error, "BAD_FILE")

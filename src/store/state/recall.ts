@@ -1,19 +1,23 @@
 import { mkdirSync, readdirSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
+import * as v from "valibot"
 import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
 import { ignoring } from "../../base/linux/errors.ts"
 import { openAt, renameAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
-import { type Generation, type Handles, previousOf, readHandles } from "./handles.ts"
+import { type Handles, journalSchema, previousOf, readHandles } from "./handles.ts"
 import { mirrored, type VmRecord } from "./records.ts"
 
 /** What is known of a VM's journal, and what was wrong with its copies. */
-export interface Recalled extends Generation {
-  readonly troubles: readonly string[]
+export const recalledSchema = v.strictObject({
+  generation: v.number(),
+  journal: v.pipe(journalSchema, v.readonly()),
+  troubles: v.pipe(v.array(v.string()), v.readonly()),
   /** Whether handles.json and the record both hold this generation. */
-  readonly whole: boolean
-}
+  whole: v.boolean(),
+})
+export type Recalled = Readonly<v.InferOutput<typeof recalledSchema>>
 
 /**
  * The newest generation of a VM's journal among handles.json, the one before it, and the record's mirror. Each copy is

@@ -2,9 +2,8 @@ import { O } from "../../base/linux/constants.ts"
 import { close, openAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
-import { firecracker } from "../../host/firecracker/firecracker.ts"
-import { qemu } from "../../host/qemu/qemu.ts"
-import type { Chosen, Program } from "../../host/vmm/vmm.ts"
+import { once } from "../../base/terms/once.ts"
+import type { Chosen } from "../../host/vmm/vmm.ts"
 import { catalog } from "../../inputs/image/catalog.ts"
 import { listImages } from "../../inputs/image/store.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
@@ -27,21 +26,27 @@ export interface Candidates {
 export function findCandidates(): Candidates {
   const where = places(process.env, process.geteuid?.() ?? 0)
   const config = withDownloaded(readConfig(where.config), where)
-  const findQemu = once(() => qemu.find(config))
-  const findFirecracker = once(() => firecracker.find(config))
+  const findQemu = once(async () => {
+    const { qemu } = await import("../../host/qemu/qemu.ts")
+    return { vmm: qemu, program: await qemu.find(config) }
+  })
+  const findFirecracker = once(async () => {
+    const { firecracker } = await import("../../host/firecracker/firecracker.ts")
+    return { vmm: firecracker, program: await firecracker.find(config) }
+  })
   const likelier = config.firecracker ?? findProgram("firecracker").path
   // Whoever awaits it sees its failure; it may never be awaited.
-  const early: Promise<Program> = likelier === undefined ? findQemu() : findFirecracker()
+  const early: Promise<Chosen> = likelier === undefined ? findQemu() : findFirecracker()
   early.catch(() => {})
   return {
     whyNotFirecracker: (jailed) => unusable(findFirecracker(), jailed),
     async choose(wanted, jailed) {
-      if (wanted === "qemu") return { vmm: qemu, program: await findQemu() }
-      if (wanted === "firecracker") return { vmm: firecracker, program: await findFirecracker() }
+      if (wanted === "qemu") return findQemu()
+      if (wanted === "firecracker") return findFirecracker()
       const why = await unusable(findFirecracker(), jailed)
-      if (why === undefined) return { vmm: firecracker, program: await findFirecracker() }
+      if (why === undefined) return findFirecracker()
       try {
-        return { vmm: qemu, program: await findQemu() }
+        return await findQemu()
       } catch (error) {
         const words = isFailure(error) ? inOneLine(error) : messageOf(error)
         const message = `no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`
@@ -63,18 +68,10 @@ function withDownloaded(config: Config, where: Places): Config {
   return { ...config, firecracker: `${got.path}/firecracker`, jailer: config.jailer ?? `${got.path}/jailer` }
 }
 
-function once(find: () => Promise<Program>): () => Promise<Program> {
-  let found: Promise<Program> | undefined
-  return () => {
-    found ??= find()
-    return found
-  }
-}
-
 /** Why Firecracker cannot be used, or undefined when it can. */
-async function unusable(looking: Promise<Program>, jailed: boolean): Promise<string | undefined> {
+async function unusable(looking: Promise<Chosen>, jailed: boolean): Promise<string | undefined> {
   try {
-    const { jailer } = await looking
+    const { jailer } = (await looking).program
     if (jailed && jailer === undefined) return "its jailer is not in PATH"
     close(openAt(AT_FDCWD, "/dev/kvm", O.RDWR))
     return undefined

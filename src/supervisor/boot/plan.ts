@@ -1,4 +1,5 @@
 import { type HostPath, hostPath, inJail, type Placed, withoutJail } from "../../base/terms/path.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import type { Boot, Chosen, Confinement, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
@@ -98,11 +99,6 @@ export function planSteps(
     "run postStop hooks",
     `remove ${[...network.gone, confinement?.root ?? layout.stage].join(", ")} and ${layout.runtime}, and check that they and the process are gone`,
   ]
-}
-
-/** A command line with the quotes that a shell needs. */
-export function shellWords(argv: readonly string[]): string {
-  return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(" ")
 }
 
 // --- internal ---

@@ -1,3 +1,4 @@
+import * as v from "valibot"
 import { cgroupPath } from "../../host/cgroup/cgroup.ts"
 import { jailRoot } from "../../host/jail/base.ts"
 import type { Chosen } from "../../host/vmm/vmm.ts"
@@ -10,14 +11,17 @@ import { planBoot, plannedFiles, planSteps } from "./plan.ts"
 import { findDrive } from "./stage.ts"
 import { requireSocketPaths } from "./vmmSockets.ts"
 
-/** What `--plan` prints. */
-export interface Plan {
-  readonly id: string
-  readonly name: string
-  readonly vmm: string
-  readonly argv: readonly string[]
-  readonly steps: readonly string[]
-}
+/** What `banger run --plan --json` prints. */
+export const planSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  vmm: v.string(),
+  /** The VMM's command line. */
+  argv: v.pipe(v.array(v.string()), v.readonly()),
+  /** What would be done, in order. */
+  steps: v.pipe(v.array(v.string()), v.readonly()),
+})
+export type Plan = Readonly<v.InferOutput<typeof planSchema>>
 
 /** What a run of a prepared VM would do. Nothing is acquired. */
 export function planRun({ spec }: ResolvedPlugin, chosen: Chosen, { jail, cgroup }: ConfinementPlan): Plan {

@@ -71,7 +71,7 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   )
   const { spec, vmm } = staging
   const unpacks = vmm.name === "firecracker" && process.arch === "x64"
-  const kernel = unpacks ? elfKernel(spec.kernel, layout.kernels) : spec.kernel
+  const kernel = unpacks ? await elfKernel(spec.kernel, layout.kernels) : spec.kernel
   const drives = staging.restore === undefined ? spec.drives : savedDisks(spec.drives, staging.restore)
   const ready = { ...staging, spec: { ...spec, kernel, drives } }
   return confining.jail === undefined ? stagePlain(ready) : stageJail(ready, confining.jail)

@@ -24,7 +24,7 @@ export function startPluginHost(log: Log, options: { ignored?: readonly Interrup
     if (count === 2) log.warn("stopping at once")
   }
   const interrupts = watchInterrupts(onPress, options.ignored)
-  const watchdog = startWatchdog()
+  const watchdog = startWatchdog(log)
   const release = trapPluginExit(interrupts)
   return {
     ...{ interrupts, watchdog, log },

@@ -1,5 +1,5 @@
 import type { Hooks } from "banger"
-import { messageOf } from "../../base/terms/failure.ts"
+import { asFailure, type FailureJson, failureJson } from "../../base/terms/failure.ts"
 import type { HookName } from "../../inputs/plugin/definition.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import type { Session } from "../../vm/session.ts"
@@ -40,8 +40,8 @@ export async function runHooks(
     const interrupt = until === undefined ? next : AbortSignal.any([next, until])
     const limit = timeouts[name] ?? timeouts.hook
     const start = performance.now()
-    const note = (error?: string) =>
-      session.note({ event: "hook", hook: name, ms: Math.round(performance.now() - start), error })
+    const note = (more: { readonly error?: FailureJson } = {}) =>
+      session.note({ event: "hook", hook: name, durationMs: Math.round(performance.now() - start), ...more })
     try {
       const run = () => runHook(name, { limit, interrupt }, (signal) => call(hooks, signal))
       await trace.span(`hook:${name}`, () => watchdog.guard(name, limit, run))
@@ -49,7 +49,7 @@ export async function runHooks(
       note()
     } catch (error) {
       progress?.end(index)
-      note(messageOf(error))
+      note(failureJson(asFailure(error, "HOOK_FAILED")))
       if (onFailure === undefined) throw error
       onFailure(error)
     }

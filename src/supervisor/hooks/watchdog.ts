@@ -1,4 +1,6 @@
 import type { Exit } from "banger"
+import { entryUrl } from "../../base/terms/compiled.ts"
+import type { Log } from "../../base/terms/log.ts"
 import type { FromWatchdog, Protected, ToWatchdog } from "./watchdogWorker.ts"
 
 /** As it was when this program started: a plugin run as root may start none. */
@@ -26,13 +28,14 @@ export interface Watchdog {
  */
 export const OWN_WORK_MS = { staging: 60_000, cleaning: 600_000 } as const
 
-/** Starts the watching thread; it takes no time of this one. */
-export function startWatchdog(): Watchdog {
-  const worker = new Thread(workerUrl())
+/** Starts the watching thread, which speaks as `log` does; it takes no time of this one. */
+export function startWatchdog(log: Log): Watchdog {
+  const worker = new Thread(entryUrl("src/supervisor/hooks/watchdogWorker.ts"))
   const send = (message: ToWatchdog) => worker.postMessage(message)
   worker.onmessage = ({ data }: MessageEvent<FromWatchdog>) => {
     if (data === "are you there?") send({ kind: "here" })
   }
+  send({ kind: "speak", json: log.json })
   worker.unref()
   return {
     async guard(what, limit, work) {
@@ -48,12 +51,4 @@ export function startWatchdog(): Watchdog {
     release: () => send({ kind: "release" }),
     dispose: () => worker.terminate(),
   }
-}
-
-// --- internal ---
-
-/** In the binary, every module but the extra entry points is one file at its root. */
-function workerUrl(): string {
-  const compiled = import.meta.url.startsWith("file:///$bunfs/")
-  return new URL(compiled ? "./src/supervisor/hooks/watchdogWorker.ts" : "./watchdogWorker.ts", import.meta.url).href
 }

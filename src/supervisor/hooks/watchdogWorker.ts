@@ -2,7 +2,9 @@ import type { Exit } from "banger"
 import { exitNow } from "../../base/linux/exit.ts"
 import { rememberTerminal } from "../../base/linux/terminal.ts"
 import { writeFor } from "../../base/linux/writer.ts"
-import { EXIT, Failure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
+import { failureLine, messageLine } from "../../base/terms/message.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { neverStarted, resultJson } from "../../vm/exit.ts"
 import { killAndCleanUp } from "./killAndCleanUp.ts"
@@ -19,6 +21,8 @@ export interface Protected {
 
 /** What the main thread tells this one. */
 export type ToWatchdog =
+  /** How to speak: as this process's log does. */
+  | { kind: "speak"; json: Log["json"] }
   | { kind: "watch"; what: string; limit: number }
   | { kind: "done" }
   | { kind: "here" }
@@ -49,11 +53,13 @@ let what = "the plugin's top-level code"
 let guarded = false
 let timer: Timer | undefined
 let missed = 0
+let json: Log["json"]
 
 self.onmessage = ({ data }: MessageEvent<ToWatchdog>) => {
   // Any message proves that the main thread runs; while it runs, it keeps its own limits.
   missed = 0
-  if (data.kind === "protect") {
+  if (data.kind === "speak") json = data.json
+  else if (data.kind === "protect") {
     vm = data.vm
     end = undefined
     released = false
@@ -94,12 +100,16 @@ function question(): void {
 /** Cleans up first, and prints last: writing to a stalled reader can block. */
 function giveUp(why: string): void {
   restoreTerminal()
-  if (vm === undefined || released) say(why)
-  else abandonVm(vm, why)
-  exitNow(EXIT.timedOut)
+  const failure = new Failure("TIMED_OUT", why, { subject: vm?.id })
+  if (vm === undefined || released) {
+    if (json === undefined) say(why)
+  } else abandonVm(vm, failure)
+  if (json !== undefined) write(json.stderr, failureLine(failure))
+  exitNow(failure.exit)
 }
 
-function abandonVm({ id, name, dir, json }: Protected, why: string): void {
+function abandonVm({ id, name, dir, json: document }: Protected, failure: Failure): void {
+  const why = failure.message
   const exit = exitOf(why)
   let said: readonly string[]
   try {
@@ -107,9 +117,8 @@ function abandonVm({ id, name, dir, json }: Protected, why: string): void {
   } catch (error) {
     said = [`cleaning up failed: ${messageOf(error)}; to try again: banger rm -f ${id}`]
   }
-  for (const line of [why, ...said]) say(line)
-  if (json)
-    write(1, resultJson({ id, name, exit, failure: new Failure("TIMED_OUT", why, { subject: id }), kept: false, dir }))
+  for (const line of json === undefined ? [why, ...said] : said) say(line)
+  if (document) write(json?.stdout ?? 1, resultJson({ id, name, exit, failure, kept: false, dir }))
 }
 
 function exitOf(why: string): Exit {
@@ -119,7 +128,8 @@ function exitOf(why: string): Exit {
 }
 
 function say(text: string): void {
-  write(2, `banger: ${text}`)
+  if (json === undefined) write(2, `banger: ${text}`)
+  else write(json.stderr, messageLine("warn", text))
 }
 
 function write(fd: number, text: string): void {

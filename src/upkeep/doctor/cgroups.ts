@@ -5,7 +5,7 @@ import type { Host } from "./host.ts"
 /** What `limits` of a plugin needs. */
 const CONTROLLERS = ["cpu", "io", "memory", "pids"]
 
-const MEND = "boot the host with cgroup v2 alone: systemd.unified_cgroup_hierarchy=1 on the kernel's command line"
+const HINT = "boot the host with cgroup v2 alone: systemd.unified_cgroup_hierarchy=1 on the kernel's command line"
 
 /** Whether each VM can have a cgroup, by which it is known and killed whole, and limits. */
 export function checkCgroups(host: Host): Finding {
@@ -13,12 +13,12 @@ export function checkCgroups(host: Host): Finding {
   if (mountinfo === undefined) return unknown("/proc/self/mountinfo is not there", "mount -t proc proc /proc")
   const mount = cgroupMount(mountinfo)
   if (mount === undefined) {
-    return warn("cgroup v2 is not mounted: VMs have no limits, and are known by their processes alone", MEND)
+    return warn("cgroup v2 is not mounted: VMs have no limits, and are known by their processes alone", HINT)
   }
   const controllers = host.read(`${mount}/cgroup.controllers`)?.trim().split(" ") ?? []
   const missing = CONTROLLERS.filter((name) => !controllers.includes(name))
   if (missing.length === 0) return ok(`cgroup v2 with ${CONTROLLERS.join(", ")}: ${mount}`)
   const hybrid = / - cgroup cgroup /.test(mountinfo)
   const why = hybrid ? "cgroup v1 holds them" : "this cgroup was not given them"
-  return warn(`cgroup v2 at ${mount} has no ${missing.join(", ")} (${why}): VMs cannot be limited in that`, MEND)
+  return warn(`cgroup v2 at ${mount} has no ${missing.join(", ")} (${why}): VMs cannot be limited in that`, HINT)
 }

@@ -1,4 +1,5 @@
 import { inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { once } from "../../base/terms/once.ts"
 import { findCandidates } from "../../supervisor/boot/chooseVmm.ts"
 import { checkCgroups } from "./cgroups.ts"
 import {
@@ -28,10 +29,10 @@ import { checkLeftovers } from "./leftovers.ts"
 import { checkForwarding, checkForwardPolicy, checkNft, checkTun } from "./network.ts"
 import { checkChoice, checkFirecracker, checkQemu } from "./vmms.ts"
 
-/** One look at a host. */
+/** Checks one thing of a host. */
 export type Check = (host: Host) => Finding | Promise<Finding>
 
-/** Every check by its id, in the order they are told. */
+/** Every check by its id, in the order in which the findings are printed. */
 export function checksFor(target: string): Readonly<Record<string, Check>> {
   const candidates = once(findCandidates)
   const root = ({ uid }: Host) => uid === 0
@@ -72,7 +73,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
   }
 }
 
-/** Makes every check. One that cannot look is `unknown`, with the reason, and does not keep the others from looking. */
+/** Makes every check. One that throws is `unknown`, with the reason, and does not stop the others. */
 export async function examine(host: Host, checks: Readonly<Record<string, Check>>): Promise<readonly Checked[]> {
   const findings = Object.entries(checks).map(async ([id, check]) => ({ id, ...(await settle(check, host)) }))
   return Promise.all(findings)
@@ -84,19 +85,11 @@ async function settle(check: Check, host: Host): Promise<Finding> {
   try {
     return await check(host)
   } catch (error) {
-    return unknown(`it could not be looked at: ${isFailure(error) ? inOneLine(error) : messageOf(error)}`)
+    return unknown(`it could not be found out: ${isFailure(error) ? inOneLine(error) : messageOf(error)}`)
   }
 }
 
 function checkUser({ uid }: Host): Finding {
   if (uid === 0) return ok("root: VMs run in jails")
   return warn(`uid ${uid}, not root: VMs run without a jail, and with no network but QEMU's own`, "sudo banger doctor")
-}
-
-function once<T>(make: () => T): () => T {
-  let made: { value: T } | undefined
-  return () => {
-    made ??= { value: make() }
-    return made.value
-  }
 }

@@ -12,7 +12,7 @@ import { trusted } from "./kernel.ts"
 /** The longest id that `newVmId` makes. */
 const LONGEST_ID = "x".repeat(28)
 
-/** Less free space than this is worth a word; with less than the second a start may not even log, in bytes. */
+/** With less free space than the first, a host is warned; with less than the second, a start may not even log. In bytes. */
 const LOW_SPACE_BYTES = 1024 ** 3
 const NO_SPACE_BYTES = 64 * 1024 ** 2
 const FEW_INODES_COUNT = 1000
@@ -28,7 +28,7 @@ const ODD: Readonly<Record<number, string>> = {
   12805120: "Ceph",
 }
 
-/** Whether the directories are this user's alone, as far as they are there. */
+/** Whether the directories, those that exist, are this user's alone. */
 export function checkDirectories(host: Host): Finding {
   const { state, runtime, config } = host.places
   for (const path of [state, runtime]) {
@@ -76,8 +76,8 @@ export function checkJailFileSystem(host: Host): Finding {
 export function checkReflinks(host: Host): Finding {
   const place = nearestDirectory(host, host.places.state)
   if (host.clones(place)) return ok(`${place} shares blocks between files: writable drives are staged at once`)
-  const mend = "put BANGER_STATE_DIR, and the images, on btrfs, or on xfs made by mkfs.xfs -m reflink=1"
-  return warn(`${place} cannot share blocks between files: each start copies the writable drives' data`, mend)
+  const hint = "put BANGER_STATE_DIR, and the images, on btrfs, or on xfs made by mkfs.xfs -m reflink=1"
+  return warn(`${place} cannot share blocks between files: each start copies the writable drives' data`, hint)
 }
 
 /** Whether images, which `banger get` puts beside the jails, are on the jails' file system. */
@@ -97,12 +97,12 @@ export function checkSpace(host: Host): Finding {
   for (const { place, bytes, files, type } of rooms) {
     // btrfs has no count of free files.
     const few = files < FEW_INODES_COUNT && type !== 0x9123683e
-    const mend = `free some: df ${place}; df -i ${place}; banger rm for VMs that ended, banger get rm for images`
+    const hint = `free some: df ${place}; df -i ${place}; banger rm for VMs that ended, banger get rm for images`
     if (bytes < NO_SPACE_BYTES || (few && files < 20))
-      return fail(`${place} is full: ${formatSize(bytes)}, ${files} files left`, mend)
+      return fail(`${place} is full: ${formatSize(bytes)}, ${files} files left`, hint)
     // Sockets need next to nothing.
     if ((place !== places[1] || places[0] === places[1]) && (bytes < LOW_SPACE_BYTES || few))
-      return warn(`${place} has little room: ${formatSize(bytes)}, ${files} files left`, mend)
+      return warn(`${place} has little room: ${formatSize(bytes)}, ${files} files left`, hint)
   }
   return ok(rooms.map(({ place, bytes }) => `${place} has ${formatSize(bytes)} free`).join(", "))
 }

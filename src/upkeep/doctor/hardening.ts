@@ -11,8 +11,8 @@ export function checkSysctls(host: Host): Finding {
   const off = values.filter(([, value]) => value === "0").map(([name]) => name)
   const missing = values.filter(([, value]) => value === undefined).map(([name]) => name)
   if (off.length > 0) {
-    const mend = `sysctl -w ${off.map((name) => `fs.${name}=1`).join(" ")}, and in a file of /etc/sysctl.d to keep it`
-    return warn(`fs.${off.join(", fs.")} is 0: other users' links and files in /tmp can trap root's programs`, mend)
+    const hint = `sysctl -w ${off.map((name) => `fs.${name}=1`).join(" ")}, and in a file of /etc/sysctl.d to keep it`
+    return warn(`fs.${off.join(", fs.")} is 0: other users' links and files in /tmp can trap root's programs`, hint)
   }
   if (missing.length > 0) return unknown(`/proc/sys/fs has no ${missing.join(", ")}`)
   return ok("links, FIFOs and files in sticky directories are protected")
@@ -24,8 +24,8 @@ export function checkSwap(host: Host): Finding {
   // zram keeps what is swapped in memory.
   const disks = lines.map((line) => line.split(/\s/)[0] ?? "").filter((name) => !name.startsWith("/dev/zram"))
   if (disks.length === 0) return ok("no guest's memory is swapped to a disk")
-  const mend = "swapoff -a, and its lines out of /etc/fstab; or encrypt it"
-  return warn(`swap is on (${disks.join(", ")}): what guests have in memory can stay on that disk`, mend)
+  const hint = "swapoff -a, and its lines out of /etc/fstab; or encrypt it"
+  return warn(`swap is on (${disks.join(", ")}): what guests have in memory can stay on that disk`, hint)
 }
 
 /** Whether equal pages of guests are merged, which lets one guess what another has. */
@@ -37,8 +37,8 @@ export function checkKsm(host: Host): Finding {
 /** Whether two guests can share a processor core. */
 export function checkSmt(host: Host): Finding {
   if (host.read("/sys/devices/system/cpu/smt/active")?.trim() !== "1") return ok("no two guests share a core")
-  const mend = "where guests do not trust each other: echo off > /sys/devices/system/cpu/smt/control"
-  return warn("SMT is on: guests on the two threads of a core can spy on each other", mend)
+  const hint = "where guests do not trust each other: echo off > /sys/devices/system/cpu/smt/control"
+  return warn("SMT is on: guests on the two threads of a core can spy on each other", hint)
 }
 
 /** Whether the processor's faults are dealt with. */
@@ -48,22 +48,22 @@ export function checkVulnerabilities(host: Host): Finding {
   if (names === undefined) return unknown(`there is no ${base}`)
   const open = names.filter((name) => host.read(`${base}/${name}`)?.includes("Vulnerable"))
   if (open.length === 0) return ok("the kernel deals with the processor's known faults")
-  const mend = "install the newest kernel and microcode (intel-microcode, amd64-microcode), without mitigations=off"
-  return warn(`the processor is vulnerable to ${open.join(", ")}`, mend)
+  const hint = "install the newest kernel and microcode (intel-microcode, amd64-microcode), without mitigations=off"
+  return warn(`the processor is vulnerable to ${open.join(", ")}`, hint)
 }
 
 /** Whether a guest can fill the kernel's log, or slow the host by a fast timer. */
 export function checkKvmSettings(host: Host): Finding {
   const period = Number(host.read("/sys/module/kvm/parameters/min_timer_period_us")?.trim() ?? Number.NaN)
   if (period < 100) {
-    const mend = "echo 500 > /sys/module/kvm/parameters/min_timer_period_us"
-    return warn(`KVM lets guests have timers of ${period} us, each of which costs this host time`, mend)
+    const hint = "echo 500 > /sys/module/kvm/parameters/min_timer_period_us"
+    return warn(`KVM lets guests have timers of ${period} us, each of which costs this host time`, hint)
   }
   const slow = host.read("/sys/module/kvm/parameters/nx_huge_pages")?.trim() === "Y"
   const needed = !host.read("/sys/devices/system/cpu/vulnerabilities/itlb_multihit")?.startsWith("Not affected")
   if (slow && !needed) {
-    const mend = "echo never > /sys/module/kvm/parameters/nx_huge_pages"
-    return warn("KVM guards huge pages against a fault that this processor does not have: VMs start slower", mend)
+    const hint = "echo never > /sys/module/kvm/parameters/nx_huge_pages"
+    return warn("KVM guards huge pages against a fault that this processor does not have: VMs start slower", hint)
   }
   return ok("KVM's settings suit")
 }

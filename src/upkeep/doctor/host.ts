@@ -23,8 +23,8 @@ export interface Room {
 }
 
 /**
- * All that the checks look at, so that a test can give them any host. What is not there is undefined; what cannot be
- * looked at throws, and the check is `unknown`.
+ * All that the checks read of a host, so that a test can give them any host. What does not exist is undefined; what cannot
+ * be read throws, and makes the check `unknown`.
  */
 export interface Host {
   readonly uid: number
@@ -37,13 +37,13 @@ export interface Host {
   readonly binary: string | undefined
   read(path: string): string | undefined
   list(path: string): readonly string[] | undefined
-  /** Of what a path leads to; `own` of the symlink itself. */
+  /** Follows symlinks; with `own` it does not. */
   stat(path: string, own?: "own"): Stat | undefined
   /** Whether this user can make files in a directory. */
   writable(path: string): boolean
   /** Throws where a device or a file cannot be opened for reading and writing. */
   open(path: string): void
-  /** Runs a program that only tells. Undefined when it is not there. */
+  /** Runs a program that changes nothing. Undefined when there is none of this name. */
   run(argv: readonly string[]): Said | undefined
   room(path: string): Room
   /** Whether files in a directory can share blocks; throws where nothing can be written. */
@@ -84,14 +84,14 @@ export function nearestDirectory(host: Pick<Host, "stat">, path: string): string
 
 // --- internal ---
 
-/** A program that only tells has this long, in milliseconds. */
+/** Such a program has this long, in milliseconds. */
 const PROGRAM_WAIT_MS = 10_000
 
-/** Files without a name (open(2)), which leave nothing behind. */
+/** Opens a file without a name (open(2)), of which nothing is left behind. */
 const O_TMPFILE = 0o20000000 | O_DIRECTORY
 
-function orAbsent<T>(look: () => T): T | undefined {
-  return unlessAbsent(look, ["ENOENT", "ENOTDIR"])
+function orAbsent<T>(read: () => T): T | undefined {
+  return unlessAbsent(read, ["ENOENT", "ENOTDIR"])
 }
 
 function writable(directory: string): boolean {

@@ -21,11 +21,11 @@ export function checkKernel({ release }: Host): Finding {
 
 /** Whether the calls can be made, which a container's seccomp filter may forbid on any kernel. */
 export function checkCalls(host: Host): Finding {
-  // Others may not mount, whatever the kernel has; banger then does not either.
+  // Only root may mount, whatever the kernel has; for others banger mounts nothing.
   const refused = host.refusedCalls().filter((call) => host.uid === 0 || !/^(?:open_tree|move_mount): EPERM/.test(call))
   if (refused.length === 0) return ok("the system calls that banger makes are there")
-  const mend = "in a container: run it with --privileged, or with a seccomp profile that has these calls"
-  return fail(`system calls are refused: ${refused.join(", ")}`, mend)
+  const hint = "in a container: run it with --privileged, or with a seccomp profile that has these calls"
+  return fail(`system calls are refused: ${refused.join(", ")}`, hint)
 }
 
 /** Whether this binary is the right build for the processor. */
@@ -48,7 +48,7 @@ export function cpuFlags(host: Pick<Host, "read">): ReadonlySet<string> {
   return new Set(/^flags\s*: (.*)$/m.exec(text)?.[1]?.split(" ") ?? [])
 }
 
-/** Whether what runs as this user can be made another program. */
+/** Whether the environment makes programs of this user run other code. */
 export function checkEnvironment({ env }: Host): Finding {
   const found = Object.keys(env).filter((name) =>
     /^(?:BUN_OPTIONS|BUN_BE_BUN|BUN_INSPECT.*|LD_PRELOAD|LD_AUDIT)$/.test(name),
@@ -57,7 +57,7 @@ export function checkEnvironment({ env }: Host): Finding {
   return warn(`${found.join(", ")} in the environment can make banger run other code`, `unset ${found.join(" ")}`)
 }
 
-/** Whether what root runs by its name alone can be another's. banger itself passes over such; a shell does not. */
+/** Whether another user can change what root starts by a bare name. banger passes over such directories; a shell does not. */
 export function checkPath(host: Host): Finding {
   const dirs = (host.env.PATH ?? "").split(":")
   const relative = dirs.find((dir) => !dir.startsWith("/"))
@@ -69,7 +69,7 @@ export function checkPath(host: Host): Finding {
   const wrong = dirs.map((dir) => (host.stat(dir) === undefined ? undefined : trusted(realpathSync(dir))))
   const found = wrong.find((each) => each !== undefined)
   if (found === undefined) return ok("PATH has only directories that are root's alone")
-  return warn(`root's PATH has a directory that is not root's alone: ${found.says}`, found.mend)
+  return warn(`root's PATH has a directory that is not root's alone: ${found.says}`, found.hint)
 }
 
 /** Whether the binary that root runs can be changed by others. */

@@ -33,7 +33,7 @@ export function checkKvm(host: Host): Finding {
   const stat = host.stat("/dev/kvm")
   if (stat === undefined) return absent(host)
   if (!isType(stat, S.IFCHR) || stat.rdev !== "10:232") {
-    return fail("/dev/kvm is no KVM device", "rm /dev/kvm && mknod -m 660 /dev/kvm c 10 232")
+    return fail("/dev/kvm is not KVM's device", "rm /dev/kvm && mknod -m 660 /dev/kvm c 10 232")
   }
   try {
     host.open("/dev/kvm")
@@ -73,8 +73,8 @@ function absent(host: Host): Finding {
   const flags = cpuFlags(host)
   const vendor = flags.has("vmx") ? "kvm_intel" : flags.has("svm") ? "kvm_amd" : undefined
   if (vendor !== undefined) return warn(`there is no /dev/kvm: ${EMULATED}`, `modprobe ${vendor}`)
-  const mend = "switch virtualization on in the firmware, or use a machine (or a kind of cloud VM) that has it"
-  return warn(`there is no /dev/kvm, and this processor shows no virtualization: ${EMULATED}`, mend)
+  const hint = "switch virtualization on in the firmware, or use a machine (or a kind of cloud VM) that has it"
+  return warn(`there is no /dev/kvm, and this processor shows no virtualization: ${EMULATED}`, hint)
 }
 
 function unusable(host: Host, { gid, mode }: { gid: number; mode: number }, error: unknown): Finding {
@@ -88,9 +88,9 @@ function unusable(host: Host, { gid, mode }: { gid: number; mode: number }, erro
     ?.split(":")[0]
   const user = accountOf(host.uid)?.name ?? String(host.uid)
   const who = `${(mode & 0o777).toString(8)}, group ${group ?? gid}`
-  const mend =
+  const hint =
     (mode & 0o060) === 0o060 && gid !== 0 && group !== undefined
       ? `usermod -aG ${group} ${user}, then log in again`
       : `setfacl -m u:${user}:rw /dev/kvm`
-  return warn(`/dev/kvm (${who}) is not for ${user} to open: ${EMULATED}`, mend)
+  return warn(`/dev/kvm (${who}) is not for ${user} to open: ${EMULATED}`, hint)
 }

@@ -4,16 +4,16 @@ import type { Stat } from "../../base/linux/structs.ts"
 import { type Finding, ok, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
 
-/** What a sweep would take, by kind; what looks for more of it adds a line to `LEFTOVERS`. */
-export type LookForLeftovers = (host: Host, live: (id: string) => boolean) => readonly string[]
+/** Finds what a sweep would remove, of one kind; a new kind adds its finder to `LEFTOVERS`. */
+export type FindLeftovers = (host: Host, live: (id: string) => boolean) => readonly string[]
 
-/** What is counted: jails, half-made and half-removed jails, and runtime directories that no running VM has. */
-export const LEFTOVERS: readonly LookForLeftovers[] = [jails, runtimeDirectories]
+/** The finders: of jails, also half made or half removed, and of runtime directories that no running VM has. */
+export const LEFTOVERS: readonly FindLeftovers[] = [jails, runtimeDirectories]
 
 /** Whether anything is left of VMs that no banger watches any more. */
 export function checkLeftovers(host: Host): Finding {
   const watched = watchedVms(host)
-  const found = LEFTOVERS.flatMap((look) => look(host, (id) => watched.has(id)))
+  const found = LEFTOVERS.flatMap((find) => find(host, (id) => watched.has(id)))
   if (found.length === 0) return ok("nothing is left of VMs that ended")
   const some = found.length > 5 ? `${found.slice(0, 5).join(", ")} and ${found.length - 5} more` : found.join(", ")
   return warn(
@@ -25,8 +25,8 @@ export function checkLeftovers(host: Host): Finding {
 // --- internal ---
 
 /**
- * The VMs whose lock somebody holds, by /proc/locks: taking a lock to see would be in the way of whoever wants it. The
- * devices there are not those of stat(2) on btrfs, so inodes have to do.
+ * The VMs whose lock somebody holds, by /proc/locks: taking a lock to test it would hinder others. On btrfs the devices
+ * there are not those of stat(2), so only inodes are compared.
  */
 function watchedVms(host: Host): ReadonlySet<string> {
   const inodes = new Set((host.read("/proc/locks") ?? "").match(/(?<= FLOCK .* [0-9a-f]+:[0-9a-f]+:)\d+/g))
@@ -45,13 +45,13 @@ function jails(host: Host, live: (id: string) => boolean): readonly string[] {
   })
 }
 
-/** What is in the trash has a VM's id in its name. */
+/** The parts of a name in the trash that may be a VM's id. */
 function idsIn(path: string): readonly string[] {
   const name = path.slice(path.lastIndexOf("/") + 1)
   return [name, ...name.split(".")]
 }
 
-/** Files there are locks, which stay. */
+/** Of directories only: files there are locks, which stay. */
 function runtimeDirectories(host: Host, live: (id: string) => boolean): readonly string[] {
   const { runtime } = host.places
   // The directory of sweeps' locks stays too.

@@ -8,24 +8,24 @@ import type { Host } from "./host.ts"
 /** Whether taps can be made. */
 export function checkTun(host: Host): Finding {
   const stat = host.stat("/dev/net/tun")
-  const mend = "modprobe tun, and if it is still missing: mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200"
-  if (stat === undefined) return warn("there is no /dev/net/tun: VMs can have no network of their own", mend)
+  const hint = "modprobe tun, and if it is still missing: mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200"
+  if (stat === undefined) return warn("there is no /dev/net/tun: VMs can have no network of their own", hint)
   if (!isType(stat, S.IFCHR) || stat.rdev !== "10:200")
-    return fail("/dev/net/tun is no tun device", `rm /dev/net/tun; ${mend}`)
+    return fail("/dev/net/tun is not the tun device", `rm /dev/net/tun; ${hint}`)
   try {
     host.open("/dev/net/tun")
     return ok("/dev/net/tun can be used")
   } catch (error) {
     if (host.uid !== 0) return ok("/dev/net/tun is there; taps are made by root")
-    return warn(`/dev/net/tun cannot be opened: ${messageOf(error)}: VMs can have no network of their own`, mend)
+    return warn(`/dev/net/tun cannot be opened: ${messageOf(error)}: VMs can have no network of their own`, hint)
   }
 }
 
 /** Whether the program that sets a VM network's rules is there, and the kernel has them. */
 export function checkNft(host: Host): Finding {
   const said = host.run(["nft", "--version"])
-  const mend = "apt-get install nftables"
-  if (said === undefined) return warn("nft is not there: VMs can have no network beyond this host", mend)
+  const hint = "apt-get install nftables"
+  if (said === undefined) return warn("nft is not there: VMs can have no network beyond this host", hint)
   if (host.uid !== 0) return ok("nft is there; rules are set by root")
   const listed = host.run(["nft", "list", "tables"])
   if (listed?.exit === 0) return ok("nft works")
@@ -37,9 +37,9 @@ export function checkForwarding(host: Host): Finding {
   const value = host.read("/proc/sys/net/ipv4/ip_forward")?.trim()
   if (value === undefined) return unknown("/proc/sys/net/ipv4/ip_forward is not there")
   if (value === "1") return ok("packets are forwarded (net.ipv4.ip_forward=1)")
-  const mend =
+  const hint =
     "sysctl -w net.ipv4.ip_forward=1, and in a file of /etc/sysctl.d to keep it; or in a plugin: network: { forward: true }"
-  return warn("packets are not forwarded (net.ipv4.ip_forward=0): VMs reach this host only", mend)
+  return warn("packets are not forwarded (net.ipv4.ip_forward=0): VMs reach this host only", hint)
 }
 
 /** Whether rules of others drop what a VM sends beyond this host: Docker sets the policy of FORWARD to drop. */

@@ -29,8 +29,8 @@ export async function checkChoice(candidates: Candidates, root: boolean): Promis
     if (vmm.name === "firecracker") return ok('vmm: "auto" takes Firecracker: it and /dev/kvm can be used')
     const why = (await candidates.whyNotFirecracker(root)) ?? "it cannot be used"
     // What to do comes in brackets at its end.
-    const [, says = why, mend] = /^(.*?) \((.*)\)$/s.exec(why) ?? []
-    return warn(`vmm: "auto" takes QEMU, which emulates: no Firecracker, because ${says}`, mend?.replace(/^run: /, ""))
+    const [, says = why, hint] = /^(.*?) \((.*)\)$/s.exec(why) ?? []
+    return warn(`vmm: "auto" takes QEMU, which emulates: no Firecracker, because ${says}`, hint?.replace(/^run: /, ""))
   } catch (error) {
     if (!isFailure(error)) return unknown(messageOf(error))
     return fail(error.message.replaceAll("\n", "; "), "banger get firecracker, or: apt-get install qemu-system-x86")

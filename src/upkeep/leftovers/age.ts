@@ -4,14 +4,14 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import type { Verdict } from "./leftover.ts"
 
-/** Why something made or changed less than `grace` milliseconds ago is left alone; undefined when it is older. */
+/** The verdict on what was made or changed less than `grace` milliseconds ago; undefined when it is older. */
 export function tooYoung({ ctimeMs, btimeMs }: Pick<Stat, "ctimeMs" | "btimeMs">, grace: number): Verdict | undefined {
   const age = Date.now() - Math.max(ctimeMs, btimeMs)
   if (age >= grace) return undefined
   return { is: "kept", why: `it was made or changed ${Math.floor(age / 1000)} s ago` }
 }
 
-/** What a path names, symlinks not followed; undefined when it is not there. */
+/** The file of this path, symlinks not followed; undefined when there is none. */
 export function statOf(path: string): Stat | undefined {
   return unlessAbsent(() => statAt(AT_FDCWD, path))
 }

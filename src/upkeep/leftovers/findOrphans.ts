@@ -10,30 +10,30 @@ import { vmLayout } from "../../store/state/places.ts"
 import { listRecordIds } from "../../store/state/records.ts"
 import { unrecordedUids } from "../../store/state/uids.ts"
 
-/** What there is of a VM that has no record. Paths are those of directories that are there. */
+/** What is left of a VM that has no record. Each path is of a directory that exists. */
 export interface Orphan {
   readonly id: string
   readonly vm: string | undefined
   readonly runtime: string | undefined
-  readonly jails: readonly JailTrace[]
-  /** The mount of the hierarchy that has a cgroup of this name. */
+  readonly jails: readonly OrphanJail[]
+  /** The mount of the hierarchy that has a cgroup of the VM's name. */
   readonly cgroup: string | undefined
   readonly uid: number | undefined
 }
 
-/** A jail in one of its places: being made, made, or being removed. */
-export interface JailTrace {
+/** A jail that is being made, is made, or is being removed. */
+export interface OrphanJail {
   readonly path: string
   readonly site: JailSite
   readonly place: "stage" | "placed" | "trash"
 }
 
 /**
- * Looks through all places where VMs leave something for what no record names. A VM has its record before it has anything
- * else, and no other VM ever has its id: so the places are looked through first, the records after that, and whatever is
- * found has no record any more, and never will.
+ * Finds what no record names in all places where VMs leave something. A VM has its record before it has anything else, and
+ * no other VM ever has its id. So the places are read first and the records after them: what is found then has no record
+ * any more, and never will.
  */
-export function findTraces({ db, where }: State): readonly Orphan[] {
+export function findOrphans({ db, where }: State): readonly Orphan[] {
   const found = new Map<string, Orphan>()
   const add = (id: string | undefined, make: (known: Orphan) => Partial<Orphan>) => {
     if (id === undefined || !isId(id)) return
@@ -50,7 +50,7 @@ export function findTraces({ db, where }: State): readonly Orphan[] {
   return withoutRecord(db, [...found.values()])
 }
 
-/** Whether a name is one that `newVmId` gives. Pure. */
+/** Whether `newVmId` could have given this name. Pure. */
 export function isId(name: string): boolean {
   return ID.test(name)
 }
@@ -61,14 +61,14 @@ const ID = /^[a-z0-9](?:[a-z0-9-]{0,17}[a-z0-9])?-[a-z0-9]{8}$/
 
 const NOTHING = { vm: undefined, runtime: undefined, jails: [], cgroup: undefined, uid: undefined } as const
 
-function withoutRecord(db: Database, traces: readonly Orphan[]): readonly Orphan[] {
+function withoutRecord(db: Database, orphans: readonly Orphan[]): readonly Orphan[] {
   const recorded = listRecordIds(db)
-  return traces.filter(({ id }) => !recorded.has(id))
+  return orphans.filter(({ id }) => !recorded.has(id))
 }
 
-function jailsIn(base: HostPath): readonly JailTrace[] {
+function jailsIn(base: HostPath): readonly OrphanJail[] {
   const names = directoriesIn(base)
-  const jail = (place: JailTrace["place"], vmm: string, id: string, path: string) => ({
+  const jail = (place: OrphanJail["place"], vmm: string, id: string, path: string) => ({
     ...{ place, path },
     site: { base, vmm, id },
   })
@@ -76,7 +76,7 @@ function jailsIn(base: HostPath): readonly JailTrace[] {
     const id = name.slice(stageName("").length)
     return name === stageName(id) ? [jail("stage", ANY, id, join(base, name))] : []
   })
-  // Ids have no dot, so the names in the trash tell whose they are.
+  // An id has no dot, so what stands before the first dot of a name in the trash is an id.
   const trash = entriesIn(join(base, TRASH)).map(({ name }) =>
     jail("trash", ANY, name.split(".")[0] ?? "", join(base, TRASH, name)),
   )
@@ -86,7 +86,7 @@ function jailsIn(base: HostPath): readonly JailTrace[] {
   return [...stages, ...placed, ...trash]
 }
 
-/** The VMM of a jail that is not in a VMM's place. */
+/** Stands for the VMM of a jail outside the directory of a VMM, where the name does not matter. */
 const ANY = "firecracker"
 
 function directoriesIn(dir: string): readonly string[] {

@@ -7,47 +7,47 @@ import { readHandles } from "../../store/state/handles.ts"
 import { type Places, type VmLayout, vmLayout } from "../../store/state/places.ts"
 import { livenessOf } from "../../vm/liveness.ts"
 import { statOf, tooYoung } from "./age.ts"
-import type { JailTrace, Orphan } from "./findOrphans.ts"
+import type { Orphan, OrphanJail } from "./findOrphans.ts"
 import type { Leftover, Verdict } from "./leftover.ts"
 import { type Whose, whoseCgroup, whoseRuntime } from "./owner.ts"
 
-/** What there is of a VM without a record that is ours to judge, and what is said of the rest. */
-export interface Own {
-  readonly traces: Orphan
+/** The part of an orphan that is this banger's to judge, and what is told of the rest. */
+export interface OwnPart {
+  readonly own: Orphan
   readonly others: readonly Leftover[]
-  /** What speaks for all of it, found on the way. */
-  readonly spoken: Verdict | undefined
+  /** The verdict on all of it, where finding the owner showed that it is alive. */
+  readonly alive: Verdict | undefined
 }
 
-/** Sets aside what is another banger's: only what lies in our state directory is ours for that. */
-export function ownTraces(traces: Orphan, { state }: Places, grace: number): Own {
-  const { id, runtime, cgroup } = traces
+/** Sets aside what is another banger's. A place that bangers share does not make a thing ours: its mark does. */
+export function ownPartOf(orphan: Orphan, { state }: Places, grace: number): OwnPart {
+  const { id, runtime, cgroup } = orphan
   const others: Leftover[] = []
-  let spoken: Verdict | undefined
+  let alive: Verdict | undefined
   const own = (kind: "runtime" | "cgroup", name: string, whose: Whose) => {
     if (whose === "ours") return true
-    if (whose !== "gone" && whose.is === "alive") spoken = whose
+    if (whose !== "gone" && whose.is === "alive") alive = whose
     else if (whose !== "gone") others.push({ kind, name, vm: id, ...whose })
     return whose !== "gone" && whose.is === "alive"
   }
   const ownRuntime = runtime !== undefined && own("runtime", runtime, whoseRuntime(runtime, state, grace))
   const ownCgroup = cgroup !== undefined && own("cgroup", `banger/${id}`, whoseCgroup(cgroup, id, state, grace))
-  const left = { ...traces, runtime: ownRuntime ? runtime : undefined, cgroup: ownCgroup ? cgroup : undefined }
-  return { traces: left, others, spoken }
+  const part = { ...orphan, runtime: ownRuntime ? runtime : undefined, cgroup: ownCgroup ? cgroup : undefined }
+  return { own: part, others, alive }
 }
 
-/** Whether anything is left of it. Pure. */
-export function isAnything({ vm, runtime, jails, cgroup, uid }: Orphan): boolean {
+/** Whether an orphan has any part at all. Pure. */
+export function hasParts({ vm, runtime, jails, cgroup, uid }: Orphan): boolean {
   return jails.length > 0 || [vm, runtime, cgroup, uid].some((one) => one !== undefined)
 }
 
 /**
- * What speaks for a VM's traces without a look at other processes: that they are young, a mount, its own journal.
- * Undefined when nothing does. The caller holds the VM's lock, if there is one.
+ * The verdict on an orphan that needs no search among other processes: by its age, its mounts, its own journal. Undefined
+ * when these say nothing. The caller holds the VM's lock, if there is one.
  */
-export function judge(traces: Orphan, where: Places, grace: number): Verdict | undefined {
-  const layout = vmLayout(where, traces.id)
-  const { vm, runtime, jails } = traces
+export function judgeAlone(orphan: Orphan, where: Places, grace: number): Verdict | undefined {
+  const layout = vmLayout(where, orphan.id)
+  const { vm, runtime, jails } = orphan
   for (const path of [vm, runtime, ...jails.map(({ path }) => path)]) {
     const stat = path === undefined ? undefined : statOf(path)
     const young = stat && tooYoung(stat, grace)
@@ -59,8 +59,8 @@ export function judge(traces: Orphan, where: Places, grace: number): Verdict | u
   return vm === undefined ? undefined : byJournal(layout)
 }
 
-/** By what a user of these traces is known. */
-export function premisesOf({ id, vm, runtime, jails, uid }: Orphan, where: Places): UsageQuery {
+/** How to recognise a process that uses an orphan: an open path, its root, its network namespace, its uid. */
+export function usageQueryOf({ id, vm, runtime, jails, uid }: Orphan, where: Places): UsageQuery {
   const roots = jails.map(rootOf).filter((root) => root !== undefined)
   const owners = roots.map((root) => root.uid).filter((owner) => owner !== 0)
   const namespace = runtime === undefined ? undefined : statOf(namespaceOf(vmLayout(where, id)))
@@ -73,8 +73,8 @@ export function premisesOf({ id, vm, runtime, jails, uid }: Orphan, where: Place
   }
 }
 
-/** The root of a jail, as it is now; undefined when it has none. */
-export function rootOf({ path }: JailTrace): ReturnType<typeof statOf> {
+/** The root directory of a jail as it is now; undefined when the jail has none. */
+export function rootOf({ path }: OrphanJail): ReturnType<typeof statOf> {
   return statOf(join(path, "root"))
 }
 
@@ -90,12 +90,13 @@ function byJournal(layout: VmLayout): Verdict | undefined {
   const handles = readHandles(layout.handles)
   if (handles.is === "missing") return undefined
   if (handles.is === "bad") {
-    const hint = `look at it, and at what runs; then: rm -r ${layout.dir}`
+    const hint = `read it, and look for its VMM among the processes; then: rm -r ${layout.dir}`
     return { is: "unknown", why: `its journal ${layout.handles} is not believed: ${handles.why}`, hint }
   }
-  using truth = livenessOf({ boot_id: bootId() }, layout, handles.journal)
-  if (truth.is === "dead") return undefined
-  if (truth.is === "unknown") return { is: "unknown", why: truth.why, hint: truth.hint }
-  const hint = `nothing is known of it but ${layout.handles}; end it if it is not wanted: kill ${truth.process.pid}`
-  return { is: "alive", why: `its VMM runs as process ${truth.process.pid}`, hint }
+  using liveness = livenessOf({ boot_id: bootId() }, layout, handles.journal)
+  if (liveness.is === "dead") return undefined
+  if (liveness.is === "unknown") return { is: "unknown", why: liveness.why, hint: liveness.hint }
+  const { pid } = liveness.process
+  const hint = `only ${layout.handles} tells of it; if you do not want it: kill ${pid}`
+  return { is: "alive", why: `its VMM runs as process ${pid}`, hint }
 }

@@ -12,17 +12,7 @@ import { withNetworkLock } from "../../host/network/turn.ts"
 import { freeLease, type Lease, listLeases } from "../../store/state/leases.ts"
 import type { State } from "../../store/state/open.ts"
 import { listRecordIds } from "../../store/state/records.ts"
-
-/** Something of the network that bears banger's mark, or should not be there, and what is to become of it. */
-export interface NetworkFinding {
-  readonly kind: "tap" | "veth" | "bridge" | "table" | "lease"
-  /** The interface's or table's name; the VM's id for a lease. */
-  readonly name: string
-  /** The VM it is for, where that is known. */
-  readonly vm?: string | undefined
-  readonly verdict: "remove" | "keep" | "unknown"
-  readonly reason: string
-}
+import type { Leftover, Verdict } from "./leftover.ts"
 
 /**
  * Replaces this owner's rules by those that its leases ask for: after somebody has flushed the ruleset, say. Returns
@@ -36,68 +26,71 @@ export function reapplyRules(state: State): boolean {
   })
 }
 
-/** Everything with banger's mark that no lease of this state directory names, with a verdict and its reason. */
-export function unrecordedNetwork(state: State): readonly NetworkFinding[] {
-  return withNetworkLock(() => look(state))
+/** Everything of the network with banger's mark that no lease of this state directory names. Nothing is changed. */
+export function findNetworkLeftovers(state: State): readonly Leftover[] {
+  return withNetworkLock(() => findLeftovers(state))
 }
 
 /**
- * Removes what was found, if the verdict about it is the same still, and proves it gone. Returns the finding as it is
- * now; its verdict is "remove" when it was removed.
+ * Removes a leftover that was found dead, if it is dead still, and proves it gone. Returns what became of it. Throws a
+ * failure when it could not be removed.
  */
-export function removeUnrecorded(state: State, finding: NetworkFinding): NetworkFinding {
+export function removeNetworkLeftover(state: State, leftover: Leftover): Leftover {
   return withNetworkLock(() => {
-    const now = look(state, finding).find(({ kind, name }) => kind === finding.kind && name === finding.name)
-    if (now === undefined) return { ...finding, reason: "it is gone already" }
-    if (now.verdict === "remove") withRoute((route) => remove(route, state, now))
-    return now
+    const now = findLeftovers(state, leftover).find(
+      ({ kind, name }) => kind === leftover.kind && name === leftover.name,
+    )
+    if (now === undefined) return { ...leftover, is: "removed", why: "it is gone already" }
+    if (now.is !== "dead") return now
+    withRoute((route) => remove(route, state, now))
+    return { ...now, is: "removed" }
   })
 }
 
-/**
- * What is to become of an interface. Pure but for who holds a tap: that of its name, which with a pair of veths is in the
- * namespace behind it.
- */
+/** What an interface is judged by. */
+export interface LinkFacts {
+  readonly owner: string
+  readonly leases: readonly Lease[]
+  /** Of a bridge: the ports that stay. */
+  readonly ports: readonly Link[]
+  /** Who holds the tap of this name; of a pair of veths, the one in the namespace behind it. */
+  readonly holdersOf?: (name: string) => TapHolders
+}
+
+/** What an interface is, if it bears banger's mark and no lease names it; else undefined. Pure but for `holdersOf`. */
 export function judgeLink(
-  link: Link,
-  owner: string,
-  leases: readonly Lease[],
-  ports: readonly Link[],
-  holdersOf: (name: string) => TapHolders = tapHolders,
-): NetworkFinding | undefined {
-  const { name, kind, alias, group } = link
+  { name, kind, alias, group, carrier }: Link,
+  { owner, leases, ports, holdersOf = tapHolders }: LinkFacts,
+): Leftover | undefined {
   if (!name.startsWith("bgr")) return undefined
   const mark = parseAlias(alias)
   const marked = mark !== undefined || (alias === undefined && group === MARK)
   if (!marked || (kind !== "tun" && kind !== "veth" && kind !== "bridge")) return undefined
   const as = kind === "tun" ? "tap" : kind
-  const finding = (verdict: NetworkFinding["verdict"], reason: string) =>
-    ({ kind: as, name, vm: mark?.vm, verdict, reason }) as const
+  const leftover = (verdict: Verdict): Leftover => ({ kind: as, name, vm: mark?.vm, ...verdict })
   if (mark !== undefined && mark.owner !== owner)
-    return finding("keep", `of the banger whose state is in ${mark.owner}`)
+    return leftover({ is: "kept", why: `it belongs to the banger whose state is in ${mark.owner}` })
   const lease = leases.find((one) => (as === "bridge" ? one.bridge : one.link) === name)
   if (lease !== undefined) return undefined
-  if (as === "bridge") {
-    const [port] = ports
-    return port === undefined ? finding("remove", "no VM is on it") : finding("keep", `it has the port ${port.name}`)
-  }
-  return judgeTap(as === "tap" && link.carrier, finding, holdersOf(name))
+  if (as !== "bridge") return leftover(judgeTap(as === "tap" && carrier, holdersOf(name)))
+  const [port] = ports
+  return leftover(
+    port === undefined ? { is: "dead", why: "no VM is on it" } : { is: "kept", why: `it has the port ${port.name}` },
+  )
 }
 
 // --- internal ---
 
-type Verdict = (verdict: NetworkFinding["verdict"], reason: string) => NetworkFinding
-
-/** Of a pair of veths there is no carrier to tell whether somebody is behind it whom we cannot see. */
-function judgeTap(held: boolean, finding: Verdict, { pids, unreadable }: TapHolders): NetworkFinding {
-  if (pids.length > 0) return finding("keep", `process ${pids.join(", ")} holds it`)
-  if (!held) return finding("remove", "no VM has it, and no process holds it")
+/** A pair of veths has no carrier, so nothing tells whether a process that we cannot see is behind it. */
+function judgeTap(held: boolean, { pids, unreadable }: TapHolders): Verdict {
+  if (pids.length > 0) return { is: "kept", why: `process ${pids.join(", ")} holds it` }
+  if (!held) return { is: "dead", why: "no VM has it, and no process holds it" }
   const why = unreadable > 0 ? `${unreadable} processes do not let their descriptors be seen` : "it cannot be found"
-  return finding("unknown", `some process holds it: ${why}`)
+  return { is: "unknown", why: `some process holds it: ${why}` }
 }
 
-/** `about`: the one that matters; what it does not depend on is not looked at then. */
-function look(state: State, about?: NetworkFinding): readonly NetworkFinding[] {
+/** `about`: the one that matters; what does not bear on it is not examined then. The caller holds the network's lock. */
+function findLeftovers(state: State, about?: Leftover): readonly Leftover[] {
   const owner = ownerOf(state.where.state)
   // In this order: a VM has its record before its lease, and its lease before its interface, which is made under the lock.
   const all = listLeases(state.db)
@@ -115,34 +108,38 @@ function look(state: State, about?: NetworkFinding): readonly NetworkFinding[] {
     const ports = links.filter(
       ({ master, name }) => master === link.index && !orphans.some((lease) => lease.link === name),
     )
-    const staying = ports.filter((port) => judgeLink(port, owner, leases, [], holdersOf)?.verdict !== "remove")
-    return judgeLink(link, owner, leases, staying, holdersOf) ?? []
+    const facts = { owner, leases, holdersOf }
+    const staying = ports.filter((port) => judgeLink(port, { ...facts, ports: [] })?.is !== "dead")
+    return judgeLink(link, { ...facts, ports: staying }) ?? []
   })
-  const table = tableName(owner)
-  const tables = hasNft() ? listOwnTables() : []
-  const stale = !leases.some(needsRules) && tables.includes(table)
   return [
     // In the order they can be removed in: a bridge has no ports then.
     ...found.filter(({ kind }) => kind !== "bridge"),
     ...found.filter(({ kind }) => kind === "bridge"),
-    ...(stale ? [{ kind: "table", name: table, verdict: "remove", reason: "no VM needs it" } as const] : []),
-    // Whoever checks holds the lock that is held here.
-    ...(tables.includes(CHECK_TABLE)
-      ? [{ kind: "table", name: CHECK_TABLE, verdict: "remove", reason: "a check was killed" } as const]
-      : []),
+    ...deadTables(owner, leases.some(needsRules)),
     ...orphans.map((lease) => judgeLease(lease, found)),
   ]
 }
 
-/** The address of a VM whose interface some process holds is not to become another's. */
-function judgeLease({ vm, link }: Lease, found: readonly NetworkFinding[]): NetworkFinding {
-  const held = found.find(({ name, verdict }) => name === link && verdict !== "remove")
-  const finding = { kind: "lease", name: vm, vm } as const
-  if (held !== undefined) return { ...finding, verdict: held.verdict, reason: `${link}: ${held.reason}` }
-  return { ...finding, verdict: "remove", reason: "there is no such VM" }
+function deadTables(owner: string, needed: boolean): readonly Leftover[] {
+  const tables = hasNft() ? listOwnTables() : []
+  const dead = (name: string, why: string) => ({ kind: "table", name, is: "dead", why }) as const
+  return tables.flatMap((name) => {
+    if (name === tableName(owner) && !needed) return [dead(name, "no VM needs it")]
+    // A check holds the lock that is held here.
+    return name === CHECK_TABLE ? [dead(name, "a check was killed")] : []
+  })
 }
 
-function remove(route: Route, state: State, { kind, name }: NetworkFinding): void {
+/** The address of a VM whose interface some process holds is not to become another's. */
+function judgeLease({ vm, link }: Lease, found: readonly Leftover[]): Leftover {
+  const held = found.find(({ name, is }) => name === link && is !== "dead")
+  const leftover = { kind: "lease", name: vm, vm } as const
+  if (held !== undefined) return { ...leftover, is: held.is, why: `${link}: ${held.why}` }
+  return { ...leftover, is: "dead", why: "there is no such VM" }
+}
+
+function remove(route: Route, state: State, { kind, name }: Leftover): void {
   const owner = ownerOf(state.where.state)
   if (kind === "lease") freeLease(state.db, name)
   else if (kind === "table") applyRules(name === CHECK_TABLE ? forgetTable(name) : planRules(owner, []))
@@ -152,5 +149,7 @@ function remove(route: Route, state: State, { kind, name }: NetworkFinding): voi
 }
 
 function requirePortless(name: string, port: string | undefined): void {
-  if (port !== undefined) throw new Failure("FAILED", `the bridge ${name} has the port ${port} still`)
+  if (port === undefined) return
+  const hint = `take the port away, then: banger net rm ${name}`
+  throw new Failure("NOT_RELEASED", `the bridge ${name} still has the port ${port}`, { subject: name, hint })
 }

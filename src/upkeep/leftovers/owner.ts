@@ -6,23 +6,23 @@ import { ownerOfMark, RUNTIME_MARK } from "../../store/state/mark.ts"
 import { statOf, tooYoung } from "./age.ts"
 import { UNMARKED_GRACE_MS, type Verdict } from "./leftover.ts"
 
-/** Whether a thing in a place that bangers share is ours to judge, and what says that it is not, or that it is in use. */
+/** Whose a thing in a place that bangers share is: ours to judge, gone meanwhile, or not ours (or in use) by this verdict. */
 export type Whose = "ours" | "gone" | Verdict
 
-/** Whose a VM's runtime directory is: bangers with several state directories may have one runtime directory. */
+/** Whose a VM's runtime directory is: bangers with different state directories may share one runtime directory. */
 export function whoseRuntime(dir: string, state: string, grace: number): Whose {
   const owner = ownerOfMark(runtimeMark(dir), state)
   if (owner === "ours") return "ours"
   if (owner !== "nobody") return others(owner.other)
   const stat = statOf(dir)
   if (stat === undefined) return "gone"
-  if (!isEmpty(dir)) return { is: "kept", why: "it does not say whose it is" }
+  if (!isEmpty(dir)) return { is: "kept", why: "it has no owner's mark" }
   return tooYoung(stat, Math.max(grace, UNMARKED_GRACE_MS)) ?? "ours"
 }
 
 /**
- * Whose a VM's cgroup is: those of all state directories, and of all containers, are in one. A banger marks its cgroup
- * right after it has made it, and its VMM joins it some milliseconds later: one without a mark must be old.
+ * Whose a VM's cgroup is: all state directories, and all containers, share one parent cgroup. A banger marks its cgroup
+ * right after making it, and the VMM joins some milliseconds later: a cgroup without a mark is judged only when it is old.
  */
 export function whoseCgroup(mount: string, id: string, state: string, grace: number): Whose {
   const facts = lookAtCgroup(mount, id)
@@ -34,7 +34,7 @@ export function whoseCgroup(mount: string, id: string, state: string, grace: num
       ? { is: "alive", why: "processes run in it", hint: `they are in ${facts.path}/cgroup.procs` }
       : owner
   if (owner !== "nobody") return others(owner.other)
-  if (populated) return { is: "kept", why: "processes run in it, and it does not say whose it is" }
+  if (populated) return { is: "kept", why: "processes run in it, and it has no owner's mark" }
   return tooYoung(stat, Math.max(grace, UNMARKED_GRACE_MS)) ?? "ours"
 }
 
@@ -46,7 +46,7 @@ export function runtimeMark(dir: string): string | undefined {
 // --- internal ---
 
 function others(state: string): Verdict {
-  return { is: "kept", why: `it is of the banger whose state is in ${state}` }
+  return { is: "kept", why: `it belongs to the banger whose state is in ${state}` }
 }
 
 function isEmpty(dir: string): boolean {

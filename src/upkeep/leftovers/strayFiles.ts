@@ -14,7 +14,7 @@ import {
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
-import { messageOf } from "../../base/terms/failure.ts"
+import { whyOf } from "../../base/terms/failure.ts"
 import { LOCKS } from "../../store/state/directoryLocks.ts"
 import type { Places } from "../../store/state/places.ts"
 import { tooYoung } from "./age.ts"
@@ -22,8 +22,8 @@ import { isId } from "./findOrphans.ts"
 import { type Leftover, type LeftoverRules, UNMARKED_GRACE_MS, type Verdict } from "./leftover.ts"
 
 /**
- * Removes single files that a banger which was killed left: temporary files an hour old, logs of detached bangers, locks
- * of sweeps. Never one that another process has open in a way that matters to it: who uses the latter two has them locked.
+ * Removes single files that a killed banger left: temporary files an hour old, logs of detached bangers, locks of sweeps.
+ * Never one that another process uses: a log or a lock in use is locked.
  */
 export function sweepStrayFiles({ state, runtime }: Places, rules: LeftoverRules): readonly Leftover[] {
   const vms = join(state, "vms")
@@ -46,17 +46,17 @@ export function sweepStrayFiles({ state, runtime }: Places, rules: LeftoverRules
 interface Sort {
   readonly kind: "temporary" | "log" | "lock"
   readonly pattern: RegExp
-  /** How old it must be, in milliseconds, whatever the grace. */
-  readonly age: number
+  /** How old it must be at least, in milliseconds, whatever the grace. */
+  readonly minAgeMs: number
   readonly why: string
-  /** Whether who uses it has it locked. */
+  /** Whether its user has it locked. */
   readonly locked: boolean
 }
 
 const TEMPORARY: Sort = {
   kind: "temporary",
   pattern: /^\..+\.(\d+)\.tmp$/,
-  age: 3_600_000,
+  minAgeMs: 3_600_000,
   why: "the process that made it is gone",
   locked: false,
 }
@@ -64,8 +64,8 @@ const TEMPORARY: Sort = {
 const DETACHED: Sort = {
   kind: "log",
   pattern: /^\.detached-[0-9a-f-]{36}\.log$/,
-  // It is locked right after it is made.
-  age: UNMARKED_GRACE_MS,
+  // A detached banger locks its log right after making it.
+  minAgeMs: UNMARKED_GRACE_MS,
   why: "its banger is gone",
   locked: true,
 }
@@ -73,8 +73,8 @@ const DETACHED: Sort = {
 const SWEEPS: Sort = {
   kind: "lock",
   pattern: /^\d+-\d+-\d+\.lock$/,
-  // To look whether it is held it is taken, which a sweep that is about to take it must not notice.
-  age: UNMARKED_GRACE_MS,
+  // Testing a lock takes it, which a sweep that is about to take it must not notice.
+  minAgeMs: UNMARKED_GRACE_MS,
   why: "no sweep holds it",
   locked: true,
 }
@@ -84,19 +84,21 @@ function sweepFiles(dir: string, sort: Sort, rules: LeftoverRules): readonly Lef
   if (names.length === 0) return []
   return withDescriptor(openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW), (fd) =>
     names.flatMap((name) => {
-      const told = (is: Leftover["is"], why: string) => [{ kind: sort.kind, name: join(dir, name), is, why }]
+      const told = (more: Pick<Leftover, "is" | "why" | "hint" | "error">) => [
+        { kind: sort.kind, name: join(dir, name), ...more },
+      ]
       try {
         const verdict = sweepFile(fd, name, sort, rules)
         if (verdict === "gone") return []
-        return verdict === undefined ? told(rules.dryRun ? "dead" : "removed", sort.why) : told(verdict.is, verdict.why)
+        return told(verdict ?? { is: rules.dryRun ? "dead" : "removed", why: sort.why })
       } catch (error) {
-        return told("failed", messageOf(error))
+        return told({ is: "failed", ...whyOf(error) })
       }
     }),
   )
 }
 
-/** Removes a file unless something speaks for it. */
+/** Removes a file, unless it is a dry run or the returned verdict speaks for the file. */
 function sweepFile(
   dir: number,
   name: string,
@@ -104,11 +106,11 @@ function sweepFile(
   { grace, dryRun }: LeftoverRules,
 ): Verdict | "gone" | undefined {
   try {
-    // No link is followed, and nothing but a plain file opened: FIFOs have no end.
+    // Only a plain file is opened, and no link followed: opening a FIFO could wait for ever.
     const stat = statAt(dir, name)
     if (!isType(stat, S.IFREG) || stat.nlink !== 1) return { is: "kept", why: "it is not a plain file of one name" }
-    const spoken = tooYoung(stat, Math.max(grace, sort.age)) ?? maker(name, sort)
-    if (spoken !== undefined) return spoken
+    const verdict = tooYoung(stat, Math.max(grace, sort.minAgeMs)) ?? judgeMaker(name, sort)
+    if (verdict !== undefined) return verdict
     if (sort.locked) return unlinkUnlocked(dir, name, stat, dryRun)
     if (!dryRun) unlinkAt(dir, name)
     return undefined
@@ -118,14 +120,14 @@ function sweepFile(
   }
 }
 
-/** A temporary file has the pid of who made it in its name; another process may have that by now, and then it stays. */
-function maker(name: string, { kind, pattern }: Sort): Verdict | undefined {
+/** A temporary file's name has its maker's pid. While any process has that pid, even another one, the file stays. */
+function judgeMaker(name: string, { kind, pattern }: Sort): Verdict | undefined {
   const [, pid] = pattern.exec(name) ?? []
   if (kind !== "temporary" || !existsSync(`/proc/${pid}`)) return undefined
-  return { is: "kept", why: `there is a process ${pid}` }
+  return { is: "kept", why: `process ${pid} may be its maker` }
 }
 
-/** Only who holds its lock removes such a file, so what has the name is what was locked, if it has a name still. */
+/** Only the holder of its lock removes such a file: so the file that was locked is the one that has the name, if any has. */
 function unlinkUnlocked(dir: number, name: string, seen: Stat, dryRun: boolean): Verdict | "gone" | undefined {
   return withDescriptor(openAt(dir, name, O.RDONLY | O_NOFOLLOW | O.NONBLOCK), (fd) => {
     try {

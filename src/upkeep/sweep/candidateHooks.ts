@@ -1,7 +1,7 @@
-import type { Log } from "banger"
 import { inodeOf } from "../../base/linux/files.ts"
 import { endIn } from "../../base/linux/signals.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
 import { textOfPath } from "../../base/terms/printable.ts"
 import { joinPath } from "../../host/sockets/directory.ts"
 import { ageOf } from "../../host/sockets/judge.ts"
@@ -10,13 +10,13 @@ import { LOAD_MAX_MS, loadGuard } from "../../inputs/plugin/load.ts"
 import { trustOf } from "../../inputs/plugin/trust.ts"
 import { inOrder, runHook } from "../../supervisor/hooks/callHook.ts"
 
-/** Above a hook's limit it has this much time, in milliseconds, to let other code run. */
+/** A hook that ran out of time has this much longer, in milliseconds, to let other code run. */
 const HOOK_GRACE_MS = 3000
 
 /**
- * Loads a plugin and asks its `sweepCandidate` hooks about each dead socket. One that throws, takes too long or returns
- * something else spares the socket too, as one of which it cannot be told. One that never yields ends this process by
- * SIGALRM: nothing is held then that the kernel does not let go of. Throws a failure when there is no such plugin or hook.
+ * Loads a plugin and asks its `sweepCandidate` hooks about each dead socket. A hook that throws, takes too long or returns
+ * junk makes the socket `unknown`, so that it stays. A hook that never yields ends this process by SIGALRM; the kernel
+ * releases all that a sweep holds. Throws a failure when there is no such plugin or hook.
  */
 export async function hookVeto(file: string, log: Log): Promise<NonNullable<Settings["veto"]>> {
   const guard = await within(LOAD_MAX_MS, () =>
@@ -32,12 +32,13 @@ export async function hookVeto(file: string, log: Log): Promise<NonNullable<Sett
           const call = (signal: AbortSignal) => hooks.sweepCandidate?.({ ...about, log, signal })
           return runHook("sweepCandidate", { limit: guard.limit, interrupt }, call)
         })
-        if (answer === "keep") return { verdict: "spared", reason: "hook", detail: "a sweepCandidate hook keeps it" }
+        if (answer === "keep") return { is: "kept", reason: "hook", why: "a sweepCandidate hook keeps it" }
         if (answer !== undefined) {
-          throw new Failure("FAILED", `sweepCandidate returned ${Bun.inspect(answer)}; allowed: "keep" or nothing`)
+          const words = `sweepCandidate returned ${Bun.inspect(answer)}; allowed: "keep" or nothing`
+          throw new Failure("HOOK_FAILED", words, { subject: "sweepCandidate" })
         }
       } catch (error) {
-        return { verdict: "spared", reason: "unknown", detail: messageOf(error) }
+        return { is: "unknown", why: messageOf(error) }
       }
     }
     return undefined

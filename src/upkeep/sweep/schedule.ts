@@ -1,14 +1,15 @@
 import { basename } from "node:path"
-import { usageError } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 
-/** Where this program is, for a line that is to run it later; from source, where an installed one would be. */
+/** The path of this program, for a line that runs it later. From source: the path of an installed one. */
 export function ownProgram(execPath = process.execPath): string {
   return basename(execPath).startsWith("banger") ? execPath : "/usr/local/bin/banger"
 }
 
 /** A file for /etc/cron.d that sweeps every minute (crontab(5)). Pure. */
 export function cronText(program: string, dirs: readonly string[]): string {
-  const command = [program, "sweep", "--quiet", ...checked(dirs)].map(shellWord).join(" ")
+  const command = shellWords([program, "sweep", "--quiet", ...checked(dirs)])
   return [
     "# /etc/cron.d/banger: removes sockets that nothing is bound to, every minute; it says nothing unless something is wrong.",
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -51,15 +52,17 @@ export function unitsText(program: string, dirs: readonly string[]): string {
 
 function checked(dirs: readonly string[]): readonly string[] {
   for (const dir of dirs) {
-    if (!dir.startsWith("/")) throw usageError(`${dir} is not an absolute path`, "cron and systemd start elsewhere")
-    if (/\p{Cc}/u.test(dir))
-      throw usageError(`${JSON.stringify(dir)} has control characters`, "name a directory above it")
+    const subject = dir
+    if (!dir.startsWith("/")) {
+      const hint = "give an absolute path: cron and systemd start in another directory"
+      throw new Failure("USAGE", `${dir} is not an absolute path`, { hint, subject })
+    }
+    if (/\p{Cc}/u.test(dir)) {
+      const hint = "name a directory above it"
+      throw new Failure("USAGE", `${JSON.stringify(dir)} has control characters`, { hint, subject })
+    }
   }
   return dirs
-}
-
-function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
 /** systemd.service(5), "COMMAND LINES": `%` and `$` are doubled, `\` and `"` escaped within double quotes. */

@@ -6,8 +6,8 @@ import { type Places, vmLayout } from "../../store/state/places.ts"
 import { listUnfinished } from "../../store/state/records.ts"
 
 /**
- * Says which VM a socket belongs to, by where it is, as the records are now: of those that have not ended or hold
- * something still. Where the records cannot be read, that cannot be told of anything in banger's own directories. Nothing is made.
+ * Tells which VM a socket belongs to, by its path and the records as they are now: of VMs that have not ended, or still
+ * hold something. While the records cannot be read, every socket in banger's own directories is `unknown`. Nothing is made.
  */
 export function socketOwners(where: Places): OwnerOf {
   const own = [where.state, where.runtime].map(realPath)
@@ -26,7 +26,7 @@ interface VmDirectory {
   readonly dir: string
 }
 
-/** Where live VMs have their sockets; undefined when it cannot be told. */
+/** The directories of live VMs; undefined when the records cannot be read. */
 function liveDirectories(where: Places): readonly VmDirectory[] | undefined {
   if (!existsSync(join(where.state, "state.db"))) return []
   const places = { state: realPath(where.state), runtime: realPath(where.runtime) }
@@ -41,7 +41,7 @@ function liveDirectories(where: Places): readonly VmDirectory[] | undefined {
       db.close()
     }
   } catch {
-    // Whatever is wrong with the database or a record in it, other commands say; here it means that nothing is known.
+    // Other commands say what is wrong with the records; for a socket's owner it means unknown.
     return undefined
   }
 }
@@ -50,7 +50,7 @@ function realPath(path: string): string {
   try {
     return realpathSync(path)
   } catch {
-    // What is not there has nothing in it.
+    // A directory that does not exist has no sockets.
     return path
   }
 }

@@ -7,8 +7,8 @@ import { lockVm } from "../../vm/lock.ts"
 import { VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
 
 /**
- * Keeps the logs of a VM that runs without a supervisor below their limits, by the older half of what is in them. Returns
- * how many bytes went. Nothing is done while another banger has the VM: a supervisor does this by itself.
+ * Keeps the logs of a VM that runs without a supervisor below their limits: cuts off the older half of a full one. Returns
+ * how many bytes that were. Does nothing while another banger has the VM locked: a supervisor does this by itself.
  */
 export function trimLogs(state: State, id: string): number {
   const record = findById(state.db, id)

@@ -73,6 +73,7 @@ test.each([
   ["renameat2", 316, 276],
   ["statx", 332, 291],
   ["copy_file_range", 326, 285],
+  ["memfd_create", 319, 279],
 ] as const)("%s is call %d on x86-64 and %d on arm64", (name, x64, arm64) => {
   expect([syscallNumber(name, "x64"), syscallNumber(name, "arm64")]).toEqual([x64, arm64])
   expect(() => syscallNumber(name, "riscv64")).toThrow("x64 and arm64")

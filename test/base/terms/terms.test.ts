@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test"
 import { Failure, isFailure, messageOf, usageError } from "../../../src/base/terms/failure.ts"
+import { failureLine, messageLine, readMessage } from "../../../src/base/terms/message.ts"
 import { nearest } from "../../../src/base/terms/nearest.ts"
 import { formatDuration, formatSize, parseDuration, parseSize } from "../../../src/base/terms/quantity.ts"
+import { shellWords } from "../../../src/base/terms/shell.ts"
 
 test.each([
   ["256M", 268435456],
@@ -61,3 +63,44 @@ test("anything thrown has a reason", () => {
   expect(messageOf({ a: 1 })).toContain("a: 1")
   expect(messageOf(undefined)).toBe("undefined")
 })
+
+test("a command line is shown as a shell would take it", () => {
+  const argv = ["/bin/x", "plain-1,a=b", "two words", "it's", "", "$HOME"]
+  const shown = shellWords(argv)
+  expect(Bun.spawnSync(["sh", "-c", `printf '%s\\n' ${shown}`]).stdout.toString()).toBe(`${argv.join("\n")}\n`)
+})
+
+test("a message is a line of JSON, whatever it says, and another banger reads it", () => {
+  const message = 'a\nb\u001b[31m\u009b\u007f\u2028\u2029"\ud800'
+  const line = messageLine("warn", message)
+  expect(line).toMatch(/^[\x20-\x7e]*$/)
+  expect(JSON.parse(line)).toEqual({ log: { level: "warn", message } })
+  expect(readMessage(line)).toEqual({ level: "warn", message })
+})
+
+test("a failure is a line of JSON, and another banger reads it with all that it carries", () => {
+  const failure = new Failure("INTERRUPTED", "stopped\nby you", { hint: "again", subject: "web", exit: 143 })
+  const read = readMessage(failureLine(failure))
+  expect(read).toBeInstanceOf(Failure)
+  expect(read).toMatchObject({
+    code: "INTERRUPTED",
+    message: "stopped\nby you",
+    hint: "again",
+    subject: "web",
+    exit: 143,
+  })
+  expect(JSON.parse(failureLine(new TypeError("oops")))).toEqual({
+    error: { code: "INTERNAL", message: "oops", exit: 1 },
+  })
+  expect(JSON.parse(failureLine(new TypeError("oops"), { stack: true })).error.stack).toContain("    at ")
+})
+
+test.each([
+  "",
+  "plain words",
+  "{",
+  "{}",
+  '{"log":1}',
+  '{"log":{"level":"loud","message":"x"}}',
+  '{"error":{"code":"E","message":"x"}}',
+])("%j is no message of a banger", (line) => expect(readMessage(line)).toBeUndefined())

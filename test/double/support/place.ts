@@ -2,13 +2,13 @@ import { afterAll, beforeAll, expect } from "bun:test"
 import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { PROGRAM } from "../../program.ts"
 import { environmentOf } from "../../system/support/banger.ts"
 import { buildDoubles } from "../../system/support/doubles.ts"
 import { eachOfTier, type Place } from "../../system/support/place.ts"
 
 // Tests of this tier try the operations on the double of Firecracker: as any user, without a jail, without network. They
-// need a C compiler and nothing else. `bun test test/double` tries the source; scripts/test names a binary that it has just
-// built, which starts three times as fast.
+// need a C compiler and nothing else.
 
 /** Beneath it paths of sockets stay short enough. */
 const TMP = realpathSync(tmpdir())
@@ -16,7 +16,6 @@ const TMP = realpathSync(tmpdir())
 /** Gives each test of a file a fresh place, and asserts after each that no process, socket or file of its VMs is left. */
 export function eachOnDoubles(): Place {
   const env: Record<string, string> = {}
-  const built = process.env.BANGER_TEST_PROGRAM
   let doubles = ""
   beforeAll(() => {
     doubles = mkdtempSync(join(TMP, "banger-doubles-"))
@@ -24,7 +23,7 @@ export function eachOnDoubles(): Place {
   })
   afterAll(() => rmSync(doubles, { recursive: true, force: true }))
   return eachOfTier({
-    program: built === undefined ? [process.execPath, join(import.meta.dir, "../../../cli.ts")] : [built],
+    program: PROGRAM,
     prefix: join(TMP, "bd-"),
     env,
     spec: { jail: false },

@@ -3,7 +3,7 @@ import { printablePath, shownText, textOfPath } from "../../../src/base/terms/pr
 import { removalIn } from "../../../src/host/sockets/directory.ts"
 import { fileSystemNamed } from "../../../src/host/sockets/fileSystems.ts"
 import { layersIn, otherWaysTo } from "../../../src/host/sockets/overlays.ts"
-import { addVerdict, noTotals } from "../../../src/host/sockets/verdict.ts"
+import { countSocket, noTotals } from "../../../src/host/sockets/report.ts"
 import { SWEEP_UID, UID_RANGE } from "../../../src/store/state/uids.ts"
 
 const bytes = (text: string) => new TextEncoder().encode(text)
@@ -78,15 +78,10 @@ test("the other ways to what a bind mount shows are found", () => {
   expect(otherWaysTo(99n, table)).toEqual([])
 })
 
-test("totals count what is dead as stale, removed or not, and what cannot be told as an error", () => {
+test("totals count what is dead, removed or not, and what is unknown as an error", () => {
   const totals = noTotals()
-  addVerdict(totals, { verdict: "removed" })
-  addVerdict(totals, { verdict: "stale" })
-  addVerdict(totals, { verdict: "failed" })
-  addVerdict(totals, { verdict: "live" })
-  addVerdict(totals, { verdict: "gone" })
-  addVerdict(totals, { verdict: "spared", reason: "young" })
-  addVerdict(totals, { verdict: "spared", reason: "unknown" })
-  expect(totals).toMatchObject({ examined: 7, live: 1, stale: 3, removed: 1, gone: 1, errors: 2 })
-  expect(totals.spared).toMatchObject({ young: 1, unknown: 1, lock: 0 })
+  for (const is of ["removed", "dead", "failed", "alive", "gone", "unknown"] as const) countSocket(totals, { is })
+  countSocket(totals, { is: "kept", reason: "young" })
+  expect(totals).toMatchObject({ examined: 7, alive: 1, dead: 3, removed: 1, gone: 1, unknown: 1, errors: 2 })
+  expect(totals.kept).toMatchObject({ young: 1, lock: 0 })
 })

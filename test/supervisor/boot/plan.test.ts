@@ -9,7 +9,7 @@ import type { Disk, Vmm } from "../../../src/host/vmm/vmm.ts"
 import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
 import { nameFromFile } from "../../../src/inputs/plugin/resolved.ts"
 import { vmLayout } from "../../../src/store/state/places.ts"
-import { planBoot, plannedFiles, planSteps, shellWords } from "../../../src/supervisor/boot/plan.ts"
+import { planBoot, plannedFiles, planSteps } from "../../../src/supervisor/boot/plan.ts"
 import { requireSocketPaths } from "../../../src/supervisor/boot/vmmSockets.ts"
 import { endedWell, exitText, neverStarted, panicOf } from "../../../src/vm/exit.ts"
 
@@ -85,12 +85,6 @@ test("a plan with a jail tells where it is, whose, and what is in it", () => {
     "-runas 7:8",
   ])
     expect(text).toContain(part)
-})
-
-test("a command line is shown as a shell would take it", () => {
-  const argv = ["/bin/x", "plain-1,a=b", "two words", "it's", "", "$HOME"]
-  const shown = shellWords(argv)
-  expect(Bun.spawnSync(["sh", "-c", `printf '%s\\n' ${shown}`]).stdout.toString()).toBe(`${argv.join("\n")}\n`)
 })
 
 const socketsOf = (vmm: Vmm, state: string, options: { jailed: boolean; firecracker?: object }) => {

@@ -1,4 +1,5 @@
 import { join } from "node:path"
+import { checkDocuments } from "../../documents.ts"
 import type { Place } from "./place.ts"
 
 const root = join(import.meta.dir, "../../..")
@@ -35,7 +36,7 @@ export interface Manner {
   readonly stderr?: number
 }
 
-/** Starts the banger of a place: of system tests it is the compiled binary. */
+/** Starts the banger of a place: of system tests it is the compiled binary. Rejects when what it prints as JSON is not its document. */
 export function start(
   place: Place,
   args: readonly string[],
@@ -60,7 +61,11 @@ export function start(
     }
   }
   const read = Promise.all([collect(child.stdout, "stdout"), collect(child.stderr, "stderr")])
-  const ended = Promise.all([child.exited, read]).then(() => ({ ...seen, exit: child.exitCode }))
+  const ended = Promise.all([child.exited, read]).then(() => {
+    const all = { ...seen, exit: child.exitCode }
+    checkDocuments(args, all)
+    return all
+  })
   return {
     pid: child.pid,
     signal: (name) => child.kill(name),

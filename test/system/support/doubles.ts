@@ -1,5 +1,7 @@
+import { beforeAll } from "bun:test"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { basename, join } from "node:path"
+import { directoriesOfFile } from "./directories.ts"
 
 const sources = join(import.meta.dir, "../../fixtures/firecracker")
 
@@ -32,6 +34,16 @@ export function buildDoubles(
     compile(join(sources, `${name}.c`), join(bin, name), [...flags, "-w", `-DVERSION="${of}"`])
   }
   return { bin, env: { PATH: `${bin}:${process.env.PATH}` } }
+}
+
+/** Builds both for a file's tests; they go after its last one. Call it outside of them. */
+export function doublesOfFile(): Doubles {
+  const newDirectory = directoriesOfFile()
+  const doubles: Doubles = { bin: "", env: {} }
+  beforeAll(() => {
+    Object.assign(doubles, buildDoubles(newDirectory()))
+  })
+  return doubles
 }
 
 /** Builds a C program of test/fixtures into a directory, statically linked; returns its path. */

@@ -1,13 +1,13 @@
 import { chmodSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
+import type { SweptSocket } from "../../../src/host/sockets/report.ts"
 import type { Settings } from "../../../src/host/sockets/sweepDirectory.ts"
 import { type SocketReport, type SocketSweep, sweepSockets } from "../../../src/host/sockets/sweepSockets.ts"
-import type { SocketVerdict } from "../../../src/host/sockets/verdict.ts"
 
 /** What a test may change of a sweep, its rules included. */
 export type Change = Partial<Omit<SocketSweep, "rules" | "dirs">> & Partial<Settings["rules"]>
 
-/** Sweeps directories in this process: everybody's sockets, no grace, one look, no locks; each verdict is kept. */
+/** Sweeps directories in this process: everybody's sockets, no grace, one look, no locks; each socket is in the report. */
 export function sweepNow(dirs: readonly string[], change: Change = {}): Promise<SocketReport> {
   const { grace = 0, uid, ownerOf = () => undefined, ...rest } = change
   return sweepSockets({
@@ -24,9 +24,9 @@ export function sweepNow(dirs: readonly string[], change: Change = {}): Promise<
   })
 }
 
-/** `verdict` or `verdict: reason` of each socket, by its path. */
+/** What each socket is, with the reason where it has one (`kept: young`), by its path. */
 export function verdicts(report: SocketReport): Readonly<Record<string, string>> {
-  const words = ({ verdict, reason }: SocketVerdict) => (reason === undefined ? verdict : `${verdict}: ${reason}`)
+  const words = ({ is, reason }: SweptSocket) => (reason === undefined ? is : `${is}: ${reason}`)
   const sockets = report.directories.flatMap((directory) => directory.sockets)
   return Object.fromEntries(sockets.map((socket) => [socket.path, words(socket)]))
 }

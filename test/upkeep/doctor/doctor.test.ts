@@ -81,11 +81,11 @@ const { firecracker: _, qemu: __, vmm: ___, ...checks } = checksFor("linux-x64")
 
 test("on a host that has all, every check is ok", async () => {
   const found = await examine(host(), checks)
-  expect(found.filter(({ verdict }) => verdict !== "ok")).toEqual([])
+  expect(found.filter(({ is }) => is !== "ok")).toEqual([])
   expect(found.length).toBeGreaterThan(25)
 })
 
-const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: RegExp, mend?: RegExp][] = [
+const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: RegExp, hint?: RegExp][] = [
   ["kernel", "fail", { release: "5.10.0-28-amd64" }, /needs 5\.14/, /newer kernel/],
   ["kernel", "fail", { release: "4.19" }, /needs 5\.14/],
   ["kernel", "unknown", { release: "odd" }, /calls itself odd/],
@@ -128,7 +128,7 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /shows no virtualization/,
     /firmware/,
   ],
-  ["kvm", "fail", { stats: { "/dev/kvm": directory(0, 0o755) } }, /is no KVM device/, /mknod/],
+  ["kvm", "fail", { stats: { "/dev/kvm": directory(0, 0o755) } }, /is not KVM's device/, /mknod/],
   [
     "kvm",
     "warn",
@@ -211,7 +211,7 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /local disk/,
   ],
   ["reflinks", "warn", { clones: () => false }, /cannot share blocks/, /btrfs/],
-  ["reflinks", "unknown", { clones: refuses("EACCES", 13) }, /could not be looked at.*EACCES/],
+  ["reflinks", "unknown", { clones: refuses("EACCES", 13) }, /could not be found out.*EACCES/],
   [
     "image-file-system",
     "warn",
@@ -224,7 +224,7 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
   ["memory", "warn", { files: { "/proc/meminfo": "MemAvailable: 1000 kB\n" } }, /1000K/],
   ["mounts", "warn", { files: { "/proc/self/mountinfo": MOUNTS.repeat(300) } }, /600 mounts/],
   ["tun", "warn", { stats: { "/dev/net/tun": undefined } }, /no \/dev\/net\/tun/, /^modprobe tun/],
-  ["tun", "fail", { stats: { "/dev/net/tun": device("1:3") } }, /no tun device/],
+  ["tun", "fail", { stats: { "/dev/net/tun": device("1:3") } }, /not the tun device/],
   ["tun", "warn", { open: refuses("EPERM", 1) }, /cannot be opened.*EPERM/],
   ["nft", "warn", { runs: { "nft --version": undefined } }, /nft is not there/, /nftables/],
   ["nft", "warn", { runs: { "nft list tables": { exit: 1, stdout: "" } } }, /cannot list/, /modprobe/],
@@ -336,10 +336,10 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
   ["guests", "unknown", { stats: { "/dev/kvm": undefined } }, /there is no KVM here/],
 ]
 
-test.each(FAULTS.map((fault) => [fault[0], fault] as const))("%s", async (_, [id, verdict, changes, says, mend]) => {
+test.each(FAULTS.map((fault) => [fault[0], fault] as const))("%s", async (_, [id, verdict, changes, says, hint]) => {
   const found = (await examine(host(changes), checks)).find((each) => each.id === id)
-  expect(found).toMatchObject({ id, verdict, says: expect.stringMatching(says) })
-  if (mend !== undefined) expect(found?.mend).toMatch(mend)
+  expect(found).toMatchObject({ id, is: verdict, says: expect.stringMatching(says) })
+  if (hint !== undefined) expect(found?.hint).toMatch(hint)
 })
 
 test("every check has a fault it finds", () => {
@@ -352,10 +352,10 @@ test("a check that cannot look is unknown, and keeps no other from looking", asy
   const found = await examine(blind, checks)
   expect(found.find(({ id }) => id === "swap")).toEqual({
     id: "swap",
-    verdict: "unknown",
-    says: "it could not be looked at: open x: EACCES: no",
+    is: "unknown",
+    says: "it could not be found out: open x: EACCES: no",
   })
-  expect(found.find(({ id }) => id === "kernel")?.verdict).toBe("ok")
+  expect(found.find(({ id }) => id === "kernel")?.is).toBe("ok")
 })
 
 const program = { path: "/fc", version: [1, 16] as const, jailer: "/jailer" }
@@ -366,7 +366,7 @@ const candidates = (result: Partial<typeof program> & { warning?: KnownFault }, 
 
 test("what is known against a Firecracker fails; one without its jailer, or of two releases, is told", async () => {
   expect(await checkFirecracker(candidates({}), true)).toMatchObject({
-    verdict: "ok",
+    is: "ok",
     says: "Firecracker 1.16: /fc, /jailer",
   })
   for (const [dangerous, verdict] of [
@@ -374,33 +374,33 @@ test("what is known against a Firecracker fails; one without its jailer, or of t
     [false, "warn"],
   ] as const) {
     const known = candidates({ warning: { words: "known", dangerous } })
-    expect(await checkFirecracker(known, true)).toMatchObject({ verdict, says: "known" })
+    expect(await checkFirecracker(known, true)).toMatchObject({ is: verdict, says: "known" })
   }
   const alone = {
     ...candidates({}),
     choose: async () => ({ vmm: firecracker, program: { path: "/fc", version: [1, 16] as const } }),
   }
   expect(await checkFirecracker(alone, true)).toMatchObject({
-    verdict: "warn",
-    mend: "get both: banger get firecracker",
+    is: "warn",
+    hint: "get both: banger get firecracker",
   })
   const refused = {
     ...candidates({}),
     choose: () => Promise.reject(new Failure("FAILED", "two releases", { hint: "h" })),
   }
   expect(await checkFirecracker(refused, true)).toMatchObject({
-    verdict: "warn",
-    mend: "banger get firecracker",
+    is: "warn",
+    hint: "banger get firecracker",
   } as never)
-  expect(await checkChoice(refused, true)).toMatchObject({ verdict: "fail" })
+  expect(await checkChoice(refused, true)).toMatchObject({ is: "fail" })
   const emulated = {
     ...candidates({}, "it is not there (run: banger get it; or (so))"),
     choose: async () => ({ vmm: qemu, program }),
   }
   expect(await checkChoice(emulated, true)).toEqual({
-    verdict: "warn",
+    is: "warn",
     says: 'vmm: "auto" takes QEMU, which emulates: no Firecracker, because it is not there',
-    mend: "banger get it; or (so)",
+    hint: "banger get it; or (so)",
   })
 })
 

@@ -1,0 +1,47 @@
+import { Failure } from "../../base/terms/failure.ts"
+import type { DetachedVm } from "../../operations/detach.ts"
+import { type Ended, exitText, resultJson } from "../../vm/exit.ts"
+import type { Output } from "../terminal/output.ts"
+import { relay } from "./relay.ts"
+
+/** How a VM ended that this process supervised. */
+interface Supervised extends Ended {
+  /** The exit status of the signal that the user sent, 128 + its number; or of what failed and nobody waited for. */
+  readonly interrupted: number | undefined
+}
+
+/** Tells how a VM ended, `document` with its JSON to standard output. Returns what failed, told already. */
+export function showEnd(
+  result: Supervised,
+  output: Output,
+  { document }: { readonly document: boolean },
+): Failure | undefined {
+  const { id, name, exit, failure, kept, dir, interrupted } = result
+  const ended = failureOf(result)
+  if (document) output.print(resultJson(result, ended))
+  if (kept) output.log.info(`${id} is left as it is: ${dir} has its logs; to remove it: banger rm -f ${id}`)
+  if (failure === undefined) output.log.info(`${name}: ${exitText(exit)}`)
+  // What an interrupt made fail is not worth a message of its own.
+  else if (!output.manner.json && (interrupted === undefined || interrupted === failure.exit)) output.fail(failure)
+  return ended
+}
+
+/** Shows a VM that `start` runs in the background; what is said until it runs is passed on. Returns what failed, told already. */
+export async function showDetached(
+  output: Output,
+  start: (say: (line: string) => void) => Promise<DetachedVm | number>,
+): Promise<Failure | undefined> {
+  const heard = relay(output)
+  const vm = await start(heard.say)
+  if (typeof vm === "number") return heard.failure(vm)
+  output.show(vm, vm.name)
+  return undefined
+}
+
+// --- internal ---
+
+function failureOf({ id, name, failure, interrupted }: Supervised): Failure | undefined {
+  if (interrupted === undefined || failure?.exit === interrupted) return failure
+  const message = failure === undefined ? `${name} was interrupted` : `${name} was interrupted: ${failure.message}`
+  return new Failure("INTERRUPTED", message, { exit: interrupted, subject: id, hint: failure?.hint, cause: failure })
+}

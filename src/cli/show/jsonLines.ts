@@ -1,0 +1,31 @@
+import { jsonText } from "../../base/terms/message.ts"
+
+/** Bytes as lines of JSON, `{"line":"…"}` each. */
+export interface LineWriter {
+  /** Prints the lines that these bytes end. False when nobody reads any more. */
+  write(bytes: Uint8Array): boolean
+  /** Prints what is left: a line without an end. */
+  end(): void
+}
+
+/**
+ * Cuts what is written into lines, however the chunks fall, and prints each as JSON; lines that `isJson` says are JSON stay as
+ * they are. What is no UTF-8 becomes U+FFFD.
+ */
+export function jsonLines(print: (line: string) => boolean, isJson: (line: string) => boolean): LineWriter {
+  const decoder = new TextDecoder()
+  let rest = ""
+  const printLine = (line: string) => print(isJson(line) ? line : jsonText({ line: line.replace(/\r$/, "") }))
+  return {
+    write(bytes) {
+      const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n")
+      rest = lines.pop() ?? ""
+      return lines.every(printLine)
+    },
+    end() {
+      rest += decoder.decode()
+      if (rest !== "") printLine(rest)
+      rest = ""
+    },
+  }
+}

@@ -1,0 +1,28 @@
+import { Failure, isFailure } from "../../base/terms/failure.ts"
+import { readMessage } from "../../base/terms/message.ts"
+import type { Output } from "../terminal/output.ts"
+
+/** Passes on what another banger says, line by line. */
+export interface Relay {
+  readonly say: (line: string) => void
+  /** The failure of that banger, which ended with this exit status: told already, in words for people. */
+  failure(status: number): Failure
+}
+
+/**
+ * Passes messages of another banger on, which was told to speak as this one does. With --json its failure is kept back, for
+ * this one to end with; what it says otherwise than in JSON (a program that a hook started may) becomes a message.
+ */
+export function relay({ manner, say, log }: Pick<Output, "manner" | "say" | "log">): Relay {
+  let kept: Failure | undefined
+  return {
+    say(line) {
+      const said = manner.json ? readMessage(line) : undefined
+      if (said === undefined) say(line, "err")
+      else if (!isFailure(said)) log[said.level](said.message)
+      else kept = said
+    },
+    failure: (status) =>
+      kept ?? new Failure("FAILED", `the banger in the background ended with exit status ${status}`, { exit: status }),
+  }
+}

@@ -1,0 +1,61 @@
+import { Failure, isFailure } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
+import { readMessage } from "../../base/terms/message.ts"
+import { ownEnvironment } from "../../store/state/open.ts"
+import { selfArgv } from "./self.ts"
+
+/** How another banger is run. */
+export interface SelfRun {
+  /** Gets what it says. */
+  readonly log: Log
+  /** The descriptor that its data goes to; without one, it is lost. */
+  readonly stdout?: number | undefined
+  /** Gets it as soon as it runs, to pass signals on: then it has a session of its own, and a Ctrl-C reaches it once. */
+  readonly onStart?: (child: { kill(signal: NodeJS.Signals): void }) => void
+}
+
+/**
+ * Runs another banger with these words to its end. Its messages go to `log`, and so does what its hooks print. Returns the
+ * failure it ended with.
+ */
+export async function runSelf(
+  words: readonly string[],
+  { log, stdout, onStart }: SelfRun,
+): Promise<Failure | undefined> {
+  const child = Bun.spawn([...selfArgv(), "--json", ...words], {
+    stdio: ["ignore", stdout ?? "ignore", "pipe"],
+    detached: onStart !== undefined,
+    env: ownEnvironment(),
+  })
+  onStart?.(child)
+  let failure: Failure | undefined
+  const heard = eachLine(child.stderr, (line) => {
+    const said = readMessage(line)
+    if (said === undefined) log.info(line)
+    else if (isFailure(said)) failure = said
+    else log[said.level](said.message)
+  })
+  await child.exited
+  // What a hook left running may have its standard error open for ever.
+  await Promise.race([heard, Bun.sleep(DRAIN_MS)])
+  const { exitCode, signalCode } = child
+  if (exitCode === 0) return undefined
+  const how = signalCode === null ? `exit status ${exitCode}` : signalCode
+  return failure ?? new Failure("FAILED", `banger ${words.join(" ")} ended with ${how}`, { exit: exitCode ?? 1 })
+}
+
+// --- internal ---
+
+/** What a banger has said is here at its end, or never: this long is waited for it, in milliseconds. */
+const DRAIN_MS = 500
+
+async function eachLine(stream: ReadableStream<Uint8Array>, work: (line: string) => void): Promise<void> {
+  const decoder = new TextDecoder()
+  let rest = ""
+  for await (const chunk of stream) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n")
+    rest = lines.pop() ?? ""
+    lines.forEach(work)
+  }
+  if (rest !== "") work(rest)
+}
