@@ -131,6 +131,8 @@ async function perform(scene: Scene, line: string): Promise<string> {
       return String(lstatSync(join(scene.work, value)).size)
     case "FILE":
       return describe(join(scene.work, value))
+    case "LINES":
+      return String(readFileSync(join(scene.work, value), "latin1").split("\n").length - 1)
     case "REMOVE":
       rmSync(join(scene.work, value))
       return "removed"
