@@ -56,6 +56,8 @@ export async function crowd(socket: string, most: number): Promise<string> {
     return `${most}: all taken`
   } finally {
     for (const client of open) client.destroy()
+    // They have to be seen to have gone.
+    await Bun.sleep(SILENCE_MS)
   }
 }
 
