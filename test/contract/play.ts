@@ -135,8 +135,11 @@ async function perform(scene: Scene, line: string): Promise<string> {
       return String(lstatSync(join(scene.work, value)).size)
     case "FILE":
       return describe(join(scene.work, value))
-    case "LINES":
-      return String(readFileSync(join(scene.work, value), "latin1").split("\n").length - 1)
+    case "LINES": {
+      const count = () => readFileSync(join(scene.work, rest[0] ?? ""), "latin1").split("\n").length - 1
+      await until(() => count() >= Number(rest[1]), TEXT_MS)
+      return String(count())
+    }
     case "REMOVE":
       rmSync(join(scene.work, value))
       return "removed"
