@@ -10,6 +10,7 @@ import { answerFor, parseTable, type Sequence, within } from "./table.ts"
 
 const FEWEST_CASES = 250
 const root = process.getuid?.() === 0
+const hugePages = !/^HugePages_Free: +0$/m.test(readFileSync("/proc/meminfo", "utf8"))
 const folder = join(import.meta.dir, "table")
 const sequences = readdirSync(folder)
   .filter((name) => name.endsWith(".txt"))
@@ -72,6 +73,6 @@ async function holds(programs: Programs): Promise<void> {
 }
 
 function isFor(sequence: Sequence, { release }: Programs): boolean {
-  if (sequence.root && !root) return false
+  if ((sequence.root && !root) || (sequence.noHugePages && hugePages)) return false
   return sequence.releases === undefined ? release === NEWEST : within(sequence.releases, minorOf(release))
 }

@@ -26,6 +26,9 @@ const START_MS = 5000
 const EXIT_MS = 5000
 const TEXT_MS = 3000
 
+/** The modes of files are the table's. */
+const UMASK = 0o022
+
 /** What a step was answered; a step that the release does not have is left out. */
 export interface Played {
   readonly step: number
@@ -93,7 +96,9 @@ function begin(dir: string, sequence: Sequence, programs: Programs): Scene {
 
 function start({ dir, work, words }: Pick<Scene, "dir" | "work" | "words">): { child: ChildProcess } {
   const [out, err] = [openSync(join(dir, "out"), "w"), openSync(join(dir, "err"), "w")]
+  const mask = process.umask(UMASK)
   const child = spawn(words[0] ?? "", words.slice(1), { cwd: work, stdio: ["ignore", out, err], env: {} })
+  process.umask(mask)
   closeSync(out)
   closeSync(err)
   return { child }
@@ -178,7 +183,8 @@ function describe(path: string): string {
   try {
     const stat = lstatSync(path)
     const kind = stat.isSocket() ? "socket" : stat.isDirectory() ? "directory" : stat.isFile() ? "file" : "special"
-    return `${kind} ${(stat.mode & 0o777).toString(8).padStart(4, "0")} ${stat.uid}:${stat.gid}`
+    const own = stat.uid === process.getuid?.() && stat.gid === process.getgid?.()
+    return `${kind} ${(stat.mode & 0o777).toString(8).padStart(4, "0")} ${own ? "own" : `${stat.uid}:${stat.gid}`}`
   } catch {
     return "none"
   }

@@ -31,6 +31,8 @@ export interface Sequence {
   readonly program: "firecracker" | "jailer"
   /** What the machine must offer: root (and so taps and jails). */
   readonly root: boolean
+  /** Whether the host must have no huge page that is free. */
+  readonly noHugePages: boolean
   /** The API socket, relative to the directory of the sequence. */
   readonly socket: string
   /** Files written before the start: name and text. */
@@ -123,6 +125,7 @@ interface Draft extends Sequence {
   exact: boolean
   program: "firecracker" | "jailer"
   root: boolean
+  noHugePages: boolean
   socket: string
   files: Map<string, string>
   releases: Range | undefined
@@ -131,7 +134,15 @@ interface Draft extends Sequence {
 
 function draft(path: string, name: string): Draft {
   return {
-    ...{ file: path.replace(/.*\//, ""), name, args: [], exact: false, program: "firecracker", root: false },
+    ...{
+      file: path.replace(/.*\//, ""),
+      name,
+      args: [],
+      exact: false,
+      program: "firecracker",
+      root: false,
+      noHugePages: false,
+    },
     ...{ socket: "api.sock", files: new Map(), releases: undefined, steps: [] },
   }
 }
@@ -144,6 +155,7 @@ function direct(sequence: Draft, line: string): void {
   else if (word === "command" || word === "jailer") Object.assign(sequence, { args: words, exact: true })
   else if (word === "socket") Object.assign(sequence, { socket: meant(value), exact: false })
   else if (word === "root") sequence.root = true
+  else if (word === "no-huge-pages") sequence.noHugePages = true
   else if (word === "file") sequence.files.set(rest[0] ?? "", meant(rest.slice(1).join(" ")))
   else if (word === "releases") sequence.releases = rangeOf(value)
   else throw new Error(`${sequence.file}: ${sequence.name}: what is ${line}?`)

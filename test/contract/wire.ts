@@ -4,7 +4,7 @@ import { connect } from "node:net"
 /** The longest wait for an answer, and the silence after which no more is expected of a raw request. */
 const ANSWER_MS = 5000
 const SILENCE_MS = 200
-const UNHEARD = 30
+const UNHEARD_COUNT = 30
 
 const USUAL = ["Server: Firecracker API", "Connection: keep-alive"]
 const TYPED = "Content-Type: application/json"
@@ -43,7 +43,7 @@ export async function crowd(socket: string, most: number): Promise<string> {
     for (let count = 1; count <= most; count++) {
       let told = await greeting(socket, open)
       // Bun at times tells of the end and not of what was said before it.
-      for (let tries = 0; told === "closed" && tries < UNHEARD; tries++) told = await greeting(socket, open)
+      for (let tries = 0; told === "closed" && tries < UNHEARD_COUNT; tries++) told = await greeting(socket, open)
       if (told !== "") return `${count}: ${told}`
     }
     return `${most}: all taken`
