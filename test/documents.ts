@@ -1,5 +1,16 @@
 import * as v from "valibot"
 import { errorSchema } from "../src/base/terms/failureSchema.ts"
+import {
+  doneSchema,
+  imageSchema,
+  logLineSchema,
+  messageSchema,
+  savedSchema,
+  textSchema,
+  updateSchema,
+  versionSchema,
+  writtenSchema,
+} from "../src/cli/show/documents.ts"
 import { imageListSchema } from "../src/cli/show/images.ts"
 import { updateCheckSchema } from "../src/cli/show/updateCheck.ts"
 import { stepSchema } from "../src/host/network/check.ts"
@@ -32,13 +43,35 @@ export const DOCUMENTS = {
   "banger net rm --json": v.array(leftoverSchema),
   "banger net check --json": v.array(stepSchema),
   "banger get ls --json": imageListSchema,
+  "banger get --json": imageSchema,
   "banger update --check --json": updateCheckSchema,
+  "banger update --json": updateSchema,
+  "banger stop --json": doneSchema,
+  "banger snapshot --json": savedSchema,
+  "banger logs --json": logLineSchema,
+  "banger init --json": writtenSchema,
+  "banger version --json": versionSchema,
+  "banger help --json": textSchema,
 } satisfies Readonly<Record<string, v.GenericSchema>>
 
 export type DocumentName = keyof typeof DOCUMENTS
 
 /** Of these documents each line is one. */
-const LINES: readonly DocumentName[] = ["banger events", "banger logs --events"]
+const LINES: readonly DocumentName[] = [
+  "banger events",
+  "banger logs --events",
+  "banger logs --json",
+  "banger stop --json",
+]
+
+/** Commands that print the document of another. */
+const LIKE: Readonly<Record<string, DocumentName>> = {
+  supervise: "banger run --json",
+  kill: "banger stop --json",
+  rm: "banger stop --json",
+  system: "banger help --json",
+  complete: "banger help --json",
+}
 
 /** The documents in what a command printed: one, or one a line. */
 export function parseDocument(name: DocumentName, text: string): readonly unknown[] {
@@ -59,28 +92,35 @@ export function documentOf(args: readonly string[]): DocumentName | undefined {
   if (command === "inspect") return "banger inspect"
   if (command === "events") return "banger events"
   if (command === "logs" && has("--events")) return "banger logs --events"
-  if (!has("--json") || has("--watch", "-w", "--help", "-h")) return undefined
+  if (!has("--json") || has("--watch", "-w")) return undefined
+  if (has("--help", "-h")) return "banger help --json"
   if (command === "run" && has("--plan")) return "banger run --plan --json"
   const alone = words.indexOf("--supervise")
   const unsupervised = has("--supervise=none") || (alone !== -1 && words[alone + 1] === "none")
-  if (command === "restart" || (command === "run" && (unsupervised || has("--detach", "-d"))))
-    return "banger run --detach --json"
-  const name = `banger ${command === "net" || command === "get" ? `${command} ${action}` : command} --json`
-  if (name === "banger update --json") return has("--check") ? "banger update --check --json" : undefined
+  const background = command === "run" || command === "supervise" ? unsupervised || has("--detach", "-d") : false
+  if (command === "restart" || background) return "banger run --detach --json"
+  if (command !== undefined && LIKE[command] !== undefined) return LIKE[command]
+  const below = command === "net" || (command === "get" && action === "ls")
+  const name = `banger ${below ? `${command} ${action}` : command} --json`
+  if (name === "banger update --json" && has("--check")) return "banger update --check --json"
   return Object.keys(DOCUMENTS).find((each): each is DocumentName => each === name)
 }
 
 /**
  * Throws unless what a command printed is its document. One that printed nothing has failed before it could, and one that
- * a signal ended may have been cut short. A failure on standard error is a document too.
+ * a signal ended may have been cut short. With --json, every line of standard error is a message or, the last, a failure.
  */
 export function checkDocuments(
   args: readonly string[],
   { stdout, stderr, exit }: { readonly stdout: string; readonly stderr: string; readonly exit: number | null },
 ): void {
   const name = documentOf(args)
-  if (name === undefined || exit === null || exit > 128) return
-  if (stdout.trim() !== "") parseDocument(name, stdout)
-  const last = stderr.trimEnd().split("\n").at(-1) ?? ""
-  if (last.startsWith('{"error"')) v.parse(errorSchema, JSON.parse(last))
+  if (exit === null || exit > 128) return
+  if (name !== undefined && stdout.trim() !== "") parseDocument(name, stdout)
+  const end = args.indexOf("--")
+  if (!(end === -1 ? args : args.slice(0, end)).includes("--json")) return
+  const said = stderr.split("\n").filter((line) => line !== "")
+  const isFailure = (line: string) => line.startsWith('{"error"')
+  for (const line of said) v.parse(isFailure(line) ? errorSchema : messageSchema, JSON.parse(line))
+  if (exit !== 0 && !isFailure(said.at(-1) ?? "")) throw new Error(`no failure ends ${JSON.stringify(stderr)}`)
 }

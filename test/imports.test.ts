@@ -11,7 +11,7 @@ const VM_AND_BELOW = ["vm", "host/process", "host/vmm", ...INPUTS, ...DISK]
 
 /** From each room, the rooms below it that it may import from; cli.ts is in the room `cli`. Upper rooms come first. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
-  cli: ["cli/commands", "cli/terminal", "base/terms"],
+  cli: ["cli/commands", "cli/show", "cli/terminal", "base/terms"],
   "cli/commands": [
     ...["operations", "upkeep/metrics", "upkeep/sweep", "upkeep/leftovers", "upkeep/doctor", "supervisor"],
     ...["supervisor/boot", "supervisor/snapshot", "vm", "host/process", "inputs/image", "inputs/download", ...INPUTS],

@@ -1,4 +1,5 @@
 import { EXIT, EXIT_OF, type Failure, isFailure, usageError } from "../base/terms/failure.ts"
+import type { Text } from "./show/documents.ts"
 import type { Invocation } from "./terminal/command.ts"
 import { findCommand } from "./terminal/findCommand.ts"
 import { createOutput, type Output } from "./terminal/output.ts"
@@ -42,7 +43,7 @@ async function dispatch(words: readonly string[], output: Output): Promise<Failu
   if (values.help === true || (command === root && !output.manner.json)) {
     const { help } = await import("./terminal/help.ts")
     const text = await help(root, command, path)
-    output.show({ help: text }, text)
+    output.show({ text } satisfies Text, text)
     return values.help === true ? undefined : usageError("banger needs a command")
   }
   if (rest.length > 0 && command.takesRest !== true) throw usageError(`${path.join(" ")} takes nothing after --`)

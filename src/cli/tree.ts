@@ -1,6 +1,6 @@
 import { type Command, command } from "./terminal/command.ts"
 
-/** Every command. One is loaded only when it is to run, or to be told of; those with `__` banger calls itself by. */
+/** Every command, each loaded only when it runs or its help is shown. With those that begin with `__` banger starts itself. */
 export const root: Command = command({
   meta: { name: "banger", description: "Runs microVMs from a TypeScript file and leaves nothing behind" },
   args: { version: { type: "boolean", alias: "V", description: "Print the version" } },

@@ -66,12 +66,18 @@ export function exitOfRecord({ exit }: VmRecord): Exit | null {
 export function waitResultOf(record: VmRecord): v.InferOutput<typeof waitResultSchema> {
   const { id, name } = record
   const exit = exitOfRecord(record)
-  if (record.state === "stopped") return { id, name, state: "stopped", exit }
-  const code = exit?.reason === "failed to start" ? "START_FAILED" : "VM_FAILED"
-  const failure = new Failure(code, `${name} (${id}) has failed${exit === null ? "" : `: ${exitText(exit)}`}`, {
-    subject: id,
-  })
+  const failure = failureOfRecord(record)
+  if (failure === undefined) return { id, name, state: "stopped", exit }
   return { id, name, state: "failed", exit, ...failureJson(failure) }
+}
+
+/** The failure of a VM that has ended, by its record; undefined when it ended well. */
+export function failureOfRecord(record: VmRecord): Failure | undefined {
+  if (record.state === "stopped") return undefined
+  const { id, name } = record
+  const exit = exitOfRecord(record)
+  const code = exit?.reason === "failed to start" ? "START_FAILED" : "VM_FAILED"
+  return new Failure(code, `${name} (${id}) has failed${exit === null ? "" : `: ${exitText(exit)}`}`, { subject: id })
 }
 
 // --- internal ---

@@ -49,7 +49,7 @@ test("help is data when it is asked for, and not success when nothing was", () =
       stop       Stop VMs as their plugins say, and prove that nothing of them is left
       kill       End VMs at once, without asking their guests
       restart    Stop a VM if it runs, and run its plugin again in the background
-      wait       Wait for a VM's end and print how it was; fails when it was a bad one
+      wait       Wait until a VM ends, and print how; fails if it ended badly
       inspect    Print all that is known of a VM, as JSON
       events     Print what happened to VMs, as JSON lines
       snapshot   Write a running VM's state, memory and disks to a new directory (Firecracker)
@@ -57,17 +57,17 @@ test("help is data when it is asked for, and not success when nothing was", () =
     After them
       rm         Remove VMs that have ended, with their logs
       sweep      Remove sockets that nothing is bound to, and never any other; made for cron
-      supervise  Watch over a running VM whose supervisor is gone, to its end
+      supervise  Watch over a running VM whose supervisor is gone, until it ends
 
     This host
-      doctor     Look whether this host can run VMs, and say what mends it
+      doctor     Check whether this host can run VMs, and say how to mend it
       net        Look after the network: list it, remove leftovers, send packets
       system     Print what runs banger sweep by itself: a cron file, or systemd units
 
     banger itself
-      update     Put a newer release in the place of this banger; VMs that run go on
+      update     Replace this banger by a newer release; running VMs are left alone
       complete   Print the completion script of a shell
-      help       Tell of a command, or of a topic
+      help       Explain a command, or a topic
       version    Print the version
 
     banger COMMAND --help tells more; banger help exit-codes | environment | images | completions too.
@@ -94,9 +94,9 @@ test("each command has its help", () => {
                    --timeout=<TIME>    Stop the VM, as a failure, if it runs longer (90s, 10m)
                              --plan    Print every step, path and command without doing any
                   --keep-on-failure    Leave a failed start as it is, for inspection
-                    --restore=<DIR>    Go on from a snapshot instead of booting (Firecracker)
+                    --restore=<DIR>    Continue from a snapshot instead of booting (Firecracker)
                      --trace=<FILE>    Write the run's phases and hooks as a Chrome trace
-                       -d, --detach    Return when the VM is running, and print its name; its supervisor goes on
+                       -d, --detach    Return when the VM is running, and print its name; its supervisor stays in the background
           --supervise=<banger|none>    none: leave no process of banger; stop, rm and sweep clean up
                              --json    Print the result as JSON instead of the guest's console
                           --verbose    Tell more, and show the stack of an error
@@ -233,7 +233,7 @@ test.each([
   [["run", "x.ts", "--timeout", "0s"], "--timeout 0s: not above 0"],
   [["run", "x.ts", "--trace", "/nonexistent/t.json"], "--trace /nonexistent/t.json cannot be written: ENOENT"],
   [["run", "x.ts", "--trace", "/dev/null"], "--trace /dev/null is there and is not a regular file"],
-  [["run", "x.ts", "--name", "A_b"], "--name A_b is no name for a VM"],
+  [["run", "x.ts", "--name", "A_b"], "--name A_b is not a name for a VM"],
   [["sweep", "/tmp", "--grace", "soon"], "--grace soon: not a duration"],
   [["sweep", "/tmp", "--grace", "60"], "use a number and a unit, at most 366d"],
   [["stop", "x", "--timeout", "5"], "--timeout 5: not a duration"],

@@ -4,6 +4,7 @@ import { join } from "node:path"
 import * as v from "valibot"
 import { Failure, failureJson } from "../../src/base/terms/failure.ts"
 import { failureSchema } from "../../src/base/terms/failureSchema.ts"
+import { messageSchema } from "../../src/cli/show/documents.ts"
 import { KEPT_FOR } from "../../src/host/sockets/report.ts"
 import { eventsOf } from "../../src/operations/events.ts"
 import { inspectVm } from "../../src/operations/inspect.ts"
@@ -22,9 +23,10 @@ import { eachInItsDirectory } from "../temporary.ts"
 const directory = eachInItsDirectory()
 const root = join(import.meta.dir, "../..")
 
-/** Every schema by its heading in docs/json.md: those of commands, and the two that several share. */
+/** Every schema by its heading in docs/json.md: those of commands, and those that several share. */
 const SCHEMAS: readonly (readonly [heading: string, schema: v.GenericSchema])[] = [
   ["A failure", failureSchema],
+  ["A message", messageSchema],
   ["How a VM ended", exitSchema],
   ...Object.entries(DOCUMENTS).map(([name, schema]) => [`\`${name}\``, schema] as const),
 ]
@@ -107,7 +109,15 @@ test.each<[string, DocumentName | undefined]>([
   ["net ls --json", "banger net ls --json"],
   ["net rm --json bgr0", "banger net rm --json"],
   ["get ls --json", "banger get ls --json"],
+  ["get x --json", "banger get --json"],
+  ["get path x --json", "banger get --json"],
   ["update --check --json", "banger update --check --json"],
+  ["update --json", "banger update --json"],
+  ["rm --json a b", "banger stop --json"],
+  ["supervise --json x", "banger run --json"],
+  ["supervise --json -d x", "banger run --detach --json"],
+  ["system cron --json", "banger help --json"],
+  ["run --help --json", "banger help --json"],
   ["logs --events x", "banger logs --events"],
   ["inspect x", "banger inspect"],
 ])("banger %s prints %p", (words, name) => {

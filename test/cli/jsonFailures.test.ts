@@ -1,18 +1,12 @@
 import { expect, test } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { EXIT_OF } from "../../src/base/terms/failure.ts"
 import { type Command, load } from "../../src/cli/terminal/command.ts"
 import { root } from "../../src/cli/tree.ts"
+import { documentsIn, failureIn, type Said } from "../jsonSaid.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
-
-interface Said {
-  readonly stdout: string
-  readonly stderr: string
-  readonly exit: number
-}
 
 function environment(): Record<string, string | undefined> {
   return {
@@ -40,21 +34,6 @@ function each(lines: readonly (readonly string[])[]): readonly Said[] {
   const statuses: readonly number[] = JSON.parse(outs?.at(-1) ?? "[]")
   expect(statuses.length).toBe(lines.length)
   return statuses.map((exit, index) => ({ stdout: outs?.[index] ?? "", stderr: errs?.[index] ?? "", exit }))
-}
-
-/** The failure that a command ended with: checks that all it said is JSON, and that the status is the code's. */
-function failureOf({ stdout, stderr, exit }: Said): { code: string; message: string; hint?: string; subject?: string } {
-  if (stdout.trim() !== "") expect(() => JSON.parse(stdout), stdout).not.toThrow()
-  expect(stderr.trimEnd()).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]/)
-  const lines = stderr.trimEnd().split("\n")
-  const said = lines.map((line) => JSON.parse(line))
-  for (const { log } of said.slice(0, -1)) expect(["debug", "info", "warn", "error"]).toContain(log.level)
-  const { error } = said.at(-1)
-  expect(Object.keys(EXIT_OF)).toContain(error.code)
-  expect(error.message).toBeString()
-  expect({ code: error.code, exit }).toEqual({ code: error.code, exit: error.exit })
-  if (error.code !== "INTERRUPTED") expect(exit).toBe(EXIT_OF[error.code as keyof typeof EXIT_OF])
-  return error
 }
 
 /** Every command with the words that name it, also those that banger calls itself by. */
@@ -106,7 +85,7 @@ test("every command refuses wrong words in JSON alone, wherever --json stands", 
     return cut === -1 ? [...words, "--json"] : words.toSpliced(cut, 0, "--json")
   })
   for (const [index, said] of each(lines).entries()) {
-    const { code } = failureOf(said)
+    const { code } = failureIn(said)
     expect({ words: lines[index], code, stdout: said.stdout }).toEqual({
       words: lines[index],
       code: "USAGE",
@@ -134,11 +113,11 @@ test("a VM that is not there is NO_SUCH_VM to every command on VMs", async () =>
     ...lines.filter(apart).map((words) => banger(...words)),
   ]
   for (const one of said)
-    expect(failureOf(one)).toMatchObject({ code: "NO_SUCH_VM", subject: "nobody", message: 'no VM "nobody"' })
+    expect(failureIn(one)).toMatchObject({ code: "NO_SUCH_VM", subject: "nobody", message: 'no VM "nobody"' })
 }, 60_000)
 
 test("one failure of many VMs: of one its own, of several the first one's code with all messages", () => {
-  const { code, message } = failureOf(banger("rm", "--json", "a", "b", "c"))
+  const { code, message } = failureIn(banger("rm", "--json", "a", "b", "c"))
   expect(code).toBe("NO_SUCH_VM")
   for (const vm of ["3 of 3 VMs", '"a"', '"b"', '"c"']) expect(message).toContain(vm)
 })
@@ -163,7 +142,7 @@ test.each(Object.keys(PLUGINS) as (keyof typeof PLUGINS)[])(
       ["sweep", "--plugin", "x.ts"],
     ]) {
       const said = banger(...words, "--json")
-      expect(failureOf(said)).toMatchObject({ code: "BAD_PLUGIN" })
+      expect(failureIn(said)).toMatchObject({ code: "BAD_PLUGIN" })
       expect({ words, stdout: said.stdout }).toEqual({ words, stdout: "" })
     }
   },
@@ -177,7 +156,7 @@ test.each([
   ["USAGE", ["sweep", "--depth", "17"]],
   ["USAGE", ["attach", "nobody"]],
 ] as const)("%s: %p", (code, words) => {
-  expect(failureOf(banger(...words, "--json")).code).toBe(code)
+  expect(failureIn(banger(...words, "--json")).code).toBe(code)
 })
 
 test("a failure of our own tells its stack within the JSON, and only when it is asked for", () => {
@@ -207,9 +186,6 @@ test("what is printed when all is well is JSON too", () => {
     ["events"],
     ["sweep"],
   ]) {
-    const { stdout, stderr, exit } = banger(...words, "--json")
-    expect({ words, exit }).toEqual({ words, exit: 0 })
-    if (stdout !== "") expect(() => JSON.parse(stdout), words.join(" ")).not.toThrow()
-    for (const line of stderr.trimEnd().split("\n")) if (line !== "") expect(JSON.parse(line)).toHaveProperty("log")
+    documentsIn(banger(...words, "--json"))
   }
 })

@@ -23,6 +23,7 @@ interface Row {
 
 function leases(): readonly Row[] {
   const db = new Database(join(place.state, "state.db"), { readonly: true })
+  db.run("pragma busy_timeout = 10000")
   try {
     return db.query<Row, []>("select vm, number, mac, link from leases").all()
   } finally {

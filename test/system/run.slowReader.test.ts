@@ -64,7 +64,7 @@ test.each([
 })
 
 test.each([
-  ["the run's limit", { timeouts: { run: "4s" } }, undefined, 1],
+  ["the run's limit", { timeouts: { run: "4s" } }, undefined, 124],
   ["a signal", {}, "SIGTERM", 143],
 ] as const)("a plugin that talks to a reader who does not read is ended by %s", async (_, spec, signal, code) => {
   const stalled = stalledPipe(place)
@@ -79,7 +79,7 @@ test("a plugin that holds the thread is ended also when nobody hears of it", asy
   for (const stderr of [stalledPipe(place), openSync("/dev/full", "w")]) {
     const env = { BANGER_TEST_HOOK: "postBoot:block", BANGER_TEST_LIMIT: "1s" }
     const { exit } = await start(place, ["run", fixture("hooks"), "--", "sleep 600"], env, { stderr }).ended
-    expect(exit).toBe(1)
+    expect(exit).toBe(124)
     expect(records(place)[0]?.state).toBe("failed")
   }
 })

@@ -39,9 +39,8 @@ async function among(index: number, message: () => string, work: () => Promise<v
   } finally {
     await alive.end()
   }
-  expect(
-    JSON.parse((await later(place, ["sweep", "--json"])).stdout).leftovers.map(({ is }: { is: string }) => is),
-  ).toEqual(["removed"])
+  // Whole, so that a failure shows why.
+  expect(JSON.parse((await later(place, ["sweep", "--json"])).stdout).leftovers).toMatchObject([{ is: "removed" }])
 }
 
 function callsOf(counted: string): { all: number; changes: number } {

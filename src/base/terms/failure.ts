@@ -109,6 +109,8 @@ export interface FailureJson {
   readonly hint?: string | undefined
   readonly subject?: string | undefined
   readonly exit: number
+  /** Only on standard error, with --verbose. */
+  readonly stack?: string | undefined
 }
 
 /** Anything that was thrown as data; what is no failure is a fault of ours, INTERNAL. */

@@ -10,6 +10,7 @@ export const failureSchema = v.strictObject({
   hint: v.optional(v.string()),
   subject: v.optional(v.string()),
   exit: v.number(),
+  stack: v.optional(v.string()),
 }) satisfies v.GenericSchema<FailureJson>
 
 /** What a failing command prints under `--json`, on one line of standard error. */

@@ -2,6 +2,7 @@ import { RootCommand, script } from "@bomb.sh/tab"
 import { usageError } from "../../base/terms/failure.ts"
 import { BASH_SCRIPT } from "../show/bashScript.ts"
 import { candidatesFor } from "../show/completions.ts"
+import type { Text } from "../show/documents.ts"
 import { type Command, command, commandsBelow } from "../terminal/command.ts"
 import { aliasOf } from "../terminal/parse.ts"
 import { TOPICS } from "../terminal/topics.ts"
@@ -25,7 +26,7 @@ export default command({
       throw usageError("SHELL is missing", `give one of: ${SHELLS.join(", ")}`)
     if (shell !== undefined) {
       const text = scriptFor(shell)
-      output.show({ shell, script: text }, text)
+      output.show({ text } satisfies Text, text)
     } else {
       const tree = await treeOf(root, rest.at(-1) ?? "")
       output.print(printed(() => tree.parse([...rest])))

@@ -8,7 +8,7 @@ import { BUILD } from "../terminal/build.ts"
 import { command } from "../terminal/command.ts"
 
 export default command({
-  meta: { name: "doctor", description: "Look whether this host can run VMs, and say what mends it" },
+  meta: { name: "doctor", description: "Check whether this host can run VMs, and say how to mend it" },
   args: {
     json: { type: "boolean", description: "Print the findings as JSON" },
   },

@@ -4,6 +4,7 @@ import { forwardSignals } from "../../host/process/forwardSignals.ts"
 import { runSelf } from "../../host/process/runSelf.ts"
 import { selfArgv } from "../../host/process/self.ts"
 import { ownEnvironment } from "../../store/state/open.ts"
+import type { Done } from "../show/documents.ts"
 import type { Invocation } from "../terminal/command.ts"
 
 /**
@@ -19,7 +20,7 @@ export async function forEachVm(
   if (vms.length === 1) {
     const { id, name } = await work(first)
     // A line: of many VMs each process prints its own.
-    if (output.manner.json) output.print(jsonText({ id, name }))
+    if (output.manner.json) output.print(jsonText({ id, name } satisfies Done))
     return undefined
   }
   const words = [...path.slice(1), ...options.filter((word) => word !== "--json")]
@@ -71,5 +72,6 @@ async function runBeside(words: readonly string[], onStart: (child: Child) => vo
   onStart(child)
   await child.exited
   const exit = child.exitCode ?? 1
+  // FAILED: its code is in words that people have read. Its exit status is all that is left to pass on.
   return exit === 0 ? undefined : new Failure("FAILED", `${words.join(" ")} ended with ${exit}`, { exit })
 }

@@ -6,6 +6,7 @@ import { catalog, exactName, findItem, shortNames } from "../../inputs/image/cat
 import { getImage, type Wanted } from "../../inputs/image/getImage.ts"
 import { imagePath, listImages, removeImage } from "../../inputs/image/store.ts"
 import { ownPlaces } from "../../store/state/open.ts"
+import type { ImageFile } from "../show/documents.ts"
 import type { ImageList } from "../show/images.ts"
 import { command } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
@@ -28,7 +29,7 @@ const path = command({
   args: { name: { type: "positional", required: true, description: "The image" } },
   run({ name }, { output }) {
     const path = imagePath(ownPlaces(), name)
-    output.show({ name: exactName(name), path }, path)
+    output.show({ name: exactName(name), path } satisfies ImageFile, path)
     return undefined
   },
 })
@@ -37,9 +38,9 @@ const rm = command({
   meta: { name: "rm", description: "Remove an image" },
   args: { name: { type: "positional", required: true, description: "The image" } },
   run({ name }, { output }) {
-    const removed = removeImage(ownPlaces(), name)
-    output.log.info(`removed ${removed}`)
-    output.show({ removed }, "")
+    const path = removeImage(ownPlaces(), name)
+    output.log.info(`removed ${path}`)
+    output.show({ name: exactName(name), path } satisfies ImageFile, "")
     return undefined
   },
 })
@@ -58,7 +59,7 @@ export default command({
     const manner = { limitBytes: DOWNLOAD_MAX_BYTES, stallMs: stallLimitMs(), onProgress: progress.update }
     const got = await getImage(ownPlaces(), wanted, manner).finally(progress.end)
     output.log.info(got.new ? `got ${wanted.name}` : `${wanted.name} is here already`)
-    output.show({ name: wanted.name, ...got }, got.path)
+    output.show({ name: wanted.name, ...got } satisfies ImageFile, got.path)
     return undefined
   },
 })
@@ -85,7 +86,7 @@ function list(output: Output): void {
   output.show(rows, lines.join("\n"))
 }
 
-/** What the words of the command line ask for: something of the catalog, from its makers or a mirror; or an image of one's own. */
+/** What the command line asks for: an image of the catalog, from its makers or a mirror; or an image of the user's own. */
 function wantedOf(what: string, from: string | undefined, sha256: string | undefined): Wanted {
   const own = from !== undefined && !catalog().some(({ name }) => name === exactName(what))
   if (own) return ownImage(what, parseAddress(absolute(from), "--from"), sha256)

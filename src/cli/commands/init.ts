@@ -1,4 +1,5 @@
 import { writeStarter } from "../../inputs/plugin/starter.ts"
+import type { Written } from "../show/documents.ts"
 import { command } from "../terminal/command.ts"
 
 export default command({
@@ -8,7 +9,7 @@ export default command({
   },
   run({ file }, { output }) {
     const files = writeStarter(file)
-    output.show({ files }, files.join("\n"))
+    output.show({ files: [...files] } satisfies Written, files.join("\n"))
     return undefined
   },
 })

@@ -25,13 +25,13 @@ export const runArgs = {
   restore: {
     type: "string",
     valueHint: "DIR",
-    description: "Go on from a snapshot instead of booting (Firecracker)",
+    description: "Continue from a snapshot instead of booting (Firecracker)",
   },
   trace: { type: "string", valueHint: "FILE", description: "Write the run's phases and hooks as a Chrome trace" },
   detach: {
     type: "boolean",
     alias: "d",
-    description: "Return when the VM is running, and print its name; its supervisor goes on",
+    description: "Return when the VM is running, and print its name; its supervisor stays in the background",
   },
   supervise: {
     type: "enum",
@@ -76,7 +76,8 @@ export async function runAs(
   const json = values.json === true || supervisor !== "foreground"
   takeConsole(output, json)
   const timeout = durationOf("--timeout", values.timeout)
-  if (name !== undefined && !NAME_PATTERN.test(name)) throw usageError(`--name ${name} is no name for a VM`, NAME_WORDS)
+  if (name !== undefined && !NAME_PATTERN.test(name))
+    throw usageError(`--name ${name} is not a name for a VM`, NAME_WORDS)
   const result = await runPlugin({
     plugin,
     name,

@@ -1,6 +1,7 @@
 import { resolve } from "node:path"
 import { openState } from "../../store/state/open.ts"
 import { snapshotVm } from "../../supervisor/snapshot/save.ts"
+import type { Saved } from "../show/documents.ts"
 import { command, vmArg } from "../terminal/command.ts"
 
 export default command({
@@ -16,7 +17,7 @@ export default command({
     using state = openState()
     const { name, id } = await snapshotVm(state, vm, dir)
     output.log.info(`${name} (${id}) is saved, and runs on`)
-    output.show({ id, name, dir: resolve(dir) }, "")
+    output.show({ id, name, dir: resolve(dir) } satisfies Saved, "")
     return undefined
   },
 })

@@ -6,7 +6,7 @@ import { command, vmArg } from "../terminal/command.ts"
 import { takeConsole } from "../terminal/takeConsole.ts"
 
 export default command({
-  meta: { name: "supervise", description: "Watch over a running VM whose supervisor is gone, to its end" },
+  meta: { name: "supervise", description: "Watch over a running VM whose supervisor is gone, until it ends" },
   args: {
     vm: vmArg,
     detach: { type: "boolean", alias: "d", description: "Return at once; the supervisor runs in the background" },

@@ -67,7 +67,7 @@ export default command({
     if (metrics !== undefined) checkMetricsPath(metrics)
     const report: SweepReport = await sweep(options)
     const failure = failureOf(report, values.quiet === true)
-    if (json) output.print(jsonText({ ...report, ...(failure && failureJson(failure)) }, 2))
+    if (json) output.print(jsonText({ ...report, ...(failure && failureJson(failure)) } satisfies SweepReport, 2))
     showSweep(report, json, output)
     if (metrics !== undefined) writeMetrics(metrics, report)
     return failure

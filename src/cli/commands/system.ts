@@ -1,4 +1,5 @@
 import { cronText, ownProgram, unitsText } from "../../upkeep/sweep/schedule.ts"
+import type { Text } from "../show/documents.ts"
 import { command } from "../terminal/command.ts"
 
 const schedule = { cron: cronText, units: unitsText }
@@ -21,7 +22,7 @@ function print(name: keyof typeof schedule, description: string) {
     takesMany: true,
     run({ dir }, { more, output }) {
       const text = schedule[name](ownProgram(), dir === undefined ? [] : [dir, ...more])
-      output.show({ [name]: text }, text)
+      output.show({ text } satisfies Text, text)
       return undefined
     },
   })

@@ -5,13 +5,14 @@ import { unpackFiles } from "../../inputs/download/archive.ts"
 import { stallLimitMs } from "../../inputs/download/download.ts"
 import { downloadArchive, findRelease, isNewer, parseVersion } from "../../inputs/download/release.ts"
 import { replaceBinary, rollBack } from "../../inputs/download/replaceBinary.ts"
+import type { Update } from "../show/documents.ts"
 import type { UpdateCheck } from "../show/updateCheck.ts"
 import { BUILD } from "../terminal/build.ts"
 import { command } from "../terminal/command.ts"
 import { startProgress } from "../terminal/progress.ts"
 
 export default command({
-  meta: { name: "update", description: "Put a newer release in the place of this banger; VMs that run go on" },
+  meta: { name: "update", description: "Replace this banger by a newer release; running VMs are left alone" },
   args: {
     check: { type: "boolean", description: "Only print the latest version if it is newer than this one" },
     version: { type: "string", valueHint: "VERSION", description: "Take this release, also an older one" },
@@ -22,7 +23,7 @@ export default command({
     if (values.rollback === true) {
       const version = rollBack(path)
       output.log.info(`back to banger ${version}; the one that was here is ${path}.old`)
-      output.show({ version, before: pkg.version, path }, "")
+      output.show({ version, before: pkg.version, path } satisfies Update, "")
       return undefined
     }
     const manner = { stallMs: stallLimitMs() }
@@ -38,7 +39,7 @@ export default command({
       output.log.info(
         `this is banger ${pkg.version}; ${release.version} is ${values.version === undefined ? "the latest" : "what was asked for"}`,
       )
-      output.show({ version: pkg.version, before: pkg.version, path }, "")
+      output.show({ version: pkg.version, before: pkg.version, path } satisfies Update, "")
       return undefined
     }
     const progress = startProgress(`banger ${release.version}`, output.manner)
@@ -48,7 +49,7 @@ export default command({
     const [binary = new Uint8Array()] = await unpackFiles(archive, ["banger"])
     replaceBinary(path, binary, release.version)
     output.log.info(`updated banger ${pkg.version} to ${release.version}; to go back: banger update --rollback`)
-    output.show({ version: release.version, before: pkg.version, path }, "")
+    output.show({ version: release.version, before: pkg.version, path } satisfies Update, "")
     return undefined
   },
 })
@@ -64,7 +65,7 @@ function releases(): ReturnType<typeof parseAddress> {
   const place = process.env.BANGER_RELEASES || BUILD.releases
   if (BUILD.publicKey === "" || place === "") {
     const hint = "install a release by its install.sh; from then on banger update works"
-    throw new Failure("UNSUPPORTED", "this banger is no release's: it knows no key to check one by", { hint })
+    throw new Failure("UNSUPPORTED", "this banger is not from a release: it has no key to check one with", { hint })
   }
   return parseAddress(place, "BANGER_RELEASES")
 }

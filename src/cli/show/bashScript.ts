@@ -20,7 +20,7 @@ _banger() {
         # The last one is a number for the library's scripts.
         if [[ $line != :* && $line == "$cur"* ]]; then COMPREPLY+=("$line"); fi
     done
-    # One goes on into a directory.
+    # After a directory, more is typed.
     if [[ \${#COMPREPLY[@]} -eq 1 && \${COMPREPLY[0]} == */ ]]; then compopt -o nospace; fi
 }
 complete -F _banger banger`

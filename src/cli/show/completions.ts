@@ -12,7 +12,7 @@ type Candidates = (add: Complete) => void
 
 /**
  * What may stand for an option or positional of a command. Nothing is made, no plugin is loaded, and what cannot be
- * read has no candidates: a shell that completes must not be told of errors.
+ * read has no candidates: a shell that completes shows no errors.
  */
 export function candidatesFor(path: readonly string[], name: string, def: ArgDef, current: string): Candidates {
   if (def.type === "enum") return (add) => addAll(add, (def.options ?? []).map(String))

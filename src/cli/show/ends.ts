@@ -33,7 +33,8 @@ export async function showDetached(
 ): Promise<Failure | undefined> {
   const heard = relay(output)
   const vm = await start(heard.say)
-  if (typeof vm === "number") return heard.failure(vm)
+  // 0: the VM came up and ended well before that was reported.
+  if (typeof vm === "number") return vm === 0 ? undefined : heard.failure(vm)
   output.show(vm, vm.name)
   return undefined
 }

@@ -1,4 +1,5 @@
 import { jsonText } from "../../base/terms/message.ts"
+import type { LogLine } from "./documents.ts"
 
 /** Bytes as lines of JSON, `{"line":"…"}` each. */
 export interface LineWriter {
@@ -10,12 +11,13 @@ export interface LineWriter {
 
 /**
  * Cuts what is written into lines, however the chunks fall, and prints each as JSON; lines that `isJson` says are JSON stay as
- * they are. What is no UTF-8 becomes U+FFFD.
+ * they are. What is not UTF-8 becomes U+FFFD.
  */
 export function jsonLines(print: (line: string) => boolean, isJson: (line: string) => boolean): LineWriter {
   const decoder = new TextDecoder()
   let rest = ""
-  const printLine = (line: string) => print(isJson(line) ? line : jsonText({ line: line.replace(/\r$/, "") }))
+  const printLine = (line: string) =>
+    print(isJson(line) ? line : jsonText({ line: line.replace(/\r$/, "") } satisfies LogLine))
   return {
     write(bytes) {
       const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n")

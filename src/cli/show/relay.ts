@@ -22,6 +22,7 @@ export function relay({ manner, say, log }: Pick<Output, "manner" | "say" | "log
       else if (!isFailure(said)) log[said.level](said.message)
       else kept = said
     },
+    // FAILED: it ended without a word, which nothing else tells.
     failure: (status) =>
       kept ?? new Failure("FAILED", `the banger in the background ended with exit status ${status}`, { exit: status }),
   }

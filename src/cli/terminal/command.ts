@@ -35,8 +35,8 @@ export interface Invocation {
 export type Values<T extends ArgsDef> = { readonly [K in keyof T]: Value<T[K]> }
 
 /**
- * Defines a command; one without `run` only has others below it. A failure that it returns, rather than throws, is one that
- * its text has told of already: then only --json prints it, as the last line. The exit status follows from its code.
+ * Defines a command; one without `run` only has others below it. A failure that `run` returns, rather than
+ * throws, was told in words already: only --json prints it, as the last line. The exit status follows from its code.
  */
 export function command<const T extends ArgsDef>({ run, ...definition }: Definition<T>): Command {
   // Twice: an option of its own that has a global one's name stays among its own, with its own description.

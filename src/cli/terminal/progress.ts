@@ -44,6 +44,6 @@ function draw(text: string): void {
   try {
     writeSync(STDERR, text)
   } catch {
-    // Progress nobody can see is no reason to stop.
+    // A download goes on without anybody seeing its progress.
   }
 }

@@ -41,6 +41,7 @@ export async function runSelf(
   const { exitCode, signalCode } = child
   if (exitCode === 0) return undefined
   const how = signalCode === null ? `exit status ${exitCode}` : signalCode
+  // FAILED: it ended without a word, which nothing else tells.
   return failure ?? new Failure("FAILED", `banger ${words.join(" ")} ended with ${how}`, { exit: exitCode ?? 1 })
 }
 

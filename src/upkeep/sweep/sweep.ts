@@ -2,6 +2,7 @@ import { existsSync } from "node:fs"
 import { release } from "node:os"
 import * as v from "valibot"
 import { asFailure, Failure, messageOf } from "../../base/terms/failure.ts"
+import { failureSchema } from "../../base/terms/failureSchema.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { directorySchema, totalsSchema } from "../../host/sockets/report.ts"
 import { sweepSockets } from "../../host/sockets/sweepSockets.ts"
@@ -41,6 +42,8 @@ export const sweepReportSchema = v.strictObject({
   /** What no record speaks for. Empty when directories were named. */
   leftovers: v.array(leftoverSchema),
   directories: v.array(directorySchema),
+  /** What the command fails with. */
+  error: v.optional(failureSchema),
 })
 
 export type SweepReport = v.InferOutput<typeof sweepReportSchema>

@@ -1,0 +1,59 @@
+import * as v from "valibot"
+import type { Level } from "../../base/terms/message.ts"
+
+// The documents of commands that print little. Commands name their types alone: at run time nothing here is loaded.
+
+/** A line of `banger stop`, `kill` and `rm` with --json: a VM for which that was done. */
+export const doneSchema = v.strictObject({ id: v.string(), name: v.string() })
+export type Done = v.InferOutput<typeof doneSchema>
+
+/** What `banger snapshot --json` prints. */
+export const savedSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  /** The directory that was made, absolute. */
+  dir: v.string(),
+})
+export type Saved = v.InferOutput<typeof savedSchema>
+
+/** A line of `banger logs --json`. */
+export const logLineSchema = v.strictObject({ line: v.string() })
+export type LogLine = v.InferOutput<typeof logLineSchema>
+
+/** What `banger init --json` prints: the files it wrote. */
+export const writtenSchema = v.strictObject({ files: v.array(v.string()) })
+export type Written = v.InferOutput<typeof writtenSchema>
+
+/** What `banger get NAME`, `get path` and `get rm` print with --json. */
+export const imageSchema = v.strictObject({
+  name: v.string(),
+  path: v.string(),
+  /** With `get NAME`: whether it was not here before. */
+  new: v.optional(v.boolean()),
+})
+export type ImageFile = v.InferOutput<typeof imageSchema>
+
+/** What `banger update --json` prints, also with --rollback. */
+export const updateSchema = v.strictObject({
+  /** The version that is here now. */
+  version: v.string(),
+  /** The one that was here before. */
+  before: v.string(),
+  path: v.string(),
+})
+export type Update = v.InferOutput<typeof updateSchema>
+
+/** What `banger version --json` prints. */
+export const versionSchema = v.strictObject({ version: v.string(), commit: v.string() })
+
+/** What `banger system`, `complete` and `help`, and every `--help`, print with --json. */
+export const textSchema = v.strictObject({ text: v.string() })
+export type Text = v.InferOutput<typeof textSchema>
+
+/** A message: every line of standard error with --json but a failure. */
+export const messageSchema = v.strictObject({
+  log: v.strictObject({
+    level: v.picklist(["debug", "info", "warn", "error"] satisfies Level[]),
+    message: v.string(),
+  }),
+})
