@@ -39,6 +39,7 @@ test("through its jailer: a chroot, a uid, no groups, no descriptors of ours, a 
   const disk = join(place.dir, "disk.img")
   writeFileSync(disk, "x".repeat(4096))
   const run = boot("PRINT[guest is up]", {
+    firecracker: { logger: { level: "Info" } },
     drives: [
       { path: disk, root: true },
       { path: disk, readonly: true, id: "ro" },
@@ -64,7 +65,9 @@ test("through its jailer: a chroot, a uid, no groups, no descriptors of ours, a 
   ).toEqual([])
   const socket = statSync(join(root, "api.sock"))
   expect({ mode: socket.mode & 0o777, uid: socket.uid }).toEqual({ mode: 0o600, uid: Number(uid) })
-  expect(readFileSync(join(place.state, "vms", record?.id ?? "", "firecracker.log"), "utf8")).toContain("on /actions")
+  expect(readFileSync(join(place.state, "vms", record?.id ?? "", "firecracker.log"), "utf8")).toContain(
+    'Put request on "/actions"',
+  )
   run.signal("SIGINT")
   const { stderr, exit } = await run.ended
   expect(exit).toBe(130)
@@ -114,7 +117,7 @@ test.each([
   ["400 /boot-source", "kernel: Firecracker refused it: A fault of the test.", 1],
   [
     "raw /actions",
-    "boot: Firecracker refused it: Invalid request All previous unanswered requests will be dropped.",
+    "boot: Firecracker refused it: Invalid request. All previous unanswered requests will be dropped.",
     1,
   ],
   ["lie /", "instance: the API is of another, not of fc-", 1],
@@ -131,11 +134,11 @@ test.each([
 test.each([
   ["copy", "Failed to open"],
   ["cgroup", "Hierarchy not found: No hierarchy found for this cgroup version."],
-  ["limit", "Failed to set limit for resource: no-file=2048"],
+  ["limit", "Failed to set limit for resource: number of file descriptors"],
   ["pivot", "Failed to pivot root"],
   ["mknod", "Failed to create /dev/net/tun via mknod inside the jail: Operation not permitted"],
   ["pidfile", "Failed to open file /firecracker.pid"],
-  ["setuid", "Failed to drop privileges"],
+  ["setuid", "Failed to exec into Firecracker: Operation not permitted"],
   ["exec", "Failed to exec into Firecracker"],
 ])("when the jailer fails at its step %p it is one clear error, and nothing is left", async (step, words) => {
   const { stderr, exit } = await boot("", {}, `jailer ${step}`).ended
@@ -195,8 +198,10 @@ test("all that Firecracker alone knows is set, jailed and bare; its logs and met
       : join(place.runtime, record?.id ?? "")
     const vsock = statSync(join(root, "vsock.sock"))
     expect({ mode: vsock.mode & 0o777, uid: vsock.uid }).toEqual({ mode: 0o600, uid: statSync(root).uid })
-    for (const path of ["/logger", "/metrics", "/serial", "/vsock", "/entropy", "/balloon"])
-      expect(readFileSync(join(dir, "firecracker.log"), "utf8")).toContain(`received a request on ${path}`)
+    for (const path of ["/metrics", "/serial", "/vsock", "/entropy", "/balloon"])
+      expect(readFileSync(join(dir, "firecracker.log"), "utf8")).toContain(
+        `INFO] The API server received a Put request on "${path}"`,
+      )
     run.signal("SIGINT")
     expect((await run.ended).exit).toBe(130)
     const metrics = readFileSync(join(dir, "metrics.json"), "utf8").trim().split("\n")
