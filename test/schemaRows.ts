@@ -38,7 +38,7 @@ export function rowsOf(schema: v.GenericSchema): readonly Row[] {
 // --- internal ---
 
 function rowsIn(node: Node, path: string): readonly Row[] {
-  if (node.type === "strict_object") {
+  if (node.type === "strict_object" || node.type === "object") {
     return Object.entries(node.entries ?? {}).flatMap(([key, value]) => {
       if (READ_ONLY.includes(key)) return []
       const optional = value.type === "optional"
@@ -67,7 +67,7 @@ function typeOf(node: Node): string {
   if (node.type === "picklist") return (node.options ?? []).map((option) => `\`${option}\``).join(", ")
   if (node.type === "literal") return `\`${node.literal}\``
   if (node.type === "array") return `array of ${typeOf(node.item as Node)}`
-  if (node.type === "strict_object" || node.type === "variant") return "object"
+  if (node.type === "strict_object" || node.type === "object" || node.type === "variant") return "object"
   if (node.type === "union")
     return [...new Set((node.options as readonly Node[]).map((option) => typeOf(option)))].join(" or ")
   if (node.type === "unknown") return "anything"
