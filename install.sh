@@ -474,7 +474,7 @@ remove() {
 # A running VM has a directory in the runtime directory. A jail has mounts, and rm would descend into them; and its VM can
 # swap files in the jail while rm runs.
 refuse_in_use() {
-  for vm in "$runtime"/* "$state"/jail/*/* "$state"/jail/.stage-* "$state"/jail/.trash/*; do
+  for vm in "$runtime"/* "$state"/jail/*/* "$state"/jail/.stage-* "$state"/jail/.grave/*; do
     # This directory has only the locks of sweeps.
     [ "$vm" != "$runtime/sweep" ] || continue
     [ ! -d "$vm" ] || die "a VM runs, or one that crashed left $vm" "see what it is: banger ps; banger sweep"

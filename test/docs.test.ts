@@ -93,6 +93,28 @@ test("every test that the README names is there", () => {
   }
 })
 
+test.each(["docs/flows.md", "CONTRIBUTING.md", "docs/design.md"])(
+  "every file and folder that %s names is there",
+  (file) => {
+    const text = readFileSync(join(root, file), "utf8")
+    const doors = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).filter(
+      (path) => !path.includes("."),
+    )
+    const first = ["src", "test", "docs", "scripts", "plugins", ...doors.map((path) => basename(path))].join("|")
+    const named = [...text.matchAll(new RegExp(`(?<![\\w/.<-])(?:${first})/\\w[\\w./-]*\\w`, "g"))].map(
+      ([path]) => path,
+    )
+    expect(named.length).toBeGreaterThan(5)
+    const there = readdirSync(root, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && ["src", "test", "docs", "scripts", "plugins"].includes(entry.name))
+      .flatMap(({ name }) =>
+        readdirSync(join(root, name), { recursive: true, encoding: "utf8" }).map((path) => `/${name}/${path}`),
+      )
+      .flatMap((path) => [path, path.replace(/\.ts$/, ""), path.replace(/\.test\.ts$/, "")])
+    expect(named.filter((path) => !there.some((one) => one.endsWith(`/${path}`)))).toEqual([])
+  },
+)
+
 /** The members of an interface of banger.d.ts. */
 function membersOf(name: string): readonly string[] {
   const types = readFileSync(join(root, "src/inputs/plugin/banger.d.ts"), "utf8")

@@ -44,12 +44,13 @@ async function dispatch(words: readonly string[], output: Output): Promise<Failu
     const { help } = await import("./terminal/help.ts")
     const text = await help(root, command, path)
     output.show({ text } satisfies Text, text)
-    return values.help === true ? undefined : usageError("banger needs a command")
+    return values.help === true ? undefined : usageError("banger needs a command", { subject: "COMMAND" })
   }
-  if (rest.length > 0 && command.takesRest !== true) throw usageError(`${path.join(" ")} takes nothing after --`)
+  if (rest.length > 0 && command.takesRest !== true)
+    throw usageError(`${path.join(" ")} takes nothing after --`, { subject: "--" })
   if (command.run === undefined) {
     const below = Object.keys(command.subCommands ?? {}).filter((name) => !name.startsWith("__"))
-    throw usageError(`${path.join(" ")} needs a command`, `one of: ${below.join(", ")}`)
+    throw usageError(`${path.join(" ")} needs a command`, { hint: `one of: ${below.join(", ")}`, subject: "COMMAND" })
   }
   const data: Invocation = { path, more, rest, options, output, root }
   // Of arguments that are not known by name, citty's type takes none.

@@ -76,7 +76,7 @@ export async function attachVm(
 export function controlKey(text: string): number {
   const [, key] = /^ctrl-([a-z@[\]\\^_])$/i.exec(text) ?? []
   if (key !== undefined) return key.toUpperCase().charCodeAt(0) & 0x1f
-  throw usageError(`${text} is not a key with Ctrl`, "give one like ctrl-] or ctrl-p")
+  throw usageError(`${text} is not a key with Ctrl`, { hint: "give one like ctrl-] or ctrl-p", subject: text })
 }
 
 // --- internal ---

@@ -27,7 +27,7 @@ export function showLogs(
 }
 
 /**
- * Shows what a VM wrote and goes on to its end, or until `show` says that nobody reads; for one that has ended, that is at
+ * Shows what a VM wrote and will write, to its end or until `show` says that nobody reads; for one that has ended, that is at
  * once.
  */
 export async function followLogs(reference: string, which: Which, show: (chunk: Uint8Array) => boolean): Promise<void> {

@@ -18,7 +18,8 @@ import { newVmId } from "../store/state/vmId.ts"
  */
 export function checkNetwork(state: State, bridge: string | undefined, target: string | undefined): readonly Step[] {
   const to = target === undefined ? undefined : parseAddress(target)
-  if (target !== undefined && to === undefined) throw usageError(`--to ${target} is not an IPv4 address`)
+  if (target !== undefined && to === undefined)
+    throw usageError(`--to ${target} is not an IPv4 address`, { subject: "--to" })
   if (process.geteuid?.() !== 0)
     throw new Failure("NEEDS_ROOT", "banger net check makes interfaces: only root can", { hint: "run it as root" })
   nftProgram()
@@ -31,7 +32,7 @@ function check({ db, where }: State, bridge: string, to: number | undefined): re
   const owner = ownerOf(where.state)
   const subnet = listLeases(db).find((lease) => lease.bridge === bridge)?.subnet ?? parseSubnet(defaultSubnet(bridge))
   if (subnet === undefined || !/^bgr(?:\d{1,4}|-[a-z0-9-]{1,11})$/.test(bridge)) {
-    throw usageError(`--bridge ${bridge} is not a name for a bridge of banger's`)
+    throw usageError(`--bridge ${bridge} is not a name for a bridge of banger's`, { subject: "--bridge" })
   }
   const vm = newVmId("check")
   const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: true, number: undefined }

@@ -13,7 +13,7 @@ import type { RunRequest } from "./runRequest.ts"
 export interface ResolvedRun extends Chosen {
   readonly request: RunRequest
   readonly plugin: ResolvedPlugin
-  readonly confining: ConfinementPlan
+  readonly confinement: ConfinementPlan
 }
 
 /**
@@ -32,13 +32,13 @@ export async function resolveRun(
   interrupts.stop.throwIfAborted()
   const plugin = limited(prepared, request.timeout)
   const { spec } = plugin
-  const confining = planConfinement(spec, root)
-  const jailed = confining.jail !== undefined
+  const confinement = planConfinement(spec, root)
+  const jailed = confinement.jail !== undefined
   const { vmm, program } = await candidates.choose(wantedVmm(spec), jailed)
   requireFitting(spec, vmm.name, restored)
   vmm.require(program, needsOf(spec, { jailed, restored }))
   if (request.restore !== undefined) checkSnapshot(request.restore, { vmm, program })
-  return { request, plugin, vmm, program, confining }
+  return { request, plugin, vmm, program, confinement }
 }
 
 /** Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. */

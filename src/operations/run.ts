@@ -23,7 +23,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     const run = await resolveRun(host, request)
     if (request.plan) {
       const { planRun } = await import("../supervisor/boot/planRun.ts")
-      return planRun(run.plugin, run, run.confining)
+      return planRun(run.plugin, run, run.confinement)
     }
     requireRunnable(run)
     sayWhatIsMissing(request.log, run)
@@ -39,12 +39,12 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
 
 const NAMES = { qemu: "QEMU", firecracker: "Firecracker" }
 
-function sayWhatIsMissing(log: Log, { vmm, program, confining }: ResolvedRun): void {
+function sayWhatIsMissing(log: Log, { vmm, program, confinement }: ResolvedRun): void {
   if (program.warning !== undefined) log.warn(program.warning.words)
   if (process.geteuid?.() !== 0) return
-  if (confining.jail === undefined)
+  if (confinement.jail === undefined)
     log.warn(`${NAMES[vmm.name]} runs as root and without a jail: run only guests you trust`)
-  if (confining.cgroup === undefined) log.info("this host has no cgroup v2: the VM is known by its process alone")
+  if (confinement.cgroup === undefined) log.info("this host has no cgroup v2: the VM is known by its process alone")
 }
 
 /** The run is over and has its own result, which a trace must not take the place of. */

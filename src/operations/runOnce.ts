@@ -40,10 +40,10 @@ export async function runOnce(
   run: ResolvedRun,
   { logFile, ended }: BeforeBoot,
 ): Promise<Booted> {
-  const { request, plugin, vmm, program, confining } = run
+  const { request, plugin, vmm, program, confinement } = run
   const { name, firecracker } = plugin.spec
   const { id, layout: planned } = layoutFor(name)
-  requireSocketPaths(run, { layout: planned, jailed: confining.jail !== undefined, firecracker })
+  requireSocketPaths(run, { layout: planned, jailed: confinement.jail !== undefined, firecracker })
   const session = await createVm(state, run, id).finally(() => unlock(ended))
   const { layout } = session
   const { dir } = layout
@@ -54,7 +54,7 @@ export async function runOnce(
   let booted = false
   const context = { session, plugin, vmm, args: request.args, log: prefixed(request.log, name) }
   const outcome = await supervise(host, context, {
-    ...{ program, confining, keepOnFailure: request.keepOnFailure, restore: request.restore },
+    ...{ program, confinement, keepOnFailure: request.keepOnFailure, restore: request.restore },
     onConsole: request.onConsole ?? ((chunk) => chunk.length),
     leave: request.supervisor === "none",
     onRunning: (running) => {

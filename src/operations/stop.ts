@@ -137,7 +137,7 @@ async function waitForEnd(wait: StopWait): Promise<VmRecord | undefined> {
   throw new Failure("INTERRUPTED", `interrupted: ${id} has not ended yet`, { exit, hint, subject: id })
 }
 
-/** Between two boots of a restart policy the record is already final, but its supervisor still holds the lock. */
+/** Between two boots of a restart policy the record is already final, but its supervisor has it still locked. */
 function hasEnded(record: VmRecord, { doing }: HeldLock): boolean {
   return isFinal(record.state) && record.restart_at === null && !(doing === "supervise" && mayRestart(record))
 }
@@ -147,7 +147,7 @@ function askOnce(wait: StopWait, record: VmRecord, { process, doing }: HeldLock)
   const { state, id, layout, log } = wait
   const { pid } = process
   if (isStopped(pid) && !wait.warned) {
-    log.warn(`its supervisor (process ${pid}) is stopped; to let it go on: kill -CONT ${pid}`)
+    log.warn(`its supervisor (process ${pid}) is stopped; to continue it: kill -CONT ${pid}`)
     wait.warned = true
   }
   if (performance.now() >= wait.escalateAt) {

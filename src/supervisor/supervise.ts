@@ -23,7 +23,7 @@ import type { RunOutcome, VmContext } from "./vmContext.ts"
 /** How a VM is booted. */
 export interface BootOptions extends WatchOptions {
   readonly program: Program
-  readonly confining: ConfinementPlan
+  readonly confinement: ConfinementPlan
   /** The directory of a snapshot to restore, instead of booting. */
   readonly restore: string | undefined
   readonly onConsole: Sink
@@ -74,13 +74,13 @@ async function stage(
   host: PluginHost,
   context: VmContext,
   running: RunningVm,
-  { program, confining, restore }: BootOptions,
+  { program, confinement, restore }: BootOptions,
 ): Promise<Staged> {
   const { session, plugin, vmm, log } = context
   const { interrupts, watchdog } = host
   const { spec, loaded } = plugin
   session.enter("staging")
-  const staging = { session, spec, vmm, program, confining, signal: interrupts.stop, restore }
+  const staging = { session, spec, vmm, program, confinement, signal: interrupts.stop, restore }
   const staged = await watchdog.guard("staging", OWN_WORK_MS.staging, () => stageVm(staging))
   try {
     if (spec.network !== false) running.network = leaseNetwork(session, spec.network)
@@ -113,7 +113,7 @@ async function start(
   { interrupts, watchdog }: PluginHost,
   { session, plugin, vmm, log }: VmContext,
   running: RunningVm,
-  { program, staged, onConsole, confining }: BootOptions & { readonly staged: Staged },
+  { program, staged, onConsole, confinement }: BootOptions & { readonly staged: Staged },
 ): Promise<void> {
   const { timeouts, console } = plugin.spec
   session.enter("booting")
@@ -125,7 +125,7 @@ async function start(
     interrupt: interrupts.stop,
     onConsole,
     log,
-    cgroup: confining.cgroup,
+    cgroup: confinement.cgroup,
   }
   running.started(await startMachine(session, staged, options))
   watchdog.noteEnd("started")

@@ -12,7 +12,7 @@ export interface Journal {
   readonly resources: readonly Resource[]
   /** Writes resources down that are acquired next, in this order. */
   acquire(...resources: readonly Resource[]): void
-  /** Writes the journal again to both of its places, one of which may have been lost. */
+  /** Writes the journal again to both of its places: one may have been lost. */
   mend(): void
   /** Replaces the entry of the same kind: more is known of the resource now. */
   refine(resource: Resource): void

@@ -25,7 +25,7 @@ export function livenessOf(
     : findVmm(sought)
 }
 
-/** The failure of a VM of which it cannot be told whether it runs: it is left alone. */
+/** For a VM that may run or not: nothing can tell, so it is left alone. */
 export function livenessUnknown(
   { id, name }: { id: string; name?: string },
   { why, hint }: Omit<Unknown, "is">,

@@ -132,7 +132,7 @@ test("each command has its help", () => {
 
     OPTIONS
 
-      -f, --follow    Go on printing what comes, until the VM ends
+      -f, --follow    Print also what comes, until the VM ends
              --vmm    Print the VMM's own messages instead
           --events    Print the VM's events instead, as JSON lines
       --supervisor    Print what its detached supervisor said instead

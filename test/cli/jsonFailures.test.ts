@@ -85,10 +85,11 @@ test("every command refuses wrong words in JSON alone, wherever --json stands", 
     return cut === -1 ? [...words, "--json"] : words.toSpliced(cut, 0, "--json")
   })
   for (const [index, said] of each(lines).entries()) {
-    const { code } = failureIn(said)
-    expect({ words: lines[index], code, stdout: said.stdout }).toEqual({
+    const { code, subject } = failureIn(said)
+    expect({ words: lines[index], code, subject, stdout: said.stdout }).toEqual({
       words: lines[index],
       code: "USAGE",
+      subject: expect.stringMatching(/./),
       stdout: "",
     })
   }

@@ -87,9 +87,9 @@ export function inOneLine({ message, hint }: Failure): string {
   return hint === undefined ? message : `${message} (${hint})`
 }
 
-/** A failure of what the user typed. */
-export function usageError(message: string, hint?: string, cause?: unknown): Failure {
-  return new Failure("USAGE", message, { hint, cause })
+/** A failure of what the user typed; `subject` is the word, or what the help calls it. */
+export function usageError(message: string, detail: FailureDetail & { readonly subject: string }): Failure {
+  return new Failure("USAGE", message, detail)
 }
 
 /** Tells a failure made for the user from a fault of ours. */

@@ -21,9 +21,12 @@ export default command({
   takesRest: true,
   async run({ shell }, { rest, output, root }) {
     if (shell !== undefined && !SHELLS.includes(shell))
-      throw usageError(`there are no completions for ${shell}`, SHELLS.join(", "))
+      throw usageError(`there are no completions for ${shell}`, {
+        hint: `there are: ${SHELLS.join(", ")}`,
+        subject: "SHELL",
+      })
     if (shell === undefined && rest.length === 0)
-      throw usageError("SHELL is missing", `give one of: ${SHELLS.join(", ")}`)
+      throw usageError("SHELL is missing", { hint: `give one of: ${SHELLS.join(", ")}`, subject: "SHELL" })
     if (shell !== undefined) {
       const text = scriptFor(shell)
       output.show({ text } satisfies Text, text)

@@ -7,7 +7,7 @@ export default command({
   meta: { name: "events", description: "Print what happened to VMs, as JSON lines" },
   args: {
     vm: { type: "positional", required: false, description: "Only of this VM: name, id, or the beginning of an id" },
-    follow: { type: "boolean", alias: "f", description: "Go on printing what happens, until interrupted" },
+    follow: { type: "boolean", alias: "f", description: "Print also what happens, until interrupted" },
   },
   async run({ vm, follow }, { output }) {
     const state = openStateToLook(output.log.warn)

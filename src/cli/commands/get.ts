@@ -91,16 +91,22 @@ function wantedOf(what: string, from: string | undefined, sha256: string | undef
   const own = from !== undefined && !catalog().some(({ name }) => name === exactName(what))
   if (own) return ownImage(what, parseAddress(absolute(from), "--from"), sha256)
   if (sha256 !== undefined)
-    throw usageError("--sha256 is for an image of your own", "banger has the sums of what it knows")
+    throw usageError("--sha256 is for an image of your own", {
+      hint: "banger has the sums of what it knows",
+      subject: "--sha256",
+    })
   const item = findItem(what)
   return { name: item.name, from: source(item, from), sha256: item.sha256, members: item.members }
 }
 
 function ownImage(what: string, from: Address, sha256: string | undefined): Wanted {
   if (sha256 !== undefined && !/^[0-9a-f]{64}$/.test(sha256))
-    throw usageError("--sha256 has 64 characters of 0-9 and a-f")
+    throw usageError("--sha256 has 64 characters of 0-9 and a-f", { subject: "--sha256" })
   if (sha256 === undefined && "url" in from) {
-    throw usageError("an image of your own from a URL needs its sum", "add --sha256 with what sha256sum says of it")
+    throw usageError("an image of your own from a URL needs its sum", {
+      hint: "add --sha256 with what sha256sum says of it",
+      subject: "--sha256",
+    })
   }
   return { name: exactName(what), from, sha256 }
 }

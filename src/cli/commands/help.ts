@@ -16,7 +16,7 @@ export default command({
     if (topic === undefined) {
       const words = what === undefined ? [] : [what, ...more]
       const { command, path, left } = await findCommand(root, words, Object.keys(TOPICS))
-      if (left[0] !== undefined) throw usageError(`${path.join(" ")} has no command ${left[0]}`)
+      if (left[0] !== undefined) throw usageError(`${path.join(" ")} has no command ${left[0]}`, { subject: left[0] })
       const text = await help(root, command, path)
       output.show({ text } satisfies Text, text)
     } else output.show({ text: topic } satisfies Text, topic)

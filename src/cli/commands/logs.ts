@@ -6,7 +6,7 @@ export default command({
   meta: { name: "logs", description: "Print what a VM's serial console said" },
   args: {
     vm: vmArg,
-    follow: { type: "boolean", alias: "f", description: "Go on printing what comes, until the VM ends" },
+    follow: { type: "boolean", alias: "f", description: "Print also what comes, until the VM ends" },
     vmm: { type: "boolean", description: "Print the VMM's own messages instead" },
     events: { type: "boolean", description: "Print the VM's events instead, as JSON lines" },
     supervisor: { type: "boolean", description: "Print what its detached supervisor said instead" },

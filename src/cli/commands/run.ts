@@ -77,7 +77,7 @@ export async function runAs(
   takeConsole(output, json)
   const timeout = durationOf("--timeout", values.timeout)
   if (name !== undefined && !NAME_PATTERN.test(name))
-    throw usageError(`--name ${name} is not a name for a VM`, NAME_WORDS)
+    throw usageError(`--name ${name} is not a name for a VM`, { hint: NAME_WORDS, subject: "--name" })
   const result = await runPlugin({
     plugin,
     name,

@@ -63,7 +63,7 @@ export default command({
       log: output.log,
     }
     takeConsole(output, json)
-    if (options.dirs.includes("")) throw usageError("DIR is empty", "name a directory")
+    if (options.dirs.includes("")) throw usageError("DIR is empty", { hint: "name a directory", subject: "DIR" })
     if (metrics !== undefined) checkMetricsPath(metrics)
     const report: SweepReport = await sweep(options)
     const failure = failureOf(report, values.quiet === true)
@@ -82,5 +82,5 @@ const TIMES = { mostMs: 366 * 24 * 3_600_000, zero: true }
 function wholeNumber(option: string, text: string, { least, most }: { readonly least: number; readonly most: number }) {
   const number = /^\d{1,4}$/.test(text) ? Number(text) : Number.NaN
   if (number >= least && number <= most) return number
-  throw usageError(`${option} ${text} is not a whole number from ${least} to ${most}`)
+  throw usageError(`${option} ${text} is not a whole number from ${least} to ${most}`, { subject: option })
 }

@@ -49,8 +49,8 @@ function noSuchCommand(word: string, path: readonly string[], known: readonly st
   const shown = known.filter((name) => !name.startsWith("__"))
   const near = nearest(word, shown)
   const hint = near !== undefined ? `did you mean ${near}?` : path.length === 1 ? "banger --help lists them" : undefined
-  return usageError(
-    path.length === 1 ? `there is no command ${word}` : `${path.join(" ")} has no command ${word}`,
-    hint ?? `there are: ${shown.join(", ")}`,
-  )
+  return usageError(path.length === 1 ? `there is no command ${word}` : `${path.join(" ")} has no command ${word}`, {
+    hint: hint ?? `there are: ${shown.join(", ")}`,
+    subject: word,
+  })
 }

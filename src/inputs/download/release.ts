@@ -68,7 +68,10 @@ export async function downloadArchive(
 export function parseVersion(text: string): string {
   const version = text.replace(/^v/, "")
   if (/^\d[\w.+-]*$/.test(version)) return version
-  throw usageError(`--version ${text} is not a version`, "give it as releases are named: 0.2.0")
+  throw usageError(`--version ${text} is not a version`, {
+    hint: "give it as releases are named: 0.2.0",
+    subject: "--version",
+  })
 }
 
 /** Whether a version is newer than another, by semantic versioning. */

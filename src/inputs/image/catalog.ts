@@ -96,5 +96,5 @@ export function findItem(name: string): Item {
     near === undefined
       ? "banger get ls lists what is known; an image of your own: --from FILE"
       : `did you mean ${near}?`
-  throw usageError(`banger knows no image ${name}`, hint)
+  throw usageError(`banger knows no image ${name}`, { hint, subject: name })
 }

@@ -28,7 +28,8 @@ const TSCONFIG = `{
  */
 export function writeStarter(file: string): readonly string[] {
   const plugin = resolve(file)
-  if (!/\.(?:ts|mts)$/.test(plugin)) throw usageError(`${file} is not a name for a plugin: it must end in .ts`)
+  if (!/\.(?:ts|mts)$/.test(plugin))
+    throw usageError(`${file} is not a name for a plugin: it must end in .ts`, { subject: file })
   try {
     return writeAll(file, plugin)
   } catch (error) {

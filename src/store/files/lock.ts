@@ -75,6 +75,6 @@ function takeAt(dir: number, path: string): number | undefined {
 
 function stuck(path: string, patienceMs: number): Failure {
   const hint = `find who holds it: fuser -v ${path}; end it if it is stuck, then try again`
-  const message = `another process does not let go of ${path}: waited ${patienceMs / 1000} s for it`
+  const message = `another process keeps ${path} locked: waited ${patienceMs / 1000} s for it`
   return new Failure("BUSY", message, { hint, subject: path })
 }

@@ -53,7 +53,7 @@ export interface Staging {
   readonly spec: Spec
   readonly vmm: Vmm
   readonly program: Program
-  readonly confining: ConfinementPlan
+  readonly confinement: ConfinementPlan
   readonly signal: AbortSignal
   /** The directory of a snapshot to restore. */
   readonly restore: string | undefined
@@ -61,7 +61,7 @@ export interface Staging {
 
 /** Makes a VM's runtime directory and its jail, or its plain stage, with all that its spec names in it. */
 export async function stageVm(staging: Staging): Promise<VmStage> {
-  const { session, confining } = staging
+  const { session, confinement } = staging
   const { layout, journal } = session
   journal.acquire({ kind: "runtime", path: layout.runtime })
   // Sticky: then a sweep can remove exactly the socket that it found dead.
@@ -74,7 +74,7 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   const kernel = unpacks ? await elfKernel(spec.kernel, layout.kernels) : spec.kernel
   const drives = staging.restore === undefined ? spec.drives : savedDisks(spec.drives, staging.restore)
   const ready = { ...staging, spec: { ...spec, kernel, drives } }
-  return confining.jail === undefined ? stagePlain(ready) : stageJail(ready, confining.jail)
+  return confinement.jail === undefined ? stagePlain(ready) : stageJail(ready, confinement.jail)
 }
 
 /** Finds out whether a drive of the host is a block device. */

@@ -57,7 +57,7 @@ export function checkKvmSettings(host: Host): Finding {
   const period = Number(host.read("/sys/module/kvm/parameters/min_timer_period_us")?.trim() ?? Number.NaN)
   if (period < 100) {
     const hint = "echo 500 > /sys/module/kvm/parameters/min_timer_period_us"
-    return warn(`KVM lets guests have timers of ${period} us, each of which costs this host time`, hint)
+    return warn(`KVM lets guests have timers of ${period} us, and each costs this host time`, hint)
   }
   const slow = host.read("/sys/module/kvm/parameters/nx_huge_pages")?.trim() === "Y"
   const needed = !host.read("/sys/devices/system/cpu/vulnerabilities/itlb_multihit")?.startsWith("Not affected")

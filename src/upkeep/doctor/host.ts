@@ -87,7 +87,7 @@ export function nearestDirectory(host: Pick<Host, "stat">, path: string): string
 /** Such a program has this long, in milliseconds. */
 const PROGRAM_WAIT_MS = 10_000
 
-/** Opens a file without a name (open(2)), of which nothing is left behind. */
+/** Opens a file without a name (open(2)): nothing is left behind. */
 const O_TMPFILE = 0o20000000 | O_DIRECTORY
 
 function orAbsent<T>(read: () => T): T | undefined {

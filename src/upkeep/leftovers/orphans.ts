@@ -66,7 +66,7 @@ const BATCH_COUNT = 64
 
 const DEAD = { is: "dead", why: "no VM has it, and no process uses it" } as const
 
-const BUSY = { is: "kept", why: "another banger holds the VM's lock" } as const
+const BUSY = { is: "kept", why: "another banger has locked the VM" } as const
 
 function told(state: State, orphan: Orphan, verdict: Verdict): readonly Leftover[] {
   return listParts(orphan, state).map(({ kind, name }) => ({ kind, name, vm: orphan.id, ...verdict }))

@@ -48,11 +48,11 @@ test.each([
 ] as const)("%s most likely means %s", (word, meant) => expect(nearest(word, KEYS)).toBe(meant as string))
 
 test("a failure is told from a fault of ours, also one of another copy of the module", () => {
-  expect(isFailure(usageError("wrong"))).toBe(true)
+  expect(isFailure(usageError("wrong", { subject: "--x" }))).toBe(true)
   expect(isFailure({ [Symbol.for("banger.failure")]: true })).toBe(true)
   expect(isFailure(new Error("ours"))).toBe(false)
   expect(isFailure(null)).toBe(false)
-  expect(usageError("wrong").exit).toBe(2)
+  expect(usageError("wrong", { subject: "--x" }).exit).toBe(2)
   expect(new Failure("FAILED", "went wrong").exit).toBe(1)
 })
 

@@ -182,7 +182,7 @@ test("a turn that does not come is given up by the lock's name; one that comes i
     withLock(${JSON.stringify(path)}, () => { console.log("held"); Bun.sleepSync(600_000) })`
   const holder = Bun.spawn([process.execPath, "-e", code], { stdout: "pipe" })
   await holder.stdout.getReader().read()
-  expect(() => withLock(path, () => {}, 20)).toThrow(failure("BUSY", `another process does not let go of ${path}`))
+  expect(() => withLock(path, () => {}, 20)).toThrow(failure("BUSY", `another process keeps ${path} locked`))
   holder.kill("SIGKILL")
   expect(withLock(path, () => "mine")).toBe("mine")
   expect(withLock(path, () => "again", 0)).toBe("again")
