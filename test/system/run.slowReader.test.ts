@@ -13,7 +13,7 @@ const stateIs = (state: string) => until(() => records(place)[0]?.state === stat
 test("a full disk under standard output is told of once, and the run goes on", async () => {
   const streams = { stdout: openSync("/dev/full", "w") }
   const { stderr, exit } = await startGuest(place, "seq 1 2000", {}, [], streams).ended
-  expect(stderr.match(/it is no longer shown: write: ENOSPC/g)).toHaveLength(1)
+  expect(stderr.match(/it is no longer shown: standard output cannot be written: write: ENOSPC/g)).toHaveLength(1)
   expect(stderr).toContain("postStop: guest reset")
   expect(records(place)[0]?.state).toBe("stopped")
   expect(exit).toBe(0)
