@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { type Command, load } from "../../src/cli/terminal/command.ts"
 import { root } from "../../src/cli/tree.ts"
 import { documentsIn, failureIn, type Said } from "../jsonSaid.ts"
+import { PROGRAM } from "../program.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -17,7 +18,7 @@ function environment(): Record<string, string | undefined> {
 }
 
 function banger(...args: readonly string[]): Said {
-  const run = Bun.spawnSync([process.execPath, join(import.meta.dir, "../../cli.ts"), ...args], {
+  const run = Bun.spawnSync([...PROGRAM, ...args], {
     env: environment(),
     cwd: directory.path,
   })

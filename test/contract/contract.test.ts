@@ -17,7 +17,9 @@ const sequences = readdirSync(folder)
   .sort()
   .flatMap((name) => parseTable(name, readFileSync(join(folder, name), "utf8")).sequences)
 
-const real = findReal()
+// A minute of work in all: --quick asks the double of the newest release alone.
+const quick = process.env.BANGER_TEST_QUICK === "yes"
+const real = quick ? "--quick leaves the real one and older releases out" : findReal()
 console.log(
   `contract: ${typeof real === "string" ? `on the double only: ${real}` : `on the double and on ${real.firecracker}`}`,
 )
@@ -36,7 +38,7 @@ test("the table is as large as it must be, and every step has an answer", () => 
   expect(new Set(sequences.map(({ name }) => name)).size).toBe(sequences.length)
 })
 
-for (const release of RELEASES) {
+for (const release of quick ? [NEWEST] : RELEASES) {
   test(`the double of ${release} answers as the table says`, async () => {
     await holds(buildDouble(dir, release))
   }, 120_000)

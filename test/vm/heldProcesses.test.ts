@@ -46,7 +46,7 @@ function quietly(look: () => unknown): void {
   } catch {}
 }
 
-/** Fails unless as many descriptors are open after hundreds of looks as before them, whatever the looks say or throw. */
+/** Fails unless as many descriptors are open after a hundred looks as before them, whatever the looks say or throw. */
 function expectNoLeak(name: string, looks: number, look: () => unknown): void {
   // The first look may open what stays, once. And what other tests have left may be opened or closed meanwhile, once.
   quietly(look)
@@ -113,14 +113,14 @@ test.each(changed)("nothing stays open when a process is %s", async (is, change)
   ]
   for (const [name, look] of looks) {
     expect(look(), name).toBe(is === "gone" ? "dead" : is)
-    expectNoLeak(name, 300, look)
+    expectNoLeak(name, 100, look)
     // It goes through the others. What cannot be read is waited for a moment: these take their time.
     if (is === "alive" && name === "livenessOf") expectNoLeakWhenFailing(name, 20, look)
   }
   const prove = () => proveAbsent(layout(), [process])
   if (is === "alive" || is === "unknown") expect(prove).toThrow()
   else prove()
-  expectNoLeak("proveAbsent", 300, prove)
+  expectNoLeak("proveAbsent", 100, prove)
   vmm.signal(SIGKILL)
   await vmm.exited
 })
@@ -139,17 +139,17 @@ test("nothing stays open when processes are searched for, whoever names them", a
   }
   expect(search()).toBe("alive")
   expectNoLeak("findVmm", 100, search)
-  expectNoLeakWhenFailing("findVmm", 300, search)
+  expectNoLeakWhenFailing("findVmm", 100, search)
   const hold = () => {
     using _ = closingAll(holdersOf(vm.consoleLog))
   }
   expectNoLeak("holdersOf", 100, hold)
-  expectNoLeakWhenFailing("holdersOf", 300, hold)
+  expectNoLeakWhenFailing("holdersOf", 100, hold)
   const members = () => {
     using _ = closingAll(membersOf(vmm.identity.root, vmm.identity.uid))
   }
   expectNoLeak("membersOf", 100, members)
-  expectNoLeakWhenFailing("membersOf", 300, members)
+  expectNoLeakWhenFailing("membersOf", 100, members)
   expectNoLeak("endMembers", 100, () => endMembers("1:2:3", 65_533, 10))
   const { root, uid } = vmm.identity
   const marks = { console: inodeOf(statPath(vm.consoleLog)), jail: { root, uid }, commandLines: [] }
@@ -157,13 +157,13 @@ test("nothing stays open when processes are searched for, whoever names them", a
     using _ = closingAll(scanned(marks, vm.consoleLog).map(({ process }) => process))
   }
   expectNoLeak("scanned", 100, scan)
-  expectNoLeakWhenFailing("scanned", 300, scan)
+  expectNoLeakWhenFailing("scanned", 100, scan)
   const heard = () =>
     withDescriptor(openAt(AT_FDCWD, directory.path, O_PATH), (dir) => {
       using _ = closingAll(listenerIn(dir, "api.sock").map(({ process }) => process))
     })
-  expectNoLeak("listenerIn", 300, heard)
-  expectNoLeakWhenFailing("listenerIn", 300, heard)
+  expectNoLeak("listenerIn", 100, heard)
+  expectNoLeakWhenFailing("listenerIn", 100, heard)
   close(listener)
   vmm.signal(SIGKILL)
   await vmm.exited
@@ -185,17 +185,17 @@ test("nothing stays open when it is asked who holds a VM's lock", () => {
     ["held", look],
     ["refused", refuse],
   ] as const) {
-    expectNoLeak(name, 300, one)
+    expectNoLeak(name, 100, one)
     if (name === "held") expectNoLeakWhenFailing(name, 20, one)
   }
   lock?.unlock()
   expect(look()).toBe("free")
-  expectNoLeak("free", 300, look)
+  expectNoLeak("free", 100, look)
   writeFileSync(vm.lock, '{"doing":"supervise","identity":{"pid":')
   expect(look()).toBe("unknown")
-  expectNoLeak("unknown", 300, look)
+  expectNoLeak("unknown", 100, look)
   const dead = { pid: child.pid, startTime: 1, bootId: bootId(), uid: 0, root: inodeOf(statPath("/")) }
   writeFileSync(vm.lock, JSON.stringify({ doing: "supervise", identity: dead }))
   expect(look()).toBe("free")
-  expectNoLeak("dead", 300, look)
+  expectNoLeak("dead", 100, look)
 })
