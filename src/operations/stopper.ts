@@ -1,5 +1,5 @@
 import type { Log } from "../base/terms/log.ts"
-import { type Interrupts, watchInterrupts } from "../supervisor/hooks/interrupts.ts"
+import { type Interrupts, sayingAtOnce, watchInterrupts } from "../supervisor/hooks/interrupts.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
 
 /** This process, as it waits for the ends of VMs: signals end the wait. */
@@ -15,14 +15,15 @@ export interface Stopper {
  * VM has none, and then stays to the end, since what a plugin has begun may still fail later.
  */
 export function startStopper(log: Log): Stopper & Disposable {
-  const interrupts = watchInterrupts(() => {})
+  const interrupts = watchInterrupts(sayingAtOnce(log))
   let host: (PluginHost & Disposable) | undefined
   return {
     interrupts,
     log,
     async pluginHost() {
       const { startPluginHost } = await import("../supervisor/hooks/pluginHost.ts")
-      host ??= startPluginHost(log)
+      // One count of signals: the first must not be missed by what is loaded just then.
+      host ??= startPluginHost(log, { interrupts })
       return host
     },
     [Symbol.dispose]() {

@@ -1,5 +1,6 @@
 import { isIgnored, resetSignal } from "../../base/linux/signals.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
 
 /** The signals that ask a foreground run to end, and their numbers for the exit code: all that would end it otherwise. */
 const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGALRM: 14, SIGTERM: 15 } as const
@@ -67,6 +68,13 @@ export function watchInterrupts(onPress: (count: number) => void, ignored: reado
     [Symbol.dispose]() {
       for (const [name, handler] of handlers) process.off(name, handler)
     },
+  }
+}
+
+/** Says of the second signal what it does: it asks for an end at once. */
+export function sayingAtOnce(log: Pick<Log, "warn">): (count: number) => void {
+  return (count) => {
+    if (count === 2) log.warn("stopping at once")
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Log } from "../../base/terms/log.ts"
-import { type Interrupt, type Interrupts, watchInterrupts } from "./interrupts.ts"
+import { type Interrupt, type Interrupts, sayingAtOnce, watchInterrupts } from "./interrupts.ts"
 import { startTrace, type Trace } from "./trace.ts"
 import { trapPluginExit } from "./trapPluginExit.ts"
 import { startWatchdog, type Watchdog } from "./watchdog.ts"
@@ -11,19 +11,24 @@ export interface PluginHost {
   readonly interrupts: Interrupts
   readonly watchdog: Watchdog
   readonly trace: Trace
-  /** Messages of the work as a whole. */
+  /** Messages of the work: where it is on one VM, they name it. */
   readonly log: Log
 }
 
+/** How a process that runs a plugin's code is interrupted. */
+export interface HostOptions {
+  /** Signals that do nothing. */
+  readonly ignored?: readonly Interrupt[]
+  /** Those of work that has begun before, which stay when the host is disposed of. */
+  readonly interrupts?: Interrupts
+}
+
 /**
- * Prepares this process for a plugin's code, until it is disposed of: signals ask the run to end (those `ignored` do
- * nothing), the plugin cannot end the process, and another thread watches that it does not block it.
+ * Prepares this process for a plugin's code, until it is disposed of: signals ask the run to end, the plugin cannot end the
+ * process, and another thread watches that it does not block it.
  */
-export function startPluginHost(log: Log, options: { ignored?: readonly Interrupt[] } = {}): PluginHost & Disposable {
-  const onPress = (count: number) => {
-    if (count === 2) log.warn("stopping at once")
-  }
-  const interrupts = watchInterrupts(onPress, options.ignored)
+export function startPluginHost(log: Log, { ignored, interrupts: given }: HostOptions = {}): PluginHost & Disposable {
+  const interrupts = given ?? watchInterrupts(sayingAtOnce(log), ignored)
   const watchdog = startWatchdog(log)
   const release = trapPluginExit(interrupts)
   return {
@@ -32,7 +37,7 @@ export function startPluginHost(log: Log, options: { ignored?: readonly Interrup
     [Symbol.dispose]() {
       release()
       watchdog.dispose()
-      interrupts[Symbol.dispose]()
+      if (given === undefined) interrupts[Symbol.dispose]()
     },
   }
 }
