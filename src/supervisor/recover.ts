@@ -1,6 +1,6 @@
-import { EXIT, type Failure, type FailureJson, whyOf } from "../base/terms/failure.ts"
+import { Failure, type FailureJson, whyOf } from "../base/terms/failure.ts"
 import type { Unknown } from "../base/terms/liveness.ts"
-import type { Log } from "../base/terms/log.ts"
+import { type Log, prefixed } from "../base/terms/log.ts"
 import { runSelf } from "../host/process/runSelf.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
@@ -68,15 +68,14 @@ export async function finishNamed(state: State, name: string, log: Log): Promise
   if (record !== undefined) await recover(state, record, log)
 }
 
-/** For the process that `recover` starts for a VM with hooks: finishes this one VM, or leaves it running. Returns the exit code. */
-export async function recoverOne(state: State, id: string, log: Log): Promise<number> {
+/** For the process that `recover` starts for a VM with hooks: finishes this one VM, or leaves it running. Throws BUSY when another banger has it. */
+export async function recoverOne(state: State, id: string, log: Log): Promise<void> {
   const held = lockVmRecord(state, id, "finish")
-  if (held === undefined) return EXIT.tryLater
-  if (held === "gone") return EXIT.ok
+  if (held === undefined) throw new Failure("BUSY", `another banger is at ${id}`, { subject: id })
+  if (held === "gone") return
   try {
-    using host = startPluginHost(log)
+    using host = startPluginHost(prefixed(log, held.record.name))
     await takeOver(host, state, { locked: held, goal: { do: "recover" } })
-    return EXIT.ok
   } finally {
     held.lock.unlock()
   }
@@ -113,7 +112,10 @@ async function recoverHere(state: State, id: string, log: Log): Promise<Recovery
   if (held === undefined) return "busy"
   if (held === "gone") return "recovered"
   try {
-    const { is } = await takeOver(noPluginHost(log), state, { locked: held, goal: { do: "recover" } })
+    const { is } = await takeOver(noPluginHost(prefixed(log, held.record.name)), state, {
+      locked: held,
+      goal: { do: "recover" },
+    })
     return is === "running" ? "alive" : "recovered"
   } finally {
     held.lock.unlock()

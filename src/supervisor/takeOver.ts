@@ -56,12 +56,12 @@ export async function takeOver(
 ): Promise<Taken> {
   const { record, layout } = locked
   const recalled = recall(record, layout.handles)
-  for (const trouble of recalled.troubles) host.log.warn(`${record.name}: ${trouble}`)
+  for (const trouble of recalled.troubles) host.log.warn(trouble)
   if (isFinal(record.state)) return releaseRest(state, locked, recalled, { log: host.log })
   using liveness = livenessOf(record, layout, recalled.journal)
   if (liveness.is === "unknown") throw livenessUnknown(record, liveness)
   // Those of a dead one are told when it is released.
-  if (liveness.is === "alive") for (const warning of liveness.warnings) host.log.warn(`${record.name}: ${warning}`)
+  if (liveness.is === "alive") for (const warning of liveness.warnings) host.log.warn(warning)
   setAside(layout.handles)
   const session = resumeSession(state, locked, recalled)
   // A disk that cannot be written shows here, before anything is done.
