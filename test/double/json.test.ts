@@ -3,8 +3,9 @@ import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { documentsIn, failureIn } from "../jsonSaid.ts"
 import { banger, start } from "../system/support/banger.ts"
+import { killed } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import { boot, bootHeld, bootWords, heldWords, hold, killed } from "./support/vms.ts"
+import { boot, bootHeld, bootWords, heldWords, hold } from "./support/vms.ts"
 
 const place = eachOnDoubles()
 const json = (...words: readonly string[]) => banger(place, [...words, "--json"])

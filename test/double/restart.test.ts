@@ -3,9 +3,9 @@ import { copyFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, until } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
-import { listed, noted } from "../system/support/vms.ts"
+import { killed, listed, noted } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import { boot, bootWords, killed } from "./support/vms.ts"
+import { boot, bootWords } from "./support/vms.ts"
 
 const place = eachOnDoubles()
 

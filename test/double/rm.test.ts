@@ -3,9 +3,9 @@ import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
-import { noted } from "../system/support/vms.ts"
+import { killed, noted } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import { boot, bootUnsupervised, bootWords, killed } from "./support/vms.ts"
+import { boot, bootUnsupervised, bootWords } from "./support/vms.ts"
 
 const place = eachOnDoubles()
 

@@ -4,9 +4,9 @@ import { join } from "node:path"
 import { banger, fixture, start, until } from "../system/support/banger.ts"
 import { kernelOf } from "../system/support/doubles.ts"
 import { processesOf, records } from "../system/support/place.ts"
-import { listed, noted } from "../system/support/vms.ts"
+import { killed, listed, noted, signal } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import { boot, bootWords, heldWords, hold, hooksOf, killed } from "./support/vms.ts"
+import { boot, bootWords, heldWords, hold, hooksOf } from "./support/vms.ts"
 
 const place = eachOnDoubles()
 
@@ -96,7 +96,7 @@ test.each(["preBoot", "postBoot", "postStop"] as const)(
     hold(place, hook)
     const run = start(place, heldWords(place, { flags: [] }))
     await until(() => processesOf(place).length > 0 || hook === "preBoot")
-    if (hook === "postStop") await killed(processesOf(place)[0] ?? 0)
+    if (hook === "postStop") await killed(processesOf(place)[0])
     await until(() => hooksOf(place).includes(hook))
     run.signal("SIGINT")
     expect((await run.ended).exit).toBe(130)
@@ -141,7 +141,7 @@ test("run --detach prints the name and returns; nobody who reads its output wait
   expect(readdirSync(`/proc/${supervisor}/fd`).length).toBeGreaterThan(3)
   expect((await banger(place, ["logs", "double", "--supervisor"])).exit).toBe(0)
   // It has no terminal that could go; what comes after the signal is heard after it.
-  process.kill(supervisor, "SIGHUP")
+  signal(supervisor, "SIGHUP")
   expect(await listed(place)).toMatchObject([{ state: "running", supervisor }])
   expect((await banger(place, ["kill", "double"])).exit).toBe(0)
   expect(noted(place, "ended")).toHaveLength(1)

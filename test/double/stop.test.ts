@@ -3,9 +3,9 @@ import { closeSync, constants, openSync, readdirSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start, until } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
-import { listed, noted, rowsOf } from "../system/support/vms.ts"
+import { isAlive, listed, noted, rowsOf, signal } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import { boot, bootHeld, bootUnsupervised, bootWords, hold, hooksOf, isAlive } from "./support/vms.ts"
+import { boot, bootHeld, bootUnsupervised, bootWords, hold, hooksOf } from "./support/vms.ts"
 
 const place = eachOnDoubles()
 const DEAF = { script: "DEAF PRINT[up]", timeouts: { stop: "10m" } }
@@ -79,10 +79,10 @@ test.each([
 
 test("a supervisor that is stopped itself: who asks for the VM's end is told, and gets it when the supervisor goes on", async () => {
   const { supervisor } = await boot(place)
-  process.kill(supervisor, "SIGSTOP")
+  signal(supervisor, "SIGSTOP")
   const stopping = start(place, ["stop", "double"])
   await stopping.shows(`kill -CONT ${supervisor}`)
-  process.kill(supervisor, "SIGCONT")
+  signal(supervisor, "SIGCONT")
   expect((await stopping.ended).exit).toBe(0)
 })
 
@@ -100,7 +100,7 @@ test("a VM that has just ended, and would be booted again, is not once its stop 
   }
   const running = start(place, words, {}, { stdout: reader })
   await until(() => noted(place, "booted").length === 1)
-  for (const pid of processesOf(place)) process.kill(pid, "SIGKILL")
+  for (const pid of processesOf(place)) signal(pid, "SIGKILL")
   await until(() => records(place).every(({ state }) => state === "failed"))
   expect((await banger(place, ["stop", "double"])).exit).toBe(0)
   closeSync(reader)
@@ -125,7 +125,7 @@ test("a VM that is booted again without end is stopped by its name, at whatever 
 
 test("a stop by name that comes while the VM waits to be booted again ends the waiting", async () => {
   const { id, pid } = await boot(place, { restart: { policy: "always", delay: "1h" } })
-  process.kill(pid, "SIGKILL")
+  signal(pid, "SIGKILL")
   await until(() => records(place).every(({ state }) => state === "failed"))
   await until(() => rowsOf(place, "select id from vms where restart_at is not null").length === 1)
   expect((await banger(place, ["ps"])).stdout).toMatch(new RegExp(`${id}.*restarting`))
@@ -136,7 +136,7 @@ test("a stop by name that comes while the VM waits to be booted again ends the w
 test("who stops the first VM of a name stops its successor, which is being booted in its place", async () => {
   const { pid } = await bootHeld(place, { restart: { policy: "always", delay: "1ms" } })
   hold(place, "preBoot")
-  process.kill(pid, "SIGKILL")
+  signal(pid, "SIGKILL")
   await until(() => records(place).length === 2)
   const stopping = start(place, ["stop", "held"])
   await until(() => hooksOf(place).filter((hook) => hook === "preBoot").length === 2)
@@ -153,7 +153,7 @@ test("a supervisor that boots VM after VM keeps nothing of them open", async () 
     await until(() => noted(place, "booted").length === round)
     const [vm] = (await listed(place)).filter(({ liveness }) => liveness === "alive")
     counts.push(readdirSync(`/proc/${vm?.supervisor}/fd`).length)
-    process.kill(vm?.pid ?? 0, "SIGKILL")
+    signal(vm?.pid, "SIGKILL")
   }
   expect(Math.max(...counts.slice(2))).toBeLessThanOrEqual((counts[1] ?? 0) + 2)
   await until(() => noted(place, "booted").length === 7)

@@ -3,19 +3,9 @@ import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "no
 import { join } from "node:path"
 import { banger, start, until } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
-import { listed, noted, sql } from "../system/support/vms.ts"
+import { isAlive, killed, listed, noted, signal, sql } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import {
-  boot,
-  bootHeld,
-  bootUnsupervised,
-  bootWords,
-  heldWords,
-  hold,
-  hooksOf,
-  isAlive,
-  killed,
-} from "./support/vms.ts"
+import { boot, bootHeld, bootUnsupervised, bootWords, heldWords, hold, hooksOf } from "./support/vms.ts"
 
 // A VM whose supervisor is gone, and who comes upon it: recover (`ps --reconcile`, the next run of the name), `supervise`,
 // `stop`.
@@ -38,7 +28,7 @@ test("alive: recover leaves it, supervise watches over the same process to its e
   expect(second.stderr).toContain("has a supervisor")
   expect(second.exit).toBe(1)
   // What has no terminal is not ended by one that goes.
-  process.kill(again?.supervisor ?? 0, "SIGHUP")
+  signal(again?.supervisor, "SIGHUP")
   await killed(pid)
   expect(await banger(place, ["wait", "double"])).toMatchObject({
     stdout: expect.stringContaining("killed (SIGKILL)"),

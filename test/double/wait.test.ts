@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test"
 import { banger, start } from "../system/support/banger.ts"
-import { listed, noted } from "../system/support/vms.ts"
+import { killed, listed, noted } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import { boot, bootUnsupervised, killed } from "./support/vms.ts"
+import { boot, bootUnsupervised } from "./support/vms.ts"
 
 const place = eachOnDoubles()
 

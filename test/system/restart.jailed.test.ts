@@ -1,14 +1,11 @@
 import { expect, test } from "bun:test"
-import { existsSync, readFileSync } from "node:fs"
 import { banger, until } from "./support/banger.ts"
 import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
-import { listed, noted, runDouble } from "./support/vms.ts"
+import { killed, listed, noted, runDouble, signal } from "./support/vms.ts"
 
 const doubles = doublesOfFile()
 const place = eachInItsPlace()
-const alive = (pid: number) =>
-  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
 
 test("restart runs the same again under the same name, with a new id", async () => {
   await runDouble(place, doubles)
@@ -24,10 +21,9 @@ test("restart runs the same again under the same name, with a new id", async () 
 test("a VM whose supervisor was killed, and that another took over, is booted again as its policy says", async () => {
   await runDouble(place, doubles, ["--detach"], "PRINT[up]", { restart: { policy: "always", delay: "50ms" } })
   const [vm] = await listed(place)
-  process.kill(vm?.supervisor ?? 0, "SIGKILL")
-  await until(() => !alive(vm?.supervisor ?? 0))
+  await killed(vm?.supervisor)
   expect((await banger(place, ["supervise", "--detach", "double"], { ...doubles.env })).exit).toBe(0)
-  process.kill(vm?.pid ?? 0, "SIGKILL")
+  signal(vm?.pid, "SIGKILL")
   await until(() => noted(place, "booted").length === 2)
   await until(() => records(place).filter(({ state }) => state === "running").length === 1)
   const [again] = (await listed(place)).filter(({ liveness }) => liveness === "alive")

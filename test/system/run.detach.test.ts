@@ -1,16 +1,14 @@
 import { expect, test } from "bun:test"
-import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync } from "node:fs"
+import { copyFileSync, readdirSync, renameSync } from "node:fs"
 import { join } from "node:path"
 import { banger, environmentOf, until } from "./support/banger.ts"
 import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
-import { doubleWords, listed, noted, runDouble } from "./support/vms.ts"
+import { doubleWords, isAlive, listed, noted, runDouble } from "./support/vms.ts"
 
 const doubles = doublesOfFile()
 const place = eachInItsPlace()
 const [binary = ""] = place.program
-const alive = (pid: number) =>
-  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
 
 test("run --detach prints the name and returns; nobody who reads its output waits for the VM; stop ends both", async () => {
   // `banger` reads both outputs to their end: a descriptor of them left in the supervisor would hold it here.
@@ -23,7 +21,7 @@ test("run --detach prints the name and returns; nobody who reads its output wait
   expect((await banger(place, ["logs", "double", "--supervisor"])).exit).toBe(0)
   expect((await banger(place, ["stop", "double"])).exit).toBe(0)
   expect(processesOf(place)).toEqual([])
-  await until(() => !alive(vm?.supervisor ?? 0))
+  await until(() => !isAlive(vm?.supervisor))
   expect(noted(place, "ended")).toEqual([vm?.id ?? ""])
 })
 

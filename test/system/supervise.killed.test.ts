@@ -1,20 +1,16 @@
 import { expect, test } from "bun:test"
-import { existsSync, readFileSync } from "node:fs"
-import { banger, start, until } from "./support/banger.ts"
+import { banger, start } from "./support/banger.ts"
 import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace } from "./support/place.ts"
-import { listed, noted, runDouble } from "./support/vms.ts"
+import { killed, listed, noted, runDouble, signal } from "./support/vms.ts"
 
 const doubles = doublesOfFile()
 const place = eachInItsPlace()
-const alive = (pid: number) =>
-  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
 
 test("killing the supervisor leaves the VM; supervise takes it over with the same process, and to the end", async () => {
   await runDouble(place, doubles)
   const [vm] = await listed(place)
-  process.kill(vm?.supervisor ?? 0, "SIGKILL")
-  await until(() => !alive(vm?.supervisor ?? 0))
+  await killed(vm?.supervisor)
   expect(await listed(place)).toMatchObject([{ liveness: "alive", pid: vm?.pid, state: "running" }])
   expect((await listed(place))[0]?.supervisor).toBeUndefined()
   expect((await banger(place, ["ps"])).stdout).toContain("running, unsupervised")
@@ -27,7 +23,7 @@ test("killing the supervisor leaves the VM; supervise takes it over with the sam
   expect(second).toMatchObject({ exit: 1 })
   expect(second.stderr).toContain("has a supervisor")
   const waiting = start(place, ["wait", "double"])
-  process.kill(vm?.pid ?? 0, "SIGKILL")
+  signal(vm?.pid, "SIGKILL")
   const { stdout, exit } = await waiting.ended
   expect(stdout).toContain("killed (SIGKILL)")
   expect(exit).toBe(1)

@@ -10,7 +10,7 @@ import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, type Doubles } from "./support/doubles.ts"
 import { LEAVE, type Living, later, living, ownCgroups, prepareState, uidOf } from "./support/leftovers.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
-import { listed, runDouble, sql } from "./support/vms.ts"
+import { listed, runDouble, signal, sql } from "./support/vms.ts"
 import { must } from "./support/wire.ts"
 
 const newDirectory = directoriesOfFile()
@@ -143,7 +143,7 @@ test("a VM that runs and has lost its record is left alone, with all that is its
   const found = await swept()
   expect(found.filter(({ is }) => is !== "alive")).toEqual([])
   expect(new Set(found.map(({ kind }) => kind))).toEqual(new Set(["cgroup", "jail", "runtime", "uid", "vm"]))
-  process.kill(vm?.pid ?? 0, "SIGKILL")
+  signal(vm?.pid, "SIGKILL")
   await until(() => processesOf(place).length === 0)
   expect((await swept()).filter(({ is }) => is !== "removed")).toEqual([])
 })

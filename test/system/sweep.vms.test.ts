@@ -2,7 +2,7 @@ import { expect, test } from "bun:test"
 import { banger, until } from "./support/banger.ts"
 import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
-import { listed, noted, runDouble } from "./support/vms.ts"
+import { listed, noted, runDouble, signal } from "./support/vms.ts"
 
 const doubles = doublesOfFile()
 const place = eachInItsPlace()
@@ -12,7 +12,7 @@ test("a sweep without a directory finishes dead VMs with their postStop hooks, o
     expect((await runDouble(place, doubles, ["--supervise=none", "--name", name])).exit).toBe(0)
   }
   const [dies, lives] = await listed(place)
-  process.kill(dies?.pid ?? 0, "SIGKILL")
+  signal(dies?.pid, "SIGKILL")
   await until(() => !processesOf(place).includes(dies?.pid ?? 0))
   const dry = await banger(place, ["sweep", "--dry-run"])
   expect(dry.stderr).toContain("1 dead VM would be recovered")

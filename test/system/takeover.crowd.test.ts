@@ -2,7 +2,7 @@ import { expect, test } from "bun:test"
 import { banger } from "./support/banger.ts"
 import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
-import { listed, noted, runDouble } from "./support/vms.ts"
+import { listed, noted, runDouble, signal } from "./support/vms.ts"
 
 const doubles = doublesOfFile()
 const place = eachInItsPlace()
@@ -27,7 +27,7 @@ test(`${CALLERS} bangers list, stop, remove and reconcile ${VMS} VMs at once: no
   const ids = (await listed(place)).map(({ id }) => id)
   expect(ids).toHaveLength(VMS)
   // Some die by themselves, with and without a supervisor.
-  for (const { pid } of (await listed(place)).slice(0, 10)) process.kill(pid ?? 0, "SIGKILL")
+  for (const { pid } of (await listed(place)).slice(0, 10)) signal(pid, "SIGKILL")
   const end = performance.now() + TIME
   const odd: string[] = []
   let calls = 0

@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { banger, start, until } from "./support/banger.ts"
 import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
-import { listed, noted, runDouble, sql } from "./support/vms.ts"
+import { listed, noted, runDouble, signal, sql } from "./support/vms.ts"
 
 const doubles = doublesOfFile()
 const place = eachInItsPlace()
@@ -19,7 +19,7 @@ async function unsupervised(): Promise<{ id: string; pid: number }> {
 }
 
 async function die(pid: number): Promise<void> {
-  process.kill(pid, "SIGKILL")
+  signal(pid, "SIGKILL")
   await until(() => !processesOf(place).includes(pid))
 }
 

@@ -1,7 +1,7 @@
 import { expect } from "bun:test"
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { banger, fixture, until } from "../../system/support/banger.ts"
+import { banger, fixture } from "../../system/support/banger.ts"
 import { type Place, records } from "../../system/support/place.ts"
 import { doubleWords } from "../../system/support/vms.ts"
 
@@ -58,22 +58,6 @@ type HookName = "preBoot" | "postBoot" | "preStop" | "postStop"
 export function hooksOf(place: Place): readonly string[] {
   const path = `${place.dir}/hooks`
   return existsSync(path) ? readFileSync(path, "utf8").trimEnd().split("\n") : []
-}
-
-/** Ends a process, and waits until it is gone. */
-export async function killed(pid: number): Promise<void> {
-  process.kill(pid, "SIGKILL")
-  await until(() => !isAlive(pid))
-}
-
-/** Whether anything of a process runs: a zombie's other threads may, and hold what it held. */
-export function isAlive(pid: number): boolean {
-  try {
-    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8")) || readdirSync(`/proc/${pid}/task`).length > 1
-  } catch {
-    // It has gone.
-    return false
-  }
 }
 
 // --- internal ---

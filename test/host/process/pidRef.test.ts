@@ -1,10 +1,20 @@
 import { expect, test } from "bun:test"
-import { readdirSync } from "node:fs"
+import { readdirSync, readlinkSync } from "node:fs"
 import { constants } from "node:os"
 import { interpose } from "../../../src/base/linux/interpose.ts"
 import { closing, closingAll, openPid, type PidRef } from "../../../src/host/process/pidRef.ts"
 
-const open = () => readdirSync("/proc/self/fd").length
+/** The pidfds this process holds: other descriptors may close meanwhile, as what earlier tests left is collected. */
+const open = () => readdirSync("/proc/self/fd").filter(isPidfd).length
+
+function isPidfd(fd: string): boolean {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`).includes("[pidfd]")
+  } catch {
+    // It has closed since it was listed: that of the listing itself does.
+    return false
+  }
+}
 
 function held(pid: number): PidRef {
   const process = openPid(pid)

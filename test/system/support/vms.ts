@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite"
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { banger, type Ended, fixture } from "./banger.ts"
+import { banger, type Ended, fixture, until } from "./banger.ts"
 import type { Doubles } from "./doubles.ts"
 import type { Place } from "./place.ts"
 
@@ -63,4 +63,34 @@ export function rowsOf(place: Place, select: string): readonly unknown[] {
   } finally {
     db.close()
   }
+}
+
+/** Signals a process of a VM. Throws where it has none. */
+export function signal(pid: number | undefined, name: NodeJS.Signals): void {
+  process.kill(known(pid), name)
+}
+
+/** Ends a process of a VM, and waits until it is gone. */
+export async function killed(pid: number | undefined): Promise<void> {
+  signal(pid, "SIGKILL")
+  await until(() => !isAlive(pid))
+}
+
+/** Whether anything of a process runs: a zombie's other threads may, and hold what it held. */
+export function isAlive(pid: number | undefined): boolean {
+  const proc = `/proc/${known(pid)}`
+  try {
+    return !/\) Z /.test(readFileSync(`${proc}/stat`, "utf8")) || readdirSync(`${proc}/task`).length > 1
+  } catch {
+    // It has gone.
+    return false
+  }
+}
+
+// --- internal ---
+
+/** A pid that is one: to kill(2), 0 is every process of the tests' own group. */
+function known(pid: number | undefined): number {
+  if (pid === undefined || pid <= 0) throw new Error("the VM has no such process")
+  return pid
 }
