@@ -2,17 +2,17 @@ import * as v from "valibot"
 import { errorSchema } from "../src/base/terms/failureSchema.ts"
 import {
   doneSchema,
+  imageListSchema,
   imageSchema,
   logLineSchema,
   messageSchema,
   savedSchema,
   textSchema,
+  updateCheckSchema,
   updateSchema,
   versionSchema,
   writtenSchema,
 } from "../src/cli/show/documents.ts"
-import { imageListSchema } from "../src/cli/show/images.ts"
-import { updateCheckSchema } from "../src/cli/show/updateCheck.ts"
 import { stepSchema } from "../src/host/network/check.ts"
 import { detachedVmSchema } from "../src/operations/detach.ts"
 import { eventLineSchema } from "../src/operations/events.ts"

@@ -31,26 +31,23 @@ export function showLogs(
  * once.
  */
 export async function followLogs(reference: string, which: Which, show: (chunk: Uint8Array) => boolean): Promise<void> {
-  const { db, where } = openState()
+  using state = openState()
+  const { db, where } = state
+  const record = findRecord(db, reference)
+  const layout = vmLayout(where, record.id)
+  const over = new AbortController()
+  const shown = followConsole(pathOf(layout, which), undefined, (chunk) => {
+    if (!over.signal.aborted && !show(chunk)) over.abort()
+    return chunk.length
+  })
   try {
-    const record = findRecord(db, reference)
-    const layout = vmLayout(where, record.id)
-    const over = new AbortController()
-    const shown = followConsole(pathOf(layout, which), undefined, (chunk) => {
-      if (!over.signal.aborted && !show(chunk)) over.abort()
-      return chunk.length
-    })
-    try {
-      while (!over.signal.aborted && isUnfinished(db, record.id)) {
-        refuseIfSelfWait(layout, record)
-        await awaitChange(layout, over.signal)
-      }
-      shown.drain()
-    } finally {
-      shown.close()
+    while (!over.signal.aborted && isUnfinished(db, record.id)) {
+      refuseIfSelfWait(layout, record)
+      await awaitChange(layout, over.signal)
     }
+    shown.drain()
   } finally {
-    db.close()
+    shown.close()
   }
 }
 

@@ -2,7 +2,6 @@ import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
 import { isStopped } from "../host/process/procfs.ts"
-import type { Resource } from "../store/state/handles.ts"
 import type { State } from "../store/state/open.ts"
 import { type VmLayout, vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
@@ -59,7 +58,7 @@ export async function stopKnown(
     ...{ escalateAt: Number.POSITIVE_INFINITY, giveUpAt: performance.now() + LOCK_WAIT_MS, warned: false },
   }
   const last = await waitForEnd(wait)
-  if (last !== undefined) proveGone(layout, journal)
+  if (last !== undefined) proveAbsent(layout, journal)
   return { record: last ?? first, signalledPid: wait.signalledPid }
 }
 
@@ -178,10 +177,6 @@ async function stopHere({ state, id, given, ...stopper }: StopWait): Promise<boo
   } finally {
     locked.lock.unlock()
   }
-}
-
-function proveGone(layout: VmLayout, journal: readonly Resource[]): void {
-  proveAbsent(layout, journal)
 }
 
 /** The process of a VM's supervisor. */

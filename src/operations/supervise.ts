@@ -6,16 +6,11 @@ import { findRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { hasRun, takeOver } from "../supervisor/takeOver.ts"
-import type { Ended } from "../vm/exit.ts"
 import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { statusOf } from "../vm/status.ts"
 import type { DetachedVm } from "./detach.ts"
 import { restartDetached } from "./restart.ts"
-
-/** How supervising ended. */
-export interface Supervised extends Ended {
-  readonly interrupted: number | undefined
-}
+import type { RunResult } from "./runRequest.ts"
 
 /** How a VM is supervised. */
 export interface SuperviseOptions {
@@ -34,7 +29,7 @@ export async function superviseVm(
   state: State,
   reference: string,
   { log, logFile, onReady }: SuperviseOptions,
-): Promise<Supervised> {
+): Promise<RunResult> {
   const { id, name } = findRecord(state.db, reference)
   const ended = () => new Failure("WRONG_STATE", `${name} (${id}) has ended`, { subject: id })
   const locked = lockVmRecord(state, id, "supervise")

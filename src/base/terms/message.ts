@@ -1,7 +1,9 @@
-import { EXIT_OF, Failure, type FailureCode, failureJson } from "./failure.ts"
+import { EXIT_OF, Failure, type FailureCode, failureJson, isFailure } from "./failure.ts"
+import type { Log } from "./log.ts"
 
 /** How much a message matters; `debug` is shown only with --verbose. */
-export type Level = "debug" | "info" | "warn" | "error"
+export const LEVELS = ["debug", "info", "warn", "error"] as const
+export type Level = (typeof LEVELS)[number]
 
 /** A value as JSON in which no terminal finds a control character: on one line unless it is to be indented. Pure. */
 export function jsonText(value: unknown, indent?: number): string {
@@ -23,6 +25,30 @@ export function failureLine(error: unknown, { stack = false }: { readonly stack?
   return jsonText(trace === undefined ? said : { error: { ...said.error, stack: trace } })
 }
 
+/** Another banger, being heard line by line. */
+export interface Hearing {
+  line(text: string): void
+  /** The failure that it ended with, if it has said one. */
+  failure(): Failure | undefined
+}
+
+/**
+ * Hears what another banger says with --json: its messages go to `log`, its failure is kept for this one to end with. What
+ * it says otherwise than in JSON (a program that a hook started may) goes to `onText`.
+ */
+export function hearing(log: Log, onText: (line: string) => void): Hearing {
+  let failure: Failure | undefined
+  return {
+    line(text) {
+      const said = readMessage(text)
+      if (said === undefined) onText(text)
+      else if (isFailure(said)) failure = said
+      else log[said.level](said.message)
+    },
+    failure: () => failure,
+  }
+}
+
 /** What another banger said on a line of its standard error, as it does with --json; undefined for any other line. Pure. */
 export function readMessage(line: string): Failure | { readonly level: Level; readonly message: string } | undefined {
   if (!line.startsWith("{")) return undefined
@@ -37,8 +63,6 @@ export function readMessage(line: string): Failure | { readonly level: Level; re
 }
 
 // --- internal ---
-
-const LEVELS: readonly unknown[] = ["debug", "info", "warn", "error"] satisfies Level[]
 
 /** What JSON leaves as it is and a terminal, or a reader of lines, may not: DEL, C1, the Unicode line ends. */
 const RAW = /[\u007f-\u009f\u2028\u2029]/g

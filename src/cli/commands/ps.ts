@@ -20,17 +20,13 @@ export default command({
     reconcile: { type: "boolean", description: "First finish VMs that are dead and whose banger is gone" },
   },
   async run({ all, watch: again, reconcile: first }, { output }) {
-    const state = first === true ? openState() : openStateToLook(output.log.warn)
-    try {
-      const failed = first === true ? await reconcile(state, output) : undefined
-      if (again === true) return await watch(() => listVms(state, all === true), output)
-      const vms = listVms(state, all === true)
-      output.show(vms, tableOf(vms))
-      tellTroubles(vms, output)
-      return failed ?? unknownAmong(vms)
-    } finally {
-      state.db.close()
-    }
+    using state = first === true ? openState() : openStateToLook(output.log.warn)
+    const failed = first === true ? await reconcile(state, output) : undefined
+    if (again === true) return await watch(() => listVms(state, all === true), output)
+    const vms = listVms(state, all === true)
+    output.show(vms, tableOf(vms))
+    tellTroubles(vms, output)
+    return failed ?? unknownAmong(vms)
   },
 })
 

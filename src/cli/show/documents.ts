@@ -1,5 +1,5 @@
 import * as v from "valibot"
-import type { Level } from "../../base/terms/message.ts"
+import { LEVELS } from "../../base/terms/message.ts"
 
 // The documents of commands that print little. Commands name their types alone: at run time nothing here is loaded.
 
@@ -33,6 +33,22 @@ export const imageSchema = v.strictObject({
 })
 export type ImageFile = v.InferOutput<typeof imageSchema>
 
+/** What `banger get ls --json` prints: the images that are here, and those that banger knows where to get. */
+export const imageListSchema = v.array(
+  v.strictObject({
+    name: v.string(),
+    here: v.boolean(),
+    /** null, as `path` is: it is not here. */
+    sizeBytes: v.nullable(v.number()),
+    path: v.nullable(v.string()),
+    /** Shorter names for it. */
+    also: v.pipe(v.array(v.string()), v.readonly()),
+    /** null: an image of your own. */
+    about: v.nullable(v.string()),
+  }),
+)
+export type ImageList = v.InferOutput<typeof imageListSchema>
+
 /** What `banger update --json` prints, also with --rollback. */
 export const updateSchema = v.strictObject({
   /** The version that is here now. */
@@ -42,6 +58,15 @@ export const updateSchema = v.strictObject({
   path: v.string(),
 })
 export type Update = v.InferOutput<typeof updateSchema>
+
+/** What `banger update --check --json` prints. */
+export const updateCheckSchema = v.strictObject({
+  current: v.string(),
+  latest: v.string(),
+  /** Whether the latest is newer than this one. */
+  newer: v.boolean(),
+})
+export type UpdateCheck = v.InferOutput<typeof updateCheckSchema>
 
 /** What `banger version --json` prints. */
 export const versionSchema = v.strictObject({ version: v.string(), commit: v.string() })
@@ -53,7 +78,7 @@ export type Text = v.InferOutput<typeof textSchema>
 /** A message: every line of standard error with --json but a failure. */
 export const messageSchema = v.strictObject({
   log: v.strictObject({
-    level: v.picklist(["debug", "info", "warn", "error"] satisfies Level[]),
+    level: v.picklist(LEVELS),
     message: v.string(),
   }),
 })

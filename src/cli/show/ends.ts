@@ -1,18 +1,13 @@
 import { Failure } from "../../base/terms/failure.ts"
 import type { DetachedVm } from "../../operations/detach.ts"
-import { type Ended, exitText, resultJson } from "../../vm/exit.ts"
+import type { RunResult } from "../../operations/runRequest.ts"
+import { exitText, resultJson } from "../../vm/exit.ts"
 import type { Output } from "../terminal/output.ts"
 import { relay } from "./relay.ts"
 
-/** How a VM ended that this process supervised. */
-interface Supervised extends Ended {
-  /** The exit status of the signal that the user sent, 128 + its number; or of what failed and nobody waited for. */
-  readonly interrupted: number | undefined
-}
-
 /** Tells how a VM ended, `document` with its JSON to standard output. Returns what failed, told already. */
 export function showEnd(
-  result: Supervised,
+  result: RunResult,
   output: Output,
   { document }: { readonly document: boolean },
 ): Failure | undefined {
@@ -41,7 +36,7 @@ export async function showDetached(
 
 // --- internal ---
 
-function failureOf({ id, name, failure, interrupted }: Supervised): Failure | undefined {
+function failureOf({ id, name, failure, interrupted }: RunResult): Failure | undefined {
   if (interrupted === undefined || failure?.exit === interrupted) return failure
   const message = failure === undefined ? `${name} was interrupted` : `${name} was interrupted: ${failure.message}`
   return new Failure("INTERRUPTED", message, { exit: interrupted, subject: id, hint: failure?.hint, cause: failure })

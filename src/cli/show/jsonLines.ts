@@ -1,3 +1,4 @@
+import { lineCutter } from "../../base/terms/lines.ts"
 import { jsonText } from "../../base/terms/message.ts"
 import type { LogLine } from "./documents.ts"
 
@@ -14,20 +15,14 @@ export interface LineWriter {
  * they are. What is not UTF-8 becomes U+FFFD.
  */
 export function jsonLines(print: (line: string) => boolean, isJson: (line: string) => boolean): LineWriter {
-  const decoder = new TextDecoder()
-  let rest = ""
+  const cutter = lineCutter()
   const printLine = (line: string) =>
     print(isJson(line) ? line : jsonText({ line: line.replace(/\r$/, "") } satisfies LogLine))
   return {
-    write(bytes) {
-      const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n")
-      rest = lines.pop() ?? ""
-      return lines.every(printLine)
-    },
+    write: (bytes) => cutter.cut(bytes).every(printLine),
     end() {
-      rest += decoder.decode()
+      const rest = cutter.takeRest()
       if (rest !== "") printLine(rest)
-      rest = ""
     },
   }
 }

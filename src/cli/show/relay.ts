@@ -1,5 +1,5 @@
-import { Failure, isFailure } from "../../base/terms/failure.ts"
-import { readMessage } from "../../base/terms/message.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { hearing } from "../../base/terms/message.ts"
 import type { Output } from "../terminal/output.ts"
 
 /** Passes on what another banger says, line by line. */
@@ -14,16 +14,13 @@ export interface Relay {
  * this one to end with; what it says otherwise than in JSON (a program that a hook started may) becomes a message.
  */
 export function relay({ manner, say, log }: Pick<Output, "manner" | "say" | "log">): Relay {
-  let kept: Failure | undefined
+  const pass = (line: string) => say(line, "err")
+  const heard = hearing(log, pass)
   return {
-    say(line) {
-      const said = manner.json ? readMessage(line) : undefined
-      if (said === undefined) say(line, "err")
-      else if (!isFailure(said)) log[said.level](said.message)
-      else kept = said
-    },
+    say: manner.json ? heard.line : pass,
     // FAILED: it ended without a word, which nothing else tells.
     failure: (status) =>
-      kept ?? new Failure("FAILED", `the banger in the background ended with exit status ${status}`, { exit: status }),
+      heard.failure() ??
+      new Failure("FAILED", `the banger in the background ended with exit status ${status}`, { exit: status }),
   }
 }

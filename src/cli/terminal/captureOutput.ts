@@ -3,6 +3,7 @@ import { O } from "../../base/linux/constants.ts"
 import { punchHole } from "../../base/linux/content.ts"
 import { openAt, openMemory, replaceDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { lineCutter } from "../../base/terms/lines.ts"
 
 /** What standard output and error were, and what was written to them since. */
 export interface Captured {
@@ -52,20 +53,17 @@ function second(fd: number): number {
 }
 
 function drainer(memory: number, onLine: (line: string) => void): Captured["drain"] {
-  const decoder = new TextDecoder()
-  let [at, freed, text] = [0, 0, ""]
+  const cutter = lineCutter()
+  let [at, freed] = [0, 0]
   return (all = false) => {
     // `> /dev/stderr` in a shell empties a file.
     if (fstatSync(memory).size < at) [at, freed] = [0, 0]
     for (let read = -1; read !== 0; at += read) {
       read = readSync(memory, CHUNK, 0, CHUNK.length, at)
-      text += decoder.decode(CHUNK.subarray(0, read), { stream: true })
+      cutter.cut(CHUNK.subarray(0, read)).forEach(onLine)
     }
-    const lines = text.split("\n")
-    text = lines.pop() ?? ""
-    if (all && text !== "") lines.push(text)
-    if (all) text = ""
-    lines.forEach(onLine)
+    const rest = all ? cutter.takeRest() : ""
+    if (rest !== "") onLine(rest)
     if (at - freed <= KEPT_MAX_BYTES) return
     punchHole(memory, freed, at - freed)
     freed = at

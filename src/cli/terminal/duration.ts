@@ -1,4 +1,4 @@
-import { Failure } from "../../base/terms/failure.ts"
+import { usageError } from "../../base/terms/failure.ts"
 import { formatDuration, parseDuration } from "../../base/terms/quantity.ts"
 
 /** A limit of a day, in milliseconds: timers cannot count beyond 24.8 days, and then ring at once. */
@@ -34,5 +34,5 @@ export function durationOf(
           : undefined
   if (ms !== undefined && wrong === undefined) return ms
   const hint = `use a number and a unit, at most ${most}: 500ms, 90s, 10m, 2h`
-  throw new Failure("USAGE", `${option} ${text}: ${wrong}`, { hint, subject: option })
+  throw usageError(`${option} ${text}: ${wrong}`, { hint, subject: option })
 }

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util"
 import type { ArgDef, ArgsDef } from "citty"
-import { Failure } from "../../base/terms/failure.ts"
+import { type Failure, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 
 /** A command line taken apart. */
@@ -33,7 +33,7 @@ export function parseWords(words: readonly string[], args: ArgsDef, many = false
       const next = positionals.shift()
       if (next !== undefined) values[next[0]] = token.value
       else if (many) more.push(token.value)
-      else throw usage(`unexpected argument ${token.value}`, token.value)
+      else throw usageError(`unexpected argument ${token.value}`, { subject: token.value })
       continue
     }
     const { name, value } = token
@@ -41,7 +41,7 @@ export function parseWords(words: readonly string[], args: ArgsDef, many = false
     options.push(value === undefined ? `--${values[name] ? "" : "no-"}${name}` : `--${name}=${value}`)
   }
   const missing = positionals.find(([, def]) => def.required)?.[0].toUpperCase()
-  if (missing !== undefined && values.help !== true) throw usage(`${missing} is missing`, missing)
+  if (missing !== undefined && values.help !== true) throw usageError(`${missing} is missing`, { subject: missing })
   return { values: { ...defaultsOf(args), ...values }, more, rest, options }
 }
 
@@ -88,17 +88,20 @@ function readOption(
   const def = Object.hasOwn(flags, name) ? flags[name] : undefined
   const negated = rawName === `--no-${name}`
   if (def === undefined || (negated && def.type !== "boolean")) throw unknown(rawName, flags)
-  if (given) throw usage(`${rawName} is given twice`, rawName)
+  if (given) throw usageError(`${rawName} is given twice`, { subject: rawName })
   if (def.type === "boolean") {
-    if (value !== undefined) throw usage(`${rawName} takes no value`, rawName)
+    if (value !== undefined) throw usageError(`${rawName} takes no value`, { subject: rawName })
     return !negated
   }
-  if (value === undefined || value === "") throw usage(`${rawName} needs a value`, rawName)
+  if (value === undefined || value === "") throw usageError(`${rawName} needs a value`, { subject: rawName })
   // As parseArgs itself when it is strict: most often the value was forgotten.
   if (inlineValue === false && /^-./.test(value))
-    throw usage(`${rawName} needs a value`, rawName, `if ${value} is meant: ${rawName}=${value}`)
+    throw usageError(`${rawName} needs a value`, {
+      subject: rawName,
+      hint: `if ${value} is meant: ${rawName}=${value}`,
+    })
   const among = def.type === "enum" ? (def.options ?? [value]) : [value]
-  if (!among.includes(value)) throw usage(`${rawName} takes one of: ${among.join(", ")}`, rawName)
+  if (!among.includes(value)) throw usageError(`${rawName} takes one of: ${among.join(", ")}`, { subject: rawName })
   return value
 }
 
@@ -107,15 +110,12 @@ function unknown(spelled: string, flags: ArgsDef): Failure {
     spelled,
     Object.keys(flags).map((name) => `--${name}`),
   )
-  return usage(`unknown option ${spelled}`, spelled, near === undefined ? undefined : `did you mean ${near}?`)
+  const hint = near === undefined ? undefined : `did you mean ${near}?`
+  return usageError(`unknown option ${spelled}`, { subject: spelled, hint })
 }
 
 function defaultsOf(args: ArgsDef): Record<string, string | boolean> {
   return Object.fromEntries(
     Object.entries(args).flatMap(([name, def]) => (def.default === undefined ? [] : [[name, def.default]])),
   )
-}
-
-function usage(message: string, subject: string, hint?: string): Failure {
-  return new Failure("USAGE", message, { subject, hint })
 }

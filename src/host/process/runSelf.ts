@@ -1,6 +1,7 @@
-import { Failure, isFailure } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { lineCutter } from "../../base/terms/lines.ts"
 import type { Log } from "../../base/terms/log.ts"
-import { readMessage } from "../../base/terms/message.ts"
+import { hearing } from "../../base/terms/message.ts"
 import { ownEnvironment } from "../../store/state/open.ts"
 import { selfArgv } from "./self.ts"
 
@@ -28,21 +29,18 @@ export async function runSelf(
     env: ownEnvironment(),
   })
   onStart?.(child)
-  let failure: Failure | undefined
-  const heard = eachLine(child.stderr, (line) => {
-    const said = readMessage(line)
-    if (said === undefined) log.info(line)
-    else if (isFailure(said)) failure = said
-    else log[said.level](said.message)
-  })
+  const heard = hearing(log, log.info)
+  const all = eachLine(child.stderr, heard.line)
   await child.exited
   // What a hook left running may have its standard error open for ever.
-  await Promise.race([heard, Bun.sleep(DRAIN_MS)])
+  await Promise.race([all, Bun.sleep(DRAIN_MS)])
   const { exitCode, signalCode } = child
   if (exitCode === 0) return undefined
   const how = signalCode === null ? `exit status ${exitCode}` : signalCode
   // FAILED: it ended without a word, which nothing else tells.
-  return failure ?? new Failure("FAILED", `banger ${words.join(" ")} ended with ${how}`, { exit: exitCode ?? 1 })
+  return (
+    heard.failure() ?? new Failure("FAILED", `banger ${words.join(" ")} ended with ${how}`, { exit: exitCode ?? 1 })
+  )
 }
 
 // --- internal ---
@@ -51,12 +49,8 @@ export async function runSelf(
 const DRAIN_MS = 500
 
 async function eachLine(stream: ReadableStream<Uint8Array>, work: (line: string) => void): Promise<void> {
-  const decoder = new TextDecoder()
-  let rest = ""
-  for await (const chunk of stream) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n")
-    rest = lines.pop() ?? ""
-    lines.forEach(work)
-  }
+  const cutter = lineCutter()
+  for await (const chunk of stream) cutter.cut(chunk).forEach(work)
+  const rest = cutter.takeRest()
   if (rest !== "") work(rest)
 }

@@ -1,5 +1,6 @@
 import * as v from "valibot"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { lineCutter } from "../../base/terms/lines.ts"
 
 /** One line from QEMU: a greeting, an event, an error or the return of a command (QEMU's QMP specification). */
 const messageSchema = v.looseObject({
@@ -37,8 +38,7 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
   const waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>()
   const greeted = Promise.withResolvers<readonly [number, number]>()
   const closed = Promise.withResolvers<void>()
-  const decoder = new TextDecoder()
-  let rest = ""
+  const cutter = lineCutter()
   let lastId = 0
 
   const receive = (line: string) => {
@@ -63,10 +63,9 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
     unix: path,
     socket: {
       data(socket, chunk) {
-        const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n")
-        rest = lines.pop() ?? ""
+        const lines = cutter.cut(chunk)
         try {
-          if (rest.length > LINE_MAX_BYTES) throw new Error("line too long")
+          if (cutter.restLength > LINE_MAX_BYTES) throw new Error("line too long")
           for (const line of lines) if (line.trim() !== "") receive(line)
         } catch (error) {
           greeted.reject(new Failure("START_FAILED", `QEMU's control socket does not speak QMP: ${messageOf(error)}`))

@@ -1,3 +1,4 @@
+import { lineCutter } from "../../base/terms/lines.ts"
 import { readGrowing } from "./growing.ts"
 import { watchFile } from "./watchFile.ts"
 
@@ -13,18 +14,15 @@ export interface Lines {
 /** Reads a growing file line by line from its beginning, also after it is renamed or removed. */
 export function followLines(path: string): Lines {
   const file = readGrowing(path)
-  const decoder = new TextDecoder()
-  let rest = ""
+  const cutter = lineCutter()
   return {
     take() {
-      let text = rest
+      const lines: string[] = []
       file.drain((chunk) => {
-        text += decoder.decode(chunk, { stream: true })
+        for (const line of cutter.cut(chunk)) if (line !== "") lines.push(line)
         return chunk.length
       })
-      const lines = text.split("\n")
-      rest = lines.pop() ?? ""
-      return lines.filter((line) => line !== "")
+      return lines
     },
     watch(changed) {
       const watcher = watchFile(path, () => {
