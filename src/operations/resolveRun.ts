@@ -3,6 +3,7 @@ import type { Chosen, VmmNeeds } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { findCandidates } from "../supervisor/boot/chooseVmm.ts"
 import { type ConfinementPlan, planConfinement } from "../supervisor/boot/confinement.ts"
+import { requireDrives } from "../supervisor/boot/drives.ts"
 import { prepare } from "../supervisor/boot/prepare.ts"
 import { requireFitting, requireNetwork } from "../supervisor/boot/requireNetwork.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
@@ -33,6 +34,7 @@ export async function resolveRun(
   const plugin = limited(prepared, request.timeout)
   const { spec } = plugin
   const confinement = planConfinement(spec, root)
+  requireDrives(spec.drives, confinement.jail)
   const jailed = confinement.jail !== undefined
   const { vmm, program } = await candidates.choose(wantedVmm(spec), jailed)
   requireFitting(spec, vmm.name, restored)
