@@ -8,8 +8,9 @@ const GREETING = /PRINT\[([^\]]*)\]/
 /**
  * The kernel file of a guest that says its greeting (BANGER-GUEST-UP where its words have none) on the serial port, and
  * then does what its words say: RESET, HALT (says that it powers off, and stands still), DEAF (reads no key), TRIPLE (runs
- * into an exception that nothing handles) or FLOOD (says numbered lines without end, until Ctrl-Alt-Del). Without such a
- * word it says back what it reads on the serial port, and at Ctrl-Alt-Del says R and resets.
+ * into an exception that nothing handles), DISK (says how many sectors its first disk has, `D8`, up to nine, and resets) or
+ * FLOOD (says numbered lines without end, until Ctrl-Alt-Del). Without such a word it says back what it reads on the serial
+ * port, and at Ctrl-Alt-Del says R and resets.
  */
 export function tinyGuest(words = ""): Buffer {
   const greeting = GREETING.exec(words)?.[1] ?? "BANGER-GUEST-UP"
@@ -78,6 +79,18 @@ const AFTER: Readonly<Record<string, readonly Part[]>> = {
   HALT: [...say("power"), ...stand, label("power"), text("[    1.000000] reboot: Power down\n")],
   DEAF: stand,
   TRIPLE: [[0x0f, 0x0b]], // ud2
+  DISK: [
+    load("D".charCodeAt(0)),
+    writeSerial,
+    // Of what Firecracker maps at the start, the second page of 2 MiB now leads to where it puts devices.
+    [0xc7, 0x04, 0x25, 0x08, 0xb0, 0x00, 0x00, 0x83, 0x00, 0x00, 0xc0], // mov dword [0xb008], 0xc0000083
+    [0x8b, 0x04, 0x25, 0x00, 0x11, 0x20, 0x00], // mov eax, [0x201100]: the first device's capacity
+    [0x04, "0".charCodeAt(0)], // add al, "0"
+    writeSerial,
+    load(0x0a),
+    writeSerial,
+    ...reset,
+  ],
   KEYS: [
     label("keys"),
     ...ifPressed("serial"),

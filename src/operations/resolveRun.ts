@@ -44,7 +44,9 @@ export async function resolveRun(
 }
 
 /** Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. */
-export function requireRunnable({ request, plugin }: ResolvedRun): void {
+export function requireRunnable({ request, plugin, vmm }: ResolvedRun): void {
+  const { memory, firecracker } = plugin.spec
+  vmm.requireNow({ memoryMiB: memory, firecracker })
   requireNetwork(plugin.spec, process.geteuid?.() === 0)
   requireSupervised(request, plugin)
 }
@@ -52,12 +54,12 @@ export function requireRunnable({ request, plugin }: ResolvedRun): void {
 // --- internal ---
 
 function needsOf(
-  { vcpus, memory, firecracker, network }: ResolvedPlugin["spec"],
+  { vcpus, memory, initrd, firecracker, network }: ResolvedPlugin["spec"],
   how: Pick<VmmNeeds, "jailed" | "restored">,
 ): VmmNeeds {
   // The VMM's own user-mode network is none that Firecracker has.
   const networked = network !== false && network.mode !== "user"
-  return { vcpus, memoryMiB: memory, firecracker, networked, ...how }
+  return { vcpus, memoryMiB: memory, initrd: initrd !== undefined, firecracker, networked, ...how }
 }
 
 /** Only QEMU has a user-mode network. */
