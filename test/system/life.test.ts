@@ -2,12 +2,13 @@
 // jailer where that can run. Guests here fit into a page. What only a stock Linux guest can show on the real one (a packet on
 // its card, a block of its disk, memory of its own) needs a host whose KVM boots that: it is no part of this tier.
 import { afterEach, beforeEach, expect, test } from "bun:test"
-import { readFileSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { tell } from "../double/support/tell.ts"
 import { banger, fixture, type Running, start, until } from "./support/banger.ts"
 import { kernelOf, pairsOfFile } from "./support/doubles.ts"
+import { later } from "./support/leftovers.ts"
 import { eachInItsPlace, expectNothingLeft, processesOf, records, supervisorsOf } from "./support/place.ts"
 import { isAlive, killed, listed, noted, runDouble, signal } from "./support/vms.ts"
 import { beHost, expectNoNetwork, must } from "./support/wire.ts"
@@ -27,6 +28,19 @@ function boot(words: string, spec: object = {}, flags: readonly string[] = []): 
 }
 
 const consoleOf = (id: string) => readFileSync(join(place.state, "vms", id, "console.log"), "utf8")
+
+/** Kills supervisors without a terminal, also one that a banger started as it was killed itself. */
+async function killSupervisors(): Promise<void> {
+  for (let looks = 0; looks < 3; looks++) {
+    for (const pid of supervisorsOf(place)) await killed(pid)
+    await Bun.sleep(10)
+  }
+}
+
+const halfWritten = () =>
+  existsSync(place.state)
+    ? readdirSync(place.state, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".tmp"))
+    : []
 
 /** Asserts that a guest runs and reads: it says a word back. */
 async function expectAnswer(id: string, word: string): Promise<void> {
@@ -130,12 +144,10 @@ onBoth(
 onBoth(
   "a guest that floods its console fills no disk, every line of it is shown, and Ctrl-Alt-Del still ends it",
   async () => {
-    const run = boot("PRINT[up] FLOOD", { console: { limit: "16K" } })
+    const run = boot("PRINT[up] FLOOD", { console: { limit: "64K" } })
     await run.shows("runs as")
-    await run.shows("flood 00004000\n")
+    await run.shows("flood 00008000\n")
     const log = join(place.state, "vms", records(place)[0]?.id ?? "", "console.log")
-    // A burst that comes within one look at the file is taken whole.
-    await until(() => statSync(log).blocks * 512 <= 64 * 1024)
     run.signal("SIGINT")
     const { stdout, stderr, exit } = await run.ended
     expect(stderr).toContain("postStop: guest reset")
@@ -146,7 +158,9 @@ onBoth(
     const whole = last?.length === lines[0]?.length ? lines : lines.slice(0, -1)
     const [first = 0] = whole.map((line) => Number(line.slice("flood ".length)))
     expect(whole).toEqual(whole.map((_, index) => `flood ${String(first + index).padStart(8, "0")}`))
-    expect(statSync(log).size).toBeLessThan(64 * 1024)
+    // Some more than the limit is kept: a burst that comes within one look at the file is taken whole.
+    expect(stdout.length).toBeGreaterThan(110 * 1024)
+    expect(statSync(log).size).toBeLessThan(100 * 1024)
   },
 )
 
@@ -238,12 +252,14 @@ onBoth(
       const run = boot("PRINT[up]", {}, ["--name", name, ...(round % 2 === 0 ? ["--detach"] : [])])
       await Bun.sleep(after)
       run.signal("SIGKILL")
-      for (const pid of supervisorsOf(place)) process.kill(pid, "SIGKILL")
       await run.ended
+      await killSupervisors()
       expect({ label, ...(await banger(place, ["sweep"])) }).toMatchObject({ label, exit: 0 })
       const [record] = records(place).filter((one) => one.name === name)
       became.push(record?.state ?? "nothing")
       if (record?.state === "running") await expectAlive(record.id)
+      // A file that was half written is kept for an hour: its maker may be at it.
+      if (halfWritten().length > 0) expect((await later(place, ["sweep"])).exit).toBe(0)
       expectNothingLeft(place)
     }
     console.log(became.join(" "))
