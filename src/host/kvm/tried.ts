@@ -17,7 +17,7 @@ const triedSchema = v.variant("is", [
 /** What came of running a guest by KVM. */
 export type Tried = Readonly<v.InferOutput<typeof triedSchema>>
 
-/** The hidden command by which banger runs the guest in a process of its own; prints a `Tried` as JSON. */
+/** The hidden command by which banger runs the guest in a process of its own: prints a line first, and then a `Tried` as JSON. */
 export const PROBE_COMMAND = "__kvm"
 
 /**
@@ -47,7 +47,8 @@ type Kept = Readonly<v.InferOutput<typeof keptSchema>>
 
 const KEPT_MAX_BYTES = 4096
 
-/** The whole try ends after this time. */
+/** What the process that tries has to start, and the guest then to come back. */
+const START_WAIT_MS = 10_000
 const PROBE_WAIT_MS = 1500
 const HUNG_KEPT_MS = 600_000
 const HUNG: Tried = {
@@ -78,21 +79,38 @@ function keep(file: string, kept: Kept): void {
   replaceFileBy(file, (fd) => writeAll(fd, new TextEncoder().encode(JSON.stringify(kept))))
 }
 
+/** A process that is slow to start is not blamed on KVM: the guest's time begins when the process says that it tries. */
 async function runChild(): Promise<Tried> {
   try {
     const child = Bun.spawn([...selfArgv(), PROBE_COMMAND], { stdio: ["ignore", "pipe", "ignore"], env: {}, cwd: "/" })
     const { promise: late, resolve } = Promise.withResolvers<Tried>()
-    const timer = setTimeout(() => {
-      child.kill("SIGKILL")
-      // One that is stuck in the kernel does not die: nobody waits for it.
-      child.unref()
-      resolve(HUNG)
-    }, PROBE_WAIT_MS)
-    const said = child.stdout.text().then((text) => v.parse(v.pipe(v.string(), v.parseJson(), triedSchema), text))
-    return await Promise.race([late, said]).finally(() => clearTimeout(timer))
+    const giveUp = (after: Tried, waitMs: number) =>
+      setTimeout(() => {
+        resolve(after)
+        child.kill("SIGKILL")
+        // One that is stuck in the kernel does not die: nobody waits for it.
+        child.unref()
+      }, waitMs)
+    let timer = giveUp({ is: "unknown", words: "the process that tries does not start" }, START_WAIT_MS)
+    const begun = () => {
+      clearTimeout(timer)
+      timer = giveUp(HUNG, PROBE_WAIT_MS)
+    }
+    return await Promise.race([late, readTried(child.stdout, begun)]).finally(() => clearTimeout(timer))
   } catch (error) {
     return { is: "unknown", words: `a guest could not be tried: ${messageOf(error)}` }
   }
+}
+
+/** What the process says: a line when it begins to try, and what came of it. */
+async function readTried(stdout: ReadableStream<Uint8Array>, begun: () => void): Promise<Tried> {
+  const decoder = new TextDecoder()
+  let text = ""
+  for await (const chunk of stdout) {
+    if (text === "") begun()
+    text += decoder.decode(chunk, { stream: true })
+  }
+  return v.parse(v.pipe(v.string(), v.parseJson(), triedSchema), text.slice(text.indexOf("\n") + 1))
 }
 
 function attempt<T>(work: () => T): T | undefined {

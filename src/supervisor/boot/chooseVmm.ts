@@ -88,7 +88,8 @@ export async function chooseVmm(
   const chosen = await orNeither(qemu, because)
   const how = await accelOf(accel, judge)
   const program = { ...chosen.program, accel: how.accel }
-  return { vmm: chosen.vmm, program, accel: how.accel, because: because ?? how.because }
+  // Without KVM there would be no Firecracker either.
+  return { vmm: chosen.vmm, program, accel: how.accel, because: how.because ?? because }
 }
 
 /** The one line on what `auto` has taken and why; undefined where it has taken the best, or nothing was left to it. Pure. */

@@ -36,11 +36,11 @@ test("the guest starts where its processor does", () => {
   expect(memory.subarray(START.rsp - 0x100, START.rsp).every((byte) => byte === 0)).toBe(true)
 })
 
-test("the process that tries says one thing, and ends soon", () => {
+test("the process that tries says that it begins, and what came of it", () => {
   const start = performance.now()
   const { stdout, stderr, exitCode } = Bun.spawnSync([...PROGRAM, "__kvm"], { env: {}, timeout: 10_000 })
   expect([exitCode, stderr.toString()]).toEqual([0, ""])
-  expect(["works", "fails", "unknown"]).toContain(JSON.parse(stdout.toString()).is)
+  expect(["works", "fails", "unknown"]).toContain(JSON.parse(stdout.toString().split("\n")[1] ?? "").is)
   expect(performance.now() - start).toBeLessThan(10_000)
 })
 

@@ -40,6 +40,13 @@ test.each([
     "by KVM: Firecracker's jailer is not in PATH (banger get firecracker)",
   ],
   [
+    "neither Firecracker nor KVM",
+    finders(stuck, { firecracker: absent }),
+    {},
+    "qemu tcg",
+    "emulated and slowly: stock kernels do not boot",
+  ],
+  [
     "a closed KVM",
     finders(closed),
     {},
