@@ -7,8 +7,7 @@ export default command({
   meta: { name: PROBE_COMMAND, description: "Run a tiny guest by KVM and print what came of it", hidden: true },
   args: {},
   async run(_, { output }) {
-    output.show("begun", "begun")
-    const tried = runProbe()
+    const tried = runProbe(() => output.show("begun", "begun"))
     output.show(tried, JSON.stringify(tried))
     return undefined
   },

@@ -19,11 +19,11 @@ import type { Tried } from "./tried.ts"
 
 /**
  * Runs the probe's guest by /dev/kvm: whether a stock kernel would boot. Its processor may never come back, and what it holds
- * goes with this process only: run it in one of its own. Throws nothing. x86-64.
+ * goes with this process only: run it in one of its own. `begun` hears that the guest is about to run. Throws nothing. x86-64.
  */
-export function runProbe(): Tried {
+export function runProbe(begun: () => void): Tried {
   try {
-    return judgeRounds(startGuest())
+    return judgeRounds(startGuest(begun))
   } catch (error) {
     const words = messageOf(error)
     return PASSING.includes(errorCode(error) ?? "") ? { is: "unknown", words } : { is: "fails", words }
@@ -61,7 +61,7 @@ const RUN = { exitReason: 8, suberror: 32 } as const
 const EXIT = { io: 2, shutdown: 8, failEntry: 9, internalError: 17 } as const
 
 /** Starts the guest, and gives the time of each of its rounds in milliseconds, or why its processor stopped. */
-function* startGuest(): Generator<number | string> {
+function* startGuest(begun: () => void): Generator<number | string> {
   const kvm = openAt(AT_FDCWD, "/dev/kvm", O.RDWR)
   const vm = createKvmVm(kvm)
   setKvmTss(vm, 0xfffb_d000)
@@ -73,6 +73,7 @@ function* startGuest(): Generator<number | string> {
   changeKvmSregs(fd, enterProtectedMode)
   setKvmRegs(fd, START)
   const exit = new DataView(run.bytes.buffer)
+  begun()
   const end = performance.now() + ROUNDS_MAX_MS
   for (let round = 0; round < ROUNDS_MAX_COUNT && performance.now() < end; round++) {
     const start = performance.now()

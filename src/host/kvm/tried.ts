@@ -17,7 +17,7 @@ const triedSchema = v.variant("is", [
 /** What came of running a guest by KVM. */
 export type Tried = Readonly<v.InferOutput<typeof triedSchema>>
 
-/** The hidden command by which banger runs the guest in a process of its own: prints a line first, and then a `Tried` as JSON. */
+/** The hidden command by which banger runs the guest in a process of its own: prints a line before the guest runs, and at its end a `Tried` as JSON. */
 export const PROBE_COMMAND = "__kvm"
 
 /**
@@ -79,7 +79,7 @@ function keep(file: string, kept: Kept): void {
   replaceFileBy(file, (fd) => writeAll(fd, new TextEncoder().encode(JSON.stringify(kept))))
 }
 
-/** A process that is slow to start is not blamed on KVM: the guest's time begins when the process says that it tries. */
+/** A process that is slow to start is not blamed on KVM: the guest's time begins when the process says that it runs it. */
 async function runChild(): Promise<Tried> {
   try {
     const child = Bun.spawn([...selfArgv(), PROBE_COMMAND], { stdio: ["ignore", "pipe", "ignore"], env: {}, cwd: "/" })
@@ -102,7 +102,7 @@ async function runChild(): Promise<Tried> {
   }
 }
 
-/** What the process says: a line when it begins to try, and what came of it. */
+/** What the process says: a line before the guest runs, and what came of it. */
 async function readTried(stdout: ReadableStream<Uint8Array>, begun: () => void): Promise<Tried> {
   const decoder = new TextDecoder()
   let text = ""
@@ -110,7 +110,8 @@ async function readTried(stdout: ReadableStream<Uint8Array>, begun: () => void):
     if (text === "") begun()
     text += decoder.decode(chunk, { stream: true })
   }
-  return v.parse(v.pipe(v.string(), v.parseJson(), triedSchema), text.slice(text.indexOf("\n") + 1))
+  const [tried = ""] = text.trimEnd().split("\n").slice(-1)
+  return v.parse(v.pipe(v.string(), v.parseJson(), triedSchema), tried)
 }
 
 function attempt<T>(work: () => T): T | undefined {

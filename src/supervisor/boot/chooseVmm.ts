@@ -100,7 +100,9 @@ export function noticeOf({
 }: Pick<Choice, "accel" | "because"> & { readonly vmm: { readonly name: string } }): string | undefined {
   if (because === undefined || vmm.name !== "qemu") return undefined
   const how = accel === "kvm" ? "by KVM" : "emulated and slowly"
-  return `QEMU runs this VM, ${how}: ${because.words}${because.hint === undefined ? "" : ` (${because.hint})`}`
+  // In one line there is room for the first way that a hint names.
+  const [mends] = because.hint?.replace(/^run: /, "").split("; or ") ?? []
+  return `QEMU runs this VM, ${how}: ${because.words}${mends === undefined ? "" : ` (${mends})`}`
 }
 
 // --- internal ---

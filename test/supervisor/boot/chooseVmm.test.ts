@@ -5,7 +5,8 @@ import type { Judgement } from "../../../src/host/kvm/judge.ts"
 import { qemu } from "../../../src/host/qemu/qemu.ts"
 import { chooseVmm, type Finders, noticeOf, type Wanted } from "../../../src/supervisor/boot/chooseVmm.ts"
 
-const absent = async () => Promise.reject(new Failure("HOST_LACKS", "x is not in PATH", { hint: "get x" }))
+const absent = async () =>
+  Promise.reject(new Failure("HOST_LACKS", "x is not in PATH", { hint: "run: get x; or build it" }))
 const usable: Judgement = { is: "usable" }
 const closed: Judgement = { is: "unusable", words: "/dev/kvm is not for you", hint: "usermod -aG kvm you" }
 const stuck: Judgement = { is: "unusable", words: "stock kernels do not boot" }
@@ -138,7 +139,7 @@ test.each([
 
 test("without any VMM it is said of both why", async () => {
   await expect(chooseVmm(finders(usable, { firecracker: absent, qemu: absent }), wanted({}))).rejects.toThrow(
-    "no VMM can be used here\nfirecracker: x is not in PATH (get x)\nqemu: x is not in PATH (get x)",
+    "no VMM can be used here\nfirecracker: x is not in PATH (run: get x; or build it)\nqemu: x is not in PATH (run: get x; or build it)",
   )
 })
 
