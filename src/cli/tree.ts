@@ -31,6 +31,7 @@ export const root: Command = command({
     __run: lazy(() => import("./commands/detachedRun.ts")),
     __supervise: lazy(() => import("./commands/detachedSupervise.ts")),
     __recover: lazy(() => import("./commands/recoverOne.ts")),
+    __kvm: lazy(() => import("./commands/probeKvm.ts")),
   },
 })
 

@@ -1,7 +1,7 @@
 import { Failure } from "../base/terms/failure.ts"
-import type { Chosen, VmmNeeds } from "../host/vmm/vmm.ts"
+import type { VmmNeeds } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
-import { findCandidates } from "../supervisor/boot/chooseVmm.ts"
+import { type Choice, findCandidates } from "../supervisor/boot/chooseVmm.ts"
 import { type ConfinementPlan, planConfinement } from "../supervisor/boot/confinement.ts"
 import { requireDrives } from "../supervisor/boot/drives.ts"
 import { prepare } from "../supervisor/boot/prepare.ts"
@@ -11,7 +11,7 @@ import { checkSnapshot } from "../supervisor/snapshot/manifest.ts"
 import type { RunRequest } from "./runRequest.ts"
 
 /** All that is known of a run before its first boot. */
-export interface ResolvedRun extends Chosen {
+export interface ResolvedRun extends Choice {
   readonly request: RunRequest
   readonly plugin: ResolvedPlugin
   readonly confinement: ConfinementPlan
@@ -36,11 +36,12 @@ export async function resolveRun(
   const confinement = planConfinement(spec, root)
   requireDrives(spec.drives, confinement.jail)
   const jailed = confinement.jail !== undefined
-  const { vmm, program } = await candidates.choose(wantedVmm(spec), jailed)
+  const choice = await candidates.choose({ vmm: wantedVmm(spec), accel: spec.accel }, jailed)
+  const { vmm, program } = choice
   requireFitting(spec, vmm.name, restored)
   vmm.require(program, needsOf(spec, { jailed, restored }))
   if (request.restore !== undefined) checkSnapshot(request.restore, { vmm, program })
-  return { request, plugin, vmm, program, confinement }
+  return { ...choice, request, plugin, confinement }
 }
 
 /** Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. */

@@ -1,7 +1,7 @@
 /** System calls that older C libraries have no wrapper for; from asm/unistd_64.h and asm-generic/unistd.h. */
 const NUMBERS = {
-  x64: { copy_file_range: 326, getdents64: 217, ioctl: 16, memfd_create: 319, renameat2: 316, statx: 332 },
-  arm64: { copy_file_range: 285, getdents64: 61, ioctl: 29, memfd_create: 279, renameat2: 276, statx: 291 },
+  x64: { copy_file_range: 326, getdents64: 217, ioctl: 16, memfd_create: 319, mmap: 9, renameat2: 316, statx: 332 },
+  arm64: { copy_file_range: 285, getdents64: 61, ioctl: 29, memfd_create: 279, mmap: 222, renameat2: 276, statx: 291 },
 }
 
 /** From 424 on, calls have one number on every architecture. */

@@ -68,7 +68,12 @@ export interface Program {
   readonly jailer?: string | undefined
   /** The known fault of this version. */
   readonly warning?: KnownFault | undefined
+  /** How QEMU is to run its guest, by its own words; undefined means emulated. */
+  readonly accel?: Accel | undefined
 }
+
+/** How a guest's processors run: by KVM, or emulated. */
+export type Accel = "kvm" | "tcg"
 
 /** A known fault of a release. */
 export interface KnownFault {
@@ -174,7 +179,7 @@ export interface Vmm {
   /** The name of the directory with its jails. */
   jailName(program: Program): string
   /** The words that its guests need on their command line on this host, besides the given ones. */
-  bootArgs(given: string, disks: readonly Disk[]): readonly string[]
+  bootArgs(given: string, disks: readonly Disk[], program: Pick<Program, "accel">): readonly string[]
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
   require(program: Program, needs: VmmNeeds): void
   /** Throws a failure that names the setting when this host cannot give now what is to be booted. */

@@ -1,5 +1,4 @@
 // The types of a plugin. `banger init` puts this file beside your plugin as banger.d.ts.
-
 declare module "banger" {
   /** Describes a VM and what to do around its life. Returns its argument: the call gives your editor the types. */
   export function definePlugin(plugin: Plugin): Plugin
@@ -40,6 +39,8 @@ declare module "banger" {
     network?: boolean | "user" | Network | undefined
     /** Default: `"auto"`. */
     vmm?: "auto" | "firecracker" | "qemu" | undefined
+    /** How QEMU runs the guest: by KVM, or emulated (`"tcg"`). Default: `"auto"`, KVM where guests run by it. */
+    accel?: "auto" | "kvm" | "tcg" | undefined
     /** Settings that only Firecracker has; QEMU ignores them. */
     firecracker?: FirecrackerSettings | undefined
     /**

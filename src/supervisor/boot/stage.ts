@@ -71,7 +71,7 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
 // --- internal ---
 
 /** Without a jail the VMM uses the files where they are. */
-function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
+function stagePlain({ session, spec, vmm, program, restore }: Staging): VmStage {
   session.journal.acquire({ kind: "stage", path: session.layout.stage })
   const root = makeStage(session.layout.stage)
   if (vmm.name === "firecracker") {
@@ -82,7 +82,7 @@ function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
     const saved = restore === undefined ? undefined : snapshotFiles(restore)
     const restored = saved && { state: withoutJail(saved.state).jail, memory: withoutJail(saved.memory).jail }
     const files = { ...plannedFiles(spec, drives, undefined), restore: restored }
-    return { boot: planBoot(spec, files, { id: session.id, vmm, confinement: undefined }), runsAs: undefined }
+    return { boot: planBoot(spec, files, { id: session.id, vmm, program, confinement: undefined }), runsAs: undefined }
   }
   return {
     root,
@@ -129,7 +129,7 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const finish = () => {
     jail.place()
     const confinement = { root: jail.path, ...owner }
-    const boot = planBoot(spec, { ...files, drives }, { id, vmm, confinement })
+    const boot = planBoot(spec, { ...files, drives }, { id, vmm, program, confinement })
     return { boot, runsAs: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }

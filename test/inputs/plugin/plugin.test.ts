@@ -20,6 +20,7 @@ test("a spec has every default filled in", () => {
     drives: [],
     network: false,
     vmm: "auto",
+    accel: "auto",
     firecracker: {},
     limits: {},
     timeouts: { start: 30_000, stop: 30_000, hook: 60_000 },

@@ -14,6 +14,7 @@ export const same: { readonly [Field in keyof Required<SpecInput>]: Same<Spec[Fi
   drives: true,
   network: true,
   vmm: true,
+  accel: true,
   firecracker: true,
   jail: true,
   limits: true,
