@@ -50,12 +50,12 @@ export function requireRunnable({ request, plugin }: ResolvedRun): void {
 // --- internal ---
 
 function needsOf(
-  { vcpus, memory, firecracker, network }: ResolvedPlugin["spec"],
+  { vcpus, memory, bootArgs, firecracker, network }: ResolvedPlugin["spec"],
   how: Pick<VmmNeeds, "jailed" | "restored">,
 ): VmmNeeds {
   // The VMM's own user-mode network is none that Firecracker has.
   const networked = network !== false && network.mode !== "user"
-  return { vcpus, memoryMiB: memory, firecracker, networked, ...how }
+  return { vcpus, memoryMiB: memory, bootArgs, firecracker, networked, ...how }
 }
 
 /** Only QEMU has a user-mode network. */

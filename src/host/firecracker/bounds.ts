@@ -27,8 +27,13 @@ export function requireDrives({ disks, firecracker }: Boot): void {
 
 // --- internal ---
 
-function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked }: VmmNeeds): void {
-  const { machine, balloon, mmds, network, resource_limit } = firecracker
+/** The word with which an x86-64 kernel looks for no device on the PCI bus (arch/x86/pci/common.c). */
+const NO_PCI = /(?:^|\s)pci=(?:\S*,)?off(?:,|\s|$)/
+
+function requireBounds({ vcpus, memoryMiB, bootArgs, firecracker, jailed, networked }: VmmNeeds): void {
+  const { machine, balloon, mmds, network, resource_limit, pci } = firecracker
+  if (pci === true && NO_PCI.test(bootArgs))
+    throw outOfBounds("pci", "bootArgs say pci=off, with which the guest finds no device", "take one of the two out")
   if (machine?.smt === true && process.arch !== "x64")
     throw new Failure("UNSUPPORTED", "firecracker.machine.smt: is for x86-64 alone", {
       subject: "firecracker.machine.smt",

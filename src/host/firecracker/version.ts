@@ -42,6 +42,7 @@ const SINCE: readonly (readonly [setting: string, since: Release])[] = [
   ["balloon.free_page_reporting", [1, 14, 0]],
   ["mmds.imds_compat", [1, 13, 0]],
   ["logger.module", [1, 6, 0]],
+  ["pci", [1, 13, 0]],
 ]
 
 /** The first release that can put a snapshot's network card on another tap. */
@@ -53,7 +54,10 @@ export function requireKnown(
   release: Release,
 ): void {
   for (const [setting, since] of SINCE) {
-    if (settingAt(firecracker, setting) !== undefined) requireSince(`firecracker.${setting}`, release, since)
+    const value = settingAt(firecracker, setting)
+    // What is switched off by an option that is left out is no setting that a release could lack.
+    if (value !== undefined && !(setting === "pci" && value === false))
+      requireSince(`firecracker.${setting}`, release, since)
   }
   if (restored && networked) requireSince("--restore with a network", release, OTHER_TAP_SINCE)
 }

@@ -114,7 +114,7 @@ export interface VmmLaunch {
 }
 
 /** What a spec asks of a VMM. */
-export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracker"> {
+export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "bootArgs" | "firecracker"> {
   readonly jailed: boolean
   /** Whether the guest has a network card on a tap. */
   readonly networked: boolean

@@ -71,6 +71,8 @@ export const firecrackerSpec = v.strictObject({
   logger: v.optional(SETTINGS.logger),
   metrics: v.optional(flag),
   serial: v.optional(SETTINGS.serial),
+  /** Virtio devices on a PCI bus, by `--enable-pci`. */
+  pci: v.optional(flag),
   /** The jailer's own. */
   resource_limit: v.optional(
     v.strictObject({

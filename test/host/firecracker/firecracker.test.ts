@@ -97,6 +97,7 @@ test("the jailer is given name and value as two words, and a cgroup only where t
       id: "vm-1",
       base: hostPath("/s/jail"),
       netns: undefined,
+      pci: false,
     },
     confinement: { root: hostPath("/r"), uid: 7, gid: 8 },
     cgroup: undefined,
@@ -111,14 +112,12 @@ test("the jailer is given name and value as two words, and a cgroup only where t
   expect(jailerArgv({ ...launch, limits: { fsize: 1000, "no-file": 64 } }).join(" ")).toContain(
     "--resource-limit fsize=1000 --resource-limit no-file=64 -- --api-sock",
   )
-  expect(
-    bareArgv({
-      executable: "/f",
-      id: "vm-1",
-      runtime: hostPath("/r/vm-1"),
-      log: hostPath("/s/vm-1/firecracker.log"),
-    }).join(" "),
-  ).toBe("/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn")
+  expect(jailerArgv({ ...launch, pci: true }).at(-1)).toBe("--enable-pci")
+  const bare = { executable: "/f", id: "vm-1", runtime: hostPath("/r/vm-1"), log: hostPath("/s/vm-1/firecracker.log") }
+  expect(bareArgv({ ...bare, pci: false }).join(" ")).toBe(
+    "/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn",
+  )
+  expect(bareArgv({ ...bare, pci: true }).at(-1)).toBe("--enable-pci")
 })
 
 test.each([
@@ -157,7 +156,10 @@ const request = (path: string, body: Record<string, unknown> | undefined): ApiRe
   ...(body === undefined ? {} : { body }),
 })
 
-const NEEDS = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true, restored: false }
+const NEEDS = {
+  ...{ vcpus: 2, memoryMiB: 512, bootArgs: "quiet", firecracker: {} },
+  ...{ jailed: true, networked: true, restored: false },
+}
 const BUCKET = { size: 1, refill_time: 1 }
 const LIMITER = { bandwidth: { ...BUCKET, one_time_burst: 1 }, ops: BUCKET }
 const BALLOON = { amount_mib: 1, deflate_on_oom: true }
@@ -187,10 +189,12 @@ test.each([
   [{ balloon: { ...BALLOON, free_page_reporting: true } }, [1, 13, 0], "balloon.free_page_reporting: Firecracker 1.13"],
   [{ mmds: { imds_compat: true } }, [1, 12, 0], "firecracker.mmds.imds_compat: Firecracker 1.12"],
   [{ logger: { module: "api" } }, [1, 5, 0], "firecracker.logger.module: Firecracker 1.5"],
+  [{ pci: true }, [1, 12, 0], "firecracker.pci: Firecracker 1.12 does not have it: it came with 1.13"],
 ] as const)("of %p the release %p lacks something, and it is named", (settings, release, words) => {
   expect(() => requireKnown({ ...NEEDS, firecracker: settings }, release)).toThrow(words)
   requireKnown({ ...NEEDS, firecracker: settings }, [1, 16, 0])
   requireKnown(NEEDS, [1, 5, 0])
+  requireKnown({ ...NEEDS, firecracker: { pci: false } }, [1, 5, 0])
 })
 
 test("every setting that Firecracker has becomes a request that its API takes", () => {
@@ -309,6 +313,8 @@ test.each([
   [{ mmds: {} }, { networked: false }, "mmds: the guest has no network card"],
   [{ network: { mtu: 1500 } }, { networked: false }, "network: the guest has no network card"],
   [{ mmds: { data: { x: "y".repeat(51_200) } } }, {}, "mmds.data: 51208 bytes; Firecracker takes 51200 at most"],
+  [{ pci: true }, { bootArgs: "console=ttyS0 pci=off" }, "firecracker.pci: bootArgs say pci=off"],
+  [{ pci: true }, { bootArgs: "pci=noacpi,off quiet" }, "firecracker.pci: bootArgs say pci=off"],
   [{ resource_limit: { fsize: 1 } }, { jailed: false }, "resource_limit: the jailer keeps it, and there is no jail"],
   [
     { serial: { rate_limiter: { size: 1, refill_time: 1 } } },

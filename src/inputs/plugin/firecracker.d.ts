@@ -1,0 +1,81 @@
+declare module "banger" {
+  /** Settings in the words of Firecracker's API. */
+  export interface FirecrackerSettings {
+    machine?:
+      | { smt?: boolean | undefined; track_dirty_pages?: boolean | undefined; huge_pages?: "None" | "2M" | undefined }
+      | undefined
+    /** By the drive's id: its own, or `disk0`, `disk1`, … */
+    drives?: { [id: string]: FirecrackerDrive } | undefined
+    /** Host programs connect to `vsock.sock` in `ctx.dir` and write `CONNECT <port>\\n`. */
+    vsock?: { guest_cid: number } | undefined
+    entropy?: { rate_limiter?: RateLimiter | undefined } | undefined
+    balloon?:
+      | {
+          amount_mib: number
+          deflate_on_oom: boolean
+          stats_polling_interval_s?: number | undefined
+          /** This and the next from Firecracker 1.14 on. */
+          free_page_hinting?: boolean | undefined
+          free_page_reporting?: boolean | undefined
+        }
+      | undefined
+    /** Settings of the network card. */
+    network?:
+      | {
+          rx_rate_limiter?: RateLimiter | undefined
+          tx_rate_limiter?: RateLimiter | undefined
+          /** From Firecracker 1.16 on. */
+          mtu?: number | undefined
+        }
+      | undefined
+    /** Metadata that the guest reads over its network card, by default at 169.254.169.254. `data`: at most 50 KiB. */
+    mmds?:
+      | {
+          version?: "V1" | "V2" | undefined
+          ipv4_address?: string | undefined
+          /** From Firecracker 1.13 on. */
+          imds_compat?: boolean | undefined
+          data?: { [key: string]: unknown } | undefined
+        }
+      | undefined
+    /** What Firecracker writes to firecracker.log. Default: warnings. */
+    logger?:
+      | {
+          level?: "Off" | "Error" | "Warning" | "Info" | "Debug" | "Trace" | undefined
+          show_level?: boolean | undefined
+          show_log_origin?: boolean | undefined
+          /** From Firecracker 1.6 on. */
+          module?: string | undefined
+        }
+      | undefined
+    /** Writes metrics to metrics.json beside console.log, one JSON object a line; the newest MiB is kept. */
+    metrics?: boolean | undefined
+    /** Limits the bytes of the console. From Firecracker 1.16 on. */
+    serial?: { rate_limiter: TokenBucket } | undefined
+    /**
+     * Puts the guest's devices on a PCI bus, and lets drives and cards come and go while it runs. The guest's kernel needs
+     * PCI. Default: false, and Firecracker adds `pci=off` to the command line. From Firecracker 1.13 on.
+     */
+    pci?: boolean | undefined
+    /** Limits of the jailer: the largest file that the VMM may write, in bytes (disks, logs and console too), and open files. */
+    resource_limit?: { fsize?: number | undefined; "no-file"?: number | undefined } | undefined
+  }
+
+  export interface FirecrackerDrive {
+    cache_type?: "Unsafe" | "Writeback" | undefined
+    io_engine?: "Sync" | "Async" | undefined
+    rate_limiter?: RateLimiter | undefined
+  }
+
+  export interface RateLimiter {
+    bandwidth?: TokenBucket | undefined
+    ops?: TokenBucket | undefined
+  }
+
+  export interface TokenBucket {
+    size: number
+    /** Milliseconds. */
+    refill_time: number
+    one_time_burst?: number | undefined
+  }
+}
