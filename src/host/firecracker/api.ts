@@ -9,6 +9,8 @@ export interface ApiRequest<Reply = undefined> {
   readonly body?: Readonly<Record<string, unknown>>
   /** What of the plugin it is about, for errors: `drives[0]`. */
   readonly setting: string
+  /** Other settings that a refusal is about when Firecracker's words say so: the first that matches. */
+  readonly blame?: readonly { readonly words: RegExp; readonly setting: string }[]
   /** What kind of failure it is when Firecracker refuses it; undefined: the start has failed. */
   readonly refusal?: "VM_FAILED"
   /** The schema of its answer; undefined: it is answered by success alone. */
@@ -82,7 +84,9 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
   }
   const { status, said } = reply
   if (status === 200 || status === 204) return answerOf(request, said)
-  throw refused(request, `Firecracker refused it: ${faultOf(status, said)}`)
+  const fault = faultOf(status, said)
+  const blamed = request.blame?.find(({ words }) => words.test(fault)) ?? request
+  throw refused({ ...request, setting: blamed.setting }, `Firecracker refused it: ${fault}`)
 }
 
 /** The failure of a request, under the code that goes with it. */

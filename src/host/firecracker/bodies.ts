@@ -26,6 +26,7 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
     mem_size_mib: whole(1),
     ...SETTINGS.machine.entries,
   }),
+  "/cpu-config": SETTINGS.cpu_config,
   "/boot-source": v.strictObject({
     kernel_image_path: path,
     initrd_path: v.optional(path),
@@ -48,6 +49,7 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
   "/vsock": v.strictObject({ uds_path: path, ...SETTINGS.vsock.entries }),
   "/entropy": SETTINGS.entropy,
   "/balloon": SETTINGS.balloon,
+  "/hotplug/memory": SETTINGS.memory_hotplug,
   "/mmds/config": v.strictObject({
     network_interfaces: v.pipe(v.array(id), v.minLength(1, "at least one interface")),
     ...SETTINGS.mmds.entries,

@@ -43,7 +43,11 @@ const SINCE: readonly (readonly [setting: string, since: Release])[] = [
   ["mmds.imds_compat", [1, 13, 0]],
   ["logger.module", [1, 6, 0]],
   ["pci", [1, 13, 0]],
+  ["memory_hotplug", [1, 14, 0]],
 ]
+
+/** The first release in which huge pages and a balloon go together. */
+const HUGE_BALLOON_SINCE: Release = [1, 14, 0]
 
 /** The first release that can put a snapshot's network card on another tap. */
 const OTHER_TAP_SINCE: Release = [1, 12, 0]
@@ -59,6 +63,8 @@ export function requireKnown(
     if (value !== undefined && !(setting === "pci" && value === false))
       requireSince(`firecracker.${setting}`, release, since)
   }
+  if (firecracker.machine?.huge_pages === "2M" && firecracker.balloon !== undefined)
+    requireSince("firecracker.machine.huge_pages with a balloon", release, HUGE_BALLOON_SINCE)
   if (restored && networked) requireSince("--restore with a network", release, OTHER_TAP_SINCE)
 }
 

@@ -2,8 +2,18 @@ declare module "banger" {
   /** Settings in the words of Firecracker's API. */
   export interface FirecrackerSettings {
     machine?:
-      | { smt?: boolean | undefined; track_dirty_pages?: boolean | undefined; huge_pages?: "None" | "2M" | undefined }
+      | {
+          smt?: boolean | undefined
+          track_dirty_pages?: boolean | undefined
+          huge_pages?: "None" | "2M" | undefined
+          /**
+           * Makes the processor look like an older one: C3, T2, T2S, T2CL on some Intel, T2A on some AMD, V1N1 on some Arm.
+           * @deprecated by Firecracker since 1.5: use `cpu_config`.
+           */
+          cpu_template?: "None" | "C3" | "T2" | "T2S" | "T2CL" | "T2A" | "V1N1" | undefined
+        }
       | undefined
+    cpu_config?: CpuConfig | undefined
     /** By the drive's id: its own, or `disk0`, `disk1`, … */
     drives?: { [id: string]: FirecrackerDrive } | undefined
     /** Host programs connect to `vsock.sock` in `ctx.dir` and write `CONNECT <port>\\n`. */
@@ -17,6 +27,17 @@ declare module "banger" {
           /** This and the next from Firecracker 1.14 on. */
           free_page_hinting?: boolean | undefined
           free_page_reporting?: boolean | undefined
+        }
+      | undefined
+    /** Memory that can be plugged into the running guest, which has none of it at first. From Firecracker 1.14 on. */
+    memory_hotplug?:
+      | {
+          /** A multiple of the slots' size, at most 524288. */
+          total_size_mib: number
+          /** What the guest plugs at once: a power of 2. Default: 2. */
+          block_size_mib?: number | undefined
+          /** What the host gives at once: a multiple of the blocks' size. Default: 128. */
+          slot_size_mib?: number | undefined
         }
       | undefined
     /** Settings of the network card. */
@@ -65,6 +86,30 @@ declare module "banger" {
     cache_type?: "Unsafe" | "Writeback" | undefined
     io_engine?: "Sync" | "Async" | undefined
     rate_limiter?: RateLimiter | undefined
+  }
+
+  /**
+   * Changes of the processor that the guest sees. Numbers are texts with their base: `"0x1"`, `"0b1"`. A bitmap is `0b` and
+   * its bits, the highest first: 0, 1, `x` for a bit that stays, and `_` anywhere.
+   */
+  export interface CpuConfig {
+    /** Numbers of KVM capabilities that must be there; with `!`, that need not be: `["121", "!171"]`. */
+    kvm_capabilities?: string[] | undefined
+    /** x86-64 only. */
+    cpuid_modifiers?:
+      | {
+          leaf: string
+          subleaf: string
+          flags: number
+          modifiers: { register: "eax" | "ebx" | "ecx" | "edx"; bitmap: string }[]
+        }[]
+      | undefined
+    /** x86-64 only. */
+    msr_modifiers?: { addr: string; bitmap: string }[] | undefined
+    /** arm64 only. */
+    reg_modifiers?: { addr: string; bitmap: string }[] | undefined
+    /** arm64 only. */
+    vcpu_features?: { index: number; bitmap: string }[] | undefined
   }
 
   export interface RateLimiter {

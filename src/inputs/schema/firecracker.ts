@@ -1,4 +1,5 @@
 import * as v from "valibot"
+import { cpuConfig } from "./cpuConfig.ts"
 
 const WHOLE = "a whole number from 0 on"
 const whole = v.pipe(v.number(WHOLE), v.safeInteger(WHOLE), v.minValue(0, WHOLE))
@@ -11,6 +12,9 @@ const bucket = v.strictObject({ size: whole, refill_time: whole, one_time_burst:
 const rateLimiter = v.strictObject({ bandwidth: v.optional(bucket), ops: v.optional(bucket) })
 const LINK_LOCAL = 'a link-local IPv4 address: "169.254.169.254"'
 const JSON_WORDS = "an object that JSON can write"
+const TEMPLATES = ["None", "C3", "T2", "T2S", "T2CL", "T2A", "V1N1"] as const
+/** What the guest's addresses have room for (PAST_64BITS_MMIO_SIZE of Firecracker's layout.rs). */
+const HOTPLUG_MAX_MIB = 524_288
 const LEVELS = ["Off", "Error", "Warning", "Info", "Debug", "Trace"] as const
 
 /** Metadata for the guest. */
@@ -25,7 +29,9 @@ export const SETTINGS = {
     smt: v.optional(flag),
     track_dirty_pages: v.optional(flag),
     huge_pages: v.optional(v.picklist(["None", "2M"], '"None" or "2M"')),
+    cpu_template: v.optional(v.picklist(TEMPLATES, listed(TEMPLATES))),
   }),
+  cpu_config: cpuConfig,
   drive: v.strictObject({
     cache_type: v.optional(v.picklist(["Unsafe", "Writeback"], '"Unsafe" or "Writeback"')),
     io_engine: v.optional(v.picklist(["Sync", "Async"], '"Sync" or "Async"')),
@@ -45,13 +51,18 @@ export const SETTINGS = {
     free_page_hinting: v.optional(flag),
     free_page_reporting: v.optional(flag),
   }),
+  memory_hotplug: v.strictObject({
+    total_size_mib: between(128, HOTPLUG_MAX_MIB),
+    block_size_mib: v.optional(between(2, HOTPLUG_MAX_MIB)),
+    slot_size_mib: v.optional(between(128, HOTPLUG_MAX_MIB)),
+  }),
   mmds: v.strictObject({
     version: v.optional(v.picklist(["V1", "V2"], '"V1" or "V2"')),
     ipv4_address: v.optional(v.pipe(v.string(LINK_LOCAL), v.ipv4(LINK_LOCAL), v.startsWith("169.254.", LINK_LOCAL))),
     imds_compat: v.optional(flag),
   }),
   logger: v.strictObject({
-    level: v.optional(v.picklist(LEVELS, LEVELS.map((level) => `"${level}"`).join(", "))),
+    level: v.optional(v.picklist(LEVELS, listed(LEVELS))),
     show_level: v.optional(flag),
     show_log_origin: v.optional(flag),
     module: v.optional(v.string("a module's name")),
@@ -67,6 +78,8 @@ export const firecrackerSpec = v.strictObject({
   vsock: v.optional(SETTINGS.vsock),
   entropy: v.optional(SETTINGS.entropy),
   balloon: v.optional(SETTINGS.balloon),
+  cpu_config: v.optional(SETTINGS.cpu_config),
+  memory_hotplug: v.optional(SETTINGS.memory_hotplug),
   mmds: v.optional(v.strictObject({ ...SETTINGS.mmds.entries, data: v.optional(mmdsData) })),
   logger: v.optional(SETTINGS.logger),
   metrics: v.optional(flag),
@@ -86,6 +99,10 @@ export const firecrackerSpec = v.strictObject({
 export type FirecrackerSettings = v.InferOutput<typeof firecrackerSpec>
 
 // --- internal ---
+
+function listed(words: readonly string[]): string {
+  return words.map((word) => `"${word}"`).join(", ")
+}
 
 function isJson(value: Record<string, unknown>): boolean {
   try {

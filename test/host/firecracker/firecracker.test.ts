@@ -17,29 +17,10 @@ import {
   startRequests,
 } from "../../../src/host/firecracker/requests.ts"
 import { knownBad, parseRelease, requireKnown, requireSupported } from "../../../src/host/firecracker/version.ts"
-import type { Boot } from "../../../src/host/vmm/vmm.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
+import { BOOT, FILES } from "./boot.ts"
 
 const directory = eachInItsDirectory()
-const BOOT: Boot = {
-  ...{
-    name: "vm-1",
-    kernel: jailPath("/kernel"),
-    initrd: jailPath("/initrd"),
-    bootArgs: "quiet",
-    vcpus: 2,
-    memoryMiB: 512,
-  },
-  disks: [
-    { id: "disk1", path: jailPath("/disk1"), readonly: true, device: false, root: true },
-    { id: "disk0", path: jailPath("/disk0"), readonly: false, device: false, root: false },
-  ],
-  network: false,
-  confinement: { root: hostPath("/j/root"), uid: 7, gid: 8 },
-  firecracker: {},
-  restore: undefined,
-}
-const FILES = { vsock: jailPath("/vsock.sock"), metrics: jailPath("/metrics.json") }
 
 test("a boot becomes the requests of Firecracker's API, in its order", () => {
   const settings: FirecrackerSettings = {
@@ -189,6 +170,12 @@ test.each([
   [{ balloon: { ...BALLOON, free_page_reporting: true } }, [1, 13, 0], "balloon.free_page_reporting: Firecracker 1.13"],
   [{ mmds: { imds_compat: true } }, [1, 12, 0], "firecracker.mmds.imds_compat: Firecracker 1.12"],
   [{ logger: { module: "api" } }, [1, 5, 0], "firecracker.logger.module: Firecracker 1.5"],
+  [{ memory_hotplug: { total_size_mib: 128 } }, [1, 13, 0], "firecracker.memory_hotplug: Firecracker 1.13"],
+  [
+    { machine: { huge_pages: "2M" }, balloon: BALLOON },
+    [1, 13, 0],
+    "firecracker.machine.huge_pages with a balloon: Firecracker 1.13",
+  ],
   [{ pci: true }, [1, 12, 0], "firecracker.pci: Firecracker 1.12 does not have it: it came with 1.13"],
 ] as const)("of %p the release %p lacks something, and it is named", (settings, release, words) => {
   expect(() => requireKnown({ ...NEEDS, firecracker: settings }, release)).toThrow(words)
@@ -209,6 +196,9 @@ test("every setting that Firecracker has becomes a request that its API takes", 
     logger: { show_level: true, module: "api" },
     metrics: true,
     serial: { rate_limiter: { size: 1, refill_time: 1 } },
+    cpu_config: { kvm_capabilities: ["!171"] },
+    memory_hotplug: { total_size_mib: 1024, block_size_mib: 2, slot_size_mib: 128 },
+    pci: true,
   }
   const network = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01", ports: [], netns: undefined }
   const requests = startRequests({ ...BOOT, network, firecracker: settings }, FILES)
@@ -225,6 +215,8 @@ test("every setting that Firecracker has becomes a request that its API takes", 
   expect(body("/logger")).toEqual({ level: "Warning", show_level: true, module: "api" })
   expect(body("/metrics")).toEqual({ metrics_path: "/metrics.json" })
   expect(body("/serial")).toEqual({ rate_limiter: { size: 1, refill_time: 1 } })
+  expect(body("/cpu-config")).toEqual({ kvm_capabilities: ["!171"] })
+  expect(body("/hotplug/memory")).toEqual({ total_size_mib: 1024, block_size_mib: 2, slot_size_mib: 128 })
   const order = requests.map(({ path }) => path)
   expect(order.slice(0, 3)).toEqual(["/logger", "/metrics", "/serial"])
   expect(order.indexOf("/mmds/config")).toBeGreaterThan(order.indexOf("/network-interfaces/eth0"))
@@ -313,6 +305,26 @@ test.each([
   [{ mmds: {} }, { networked: false }, "mmds: the guest has no network card"],
   [{ network: { mtu: 1500 } }, { networked: false }, "network: the guest has no network card"],
   [{ mmds: { data: { x: "y".repeat(51_200) } } }, {}, "mmds.data: 51208 bytes; Firecracker takes 51200 at most"],
+  [
+    { memory_hotplug: { total_size_mib: 1024, block_size_mib: 3 } },
+    {},
+    "firecracker.memory_hotplug.block_size_mib: 3 is not a power of 2",
+  ],
+  [
+    { memory_hotplug: { total_size_mib: 1024, block_size_mib: 4, slot_size_mib: 130 } },
+    {},
+    "memory_hotplug.slot_size_mib: 130 is not a multiple of block_size_mib (4)",
+  ],
+  [
+    { memory_hotplug: { total_size_mib: 200 } },
+    {},
+    "memory_hotplug.total_size_mib: 200 is not a multiple of slot_size_mib (128)",
+  ],
+  [
+    { cpu_config: { kvm_capabilities: Array.from({ length: 9000 }, () => "!171") } },
+    {},
+    "firecracker.cpu_config: 63022 bytes; Firecracker takes 51200 at most",
+  ],
   [{ pci: true }, { bootArgs: "console=ttyS0 pci=off" }, "firecracker.pci: bootArgs say pci=off"],
   [{ pci: true }, { bootArgs: "pci=noacpi,off quiet" }, "firecracker.pci: bootArgs say pci=off"],
   [{ resource_limit: { fsize: 1 } }, { jailed: false }, "resource_limit: the jailer keeps it, and there is no jail"],
@@ -376,6 +388,18 @@ test.each([
   })
   await expect(openApi(socket).request(INSTANCE)).rejects.toThrow(words)
   await expect(openApi(socket).request(PAUSE)).rejects.toThrow("pause: Firecracker answered /vm")
+  await server.stop(true)
+})
+
+test("a refusal that is about another setting names that one", async () => {
+  const socket = join(directory.path, "api.sock")
+  const fetch = () => Response.json({ fault_message: "Missing KVM capabilities: 0xac" }, { status: 400 })
+  const server = Bun.serve({ unix: socket, fetch })
+  const start = (firecracker: FirecrackerSettings) => startRequests({ ...BOOT, firecracker }, FILES).at(-1) ?? PAUSE
+  const refusal = (firecracker: FirecrackerSettings) => openApi(socket).request(start(firecracker))
+  await expect(refusal({})).rejects.toThrow("boot: Firecracker refused it: Missing")
+  await expect(refusal({ memory_hotplug: { total_size_mib: 128 } })).rejects.toThrow("boot: Firecracker refused it")
+  await expect(refusal({ cpu_config: {} })).rejects.toThrow("firecracker.cpu_config: Firecracker refused it: Missing")
   await server.stop(true)
 })
 
