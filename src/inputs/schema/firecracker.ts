@@ -13,8 +13,9 @@ const rateLimiter = v.strictObject({ bandwidth: v.optional(bucket), ops: v.optio
 const LINK_LOCAL = 'a link-local IPv4 address: "169.254.169.254"'
 const JSON_WORDS = "an object that JSON can write"
 const TEMPLATES = ["None", "C3", "T2", "T2S", "T2CL", "T2A", "V1N1"] as const
+const MIB_BYTES = 1024 * 1024
 /** What the guest's addresses have room for (PAST_64BITS_MMIO_SIZE of Firecracker's layout.rs). */
-const HOTPLUG_MAX_MIB = 524_288
+const HOTPLUG_MAX_BYTES = 512 * 1024 ** 3
 const LEVELS = ["Off", "Error", "Warning", "Info", "Debug", "Trace"] as const
 
 /** Metadata for the guest. */
@@ -52,9 +53,9 @@ export const SETTINGS = {
     free_page_reporting: v.optional(flag),
   }),
   memory_hotplug: v.strictObject({
-    total_size_mib: between(128, HOTPLUG_MAX_MIB),
-    block_size_mib: v.optional(between(2, HOTPLUG_MAX_MIB)),
-    slot_size_mib: v.optional(between(128, HOTPLUG_MAX_MIB)),
+    total_size_mib: between(128, HOTPLUG_MAX_BYTES / MIB_BYTES),
+    block_size_mib: v.optional(between(2, HOTPLUG_MAX_BYTES / MIB_BYTES)),
+    slot_size_mib: v.optional(between(128, HOTPLUG_MAX_BYTES / MIB_BYTES)),
   }),
   mmds: v.strictObject({
     version: v.optional(v.picklist(["V1", "V2"], '"V1" or "V2"')),
