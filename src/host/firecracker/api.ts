@@ -29,6 +29,9 @@ const ANSWER_WAIT_MS = 10_000
 /** Firecracker takes no larger body (its default of --http-api-max-payload-size). */
 export const BODY_MAX_BYTES = 51_200
 
+/** No answer of Firecracker's is larger than what it was told. */
+const ANSWER_MAX_BYTES = 512 * 1024
+
 const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({ error: v.string() })])
 
 /**
@@ -78,7 +81,7 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
     // Without `timeout: false` Bun gives up after minutes, however long the limit is: a snapshot may take ten.
     const options = { method, headers, body: text ?? null, ...where, timeout: false, signal } as const
     const response = await fetch(`http://firecracker${path}`, options)
-    reply = { status: response.status, said: await response.text() }
+    reply = { status: response.status, said: await textOf(response) }
   } catch (error) {
     throw noAnswer(request, limit, error)
   }
@@ -87,6 +90,21 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
   const fault = faultOf(status, said)
   const blamed = request.blame?.find(({ words }) => words.test(fault)) ?? request
   throw refused({ ...request, setting: blamed.setting }, `Firecracker refused it: ${fault}`)
+}
+
+/** The text of an answer. What is larger than any of Firecracker's own is cut off, and no JSON then. */
+async function textOf({ body }: Response): Promise<string> {
+  if (body === null) return ""
+  const reader = body.getReader()
+  const chunks: Uint8Array[] = []
+  for (let bytes = 0; bytes < ANSWER_MAX_BYTES; ) {
+    const { done, value } = await reader.read()
+    if (done) return Buffer.concat(chunks).toString()
+    bytes += value.length
+    chunks.push(value)
+  }
+  await reader.cancel()
+  return `${Buffer.concat(chunks).toString("utf8", 0, ANSWER_MAX_BYTES)}…`
 }
 
 /** The failure of a request, under the code that goes with it. */

@@ -7,7 +7,7 @@ import { bareArgv, jailerArgv } from "../../../src/host/firecracker/argv.ts"
 import { requireBody } from "../../../src/host/firecracker/bodies.ts"
 import { requireDrives, requireNeeds } from "../../../src/host/firecracker/bounds.ts"
 import { exitReason, firecracker, saysHalted } from "../../../src/host/firecracker/firecracker.ts"
-import { INSTANCE } from "../../../src/host/firecracker/replies.ts"
+import { BALLOON_STATISTICS, CONFIGURATION, INSTANCE } from "../../../src/host/firecracker/replies.ts"
 import {
   bootRequests,
   CTRL_ALT_DEL,
@@ -388,6 +388,39 @@ test.each([
   })
   await expect(openApi(socket).request(INSTANCE)).rejects.toThrow(words)
   await expect(openApi(socket).request(PAUSE)).rejects.toThrow("pause: Firecracker answered /vm")
+  await server.stop(true)
+})
+
+const deep = (depth: number): unknown => (depth === 0 ? 1 : { x: deep(depth - 1) })
+
+test.each([
+  [{ balloon: null, drives: [{ drive_id: "a", rate_limiter: { ops: { size: 1 } } }] }, undefined],
+  [deep(12), undefined],
+  [
+    deep(13),
+    "vm/config: Firecracker answered /vm/config otherwise than expected: an object that nests at most 12 deep",
+  ],
+  [[], "otherwise than expected: an object"],
+  ["text", "otherwise than expected: an object"],
+  [{ x: "y".repeat(600_000) }, "vm/config: Firecracker answered /vm/config with something that is not JSON"],
+])("the configuration that Firecracker says it has is bounded: %#", async (answer, words) => {
+  const socket = join(directory.path, "api.sock")
+  const server = Bun.serve({ unix: socket, fetch: () => Response.json(answer) })
+  const asked = openApi(socket).request(CONFIGURATION)
+  if (words === undefined) expect(await asked).toEqual(answer as Record<string, unknown>)
+  else await expect(asked).rejects.toThrow(words)
+  await expect(openApi(socket).request(BALLOON_STATISTICS)).rejects.toThrow(/^balloon: Firecracker answered/)
+  await server.stop(true)
+})
+
+test("an answer without an end is cut off, and a refusal's words are few", async () => {
+  const socket = join(directory.path, "api.sock")
+  const endless = () => {
+    const pull = (controller: ReadableStreamDefaultController) => controller.enqueue(new Uint8Array(65_536).fill(120))
+    return new Response(new ReadableStream({ pull }), { status: 400 })
+  }
+  const server = Bun.serve({ unix: socket, fetch: endless })
+  await expect(openApi(socket).request(CONFIGURATION)).rejects.toThrow(/refused it: status 400: x{200}$/)
   await server.stop(true)
 })
 
