@@ -3,6 +3,7 @@ import type { Chosen, VmmNeeds } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { findCandidates } from "../supervisor/boot/chooseVmm.ts"
 import { type ConfinementPlan, planConfinement } from "../supervisor/boot/confinement.ts"
+import { requireDrives } from "../supervisor/boot/drives.ts"
 import { prepare } from "../supervisor/boot/prepare.ts"
 import { requireFitting, requireNetwork } from "../supervisor/boot/requireNetwork.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
@@ -33,6 +34,7 @@ export async function resolveRun(
   const plugin = limited(prepared, request.timeout)
   const { spec } = plugin
   const confinement = planConfinement(spec, root)
+  requireDrives(spec.drives, confinement.jail)
   const jailed = confinement.jail !== undefined
   const { vmm, program } = await candidates.choose(wantedVmm(spec), jailed)
   requireFitting(spec, vmm.name, restored)
@@ -42,7 +44,9 @@ export async function resolveRun(
 }
 
 /** Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. */
-export function requireRunnable({ request, plugin }: ResolvedRun): void {
+export function requireRunnable({ request, plugin, vmm }: ResolvedRun): void {
+  const { memory, firecracker } = plugin.spec
+  vmm.requireNow({ memoryMiB: memory, firecracker })
   requireNetwork(plugin.spec, process.geteuid?.() === 0)
   requireSupervised(request, plugin)
 }
@@ -50,12 +54,12 @@ export function requireRunnable({ request, plugin }: ResolvedRun): void {
 // --- internal ---
 
 function needsOf(
-  { vcpus, memory, bootArgs, firecracker, network }: ResolvedPlugin["spec"],
+  { vcpus, memory, bootArgs, initrd, firecracker, network }: ResolvedPlugin["spec"],
   how: Pick<VmmNeeds, "jailed" | "restored">,
 ): VmmNeeds {
   // The VMM's own user-mode network is none that Firecracker has.
   const networked = network !== false && network.mode !== "user"
-  return { vcpus, memoryMiB: memory, bootArgs, firecracker, networked, ...how }
+  return { vcpus, memoryMiB: memory, bootArgs, initrd: initrd !== undefined, firecracker, networked, ...how }
 }
 
 /** Only QEMU has a user-mode network. */

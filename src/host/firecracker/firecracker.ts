@@ -19,6 +19,7 @@ import { type Api, type ApiRequest, openApi } from "./api.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
 import { requireDrives, requireNeeds } from "./bounds.ts"
+import { requireHugePages } from "./hugePages.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
 import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
@@ -35,6 +36,7 @@ export const firecracker: Vmm = {
   // Firecracker itself tells the kernel where the root file system is.
   bootArgs: () => [],
   require: requireNeeds,
+  requireNow: (boot) => requireHugePages(boot),
   launch,
   connect,
   control: ({ runtime }, root) => ({ is: "own", ...socketOf(API_SOCKET, runtime, root) }),
@@ -201,9 +203,9 @@ function isRefused(error: unknown): boolean {
   return false
 }
 
-function needsOf({ firecracker, network, restore }: Boot): Parameters<typeof requireKnown>[0] {
+function needsOf({ firecracker, initrd, network, restore }: Boot): Parameters<typeof requireKnown>[0] {
   const networked = network !== false && network.tap !== undefined
-  return { firecracker, networked, restored: restore !== undefined }
+  return { firecracker, initrd: initrd !== undefined, networked, restored: restore !== undefined }
 }
 
 function ownFiles({ confinement }: Boot, { runtime, firecrackerMetrics }: LaunchPlace): OwnFiles {

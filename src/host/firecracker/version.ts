@@ -46,15 +46,18 @@ const SINCE: readonly (readonly [setting: string, since: Release])[] = [
   ["memory_hotplug", [1, 14, 0]],
 ]
 
-/** The first release in which huge pages and a balloon go together. */
-const HUGE_BALLOON_SINCE: Release = [1, 14, 0]
+/** The first releases whose huge pages go with another part of a VM. */
+const WITH_HUGE_PAGES_SINCE: { readonly initrd: Release; readonly balloon: Release } = {
+  initrd: [1, 13, 0],
+  balloon: [1, 14, 0],
+}
 
 /** The first release that can put a snapshot's network card on another tap. */
 const OTHER_TAP_SINCE: Release = [1, 12, 0]
 
 /** Throws a failure that names what a VM needs and a release lacks. The settings of a restored VM are checked too. */
 export function requireKnown(
-  { firecracker, networked, restored }: Pick<VmmNeeds, "firecracker" | "networked" | "restored">,
+  { firecracker, initrd, networked, restored }: Pick<VmmNeeds, "firecracker" | "initrd" | "networked" | "restored">,
   release: Release,
 ): void {
   for (const [setting, since] of SINCE) {
@@ -63,8 +66,10 @@ export function requireKnown(
     if (value !== undefined && !(setting === "pci" && value === false))
       requireSince(`firecracker.${setting}`, release, since)
   }
+  const [huge, since] = ["firecracker.machine.huge_pages with", WITH_HUGE_PAGES_SINCE]
+  if (firecracker.machine?.huge_pages === "2M" && initrd) requireSince(`${huge} an initrd`, release, since.initrd)
   if (firecracker.machine?.huge_pages === "2M" && firecracker.balloon !== undefined)
-    requireSince("firecracker.machine.huge_pages with a balloon", release, HUGE_BALLOON_SINCE)
+    requireSince(`${huge} a balloon`, release, since.balloon)
   if (restored && networked) requireSince("--restore with a network", release, OTHER_TAP_SINCE)
 }
 

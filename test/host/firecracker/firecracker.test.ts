@@ -138,7 +138,7 @@ const request = (path: string, body: Record<string, unknown> | undefined): ApiRe
 })
 
 const NEEDS = {
-  ...{ vcpus: 2, memoryMiB: 512, bootArgs: "quiet", firecracker: {} },
+  ...{ vcpus: 2, memoryMiB: 512, bootArgs: "quiet", firecracker: {}, initrd: false },
   ...{ jailed: true, networked: true, restored: false },
 }
 const BUCKET = { size: 1, refill_time: 1 }
@@ -161,6 +161,11 @@ test.each([
     [1, 6, 0],
     "firecracker.machine.huge_pages: Firecracker 1.6 does not have it: it came with 1.7",
   ],
+  [
+    { machine: { huge_pages: "2M" }, balloon: BALLOON },
+    [1, 13, 0],
+    "firecracker.machine.huge_pages with a balloon: Firecracker 1.13 does not have it: it came with 1.14",
+  ],
   [{ network: { mtu: 9000 } }, [1, 15, 1], "firecracker.network.mtu: Firecracker 1.15"],
   [
     { balloon: { ...BALLOON, free_page_hinting: true } },
@@ -182,6 +187,14 @@ test.each([
   requireKnown({ ...NEEDS, firecracker: settings }, [1, 16, 0])
   requireKnown(NEEDS, [1, 5, 0])
   requireKnown({ ...NEEDS, firecracker: { pci: false } }, [1, 5, 0])
+})
+
+test("huge pages go with an initrd from 1.13 on", () => {
+  const needs = { ...NEEDS, initrd: true, firecracker: { machine: { huge_pages: "2M" } } } as const
+  expect(() => requireKnown(needs, [1, 12, 0])).toThrow("huge_pages with an initrd: Firecracker 1.12")
+  requireKnown(needs, [1, 13, 0])
+  requireKnown({ ...needs, initrd: false }, [1, 12, 0])
+  requireKnown({ ...needs, firecracker: { machine: { huge_pages: "None" } } }, [1, 12, 0])
 })
 
 test("every setting that Firecracker has becomes a request that its API takes", () => {
