@@ -39,6 +39,15 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
     is_read_only: flag,
     ...SETTINGS.drive.entries,
   }),
+  // Such a drive has no path, and no id can have this name.
+  "/drives/vhost-user": v.strictObject({
+    drive_id: id,
+    socket: path,
+    is_root_device: flag,
+    partuuid: SETTINGS.vhost_user.entries.partuuid,
+    cache_type: SETTINGS.vhost_user.entries.cache_type,
+  }),
+  "/pmem/": v.strictObject({ id, path_on_host: path, ...SETTINGS.pmem.entries }),
   "/network-interfaces/": v.strictObject({
     iface_id: id,
     // IFNAMSIZ, with its NUL.
@@ -71,7 +80,9 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
 
 /** Throws a failure that names the setting when a request is not one that Firecracker's API takes. */
 export function requireBody({ path: target, body, setting }: ApiRequest<unknown>): void {
-  const schema = BODIES[target] ?? BODIES[target.replace(/[^/]*$/, "")]
+  const list = target.replace(/[^/]*$/, "")
+  const kind = body !== undefined && list === "/drives/" && "socket" in body ? "vhost-user" : ""
+  const schema = BODIES[target] ?? BODIES[`${list}${kind}`]
   // This would be a fault of ours.
   if (schema === undefined) throw new Error(`${setting}: nothing is known of ${target}`)
   const result = v.safeParse(schema, body)

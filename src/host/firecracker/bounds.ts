@@ -16,8 +16,12 @@ export function requireNeeds({ version }: Program, needs: VmmNeeds): void {
   requireKnown(needs, [...version, 0])
 }
 
-/** Throws a failure for settings of a drive that does not exist. */
-export function requireDrives({ disks, firecracker }: Boot): void {
+/** What tells drives apart. */
+type Drives = Pick<VmmNeeds, "firecracker" | "drives">
+
+/** Throws a failure for settings of a drive that does not exist, once hooks have added theirs. */
+export function requireDrives({ disks, firecracker }: Pick<Boot, "firecracker"> & { disks: VmmNeeds["drives"] }): void {
+  requireKinds({ drives: disks, firecracker })
   const ids = disks.map(({ id }) => id)
   const unknown = Object.keys(firecracker.drives ?? {}).find((id) => !ids.includes(id))
   if (unknown === undefined) return
@@ -35,7 +39,8 @@ type Hotplug = NonNullable<VmmNeeds["firecracker"]["memory_hotplug"]>
 /** The word with which an x86-64 kernel looks for no device on the PCI bus (arch/x86/pci/common.c). */
 const NO_PCI = /(?:^|\s)pci=(?:\S*,)?off(?:,|\s|$)/
 
-function requireBounds({ vcpus, memoryMiB, bootArgs, firecracker, jailed, networked }: VmmNeeds): void {
+function requireBounds(needs: VmmNeeds): void {
+  const { vcpus, memoryMiB, bootArgs, firecracker, jailed, networked } = needs
   const { machine, balloon, memory_hotplug, mmds, network, resource_limit, pci } = firecracker
   if (pci === true && NO_PCI.test(bootArgs))
     throw outOfBounds("pci", "bootArgs say pci=off, with which the guest finds no device", "take one of the two out")
@@ -49,6 +54,11 @@ function requireBounds({ vcpus, memoryMiB, bootArgs, firecracker, jailed, networ
     throw outOfBounds("machine.huge_pages", `memory must be an even number of MiB, not ${memoryMiB}`)
   if (Number(balloon?.amount_mib) > memoryMiB)
     throw outOfBounds("balloon.amount_mib", `${balloon?.amount_mib} is more than the guest's memory (${memoryMiB})`)
+  requireKinds(needs)
+  requireOneRoot(needs)
+  for (const setting of ["pmem", "vhost_user"] as const)
+    if (needs.restored && firecracker[setting] !== undefined)
+      throw outOfBounds(setting, "a snapshot has none of these, so neither has a VM that is restored from one")
   if (memory_hotplug !== undefined) requireHotplug(memory_hotplug)
   const needy = mmds !== undefined ? "mmds" : network === undefined ? undefined : "network"
   if (needy !== undefined && !networked)
@@ -61,6 +71,32 @@ function requireBounds({ vcpus, memoryMiB, bootArgs, firecracker, jailed, networ
       "the jailer keeps it, and there is no jail",
       "run it in a jail, or leave it out",
     )
+}
+
+/** Each drive has an id of its own, and only one with the root file system has a partition with it. */
+function requireKinds({ drives, firecracker }: Drives): void {
+  const ids = drives.map(({ id }) => id)
+  const partition = (setting: string) =>
+    outOfBounds(`${setting}.partuuid`, "is for the drive with the root file system")
+  for (const { id, root } of drives)
+    if (!root && firecracker.drives?.[id]?.partuuid !== undefined) throw partition(`drives.${id}`)
+  for (const [index, { id, root_device, partuuid }] of (firecracker.vhost_user ?? []).entries()) {
+    const setting = `vhost_user[${index}]`
+    if (ids.includes(id)) throw outOfBounds(`${setting}.id`, `a drive is called ${id} already`)
+    if (root_device !== true && partuuid !== undefined) throw partition(setting)
+  }
+}
+
+/** The root file system is in one place. */
+function requireOneRoot({ drives, firecracker: { pmem = [], vhost_user = [] } }: VmmNeeds): void {
+  const roots = [
+    ...drives.flatMap(({ root }, index) => (root ? [`drives[${index}]`] : [])),
+    ...vhost_user.flatMap(({ root_device }, index) => (root_device ? [`firecracker.vhost_user[${index}]`] : [])),
+    ...pmem.flatMap(({ root_device }, index) => (root_device ? [`firecracker.pmem[${index}]`] : [])),
+  ]
+  const [first, second] = roots
+  if (second === undefined) return
+  throw new Failure("BAD_PLUGIN", `${second}: ${first} has the root file system already`, { subject: second })
 }
 
 /** What Firecracker's MemoryHotplugConfig asks of the three sizes, with its defaults. */

@@ -24,6 +24,8 @@ export function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[]
       ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
     }),
     ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
+    ...vhostRequests(settings),
+    ...pmemRequests(settings),
     ...networkRequests(boot),
     ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path: files.vsock }),
     ...optional("/entropy", "firecracker.entropy", entropy),
@@ -62,10 +64,11 @@ export const CTRL_ALT_DEL: ApiRequest = {
 // --- internal ---
 
 /** The request that starts what was configured. Some settings are looked at no earlier, and are refused with it. */
-function startRequest({ machine, cpu_config, memory_hotplug }: FirecrackerSettings): ApiRequest {
+function startRequest({ machine, cpu_config, pmem, memory_hotplug }: FirecrackerSettings): ApiRequest {
   const blame = [
     { set: machine?.cpu_template, words: /CPU template/, setting: "machine.cpu_template" },
     { set: cpu_config, words: /KVM capabilities|guest config|MSR|one_reg/i, setting: "cpu_config" },
+    { set: pmem, words: /pmem/i, setting: "pmem" },
     { set: memory_hotplug, words: /allocate guest resource|hotplug/i, setting: "memory_hotplug" },
   ]
     .filter(({ set }) => set !== undefined)
@@ -91,6 +94,20 @@ function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files:
     ...optional("/metrics", "firecracker.metrics", metrics === true ? { metrics_path: files.metrics } : undefined),
     ...optional("/serial", "firecracker.serial", serial),
   ]
+}
+
+/** Drives that another program serves at a socket. */
+function vhostRequests({ vhost_user = [] }: FirecrackerSettings): readonly ApiRequest[] {
+  return vhost_user.map(({ id, root_device = false, ...rest }, index) =>
+    put(`/drives/${id}`, `firecracker.vhost_user[${index}]`, { drive_id: id, is_root_device: root_device, ...rest }),
+  )
+}
+
+/** Files that the guest sees as persistent memory. */
+function pmemRequests({ pmem = [] }: FirecrackerSettings): readonly ApiRequest[] {
+  return pmem.map(({ path, ...rest }, index) =>
+    put(`/pmem/${rest.id}`, `firecracker.pmem[${index}]`, { path_on_host: path, ...rest }),
+  )
 }
 
 /** The guest's only network card. */

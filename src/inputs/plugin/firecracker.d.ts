@@ -29,6 +29,13 @@ declare module "banger" {
           free_page_reporting?: boolean | undefined
         }
       | undefined
+    /**
+     * Files that the guest sees as persistent memory: /dev/pmem0, /dev/pmem1, … In a jail a writable one is a private copy,
+     * padded to whole 2 MiB. From Firecracker 1.14 on.
+     */
+    pmem?: FirecrackerPmem[] | undefined
+    /** Disks that a program of yours serves at a unix socket (vhost-user-blk), behind the other disks. From 1.6 on. */
+    vhost_user?: FirecrackerVhostUser[] | undefined
     /** Memory that can be plugged into the running guest, which has none of it at first. From Firecracker 1.14 on. */
     memory_hotplug?:
       | {
@@ -82,7 +89,31 @@ declare module "banger" {
     resource_limit?: { fsize?: number | undefined; "no-file"?: number | undefined } | undefined
   }
 
+  export interface FirecrackerPmem {
+    /** Letters, digits and _. */
+    id: string
+    path: string
+    /** Whether the root file system is on it. One drive or memory at most. */
+    root_device?: boolean | undefined
+    /** A guest that writes to it all the same may be ended. */
+    read_only?: boolean | undefined
+    /** From Firecracker 1.16 on. */
+    rate_limiter?: RateLimiter | undefined
+  }
+
+  export interface FirecrackerVhostUser {
+    /** Letters, digits and _. */
+    id: string
+    /** The jail's uid must have the right to write to it. */
+    socket: string
+    root_device?: boolean | undefined
+    partuuid?: string | undefined
+    cache_type?: "Unsafe" | "Writeback" | undefined
+  }
+
   export interface FirecrackerDrive {
+    /** The partition with the root file system; of the root drive alone. */
+    partuuid?: string | undefined
     cache_type?: "Unsafe" | "Writeback" | undefined
     io_engine?: "Sync" | "Async" | undefined
     rate_limiter?: RateLimiter | undefined

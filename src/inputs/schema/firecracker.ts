@@ -1,5 +1,6 @@
 import * as v from "valibot"
 import { cpuConfig } from "./cpuConfig.ts"
+import { path, repeated } from "./path.ts"
 
 const WHOLE = "a whole number from 0 on"
 const whole = v.pipe(v.number(WHOLE), v.safeInteger(WHOLE), v.minValue(0, WHOLE))
@@ -12,6 +13,11 @@ const bucket = v.strictObject({ size: whole, refill_time: whole, one_time_burst:
 const rateLimiter = v.strictObject({ bandwidth: v.optional(bucket), ops: v.optional(bucket) })
 const LINK_LOCAL = 'a link-local IPv4 address: "169.254.169.254"'
 const JSON_WORDS = "an object that JSON can write"
+const PARTUUID = "a partition's unique id"
+const ID_WORDS = "letters, digits and _, at most 64 long"
+const id = v.pipe(v.string(ID_WORDS), v.regex(/^\w{1,64}$/, ID_WORDS))
+/** More of them have no interrupt line of their own. */
+const DEVICES_MAX_COUNT = 16
 const TEMPLATES = ["None", "C3", "T2", "T2S", "T2CL", "T2A", "V1N1"] as const
 const MIB_BYTES = 1024 * 1024
 /** What the guest's addresses have room for (PAST_64BITS_MMIO_SIZE of Firecracker's layout.rs). */
@@ -33,7 +39,18 @@ export const SETTINGS = {
     cpu_template: v.optional(v.picklist(TEMPLATES, listed(TEMPLATES))),
   }),
   cpu_config: cpuConfig,
+  pmem: v.strictObject({
+    root_device: v.optional(flag),
+    read_only: v.optional(flag),
+    rate_limiter: v.optional(rateLimiter),
+  }),
+  vhost_user: v.strictObject({
+    root_device: v.optional(flag),
+    partuuid: v.optional(v.pipe(v.string(PARTUUID), v.regex(/^[\da-z-]{1,64}$/i, PARTUUID))),
+    cache_type: v.optional(v.picklist(["Unsafe", "Writeback"], '"Unsafe" or "Writeback"')),
+  }),
   drive: v.strictObject({
+    partuuid: v.optional(v.pipe(v.string(PARTUUID), v.regex(/^[\da-z-]{1,64}$/i, PARTUUID))),
     cache_type: v.optional(v.picklist(["Unsafe", "Writeback"], '"Unsafe" or "Writeback"')),
     io_engine: v.optional(v.picklist(["Sync", "Async"], '"Sync" or "Async"')),
     rate_limiter: v.optional(rateLimiter),
@@ -80,6 +97,8 @@ export const firecrackerSpec = v.strictObject({
   entropy: v.optional(SETTINGS.entropy),
   balloon: v.optional(SETTINGS.balloon),
   cpu_config: v.optional(SETTINGS.cpu_config),
+  pmem: v.optional(devices(v.strictObject({ id, path, ...SETTINGS.pmem.entries }))),
+  vhost_user: v.optional(devices(v.strictObject({ id, socket: path, ...SETTINGS.vhost_user.entries }))),
   memory_hotplug: v.optional(SETTINGS.memory_hotplug),
   mmds: v.optional(v.strictObject({ ...SETTINGS.mmds.entries, data: v.optional(mmdsData) })),
   logger: v.optional(SETTINGS.logger),
@@ -100,6 +119,15 @@ export const firecrackerSpec = v.strictObject({
 export type FirecrackerSettings = v.InferOutput<typeof firecrackerSpec>
 
 // --- internal ---
+
+/** A list of devices, each with an id of its own. */
+function devices<Device extends v.GenericSchema<unknown, { readonly id: string }>>(device: Device) {
+  return v.pipe(
+    v.array(device, "a list of devices"),
+    v.maxLength(DEVICES_MAX_COUNT, `at most ${DEVICES_MAX_COUNT} devices`),
+    v.check((all) => repeated(all.map((each) => each.id)) === undefined, "a different id for each device"),
+  )
+}
 
 function listed(words: readonly string[]): string {
   return words.map((word) => `"${word}"`).join(", ")

@@ -138,7 +138,7 @@ const request = (path: string, body: Record<string, unknown> | undefined): ApiRe
 })
 
 const NEEDS = {
-  ...{ vcpus: 2, memoryMiB: 512, bootArgs: "quiet", firecracker: {}, initrd: false },
+  ...{ vcpus: 2, memoryMiB: 512, bootArgs: "quiet", firecracker: {}, initrd: false, drives: [] },
   ...{ jailed: true, networked: true, restored: false },
 }
 const BUCKET = { size: 1, refill_time: 1 }
@@ -175,6 +175,18 @@ test.each([
   [{ balloon: { ...BALLOON, free_page_reporting: true } }, [1, 13, 0], "balloon.free_page_reporting: Firecracker 1.13"],
   [{ mmds: { imds_compat: true } }, [1, 12, 0], "firecracker.mmds.imds_compat: Firecracker 1.12"],
   [{ logger: { module: "api" } }, [1, 5, 0], "firecracker.logger.module: Firecracker 1.5"],
+  [{ pmem: [{ id: "p", path: "/p" }] }, [1, 13, 0], "firecracker.pmem: Firecracker 1.13"],
+  [
+    {
+      pmem: [
+        { id: "p", path: "/p" },
+        { id: "q", path: "/q", rate_limiter: {} },
+      ],
+    },
+    [1, 15, 0],
+    "firecracker.pmem.rate_limiter: Firecracker 1.15",
+  ],
+  [{ vhost_user: [{ id: "v", socket: "/s" }] }, [1, 5, 0], "firecracker.vhost_user: Firecracker 1.5"],
   [{ memory_hotplug: { total_size_mib: 128 } }, [1, 13, 0], "firecracker.memory_hotplug: Firecracker 1.13"],
   [
     { machine: { huge_pages: "2M" }, balloon: BALLOON },
@@ -182,7 +194,8 @@ test.each([
     "firecracker.machine.huge_pages with a balloon: Firecracker 1.13",
   ],
   [{ pci: true }, [1, 12, 0], "firecracker.pci: Firecracker 1.12 does not have it: it came with 1.13"],
-] as const)("of %p the release %p lacks something, and it is named", (settings, release, words) => {
+] as const)("of %p the release %p lacks something, and it is named", (given, release, words) => {
+  const settings = given as FirecrackerSettings
   expect(() => requireKnown({ ...NEEDS, firecracker: settings }, release)).toThrow(words)
   requireKnown({ ...NEEDS, firecracker: settings }, [1, 16, 0])
   requireKnown(NEEDS, [1, 5, 0])
@@ -212,6 +225,8 @@ test("every setting that Firecracker has becomes a request that its API takes", 
     cpu_config: { kvm_capabilities: ["!171"] },
     memory_hotplug: { total_size_mib: 1024, block_size_mib: 2, slot_size_mib: 128 },
     pci: true,
+    pmem: [{ id: "p", path: "/pmem0", root_device: true, read_only: true, rate_limiter: LIMITER }],
+    vhost_user: [{ id: "v", socket: "/vhost0.sock", cache_type: "Writeback" }],
   }
   const network = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01", ports: [], netns: undefined }
   const requests = startRequests({ ...BOOT, network, firecracker: settings }, FILES)
@@ -228,6 +243,12 @@ test("every setting that Firecracker has becomes a request that its API takes", 
   expect(body("/logger")).toEqual({ level: "Warning", show_level: true, module: "api" })
   expect(body("/metrics")).toEqual({ metrics_path: "/metrics.json" })
   expect(body("/serial")).toEqual({ rate_limiter: { size: 1, refill_time: 1 } })
+  expect(body("/pmem/p")).toEqual({
+    ...{ id: "p", path_on_host: "/pmem0", root_device: true, read_only: true, rate_limiter: LIMITER },
+  })
+  expect(body("/drives/v")).toEqual({
+    ...{ drive_id: "v", socket: "/vhost0.sock", is_root_device: false, cache_type: "Writeback" },
+  })
   expect(body("/cpu-config")).toEqual({ kvm_capabilities: ["!171"] })
   expect(body("/hotplug/memory")).toEqual({ total_size_mib: 1024, block_size_mib: 2, slot_size_mib: 128 })
   const order = requests.map(({ path }) => path)
@@ -338,6 +359,35 @@ test.each([
     {},
     "firecracker.cpu_config: 63022 bytes; Firecracker takes 51200 at most",
   ],
+  [
+    { pmem: [{ id: "p", path: "/p", root_device: true }] },
+    { drives: [{ id: "a", root: true }] },
+    "firecracker.pmem[0]: drives[0] has the root file system already",
+  ],
+  [
+    {
+      pmem: [{ id: "p", path: "/p", root_device: true }],
+      vhost_user: [{ id: "v", socket: "/s", root_device: true }],
+    },
+    {},
+    "firecracker.pmem[0]: firecracker.vhost_user[0] has the root file system already",
+  ],
+  [
+    { vhost_user: [{ id: "a", socket: "/s" }] },
+    { drives: [{ id: "a", root: false }] },
+    "firecracker.vhost_user[0].id: a drive is called a already",
+  ],
+  [
+    { vhost_user: [{ id: "v", socket: "/s", partuuid: "1-2" }] },
+    {},
+    "vhost_user[0].partuuid: is for the drive with the root file system",
+  ],
+  [
+    { drives: { a: { partuuid: "1-2" } } },
+    { drives: [{ id: "a", root: false }] },
+    "drives.a.partuuid: is for the drive with the root file system",
+  ],
+  [{ pmem: [{ id: "p", path: "/p" }] }, { restored: true }, "firecracker.pmem: a snapshot has none of these"],
   [{ pci: true }, { bootArgs: "console=ttyS0 pci=off" }, "firecracker.pci: bootArgs say pci=off"],
   [{ pci: true }, { bootArgs: "pci=noacpi,off quiet" }, "firecracker.pci: bootArgs say pci=off"],
   [{ resource_limit: { fsize: 1 } }, { jailed: false }, "resource_limit: the jailer keeps it, and there is no jail"],
@@ -346,7 +396,8 @@ test.each([
     {},
     "serial.rate_limiter: Firecracker 1.15 does not have it",
   ],
-] as const)("before anything is made, %p with %p is refused: %s", (firecracker, more, words) => {
+] as const)("before anything is made, %p with %p is refused: %s", (given, more, words) => {
+  const firecracker = given as FirecrackerSettings
   const program = { path: "/f", version: [1, 15] } as const
   requireNeeds(program, NEEDS)
   expect(() => requireNeeds(program, { ...NEEDS, firecracker, ...more })).toThrow(words)
