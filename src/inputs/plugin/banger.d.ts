@@ -129,6 +129,7 @@ declare module "banger" {
   export interface Drive {
     /** The disk's serial number in the guest: a-z, 0-9 and _, at most 20 long. */
     id?: string | undefined
+    /** A guest sees whole sectors of 512 bytes: an image of your own must have them, a staged file or a copy is padded. */
     path: string
     /** Default: false. */
     readonly?: boolean | undefined
@@ -288,7 +289,7 @@ declare module "banger" {
    * returns the path that the file has while the VM runs, for `drives.add`.
    */
   export interface Stage {
-    /** A new file with this content. */
+    /** A new file with this content. Once it is a drive, it is padded with zeros to whole sectors. */
     write(name: string, content: string | Uint8Array): Promise<string>
     /** A copy of a file. It shares blocks with the source where the file system can, and keeps the source's holes where not. */
     copy(name: string, source: string): Promise<string>
