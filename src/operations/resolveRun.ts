@@ -2,10 +2,12 @@ import { Failure } from "../base/terms/failure.ts"
 import type { VmmNeeds } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { type Choice, findCandidates } from "../supervisor/boot/chooseVmm.ts"
-import { type ConfinementPlan, planConfinement } from "../supervisor/boot/confinement.ts"
+import { type ConfinementPlan, likelyOwner, planConfinement } from "../supervisor/boot/confinement.ts"
 import { requireDrives } from "../supervisor/boot/drives.ts"
+import { driveId } from "../supervisor/boot/plan.ts"
 import { prepare } from "../supervisor/boot/prepare.ts"
 import { requireFitting, requireNetwork } from "../supervisor/boot/requireNetwork.ts"
+import { requireSettingFiles } from "../supervisor/boot/settingFiles.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { checkSnapshot } from "../supervisor/snapshot/manifest.ts"
 import type { RunRequest } from "./runRequest.ts"
@@ -40,6 +42,7 @@ export async function resolveRun(
   const { vmm, program } = choice
   requireFitting(spec, vmm.name, restored)
   vmm.require(program, needsOf(spec, { jailed, restored }))
+  if (vmm.name === "firecracker") requireSettingFiles(spec.firecracker, likelyOwner(confinement.jail))
   if (request.restore !== undefined) checkSnapshot(request.restore, { vmm, program })
   return { ...choice, request, plugin, confinement }
 }
@@ -55,12 +58,14 @@ export function requireRunnable({ request, plugin, vmm }: ResolvedRun): void {
 // --- internal ---
 
 function needsOf(
-  { vcpus, memory, initrd, firecracker, network }: ResolvedPlugin["spec"],
+  { vcpus, memory, bootArgs, initrd, drives, firecracker, network }: ResolvedPlugin["spec"],
   how: Pick<VmmNeeds, "jailed" | "restored">,
 ): VmmNeeds {
   // The VMM's own user-mode network is none that Firecracker has.
   const networked = network !== false && network.mode !== "user"
-  return { vcpus, memoryMiB: memory, initrd: initrd !== undefined, firecracker, networked, ...how }
+  const named = drives.map(({ id, root }, index) => ({ id: driveId(id, index), root }))
+  const guest = { vcpus, memoryMiB: memory, bootArgs, initrd: initrd !== undefined, drives: named }
+  return { ...guest, firecracker, networked, ...how }
 }
 
 /** Only QEMU has a user-mode network. */

@@ -118,9 +118,10 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { confinement } = boot
   requireDrives(boot)
   const control = firecracker.control(place, confinement?.root)
+  const pci = boot.firecracker.pci === true
   if (confinement === undefined) {
     const { runtime, firecrackerLog: log } = place
-    return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log }), control }
+    return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log, pci }), control }
   }
   if (program.jailer === undefined) {
     const hint = `${HINT}; or run without a jail (jail: false)`
@@ -129,7 +130,7 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { jails, cgroup } = place
   const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
   const limits = boot.firecracker.resource_limit
-  return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), control }
+  return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }
 
 async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectOptions): Promise<Control> {

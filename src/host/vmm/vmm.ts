@@ -119,7 +119,9 @@ export interface VmmLaunch {
 }
 
 /** What a spec asks of a VMM. */
-export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracker"> {
+export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "bootArgs" | "firecracker"> {
+  /** The drives of the spec; hooks may add some. */
+  readonly drives: readonly Pick<Disk, "id" | "root">[]
   readonly jailed: boolean
   /** Whether the guest's kernel gets an initrd. */
   readonly initrd: boolean

@@ -12,8 +12,7 @@ import type { StageRoot } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
 import { waysFor } from "../../host/jail/ways.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
-import { UID_RANGE } from "../../store/state/uids.ts"
-import { type ConfinementPlan, ownerOf } from "./confinement.ts"
+import { type ConfinementPlan, likelyOwner } from "./confinement.ts"
 import type { FoundDrive, StagedDrive } from "./plan.ts"
 
 type Drive = Spec["drives"][number]
@@ -27,7 +26,7 @@ export function requireDrives(drives: readonly Drive[], jail: ConfinementPlan["j
     const stat = statSync(path)
     if (!stat.isFile() || isWhole(stat.size)) continue
     const image = { setting: `drives[${index}].path`, path, bytes: stat.size }
-    const owner = jail && ownerOf(jail.uid ?? UID_RANGE.first, jail.gid)
+    const owner = likelyOwner(jail)
     const [likely] = owner === undefined ? [] : waysFor(path, stat, { owner, readonly, way })
     if (likely !== "copy" && likely !== "clone") requireWhole(image, { jailed: jail !== undefined })
   }

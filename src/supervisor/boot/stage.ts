@@ -16,6 +16,7 @@ import { savedDisk, savedDisks, snapshotFiles } from "../snapshot/manifest.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { stageDrive, useDrive } from "./drives.ts"
 import { IN_JAIL, planBoot, plannedFiles, type StagedDrive, type StagedFiles } from "./plan.ts"
+import { stageSettings } from "./settingFiles.ts"
 import { makeOwnFile, ownFiles, stageForFirecracker } from "./stageFirecracker.ts"
 
 type Drive = Spec["drives"][number]
@@ -115,10 +116,13 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
     const kernel = await stageReadOnly(IN_JAIL.kernel, spec.kernel)
     const initrd = spec.initrd === undefined ? undefined : await stageReadOnly(IN_JAIL.initrd, spec.initrd)
     for (const drive of spec.drives) await add(drive)
-    files = { kernel, initrd, restore: restore === undefined ? undefined : await stageSnapshot(restore, stageReadOnly) }
+    let { firecracker } = spec
     if (vmm.name === "firecracker") {
       await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), { program, signal })
+      firecracker = await stageSettings(jail, spec.firecracker, signal)
     }
+    const restored = restore === undefined ? undefined : await stageSnapshot(restore, stageReadOnly)
+    files = { kernel, initrd, firecracker, restore: restored }
     // The user-mode network looks up the host's name servers when the guest asks it for a name.
     if (spec.network && spec.network.mode === "user")
       await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", { signal })
