@@ -6,7 +6,8 @@ import { type ConfinementPlan, planConfinement } from "../supervisor/boot/confin
 import { prepare } from "../supervisor/boot/prepare.ts"
 import { requireFitting, requireNetwork } from "../supervisor/boot/requireNetwork.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
-import { checkSnapshot } from "../supervisor/snapshot/manifest.ts"
+import { withGuestNetwork } from "../supervisor/snapshot/guestNetwork.ts"
+import { findSnapshot, type Snapshot } from "../supervisor/snapshot/manifest.ts"
 import type { RunRequest } from "./runRequest.ts"
 
 /** All that is known of a run before its first boot. */
@@ -14,6 +15,8 @@ export interface ResolvedRun extends Chosen {
   readonly request: RunRequest
   readonly plugin: ResolvedPlugin
   readonly confinement: ConfinementPlan
+  /** What its first boot goes on from, instead. `plugin` has its guest's network already. */
+  readonly restore: Snapshot | undefined
 }
 
 /**
@@ -35,10 +38,11 @@ export async function resolveRun(
   const confinement = planConfinement(spec, root)
   const jailed = confinement.jail !== undefined
   const { vmm, program } = await candidates.choose(wantedVmm(spec), jailed)
-  requireFitting(spec, vmm.name, restored)
+  const restore = request.restore === undefined ? undefined : findSnapshot(request.restore, { vmm, program })
+  const fitted = restore === undefined ? plugin : withGuestNetwork(plugin, restore)
+  requireFitting(fitted.spec, vmm.name, restored)
   vmm.require(program, needsOf(spec, { jailed, restored }))
-  if (request.restore !== undefined) checkSnapshot(request.restore, { vmm, program })
-  return { request, plugin, vmm, program, confinement }
+  return { request, plugin: fitted, vmm, program, confinement, restore }
 }
 
 /** Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. */

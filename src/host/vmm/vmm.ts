@@ -141,6 +141,8 @@ export interface ConnectOptions {
   readonly place: LaunchPlace
   /** Hears what the VMM is to do next, for a message: `answer PUT /boot-source`. */
   readonly onStep: (step: string) => void
+  /** Is called when a restored guest is about to run. When it throws, the guest does not run. */
+  readonly beforeResume: () => void
 }
 
 /** A running VMM's control connection. */

@@ -77,14 +77,15 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
   expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, FILES)).toHaveLength(2)
 })
 
-test("a boot ends with its start; one that goes on from a snapshot is nothing but that", () => {
+test("a boot ends with its start; one that goes on from a snapshot is loaded, and only then runs", () => {
   expect(startRequests(BOOT, FILES).at(-1)?.body).toEqual({ action_type: "InstanceStart" })
   const files = { state: jailPath("/s"), memory: jailPath("/m") }
   expect(startRequests({ ...BOOT, restore: files }, FILES)).toEqual([
     {
       ...{ method: "PUT", path: "/snapshot/load", setting: "restore" },
-      body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" }, resume_vm: true },
+      body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" } },
     },
+    { method: "PATCH", path: "/vm", setting: "restore", body: { state: "Resumed" } },
   ])
   expect(snapshotRequest(files).body).toEqual({ snapshot_type: "Full", snapshot_path: "/s", mem_file_path: "/m" })
 })
@@ -228,7 +229,7 @@ test("every setting that Firecracker has becomes a request that its API takes", 
   // Before a snapshot is loaded only these may be told.
   const restore = { state: jailPath("/s"), memory: jailPath("/m") }
   const restored = startRequests({ ...BOOT, restore, firecracker: settings }, FILES)
-  expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load"])
+  expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load", "/vm"])
   for (const each of [
     ...restored,
     PAUSE,
@@ -445,6 +446,7 @@ const PLACE = {
 const PROGRAM = { path: "/f", version: [1, 16] } as const
 const steps: string[] = []
 const onStep = (step: string) => void steps.push(step)
+const beforeResume = () => {}
 
 test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes on first", async () => {
   for (const [state, more] of [
@@ -453,7 +455,7 @@ test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes o
   ] as const) {
     const { socket, asked, stop } = serve(state)
     steps.splice(0)
-    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep })
+    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep, beforeResume })
     await control.ready
     expect(steps).toEqual([
       "answer GET /",
@@ -474,7 +476,7 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
   const arch = Object.getOwnPropertyDescriptor(process, "arch")
   Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
   try {
-    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep })
+    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep, beforeResume })
     await control.ready
     expect(control.pressCtrlAltDel).toBeUndefined()
     control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))
@@ -516,7 +518,7 @@ test("after a snapshot the network card is on another tap", () => {
     { ...BOOT, network, restore: { state: jailPath("/s"), memory: jailPath("/m") } },
     FILES,
   )
-  expect(requests.at(-1)?.body).toMatchObject({
+  expect(requests.find(({ path }) => path === "/snapshot/load")?.body).toMatchObject({
     network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
   })
 })
