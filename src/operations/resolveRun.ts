@@ -3,6 +3,7 @@ import type { Chosen, VmmNeeds } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { findCandidates } from "../supervisor/boot/chooseVmm.ts"
 import { type ConfinementPlan, planConfinement } from "../supervisor/boot/confinement.ts"
+import { requireHandler } from "../supervisor/boot/handler.ts"
 import { prepare } from "../supervisor/boot/prepare.ts"
 import { requireFitting, requireNetwork } from "../supervisor/boot/requireNetwork.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
@@ -42,6 +43,7 @@ export async function resolveRun(
   const fitted = restore === undefined ? plugin : withGuestNetwork(plugin, restore)
   requireFitting(fitted.spec, vmm.name, restored)
   vmm.require(program, needsOf(spec, { jailed, restored }))
+  if (restored && spec.firecracker.uffd !== undefined) requireHandler(spec.firecracker.uffd, confinement)
   return { request, plugin: fitted, vmm, program, confinement, restore }
 }
 

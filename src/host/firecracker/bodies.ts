@@ -65,7 +65,7 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
   }),
   "/snapshot/load": v.strictObject({
     snapshot_path: path,
-    mem_backend: v.strictObject({ backend_type: v.picklist(["File"]), backend_path: path }),
+    mem_backend: v.strictObject({ backend_type: v.picklist(["File", "Uffd"]), backend_path: path }),
     track_dirty_pages: v.optional(flag),
     enable_diff_snapshots: v.optional(flag),
     network_overrides: v.optional(v.array(v.strictObject({ iface_id: id, host_dev_name: text }))),

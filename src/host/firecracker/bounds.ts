@@ -27,7 +27,7 @@ export function requireDrives({ disks, firecracker }: Boot): void {
 
 // --- internal ---
 
-function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked }: VmmNeeds): void {
+function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked, restored }: VmmNeeds): void {
   const { machine, balloon, mmds, network, resource_limit } = firecracker
   if (machine?.smt === true && process.arch !== "x64")
     throw new Failure("UNSUPPORTED", "firecracker.machine.smt: is for x86-64 alone", {
@@ -37,6 +37,12 @@ function requireBounds({ vcpus, memoryMiB, firecracker, jailed, networked }: Vmm
     throw outOfBounds("machine.smt", `vcpus must be 1 or even, not ${vcpus}`)
   if (machine?.huge_pages === "2M" && memoryMiB % 2 !== 0)
     throw outOfBounds("machine.huge_pages", `memory must be an even number of MiB, not ${memoryMiB}`)
+  if (machine?.huge_pages === "2M" && restored && firecracker.uffd === undefined)
+    throw outOfBounds(
+      "machine.huge_pages",
+      "Firecracker restores huge pages only from a handler of page faults",
+      "name its socket: firecracker.uffd",
+    )
   if (Number(balloon?.amount_mib) > memoryMiB)
     throw outOfBounds("balloon.amount_mib", `${balloon?.amount_mib} is more than the guest's memory (${memoryMiB})`)
   const needy = mmds !== undefined ? "mmds" : network === undefined ? undefined : "network"

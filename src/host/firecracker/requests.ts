@@ -117,9 +117,9 @@ function mmdsRequests({ mmds }: FirecrackerSettings): readonly ApiRequest[] {
 }
 
 /** Whether changed pages are tracked is not part of a snapshot: it is told anew, by a word that is another since 1.13. */
-function loadRequest({ state, memory }: SnapshotFiles, boot: Boot, [, minor]: Release = [1, 13, 0]): ApiRequest {
+function loadRequest({ state, memory, uffd }: SnapshotFiles, boot: Boot, [, minor]: Release = [1, 13, 0]): ApiRequest {
   const { network, firecracker } = boot
-  const mem_backend = { backend_type: "File", backend_path: memory }
+  const mem_backend = { backend_type: uffd === true ? "Uffd" : "File", backend_path: memory }
   const tap = network ? network.tap : undefined
   const other = tap === undefined ? {} : { network_overrides: [{ iface_id: CARD, host_dev_name: tap }] }
   const tracked = firecracker.machine?.track_dirty_pages === true

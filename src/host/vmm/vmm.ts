@@ -50,6 +50,8 @@ export interface BootNetwork {
 export interface SnapshotFiles {
   readonly state: JailPath
   readonly memory: JailPath
+  /** Whether `memory` is the socket of a handler of page faults instead. */
+  readonly uffd?: boolean
 }
 
 /** What a VMM locks itself into before the guest runs. */

@@ -11,6 +11,7 @@ const bucket = v.strictObject({ size: whole, refill_time: whole, one_time_burst:
 const rateLimiter = v.strictObject({ bandwidth: v.optional(bucket), ops: v.optional(bucket) })
 const LINK_LOCAL = 'a link-local IPv4 address: "169.254.169.254"'
 const JSON_WORDS = "an object that JSON can write"
+const SOCKET_WORDS = 'the absolute path of a unix socket: "/run/handler.sock"'
 const LEVELS = ["Off", "Error", "Warning", "Info", "Debug", "Trace"] as const
 
 /** Metadata for the guest. */
@@ -71,6 +72,8 @@ export const firecrackerSpec = v.strictObject({
   logger: v.optional(SETTINGS.logger),
   metrics: v.optional(flag),
   serial: v.optional(SETTINGS.serial),
+  /** The socket of a handler of page faults, for a restore. */
+  uffd: v.optional(v.pipe(v.string(SOCKET_WORDS), v.regex(/^\/[^\0]+$/, SOCKET_WORDS))),
   /** The jailer's own. */
   resource_limit: v.optional(
     v.strictObject({

@@ -11,9 +11,9 @@ import {
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
-import { type Placed, withoutJail } from "../../base/terms/path.ts"
+import { hostPath, type Placed, withoutJail } from "../../base/terms/path.ts"
 import { type Jail, makeJail } from "../../host/jail/makeJail.ts"
-import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
+import { bindSocket, blockDevice, makeNode } from "../../host/jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
 import type { Boot, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
@@ -95,7 +95,10 @@ function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
   const drives = spec.drives.map(findDrive)
   const finish = () => {
     const saved = restore === undefined ? undefined : snapshotFiles(restore)
-    const restored = saved && { state: withoutJail(saved.state).jail, memory: withoutJail(saved.memory).jail }
+    const { uffd } = spec.firecracker
+    const memory = uffd === undefined ? saved?.memory : hostPath(uffd)
+    const restored = saved &&
+      memory && { state: withoutJail(saved.state).jail, memory: withoutJail(memory).jail, uffd: uffd !== undefined }
     const files = { ...plannedFiles(spec, drives, undefined), restore: restored }
     return { boot: planBoot(spec, files, { id: session.id, vmm, confinement: undefined }), runsAs: undefined }
   }
@@ -130,7 +133,15 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
     const kernel = await stageReadOnly(IN_JAIL.kernel, spec.kernel)
     const initrd = spec.initrd === undefined ? undefined : await stageReadOnly(IN_JAIL.initrd, spec.initrd)
     for (const drive of spec.drives) await add(drive)
-    files = { kernel, initrd, restore: restore === undefined ? undefined : await stageSnapshot(restore, stageReadOnly) }
+    const stageSnapshot = async (dir: string): Promise<SnapshotFiles> => {
+      const saved = snapshotFiles(dir)
+      const state = (await stageReadOnly(`${IN_JAIL.restore}/state`, saved.state)).jail
+      const { uffd } = spec.firecracker
+      if (uffd !== undefined)
+        return { state, memory: bindSocket(jail, `${IN_JAIL.restore}/uffd`, uffd).jail, uffd: true }
+      return { state, memory: (await stageReadOnly(`${IN_JAIL.restore}/memory`, saved.memory)).jail }
+    }
+    files = { kernel, initrd, restore: restore === undefined ? undefined : await stageSnapshot(restore) }
     if (vmm.name === "firecracker") {
       await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), { program, signal })
     }
@@ -148,17 +159,6 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
     return { boot, runsAs: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }
-}
-
-async function stageSnapshot(
-  dir: string,
-  stage: (name: string, path: string) => Promise<Placed>,
-): Promise<SnapshotFiles> {
-  const { state, memory } = snapshotFiles(dir)
-  return {
-    state: (await stage(`${IN_JAIL.restore}/state`, state)).jail,
-    memory: (await stage(`${IN_JAIL.restore}/memory`, memory)).jail,
-  }
 }
 
 /** Stages a disk and returns where it is; one that a hook has staged is there already. */

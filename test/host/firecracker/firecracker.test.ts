@@ -16,8 +16,15 @@ import {
   snapshotRequest,
   startRequests,
 } from "../../../src/host/firecracker/requests.ts"
-import { knownBad, parseRelease, requireKnown, requireSupported } from "../../../src/host/firecracker/version.ts"
+import {
+  knownBad,
+  parseRelease,
+  requireKnown,
+  requireOnBase,
+  requireSupported,
+} from "../../../src/host/firecracker/version.ts"
 import type { Boot } from "../../../src/host/vmm/vmm.ts"
+import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -521,4 +528,40 @@ test("after a snapshot the network card is on another tap", () => {
   expect(requests.find(({ path }) => path === "/snapshot/load")?.body).toMatchObject({
     network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
   })
+})
+
+test("changed pages are tracked after a restore too, by the word of the release", () => {
+  const restore = { state: jailPath("/s"), memory: jailPath("/m") }
+  const tracked = { ...BOOT, restore, firecracker: { machine: { track_dirty_pages: true } } }
+  const bodyOf = (minor: number) => startRequests(tracked, FILES, [1, minor, 0])[0]
+  expect(bodyOf(12)?.body).toMatchObject({ enable_diff_snapshots: true })
+  expect(bodyOf(13)?.body).toMatchObject({ track_dirty_pages: true })
+  for (const request of [bodyOf(12), bodyOf(13)]) if (request !== undefined) requireBody(request)
+  const [plain] = startRequests({ ...BOOT, restore }, FILES)
+  expect(Object.keys(plain?.body ?? {})).toEqual(["snapshot_path", "mem_backend"])
+})
+
+test("a snapshot on a base writes what has changed, where the release can do that", () => {
+  const files = { state: jailPath("/s"), memory: jailPath("/m") }
+  expect(snapshotRequest(files, true).body).toMatchObject({ snapshot_type: "Diff" })
+  requireBody(snapshotRequest(files, true))
+  expect(() => requireOnBase([1, 5, 1], 128)).toThrow(failure("UNSUPPORTED", "a snapshot on a base: Firecracker 1.5"))
+  requireOnBase([1, 6, 0], 3072)
+  expect(() => requireOnBase([1, 14, 4], 4096)).toThrow(failure("UNSUPPORTED", "of more than 3 GiB of memory,"))
+  requireOnBase([1, 15, 0], 4096)
+})
+
+test("a restored guest may have its memory from a handler, and huge pages only so", () => {
+  const restore = { state: jailPath("/s"), memory: jailPath("/handler"), uffd: true }
+  const [load] = startRequests({ ...BOOT, restore }, FILES)
+  expect(load?.body).toMatchObject({ mem_backend: { backend_type: "Uffd", backend_path: "/handler" } })
+  if (load !== undefined) requireBody(load)
+  const machine = { huge_pages: "2M" } as const
+  const needs = { ...NEEDS, restored: true, networked: false, firecracker: { machine } }
+  const program = { path: "/fc", version: [1, 16] } as const
+  expect(() => firecracker.require(program, needs)).toThrow(
+    "firecracker.machine.huge_pages: Firecracker restores huge pages",
+  )
+  firecracker.require(program, { ...needs, firecracker: { machine, uffd: "/h" } })
+  firecracker.require(program, { ...needs, restored: false })
 })
