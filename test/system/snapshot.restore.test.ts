@@ -90,6 +90,17 @@ for (const one of firecrackers) {
     await ended(run)
   })
 
+  one.test(`${one.name}: the guest goes on with its address and MAC, without a word of the plugin`, async () => {
+    const mac = "02:00:00:00:00:09"
+    const dir = await saved(one, { network: { address: "10.213.0.9", mac } })
+    const run = await shown(boot("again", ["--restore", dir], { network: true }))
+    const { leases } = JSON.parse((await banger(place, ["net", "ls", "--json"], one.env)).stdout)
+    expect(leases).toMatchObject([{ name: "again", address: "10.213.0.9", mac }])
+    await ended(run)
+    const bare = boot("bare", ["--restore", dir])
+    expect((await bare.ended).stderr).toContain("has a network card, with 10.213.0.9")
+  })
+
   const pidOf = async (name: string) => {
     const vms = JSON.parse((await banger(place, ["ps", "--json"], one.env)).stdout) as { name: string; pid: number }[]
     return vms.find((vm) => vm.name === name)?.pid ?? 0
