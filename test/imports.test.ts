@@ -239,7 +239,8 @@ test("the gate sees what it is there for", () => {
 test("files are small, and nothing in them is left for later", () => {
   for (const path of sources) {
     const text = readFileSync(join(root, path), "utf8")
-    expect(text.split("\n").length, path).toBeLessThan(400)
+    // The types of a plugin are one file, which banger init writes.
+    expect(text.split("\n").length, path).toBeLessThan(path.endsWith(".d.ts") ? 800 : 400)
     expect(text, path).not.toMatch(/\b(?:TODO|FIXME|XXX)\b/)
   }
 })

@@ -54,7 +54,7 @@ export async function runOnce(
   let booted = false
   const context = { session, plugin, vmm, args: request.args, log: prefixed(request.log, name) }
   const outcome = await supervise(host, context, {
-    ...{ program, confinement, keepOnFailure: request.keepOnFailure, restore: request.restore },
+    ...{ program, confinement, keepOnFailure: request.keepOnFailure, restore: run.restore?.dir },
     onConsole: request.onConsole ?? ((chunk) => chunk.length),
     leave: request.supervisor === "none",
     onRunning: (running) => {

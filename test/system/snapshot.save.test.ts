@@ -111,7 +111,7 @@ onBoth(
   },
 )
 
-onBoth("a hook can save its VM", async () => {
+onBoth("a hook can save its VM, and again on what it saved", async () => {
   const dir = join(place.dir, "saved")
   kernelOf(place.dir, "PRINT[up]")
   const plugin = join(place.dir, "saves.ts")
@@ -119,16 +119,23 @@ onBoth("a hook can save its VM", async () => {
     plugin,
     `import { definePlugin } from "banger"
 export default definePlugin({
-  name: "fc", kernel: "vmlinux", vmm: "firecracker",
+  name: "fc", kernel: "vmlinux", vmm: "firecracker", firecracker: { machine: { track_dirty_pages: true } },
   async postBoot(ctx) {
-    await ctx.snapshot(${JSON.stringify(dir)})
+    const base = ${JSON.stringify(dir)}
+    await ctx.snapshot(base)
+    await ctx.snapshot(base + "-next", { base })
+    for (const wrong of ["relative", base])
+      await ctx.snapshot(base + "-third", { base: wrong }).catch((error) => ctx.log.info(error.message))
     ctx.log.info("saved")
   },
 })`,
   )
   const run = start(place, ["run", plugin], { ...pair.env })
   await run.shows("saved")
-  expect(existsSync(join(dir, "snapshot.json"))).toBe(true)
+  for (const name of [dir, `${dir}-next`]) expect(existsSync(join(name, "snapshot.json"))).toBe(true)
+  expect(existsSync(`${dir}-third`)).toBe(false)
   run.signal("SIGINT")
-  await run.ended
+  const { stderr } = await run.ended
+  expect(stderr).toContain("ctx.snapshot: relative is not an absolute path")
+  expect(stderr).toContain("saved is not the last snapshot of fc")
 })

@@ -21,7 +21,7 @@ import { requireBody } from "./bodies.ts"
 import { requireDrives, requireNeeds } from "./bounds.ts"
 import { requireHugePages } from "./hugePages.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
-import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
+import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, RUN_RESTORED, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
 
 // The room firecracker: starts Firecracker, through its jailer or bare, and speaks its API.
@@ -133,7 +133,11 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }
 
-async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectOptions): Promise<Control> {
+async function connect(
+  socket: HostPath,
+  boot: Boot,
+  { place, onStep, beforeResume }: ConnectOptions,
+): Promise<Control> {
   const api = openApi(socket)
   const configure = async () => {
     const ask = <Reply>(request: ApiRequest<Reply>) => {
@@ -145,9 +149,12 @@ async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectO
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
     if (release === undefined) throw strange(`${vmm_version} is not a version of Firecracker`)
     requireKnown(needsOf(boot), release)
-    const requests = startRequests(boot, ownFiles(boot, place))
+    const requests = startRequests(boot, ownFiles(boot, place), release)
     requests.forEach(requireBody)
-    for (const request of requests) await ask(request)
+    for (const request of requests) {
+      if (request === RUN_RESTORED) beforeResume()
+      await ask(request)
+    }
   }
   const ready = configure()
   ready.catch(() => {})

@@ -50,6 +50,8 @@ export interface BootNetwork {
 export interface SnapshotFiles {
   readonly state: JailPath
   readonly memory: JailPath
+  /** Whether `memory` is the socket of a handler of page faults instead. */
+  readonly uffd?: boolean
 }
 
 /** What a VMM locks itself into before the guest runs. */
@@ -150,6 +152,8 @@ export interface ConnectOptions {
   readonly place: LaunchPlace
   /** Hears what the VMM is to do next, for a message: `answer PUT /boot-source`. */
   readonly onStep: (step: string) => void
+  /** Is called when a restored guest is about to run. When it throws, the guest does not run. */
+  readonly beforeResume: () => void
 }
 
 /** A running VMM's control connection. */

@@ -57,6 +57,12 @@ declare module "banger" {
      * when its run has failed, or always. A first boot that fails is not tried again.
      */
     restart?: RestartPolicy | RestartOptions | undefined
+    /**
+     * Lets `banger run --restore` make several VMs of one snapshot. Unsafe: their guests begin with the same state of
+     * `/dev/urandom`, so that keys, session ids and TCP sequence numbers of one tell those of the other; and with the same
+     * clock, host keys, machine id, address and MAC. Default: false.
+     */
+    unsafeClone?: boolean | undefined
   }
 
   export type RestartPolicy = "no" | "on-failure" | "always"
@@ -210,9 +216,11 @@ declare module "banger" {
   export interface RunningContext extends HookContext {
     /**
      * Saves the VM (state, memory, its copies of the disks) to a new directory, for `banger run --restore`. The VM is paused
-     * meanwhile, and continues afterwards. Firecracker in a jail only.
+     * meanwhile, and continues afterwards. Firecracker in a jail only. `base`: the directory of this VM's last snapshot, or of
+     * the one that it was restored from. Then only the memory that changed since is read from the VM; the new snapshot is a
+     * whole one all the same. Needs `firecracker.machine.track_dirty_pages`.
      */
-    snapshot(dir: string): Promise<void>
+    snapshot(dir: string, options?: { base?: string | undefined }): Promise<void>
     /** Halts the guest until `resume`. A stop resumes a paused guest first. */
     pause(): Promise<void>
     resume(): Promise<void>

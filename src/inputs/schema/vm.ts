@@ -178,6 +178,7 @@ export const specSchema = v.strictObject({
   timeouts: v.optional(timeouts, {}),
   console: v.optional(consoleOptions, {}),
   restart: v.optional(restart, "no"),
+  unsafeClone: v.optional(v.boolean("true or false"), false),
 })
 
 /** A spec as plugin files write it. */

@@ -2,8 +2,9 @@ import { mkdirSync } from "node:fs"
 import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { openAt, symlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { type Placed, withoutJail } from "../../base/terms/path.ts"
+import { hostPath, withoutJail } from "../../base/terms/path.ts"
 import { makeJail } from "../../host/jail/makeJail.ts"
+import { bindSocket } from "../../host/jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
 import type { Boot, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
@@ -81,7 +82,10 @@ function stagePlain({ session, spec, vmm, program, restore }: Staging): VmStage 
   const drives = spec.drives.map((drive) => useDrive(root, drive))
   const finish = () => {
     const saved = restore === undefined ? undefined : snapshotFiles(restore)
-    const restored = saved && { state: withoutJail(saved.state).jail, memory: withoutJail(saved.memory).jail }
+    const { uffd } = spec.firecracker
+    const memory = uffd === undefined ? saved?.memory : hostPath(uffd)
+    const restored = saved &&
+      memory && { state: withoutJail(saved.state).jail, memory: withoutJail(memory).jail, uffd: uffd !== undefined }
     const files = { ...plannedFiles(spec, drives, undefined), restore: restored }
     return { boot: planBoot(spec, files, { id: session.id, vmm, program, confinement: undefined }), runsAs: undefined }
   }
@@ -117,11 +121,19 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
     const initrd = spec.initrd === undefined ? undefined : await stageReadOnly(IN_JAIL.initrd, spec.initrd)
     for (const drive of spec.drives) await add(drive)
     let { firecracker } = spec
+    const stageSnapshot = async (dir: string): Promise<SnapshotFiles> => {
+      const saved = snapshotFiles(dir)
+      const state = (await stageReadOnly(`${IN_JAIL.restore}/state`, saved.state)).jail
+      const { uffd } = spec.firecracker
+      if (uffd !== undefined)
+        return { state, memory: bindSocket(jail, `${IN_JAIL.restore}/uffd`, uffd).jail, uffd: true }
+      return { state, memory: (await stageReadOnly(`${IN_JAIL.restore}/memory`, saved.memory)).jail }
+    }
     if (vmm.name === "firecracker") {
       await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), { program, signal })
       firecracker = await stageSettings(jail, spec.firecracker, signal)
     }
-    const restored = restore === undefined ? undefined : await stageSnapshot(restore, stageReadOnly)
+    const restored = restore === undefined ? undefined : await stageSnapshot(restore)
     files = { kernel, initrd, firecracker, restore: restored }
     // The user-mode network looks up the host's name servers when the guest asks it for a name.
     if (spec.network && spec.network.mode === "user")
@@ -137,15 +149,4 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
     return { boot, runsAs: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }
-}
-
-async function stageSnapshot(
-  dir: string,
-  stage: (name: string, path: string) => Promise<Placed>,
-): Promise<SnapshotFiles> {
-  const { state, memory } = snapshotFiles(dir)
-  return {
-    state: (await stage(`${IN_JAIL.restore}/state`, state)).jail,
-    memory: (await stage(`${IN_JAIL.restore}/memory`, memory)).jail,
-  }
 }
