@@ -22,10 +22,12 @@ export function firecracker(): Table {
   const others = (process.env.BENCH_BANGERS ?? "").split(":").filter((path) => path !== "")
   const bangers = [banger, ...others].flatMap((program, index) => {
     const name = index === 0 ? "banger run" : `${program} run`
+    // Each its own: what one leaves open or behind is not the other's.
+    const own = { ...env, BANGER_STATE_DIR: join(dir, `state${index}`), BANGER_RUNTIME_DIR: join(dir, `run${index}`) }
     const words = (plugin: string) => [program, "run", join(dir, plugin), "--json", "--quiet"]
     return [
-      ...(root ? [command(`${name}, jailed`, words("jailed.ts"), env)] : []),
-      command(`${name}, no jail`, words("bare.ts"), env),
+      ...(root ? [command(`${name}, jailed`, words("jailed.ts"), own)] : []),
+      command(`${name}, no jail`, words("bare.ts"), own),
     ]
   })
   return {
