@@ -19,7 +19,8 @@ curl) # Firecracker's getting-started guide: no jail, a request a setting.
   rm -f "$socket" "$dir/log"
   "$bin/firecracker" --api-sock "$socket" --id bench --log-path "$dir/log" </dev/null >"$dir/console" 2>&1 &
   until [ -S "$socket" ]; do sleep 0.01; done
-  put /machine-config '{"vcpu_count":1,"mem_size_mib":128}'
+  # The socket is there before it is listened on.
+  until put /machine-config '{"vcpu_count":1,"mem_size_mib":128}' 2>/dev/null; do :; done
   put /boot-source "{\"kernel_image_path\":\"$dir/vmlinux\",\"boot_args\":\"console=ttyS0 reboot=k panic=1\"}"
   put /drives/disk0 "{\"drive_id\":\"disk0\",\"path_on_host\":\"$dir/disk.img\",\"is_root_device\":false,\"is_read_only\":false}"
   put /actions '{"action_type":"InstanceStart"}'

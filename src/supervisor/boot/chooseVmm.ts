@@ -25,7 +25,7 @@ export interface Candidates {
  */
 export function findCandidates(): Candidates {
   const where = places(process.env, process.geteuid?.() ?? 0)
-  const config = withDownloaded(readConfig(where.config), where)
+  const config = { ...withDownloaded(readConfig(where.config), where), state: where.state }
   const findQemu = once(async () => {
     const { qemu } = await import("../../host/qemu/qemu.ts")
     return { vmm: qemu, program: await qemu.find(config) }
