@@ -12,6 +12,7 @@ import {
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { type Placed, withoutJail } from "../../base/terms/path.ts"
+import { quickenJoin } from "../../host/cgroup/quickJoin.ts"
 import { type Jail, makeJail } from "../../host/jail/makeJail.ts"
 import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
@@ -64,6 +65,7 @@ export interface Staging {
 export async function stageVm(staging: Staging): Promise<VmStage> {
   const { session, confinement } = staging
   const { layout, journal } = session
+  if (confinement.cgroup !== undefined) quickenJoin(confinement.cgroup.mount)
   journal.acquire({ kind: "runtime", path: layout.runtime }, stageResource(staging))
   // Sticky: then a sweep can remove exactly the socket that it found dead.
   mkdirSync(layout.runtime, { mode: 0o1700 })
