@@ -14,7 +14,8 @@ import type { RunResult } from "./runRequest.ts"
 export async function runUntilDone(host: PluginHost, resolved: ResolvedRun): Promise<RunResult | "left"> {
   const { request, plugin } = resolved
   const { name, restart } = plugin.spec
-  using state = openState()
+  // Not closed: this process ends next, and to close the last connection takes two fsyncs.
+  const state = openState()
   const policy = restartPolicy(restart)
   const log = prefixed(request.log, name)
   let logFile = request.logFile

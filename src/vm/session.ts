@@ -85,7 +85,9 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
     })
   })
   return undoing(undo, () => {
-    replaceFile(layout.plugin, `${JSON.stringify({ path: plugin.path, sha256: plugin.sha256 })}\n`)
+    // For people to read: the record has both too.
+    const source = `${JSON.stringify({ path: plugin.path, sha256: plugin.sha256 })}\n`
+    replaceFile(layout.plugin, source, { lasting: "nothing" })
     const session = openSession({ db, layout, lock, state: "creating", journal: openJournal(db, layout) })
     session.note({ event: "state", state: "creating" })
     return session

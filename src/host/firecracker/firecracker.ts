@@ -3,6 +3,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { type HostPath, inJail, withoutJail } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
+import { versionText } from "../../store/files/programVersion.ts"
 import type {
   Boot,
   ConnectOptions,
@@ -80,8 +81,8 @@ async function find(paths: ProgramPaths): Promise<Program> {
   const path = await resolved(found)
   const jailer = paths.jailer ?? findProgram("jailer").path
   const [release, other] = await Promise.all([
-    releaseOf("Firecracker", path),
-    jailer === undefined ? undefined : releaseOf("Jailer", jailer),
+    releaseOf("Firecracker", path, paths.state),
+    jailer === undefined ? undefined : releaseOf("Jailer", jailer, paths.state),
   ])
   requireSupported(path, release)
   if (other !== undefined && other.join(".") !== release.join(".")) {
@@ -101,11 +102,10 @@ async function resolved(path: string): Promise<string> {
   }
 }
 
-async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promise<Release> {
+async function releaseOf(program: "Firecracker" | "Jailer", path: string, state: string | undefined): Promise<Release> {
   let text: string
   try {
-    const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
-    text = await child.stdout.text()
+    text = await versionText(path, state)
   } catch (error) {
     throw lacking(`${path} cannot be run: ${messageOf(error)}`, path, error)
   }

@@ -86,6 +86,8 @@ export interface KnownFault {
 
 /** The programs that the configuration names; others are searched for in PATH. */
 export interface ProgramPaths {
+  /** The state directory, where their versions are remembered; undefined: each is asked. */
+  readonly state?: string | undefined
   readonly qemu?: string | undefined
   readonly firecracker?: string | undefined
   readonly jailer?: string | undefined

@@ -61,6 +61,9 @@ const MIGRATIONS = [
   "alter table vms add column baseline text;",
 ]
 
+/** SQLite's log is written back at this size: whoever opens the file first reads the log, which takes half a millisecond then. */
+const LOG_MAX_PAGES_COUNT = 250
+
 /** How long a write waits for another banger's write, in milliseconds. */
 const BUSY_WAIT_MS = 10_000
 
@@ -135,6 +138,7 @@ function open(path: string): Database {
   db.exec(`pragma busy_timeout = ${BUSY_WAIT_MS}`)
   db.exec("pragma journal_mode = wal")
   db.exec("pragma synchronous = normal")
+  db.exec(`pragma wal_autocheckpoint = ${LOG_MAX_PAGES_COUNT}`)
   migrate(db, path)
   return db
 }

@@ -3,6 +3,7 @@ import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { openAt, symlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { hostPath, withoutJail } from "../../base/terms/path.ts"
+import { quickenJoin } from "../../host/cgroup/quickJoin.ts"
 import { makeJail } from "../../host/jail/makeJail.ts"
 import { bindSocket } from "../../host/jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
@@ -10,6 +11,7 @@ import { stageFile } from "../../host/jail/stageFile.ts"
 import type { Boot, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import { elfKernel } from "../../inputs/kernel/elfKernel.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
+import type { Resource } from "../../store/state/handles.ts"
 import { markOf, RUNTIME_MARK } from "../../store/state/mark.ts"
 import { takeUid } from "../../store/state/uids.ts"
 import type { Session } from "../../vm/session.ts"
@@ -56,7 +58,8 @@ export interface Staging {
 export async function stageVm(staging: Staging): Promise<VmStage> {
   const { session, confinement } = staging
   const { layout, journal } = session
-  journal.acquire({ kind: "runtime", path: layout.runtime })
+  if (confinement.cgroup !== undefined) quickenJoin(confinement.cgroup.mount)
+  journal.acquire({ kind: "runtime", path: layout.runtime }, stageResource(staging))
   // Sticky: then a sweep can remove exactly the socket that it found dead.
   mkdirSync(layout.runtime, { mode: 0o1700 })
   withDescriptor(openAt(AT_FDCWD, layout.runtime, O.PATH | O_NOFOLLOW), (dir) =>
@@ -72,9 +75,14 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
 
 // --- internal ---
 
+/** What is made to stage into. */
+function stageResource({ session, vmm, program, confinement }: Staging): Resource {
+  if (confinement.jail === undefined) return { kind: "stage", path: session.layout.stage }
+  return { kind: "jail", vmm: vmm.jailName(program), root: null }
+}
+
 /** Without a jail the VMM uses the files where they are. */
 function stagePlain({ session, spec, vmm, program, restore }: Staging): VmStage {
-  session.journal.acquire({ kind: "stage", path: session.layout.stage })
   const root = makeStage(session.layout.stage)
   if (vmm.name === "firecracker") {
     for (const path of Object.values(ownFiles(session.layout, spec.firecracker))) makeOwnFile(path)
@@ -101,7 +109,6 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const { session, spec, vmm, program, signal, restore } = staging
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
-  journal.acquire({ kind: "jail", vmm: name, root: null })
   const owner = ownerOf(takeUid(db, id, { wanted: wanted.uid }), wanted.gid)
   const site = { base: layout.jails, vmm: name, id }
   let inode = ""
