@@ -10,7 +10,8 @@ import { EXIT } from "../base/terms/failure.ts"
 import { forwardSignals } from "../host/process/forwardSignals.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { followLines } from "../store/logs/lines.ts"
-import { openState, ownEnvironment } from "../store/state/open.ts"
+import { ownEnvironment } from "../store/state/environment.ts"
+import { openState } from "../store/state/open.ts"
 
 /** A VM that is running: what `banger run --detach --json` prints, and the detached banger reports. */
 export const detachedVmSchema = v.strictObject({

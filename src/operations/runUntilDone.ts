@@ -15,12 +15,16 @@ export async function runUntilDone(host: PluginHost, run: ResolvedRun): Promise<
   const { request, plugin } = run
   const { name, restart } = plugin.spec
   using state = openState()
-  const policy = restartPolicy(restart)
+  const policy = restartPolicy(restart, request.restarts)
   const log = prefixed(request.log, name)
   let logFile = request.logFile
   let ended: Session | undefined
   for (;;) {
-    const { session, outcome, booted, ...next } = await runOnce(host, state, run, { logFile, ended })
+    const { session, outcome, booted, ...next } = await runOnce(host, state, run, {
+      logFile,
+      ended,
+      restarts: policy.restarts,
+    })
     if (outcome === "left") return outcome
     // A first boot that failed is the user's to look at: no restart policy counts it.
     const waitMs = (booted || ended !== undefined) && !host.interrupts.stop.aborted ? policy.next(outcome) : undefined

@@ -3,7 +3,7 @@ import { jsonText } from "../../base/terms/message.ts"
 import { forwardSignals } from "../../host/process/forwardSignals.ts"
 import { runSelf } from "../../host/process/runSelf.ts"
 import { selfArgv } from "../../host/process/self.ts"
-import { ownEnvironment } from "../../store/state/open.ts"
+import { ownEnvironment } from "../../store/state/environment.ts"
 import type { Done } from "../show/documents.ts"
 import type { Invocation } from "../terminal/command.ts"
 

@@ -5,18 +5,13 @@ import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
 import { openCopy, openDatabase } from "./database.ts"
+import { ownEnvironment } from "./environment.ts"
 import { type AllPlaces, type Places, places } from "./places.ts"
 
 // The room state: what is kept of VMs on disk: records, journals, leases, uids, and where all of it lies.
 // The rule: a journal or record is believed whole or not at all, and a write is one transaction or one rename.
 
-/** The environment at the start. A plugin may change it later, and the watching thread would not see that. */
-const env = { ...process.env }
-
-/** For a banger that this one starts: the environment as it was, before any plugin changed it. */
-export function ownEnvironment(): Readonly<Record<string, string | undefined>> {
-  return env
-}
+const env = ownEnvironment()
 
 /** Where this user's VMs live. Nothing is made. */
 export function ownPlaces(): AllPlaces {
