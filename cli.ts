@@ -7,7 +7,16 @@ if (words.length === 1 && ["--version", "-V", "version"].includes(words[0] ?? ""
   console.log(versionText())
   process.exit(0)
 }
-const { main } = await import("./src/cli/main.ts")
-const status = await main(words)
-const { leave } = await import("./src/cli/terminal/leave.ts")
-leave(status)
+// Not awaited: then the event loop would never be idle (holdProcess).
+start()
+
+async function start(): Promise<void> {
+  // Nothing else is loaded: this is what a thousand VMs have running.
+  if (words[0] === "__rest") return (await import("./src/supervisor/rest/resting.ts")).restUntilNeeded(words.slice(1))
+  const { holdProcess } = await import("./src/base/linux/hold.ts")
+  holdProcess()
+  const { main } = await import("./src/cli/main.ts")
+  const status = await main(words)
+  const { leave } = await import("./src/cli/terminal/leave.ts")
+  leave(status)
+}

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import { buildDouble } from "../test/contract/programs.ts"
 import { findReal, NEWEST } from "../test/real.ts"
 import { type Benchmark, type Contender, command } from "./compare.ts"
 import { resetGuest } from "./resetGuest.ts"

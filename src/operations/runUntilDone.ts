@@ -16,13 +16,17 @@ export async function runUntilDone(host: PluginHost, resolved: ResolvedRun): Pro
   const { name, restart } = plugin.spec
   // Not closed: this process ends next, and to close the last connection takes two fsyncs.
   const state = openState()
-  const policy = restartPolicy(restart)
+  const policy = restartPolicy(restart, request.restarts)
   const log = prefixed(request.log, name)
   let logFile = request.logFile
   let ended: Session | undefined
   let run = resolved
   for (;;) {
-    const { session, outcome, booted, ...next } = await runOnce(host, state, run, { logFile, ended })
+    const { session, outcome, booted, ...next } = await runOnce(host, state, run, {
+      logFile,
+      ended,
+      restarts: policy.restarts,
+    })
     if (outcome === "left") return outcome
     // A first boot that failed is the user's to look at: no restart policy counts it.
     const waitMs = (booted || ended !== undefined) && !host.interrupts.stop.aborted ? policy.next(outcome) : undefined

@@ -37,6 +37,8 @@ export interface Session {
   note(event: VmEvent): void
   /** Unlocks the VM. */
   unlock(): void
+  /** The descriptor of its lock, for the program that takes this one's place in this process. */
+  readonly lockFd: number
 }
 
 /** A fresh id and its layout. Nothing is made. Throws BAD_CONFIG when a path in it is too long for a socket. */
@@ -167,5 +169,6 @@ function openSession({ db, layout, lock, journal, ...opened }: Opened): Session 
     },
     note,
     unlock: lock.unlock,
+    lockFd: lock.fd,
   }
 }

@@ -20,6 +20,7 @@ import { type Api, type ApiRequest, openApi } from "./api.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
 import { requireDrives, requireNeeds } from "./bounds.ts"
+import { HALTED_TAIL_BYTES, saysHalted } from "./halted.ts"
 import { requireHugePages } from "./hugePages.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
 import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, RUN_RESTORED, startRequests } from "./requests.ts"
@@ -52,11 +53,6 @@ export function exitReason({ code, signal, announced }: Ending): ExitReason {
   if (signal === "SIGTERM" || signal === "SIGINT") return "stopped"
   if (signal === null && code === null) return "lost"
   return code === 0 && signal === null ? "guest reset" : "crashed"
-}
-
-/** Whether a console's last lines say that the guest has powered off or halted: on x86-64 Firecracker then runs on. */
-export function saysHalted(tail: string): boolean {
-  return /^\[ *\d+\.\d+\] reboot: (?:Power down|System halted)\r?$/m.test(tail)
 }
 
 // --- internal ---
@@ -172,8 +168,8 @@ function controlOf(api: Api, ready: Promise<void>): Control {
     resume: () => api.request(RESUME),
     announced: () => announced,
     onConsole(chunk) {
-      tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-400)
-      if (process.arch !== "x64" || announced !== undefined || !saysHalted(tail)) return
+      tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-HALTED_TAIL_BYTES)
+      if (announced !== undefined || !saysHalted(tail)) return
       announced = "halted"
       halted.resolve()
     },

@@ -6,7 +6,8 @@ import { type ApiRequest, faultOf, openApi } from "../../../src/host/firecracker
 import { bareArgv, jailerArgv } from "../../../src/host/firecracker/argv.ts"
 import { requireBody } from "../../../src/host/firecracker/bodies.ts"
 import { requireDrives, requireNeeds } from "../../../src/host/firecracker/bounds.ts"
-import { exitReason, firecracker, saysHalted } from "../../../src/host/firecracker/firecracker.ts"
+import { exitReason, firecracker } from "../../../src/host/firecracker/firecracker.ts"
+import { saysHalted } from "../../../src/host/firecracker/halted.ts"
 import { BALLOON_STATISTICS, CONFIGURATION, INSTANCE } from "../../../src/host/firecracker/replies.ts"
 import {
   bootRequests,
