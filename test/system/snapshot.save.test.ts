@@ -11,7 +11,11 @@ const newDirectory = directoriesOfFile()
 const { pair, onBoth } = pairsOfFile()
 const place = eachInItsPlace()
 
-async function running(flags: readonly string[] = [], text = "the image"): Promise<{ run: Running; disk: string }> {
+// Disks are whole sectors.
+const IMAGE = "the image".padEnd(512)
+const WRITTEN = "what the guest wrote".padEnd(512)
+
+async function running(flags: readonly string[] = [], text = IMAGE): Promise<{ run: Running; disk: string }> {
   const disk = join(place.dir, "disk.img")
   writeFileSync(disk, text)
   const spec = JSON.stringify({ drives: [{ path: disk }, { path: disk, readonly: true, id: "ro" }] })
@@ -24,20 +28,20 @@ const rootOf = () => join(place.state, "jail/firecracker", records(place)[0]?.id
 
 onBoth("a VM is saved with its disks and goes on; another goes on from what was saved", async () => {
   const { run, disk } = await running()
-  writeFileSync(join(rootOf(), "disk0"), "what the guest wrote")
+  writeFileSync(join(rootOf(), "disk0"), WRITTEN)
   const dir = join(place.dir, "saved")
   const saved = await banger(place, ["snapshot", "fc", dir])
   expect(saved).toMatchObject({ exit: 0 })
   expect(readdirSync(dir).sort()).toEqual(["disk0", "memory", "snapshot.json", "state"])
-  expect(readFileSync(join(dir, "disk0"), "utf8")).toBe("what the guest wrote")
+  expect(readFileSync(join(dir, "disk0"), "utf8")).toBe(WRITTEN)
   expect(readdirSync(rootOf()).filter((name) => /^(state|memory)-/.test(name))).toEqual([])
   expect((await banger(place, ["snapshot", "fc", dir])).stderr).toContain("is there already")
   run.signal("SIGINT")
   expect((await run.ended).stderr).toContain("postStop: guest reset")
 
   const again = await running(["--restore", dir])
-  expect(readFileSync(join(rootOf(), "disk0"), "utf8")).toBe("what the guest wrote")
-  expect(readFileSync(disk, "utf8")).toBe("the image")
+  expect(readFileSync(join(rootOf(), "disk0"), "utf8")).toBe(WRITTEN)
+  expect(readFileSync(disk, "utf8")).toBe(IMAGE)
   again.run.signal("SIGINT")
   await again.run.ended
 })
@@ -107,7 +111,7 @@ onBoth(
   },
 )
 
-onBoth("a hook can save its VM", async () => {
+onBoth("a hook can save its VM, and again on what it saved", async () => {
   const dir = join(place.dir, "saved")
   kernelOf(place.dir, "PRINT[up]")
   const plugin = join(place.dir, "saves.ts")
@@ -115,16 +119,23 @@ onBoth("a hook can save its VM", async () => {
     plugin,
     `import { definePlugin } from "banger"
 export default definePlugin({
-  name: "fc", kernel: "vmlinux", vmm: "firecracker",
+  name: "fc", kernel: "vmlinux", vmm: "firecracker", firecracker: { machine: { track_dirty_pages: true } },
   async postBoot(ctx) {
-    await ctx.snapshot(${JSON.stringify(dir)})
+    const base = ${JSON.stringify(dir)}
+    await ctx.snapshot(base)
+    await ctx.snapshot(base + "-next", { base })
+    for (const wrong of ["relative", base])
+      await ctx.snapshot(base + "-third", { base: wrong }).catch((error) => ctx.log.info(error.message))
     ctx.log.info("saved")
   },
 })`,
   )
   const run = start(place, ["run", plugin], { ...pair.env })
   await run.shows("saved")
-  expect(existsSync(join(dir, "snapshot.json"))).toBe(true)
+  for (const name of [dir, `${dir}-next`]) expect(existsSync(join(name, "snapshot.json"))).toBe(true)
+  expect(existsSync(`${dir}-third`)).toBe(false)
   run.signal("SIGINT")
-  await run.ended
+  const { stderr } = await run.ended
+  expect(stderr).toContain("ctx.snapshot: relative is not an absolute path")
+  expect(stderr).toContain("saved is not the last snapshot of fc")
 })

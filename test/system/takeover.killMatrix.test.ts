@@ -21,7 +21,7 @@ interface Life {
 
 const linux: Life = { fields: () => ({ vmm: "qemu" }), again: "again", env: () => ({}) }
 const tiny: Life = {
-  fields: (dir) => ({ vmm: "firecracker", kernel: kernelOf(dir, "PRINT[boot tiny]") }),
+  fields: (dir) => ({ vmm: "firecracker", accel: "auto", kernel: kernelOf(dir, "PRINT[boot tiny]") }),
   // It says all back.
   again: "boot tiny",
   env: () => pair.env,
