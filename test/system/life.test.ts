@@ -5,9 +5,11 @@ import { afterEach, beforeEach, expect, test } from "bun:test"
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
+import { bangersOf } from "../double/support/place.ts"
 import { tell } from "../double/support/tell.ts"
 import { banger, fixture, type Running, start, until } from "./support/banger.ts"
-import { kernelOf, pairsOfFile } from "./support/doubles.ts"
+import { kernelOf } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { later } from "./support/leftovers.ts"
 import { eachInItsPlace, expectNothingLeft, processesOf, records, supervisorsOf } from "./support/place.ts"
 import { isAlive, killed, listed, noted, runDouble, signal } from "./support/vms.ts"
@@ -17,22 +19,27 @@ const ROUNDS = 40
 /** The longest start that a kill falls into, in milliseconds. */
 const START_MS = 400
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 beforeEach(beHost)
 const place = eachInItsPlace()
 afterEach(expectNoNetwork)
 
 function boot(words: string, spec: object = {}, flags: readonly string[] = []): Running {
   const kernel = kernelOf(place.dir, words)
-  return start(place, ["run", ...flags, fixture("firecracker"), "--", kernel, JSON.stringify(spec)], { ...pair.env })
+  return start(place, ["run", ...flags, fixture("firecracker"), "--", kernel, JSON.stringify(spec)], {
+    ...firecracker.env,
+  })
 }
 
 const consoleOf = (id: string) => readFileSync(join(place.state, "vms", id, "console.log"), "utf8")
 
-/** Kills supervisors without a terminal, also one that a banger started as it was killed itself. */
-async function killSupervisors(): Promise<void> {
-  for (let looks = 0; looks < 3; looks++) {
-    for (const pid of supervisorsOf(place)) await killed(pid)
+/** Kills every banger of the place, also one that another started as it was killed itself. */
+async function killBangers(): Promise<void> {
+  for (let none = 0; none < 3; none++) {
+    for (const pid of bangersOf(place)) {
+      none = 0
+      await killed(Number(pid)).catch(() => {})
+    }
     await Bun.sleep(10)
   }
 }
@@ -78,7 +85,7 @@ onBoth("hooks run in order, once each; a guest stands still while it is paused, 
     postStop(ctx) { ${note("postStop")}; ctx.log.info("postStop: " + ctx.exit.reason) } }`,
   )
   kernelOf(place.dir, "PRINT[up]")
-  const run = start(place, ["run", plugin], { ...pair.env })
+  const run = start(place, ["run", plugin], { ...firecracker.env })
   await run.shows("stands still")
   const id = records(place)[0]?.id ?? ""
   tell(place, id, "anybody\n")
@@ -101,7 +108,7 @@ onBoth("a VMM that is killed has its VM end as killed, in the foreground and wit
   const { stderr, exit } = await run.ended
   expect(stderr).toContain("postStop: killed")
   expect(exit).toBe(1)
-  await runDouble(place, pair)
+  await runDouble(place, firecracker)
   const [vm] = await listed(place)
   const waiting = start(place, ["wait", "double"])
   await killed(vm?.pid)
@@ -111,7 +118,7 @@ onBoth("a VMM that is killed has its VM end as killed, in the foreground and wit
 })
 
 onBoth("a VM whose supervisor and VMM are killed at once is finished by the next sweep, its hook once", async () => {
-  await runDouble(place, pair)
+  await runDouble(place, firecracker)
   const [vm] = await listed(place)
   await Promise.all([killed(vm?.supervisor), killed(vm?.pid)])
   expect(await banger(place, ["sweep"])).toMatchObject({ exit: 0 })
@@ -122,7 +129,7 @@ onBoth("a VM whose supervisor and VMM are killed at once is finished by the next
 onBoth(
   "a VM is booted again as its policy says: after a kill and its limit, after a reset only where it is always",
   async () => {
-    await runDouble(place, pair, ["--detach"], "PRINT[up]", {
+    await runDouble(place, firecracker, ["--detach"], "PRINT[up]", {
       restart: { policy: "on-failure", limit: 1, delay: "20ms" },
     })
     for (const boots of [1, 2]) {
@@ -132,9 +139,12 @@ onBoth(
     }
     await until(() => supervisorsOf(place).length === 0)
     expect(records(place).map(({ state }) => state)).toEqual(["failed", "failed"])
-    await runDouble(place, pair, ["--detach"], "RESET", { name: "once", restart: { policy: "on-failure" } })
+    await runDouble(place, firecracker, ["--detach"], "RESET", { name: "once", restart: { policy: "on-failure" } })
     await until(() => noted(place, "ended").length === 3 && supervisorsOf(place).length === 0)
-    await runDouble(place, pair, ["--detach"], "RESET", { name: "ever", restart: { policy: "always", delay: "20ms" } })
+    await runDouble(place, firecracker, ["--detach"], "RESET", {
+      name: "ever",
+      restart: { policy: "always", delay: "20ms" },
+    })
     await until(() => noted(place, "ended").length >= 6)
     expect((await banger(place, ["stop", "ever"])).exit).toBe(0)
     expect(noted(place, "ended").toSorted()).toEqual([...new Set(noted(place, "ended"))].toSorted())
@@ -253,7 +263,7 @@ onBoth(
       await Bun.sleep(after)
       run.signal("SIGKILL")
       await run.ended
-      await killSupervisors()
+      await killBangers()
       expect({ label, ...(await banger(place, ["sweep"])) }).toMatchObject({ label, exit: 0 })
       const [record] = records(place).filter((one) => one.name === name)
       became.push(record?.state ?? "nothing")
