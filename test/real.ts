@@ -9,7 +9,7 @@
 //
 //   test.each(pairs(doubles))("… on the %s", (_, { env }) => …)
 //
-// What boots on both are the guests of contract/guests.ts: where KVM here boots no stock kernel, they are all that boots.
+// What boots on both are the guests of tinyGuest.ts: where KVM here boots no stock kernel, they are all that boots.
 import { describe } from "bun:test"
 import { accessSync, closeSync, constants, openSync } from "node:fs"
 import { homedir } from "node:os"

@@ -39,32 +39,29 @@ const DAMAGES: readonly [string, (path: string, good: Buffer) => void][] = [
   ["another user's", (path) => void Bun.spawnSync(["chown", "65534", path])],
 ]
 
-onBoth(
-  "whatever happens to handles.json, a VM that lives is left running and mended, one that is dead is gone",
-  async () => {
-    for (const [damage, harm] of DAMAGES) {
-      const { id, pid } = await unsupervised()
-      const good = readFileSync(handlesOf(id))
-      harm(handlesOf(id), good)
-      const alive = await banger(place, ["ps", "--reconcile"])
-      expect({ damage, ...alive }).toMatchObject({ exit: 0 })
-      expect(await listed(place), damage).toMatchObject([{ id, pid, liveness: "alive", state: "running" }])
-      const { journal } = JSON.parse(readFileSync(handlesOf(id), "utf8"))
-      expect(journal, damage).toEqual(JSON.parse(good.toString()).journal)
-      await die(pid)
-      harm(handlesOf(id), good)
-      const dead = await banger(place, ["ps", "--reconcile"])
-      expect({ damage, ...dead }).toMatchObject({ exit: 0 })
-      expect(
-        noted(place, "ended").filter((one) => one === id),
-        damage,
-      ).toHaveLength(1)
-      expect(records(place)[0], damage).toMatchObject({ id, state: "failed", handles: "[]" })
-    }
-  },
-)
+test("whatever happens to handles.json, a VM that lives is left running and mended, one that is dead is gone", async () => {
+  for (const [damage, harm] of DAMAGES) {
+    const { id, pid } = await unsupervised()
+    const good = readFileSync(handlesOf(id))
+    harm(handlesOf(id), good)
+    const alive = await banger(place, ["ps", "--reconcile"])
+    expect({ damage, ...alive }).toMatchObject({ exit: 0 })
+    expect(await listed(place), damage).toMatchObject([{ id, pid, liveness: "alive", state: "running" }])
+    const { journal } = JSON.parse(readFileSync(handlesOf(id), "utf8"))
+    expect(journal, damage).toEqual(JSON.parse(good.toString()).journal)
+    await die(pid)
+    harm(handlesOf(id), good)
+    const dead = await banger(place, ["ps", "--reconcile"])
+    expect({ damage, ...dead }).toMatchObject({ exit: 0 })
+    expect(
+      noted(place, "ended").filter((one) => one === id),
+      damage,
+    ).toHaveLength(1)
+    expect(records(place)[0], damage).toMatchObject({ id, state: "failed", handles: "[]" })
+  }
+})
 
-onBoth("state.db is locked for five seconds: it is waited for", async () => {
+test("state.db is locked for five seconds: it is waited for", async () => {
   const { id, pid } = await unsupervised()
   await die(pid)
   const db = new Database(join(place.state, "state.db"))
@@ -134,7 +131,7 @@ onBoth(
   },
 )
 
-onBoth("a plugin of the user who asked by sudo runs its hooks later only if nothing of it has changed", async () => {
+test("a plugin of the user who asked by sudo runs its hooks later only if nothing of it has changed", async () => {
   const dir = join(place.dir, "theirs")
   mkdirSync(dir)
   const notes = join(dir, "notes")
@@ -167,7 +164,7 @@ onBoth("a plugin of the user who asked by sudo runs its hooks later only if noth
   }
 })
 
-onBoth("ps starts no other program, however many VMs there are", async () => {
+test("ps starts no other program, however many VMs there are", async () => {
   const { id } = await unsupervised()
   const log = join(place.dir, "execs")
   const through = ["strace", "-f", "-o", log, "-e", "trace=execve"]
