@@ -14,8 +14,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ["cli/commands", "cli/show", "cli/terminal", "base/terms"],
   "cli/commands": [
     ...["operations", "upkeep/metrics", "upkeep/sweep", "upkeep/leftovers", "upkeep/doctor", "supervisor"],
-    ...["supervisor/boot", "supervisor/snapshot", "vm", "host/process", "inputs/image", "inputs/download", ...INPUTS],
-    ...["store/state", "cli/show", "cli/terminal", "base/terms"],
+    ...["supervisor/boot", "supervisor/snapshot", "supervisor/changes", "vm", "host/process", "inputs/image"],
+    ...["inputs/download", ...INPUTS, "store/state", "cli/show", "cli/terminal", "base/terms"],
   ],
   "cli/show": [
     "operations",
@@ -39,15 +39,16 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "upkeep/leftovers": ["vm", "host/cgroup", "host/jail", "host/network", "host/process", "host/search", ...DISK],
   "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/network", "host/process", "host/vmm", ...DISK],
   supervisor: [
-    ...["supervisor/boot", "supervisor/hooks", "supervisor/snapshot", "host/firecracker", "host/jail", "host/qemu"],
-    ...["store/logs", ...VM_AND_BELOW],
+    ...["supervisor/boot", "supervisor/hooks", "supervisor/snapshot", "supervisor/changes", "host/firecracker"],
+    ...["host/jail", "host/qemu", "store/logs", ...VM_AND_BELOW],
   ],
   "supervisor/boot": [
     ...["supervisor/hooks", "supervisor/snapshot", "host/cgroup", "host/firecracker", "host/jail", "host/network"],
     ...["host/qemu", "host/search", "host/sockets", "inputs/image", "inputs/kernel", "store/logs", ...VM_AND_BELOW],
   ],
   "supervisor/hooks": ["vm", "inputs/plugin", ...DISK],
-  "supervisor/snapshot": ["host/firecracker", ...VM_AND_BELOW],
+  "supervisor/changes": ["host/firecracker", "host/jail", ...VM_AND_BELOW],
+  "supervisor/snapshot": ["supervisor/changes", "host/firecracker", ...VM_AND_BELOW],
   vm: [
     ...["host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search", "host/vmm"],
     ...["inputs/schema", "store/logs", ...DISK],

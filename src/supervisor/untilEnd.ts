@@ -1,3 +1,4 @@
+import type { RunningContext } from "banger"
 import { asFailure, Failure, messageOf } from "../base/terms/failure.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
 import { SIGKILL } from "../host/process/spawn.ts"
@@ -77,7 +78,7 @@ export async function stopRunning(
   // Where another supervisor was ended in a stop, the hooks may have run already.
   if (before === "running")
     await runHooks(host, context, "preStop", {
-      call: (hooks, signal) => hooks.preStop?.(runningContext(running.hookContext, machine.control, signal)),
+      call: (hooks, signal) => hooks.preStop?.(contextOf(running, machine, signal)),
       onFailure: (error) => log.error(messageOf(error)),
     })
   running.requested = !running.gone
@@ -118,7 +119,7 @@ async function whileRunning(
   try {
     if (runningSince === undefined)
       await runHooks(host, context, "postBoot", {
-        call: (hooks, signal) => hooks.postBoot?.(runningContext(running.hookContext, machine.control, signal)),
+        call: (hooks, signal) => hooks.postBoot?.(contextOf(running, machine, signal)),
         until: over.signal,
       })
     if (!over.signal.aborted && !interrupts.stop.aborted) {
@@ -132,6 +133,12 @@ async function whileRunning(
     stopClock()
   }
   return ended
+}
+
+/** Its changes are there since its machine is. */
+function contextOf({ hookContext, changes }: RunningVm, { control }: Machine, signal: AbortSignal): RunningContext {
+  if (changes === undefined) throw new Error("a VM that runs has no changes")
+  return runningContext(hookContext, { control, changes }, signal)
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -4,7 +4,7 @@ import { formatDuration } from "../../base/terms/quantity.ts"
 
 /** One request to Firecracker's API, which is answered by a `Reply`. */
 export interface ApiRequest<Reply = undefined> {
-  readonly method: "GET" | "PUT" | "PATCH"
+  readonly method: "GET" | "PUT" | "PATCH" | "DELETE"
   readonly path: string
   readonly body?: Readonly<Record<string, unknown>>
   /** What of the plugin it is about, for errors: `drives[0]`. */
@@ -26,6 +26,9 @@ const ANSWER_WAIT_MS = 10_000
 
 /** Firecracker takes no larger body (its default of --http-api-max-payload-size). */
 export const BODY_MAX_BYTES = 51_200
+
+/** No answer is longer: the longest is a whole configuration. The VMM that answers may be the guest's by then. */
+const ANSWER_MAX_BYTES = 1024 * 1024
 
 const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({ error: v.string() })])
 
@@ -76,13 +79,25 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
     // Without `timeout: false` Bun gives up after minutes, however long the limit is: a snapshot may take ten.
     const options = { method, headers, body: text ?? null, ...where, timeout: false, signal } as const
     const response = await fetch(`http://firecracker${path}`, options)
-    reply = { status: response.status, said: await response.text() }
+    reply = { status: response.status, said: await textOf(response) }
   } catch (error) {
     throw noAnswer(request, limit, error)
   }
   const { status, said } = reply
   if (status === 200 || status === 204) return answerOf(request, said)
   throw refused(request, `Firecracker refused it: ${faultOf(status, said)}`)
+}
+
+async function textOf({ body }: Response): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let length = 0
+  // To leave the loop cancels the rest.
+  for await (const chunk of body ?? []) {
+    length += chunk.length
+    if (length > ANSWER_MAX_BYTES) throw new Error(`its answer is longer than ${ANSWER_MAX_BYTES} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
 }
 
 /** The failure of a request, under the code that goes with it. */

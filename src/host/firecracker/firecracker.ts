@@ -19,6 +19,7 @@ import { type Api, type ApiRequest, openApi } from "./api.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
 import { requireDrives, requireNeeds } from "./bounds.ts"
+import { devicesOf } from "./devices.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
 import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
@@ -160,6 +161,7 @@ function controlOf(api: Api, ready: Promise<void>): Control {
     pressCtrlAltDel: process.arch === "x64" ? () => pressCtrlAltDel(api) : undefined,
     pause: () => api.request(PAUSE),
     resume: () => api.request(RESUME),
+    devices: devicesOf(api),
     announced: () => announced,
     onConsole(chunk) {
       tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-400)

@@ -56,6 +56,9 @@ export const CTRL_ALT_DEL: ApiRequest = {
   refusal: "VM_FAILED",
 }
 
+/** The guest's only network card. */
+export const CARD = "eth0"
+
 // --- internal ---
 
 /** The request that starts what was configured. */
@@ -80,9 +83,6 @@ function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files:
     ...optional("/serial", "firecracker.serial", serial),
   ]
 }
-
-/** The guest's only network card. */
-const CARD = "eth0"
 
 function networkRequests({ network, firecracker }: Boot): readonly ApiRequest[] {
   if (!network || network.tap === undefined) return []

@@ -3,8 +3,9 @@ import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { isType, mknodAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Placed } from "../../base/terms/path.ts"
-import { allow, type Jail } from "./makeJail.ts"
-import { withParent } from "./stage.ts"
+import type { Owner } from "./base.ts"
+import { allow } from "./makeJail.ts"
+import { type StageRoot, withParent } from "./stage.ts"
 
 /** A device: its type, `S.IFCHR` or `S.IFBLK`, and its number `major:minor`. */
 export interface Device {
@@ -25,7 +26,7 @@ export function blockDevice(path: string): Device {
  * Makes a device node in a jail for its owner alone, and returns where it is. What is opened under the name is verified to
  * be the node just made; owner and mode are then set on that inode.
  */
-export function makeNode(jail: Jail, path: string, device: Device): Placed {
+export function makeNode(jail: StageRoot & { readonly owner: Owner }, path: string, device: Device): Placed {
   allow(jail, "devices")
   withParent(jail, path, (dir, name) => {
     mknodAt(dir, name, device.type, device.rdev, 0o600)

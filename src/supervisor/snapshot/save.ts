@@ -30,6 +30,7 @@ import { recall } from "../../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
 import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
 import { entryOf } from "../../vm/journal.ts"
+import { isChanging } from "../changes/settle.ts"
 import { type Manifest, manifestPath, savedDisk } from "./manifest.ts"
 
 // The room snapshot: saves a running VM to a directory, and says what such a directory holds.
@@ -54,7 +55,7 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   if (record.state !== "running" && record.state !== "stopping")
     throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
   const layout = vmLayout(state.where, record.id)
-  const resources = recall(record, layout.handles).journal
+  const { journal: resources, generation } = recall(record, layout.handles)
   const identity = identityOf(record, resources)
   using vmm = processLiveness(identity)
   if (vmm.is !== "alive") {
@@ -65,7 +66,15 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   try {
     const socket = openControlSocket(root, API_SOCKET, identity)
     try {
-      await save(openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS), { root, record, dir })
+      const unchanged = () => {
+        // A drive that changes meanwhile would be saved with the file that it no longer has.
+        const now = recall(findRecord(state.db, record.id), layout.handles)
+        if (!isChanging(now.journal) && now.generation === generation) return
+        const hint = "save it again when that is done"
+        throw new Failure("WRONG_STATE", `a drive of ${record.name} is being changed`, { hint, subject: record.id })
+      }
+      unchanged()
+      await save(openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS), { root, record, dir, unchanged })
     } finally {
       close(socket)
     }
@@ -89,9 +98,11 @@ interface Saving {
   readonly root: number
   readonly record: VmRecord
   readonly dir: string
+  /** Throws a failure when its drives are, or were meanwhile, given other files. */
+  readonly unchanged: () => void
 }
 
-async function save(api: Api, { root, record, dir }: Saving): Promise<void> {
+async function save(api: Api, { root, record, dir, unchanged }: Saving): Promise<void> {
   const target = makeDirectory(dir)
   try {
     const { vmm_version, state } = await api.request(INSTANCE)
@@ -105,6 +116,7 @@ async function save(api: Api, { root, record, dir }: Saving): Promise<void> {
         const message = `${record.name} was resumed before all of it was saved`
         throw new Failure("WRONG_STATE", message, { hint, subject: record.id })
       }
+      unchanged()
     } finally {
       // A VM that was paused before stays paused.
       if (state !== "Paused") await api.request(RESUME)

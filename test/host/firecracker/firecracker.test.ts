@@ -6,6 +6,7 @@ import { type ApiRequest, faultOf, openApi } from "../../../src/host/firecracker
 import { bareArgv, jailerArgv } from "../../../src/host/firecracker/argv.ts"
 import { requireBody } from "../../../src/host/firecracker/bodies.ts"
 import { requireDrives, requireNeeds } from "../../../src/host/firecracker/bounds.ts"
+import { balloonRequest, devicesOf, memoryRequest } from "../../../src/host/firecracker/devices.ts"
 import { exitReason, firecracker, saysHalted } from "../../../src/host/firecracker/firecracker.ts"
 import { INSTANCE } from "../../../src/host/firecracker/replies.ts"
 import {
@@ -519,4 +520,64 @@ test("after a snapshot the network card is on another tap", () => {
   expect(requests.at(-1)?.body).toMatchObject({
     network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
   })
+})
+
+test("an answer that is too long is not read to its end", async () => {
+  const unix = join(directory.path, "api.sock")
+  const chunk = new Uint8Array(64 * 1024).fill(32)
+  let sent = 0
+  using _server = Bun.serve({
+    unix,
+    fetch: () =>
+      new Response(
+        new ReadableStream({
+          pull(controller) {
+            sent += chunk.length
+            controller.enqueue(chunk)
+          },
+        }),
+      ),
+  })
+  expect(
+    await openApi(unix)
+      .request(INSTANCE)
+      .catch((error: Error) => error.message),
+  ).toContain("its answer is longer than 1048576 bytes")
+  expect(sent).toBeLessThan(64 << 20)
+})
+
+test("devices are changed by what they are called; a body that the API would not take is refused before it is asked", async () => {
+  const asked: unknown[] = []
+  const answers: Record<string, unknown> = {
+    "/vm/config": {
+      drives: [
+        { drive_id: "data", path_on_host: "/disk0", more: 1 },
+        { drive_id: "served", path_on_host: null },
+      ],
+      "machine-config": { mem_size_mib: 64 },
+    },
+  }
+  const devices = devicesOf({
+    async request({ method, path, body }: ApiRequest<unknown>) {
+      asked.push([method, path, ...(body === undefined ? [] : [body])])
+      return answers[path] as never
+    },
+  })
+  expect(await devices.drives()).toEqual([
+    { id: "data", path: "/disk0" },
+    { id: "served", path: null },
+  ])
+  const limiter = { ops: { size: 1, refill_time: 2 } }
+  await devices.reopenDrive("data", jailPath("/new"))
+  await devices.limitDrive("data", { rate_limiter: limiter })
+  await devices.limitNetwork({ tx_rate_limiter: limiter })
+  expect(devices.limitDrive("a b", { rate_limiter: limiter })).rejects.toThrow("drive_id: letters, digits and _")
+  expect(asked).toEqual([
+    ["GET", "/vm/config"],
+    ["PATCH", "/drives/data", { drive_id: "data", path_on_host: "/new" }],
+    ["PATCH", "/drives/data", { drive_id: "data", rate_limiter: limiter }],
+    ["PATCH", "/network-interfaces/eth0", { iface_id: "eth0", tx_rate_limiter: limiter }],
+  ])
+  expect(() => requireBody(balloonRequest(-1))).toThrow("balloon: amount_mib: a whole number from 0 on")
+  expect(() => requireBody(memoryRequest(0.5))).toThrow("memory: requested_size_mib: a whole number from 0 on")
 })
