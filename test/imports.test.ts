@@ -17,6 +17,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...[
       "supervisor/boot",
       "supervisor/rest",
+      "supervisor/changes",
       "supervisor/snapshot",
       "vm",
       "host/kvm",
@@ -59,6 +60,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/boot",
       "supervisor/hooks",
       "supervisor/rest",
+      "supervisor/changes",
       "supervisor/snapshot",
       "host/firecracker",
       "host/jail",
@@ -81,7 +83,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   "supervisor/hooks": ["vm", "inputs/plugin", ...DISK],
   "supervisor/rest": ["supervisor/hooks", "host/firecracker", "host/process", "vm", "store/logs", ...DISK],
-  "supervisor/snapshot": ["host/firecracker", ...VM_AND_BELOW],
+  "supervisor/snapshot": ["supervisor/changes", "host/firecracker", ...VM_AND_BELOW],
+  "supervisor/changes": ["host/firecracker", "host/jail", ...VM_AND_BELOW],
   vm: [
     ...["host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search", "host/vmm"],
     ...["inputs/schema", "store/logs", ...DISK],
