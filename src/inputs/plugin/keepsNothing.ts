@@ -47,9 +47,12 @@ const METHOD = /^(?:async )?[\w$]+\s*\([^()]*\)\s*\{[\s\S]*\}$/
 const ARROW = /^[\w$]+: (?:async )?(?:\([^()]*\)|[\w$]+) =>/
 const DATA = /^[\w$]+(?:: [^()]*)?$/
 
-/** `export default definePlugin({ … })` whose fields are data and functions, none of them made by a call. */
+/** `export default definePlugin({ … })`, or the object alone, whose fields are data and functions, none of them made by a call. */
 function isPlainPlugin(statement: string): boolean {
-  const fields = /^export default definePlugin\(\{([\s\S]*)\}\)$/.exec(statement)?.[1]
+  const fields = /^export default (?:definePlugin\(\{([\s\S]*)\}\)|\{([\s\S]*)\})$/
+    .exec(statement)
+    ?.slice(1)
+    .find((body) => body !== undefined)
   if (fields === undefined) return /^export (?:default [\w$]+|\{[^}]*\})$/.test(statement)
   return splitAt(fields, /,/)
     .filter((field) => field !== "")

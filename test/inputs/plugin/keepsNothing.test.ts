@@ -20,6 +20,7 @@ test.each([
   `const PORT = 8080, NAME = "x\`"\nexport const where = import.meta.dir\n${plugin("preBoot(ctx) { ctx.log.info(NAME) }")}`,
   `import { join } from "node:path"\nasync function build(ctx) { return join("a", "b") }\n${plugin("preBoot: build, postStop: build")}`,
   `import other from "./other.ts"\n${plugin("use: [other], drives: [{ path: 'a', readonly: true }]")}`,
+  `export default { kernel: "vmlinuz", postBoot(ctx) {} }`,
   plugin("preBoot(ctx) { ctx.log.info(process.env.HOME ?? '') }"),
 ])("keeps nothing: %s", (text) => expect(keeps(text)).toBe(false))
 
@@ -56,6 +57,7 @@ test.each([
   plugin("get kernel() { return '' }"),
   plugin("use: [counter()]"),
   `export default makePlugin()`,
+  `export default { ...makePlugin() }`,
   `import { definePlugin } from "banger"\nawait 1\n${plugin()}`,
   `const { a } = { a: 1 }\n${plugin()}`,
   `if (true) { globalThis.x = 1 }\n${plugin()}`,
