@@ -23,7 +23,7 @@ async function resting(flags: readonly string[] = [], script?: string, fields?: 
   const [vm] = await listed(place)
   if (vm?.supervisor === undefined) throw new Error("it has no supervisor")
   const { supervisor } = vm
-  await until(() => calledAs(supervisor)[0].includes(" __rest "))
+  await until(() => calledAs(supervisor)[0].includes(" __rest ") && calledAs(supervisor)[1] !== "exe")
   return { ...vm, supervisor }
 }
 
