@@ -62,7 +62,7 @@ const notesOf = (at: Place, name: string) =>
 function bootIds(at: Place, id: string): readonly string[] {
   const log = join(at.state, "vms", id, "console.log")
   const text = existsSync(log) ? readFileSync(log, "utf8") : ""
-  return [...text.matchAll(/^boot (\S+)\r?$/gm)].map(([, bootId = ""]) => bootId)
+  return [...text.matchAll(/^boot (\S+)\r?\n/gm)].map(([, bootId = ""]) => bootId)
 }
 
 async function expectAlive(at: Place, label: string, id: string, pids: readonly number[]): Promise<void> {
