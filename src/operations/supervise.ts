@@ -1,3 +1,4 @@
+import { nameProcess } from "../base/linux/processName.ts"
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import type { ExitStatus } from "../host/process/exitStatus.ts"
@@ -62,6 +63,7 @@ export async function superviseVm(
     if (logFile !== undefined) renameFile(logFile, layout.supervisorLog)
     // One with a log of its own has no terminal that could go.
     const detached = logFile !== undefined || woken !== undefined
+    if (detached) nameProcess(`banger: ${name}`)
     using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [] })
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {

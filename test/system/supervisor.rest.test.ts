@@ -124,7 +124,9 @@ test.each([
   expect((await banger(place, ["run", "--detach", file, "--", socket], { ...firecracker.env })).exit).toBe(0)
   await Bun.sleep(500)
   const [vm] = await listed(place)
-  expect(calledAs(vm?.supervisor)[0]).toContain(" __run ")
+  const [args, comm] = calledAs(vm?.supervisor)
+  expect(args).toStartWith("banger __run ")
+  expect(comm).toBe("banger: full")
   expect((await banger(place, ["stop", "full"])).exit).toBe(0)
 })
 
