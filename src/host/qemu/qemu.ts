@@ -3,6 +3,7 @@ import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
 import type { HostPath } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
+import { versionText } from "../../store/files/programVersion.ts"
 import type {
   Control,
   ControlSocket,
@@ -30,6 +31,9 @@ export const qemu: Vmm = {
   bootArgs,
   require() {
     // The spec's schema has checked its settings; Firecracker's do not concern it.
+  },
+  requireNow() {
+    // What it takes is given when it is used.
   },
   launch: (program, boot, place) => ({ argv: qemuArgv(program, boot), control: control(place) }),
   connect: (path, _, { onStep }) => {
@@ -76,14 +80,14 @@ function control({ qmpSocket }: Pick<LaunchPlace, "qmpSocket">): ControlSocket {
   return { is: "passed", host: qmpSocket }
 }
 
-async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
+async function findQemu({ qemu: configured, state }: ProgramPaths): Promise<Program> {
   if (process.arch !== "x64") {
     const message = `QEMU's microvm machine is x86-64 only; this host is ${process.arch}`
     throw new Failure("UNSUPPORTED", message, { hint: 'use vmm: "firecracker"', subject: "vmm" })
   }
   const inPath = findProgram(PROGRAM)
   const found = configured ?? inPath.path
-  if (found !== undefined) return { path: found, version: await versionOf(found) }
+  if (found !== undefined) return { path: found, version: await versionOf(found, state) }
   const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
   const message = [`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; ")
   throw new Failure("HOST_LACKS", message, { hint, subject: PROGRAM })
@@ -113,10 +117,9 @@ async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>
   }
 }
 
-/** Runs the program for its version, which its command line depends on. */
-async function versionOf(path: string): Promise<Version> {
-  const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
-  const version = parseVersion(await child.stdout.text())
+/** The version, which its command line depends on. */
+async function versionOf(path: string, state: string | undefined): Promise<Version> {
+  const version = parseVersion(await versionText(path, state))
   if (version === undefined) throw lacking(`${path} --version prints no version: is it QEMU?`, path)
   if (!isAtLeast(version, [7, 2])) {
     throw lacking(`${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`, path)

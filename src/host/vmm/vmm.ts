@@ -50,6 +50,8 @@ export interface BootNetwork {
 export interface SnapshotFiles {
   readonly state: JailPath
   readonly memory: JailPath
+  /** Whether `memory` is the socket of a handler of page faults instead. */
+  readonly uffd?: boolean
 }
 
 /** What a VMM locks itself into before the guest runs. */
@@ -84,6 +86,8 @@ export interface KnownFault {
 
 /** The programs that the configuration names; others are searched for in PATH. */
 export interface ProgramPaths {
+  /** The state directory, where their versions are remembered; undefined: each is asked. */
+  readonly state?: string | undefined
   readonly qemu?: string | undefined
   readonly firecracker?: string | undefined
   readonly jailer?: string | undefined
@@ -119,8 +123,12 @@ export interface VmmLaunch {
 }
 
 /** What a spec asks of a VMM. */
-export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracker"> {
+export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "bootArgs" | "firecracker"> {
+  /** The drives of the spec; hooks may add some. */
+  readonly drives: readonly Pick<Disk, "id" | "root">[]
   readonly jailed: boolean
+  /** Whether the guest's kernel gets an initrd. */
+  readonly initrd: boolean
   /** Whether the guest has a network card on a tap. */
   readonly networked: boolean
   /** Whether a snapshot is restored. */
@@ -146,6 +154,8 @@ export interface ConnectOptions {
   readonly place: LaunchPlace
   /** Hears what the VMM is to do next, for a message: `answer PUT /boot-source`. */
   readonly onStep: (step: string) => void
+  /** Is called when a restored guest is about to run. When it throws, the guest does not run. */
+  readonly beforeResume: () => void
 }
 
 /** A running VMM's control connection. */
@@ -180,6 +190,8 @@ export interface Vmm {
   bootArgs(given: string, disks: readonly Disk[], program: Pick<Program, "accel">): readonly string[]
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
   require(program: Program, needs: VmmNeeds): void
+  /** Throws a failure that names the setting when this host cannot give now what is to be booted. */
+  requireNow(boot: Pick<Boot, "memoryMiB" | "firecracker">): void
   /** How to start it. Pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */

@@ -40,7 +40,7 @@ export interface Candidates {
  */
 export function findCandidates(asker: "start" | "look" = "start"): Candidates {
   const where = places(process.env, process.geteuid?.() ?? 0)
-  const config = withDownloaded(readConfig(where.config), where)
+  const config = { ...withDownloaded(readConfig(where.config), where), state: where.state }
   const finders: Finders = {
     qemu: once(async () => {
       const { qemu } = await import("../../host/qemu/qemu.ts")

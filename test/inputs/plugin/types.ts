@@ -21,5 +21,6 @@ export const same: { readonly [Field in keyof Required<SpecInput>]: Same<Spec[Fi
   timeouts: true,
   console: true,
   restart: true,
+  unsafeClone: true,
 }
 export const noField: Same<keyof Spec, keyof SpecInput> = true
