@@ -82,7 +82,15 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ],
   ],
   "supervisor/hooks": ["vm", "inputs/plugin", ...DISK],
-  "supervisor/rest": ["supervisor/hooks", "host/firecracker", "host/process", "vm", "store/logs", ...DISK],
+  "supervisor/rest": [
+    "inputs/plugin",
+    "supervisor/hooks",
+    "host/firecracker",
+    "host/process",
+    "vm",
+    "store/logs",
+    ...DISK,
+  ],
   "supervisor/snapshot": ["supervisor/changes", "host/firecracker", ...VM_AND_BELOW],
   "supervisor/changes": ["host/firecracker", "host/jail", ...VM_AND_BELOW],
   vm: [

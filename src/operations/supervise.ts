@@ -7,6 +7,7 @@ import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
+import { useKeptModules } from "../supervisor/rest/useKeptModules.ts"
 import type { Restarts } from "../supervisor/rest/words.ts"
 import { hasRun, takeOver } from "../supervisor/takeOver.ts"
 import { lockVmRecord } from "../vm/lockVmRecord.ts"
@@ -65,6 +66,7 @@ export async function superviseVm(
     const detached = logFile !== undefined || woken !== undefined
     if (detached) nameProcess(`banger: ${name}`)
     using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [] })
+    if (woken !== undefined) useKeptModules(layout, log)
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {
       locked,

@@ -107,6 +107,23 @@ onBoth("one that is killed in its rest is followed by another, which rests no mo
   expect(noted(place, "ended")).toEqual([id])
 })
 
+onBoth("a plugin that was edited while its supervisor rested still has the hooks it was booted with", async () => {
+  const file = join(place.dir, "edited.ts")
+  const kernel = JSON.stringify(kernelOf(place.dir, "PRINT[up]"))
+  const plugin = (word: string) =>
+    `export default { name: "edited", kernel: ${kernel}, vmm: "firecracker", postStop(ctx) { ctx.log.info("${word}") } }`
+  for (const edited of [plugin("edited"), "no plugin"]) {
+    writeFileSync(file, plugin("as booted"))
+    expect((await banger(place, ["run", "--detach", file], { ...firecracker.env })).exit).toBe(0)
+    const [vm] = await listed(place)
+    await until(() => calledAs(vm?.supervisor)[0].includes(" __rest "))
+    writeFileSync(file, edited)
+    expect((await banger(place, ["stop", "edited"])).exit).toBe(0)
+    const { stdout } = await banger(place, ["logs", "--supervisor", vm?.id ?? ""])
+    expect(stdout).toContain("as booted")
+  }
+})
+
 test.each([
   ["a variable", "let count = 0\n", "postBoot() { count++ }"],
   ["a timer", "", "postBoot() { setInterval(() => {}, 60_000) }"],
