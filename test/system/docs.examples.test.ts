@@ -27,6 +27,9 @@ const plugins = readdirSync(join(root, "plugins"))
   .filter(([, code]) => code.includes("kernel:"))
 const examples = [...shown, ...plugins]
 
+/** What only Firecracker does: QEMU changes no drive or card of a VM that runs. */
+const FIRECRACKER_ALONE = /\bctx\.(?:drives\.(?:replace|update)|network\.update)\(/
+
 const BACKUPS = "/var/backups"
 /** What an example downloads, without a network. */
 const DOWNLOAD = ["https://example.org/data.img", `data:application/octet-stream,${"x".repeat(700)}`] as const
@@ -54,7 +57,7 @@ for (const [name, code] of examples) {
     const plugin = write(name, code, { kernel: readFileSync(kernelOf(place.dir)), initrd: Buffer.alloc(4096) })
     await live(name, plugin, "firecracker")
   })
-  test(`${name} runs (on QEMU)`, async () => {
+  test.skipIf(FIRECRACKER_ALONE.test(code))(`${name} runs (on QEMU)`, async () => {
     const [kernel, initrd] = [readFileSync(join(guest, "vmlinuz")), readFileSync(join(guest, "initrd.img"))]
     await live(name, write(name, code, { kernel, initrd }), "qemu")
   })
