@@ -70,7 +70,7 @@ export async function superviseVm(
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {
       locked,
-      goal: { do: "supervise", onReady: ready, document, exited: woken?.exited },
+      goal: { do: "supervise", onReady: ready, document, rested: woken !== undefined, exited: woken?.exited },
     })
     if (taken.is === "running" || taken.outcome === undefined) throw ended()
     // A VM that never came to run is a failed first boot: no restart policy counts those.

@@ -38,6 +38,8 @@ export type TakeoverGoal =
       readonly do: "supervise"
       readonly onReady: () => void
       readonly document: boolean
+      /** This process has been its supervisor all along, and only rested. */
+      readonly rested?: boolean | undefined
       /** How its VMM has exited, where the process that was its parent knows. */
       readonly exited?: ExitStatus | undefined
     }
@@ -72,8 +74,8 @@ export async function takeOver(
   if (liveness.is === "alive") for (const warning of liveness.warnings) host.log.warn(warning)
   setAside(layout.handles)
   const session = resumeSession(state, locked, recalled)
-  // A disk that cannot be written shows here, before anything is done.
-  session.journal.mend()
+  // A disk that cannot be written shows here, before anything is done; but its own supervisor must stop a VM on a full one.
+  if (!(goal.do === "supervise" && goal.rested === true && recalled.whole)) session.journal.mend()
   writeIdentity(session, liveness)
   if (liveness.is === "alive" && hasRun(record.state))
     await settleLate(session, vmmOf(record), { identity: liveness.identity, log: host.log })

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { mkdirSync, rmSync } from "node:fs"
+import { mkdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start, until } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
@@ -9,13 +9,21 @@ import { listed, noted, runDouble } from "./support/vms.ts"
 const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 
-test.each(["stop", "kill"])(
-  "the state's disk is full: %s ends a VM through its supervisor all the same",
-  async (command) => {
+test.each([
+  ["stop", "rests"],
+  ["kill", "rests"],
+  ["stop", "may be about to rest"],
+  ["kill", "may be about to rest"],
+])(
+  "the state's disk is full: %s ends a VM through its supervisor all the same, which %s",
+  async (command, supervisorDoes) => {
     mkdirSync(place.state, { mode: 0o700 })
     expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=4M,mode=700", "small", place.state]).exitCode).toBe(0)
     try {
       await runDouble(place, firecracker)
+      const [vm] = await listed(place)
+      const resting = () => readFileSync(`/proc/${vm?.supervisor}/cmdline`, "utf8").includes("__rest")
+      if (supervisorDoes === "rests") await until(resting)
       const filler = join(place.state, "filler")
       Bun.spawnSync(["dd", "if=/dev/zero", `of=${filler}`, "bs=4k"], { stderr: "ignore" })
       const ending = start(place, [command, "double"])
