@@ -100,7 +100,7 @@ test.each(["read-only", "full"])(
 )
 
 function writeFileFully(path: string): void {
-  Bun.spawnSync(["dd", "if=/dev/zero", `of=${path}`, "bs=4k"], { stderr: "ignore" })
+  Bun.spawnSync(["dd", "if=/dev/zero", `of=${path}`, "bs=4k", "count=2048"], { stderr: "ignore" })
 }
 
 onBoth(
