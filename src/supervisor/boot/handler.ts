@@ -2,11 +2,12 @@ import { O, S } from "../../base/linux/constants.ts"
 import { errnoName, unlessAbsent } from "../../base/linux/errors.ts"
 import { close, isType, openNamed, statDescriptor } from "../../base/linux/files.ts"
 import { askWhoIsBound, openProbe } from "../../base/linux/socketProbe.ts"
-import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
-import type { ConfinementPlan } from "./confinement.ts"
+import { mayConnect } from "../../host/jail/userSockets.ts"
+import { type ConfinementPlan, likelyOwner } from "./confinement.ts"
 
-const SETTING = "firecracker.uffd"
+/** The setting that names the socket. */
+export const HANDLER_SETTING = "firecracker.uffd"
 
 /**
  * Throws a failure unless a VMM that is confined so can connect to the socket of a handler of page faults, and something is
@@ -22,7 +23,8 @@ export function requireHandler(path: string, { jail }: Pick<ConfinementPlan, "ja
     if (said === "ECONNREFUSED") throw refused(path, `nothing listens on ${path}`, FIRST)
     if (said === "" || said === "EPERM") throw refused(path, `${path} is a datagram socket; Firecracker needs a stream`)
     if (said !== "EPROTOTYPE") throw refused(path, `${path} cannot be connected to: ${said}`)
-    if (jail !== undefined && !mayConnect(stat, jail)) {
+    const owner = likelyOwner(jail)
+    if (owner !== undefined && !mayConnect(stat, owner)) {
       const mode = `0${(stat.mode & 0o777).toString(8)}`
       const words = `the VM's uid may not connect to ${path} (mode ${mode} of uid ${stat.uid})`
       throw refused(path, words, `chmod 666 ${path}, in a directory that only you can enter: the VM does not need to`)
@@ -37,7 +39,7 @@ export function requireHandler(path: string, { jail }: Pick<ConfinementPlan, "ja
 const FIRST = "start the handler before the VM is restored"
 
 function refused(subject: string, words: string, hint?: string): Failure {
-  return new Failure("BAD_FILE", `${SETTING}: ${words}`, { subject, hint })
+  return new Failure("BAD_FILE", `${HANDLER_SETTING}: ${words}`, { subject, hint })
 }
 
 /** The errno's name; empty for none. */
@@ -49,10 +51,4 @@ function whoIsBound(fd: number): string {
   } finally {
     close(probe)
   }
-}
-
-/** Connecting takes the right to write (unix(7)). A uid of a VM's own is nobody else's. */
-function mayConnect({ uid, gid, mode }: Stat, jail: NonNullable<ConfinementPlan["jail"]>): boolean {
-  if (uid === jail.uid) return (mode & 0o200) !== 0
-  return (mode & (gid === jail.gid ? 0o020 : 0o002)) !== 0
 }

@@ -1,16 +1,14 @@
 import { type Stats, statSync } from "node:fs"
-import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { O } from "../../base/linux/constants.ts"
 import { setLength } from "../../base/linux/content.ts"
 import { errorCode } from "../../base/linux/errors.ts"
-import { isType, mknodAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
-import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
+import { openBeneath, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { shellWords } from "../../base/terms/shell.ts"
 import type { Owner } from "../../host/jail/base.ts"
-import { bindAt } from "../../host/jail/bind.ts"
 import type { Jail } from "../../host/jail/makeJail.ts"
-import { withParent } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
+import { bindSocket, requireConnectable } from "../../host/jail/userSockets.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { IN_JAIL, seenSettings } from "./plan.ts"
 
@@ -80,34 +78,3 @@ function padPmem(fd: number): void {
   const whole = Math.ceil(size / PMEM_UNIT_BYTES) * PMEM_UNIT_BYTES
   if (whole !== size) setLength(fd, whole)
 }
-
-/** Connecting takes the right to write (unix(7)). Reads the mode bits only. */
-function requireConnectable(named: Named, { uid, gid, mode }: Pick<Stats, "uid" | "gid" | "mode">, owner: Owner): void {
-  const bit = uid === owner.uid ? 0o200 : gid === owner.gid ? 0o020 : 0o002
-  if ((mode & bit) !== 0) return
-  const hint =
-    "run its program as the jail's uid (jail: { uid } in the plugin), or let others write to the socket (chmod o+w)"
-  throw bad(named, `cannot be connected to: uid ${owner.uid} of the jail may not write to it`, hint)
-}
-
-/**
- * Binds a socket of the host's into a jail: the inode that the path led to once, seen there under another name. Whoever
- * listens keeps its socket's owner and mode.
- */
-function bindSocket(jail: Jail, name: string, named: Named): void {
-  withDescriptor(openNamed(named.path, O.PATH), (source) => {
-    const stat = statDescriptor(source)
-    if (!isType(stat, S.IFSOCK)) throw bad(named, "is not a socket")
-    requireConnectable(named, stat, jail.owner)
-    withParent(jail, name, (dir, base) => {
-      mknodAt(dir, base, S.IFSOCK, "0:0", 0o600)
-      withDescriptor(openBeneath(dir, base, O.PATH | O_NOFOLLOW), (made) => {
-        if (!isType(statDescriptor(made), S.IFSOCK)) throw new Error(`${name} is not the socket just made`)
-      })
-      bindAt(source, { dir, name: base }, SOCKET_ATTRIBUTES)
-    })
-  })
-}
-
-const SOCKET_ATTRIBUTES =
-  MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW | MOUNT_ATTR.RDONLY

@@ -5,9 +5,9 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { hostPath, withoutJail } from "../../base/terms/path.ts"
 import { quickenJoin } from "../../host/cgroup/quickJoin.ts"
 import { makeJail } from "../../host/jail/makeJail.ts"
-import { bindSocket } from "../../host/jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
+import { bindSocket } from "../../host/jail/userSockets.ts"
 import type { Boot, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import { elfKernel } from "../../inputs/kernel/elfKernel.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
@@ -18,6 +18,7 @@ import type { Session } from "../../vm/session.ts"
 import { savedDisk, savedDisks, snapshotFiles } from "../snapshot/manifest.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { stageDrive, useDrive } from "./drives.ts"
+import { HANDLER_SETTING } from "./handler.ts"
 import { IN_JAIL, planBoot, plannedFiles, type StagedDrive, type StagedFiles } from "./plan.ts"
 import { stageSettings } from "./settingFiles.ts"
 import { makeOwnFile, ownFiles, stageForFirecracker } from "./stageFirecracker.ts"
@@ -133,7 +134,11 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
       const state = (await stageReadOnly(`${IN_JAIL.restore}/state`, saved.state)).jail
       const { uffd } = spec.firecracker
       if (uffd !== undefined)
-        return { state, memory: bindSocket(jail, `${IN_JAIL.restore}/uffd`, uffd).jail, uffd: true }
+        return {
+          state,
+          memory: bindSocket(jail, `${IN_JAIL.restore}/uffd`, { setting: HANDLER_SETTING, path: uffd }).jail,
+          uffd: true,
+        }
       return { state, memory: (await stageReadOnly(`${IN_JAIL.restore}/memory`, saved.memory)).jail }
     }
     if (vmm.name === "firecracker") {
