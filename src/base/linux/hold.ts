@@ -14,21 +14,20 @@ export function holdProcess(): void {
  * code again, and keeps the process after that as `holdProcess` does. Returns what takes it back.
  */
 export function onceIdle(work: () => void): () => void {
-  const wait = () => {
-    holdProcess()
+  if (idle !== undefined) throw new Error("something waits for this process to be idle already")
+  const stop = () => {
+    if (idle !== wait) return
     idle = undefined
     process.off("beforeExit", wait)
+    holdProcess()
+  }
+  const wait = () => {
+    stop()
     work()
   }
-  if (idle !== undefined) throw new Error("something waits for this process to be idle already")
   idle = wait
   process.on("beforeExit", wait)
   clearInterval(held)
   held = undefined
-  return () => {
-    if (idle !== wait) return
-    holdProcess()
-    idle = undefined
-    process.off("beforeExit", wait)
-  }
+  return stop
 }

@@ -4,6 +4,11 @@ import { word } from "./guards.ts"
 import { libc, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
 
+/** All signals that end a program unless it says otherwise, and that others send to have it end, by their numbers. */
+export const ENDING_SIGNALS = {
+  ...{ SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGALRM: 14, SIGTERM: 15 },
+} as const
+
 /** Whether this process ignores a signal, as its parent may have told it to (nohup(1)); see proc(5), SigIgn. */
 export function isIgnored(signal: number): boolean {
   const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1")) ?? []

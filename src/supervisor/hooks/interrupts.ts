@@ -1,13 +1,11 @@
-import { isIgnored, letSignals, resetSignal } from "../../base/linux/signals.ts"
+import { ENDING_SIGNALS, isIgnored, letSignals, resetSignal } from "../../base/linux/signals.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 
-/** The signals that ask a foreground run to end, and their numbers for the exit code: all that would end it otherwise. */
-const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGALRM: 14, SIGTERM: 15 } as const
 const SIGCHLD = 17
 
 /** The name of such a signal. */
-export type Interrupt = keyof typeof NUMBERS
+export type Interrupt = keyof typeof ENDING_SIGNALS
 
 /** How the user asks a run to end. */
 export interface Interrupts extends Disposable {
@@ -38,7 +36,7 @@ export function watchInterrupts(onPress: (count: number) => void, ignored: reado
   let exitCode: number | undefined
   let failure: Failure | undefined
   let count = 0
-  const press = (name: Interrupt) => interrupt(128 + NUMBERS[name])
+  const press = (name: Interrupt) => interrupt(128 + ENDING_SIGNALS[name])
   const interrupt = (code: number) => {
     exitCode ??= code
     count++
@@ -50,12 +48,12 @@ export function watchInterrupts(onPress: (count: number) => void, ignored: reado
   }
   // The children of a process that ignores SIGCHLD vanish when they end, and nobody learns how.
   if (isIgnored(SIGCHLD)) resetSignal(SIGCHLD)
-  const handlers = (Object.keys(NUMBERS) as Interrupt[])
-    .filter((name) => name === "SIGTERM" || !isIgnored(NUMBERS[name]))
+  const handlers = (Object.keys(ENDING_SIGNALS) as Interrupt[])
+    .filter((name) => name === "SIGTERM" || !isIgnored(ENDING_SIGNALS[name]))
     .map((name) => [name, ignored.includes(name) ? () => {} : () => press(name)] as const)
   for (const [name, handler] of handlers) process.on(name, handler)
   // The program that was in this process before may have held them back, so that none is lost.
-  letSignals(Object.values(NUMBERS))
+  letSignals(Object.values(ENDING_SIGNALS))
   return {
     stop: stop.signal,
     force: force.signal,

@@ -1,5 +1,9 @@
-/** SIGHUP, INT, QUIT, USR1, USR2, ALRM, TERM: held back from one program to the next. */
-export const HELD = [1, 2, 3, 10, 12, 14, 15] as const
+import { ENDING_SIGNALS } from "../../base/linux/signals.ts"
+
+const { SIGHUP, ...others } = ENDING_SIGNALS
 
 /** Those that wake a supervisor: it has no terminal that could go. */
-export const WAKING = HELD.filter((signal) => signal !== 1)
+export const WAKING: readonly number[] = Object.values(others)
+
+/** Those that are held back from one program to the next. */
+export const HELD: readonly number[] = [SIGHUP, ...WAKING]
