@@ -94,6 +94,7 @@ function open(layout: Pick<VmLayout, "dir" | "lock">, tries = 3): number | undef
 /** Throws when the descriptor is not of the VM's lock file. */
 function inheritedLock({ lock }: VmLayout, fd: number): number | undefined {
   if (inodeOf(statDescriptor(fd)) !== inodeOf(statPath(lock))) throw new Error(`descriptor ${fd} is not ${lock}`)
+  // It was left open for this program; those that this one starts are not to have it.
   keepOnExec([])
   try {
     flock(fd, LOCK.EX | LOCK.NB)

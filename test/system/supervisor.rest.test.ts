@@ -92,6 +92,18 @@ test("a console is kept below its limit by a supervisor that rests", async () =>
   expect((await banger(place, ["stop", id])).exit).toBe(0)
 })
 
+test("a log that cannot be kept below its limit wakes its supervisor, which says so", async () => {
+  const fields = { console: { limit: "64K" }, timeouts: { stop: "1s" } }
+  const { supervisor, id } = await resting([], "PRINT[up] FLOOD", fields)
+  const inject = ["strace", "-f", "-o", "/dev/null", "-e", "inject=fallocate:error=EIO", "-p", `${supervisor}`]
+  const tracer = Bun.spawn(inject, { stderr: "ignore" })
+  await until(() => calledAs(supervisor)[0].includes(" __wake "))
+  tracer.kill()
+  await tracer.exited
+  expect(await listed(place)).toMatchObject([{ id, supervisor, state: "running", liveness: "alive" }])
+  expect((await banger(place, ["stop", id])).exit).toBe(0)
+})
+
 onBoth("a guest that powers off wakes its supervisor, which ends it", async () => {
   expect(await runDouble(place, firecracker, ["--detach"], "PRINT[up] HALT")).toMatchObject({ exit: 0 })
   await until(() => records(place)[0]?.state === "stopped")

@@ -10,7 +10,12 @@ import { HELD } from "./signals.ts"
  */
 export function become(name: string, words: readonly string[], fds: readonly number[]): never {
   holdSignals(HELD)
-  keepOnExec(fds)
   const [path = "", ...own] = selfArgv()
-  return replaceProgram({ path, argv: [`banger: ${name}`, ...own, ...words], env: ownEnvironment() })
+  keepOnExec(fds)
+  try {
+    return replaceProgram({ path, argv: [`banger: ${name}`, ...own, ...words], env: ownEnvironment() })
+  } catch (error) {
+    keepOnExec([])
+    throw error
+  }
 }

@@ -50,9 +50,7 @@ function waitUntilNeeded({ vmm, logs, until }: Rest, signals: number): void {
   const watch = watchOf(logs.map(({ fd }) => fd))
   const timeLeft = () => (until === undefined ? undefined : until - Date.now())
   for (;;) {
-    for (const { fd, limitBytes } of logs) keepDescriptorBelow(fd, limitBytes)
-    const [console] = logs
-    if (console !== undefined && saysHalted(lastBytes(console.fd, HALTED_TAIL_BYTES))) return
+    if (needsAttention(logs)) return
     const news = awaitReadable(
       [vmm, signals, ...(watch === undefined ? [] : [watch])],
       watch === undefined ? least(timeLeft(), POLL_MS) : timeLeft(),
@@ -61,6 +59,18 @@ function waitUntilNeeded({ vmm, logs, until }: Rest, signals: number): void {
     if ((timeLeft() ?? 1) <= 0) return
     if (awaitReadable([vmm, signals], least(timeLeft(), LOOK_AGAIN_MS)).length > 0) return
     if (watch !== undefined) takeWrites(watch)
+  }
+}
+
+/** Keeps the logs below their limits. Whether the guest has powered off, or a supervisor has to tell that a log cannot be kept. */
+function needsAttention(logs: Rest["logs"]): boolean {
+  try {
+    for (const { fd, limitBytes } of logs) keepDescriptorBelow(fd, limitBytes)
+    const [console] = logs
+    return console !== undefined && saysHalted(lastBytes(console.fd, HALTED_TAIL_BYTES))
+  } catch {
+    // The supervisor runs into it as well, and says what it is.
+    return true
   }
 }
 
