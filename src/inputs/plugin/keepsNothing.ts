@@ -1,15 +1,12 @@
 import { blankLiterals, splitAt } from "./blankLiterals.ts"
 
-/** A module's source as it runs: JavaScript. */
-export type ModuleText = string
-
 /**
  * Whether it is certain that a module keeps nothing from one call of its functions to the next, so that it makes no
  * difference when it is loaded anew between two hooks. Sees only what is plainly so: functions, constants that cannot change,
  * imports, and a plugin written out in `definePlugin({ … })`. Of anything else it says no. `text` is what Bun's transpiler
  * writes. Pure.
  */
-export function keepsNothing(text: ModuleText): boolean {
+export function keepsNothing(text: string): boolean {
   const code = blankLiterals(text)
   if (code === undefined || SHARED.test(code.replaceAll(UNPACKED, "$1 _ ="))) return false
   const statements = splitAt(code, /[;\n]/).filter((statement) => statement !== "")
@@ -34,7 +31,10 @@ const SHARED = new RegExp(
     String.raw`\bimport\s*\(`,
     String.raw`\bprocess(?!\.(?:env\.\w|pid\b|platform\b|arch\b|getuid\b|geteuid\b|cwd\b))`,
     String.raw`\bBun(?!\.\w)|\bBun\.(?:env|plugin)\b`,
-    String.raw`\.unref\b`,
+    String.raw`\.unref\b|\bdlopen\b`,
+    String.raw`\bconsole\.(?:time|count|group)|\bperformance\.(?:mark|measure)`,
+    // Settings of modules that everybody shares (dns.setServers).
+    String.raw`\.set[A-Z]`,
     String.raw`\b(?:Object|Reflect)\.(?:assign|define|set)`,
     // A property that is written to could be of anything.
     String.raw`(?:\.[\w$]+|\])\s*(?:[-+*%&|^?<>]{0,3}=(?![=>])|\+\+|--)`,
