@@ -170,6 +170,25 @@ onBoth("a stop that comes at any moment around the beginning of a rest is heard"
   expect(noted(place, "ended").length).toBe(20)
 })
 
+onBoth(
+  "one that is killed at any moment around the beginning of a rest, or of a stop, leaves a VM that others end",
+  async () => {
+    for (let round = 0; round < 16; round++) {
+      const name = `killed-${round}`
+      await start(place, ["run", "--detach", "--name", name, ...wordsOf()], { ...firecracker.env }).ended
+      const [vm] = (await listed(place)).filter((one) => one.name === name)
+      if (round % 2 === 1) signal(vm?.supervisor, "SIGTERM")
+      await Bun.sleep(round * 3)
+      await killed(vm?.supervisor)
+      expect({ name, ...(await banger(place, ["stop", name], { ...firecracker.env })) }).toMatchObject({
+        name,
+        exit: 0,
+      })
+      expect(noted(place, "ended").filter((one) => one === vm?.id).length, name).toBe(1)
+    }
+  },
+)
+
 function wordsOf(): readonly string[] {
   const plugin = join(import.meta.dir, "../fixtures/plugins/double.ts")
   return [plugin, "--", place.dir, kernelOf(place.dir, "PRINT[up]"), JSON.stringify(place.spec)]
