@@ -26,6 +26,8 @@ test.each([
       const [vm] = await listed(place)
       const resting = () => readFileSync(`/proc/${vm?.supervisor}/cmdline`, "utf8").includes("__rest")
       if (supervisorDoes === "rests") await until(resting)
+      // Whoever looks meanwhile must not take itself for the last one that has the state open.
+      await listed(place)
       const filler = join(state, "filler")
       Bun.spawnSync(["dd", "if=/dev/zero", `of=${filler}`, "bs=4k", "count=2048"], { stderr: "ignore" })
       const ending = start(place, [command, "double"])

@@ -1,9 +1,9 @@
 import { Database } from "bun:sqlite"
-import { copyFileSync, existsSync, mkdirSync } from "node:fs"
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readlinkSync } from "node:fs"
 import { basename, join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
+import { errorCode, isDiskFull, unlessAbsent } from "../../base/linux/errors.ts"
 import { openAt, openBeneath, rmdirAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, type FailureCode, messageOf } from "../../base/terms/failure.ts"
@@ -85,6 +85,18 @@ export function openDatabase(stateDirectory: string): Database {
       cause: error,
     })
   }
+}
+
+/**
+ * The descriptors by which this process has a database open. As long as they are, also in a program that takes this one's
+ * place, its locks hold (fcntl(2)): whoever closes the database does not take itself for the last one, and leaves its log,
+ * which could not be made anew on a full disk.
+ */
+export function databaseDescriptors({ filename }: Pick<Database, "filename">): readonly number[] {
+  const files = [filename, `${filename}-wal`, `${filename}-shm`]
+  return readdirSync("/proc/self/fd")
+    .filter((fd) => files.includes(unlessAbsent(() => readlinkSync(`/proc/self/fd/${fd}`)) ?? ""))
+    .map(Number)
 }
 
 /**

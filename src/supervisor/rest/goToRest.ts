@@ -6,6 +6,7 @@ import { holdSignals, letSignals } from "../../base/linux/signals.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { codeModules } from "../../inputs/plugin/imports.ts"
 import { replaceFile } from "../../store/files/replaceFile.ts"
+import { databaseDescriptors } from "../../store/state/database.ts"
 import { type Machine, VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
 import type { Session } from "../../vm/session.ts"
 import type { PluginHost } from "../hooks/pluginHost.ts"
@@ -71,8 +72,9 @@ function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Re
     ]
     // Whoever edits the plugin while the VM runs still gets the hooks that it was booted with.
     replaceFile(layout.modules, JSON.stringify(codeModules()), { lasting: "nothing" })
-    const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, logs, until, restarts })
-    become(name, ["__rest", ...words], [lockFd, vmm, ...opened])
+    const database = databaseDescriptors(session.db)
+    const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, database, logs, until, restarts })
+    become(name, ["__rest", ...words], [lockFd, vmm, ...database, ...opened])
   } finally {
     for (const fd of opened) close(fd)
   }

@@ -40,7 +40,7 @@ export function restUntilNeeded(words: readonly string[]): never {
       ...["__wake", rest.id, `--lock=${rest.lock}`, `--restarts=${packRestarts(rest.restarts)}`],
       ...(status === undefined ? [] : [`--status=${status}`]),
     ],
-    [rest.lock],
+    [rest.lock, ...rest.database],
   )
 }
 

@@ -14,6 +14,8 @@ export interface Rest {
   readonly restarts: Restarts
   /** The VM's directory. */
   readonly dir: number
+  /** The state's database. */
+  readonly database: readonly number[]
 }
 
 /** How often a VM was booted again in a row, and when it was last: milliseconds since the epoch. */
@@ -23,10 +25,11 @@ export interface Restarts {
 }
 
 /** A rest as the words of a command line. Pure. */
-export function packRest({ id, name, lock, vmm, dir, logs, until, restarts }: Rest): readonly string[] {
+export function packRest({ id, name, lock, vmm, dir, database, logs, until, restarts }: Rest): readonly string[] {
   return [
     ...[id, name, `lock=${lock}`, `vmm=${vmm}`, `dir=${dir}`, `restarts=${packRestarts(restarts)}`],
     ...(until === undefined ? [] : [`until=${until}`]),
+    ...database.map((fd) => `database=${fd}`),
     ...logs.map(({ fd, limitBytes }) => `log=${fd}:${limitBytes}`),
   ]
 }
@@ -43,7 +46,7 @@ export function unpackRest([id, name, ...words]: readonly string[]): Rest | unde
     const [fd, limitBytes] = word.split(":").map(Number)
     return { fd: fd ?? -1, limitBytes: limitBytes ?? Number.NaN }
   })
-  return { id, name, lock, vmm, dir, logs, until: number("until"), restarts }
+  return { id, name, lock, vmm, dir, database: of("database").map(Number), logs, until: number("until"), restarts }
 }
 
 /** As the word of an option. Pure. */
