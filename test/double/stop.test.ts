@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
-import { closeSync, constants, openSync, readdirSync, writeSync } from "node:fs"
+import { closeSync, constants, openSync, readdirSync, writeFileSync, writeSync } from "node:fs"
 import { join } from "node:path"
-import { banger, start, until } from "../system/support/banger.ts"
+import { banger, fixture, start, until } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
 import { isAlive, listed, noted, rowsOf, signal } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
@@ -147,14 +147,26 @@ test("who stops the first VM of a name stops its successor, which is being boote
 })
 
 test("a supervisor that boots VM after VM keeps nothing of them open", async () => {
-  await boot(place, { restart: { policy: "always", limit: 100, delay: "5ms" } })
+  // A variable of the module keeps it from resting: then it is one process for all of them.
+  const awake = join(place.dir, "awake.ts")
+  writeFileSync(awake, `import double from ${JSON.stringify(fixture("double"))}\nlet kept = 0\nexport default double\n`)
+  const words = bootWords(place, { restart: { policy: "always", limit: 100, delay: "5ms" } })
+  expect(
+    await banger(
+      place,
+      words.map((word) => (word === fixture("double") ? awake : word)),
+    ),
+  ).toMatchObject({ exit: 0 })
   const counts: number[] = []
+  const supervisors = new Set<number | undefined>()
   for (let round = 1; round <= 6; round++) {
     await until(() => noted(place, "booted").length === round)
     const [vm] = (await listed(place)).filter(({ liveness }) => liveness === "alive")
+    supervisors.add(vm?.supervisor)
     counts.push(readdirSync(`/proc/${vm?.supervisor}/fd`).length)
     signal(vm?.pid, "SIGKILL")
   }
+  expect(supervisors.size).toBe(1)
   expect(Math.max(...counts.slice(2))).toBeLessThanOrEqual((counts[1] ?? 0) + 2)
   await until(() => noted(place, "booted").length === 7)
   expect((await banger(place, ["kill", "double"])).exit).toBe(0)
