@@ -2,7 +2,7 @@ import { expect, test } from "bun:test"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
-import { banger, fixture, killedAt } from "./support/banger.ts"
+import { banger, fixture, killedAt, start, until } from "./support/banger.ts"
 import { eachInItsPlace, expectNothingLeft, records } from "./support/place.ts"
 
 const place = eachInItsPlace()
@@ -29,8 +29,11 @@ test.each(["fsync", "unlink,unlinkat,rmdir", "renameat2"])(
   "an rm that is killed at %s: the next one takes the rest",
   async (calls) => {
     for (let count = 1; count < MANY; count++) {
+      const running = start(place, RUN)
       // The VMM has been started and written down by then.
-      expect((await killedAt(place, "fsync", 14, RUN)).exit).toBeNull()
+      await until(() => records(place)[0]?.state === "running")
+      running.signal("SIGKILL")
+      expect((await running.ended).exit).toBeNull()
       const { exit } = await killedAt(place, calls, count, ["rm", "-f", "guest"])
       if (exit === 0) return expect(count).toBeGreaterThan(1)
       await removeAll(count)
