@@ -57,7 +57,9 @@ for (const [name, code] of examples) {
     const plugin = write(name, code, { kernel: readFileSync(kernelOf(place.dir)), initrd: Buffer.alloc(4096) })
     await live(name, plugin, "firecracker")
   })
-  test.skipIf(FIRECRACKER_ALONE.test(code))(`${name} runs (on QEMU)`, async () => {
+  const alone = FIRECRACKER_ALONE.test(code)
+  const why = alone ? ": only Firecracker changes what a VM has while it runs" : ""
+  test.skipIf(alone)(`${name} runs (on QEMU${why})`, async () => {
     const [kernel, initrd] = [readFileSync(join(guest, "vmlinuz")), readFileSync(join(guest, "initrd.img"))]
     await live(name, write(name, code, { kernel, initrd }), "qemu")
   })
