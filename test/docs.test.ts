@@ -7,6 +7,7 @@ import { commandsBelow } from "../src/cli/terminal/command.ts"
 import { findCommand } from "../src/cli/terminal/findCommand.ts"
 import { parseWords } from "../src/cli/terminal/parse.ts"
 import { root as tree } from "../src/cli/tree.ts"
+import { readDeclarations } from "../src/inputs/plugin/declarations.ts"
 import { PROGRAM } from "./program.ts"
 
 const root = join(import.meta.dir, "..")
@@ -117,7 +118,7 @@ test.each(["docs/flows.md", "CONTRIBUTING.md", "docs/design.md"])(
 
 /** The members of an interface of banger.d.ts. */
 function membersOf(name: string): readonly string[] {
-  const types = readFileSync(join(root, "src/inputs/plugin/banger.d.ts"), "utf8")
+  const types = readDeclarations()
   const [, body = ""] = new RegExp(`^  export interface ${name}\\b[^{]*\\{\\n(.*?)^  \\}$`, "ms").exec(types) ?? []
   return [...body.matchAll(/^ {4}(?:readonly )?"?([\w-]+)"?[?]?[:(]/gm)].map(([, member = ""]) => member)
 }
@@ -143,7 +144,7 @@ test.each([
 })
 
 test("docs/plugins.md has every way that a VM ends", () => {
-  const types = readFileSync(join(root, "src/inputs/plugin/banger.d.ts"), "utf8")
+  const types = readDeclarations()
   const [, body = ""] = /readonly reason:\n(.*?)\/\*\* Whether banger asked/s.exec(types) ?? []
   const text = readFileSync(join(root, "docs/plugins.md"), "utf8")
   const reasons = [...body.matchAll(/\| "([^"]+)"/g)].map(([, reason = ""]) => reason)

@@ -10,8 +10,8 @@ import type { Control, Vmm } from "../host/vmm/vmm.ts"
 import { type Follower, follow } from "../store/logs/boundedFile.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
+import { openOwnSocket } from "../vm/controlSocket.ts"
 import { type Machine, VMM_LOG_MAX_BYTES } from "../vm/machine.ts"
-import { openVmmSocket } from "./changes/reach.ts"
 
 /** A VMM that runs already has this long, in milliseconds, to answer on its control socket. */
 const ANSWER_WAIT_MS = 5000
@@ -106,8 +106,8 @@ async function connected({ vmm, layout, resources, identity }: Adoption, exited:
     await connection.ready
     return connection
   }
-  const fd = openVmmSocket({ layout, resources, identity }, control)
-  // Requests go to that very socket.
+  const fd = openOwnSocket(control.host, { layout, resources, identity })
+  // Requests go to that very socket. Held longer, it would keep the jail's mount busy.
   exited.then(() => close(fd))
   return await vmm.adopt(hostPath(`/proc/self/fd/${fd}`))
 }

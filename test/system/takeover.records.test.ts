@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite"
 import { expect, test } from "bun:test"
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { tinyGuest } from "../tinyGuest.ts"
 import { banger, start, until } from "./support/banger.ts"
 import { doublesOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
@@ -134,7 +135,7 @@ test("a plugin of the user who asked by sudo runs its hooks later only if nothin
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is a plugin's own
   const part = 'export const note = (path: string) => Bun.spawnSync(["sh", "-c", `echo ran >> ${path}`])\n'
   const kernel = join(dir, "vmlinux")
-  writeFileSync(kernel, `\x7fELF${"\0".repeat(60)}PRINT[up]`, { encoding: "latin1" })
+  writeFileSync(kernel, tinyGuest("PRINT[up]"))
   const plugin = `import { definePlugin } from "banger"
     import { note } from "./part.ts"
     export default definePlugin({

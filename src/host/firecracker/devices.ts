@@ -2,7 +2,7 @@ import type { JailPath } from "../../base/terms/path.ts"
 import type { Devices, DriveLimits, NetworkLimits } from "../vmm/vmm.ts"
 import type { Api, ApiRequest } from "./api.ts"
 import { requireBody } from "./bodies.ts"
-import { CONFIGURATION } from "./replies.ts"
+import { PRESENT } from "./replies.ts"
 import { CARD } from "./requests.ts"
 
 /** The devices of a running Firecracker. A body that its API would not take is refused before it is asked. */
@@ -13,7 +13,7 @@ export function devicesOf(api: Api): Devices {
   }
   return {
     async drives() {
-      const { drives } = await api.request(CONFIGURATION)
+      const { drives } = await api.request(PRESENT)
       return drives.map(({ drive_id, path_on_host }) => ({ id: drive_id, path: path_on_host }))
     },
     reopenDrive: (id, path) => change(reopenRequest(id, path)),

@@ -20,6 +20,7 @@ import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./ar
 import { requireBody } from "./bodies.ts"
 import { requireDrives, requireNeeds } from "./bounds.ts"
 import { devicesOf } from "./devices.ts"
+import { requireHugePages } from "./hugePages.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
 import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
@@ -36,6 +37,7 @@ export const firecracker: Vmm = {
   // Firecracker itself tells the kernel where the root file system is.
   bootArgs: () => [],
   require: requireNeeds,
+  requireNow: (boot) => requireHugePages(boot),
   launch,
   connect,
   control: ({ runtime }, root) => ({ is: "own", ...socketOf(API_SOCKET, runtime, root) }),
@@ -117,9 +119,10 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { confinement } = boot
   requireDrives(boot)
   const control = firecracker.control(place, confinement?.root)
+  const pci = boot.firecracker.pci === true
   if (confinement === undefined) {
     const { runtime, firecrackerLog: log } = place
-    return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log }), control }
+    return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log, pci }), control }
   }
   if (program.jailer === undefined) {
     const hint = `${HINT}; or run without a jail (jail: false)`
@@ -128,7 +131,7 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { jails, cgroup } = place
   const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
   const limits = boot.firecracker.resource_limit
-  return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), control }
+  return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }
 
 async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectOptions): Promise<Control> {
@@ -202,9 +205,9 @@ function isRefused(error: unknown): boolean {
   return false
 }
 
-function needsOf({ firecracker, network, restore }: Boot): Parameters<typeof requireKnown>[0] {
+function needsOf({ firecracker, initrd, network, restore }: Boot): Parameters<typeof requireKnown>[0] {
   const networked = network !== false && network.tap !== undefined
-  return { firecracker, networked, restored: restore !== undefined }
+  return { firecracker, initrd: initrd !== undefined, networked, restored: restore !== undefined }
 }
 
 function ownFiles({ confinement }: Boot, { runtime, firecrackerMetrics }: LaunchPlace): OwnFiles {

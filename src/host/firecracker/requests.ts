@@ -12,27 +12,32 @@ export interface OwnFiles {
 /** The requests that configure a boot, in order, before the one that starts it. Pure. */
 export function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
   const settings = boot.firecracker
-  const { machine, vsock, entropy, balloon } = settings
+  const { machine, cpu_config, vsock, entropy, balloon, memory_hotplug } = settings
   return [
     ...outputRequests(settings, files),
     put("/machine-config", "machine-config", { vcpu_count: boot.vcpus, mem_size_mib: boot.memoryMiB, ...machine }),
+    // Behind the machine's, which would take its place.
+    ...optional("/cpu-config", "firecracker.cpu_config", cpu_config),
     put("/boot-source", "kernel", {
       kernel_image_path: boot.kernel,
       boot_args: boot.bootArgs,
       ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
     }),
     ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
+    ...vhostRequests(settings),
+    ...pmemRequests(settings),
     ...networkRequests(boot),
     ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path: files.vsock }),
     ...optional("/entropy", "firecracker.entropy", entropy),
     ...optional("/balloon", "firecracker.balloon", balloon),
+    ...optional("/hotplug/memory", "firecracker.memory_hotplug", memory_hotplug),
     ...mmdsRequests(settings),
   ]
 }
 
 /** The requests that bring a boot to run: its configuration and its start, or the loading of its snapshot. Pure. */
 export function startRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
-  if (boot.restore === undefined) return [...bootRequests(boot, files), START]
+  if (boot.restore === undefined) return [...bootRequests(boot, files), startRequest(boot.firecracker)]
   return [...outputRequests(boot.firecracker, files), loadRequest(boot.restore, boot)]
 }
 
@@ -61,8 +66,18 @@ export const CARD = "eth0"
 
 // --- internal ---
 
-/** The request that starts what was configured. */
-const START: ApiRequest = put("/actions", "boot", { action_type: "InstanceStart" })
+/** The request that starts what was configured. Some settings are looked at no earlier, and are refused with it. */
+function startRequest({ machine, cpu_config, pmem, memory_hotplug }: FirecrackerSettings): ApiRequest {
+  const blame = [
+    { set: machine?.cpu_template, words: /CPU template/, setting: "machine.cpu_template" },
+    { set: cpu_config, words: /KVM capabilities|guest config|MSR|one_reg/i, setting: "cpu_config" },
+    { set: pmem, words: /pmem/i, setting: "pmem" },
+    { set: memory_hotplug, words: /allocate guest resource|hotplug/i, setting: "memory_hotplug" },
+  ]
+    .filter(({ set }) => set !== undefined)
+    .map(({ words, setting }) => ({ words, setting: `firecracker.${setting}` }))
+  return { ...put("/actions", "boot", { action_type: "InstanceStart" }), ...(blame.length === 0 ? {} : { blame }) }
+}
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -82,6 +97,20 @@ function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files:
     ...optional("/metrics", "firecracker.metrics", metrics === true ? { metrics_path: files.metrics } : undefined),
     ...optional("/serial", "firecracker.serial", serial),
   ]
+}
+
+/** Drives that another program serves at a socket. */
+function vhostRequests({ vhost_user = [] }: FirecrackerSettings): readonly ApiRequest[] {
+  return vhost_user.map(({ id, root_device = false, ...rest }, index) =>
+    put(`/drives/${id}`, `firecracker.vhost_user[${index}]`, { drive_id: id, is_root_device: root_device, ...rest }),
+  )
+}
+
+/** Files that the guest sees as persistent memory. */
+function pmemRequests({ pmem = [] }: FirecrackerSettings): readonly ApiRequest[] {
+  return pmem.map(({ path, ...rest }, index) =>
+    put(`/pmem/${rest.id}`, `firecracker.pmem[${index}]`, { path_on_host: path, ...rest }),
+  )
 }
 
 function networkRequests({ network, firecracker }: Boot): readonly ApiRequest[] {

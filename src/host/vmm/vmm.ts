@@ -114,8 +114,12 @@ export interface VmmLaunch {
 }
 
 /** What a spec asks of a VMM. */
-export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracker"> {
+export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "bootArgs" | "firecracker"> {
+  /** The drives of the spec; hooks may add some. */
+  readonly drives: readonly Pick<Disk, "id" | "root">[]
   readonly jailed: boolean
+  /** Whether the guest's kernel gets an initrd. */
+  readonly initrd: boolean
   /** Whether the guest has a network card on a tap. */
   readonly networked: boolean
   /** Whether a snapshot is restored. */
@@ -197,6 +201,8 @@ export interface Vmm {
   bootArgs(given: string, disks: readonly Disk[]): readonly string[]
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
   require(program: Program, needs: VmmNeeds): void
+  /** Throws a failure that names the setting when this host cannot give now what is to be booted. */
+  requireNow(boot: Pick<Boot, "memoryMiB" | "firecracker">): void
   /** How to start it. Pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */

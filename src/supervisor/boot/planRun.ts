@@ -6,9 +6,9 @@ import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { UID_RANGE } from "../../store/state/uids.ts"
 import { layoutFor } from "../../vm/session.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
+import { findDrive } from "./drives.ts"
 import { plannedNetwork, withNetwork } from "./network.ts"
 import { planBoot, plannedFiles, planSteps } from "./plan.ts"
-import { findDrive } from "./stage.ts"
 import { requireSocketPaths } from "./vmmSockets.ts"
 
 /** What `banger run --plan --json` prints. */

@@ -53,6 +53,7 @@ export async function startMachine(
 ): Promise<Machine> {
   const { layout, journal } = session
   const { vmm, program } = options
+  vmm.requireNow(boot)
   const cgroup = options.cgroup && cgroupPath(options.cgroup.mount, session.id)
   journal.acquire(
     { kind: "process", identity: null },

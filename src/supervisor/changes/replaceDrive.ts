@@ -31,14 +31,14 @@ export async function replaceDrive(
   const { path } = requireDrive(await devices.drives(), id)
   using jail = openRunningJail(session)
   if (jail === undefined) {
-    requireImage(image)
+    requireImage(image, { setting: `drives.${id}` })
     return devices.reopenDrive(id, withoutJail(hostPath(image)).jail)
   }
   const file = nameInJail(path, id)
   const next = `${file}.${crypto.randomUUID().slice(0, 8)}`
   writeChange(session, { drive: id, file, next })
   try {
-    await stageImage(jail, next, image, { signal })
+    await stageImage(jail, next, image, { setting: `drives.${id}`, signal })
     await devices.reopenDrive(id, jail.placed(next).jail)
   } catch (error) {
     // Where the VMM did not answer, this or a later one finds out what it did.

@@ -7,9 +7,8 @@ import { isStaged, type RunningJail, renameStaged, runningJail, unstage } from "
 import type { Devices, Vmm } from "../../host/vmm/vmm.ts"
 import type { ProcessIdentity, Resource } from "../../store/state/handles.ts"
 import type { VmLayout } from "../../store/state/places.ts"
-import { openJailRoot } from "../../vm/controlSocket.ts"
+import { openJailRoot, openOwnSocket } from "../../vm/controlSocket.ts"
 import { entryOf, type Journal } from "../../vm/journal.ts"
-import { openVmmSocket } from "./reach.ts"
 
 /** A VM whose journal this process writes. */
 export interface Settling {
@@ -91,7 +90,7 @@ export async function settleLate(
   const control = vmm.control(layout, undefined)
   if (control.is !== "own") return
   try {
-    const socket = openVmmSocket({ layout, resources: journal.resources, identity }, control)
+    const socket = openOwnSocket(control.host, { layout, resources: journal.resources, identity })
     try {
       const { devices } = await vmm.adopt(hostPath(`/proc/self/fd/${socket}`))
       if (devices !== undefined) await settle({ session, devices })

@@ -32,6 +32,7 @@ import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
 import { entryOf } from "../../vm/journal.ts"
 import { isChanging } from "../changes/settle.ts"
 import { type Manifest, manifestPath, savedDisk } from "./manifest.ts"
+import { requireSavable } from "./savable.ts"
 
 // The room snapshot: saves a running VM to a directory, and says what such a directory holds.
 // The rule: all that is saved is of one moment, and a directory without a manifest is not a snapshot.
@@ -54,6 +55,7 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   // A VM that is stopping still runs in its preStop hooks.
   if (record.state !== "running" && record.state !== "stopping")
     throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
+  requireSavable(specOfRecord(record, ["kernel", "firecracker"]))
   const layout = vmLayout(state.where, record.id)
   const { journal: resources, generation } = recall(record, layout.handles)
   const identity = identityOf(record, resources)

@@ -1,6 +1,7 @@
 import { beforeAll } from "bun:test"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { basename, join } from "node:path"
+import { tinyGuest } from "../../tinyGuest.ts"
 import { directoriesOfFile } from "./directories.ts"
 
 const sources = join(import.meta.dir, "../../fixtures/firecracker")
@@ -53,10 +54,10 @@ export function buildFixture(name: string, dir: string): string {
   return program
 }
 
-/** A kernel file for the doubles: the head of an ELF program, and what its guest does. */
-export function kernelOf(dir: string, script = ""): string {
-  const path = join(dir, "vmlinux")
-  writeFileSync(path, `\x7fELF${"\0".repeat(60)}${script}`, { mode: 0o644, encoding: "latin1" })
+/** A kernel file in a directory, whose guest does what the words say on the double and on the real Firecracker. */
+export function kernelOf(dir: string, words = "", name = "vmlinux"): string {
+  const path = join(dir, name)
+  writeFileSync(path, tinyGuest(words), { mode: 0o644 })
   return path
 }
 
