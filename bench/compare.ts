@@ -76,9 +76,8 @@ export function command(
   }
 }
 
-// --- internal ---
-
-async function timed(contender: Contender): Promise<number> {
+/** How long one run takes, in milliseconds. */
+export async function timed(contender: Contender): Promise<number> {
   await contender.prepare?.()
   const start = performance.now()
   const measured = await contender.run()
@@ -86,6 +85,8 @@ async function timed(contender: Contender): Promise<number> {
   await contender.finish?.()
   return typeof measured === "number" ? measured : time
 }
+
+// --- internal ---
 
 function round2(value: number): number {
   return Math.round(value * 100) / 100

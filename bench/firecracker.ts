@@ -1,19 +1,48 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
+import { buildDouble } from "../test/contract/programs.ts"
+import { findReal, NEWEST } from "../test/real.ts"
 import { type Benchmark, type Contender, command } from "./compare.ts"
+import { resetGuest } from "./resetGuest.ts"
+import type { Table } from "./table.ts"
 
 const root = join(import.meta.dir, "..")
 
-/** A whole `banger run` with Firecracker's double and no jail, against a shell that does the same with curl. */
-export default function firecracker(): Benchmark {
-  const { shell, banger, env, dispose } = prepare()
+/** How often each way is timed. */
+const ROUNDS_COUNT = Number(process.env.BENCH_ROUNDS ?? 40)
+
+/**
+ * A guest that resets at once, from the start of the command to its end, in several ways: Firecracker alone, its jailer by hand,
+ * a shell with curl, firectl where it is in PATH, and banger. The real Firecracker where it can be used, else its double.
+ */
+export function firecracker(): Table {
+  const { dir, bin, env, which, dispose } = prepare()
+  const byHand = (label: string, way: string) => command(label, shell(way, bin, dir), env)
+  const root = process.geteuid?.() === 0
+  const others = (process.env.BENCH_BANGERS ?? "").split(":").filter((path) => path !== "")
+  const bangers = [banger, ...others].flatMap((program, index) => {
+    const name = index === 0 ? "banger run" : `${program} run`
+    // Each its own: what one leaves open or behind is not the other's.
+    const own = { ...env, BANGER_STATE_DIR: join(dir, `state${index}`), BANGER_RUNTIME_DIR: join(dir, `run${index}`) }
+    const words = (plugin: string) => [program, "run", join(dir, plugin), "--json", "--quiet"]
+    return [
+      ...(root ? [command(`${name}, jailed`, words("jailed.ts"), own)] : []),
+      command(`${name}, no jail`, words("bare.ts"), own),
+    ]
+  })
   return {
-    name: "firecracker",
-    about: "banger run of Firecracker's double, from start to end, against a shell that configures it by curl",
-    rounds: 15,
-    ours: command("banger run", banger, env),
-    reference: command("curl", shell, env),
+    name: `firecracker (${which})`,
+    about: "from start to end of a guest that resets at once; for banger, jailed, 1.0 is the demand and 0.7 the aim",
+    rounds: ROUNDS_COUNT,
+    contenders: [
+      byHand("firecracker --no-api", "file"),
+      ...(root ? [byHand("jailer by hand", "jailer")] : []),
+      byHand("shell with curl", "curl"),
+      ...(Bun.which("firectl") === null ? [] : [byHand("firectl", "firectl")]),
+      ...bangers,
+    ],
+    against: "shell with curl",
     dispose,
   }
 }
@@ -35,43 +64,63 @@ export function apiConfiguration(): Benchmark {
 
 interface Prepared {
   readonly dir: string
-  readonly shell: readonly string[]
-  readonly banger: readonly string[]
+  /** The directory with firecracker and jailer. */
+  readonly bin: string
+  /** Which they are. */
+  readonly which: string
   readonly env: Record<string, string | undefined>
   dispose(): void
 }
 
-function prepare(): Prepared {
+const banger = join(root, "dist/banger")
+
+/** The shell's words for one way of doing it by hand. */
+const shell = (way: string, bin: string, dir: string) => [
+  ...["sh", "-eu", join(import.meta.dir, "firecracker.sh")],
+  ...[way, bin, dir],
+]
+
+/** The programs, a guest, its configuration files and its plugins, in a directory of their own. */
+function prepare(double = false): Prepared {
   const dir = mkdtempSync(join(tmpdir(), "banger-bench-"))
-  const bin = join(dir, "bin")
-  mkdirSync(bin)
-  const program = join(bin, "firecracker")
-  const source = join(root, "test/fixtures/firecracker/firecracker.c")
-  const built = Bun.spawnSync(["cc", "-static", "-O2", "-w", "-o", program, source])
-  if (built.exitCode !== 0) throw new Error(built.stderr.toString())
-  writeFileSync(join(dir, "vmlinux"), `\x7fELF${"\0".repeat(60)}RESET`, { encoding: "latin1" })
+  const real = double ? "the double is asked for" : findReal()
+  const programs = typeof real === "string" ? buildDouble(dir, NEWEST) : real
+  const bin = dirname(programs.firecracker)
+  // The double goes by the word behind the program.
+  writeFileSync(join(dir, "vmlinux"), Buffer.concat([resetGuest(), Buffer.from("RESET")]))
   writeFileSync(join(dir, "disk.img"), new Uint8Array(4096))
-  const plugin = join(dir, "reset.ts")
-  writeFileSync(
-    plugin,
-    `import { definePlugin } from "banger"
+  for (const [name, at] of [
+    ["bare.json", `${dir}/`],
+    ["jailed.json", "/"],
+  ] as const)
+    writeFileSync(join(dir, name), JSON.stringify(configuration(at)))
+  for (const [name, jail] of [
+    ["bare.ts", "jail: false"],
+    ["jailed.ts", "jail: true"],
+  ] as const)
+    writeFileSync(
+      join(dir, name),
+      `import { definePlugin } from "banger"
 export default definePlugin({
-  kernel: "vmlinux", vmm: "firecracker", jail: false, vcpus: 1, memory: "128M", drives: [{ path: "disk.img" }],
+  kernel: "vmlinux", vmm: "firecracker", ${jail}, vcpus: 1, memory: "128M", drives: [{ path: "disk.img" }],
 })\n`,
-  )
+    )
   const env = {
     ...process.env,
     PATH: `${bin}:${process.env.PATH}`,
     BANGER_STATE_DIR: join(dir, "state"),
     BANGER_RUNTIME_DIR: join(dir, "run"),
   }
-  return {
-    ...{ dir, env },
-    shell: ["sh", "-eu", join(import.meta.dir, "firecracker.sh"), program, dir],
-    banger: [join(root, "dist/banger"), "run", plugin, "--json", "--quiet"],
-    dispose: () => rmSync(dir, { recursive: true }),
-  }
+  const which = typeof real === "string" ? `the double: ${real}` : `the real one, ${real.release}`
+  return { ...{ dir, bin, which, env }, dispose: () => rmSync(dir, { recursive: true }) }
 }
+
+/** Firecracker's configuration file for the guest, whose files are below `at`. */
+const configuration = (at: string) => ({
+  "boot-source": { kernel_image_path: `${at}vmlinux`, boot_args: "console=ttyS0 reboot=k panic=1" },
+  "machine-config": { vcpu_count: 1, mem_size_mib: 128 },
+  drives: [{ drive_id: "disk0", path_on_host: `${at}disk.img`, is_root_device: false, is_read_only: false }],
+})
 
 /** When the double served the first and the last request, in milliseconds since 1970. */
 interface Served {
@@ -80,7 +129,7 @@ interface Served {
 }
 
 function byLog(name: string, about: string, measure: (started: number, served: Served) => number): Benchmark {
-  const { dir, shell, banger, env, dispose } = prepare()
+  const { dir, bin, env, dispose } = prepare(true)
   const timed = (label: string, argv: readonly string[], logOf: (stdout: string) => string): Contender => ({
     label,
     async run() {
@@ -94,8 +143,10 @@ function byLog(name: string, about: string, measure: (started: number, served: S
   return {
     ...{ name, about, dispose },
     rounds: 15,
-    ours: timed("banger run", banger, (stdout) => join(JSON.parse(stdout).dir, "firecracker.log")),
-    reference: timed("curl", shell, () => join(dir, "log")),
+    ours: timed("banger run", [banger, "run", join(dir, "bare.ts"), "--json", "--quiet"], (stdout) =>
+      join(JSON.parse(stdout).dir, "firecracker.log"),
+    ),
+    reference: timed("curl", shell("curl", bin, dir), () => join(dir, "log")),
   }
 }
 

@@ -1,13 +1,14 @@
 import { type Benchmark, compare, type Result } from "./compare.ts"
-import firecracker, { apiConfiguration, firstRequest } from "./firecracker.ts"
+import { apiConfiguration, firecracker, firstRequest } from "./firecracker.ts"
 import { jail, jailAgainstC, jailsInParallel } from "./jail.ts"
 import { network, networkBatch, networkDelete } from "./network.ts"
 import run from "./run.ts"
 import { ps, recover } from "./state.ts"
 import { sweep, sweepAgainstC, sweepGrowth } from "./sweep.ts"
+import { type Table, type TableResult, tableText, tabulate } from "./table.ts"
 import version from "./version.ts"
 
-const BENCHMARKS: Readonly<Record<string, () => Benchmark>> = {
+const BENCHMARKS: Readonly<Record<string, () => Benchmark | Table>> = {
   version,
   run,
   firecracker,
@@ -38,7 +39,7 @@ if (unknown !== undefined) {
   process.exit(2)
 }
 
-const results: Result[] = []
+const results: (Result | TableResult)[] = []
 for (const [name, make] of Object.entries(BENCHMARKS)) {
   if (names.length > 0 && !names.includes(name)) continue
   if (/^(?:jail|network|sweep)/.test(name) && process.geteuid?.() !== 0) {
@@ -47,6 +48,12 @@ for (const [name, make] of Object.entries(BENCHMARKS)) {
   }
   const benchmark = make()
   try {
+    if ("contenders" in benchmark) {
+      const table = await tabulate(benchmark)
+      results.push(table)
+      if (!json) console.log(`${tableText(table)}\n  ${benchmark.about}`)
+      continue
+    }
     const result = await compare(benchmark)
     results.push(result)
     const note = benchmark.note === undefined ? "" : `\n  ${benchmark.note()}`

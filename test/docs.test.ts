@@ -18,6 +18,8 @@ beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), "banger-docs-"))
   // The examples name these beside themselves; a plan only looks whether they are there.
   for (const name of ["vmlinuz", "initrd.img"]) writeFileSync(join(dir, name), "x")
+  // What the examples leave open: QEMU, emulating, whatever else is in PATH.
+  writeFileSync(join(dir, "config.toml"), 'accel = "tcg"\n', { mode: 0o644 })
 })
 afterAll(() => rmSync(dir, { recursive: true }))
 
@@ -33,7 +35,12 @@ test("there are examples to try", () => {
 test.each(examples)("example $index of $file is a plugin that banger takes", ({ code, index, file }) => {
   const plugin = join(dir, `${file.replace(/\W/g, "-")}-${index}.ts`)
   writeFileSync(plugin, code)
-  const env = { ...process.env, PATH: `${fakeQemu()}:${process.env.PATH}`, BANGER_STATE_DIR: join(dir, "state") }
+  const env = {
+    ...process.env,
+    PATH: `${fakeQemu()}:${process.env.PATH}`,
+    BANGER_STATE_DIR: join(dir, "state"),
+    BANGER_CONFIG: join(dir, "config.toml"),
+  }
   const run = Bun.spawnSync([...PROGRAM, "run", "--plan", plugin], { env })
   expect({ stderr: run.stderr.toString(), exit: run.exitCode }).toEqual({ stderr: "", exit: 0 })
   expect(run.stdout.toString()).toContain("start qemu: ")

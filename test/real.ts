@@ -71,6 +71,12 @@ export function pairs(doubles: Pair): readonly (readonly [name: "double" | "real
       ]
 }
 
+if (import.meta.main) {
+  // For scripts/test: its line on this tier.
+  const real = findReal()
+  console.log(`tier real Firecracker: ${typeof real === "string" ? `left out: ${real}` : `on ${real.bin}`}`)
+}
+
 // --- internal ---
 
 function succeeds(work: () => void): boolean {

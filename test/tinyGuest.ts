@@ -105,6 +105,14 @@ const AFTER: Readonly<Record<string, readonly Part[]>> = {
     ...jump("keys"),
     ...pressed,
   ],
+  COUNT: [
+    [0x48, 0xc7, 0xc3, 0x00, 0x00, 0x30, 0x00], // mov rbx, 0x300000
+    label("count"),
+    [0x48, 0xff, 0x03], // inc qword [rbx]
+    ...ifPressed("count"),
+    ...jump("count"),
+    ...pressed,
+  ],
   FLOOD: [
     label("line"),
     ...say("flood"),

@@ -20,7 +20,10 @@ export interface Journal {
   keepOnly(resources: readonly Resource[]): void
 }
 
-/** Opens a VM's journal, with what it holds already. A change goes to handles.json first, then to the record. */
+/**
+ * Opens a VM's journal, with what it holds already. A change goes to handles.json first, then to the record. Of handles.json and
+ * the generation before it a loss of power leaves one at least, and whatever names a thing that outlives it.
+ */
 export function openJournal(
   db: Database,
   { id, handles }: Pick<VmLayout, "id" | "handles">,
@@ -28,9 +31,14 @@ export function openJournal(
 ): Journal {
   let resources = initial.journal
   let generation = initial.generation
-  const write = (next: readonly Resource[]) => writeHandles(handles, ++generation, next)
-  const change = (next: readonly Resource[], toFile = write) => {
-    toFile(next)
+  // Whether a loss of power leaves what is written last. The file before it does, when it does not.
+  let lasts = false
+  const write = (next: readonly Resource[], lasting: boolean) => {
+    writeHandles(handles, { generation: ++generation, journal: next }, { lasting: lasting || !lasts })
+    lasts = lasting || !lasts
+  }
+  const change = (next: readonly Resource[], { toFile = write, lasting = true }: Change = {}) => {
+    toFile(next, lasting)
     mirrorJournal(db, id, { generation, journal: next })
     resources = next
   }
@@ -40,11 +48,16 @@ export function openJournal(
       return resources
     },
     mend: () => change(resources),
-    acquire: (...added) => change([...resources, ...added.map(withNamespace)]),
-    refine: (resource) => change(resources.map((old) => (old.kind === resource.kind ? resource : old))),
+    acquire: (...added) => change([...resources, ...added.map(withNamespace)], { lasting: added.some(outlivesPower) }),
+    refine: (resource) =>
+      change(
+        resources.map((old) => (old.kind === resource.kind ? resource : old)),
+        { lasting: outlivesPower(resource) },
+      ),
     keepOnly(kept) {
       // A VM whose making or removing was cut short may have no directory: then the record alone has the journal.
-      change(kept, (next) => ignoring(["ENOENT"], () => write(next)))
+      // After a loss of power an older one may name what is gone: that is found gone once more.
+      change(kept, { toFile: (next, lasting) => ignoring(["ENOENT"], () => write(next, lasting)), lasting: false })
       if (!kept.some(({ kind }) => kind === "jail")) freeUid(db, id)
     },
   }
@@ -59,6 +72,17 @@ export function entryOf<K extends Resource["kind"]>(
 }
 
 // --- internal ---
+
+/** How the journal is changed. */
+interface Change {
+  readonly toFile?: (next: readonly Resource[], lasting: boolean) => void
+  readonly lasting?: boolean
+}
+
+/** Whether a resource is still there after a loss of power: what the kernel holds, or /run, is not. */
+function outlivesPower({ kind }: Resource): boolean {
+  return kind !== "process" && kind !== "cgroup" && kind !== "network"
+}
 
 const NEW: Generation = { generation: 0, journal: [] }
 

@@ -4,6 +4,8 @@ import { tinyGuest } from "../tinyGuest.ts"
 export const GUESTS: Readonly<Record<string, Buffer>> = {
   /** Reads keys until Ctrl-Alt-Del, says R and resets. */
   kernel: tinyGuest(),
+  /** As that one, and counts in its memory meanwhile. */
+  counter: tinyGuest("COUNT"),
   /** Resets at once. */
   reset: tinyGuest("RESET"),
   /** Stands still with interrupts off, as after a power-off. */

@@ -100,6 +100,15 @@ test("a hook's host file that is bound is refused when it is staged, and nothing
   expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining(`drives: ${path} is no whole number`) })
 })
 
+test.each(["kernel", "absent"])("the name %s in the jail is nothing that a hook staged", async (name) => {
+  const kernel = kernelOf(place.dir, "DISK")
+  const plugin = `export default { kernel: ${JSON.stringify(kernel)}, vmm: "firecracker",
+    preBoot(ctx) { ctx.drives.add({ path: ${JSON.stringify(place.state)} + "/jail/firecracker/" + ctx.vm.id + "/root/${name}" }) } }`
+  writeFileSync(join(place.dir, "plugin.ts"), plugin)
+  const { stderr, exit } = await banger(place, ["run", join(place.dir, "plugin.ts")], { ...doubles.env })
+  expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining(`root/${name} is no file that a hook`) })
+})
+
 test("an empty block device is refused by name", async () => {
   await withLoopDevice(0, async (device) => {
     const { stderr, exit } = await run(doubles.env, { drives: [{ path: device }] })

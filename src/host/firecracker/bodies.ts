@@ -68,11 +68,16 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
   "/metrics": v.strictObject({ metrics_path: path }),
   "/serial": SETTINGS.serial,
   "/actions": v.strictObject({ action_type: v.picklist(["InstanceStart", "SendCtrlAltDel", "FlushMetrics"]) }),
-  "/snapshot/create": v.strictObject({ snapshot_type: v.picklist(["Full"]), snapshot_path: path, mem_file_path: path }),
+  "/snapshot/create": v.strictObject({
+    snapshot_type: v.picklist(["Full", "Diff"]),
+    snapshot_path: path,
+    mem_file_path: path,
+  }),
   "/snapshot/load": v.strictObject({
     snapshot_path: path,
-    mem_backend: v.strictObject({ backend_type: v.picklist(["File"]), backend_path: path }),
-    resume_vm: v.optional(flag),
+    mem_backend: v.strictObject({ backend_type: v.picklist(["File", "Uffd"]), backend_path: path }),
+    track_dirty_pages: v.optional(flag),
+    enable_diff_snapshots: v.optional(flag),
     network_overrides: v.optional(v.array(v.strictObject({ iface_id: id, host_dev_name: text }))),
   }),
 }

@@ -40,7 +40,7 @@ type Hotplug = NonNullable<VmmNeeds["firecracker"]["memory_hotplug"]>
 const NO_PCI = /(?:^|\s)pci=(?:\S*,)?off(?:,|\s|$)/
 
 function requireBounds(needs: VmmNeeds): void {
-  const { vcpus, memoryMiB, bootArgs, firecracker, jailed, networked } = needs
+  const { vcpus, memoryMiB, bootArgs, firecracker, jailed, networked, restored } = needs
   const { machine, balloon, memory_hotplug, mmds, network, resource_limit, pci } = firecracker
   if (pci === true && NO_PCI.test(bootArgs))
     throw outOfBounds("pci", "bootArgs say pci=off, with which the guest finds no device", "take one of the two out")
@@ -52,6 +52,12 @@ function requireBounds(needs: VmmNeeds): void {
     throw outOfBounds("machine.smt", `vcpus must be 1 or even, not ${vcpus}`)
   if (machine?.huge_pages === "2M" && memoryMiB % 2 !== 0)
     throw outOfBounds("machine.huge_pages", `memory must be an even number of MiB, not ${memoryMiB}`)
+  if (machine?.huge_pages === "2M" && restored && firecracker.uffd === undefined)
+    throw outOfBounds(
+      "machine.huge_pages",
+      "Firecracker restores huge pages only from a handler of page faults",
+      "name its socket: firecracker.uffd",
+    )
   if (Number(balloon?.amount_mib) > memoryMiB)
     throw outOfBounds("balloon.amount_mib", `${balloon?.amount_mib} is more than the guest's memory (${memoryMiB})`)
   requireKinds(needs)

@@ -3,6 +3,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { type HostPath, inJail, withoutJail } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
+import { versionText } from "../../store/files/programVersion.ts"
 import type {
   Boot,
   ConnectOptions,
@@ -20,9 +21,10 @@ import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./ar
 import { requireBody } from "./bodies.ts"
 import { requireDrives, requireNeeds } from "./bounds.ts"
 import { devicesOf } from "./devices.ts"
+import { HALTED_TAIL_BYTES, saysHalted } from "./halted.ts"
 import { requireHugePages } from "./hugePages.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
-import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
+import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, RUN_RESTORED, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
 
 // The room firecracker: starts Firecracker, through its jailer or bare, and speaks its API.
@@ -54,11 +56,6 @@ export function exitReason({ code, signal, announced }: Ending): ExitReason {
   return code === 0 && signal === null ? "guest reset" : "crashed"
 }
 
-/** Whether a console's last lines say that the guest has powered off or halted: on x86-64 Firecracker then runs on. */
-export function saysHalted(tail: string): boolean {
-  return /^\[ *\d+\.\d+\] reboot: (?:Power down|System halted)\r?$/m.test(tail)
-}
-
 // --- internal ---
 
 const HINT =
@@ -81,8 +78,8 @@ async function find(paths: ProgramPaths): Promise<Program> {
   const path = await resolved(found)
   const jailer = paths.jailer ?? findProgram("jailer").path
   const [release, other] = await Promise.all([
-    releaseOf("Firecracker", path),
-    jailer === undefined ? undefined : releaseOf("Jailer", jailer),
+    releaseOf("Firecracker", path, paths.state),
+    jailer === undefined ? undefined : releaseOf("Jailer", jailer, paths.state),
   ])
   requireSupported(path, release)
   if (other !== undefined && other.join(".") !== release.join(".")) {
@@ -102,11 +99,10 @@ async function resolved(path: string): Promise<string> {
   }
 }
 
-async function releaseOf(program: "Firecracker" | "Jailer", path: string): Promise<Release> {
+async function releaseOf(program: "Firecracker" | "Jailer", path: string, state: string | undefined): Promise<Release> {
   let text: string
   try {
-    const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
-    text = await child.stdout.text()
+    text = await versionText(path, state)
   } catch (error) {
     throw lacking(`${path} cannot be run: ${messageOf(error)}`, path, error)
   }
@@ -134,7 +130,11 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }
 
-async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectOptions): Promise<Control> {
+async function connect(
+  socket: HostPath,
+  boot: Boot,
+  { place, onStep, beforeResume }: ConnectOptions,
+): Promise<Control> {
   const api = openApi(socket)
   const configure = async () => {
     const ask = <Reply>(request: ApiRequest<Reply>) => {
@@ -146,9 +146,12 @@ async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectO
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
     if (release === undefined) throw strange(`${vmm_version} is not a version of Firecracker`)
     requireKnown(needsOf(boot), release)
-    const requests = startRequests(boot, ownFiles(boot, place))
+    const requests = startRequests(boot, ownFiles(boot, place), release)
     requests.forEach(requireBody)
-    for (const request of requests) await ask(request)
+    for (const request of requests) {
+      if (request === RUN_RESTORED) beforeResume()
+      await ask(request)
+    }
   }
   const ready = configure()
   ready.catch(() => {})
@@ -167,8 +170,8 @@ function controlOf(api: Api, ready: Promise<void>): Control {
     devices: devicesOf(api),
     announced: () => announced,
     onConsole(chunk) {
-      tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-400)
-      if (process.arch !== "x64" || announced !== undefined || !saysHalted(tail)) return
+      tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-HALTED_TAIL_BYTES)
+      if (announced !== undefined || !saysHalted(tail)) return
       announced = "halted"
       halted.resolve()
     },

@@ -7,7 +7,8 @@ import type { Boot } from "../vmm/vmm.ts"
 /** Where the kernel counts its huge pages of 2 MiB (Documentation/admin-guide/mm/hugetlbpage.rst). */
 const COUNTS = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 
-const PAGE_MIB = 2
+const PAGE_BYTES = 2 * 1024 * 1024
+const MIB_BYTES = 1024 * 1024
 
 /**
  * Throws a failure when a guest's memory is to be of huge pages and this host has not enough of them now: Firecracker would say
@@ -20,7 +21,7 @@ export function requireHugePages(
 ): void {
   if (firecracker.machine?.huge_pages !== "2M") return
   const host = readCounts(counts)
-  const needed = Math.ceil(memoryMiB / PAGE_MIB)
+  const needed = Math.ceil((memoryMiB * MIB_BYTES) / PAGE_BYTES)
   if (host === undefined || host.available >= needed) return
   const { available, total } = host
   const subject = "firecracker.machine.huge_pages"

@@ -2,6 +2,7 @@ import type { JailPath } from "../../base/terms/path.ts"
 import type { FirecrackerSettings } from "../../inputs/schema/firecracker.ts"
 import type { Boot, Disk, SnapshotFiles } from "../vmm/vmm.ts"
 import type { ApiRequest } from "./api.ts"
+import type { Release } from "./version.ts"
 
 /** The files that Firecracker itself makes or writes. */
 export interface OwnFiles {
@@ -35,11 +36,17 @@ export function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[]
   ]
 }
 
-/** The requests that bring a boot to run: its configuration and its start, or the loading of its snapshot. Pure. */
-export function startRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
+/**
+ * The requests that bring a boot to run: its configuration and its start, or the loading of its snapshot. `release`: the one
+ * whose words they are in; undefined: the newest. Pure.
+ */
+export function startRequests(boot: Boot, files: OwnFiles, release?: Release): readonly ApiRequest[] {
   if (boot.restore === undefined) return [...bootRequests(boot, files), startRequest(boot.firecracker)]
-  return [...outputRequests(boot.firecracker, files), loadRequest(boot.restore, boot)]
+  return [...outputRequests(boot.firecracker, files), loadRequest(boot.restore, boot, release), RUN_RESTORED]
 }
+
+/** The request that lets a guest run whose snapshot is loaded. Apart from the loading: until it is made, the guest has not run. */
+export const RUN_RESTORED: ApiRequest = { method: "PATCH", path: "/vm", setting: "restore", body: { state: "Resumed" } }
 
 /** The requests before and after a snapshot: the guest stands still while it is taken. */
 export const PAUSE: ApiRequest = {
@@ -49,9 +56,12 @@ export const RESUME: ApiRequest = {
   ...{ method: "PATCH", path: "/vm", setting: "resume", body: { state: "Resumed" }, refusal: "VM_FAILED" },
 }
 
-/** The request that writes a full snapshot to these files. */
-export function snapshotRequest({ state, memory }: SnapshotFiles): ApiRequest {
-  const body = { snapshot_type: "Full", snapshot_path: state, mem_file_path: memory }
+/**
+ * The request that writes a snapshot to these files; `onBase`: the memory file is there already, and only the pages that
+ * changed since are written to it.
+ */
+export function snapshotRequest({ state, memory }: SnapshotFiles, onBase = false): ApiRequest {
+  const body = { snapshot_type: onBase ? "Diff" : "Full", snapshot_path: state, mem_file_path: memory }
   return { ...put("/snapshot/create", "snapshot", body), refusal: "VM_FAILED" }
 }
 
@@ -135,11 +145,15 @@ function mmdsRequests({ mmds }: FirecrackerSettings): readonly ApiRequest[] {
   ]
 }
 
-function loadRequest({ state, memory }: SnapshotFiles, { network }: Boot): ApiRequest {
-  const mem_backend = { backend_type: "File", backend_path: memory }
+/** Whether changed pages are tracked is not part of a snapshot: it is told anew, by a word that is another since 1.13. */
+function loadRequest({ state, memory, uffd }: SnapshotFiles, boot: Boot, [, minor]: Release = [1, 13, 0]): ApiRequest {
+  const { network, firecracker } = boot
+  const mem_backend = { backend_type: uffd === true ? "Uffd" : "File", backend_path: memory }
   const tap = network ? network.tap : undefined
   const other = tap === undefined ? {} : { network_overrides: [{ iface_id: CARD, host_dev_name: tap }] }
-  return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, resume_vm: true, ...other })
+  const tracked = firecracker.machine?.track_dirty_pages === true
+  const tracking = tracked ? { [minor < 13 ? "enable_diff_snapshots" : "track_dirty_pages"]: true } : {}
+  return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, ...other, ...tracking })
 }
 
 function driveRequest({ id, path, readonly, root }: Disk, index: number, { drives }: FirecrackerSettings): ApiRequest {

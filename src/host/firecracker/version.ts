@@ -76,6 +76,20 @@ export function requireKnown(
   if (restored && networked) requireSince("--restore with a network", release, OTHER_TAP_SINCE)
 }
 
+/** The first release that writes changed pages on a memory file that is there. */
+const ON_BASE_SINCE: Release = [1, 6, 0]
+
+/** Before it, changed pages of guests above the gap below 4 GiB are written to wrong places (#5705). */
+const LARGE_ON_BASE_SINCE: Release = [1, 15, 0]
+const LARGE_MIB_COUNT = 3072
+
+/** Throws a failure when a release cannot write a snapshot of so much memory on the one before it. */
+export function requireOnBase(release: Release, memoryMiB: number): void {
+  requireSince("a snapshot on a base", release, ON_BASE_SINCE)
+  if (memoryMiB > LARGE_MIB_COUNT && process.arch === "x64")
+    requireSince("a snapshot on a base, of more than 3 GiB of memory,", release, LARGE_ON_BASE_SINCE)
+}
+
 /** Major and minor, as all VMMs have them. */
 export function versionOf([major, minor]: Release): Version {
   return [major, minor]

@@ -3,7 +3,7 @@ import { close, statDescriptor, withDescriptor } from "../../base/linux/files.ts
 import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Placed } from "../../base/terms/path.ts"
-import { bindAt } from "./bind.ts"
+import { BOUND_ATTRIBUTES, bindAt } from "./bind.ts"
 import type { Jail } from "./makeJail.ts"
 import { type DiskImage, requireContent, requireWhole } from "./sectors.ts"
 import {
@@ -47,9 +47,6 @@ export async function stageFile(jail: Jail, name: string, source: string, option
 
 // --- internal ---
 
-/** A bound file is never used as a device, a program or a setuid program, and never followed as a symlink. */
-const FILE_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW
-
 /** One file that is being staged. */
 interface FileStaging {
   readonly jail: Jail
@@ -89,7 +86,7 @@ async function insist({ jail, name, source, wish }: FileStaging, way: "clone" | 
 function bindFile({ jail, name, source, wish }: FileStaging): void {
   withDescriptor(createFile(jail, name), () => {})
   withParent(jail, name, (dir, base) => {
-    const attributes = FILE_ATTRIBUTES | (wish.readonly ? MOUNT_ATTR.RDONLY : 0)
+    const attributes = BOUND_ATTRIBUTES | (wish.readonly ? MOUNT_ATTR.RDONLY : 0)
     bindAt(source.fd, { dir, name: base }, attributes)
   })
 }

@@ -3,6 +3,7 @@ import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
 import type { HostPath } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
+import { versionText } from "../../store/files/programVersion.ts"
 import type {
   Control,
   ControlSocket,
@@ -22,7 +23,7 @@ import { tscArgs } from "./tscArgs.ts"
 // The room qemu: starts QEMU's microvm machine, and speaks QMP.
 // The rule: nothing is on its command line that was not asked for, and its guest waits until the control connection is up.
 
-/** QEMU as the VMM of hosts without KVM or Firecracker. Its microvm machine is x86-64 only. */
+/** QEMU as the VMM of hosts without Firecracker or KVM. Its microvm machine is x86-64 only. */
 export const qemu: Vmm = {
   name: "qemu",
   find: findQemu,
@@ -70,22 +71,23 @@ const statusSchema = v.object({ status: v.string() })
 
 const PROGRAM = "qemu-system-x86_64"
 
-function bootArgs(given: string, disks: readonly Disk[]): readonly string[] {
-  return [...rootArgs(disks), ...tscArgs(given, readFileSync("/proc/cpuinfo", "latin1"))]
+function bootArgs(given: string, disks: readonly Disk[], { accel }: Pick<Program, "accel">): readonly string[] {
+  // By KVM a guest has KVM's clock, and a timer that keeps time.
+  return [...rootArgs(disks), ...(accel === "kvm" ? [] : tscArgs(given, readFileSync("/proc/cpuinfo", "latin1")))]
 }
 
 function control({ qmpSocket }: Pick<LaunchPlace, "qmpSocket">): ControlSocket {
   return { is: "passed", host: qmpSocket }
 }
 
-async function findQemu({ qemu: configured }: ProgramPaths): Promise<Program> {
+async function findQemu({ qemu: configured, state }: ProgramPaths): Promise<Program> {
   if (process.arch !== "x64") {
     const message = `QEMU's microvm machine is x86-64 only; this host is ${process.arch}`
     throw new Failure("UNSUPPORTED", message, { hint: 'use vmm: "firecracker"', subject: "vmm" })
   }
   const inPath = findProgram(PROGRAM)
   const found = configured ?? inPath.path
-  if (found !== undefined) return { path: found, version: await versionOf(found) }
+  if (found !== undefined) return { path: found, version: await versionOf(found, state) }
   const hint = "install it (Debian and Ubuntu: apt-get install qemu-system-x86) or put it in PATH"
   const message = [`${PROGRAM} is not in PATH`, ...inPath.passedOver].join("; ")
   throw new Failure("HOST_LACKS", message, { hint, subject: PROGRAM })
@@ -115,10 +117,9 @@ async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>
   }
 }
 
-/** Runs the program for its version, which its command line depends on. */
-async function versionOf(path: string): Promise<Version> {
-  const child = Bun.spawn([path, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
-  const version = parseVersion(await child.stdout.text())
+/** The version, which its command line depends on. */
+async function versionOf(path: string, state: string | undefined): Promise<Version> {
+  const version = parseVersion(await versionText(path, state))
   if (version === undefined) throw lacking(`${path} --version prints no version: is it QEMU?`, path)
   if (!isAtLeast(version, [7, 2])) {
     throw lacking(`${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`, path)

@@ -50,6 +50,8 @@ export interface BootNetwork {
 export interface SnapshotFiles {
   readonly state: JailPath
   readonly memory: JailPath
+  /** Whether `memory` is the socket of a handler of page faults instead. */
+  readonly uffd?: boolean
 }
 
 /** What a VMM locks itself into before the guest runs. */
@@ -68,7 +70,12 @@ export interface Program {
   readonly jailer?: string | undefined
   /** The known fault of this version. */
   readonly warning?: KnownFault | undefined
+  /** How QEMU is to run its guest, by its own words; undefined means emulated. */
+  readonly accel?: Accel | undefined
 }
+
+/** How a guest's processors run: by KVM, or emulated. */
+export type Accel = "kvm" | "tcg"
 
 /** A known fault of a release. */
 export interface KnownFault {
@@ -79,6 +86,8 @@ export interface KnownFault {
 
 /** The programs that the configuration names; others are searched for in PATH. */
 export interface ProgramPaths {
+  /** The state directory, where their versions are remembered; undefined: each is asked. */
+  readonly state?: string | undefined
   readonly qemu?: string | undefined
   readonly firecracker?: string | undefined
   readonly jailer?: string | undefined
@@ -145,6 +154,8 @@ export interface ConnectOptions {
   readonly place: LaunchPlace
   /** Hears what the VMM is to do next, for a message: `answer PUT /boot-source`. */
   readonly onStep: (step: string) => void
+  /** Is called when a restored guest is about to run. When it throws, the guest does not run. */
+  readonly beforeResume: () => void
 }
 
 /** A drive that a VMM has. `path` is what the VMM says: null when it has no file. */
@@ -198,7 +209,7 @@ export interface Vmm {
   /** The name of the directory with its jails. */
   jailName(program: Program): string
   /** The words that its guests need on their command line on this host, besides the given ones. */
-  bootArgs(given: string, disks: readonly Disk[]): readonly string[]
+  bootArgs(given: string, disks: readonly Disk[], program: Pick<Program, "accel">): readonly string[]
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
   require(program: Program, needs: VmmNeeds): void
   /** Throws a failure that names the setting when this host cannot give now what is to be booted. */

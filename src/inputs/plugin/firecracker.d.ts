@@ -85,6 +85,11 @@ declare module "banger" {
      * PCI. Default: false, and Firecracker adds `pci=off` to the command line. From Firecracker 1.13 on.
      */
     pci?: boolean | undefined
+    /**
+     * The unix socket of a program of yours that gives a restored guest its memory, page by page (userfaultfd), instead of the
+     * snapshot's memory file. An absolute path. Only `--restore` uses it.
+     */
+    uffd?: string | undefined
     /** Limits of the jailer: the largest file that the VMM may write, in bytes (disks, logs and console too), and open files. */
     resource_limit?: { fsize?: number | undefined; "no-file"?: number | undefined } | undefined
   }

@@ -22,6 +22,7 @@ const TEMPLATES = ["None", "C3", "T2", "T2S", "T2CL", "T2A", "V1N1"] as const
 const MIB_BYTES = 1024 * 1024
 /** What the guest's addresses have room for (PAST_64BITS_MMIO_SIZE of Firecracker's layout.rs). */
 const HOTPLUG_MAX_BYTES = 512 * 1024 ** 3
+const SOCKET_WORDS = 'the absolute path of a unix socket: "/run/handler.sock"'
 const LEVELS = ["Off", "Error", "Warning", "Info", "Debug", "Trace"] as const
 
 /** Metadata for the guest. */
@@ -106,6 +107,8 @@ export const firecrackerSpec = v.strictObject({
   serial: v.optional(SETTINGS.serial),
   /** Virtio devices on a PCI bus, by `--enable-pci`. */
   pci: v.optional(flag),
+  /** The socket of a handler of page faults, for a restore. */
+  uffd: v.optional(v.pipe(v.string(SOCKET_WORDS), v.regex(/^\/[^\0]+$/, SOCKET_WORDS))),
   /** The jailer's own. */
   resource_limit: v.optional(
     v.strictObject({

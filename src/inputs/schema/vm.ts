@@ -171,12 +171,14 @@ export const specSchema = v.strictObject({
   ),
   network: v.optional(networkSpec, false),
   vmm: v.optional(v.picklist(["auto", "firecracker", "qemu"], '"auto", "firecracker" or "qemu"'), "auto"),
+  accel: v.optional(v.picklist(["auto", "kvm", "tcg"], '"auto", "kvm" or "tcg"'), "auto"),
   firecracker: v.optional(firecrackerSpec, {}),
   jail: v.optional(jail),
   limits: v.optional(limits, {}),
   timeouts: v.optional(timeouts, {}),
   console: v.optional(consoleOptions, {}),
   restart: v.optional(restart, "no"),
+  unsafeClone: v.optional(v.boolean("true or false"), false),
 })
 
 /** A spec as plugin files write it. */

@@ -8,17 +8,29 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 // The room files: files and directories without races: replace, pin, lock, copy, remove, watch; programs that may be run.
 // The rule: go by descriptor, never by a path that somebody else could change in between.
 
+/** How a file is replaced. */
+export interface ReplaceOptions {
+  /** The name that the old file gets. */
+  readonly previous?: string
+  /**
+   * What of the new file a loss of power leaves. `file`: all of it, from now on. `content`: its content, once it has the name;
+   * and it has the name before anything that is made afterwards in this file system, whose log keeps that order. `nothing`: it
+   * may be empty.
+   */
+  readonly lasting?: "file" | "content" | "nothing"
+}
+
 /**
- * Replaces a file whole (0600): after a crash at any point it holds either the old content or the new, never part of one.
- * A failure leaves no temporary file behind. The old file gets the name `previous`, when one is given.
+ * Replaces a file whole (0600): whenever a process is killed it holds either the old content or the new, never part of one;
+ * and after a loss of power too, unless `lasting` is `nothing`. A failure leaves no temporary file behind.
  */
-export function replaceFile(path: string, content: string, previous?: string): void {
+export function replaceFile(path: string, content: string, { previous, lasting = "file" }: ReplaceOptions = {}): void {
   const write = (fd: number) => {
     writeAll(fd, new TextEncoder().encode(content))
-    sync(fd)
+    if (lasting !== "nothing") sync(fd)
   }
   replaceFileBy(path, write, previous)
-  syncDirectory(dirname(path))
+  if (lasting === "file") syncDirectory(dirname(path))
 }
 
 /** As `replaceFile`, with what `write` puts into the new file. Only if `write` syncs it, it survives a loss of power. */

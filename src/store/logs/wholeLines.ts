@@ -15,18 +15,14 @@ export function wholeLines(show: (lines: Uint8Array) => boolean): WholeLines {
   return {
     write(bytes) {
       const all = Buffer.concat([rest, bytes])
-      const end = all.lastIndexOf(NEWLINE) + 1
+      const end = all.lastIndexOf("\n") + 1
       const cut = end === 0 && all.length > LINE_MAX_BYTES ? all.length : end
       rest = all.subarray(cut)
       return cut === 0 || show(all.subarray(0, cut))
     },
     end() {
-      if (rest.length > 0) show(Buffer.concat([rest, Buffer.of(NEWLINE)]))
+      if (rest.length > 0) show(Buffer.concat([rest, Buffer.from("\n")]))
       rest = Buffer.alloc(0)
     },
   }
 }
-
-// --- internal ---
-
-const NEWLINE = 0x0a

@@ -100,11 +100,21 @@ export function previousOf(path: string): string {
   return `${path}.prev`
 }
 
-/** Writes the journal to handles.json: atomic, durable, with a checksum. The generation before it is kept beside it. */
-export function writeHandles(path: string, generation: number, journal: readonly Resource[]): void {
+/**
+ * Writes the journal to handles.json: atomic, with a checksum. The generation before it is kept beside it. `lasting`: whether a
+ * loss of power leaves it (see `replaceFile`).
+ */
+export function writeHandles(
+  path: string,
+  { generation, journal }: Generation,
+  { lasting = true }: { readonly lasting?: boolean } = {},
+): void {
   const sha256 = digest(journal)
   const handles = { schema: SCHEMA, generation, bootId: bootId(), writtenAt: Date.now(), sha256, journal }
-  replaceFile(path, `${JSON.stringify(handles, null, 2)}\n`, basename(previousOf(path)))
+  replaceFile(path, `${JSON.stringify(handles, null, 2)}\n`, {
+    previous: basename(previousOf(path)),
+    lasting: lasting ? "content" : "nothing",
+  })
 }
 
 /**

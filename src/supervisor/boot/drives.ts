@@ -58,7 +58,7 @@ export async function stageDrive(
 ): Promise<StagedDrive> {
   const { path, readonly, stage: way } = drive
   const staged = stagedName(jail, path)
-  if (staged !== undefined) return { ...drive, ...takeStaged(jail, staged), device: false }
+  if (staged !== undefined) return { ...drive, ...requireStaged(jail, staged), device: false }
   if (!findDrive(drive).device) {
     const placed = await stageFile(jail, name, path, { readonly, way, signal, disk: true })
     return { ...drive, ...placed, device: false }
@@ -80,6 +80,15 @@ const SEEK_END = 2
 function stagedName(root: StageRoot, path: string): string | undefined {
   const staged = `${root.path}/`
   return path.startsWith(staged) ? path.slice(staged.length) : undefined
+}
+
+/** What a hook staged in a jail. What was bound there is not the VM's, and what a symlink leads to is not there. */
+function requireStaged(jail: Jail, name: string): Placed {
+  const placed = unlessAbsent(() => takeStaged(jail, name), ["ENOENT", "ENOTDIR", "ELOOP", "EXDEV"])
+  if (placed !== undefined) return placed
+  const { host } = jail.placed(name)
+  const hint = "add what ctx.stage.write, ctx.stage.copy or ctx.stage.link returned"
+  throw new Failure("BAD_FILE", `drives: ${host} is no file that a hook staged`, { hint, subject: host })
 }
 
 /** Makes a staged file a whole disk. One that has another name is somebody's own image, and is not changed. */

@@ -1,6 +1,6 @@
 import { type HostPath, hostPath, inJail, type Placed, withoutJail } from "../../base/terms/path.ts"
 import { shellWords } from "../../base/terms/shell.ts"
-import type { Boot, Chosen, Confinement, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
+import type { Boot, Chosen, Confinement, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import { savedDisk } from "../snapshot/manifest.ts"
@@ -73,11 +73,12 @@ export function seenSettings(
 export interface BootOptions {
   readonly id: string
   readonly vmm: Pick<Vmm, "bootArgs">
+  readonly program: Pick<Program, "accel">
   readonly confinement: Confinement | undefined
 }
 
 /** The boot of a spec from its staged files; the root drive comes first. Pure, except that the VMM may ask this host. */
-export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, confinement }: BootOptions): Boot {
+export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, program, confinement }: BootOptions): Boot {
   const numbered = files.drives.map(({ jail: path, readonly, device, root, ...drive }, index) => ({
     ...{ id: driveId(drive.id, index), path, readonly, device, root },
   }))
@@ -86,7 +87,7 @@ export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, confinement 
     name: id,
     kernel: files.kernel.jail,
     initrd: files.initrd?.jail,
-    bootArgs: [spec.bootArgs, ...vmm.bootArgs(spec.bootArgs, disks)].join(" "),
+    bootArgs: [spec.bootArgs, ...vmm.bootArgs(spec.bootArgs, disks, program)].join(" "),
     vcpus: spec.vcpus,
     memoryMiB: spec.memory,
     disks,

@@ -2,13 +2,16 @@ import { mkdirSync } from "node:fs"
 import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { openAt, symlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { type Placed, withoutJail } from "../../base/terms/path.ts"
+import { hostPath, withoutJail } from "../../base/terms/path.ts"
+import { quickenJoin } from "../../host/cgroup/quickJoin.ts"
 import { makeJail } from "../../host/jail/makeJail.ts"
+import { bindSocket } from "../../host/jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
 import type { Boot, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import { elfKernel } from "../../inputs/kernel/elfKernel.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
+import type { Resource } from "../../store/state/handles.ts"
 import { markOf, RUNTIME_MARK } from "../../store/state/mark.ts"
 import { takeUid } from "../../store/state/uids.ts"
 import type { Session } from "../../vm/session.ts"
@@ -55,7 +58,8 @@ export interface Staging {
 export async function stageVm(staging: Staging): Promise<VmStage> {
   const { session, confinement } = staging
   const { layout, journal } = session
-  journal.acquire({ kind: "runtime", path: layout.runtime })
+  if (confinement.cgroup !== undefined) quickenJoin(confinement.cgroup.mount)
+  journal.acquire({ kind: "runtime", path: layout.runtime }, stageResource(staging))
   // Sticky: then a sweep can remove exactly the socket that it found dead.
   mkdirSync(layout.runtime, { mode: 0o1700 })
   withDescriptor(openAt(AT_FDCWD, layout.runtime, O.PATH | O_NOFOLLOW), (dir) =>
@@ -71,9 +75,14 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
 
 // --- internal ---
 
+/** What is made to stage into. */
+function stageResource({ session, vmm, program, confinement }: Staging): Resource {
+  if (confinement.jail === undefined) return { kind: "stage", path: session.layout.stage }
+  return { kind: "jail", vmm: vmm.jailName(program), root: null }
+}
+
 /** Without a jail the VMM uses the files where they are. */
-function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
-  session.journal.acquire({ kind: "stage", path: session.layout.stage })
+function stagePlain({ session, spec, vmm, program, restore }: Staging): VmStage {
   const root = makeStage(session.layout.stage)
   if (vmm.name === "firecracker") {
     for (const path of Object.values(ownFiles(session.layout, spec.firecracker))) makeOwnFile(path)
@@ -81,9 +90,12 @@ function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
   const drives = spec.drives.map((drive) => useDrive(root, drive))
   const finish = () => {
     const saved = restore === undefined ? undefined : snapshotFiles(restore)
-    const restored = saved && { state: withoutJail(saved.state).jail, memory: withoutJail(saved.memory).jail }
+    const { uffd } = spec.firecracker
+    const memory = uffd === undefined ? saved?.memory : hostPath(uffd)
+    const restored = saved &&
+      memory && { state: withoutJail(saved.state).jail, memory: withoutJail(memory).jail, uffd: uffd !== undefined }
     const files = { ...plannedFiles(spec, drives, undefined), restore: restored }
-    return { boot: planBoot(spec, files, { id: session.id, vmm, confinement: undefined }), runsAs: undefined }
+    return { boot: planBoot(spec, files, { id: session.id, vmm, program, confinement: undefined }), runsAs: undefined }
   }
   return {
     root,
@@ -97,7 +109,6 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const { session, spec, vmm, program, signal, restore } = staging
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
-  journal.acquire({ kind: "jail", vmm: name, root: null })
   const owner = ownerOf(takeUid(db, id, { wanted: wanted.uid }), wanted.gid)
   const site = { base: layout.jails, vmm: name, id }
   let inode = ""
@@ -117,11 +128,19 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
     const initrd = spec.initrd === undefined ? undefined : await stageReadOnly(IN_JAIL.initrd, spec.initrd)
     for (const drive of spec.drives) await add(drive)
     let { firecracker } = spec
+    const stageSnapshot = async (dir: string): Promise<SnapshotFiles> => {
+      const saved = snapshotFiles(dir)
+      const state = (await stageReadOnly(`${IN_JAIL.restore}/state`, saved.state)).jail
+      const { uffd } = spec.firecracker
+      if (uffd !== undefined)
+        return { state, memory: bindSocket(jail, `${IN_JAIL.restore}/uffd`, uffd).jail, uffd: true }
+      return { state, memory: (await stageReadOnly(`${IN_JAIL.restore}/memory`, saved.memory)).jail }
+    }
     if (vmm.name === "firecracker") {
       await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), { program, signal })
       firecracker = await stageSettings(jail, spec.firecracker, signal)
     }
-    const restored = restore === undefined ? undefined : await stageSnapshot(restore, stageReadOnly)
+    const restored = restore === undefined ? undefined : await stageSnapshot(restore)
     files = { kernel, initrd, firecracker, restore: restored }
     // The user-mode network looks up the host's name servers when the guest asks it for a name.
     if (spec.network && spec.network.mode === "user")
@@ -133,19 +152,8 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const finish = () => {
     jail.place()
     const confinement = { root: jail.path, ...owner }
-    const boot = planBoot(spec, { ...files, drives }, { id, vmm, confinement })
+    const boot = planBoot(spec, { ...files, drives }, { id, vmm, program, confinement })
     return { boot, runsAs: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }
-}
-
-async function stageSnapshot(
-  dir: string,
-  stage: (name: string, path: string) => Promise<Placed>,
-): Promise<SnapshotFiles> {
-  const { state, memory } = snapshotFiles(dir)
-  return {
-    state: (await stage(`${IN_JAIL.restore}/state`, state)).jail,
-    memory: (await stage(`${IN_JAIL.restore}/memory`, memory)).jail,
-  }
 }

@@ -7,7 +7,8 @@ import { bareArgv, jailerArgv } from "../../../src/host/firecracker/argv.ts"
 import { requireBody } from "../../../src/host/firecracker/bodies.ts"
 import { requireDrives, requireNeeds } from "../../../src/host/firecracker/bounds.ts"
 import { balloonRequest, devicesOf, memoryRequest } from "../../../src/host/firecracker/devices.ts"
-import { exitReason, firecracker, saysHalted } from "../../../src/host/firecracker/firecracker.ts"
+import { exitReason, firecracker } from "../../../src/host/firecracker/firecracker.ts"
+import { saysHalted } from "../../../src/host/firecracker/halted.ts"
 import { BALLOON_STATISTICS, CONFIGURATION, INSTANCE } from "../../../src/host/firecracker/replies.ts"
 import {
   bootRequests,
@@ -17,7 +18,14 @@ import {
   snapshotRequest,
   startRequests,
 } from "../../../src/host/firecracker/requests.ts"
-import { knownBad, parseRelease, requireKnown, requireSupported } from "../../../src/host/firecracker/version.ts"
+import {
+  knownBad,
+  parseRelease,
+  requireKnown,
+  requireOnBase,
+  requireSupported,
+} from "../../../src/host/firecracker/version.ts"
+import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 import { BOOT, FILES } from "./boot.ts"
 
@@ -59,14 +67,15 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
   expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, FILES)).toHaveLength(2)
 })
 
-test("a boot ends with its start; one that goes on from a snapshot is nothing but that", () => {
+test("a boot ends with its start; one that goes on from a snapshot is loaded, and only then runs", () => {
   expect(startRequests(BOOT, FILES).at(-1)?.body).toEqual({ action_type: "InstanceStart" })
   const files = { state: jailPath("/s"), memory: jailPath("/m") }
   expect(startRequests({ ...BOOT, restore: files }, FILES)).toEqual([
     {
       ...{ method: "PUT", path: "/snapshot/load", setting: "restore" },
-      body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" }, resume_vm: true },
+      body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" } },
     },
+    { method: "PATCH", path: "/vm", setting: "restore", body: { state: "Resumed" } },
   ])
   expect(snapshotRequest(files).body).toEqual({ snapshot_type: "Full", snapshot_path: "/s", mem_file_path: "/m" })
 })
@@ -259,7 +268,7 @@ test("every setting that Firecracker has becomes a request that its API takes", 
   // Before a snapshot is loaded only these may be told.
   const restore = { state: jailPath("/s"), memory: jailPath("/m") }
   const restored = startRequests({ ...BOOT, restore, firecracker: settings }, FILES)
-  expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load"])
+  expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load", "/vm"])
   for (const each of [
     ...restored,
     PAUSE,
@@ -573,6 +582,7 @@ const PLACE = {
 const PROGRAM = { path: "/f", version: [1, 16] } as const
 const steps: string[] = []
 const onStep = (step: string) => void steps.push(step)
+const beforeResume = () => {}
 
 test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes on first", async () => {
   for (const [state, more] of [
@@ -581,7 +591,7 @@ test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes o
   ] as const) {
     const { socket, asked, stop } = serve(state)
     steps.splice(0)
-    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep })
+    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep, beforeResume })
     await control.ready
     expect(steps).toEqual([
       "answer GET /",
@@ -602,7 +612,7 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
   const arch = Object.getOwnPropertyDescriptor(process, "arch")
   Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
   try {
-    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep })
+    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep, beforeResume })
     await control.ready
     expect(control.pressCtrlAltDel).toBeUndefined()
     control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))
@@ -644,7 +654,7 @@ test("after a snapshot the network card is on another tap", () => {
     { ...BOOT, network, restore: { state: jailPath("/s"), memory: jailPath("/m") } },
     FILES,
   )
-  expect(requests.at(-1)?.body).toMatchObject({
+  expect(requests.find(({ path }) => path === "/snapshot/load")?.body).toMatchObject({
     network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
   })
 })
@@ -683,4 +693,40 @@ test("devices are changed by what they are called; a body that the API would not
   ])
   expect(() => requireBody(balloonRequest(-1))).toThrow("balloon: amount_mib: a whole number from 0 on")
   expect(() => requireBody(memoryRequest(0.5))).toThrow("memory: requested_size_mib: a whole number from 0 on")
+})
+
+test("changed pages are tracked after a restore too, by the word of the release", () => {
+  const restore = { state: jailPath("/s"), memory: jailPath("/m") }
+  const tracked = { ...BOOT, restore, firecracker: { machine: { track_dirty_pages: true } } }
+  const bodyOf = (minor: number) => startRequests(tracked, FILES, [1, minor, 0])[0]
+  expect(bodyOf(12)?.body).toMatchObject({ enable_diff_snapshots: true })
+  expect(bodyOf(13)?.body).toMatchObject({ track_dirty_pages: true })
+  for (const request of [bodyOf(12), bodyOf(13)]) if (request !== undefined) requireBody(request)
+  const [plain] = startRequests({ ...BOOT, restore }, FILES)
+  expect(Object.keys(plain?.body ?? {})).toEqual(["snapshot_path", "mem_backend"])
+})
+
+test("a snapshot on a base writes what has changed, where the release can do that", () => {
+  const files = { state: jailPath("/s"), memory: jailPath("/m") }
+  expect(snapshotRequest(files, true).body).toMatchObject({ snapshot_type: "Diff" })
+  requireBody(snapshotRequest(files, true))
+  expect(() => requireOnBase([1, 5, 1], 128)).toThrow(failure("UNSUPPORTED", "a snapshot on a base: Firecracker 1.5"))
+  requireOnBase([1, 6, 0], 3072)
+  expect(() => requireOnBase([1, 14, 4], 4096)).toThrow(failure("UNSUPPORTED", "of more than 3 GiB of memory,"))
+  requireOnBase([1, 15, 0], 4096)
+})
+
+test("a restored guest may have its memory from a handler, and huge pages only so", () => {
+  const restore = { state: jailPath("/s"), memory: jailPath("/handler"), uffd: true }
+  const [load] = startRequests({ ...BOOT, restore }, FILES)
+  expect(load?.body).toMatchObject({ mem_backend: { backend_type: "Uffd", backend_path: "/handler" } })
+  if (load !== undefined) requireBody(load)
+  const machine = { huge_pages: "2M" } as const
+  const needs = { ...NEEDS, restored: true, networked: false, firecracker: { machine } }
+  const program = { path: "/fc", version: [1, 16] } as const
+  expect(() => firecracker.require(program, needs)).toThrow(
+    "firecracker.machine.huge_pages: Firecracker restores huge pages",
+  )
+  firecracker.require(program, { ...needs, firecracker: { machine, uffd: "/h" } })
+  firecracker.require(program, { ...needs, restored: false })
 })

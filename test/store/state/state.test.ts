@@ -121,7 +121,7 @@ const JOURNAL: readonly Resource[] = [
 
 test("handles are believed whole or not at all: cut at any byte, changed at any byte, of another schema", () => {
   const path = join(directory.path, "handles.json")
-  writeHandles(path, 1, JOURNAL)
+  writeHandles(path, { generation: 1, journal: JOURNAL })
   expect(readHandles(path)).toEqual({ is: "good", generation: 1, journal: [...JOURNAL] })
   const good = readFileSync(path)
   for (let length = 0; length < good.length - 1; length++) {
@@ -152,7 +152,7 @@ const jailed = (field: "runsAs" | "becomes") => {
 
 test("what a jailed VMM runs as is written by its name", () => {
   const path = join(directory.path, "handles.json")
-  writeHandles(path, 1, jailed("runsAs") as Resource[])
+  writeHandles(path, { generation: 1, journal: jailed("runsAs") as Resource[] })
   expect(readFileSync(path, "utf8")).toMatch(/"runsAs": \{\s*"uid": 1000/)
   expect(readHandles(path)).toMatchObject({ is: "good", journal: jailed("runsAs") })
 })

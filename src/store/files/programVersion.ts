@@ -1,0 +1,87 @@
+import { realpathSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
+import * as v from "valibot"
+import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { readAll, readStart } from "../../base/linux/content.ts"
+import { isType, openAt, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import type { Stat } from "../../base/linux/structs.ts"
+import { pinDirectory } from "./pinDirectory.ts"
+import { replaceFile } from "./replaceFile.ts"
+
+/** The name of the file that remembers answers, in the state directory. */
+const MEMORY = "programs.json"
+
+/** A larger file is not ours; of more programs the oldest answers are forgotten. */
+const MEMORY_MAX_BYTES = 64 * 1024
+const PROGRAMS_MAX_COUNT = 16
+
+/** An answer is no longer than this, in characters. */
+const ANSWER_MAX_COUNT = 500
+
+/** A file that has changed within this time, in milliseconds, could change once more without its times telling. */
+const SETTLED_MS = 2000
+
+const memorySchema = v.record(v.string(), v.pipe(v.string(), v.maxLength(ANSWER_MAX_COUNT)))
+type Memory = v.InferOutput<typeof memorySchema>
+
+/**
+ * What `program --version` prints: asked once for each program, known by device, inode, size and times, and remembered in
+ * `state` if that directory is there. A memory that another user could have written is not believed, and that of a script is not
+ * kept: its answer may come from another file. Throws a system error when the program cannot be run.
+ */
+export async function versionText(program: string, state: string | undefined): Promise<string> {
+  const identity = state === undefined ? undefined : identityOf(program)
+  const known = state === undefined || identity === undefined ? undefined : recallFrom(state)[identity]
+  if (known !== undefined) return known
+  const child = Bun.spawn([program, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
+  const text = (await child.stdout.text()).slice(0, ANSWER_MAX_COUNT)
+  const whole = (await child.exited) === 0 && text !== "" && identityOf(program) === identity
+  if (state !== undefined && identity !== undefined && whole) remember(state, identity, text)
+  return text
+}
+
+// --- internal ---
+
+/** What only this very file has; undefined for a script, or one that has just changed. */
+function identityOf(program: string): string | undefined {
+  try {
+    return withDescriptor(openNamed(program, O.RDONLY | O.NONBLOCK), (fd) => {
+      const stat = statDescriptor(fd)
+      const isProgram = isType(stat, S.IFREG) && Buffer.from(readStart(fd, 4)).toString("latin1") === "\x7fELF"
+      return isProgram && Date.now() - stat.ctimeMs > SETTLED_MS ? identityIn(stat) : undefined
+    })
+  } catch {
+    // It may be run, but not read.
+    return undefined
+  }
+}
+
+function identityIn({ dev, ino, size, mtimeMs, ctimeMs }: Stat): string {
+  return [dev, ino, size, mtimeMs, ctimeMs].join(" ")
+}
+
+function recallFrom(state: string): Memory {
+  try {
+    return withDescriptor(pinDirectory(realpathSync(state)), (dir) =>
+      withDescriptor(openAt(dir, MEMORY, O.RDONLY | O.NONBLOCK | O_NOFOLLOW), (fd) => {
+        const stat = statDescriptor(fd)
+        const own = isType(stat, S.IFREG) && stat.uid === process.geteuid?.() && (stat.mode & 0o022) === 0
+        if (!own || stat.size > MEMORY_MAX_BYTES) return {}
+        return v.parse(memorySchema, JSON.parse(new TextDecoder().decode(readAll(fd, stat.size))))
+      }),
+    )
+  } catch {
+    // There is none yet, or it cannot be believed: the program is asked.
+    return {}
+  }
+}
+
+function remember(state: string, identity: string, text: string): void {
+  try {
+    const kept = Object.entries(recallFrom(state)).slice(1 - PROGRAMS_MAX_COUNT)
+    const path = join(realpathSync(dirname(state)), basename(state), MEMORY)
+    replaceFile(path, JSON.stringify({ ...Object.fromEntries(kept), [identity]: text }), { lasting: "nothing" })
+  } catch {
+    // Without a state directory, or on a full disk, it is asked again.
+  }
+}
