@@ -88,5 +88,7 @@ export function renameStaged(jail: RunningJail, from: string, to: string): void 
 // --- internal ---
 
 function isDevice(path: string): boolean {
-  return withDescriptor(openNamed(path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
+  const named = unlessAbsent(() => openNamed(path, O.PATH), ["ENOENT", "ENOTDIR"])
+  if (named === undefined) throw new Failure("BAD_FILE", `there is no file ${path}`, { subject: path })
+  return withDescriptor(named, (fd) => isType(statDescriptor(fd), S.IFBLK))
 }

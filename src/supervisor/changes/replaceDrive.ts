@@ -58,10 +58,8 @@ export function requireDrive(drives: readonly PresentDrive[], id: string): Prese
   throw new Failure("BAD_PLUGIN", message, { hint: `the drives are ${ids.join(", ") || "none"}`, subject: id })
 }
 
-// --- internal ---
-
 /** The VMM says where its file is: a name in its own jail, whichever it chooses. */
-function nameInJail(path: string | null, id: string): string {
+export function nameInJail(path: string | null, id: string): string {
   if (path?.startsWith("/")) return path.slice(1)
   const message = `drive ${id} has no file in the jail: ${path === null ? "something else serves it" : path}`
   throw new Failure("UNSUPPORTED", message, { subject: id })

@@ -7,7 +7,7 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { type Api, openApi } from "../../host/firecracker/api.ts"
 import { API_SOCKET } from "../../host/firecracker/argv.ts"
-import { INSTANCE } from "../../host/firecracker/replies.ts"
+import { INSTANCE, PRESENT } from "../../host/firecracker/replies.ts"
 import { PAUSE, RESUME } from "../../host/firecracker/requests.ts"
 import { processLiveness } from "../../host/process/identity.ts"
 import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
@@ -28,7 +28,7 @@ import { requireBase } from "./base.ts"
 import { copyDisk } from "./jailFiles.ts"
 import { type Manifest, manifestPath, type Snapshot, savedDisk } from "./manifest.ts"
 import { layBase, type WrittenMemory, writeMemory } from "./memory.ts"
-import { requireSavable } from "./savable.ts"
+import { requireSavable, requireStaged } from "./savable.ts"
 
 // The room snapshot: saves a running VM to a directory, and says what such a directory holds.
 // The rule: all that is saved is of one moment, and a directory without a manifest is not a snapshot.
@@ -85,6 +85,9 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
       const { vmm_version } = await api.request(INSTANCE)
       const on = base === undefined ? undefined : requireBase(base, { record, spec, version: vmm_version })
       unchanged()
+      const { drives } = await api.request(PRESENT)
+      requireStaged(drives)
+      const present = drives.map(({ drive_id }) => drive_id)
       await save(api, state, {
         root,
         record,
@@ -94,6 +97,7 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
         base: on,
         version: vmm_version,
         unchanged,
+        present,
       })
     } finally {
       close(socket)
@@ -125,6 +129,8 @@ interface Saving {
   readonly version: string
   /** Throws a failure when its drives are, or were meanwhile, given other files. */
   readonly unchanged: () => void
+  /** The ids of the drives that it has: one of the spec may have been taken out. */
+  readonly present: readonly string[]
 }
 
 async function save(api: Api, { db }: State, saving: Saving): Promise<void> {
@@ -192,10 +198,11 @@ function makeDirectory(dir: string): number {
   return openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW)
 }
 
-async function saveDisks({ root, spec }: Saving, target: number): Promise<void> {
+async function saveDisks({ root, spec, present }: Saving, target: number): Promise<void> {
   for (const [index, drive] of spec.drives.entries()) {
     const name = savedDisk(index)
-    if (!drive.readonly) await copyDisk({ dir: root, name }, { dir: target, name })
+    const isThere = present.includes(drive.id ?? name)
+    if (isThere && !drive.readonly) await copyDisk({ dir: root, name }, { dir: target, name })
   }
 }
 
