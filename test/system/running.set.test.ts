@@ -42,7 +42,7 @@ async function ends(run: Running): Promise<Ended> {
 onBoth(
   "a guest with the drivers gets what is asked for; one without is told of; what cannot be is refused",
   async () => {
-    const run = await running(SIZES, { script: "PRINT[up]DRIVERS" })
+    const run = await running(SIZES, { script: pair.real ? "PRINT[up]" : "PRINT[up]DRIVERS" })
     const both = await set("memory=512M", "balloon=64M", "--json")
     if (pair.real) {
       expect(both).toMatchObject({ exit: 1 })
