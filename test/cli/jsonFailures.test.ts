@@ -105,9 +105,9 @@ test("a VM that is not there is NO_SUCH_VM to every command on VMs", async () =>
   )
   expect(commands.length).toBeGreaterThan(8)
   const lines = commands.map(([path, { args }]) => {
-    const more = Object.keys(args).filter((name) => name !== "vm" && args[name]?.type === "positional")
-    // What is wrong by itself is told first.
-    return [...path, "--json", "nobody", ...more.map((name) => (name === "what" ? "memory=1G" : name))]
+    const positional = Object.keys(args).filter((name) => name !== "vm" && args[name]?.type === "positional")
+    const more = path[0] === "set" ? ["memory=64M"] : positional
+    return [...path, "--json", "nobody", ...more]
   })
   // These two take over standard output, which must not be that of the others.
   const apart = (words: readonly string[]) => words[0]?.startsWith("__") === true

@@ -3,19 +3,23 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, syml
 import { join } from "node:path"
 import { fixture, type Running, start } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, kernelOf, pairsOfFile } from "./support/doubles.ts"
+import { buildDoubles, kernelOf } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
 
 // What the VM's uid can put into its jail while a drive changes leads root nowhere: each name there is the VM's own.
 
 const newDirectory = directoriesOfFile()
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 
 const rootOf = () => join(place.state, "jail/firecracker", records(place)[0]?.id ?? "", "root")
 
 /** A VM whose hook waits for a file before it changes anything. */
-async function waiting(calls: readonly unknown[], env: Readonly<Record<string, string>> = pair.env): Promise<Running> {
+async function waiting(
+  calls: readonly unknown[],
+  env: Readonly<Record<string, string>> = firecracker.env,
+): Promise<Running> {
   const path = join(place.dir, "old.img")
   writeFileSync(path, "o".repeat(4096))
   writeFileSync(join(place.dir, "fresh.img"), "f".repeat(8192))

@@ -2,14 +2,15 @@ import { expect } from "bun:test"
 import { renameSync } from "node:fs"
 import { join } from "node:path"
 import { banger, type Ended, fixture, type Running, start, until } from "./support/banger.ts"
-import { kernelOf, pairsOfFile } from "./support/doubles.ts"
+import { kernelOf } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { startLoopback } from "./support/namespace.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { killed, listed } from "./support/vms.ts"
 
 // Memory and limits of a running VM change, whoever asks. A guest without drivers is all that boots on the real one here.
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 
 const SIZES = {
@@ -24,7 +25,7 @@ function words(
   return [fixture("changing"), "--", kernelOf(place.dir, script), JSON.stringify(spec), JSON.stringify(calls)]
 }
 async function running(spec: object, options: Parameters<typeof words>[1] = {}): Promise<Running> {
-  const run = start(place, ["run", ...words(spec, options)], { ...pair.env })
+  const run = start(place, ["run", ...words(spec, options)], { ...firecracker.env })
   await run.shows("fc: changed")
   return run
 }
@@ -42,9 +43,9 @@ async function ends(run: Running): Promise<Ended> {
 onBoth(
   "a guest with the drivers gets what is asked for; one without is told of; what cannot be is refused",
   async () => {
-    const run = await running(SIZES, { script: pair.real ? "PRINT[up]" : "PRINT[up]DRIVERS" })
+    const run = await running(SIZES, { script: firecracker.real ? "PRINT[up]" : "PRINT[up]DRIVERS" })
     const both = await set("memory=512M", "balloon=64M", "--json")
-    if (pair.real) {
+    if (firecracker.real) {
       expect(both).toMatchObject({ exit: 1 })
       expect(both.stderr).toContain("memory=512M")
       const alone = await set("balloon=64M")
@@ -82,7 +83,7 @@ onBoth("a VM with neither has neither, with a jail and without one", async () =>
 })
 
 onBoth("it works while nobody watches, and asks nobody but the VMM", async () => {
-  const ready = await banger(place, ["run", "--detach", ...words(SIZES)], { ...pair.env })
+  const ready = await banger(place, ["run", "--detach", ...words(SIZES)], { ...firecracker.env })
   expect(ready).toMatchObject({ exit: 0 })
   const [vm] = await listed(place)
   await killed(vm?.supervisor)

@@ -146,6 +146,7 @@ async function save(api: Api, { db }: State, saving: Saving): Promise<void> {
       const written = await writeMemory(api, saving.root, laid)
       memory = written
       await saveDisks(saving, target)
+      saving.unchanged()
       return written
     })
     await memory.copyTo(target)
