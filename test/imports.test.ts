@@ -16,8 +16,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...["operations", "upkeep/metrics", "upkeep/sweep", "upkeep/leftovers", "upkeep/doctor", "supervisor"],
     ...[
       "supervisor/boot",
-      "supervisor/rest",
       "supervisor/changes",
+      "supervisor/rest",
       "supervisor/snapshot",
       "vm",
       "host/kvm",
@@ -58,9 +58,9 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   supervisor: [
     ...[
       "supervisor/boot",
+      "supervisor/changes",
       "supervisor/hooks",
       "supervisor/rest",
-      "supervisor/changes",
       "supervisor/snapshot",
       "host/firecracker",
       "host/jail",

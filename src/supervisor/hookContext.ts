@@ -72,9 +72,11 @@ export function runningContext(
     for (const path of base === undefined ? [dir] : [dir, base])
       if (!isAbsolute(path))
         throw new Failure("BAD_PLUGIN", `ctx.snapshot: ${path} is not an absolute path`, { subject: path })
-    using state = openState()
-    const { snapshotVm } = await import("./snapshot/save.ts")
-    await snapshotVm(state, shared.vm.id, { dir, base })
+    await changes.alone(signal, async () => {
+      using state = openState()
+      const { snapshotVm } = await import("./snapshot/save.ts")
+      await snapshotVm(state, shared.vm.id, { dir, base })
+    })
   }
   const halting = { pause: unlessOver(control.pause), resume: unlessOver(control.resume) }
   return { ...shared, signal, snapshot, ...halting, ...changes.context(signal) }

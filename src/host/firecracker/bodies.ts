@@ -101,9 +101,9 @@ const CHANGES: Readonly<Record<string, v.GenericSchema>> = {
 
 /** Throws a failure that names the setting when a request is not one that Firecracker's API takes. */
 export function requireBody({ method, path: target, body, setting }: ApiRequest<unknown>): void {
+  const bodies = method === "PATCH" ? CHANGES : BODIES
   const list = target.replace(/[^/]*$/, "")
   const kind = body !== undefined && list === "/drives/" && "socket" in body ? "vhost-user" : ""
-  const bodies = method === "PATCH" ? CHANGES : BODIES
   const schema = bodies[target] ?? bodies[`${list}${kind}`]
   // This would be a fault of ours.
   if (schema === undefined) throw new Error(`${setting}: nothing is known of ${target}`)

@@ -1,9 +1,10 @@
 import type { JailPath } from "../../base/terms/path.ts"
-import type { Devices, DriveLimits, NetworkLimits } from "../vmm/vmm.ts"
+import type { AddedDrive, Devices, DriveLimits, NetworkLimits } from "../vmm/vmm.ts"
 import type { Api, ApiRequest } from "./api.ts"
 import { requireBody } from "./bodies.ts"
-import { DEVICES } from "./replies.ts"
+import { INSTANCE, PRESENT } from "./replies.ts"
 import { CARD } from "./requests.ts"
+import { parseRelease, requireHotplug } from "./version.ts"
 
 /** The devices of a running Firecracker. A body that its API would not take is refused before it is asked. */
 export function devicesOf(api: Api): Devices {
@@ -13,12 +14,20 @@ export function devicesOf(api: Api): Devices {
   }
   return {
     async drives() {
-      const { drives } = await api.request(DEVICES)
+      const { drives } = await api.request(PRESENT)
       return drives.map(({ drive_id, path_on_host }) => ({ id: drive_id, path: path_on_host }))
     },
     reopenDrive: (id, path) => change(reopenRequest(id, path)),
     limitDrive: (id, limits) => change(limitDriveRequest(id, limits)),
     limitNetwork: (limits) => change(limitNetworkRequest(limits)),
+    async addDrive(drive) {
+      await requirePlugging(api)
+      await change(addDriveRequest(drive))
+    },
+    async removeDrive(id) {
+      await requirePlugging(api)
+      await api.request(removeDriveRequest(id))
+    },
   }
 }
 
@@ -33,6 +42,20 @@ export function memoryRequest(mebibytes: number): ApiRequest {
 }
 
 // --- internal ---
+
+async function requirePlugging(api: Api): Promise<void> {
+  const { vmm_version } = await api.request(INSTANCE)
+  requireHotplug(parseRelease("Firecracker", `Firecracker v${vmm_version}`) ?? [0, 0, 0])
+}
+
+function addDriveRequest({ id, path, readonly }: AddedDrive): ApiRequest {
+  const body = { drive_id: id, path_on_host: path, is_root_device: false, is_read_only: readonly }
+  return { method: "PUT", path: `/drives/${id}`, setting: `drives.${id}`, body, refusal: "VM_FAILED" }
+}
+
+function removeDriveRequest(id: string): ApiRequest {
+  return { method: "DELETE", path: `/drives/${id}`, setting: `drives.${id}`, refusal: "VM_FAILED" }
+}
 
 /** The request that has a drive use another file, or look anew at how long its own is (PATCH /drives). Pure. */
 function reopenRequest(id: string, path: JailPath): ApiRequest {

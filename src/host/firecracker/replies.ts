@@ -1,28 +1,6 @@
 import * as v from "valibot"
 import type { ApiRequest } from "./api.ts"
 
-/** What is looked at of a whole configuration. */
-const devices = v.object({
-  drives: v.optional(v.array(v.object({ drive_id: v.string(), path_on_host: v.nullish(v.string(), null) })), []),
-  "machine-config": v.object({ mem_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
-  /** Not there where the release has none. */
-  balloon: v.nullish(v.object({})),
-  "memory-hotplug": v.nullish(
-    v.object({
-      total_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
-      block_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
-    }),
-  ),
-})
-
-/** The devices and the memory that a Firecracker has. */
-export type Devices = v.InferOutput<typeof devices>
-
-/** What can be changed of a VM that runs, of its whole configuration. */
-export const DEVICES: ApiRequest<Devices> = {
-  ...{ method: "GET", path: "/vm/config", setting: "configuration", reply: devices, refusal: "VM_FAILED" },
-}
-
 const instance = v.object({
   id: v.string(),
   state: v.picklist(["Not started", "Running", "Paused"]),
@@ -51,6 +29,27 @@ export type Configuration = v.InferOutput<typeof configuration>
 /** A VM's whole configuration. */
 export const CONFIGURATION: ApiRequest<Configuration> = {
   ...{ method: "GET", path: "/vm/config", setting: "vm/config", refusal: "VM_FAILED", reply: configuration },
+}
+
+/** What is looked at of a configuration before something of it is changed. */
+const present = v.object({
+  drives: v.optional(v.array(v.object({ drive_id: v.string(), path_on_host: v.nullish(v.string(), null) })), []),
+  "machine-config": v.object({ mem_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
+  /** Not there where the release has none. */
+  balloon: v.nullish(v.object({})),
+  "memory-hotplug": v.nullish(
+    v.object({
+      total_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+      block_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+    }),
+  ),
+})
+
+export type Present = v.InferOutput<typeof present>
+
+/** What a Firecracker has now, in its own words. */
+export const PRESENT: ApiRequest<Present> = {
+  ...{ method: "GET", path: "/vm/config", setting: "vm/config", reply: present, refusal: "VM_FAILED" },
 }
 
 const NUMBERS_MAX_COUNT = 64

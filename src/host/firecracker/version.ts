@@ -90,6 +90,14 @@ export function requireOnBase(release: Release, memoryMiB: number): void {
     requireSince("a snapshot on a base, of more than 3 GiB of memory,", release, LARGE_ON_BASE_SINCE)
 }
 
+/** The first release that adds devices to a guest that runs, and removes them. */
+const HOTPLUG_SINCE: Release = [1, 16, 0]
+
+/** Throws a failure for a release that cannot add or remove a device while the guest runs. */
+export function requireHotplug(release: Release): void {
+  requireSince("a device that comes or goes while the guest runs", release, HOTPLUG_SINCE)
+}
+
 /** Major and minor, as all VMMs have them. */
 export function versionOf([major, minor]: Release): Version {
   return [major, minor]

@@ -15,6 +15,7 @@ import { Failure } from "../../base/terms/failure.ts"
 import { type HostPath, inJail, type Placed } from "../../base/terms/path.ts"
 import type { Owner } from "./base.ts"
 import { blockDevice, makeNode } from "./nodes.ts"
+import { type DiskImage, requireContent, requireWhole } from "./sectors.ts"
 import { openSource, type StageOptions, type StageRoot, stageContent, withParent } from "./stage.ts"
 
 /** The root of a jail that a VMM runs in. Its owner may have put anything under any name there. */
@@ -34,20 +35,20 @@ export function runningJail(fd: number, path: HostPath): RunningJail {
 
 /**
  * Stages an image for a jail whose VMM runs, under a name that is not there yet, and returns where it is: a private copy,
- * which its owner can open only when it is complete, or a node of a block device. A mount would not do: the VMM has a mount
- * namespace of its own by now. Throws a failure for an image that no guest could read whole; what it made is gone then.
+ * which its owner can open only when it is complete, padded to whole sectors, or a node of a block device. A mount would not do: the VMM has a mount
+ * namespace of its own by now. Throws a failure for an image that is empty or no file; what it made may stay.
  */
 export async function stageImage(
   jail: RunningJail,
   name: string,
   source: string,
-  options: StageOptions,
+  { setting, signal }: StageOptions & Pick<DiskImage, "setting">,
 ): Promise<Placed> {
   if (isDevice(source)) return makeNode(jail, name, blockDevice(source))
   const from = openSource(source)
   try {
-    requireSectors(source, statDescriptor(from).size)
-    await stageContent(jail, name, from, options)
+    requireContent({ setting, path: source, bytes: statDescriptor(from).size })
+    await stageContent(jail, name, from, { signal, disk: true })
     return jail.placed(name)
   } finally {
     close(from)
@@ -55,9 +56,10 @@ export async function stageImage(
 }
 
 /** Throws a failure for an image that a VMM without a jail could not use whole. */
-export function requireImage(source: string): void {
+export function requireImage(source: string, { setting }: Pick<DiskImage, "setting">): void {
   if (isDevice(source)) return
-  withDescriptor(openSource(source), (fd) => requireSectors(source, statDescriptor(fd).size))
+  const { size } = withDescriptor(openSource(source), statDescriptor)
+  requireWhole({ setting, path: source, bytes: size }, { jailed: false })
 }
 
 /**
@@ -85,19 +87,8 @@ export function renameStaged(jail: RunningJail, from: string, to: string): void 
 
 // --- internal ---
 
-/** Guests see a disk in sectors of this size; Firecracker cuts off what is left over. */
-const SECTOR_BYTES = 512
-
 function isDevice(path: string): boolean {
-  return withDescriptor(openNamed(path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
-}
-
-function requireSectors(path: string, size: number): void {
-  const refused = (words: string, hint?: string) => new Failure("BAD_FILE", `${path} ${words}`, { hint, subject: path })
-  if (size === 0) throw refused("is empty")
-  if (size % SECTOR_BYTES !== 0)
-    throw refused(
-      `has ${size} bytes, which are not whole sectors of ${SECTOR_BYTES}: the guest would not see its end`,
-      `make it longer: truncate -s %${SECTOR_BYTES} ${path}`,
-    )
+  const named = unlessAbsent(() => openNamed(path, O.PATH), ["ENOENT", "ENOTDIR"])
+  if (named === undefined) throw new Failure("BAD_FILE", `there is no file ${path}`, { subject: path })
+  return withDescriptor(named, (fd) => isType(statDescriptor(fd), S.IFBLK))
 }

@@ -172,7 +172,13 @@ export interface Devices {
   reopenDrive(id: string, path: JailPath): Promise<void>
   limitDrive(id: string, limits: DriveLimits): Promise<void>
   limitNetwork(limits: NetworkLimits): Promise<void>
+  /** Plugs a drive into the guest's PCI bus, or takes it out. Both reject where the release cannot do that. */
+  addDrive(drive: AddedDrive): Promise<void>
+  removeDrive(id: string): Promise<void>
 }
+
+/** A drive for a guest that runs. */
+export interface AddedDrive extends Pick<Disk, "id" | "path" | "readonly"> {}
 
 /** Rate limits that can change, in Firecracker's words. */
 export type DriveLimits = Required<Pick<NonNullable<FirecrackerSettings["drives"]>[string], "rate_limiter">>

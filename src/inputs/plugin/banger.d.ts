@@ -244,6 +244,13 @@ declare module "banger" {
     replace(id: string, path: string): Promise<void>
     /** Changes how much a drive may do. A bucket of size 0 lifts its limit, one that is left out stays. */
     update(id: string, settings: { rate_limiter: RateLimiter }): Promise<void>
+    /**
+     * Plugs in another drive, with an image as `replace` takes it. This and `remove` need `firecracker: { pci: true }` and
+     * Firecracker 1.16. The guest finds it by `echo 1 > /sys/bus/pci/rescan`.
+     */
+    add(drive: { id: string; path: string; readonly?: boolean | undefined }): Promise<void>
+    /** Takes a drive out, but for the root file system's, and releases its file. The guest must have let go of it. */
+    remove(id: string): Promise<void>
   }
 
   export interface PostStopContext extends HookContext {

@@ -14,6 +14,8 @@ export type DeviceContext = Pick<RunningContext, "drives" | "network">
 export interface DeviceChanges {
   /** For a hook with this signal. */
   context(signal: AbortSignal): DeviceContext
+  /** Does work while nothing is being changed: what was begun before is waited for, what is begun meanwhile waits. */
+  alone(signal: AbortSignal, work: () => Promise<void>): Promise<void>
   /** Ends what is being changed, and lets nothing more begin; resolves when all that was made for it is gone. */
   over(): Promise<void>
 }
@@ -21,7 +23,7 @@ export interface DeviceChanges {
 /** The running VM whose devices hooks change. */
 export interface ChangeableVm {
   readonly session: Pick<Session, "id" | "layout" | "journal">
-  readonly spec: Pick<Spec, "network">
+  readonly spec: Pick<Spec, "network" | "firecracker">
   readonly vmm: string
   readonly control: Pick<Control, "devices" | "unreachable">
 }
@@ -30,14 +32,22 @@ export interface ChangeableVm {
 export function deviceChanges(vm: ChangeableVm): DeviceChanges {
   const ended = new AbortController()
   let last: Promise<unknown> = Promise.resolve()
-  const inTurn = (what: string, signal: AbortSignal, work: (devices: Devices) => Promise<void>) => {
+  /** The change that is being made, or the last one. */
+  let changing: Promise<void> = Promise.resolve()
+  const alone = (signal: AbortSignal, work: () => Promise<void>) => {
     const next = last.then(() => {
       signal.throwIfAborted()
-      return naming(what, () => work(requireDevices(vm, what)))
+      return work()
     })
     last = next.catch(() => {})
     return next
   }
+  const inTurn = (what: string, signal: AbortSignal, work: (devices: Devices) => Promise<void>) =>
+    alone(signal, () => {
+      const change = naming(what, () => work(requireDevices(vm, what)))
+      changing = change.catch(() => {})
+      return change
+    })
   return {
     context(hook) {
       const signal = AbortSignal.any([hook, ended.signal])
@@ -56,6 +66,20 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
               requireDrive(await devices.drives(), requireText(id))
               await devices.limitDrive(id, limits)
             }),
+          add: (drive) =>
+            inTurn("ctx.drives.add", signal, async (devices) => {
+              requirePci(vm)
+              const { id, path, readonly = false } = parse(addedDrive, drive)
+              const { addDrive } = await import("./plugDrive.ts")
+              const image = { id, path: requirePath(path), readonly }
+              await addDrive({ session: vm.session, devices }, image, { signal })
+            }),
+          remove: (id) =>
+            inTurn("ctx.drives.remove", signal, async (devices) => {
+              requirePci(vm)
+              const { removeDrive } = await import("./plugDrive.ts")
+              await removeDrive({ session: vm.session, devices }, requireText(id))
+            }),
         },
         network: {
           update: (settings) =>
@@ -68,9 +92,10 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
         },
       }
     },
+    alone,
     over() {
       ended.abort(new Failure("WRONG_STATE", "the VM no longer runs under this banger", { subject: vm.session.id }))
-      return last.then(() => {})
+      return changing
     },
   }
 }
@@ -88,6 +113,20 @@ const networkLimits = v.pipe(
   }),
   v.check((limits) => Object.values(limits).some((limit) => limit !== undefined), NOTHING),
 )
+
+const DRIVE_ID_WORDS = "a-z, 0-9 and _, at most 20 long"
+const addedDrive = v.strictObject({
+  id: v.pipe(v.string(DRIVE_ID_WORDS), v.regex(/^[a-z0-9_]{1,20}$/, DRIVE_ID_WORDS)),
+  path: v.string("a path"),
+  readonly: v.optional(v.boolean("true or false")),
+})
+
+/** Devices come and go on a PCI bus alone. */
+function requirePci({ spec, session }: ChangeableVm): void {
+  if (spec.firecracker.pci === true) return
+  const hint = "set firecracker.pci: true in the plugin"
+  throw new Failure("UNSUPPORTED", "the guest has no PCI bus to plug drives into", { hint, subject: session.id })
+}
 
 function parse<T>(schema: v.GenericSchema<unknown, T>, settings: unknown): T {
   const result = v.safeParse(schema, settings)

@@ -31,14 +31,14 @@ export async function replaceDrive(
   const { path } = requireDrive(await devices.drives(), id)
   using jail = openRunningJail(session)
   if (jail === undefined) {
-    requireImage(image)
+    requireImage(image, { setting: `drives.${id}` })
     return devices.reopenDrive(id, withoutJail(hostPath(image)).jail)
   }
   const file = nameInJail(path, id)
   const next = `${file}.${crypto.randomUUID().slice(0, 8)}`
   writeChange(session, { drive: id, file, next })
   try {
-    await stageImage(jail, next, image, { signal })
+    await stageImage(jail, next, image, { setting: `drives.${id}`, signal })
     await devices.reopenDrive(id, jail.placed(next).jail)
   } catch (error) {
     // Where the VMM did not answer, this or a later one finds out what it did.
@@ -58,10 +58,8 @@ export function requireDrive(drives: readonly PresentDrive[], id: string): Prese
   throw new Failure("BAD_PLUGIN", message, { hint: `the drives are ${ids.join(", ") || "none"}`, subject: id })
 }
 
-// --- internal ---
-
 /** The VMM says where its file is: a name in its own jail, whichever it chooses. */
-function nameInJail(path: string | null, id: string): string {
+export function nameInJail(path: string | null, id: string): string {
   if (path?.startsWith("/")) return path.slice(1)
   const message = `drive ${id} has no file in the jail: ${path === null ? "something else serves it" : path}`
   throw new Failure("UNSUPPORTED", message, { subject: id })

@@ -1,9 +1,9 @@
 import { close } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { type Api, openApi } from "../../host/firecracker/api.ts"
+import { API_SOCKET, socketOf } from "../../host/firecracker/argv.ts"
 import { balloonRequest, memoryRequest } from "../../host/firecracker/devices.ts"
-import { firecracker } from "../../host/firecracker/firecracker.ts"
-import { DEVICES, type Devices } from "../../host/firecracker/replies.ts"
+import { PRESENT, type Present } from "../../host/firecracker/replies.ts"
 import { processLiveness } from "../../host/process/identity.ts"
 import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
@@ -48,9 +48,7 @@ export async function setVm(state: State, reference: string, wishes: Wishes): Pr
     const code = process.is === "dead" ? "WRONG_STATE" : "LIVENESS_UNKNOWN"
     throw new Failure(code, `${name} cannot be changed: ${process.why}`, { subject: id })
   }
-  const control = firecracker.control(layout, undefined)
-  if (control.is !== "own") throw new Error("Firecracker makes its own socket")
-  const socket = openOwnSocket(control.host, { layout, resources, identity })
+  const socket = openOwnSocket(socketOf(API_SOCKET, layout.runtime, undefined).host, { layout, resources, identity })
   try {
     await changeMemory(openApi(`/proc/self/fd/${socket}`), name, wishes)
   } finally {
@@ -61,7 +59,7 @@ export async function setVm(state: State, reference: string, wishes: Wishes): Pr
 
 /** As `setVm`, of the VM of this name behind an API. All wishes are checked before one is granted. */
 export async function changeMemory(api: Api, name: string, { memory, balloon }: Wishes): Promise<void> {
-  const has = await api.request(DEVICES)
+  const has = await api.request(PRESENT)
   const plugged = memory === undefined ? undefined : requirePluggable(name, has, memory)
   if (balloon !== undefined) requireBalloon(name, has, balloon)
   if (plugged !== undefined) await granted(`memory=${memory}M`, () => api.request(memoryRequest(plugged)))
@@ -71,7 +69,7 @@ export async function changeMemory(api: Api, name: string, { memory, balloon }: 
 // --- internal ---
 
 /** How much of the wanted memory is to be plugged in. */
-function requirePluggable(name: string, has: Devices, wanted: number): number {
+function requirePluggable(name: string, has: Present, wanted: number): number {
   const boot = has["machine-config"].mem_size_mib
   const pluggable = has["memory-hotplug"]
   if (!pluggable)
@@ -89,7 +87,7 @@ function requirePluggable(name: string, has: Devices, wanted: number): number {
   throw new Failure("USAGE", `memory=${wanted}M: ${words} ${name} can have`, { hint, subject: "memory" })
 }
 
-function requireBalloon(name: string, has: Devices, wanted: number): void {
+function requireBalloon(name: string, has: Present, wanted: number): void {
   const boot = has["machine-config"].mem_size_mib
   if (!has.balloon)
     throw new Failure("UNSUPPORTED", `balloon=${wanted}M: ${name} has no balloon`, {

@@ -7,7 +7,7 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { type Api, openApi } from "../../host/firecracker/api.ts"
 import { API_SOCKET } from "../../host/firecracker/argv.ts"
-import { INSTANCE } from "../../host/firecracker/replies.ts"
+import { INSTANCE, PRESENT } from "../../host/firecracker/replies.ts"
 import { PAUSE, RESUME } from "../../host/firecracker/requests.ts"
 import { processLiveness } from "../../host/process/identity.ts"
 import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
@@ -28,7 +28,7 @@ import { requireBase } from "./base.ts"
 import { copyDisk } from "./jailFiles.ts"
 import { type Manifest, manifestPath, type Snapshot, savedDisk } from "./manifest.ts"
 import { layBase, type WrittenMemory, writeMemory } from "./memory.ts"
-import { requireSavable } from "./savable.ts"
+import { requireSavable, requireStaged } from "./savable.ts"
 
 // The room snapshot: saves a running VM to a directory, and says what such a directory holds.
 // The rule: all that is saved is of one moment, and a directory without a manifest is not a snapshot.
@@ -72,6 +72,8 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
   try {
     const socket = openControlSocket(root, API_SOCKET, identity)
     try {
+      const spec = specOfRecord(record, ["kernel", "memory", "drives", "network", "firecracker"])
+      const network = recallNetwork({ id: record.id, db: state.db, layout }, spec.network)
       const unchanged = () => {
         // A drive that changes meanwhile would be saved with the file that it no longer has.
         const now = recall(findRecord(state.db, record.id), layout.handles)
@@ -79,14 +81,14 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
         const hint = "save it again when that is done"
         throw new Failure("WRONG_STATE", `a drive of ${record.name} is being changed`, { hint, subject: record.id })
       }
-      unchanged()
-      const spec = specOfRecord(record, ["kernel", "memory", "drives", "network", "firecracker"])
-      const network = recallNetwork({ id: record.id, db: state.db, layout }, spec.network)
       const api = openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS)
       const { vmm_version } = await api.request(INSTANCE)
       const on = base === undefined ? undefined : requireBase(base, { record, spec, version: vmm_version })
+      unchanged()
+      const { drives } = await api.request(PRESENT)
+      requireStaged(drives)
+      const present = drives.map(({ drive_id }) => drive_id)
       await save(api, state, {
-        unchanged,
         root,
         record,
         dir: resolve(dir),
@@ -94,6 +96,8 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
         spec,
         base: on,
         version: vmm_version,
+        unchanged,
+        present,
       })
     } finally {
       close(socket)
@@ -125,6 +129,8 @@ interface Saving {
   readonly version: string
   /** Throws a failure when its drives are, or were meanwhile, given other files. */
   readonly unchanged: () => void
+  /** The ids of the drives that it has: one of the spec may have been taken out. */
+  readonly present: readonly string[]
 }
 
 async function save(api: Api, { db }: State, saving: Saving): Promise<void> {
@@ -162,11 +168,12 @@ function savedMeanwhile({ id, name }: VmRecord): Failure {
 }
 
 /** Does work while the VM is paused. Throws a failure when it was resumed before the end. */
-async function standingStill<T>(api: Api, { record }: Saving, work: () => Promise<T>): Promise<T> {
+async function standingStill<T>(api: Api, { record, unchanged }: Saving, work: () => Promise<T>): Promise<T> {
   const { state } = await api.request(INSTANCE)
   await api.request(PAUSE)
   try {
     const result = await work()
+    unchanged()
     const { state: now } = await api.request(INSTANCE)
     if (now === "Paused") return result
     const hint = "something else resumed it, for example a stop: save it again"
@@ -192,10 +199,11 @@ function makeDirectory(dir: string): number {
   return openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW)
 }
 
-async function saveDisks({ root, spec }: Saving, target: number): Promise<void> {
+async function saveDisks({ root, spec, present }: Saving, target: number): Promise<void> {
   for (const [index, drive] of spec.drives.entries()) {
     const name = savedDisk(index)
-    if (!drive.readonly) await copyDisk({ dir: root, name }, { dir: target, name })
+    const isThere = present.includes(drive.id ?? name)
+    if (isThere && !drive.readonly) await copyDisk({ dir: root, name }, { dir: target, name })
   }
 }
 

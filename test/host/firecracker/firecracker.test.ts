@@ -659,42 +659,6 @@ test("after a snapshot the network card is on another tap", () => {
   })
 })
 
-test("changed pages are tracked after a restore too, by the word of the release", () => {
-  const restore = { state: jailPath("/s"), memory: jailPath("/m") }
-  const tracked = { ...BOOT, restore, firecracker: { machine: { track_dirty_pages: true } } }
-  const bodyOf = (minor: number) => startRequests(tracked, FILES, [1, minor, 0])[0]
-  expect(bodyOf(12)?.body).toMatchObject({ enable_diff_snapshots: true })
-  expect(bodyOf(13)?.body).toMatchObject({ track_dirty_pages: true })
-  for (const request of [bodyOf(12), bodyOf(13)]) if (request !== undefined) requireBody(request)
-  const [plain] = startRequests({ ...BOOT, restore }, FILES)
-  expect(Object.keys(plain?.body ?? {})).toEqual(["snapshot_path", "mem_backend"])
-})
-
-test("a snapshot on a base writes what has changed, where the release can do that", () => {
-  const files = { state: jailPath("/s"), memory: jailPath("/m") }
-  expect(snapshotRequest(files, true).body).toMatchObject({ snapshot_type: "Diff" })
-  requireBody(snapshotRequest(files, true))
-  expect(() => requireOnBase([1, 5, 1], 128)).toThrow(failure("UNSUPPORTED", "a snapshot on a base: Firecracker 1.5"))
-  requireOnBase([1, 6, 0], 3072)
-  expect(() => requireOnBase([1, 14, 4], 4096)).toThrow(failure("UNSUPPORTED", "of more than 3 GiB of memory,"))
-  requireOnBase([1, 15, 0], 4096)
-})
-
-test("a restored guest may have its memory from a handler, and huge pages only so", () => {
-  const restore = { state: jailPath("/s"), memory: jailPath("/handler"), uffd: true }
-  const [load] = startRequests({ ...BOOT, restore }, FILES)
-  expect(load?.body).toMatchObject({ mem_backend: { backend_type: "Uffd", backend_path: "/handler" } })
-  if (load !== undefined) requireBody(load)
-  const machine = { huge_pages: "2M" } as const
-  const needs = { ...NEEDS, restored: true, networked: false, firecracker: { machine } }
-  const program = { path: "/fc", version: [1, 16] } as const
-  expect(() => firecracker.require(program, needs)).toThrow(
-    "firecracker.machine.huge_pages: Firecracker restores huge pages",
-  )
-  firecracker.require(program, { ...needs, firecracker: { machine, uffd: "/h" } })
-  firecracker.require(program, { ...needs, restored: false })
-})
-
 test("devices are changed by what they are called; a body that the API would not take is refused before it is asked", async () => {
   const asked: unknown[] = []
   const answers: Record<string, unknown> = {
@@ -729,4 +693,40 @@ test("devices are changed by what they are called; a body that the API would not
   ])
   expect(() => requireBody(balloonRequest(-1))).toThrow("balloon: amount_mib: a whole number from 0 on")
   expect(() => requireBody(memoryRequest(0.5))).toThrow("memory: requested_size_mib: a whole number from 0 on")
+})
+
+test("changed pages are tracked after a restore too, by the word of the release", () => {
+  const restore = { state: jailPath("/s"), memory: jailPath("/m") }
+  const tracked = { ...BOOT, restore, firecracker: { machine: { track_dirty_pages: true } } }
+  const bodyOf = (minor: number) => startRequests(tracked, FILES, [1, minor, 0])[0]
+  expect(bodyOf(12)?.body).toMatchObject({ enable_diff_snapshots: true })
+  expect(bodyOf(13)?.body).toMatchObject({ track_dirty_pages: true })
+  for (const request of [bodyOf(12), bodyOf(13)]) if (request !== undefined) requireBody(request)
+  const [plain] = startRequests({ ...BOOT, restore }, FILES)
+  expect(Object.keys(plain?.body ?? {})).toEqual(["snapshot_path", "mem_backend"])
+})
+
+test("a snapshot on a base writes what has changed, where the release can do that", () => {
+  const files = { state: jailPath("/s"), memory: jailPath("/m") }
+  expect(snapshotRequest(files, true).body).toMatchObject({ snapshot_type: "Diff" })
+  requireBody(snapshotRequest(files, true))
+  expect(() => requireOnBase([1, 5, 1], 128)).toThrow(failure("UNSUPPORTED", "a snapshot on a base: Firecracker 1.5"))
+  requireOnBase([1, 6, 0], 3072)
+  expect(() => requireOnBase([1, 14, 4], 4096)).toThrow(failure("UNSUPPORTED", "of more than 3 GiB of memory,"))
+  requireOnBase([1, 15, 0], 4096)
+})
+
+test("a restored guest may have its memory from a handler, and huge pages only so", () => {
+  const restore = { state: jailPath("/s"), memory: jailPath("/handler"), uffd: true }
+  const [load] = startRequests({ ...BOOT, restore }, FILES)
+  expect(load?.body).toMatchObject({ mem_backend: { backend_type: "Uffd", backend_path: "/handler" } })
+  if (load !== undefined) requireBody(load)
+  const machine = { huge_pages: "2M" } as const
+  const needs = { ...NEEDS, restored: true, networked: false, firecracker: { machine } }
+  const program = { path: "/fc", version: [1, 16] } as const
+  expect(() => firecracker.require(program, needs)).toThrow(
+    "firecracker.machine.huge_pages: Firecracker restores huge pages",
+  )
+  firecracker.require(program, { ...needs, firecracker: { machine, uffd: "/h" } })
+  firecracker.require(program, { ...needs, restored: false })
 })

@@ -40,6 +40,8 @@ function noting(): { readonly devices: Devices; readonly asked: string[]; readon
       reopenDrive: (id) => note(`reopen ${id}`),
       limitDrive: (id) => note(`limit ${id}`),
       limitNetwork: () => note("limit the network"),
+      addDrive: ({ id }) => note(`add ${id}`),
+      removeDrive: (id) => note(`remove ${id}`),
     },
   }
 }
