@@ -7,7 +7,8 @@ if (words.length === 1 && ["--version", "-V", "version"].includes(words[0] ?? ""
   console.log(versionText())
   process.exit(0)
 }
-const { main } = await import("./src/cli/main.ts")
+const alone = (words[0] === "run" || words[0] === "__run") && !words.includes("--help") && !words.includes("-h")
+const { main } = alone ? await import("./src/cli/runAlone.ts") : await import("./src/cli/main.ts")
 const status = await main(words)
 const { leave } = await import("./src/cli/terminal/leave.ts")
 leave(status)
