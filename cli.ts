@@ -7,8 +7,17 @@ if (words.length === 1 && ["--version", "-V", "version"].includes(words[0] ?? ""
   console.log(versionText())
   process.exit(0)
 }
-const alone = (words[0] === "run" || words[0] === "__run") && !words.includes("--help") && !words.includes("-h")
-const { main } = alone ? await import("./src/cli/runAlone.ts") : await import("./src/cli/main.ts")
-const status = await main(words)
-const { leave } = await import("./src/cli/terminal/leave.ts")
-leave(status)
+// Not awaited: then the event loop would never be idle (holdProcess).
+start()
+
+async function start(): Promise<void> {
+  // Nothing else is loaded: this is what a thousand VMs have running.
+  if (words[0] === "__rest") return (await import("./src/supervisor/rest/resting.ts")).restUntilNeeded(words.slice(1))
+  const { holdProcess } = await import("./src/base/linux/hold.ts")
+  holdProcess()
+  const alone = (words[0] === "run" || words[0] === "__run") && !words.includes("--help") && !words.includes("-h")
+  const { main } = alone ? await import("./src/cli/runAlone.ts") : await import("./src/cli/main.ts")
+  const status = await main(words)
+  const { leave } = await import("./src/cli/terminal/leave.ts")
+  leave(status)
+}

@@ -7,6 +7,7 @@ import { commandsBelow } from "../src/cli/terminal/command.ts"
 import { findCommand } from "../src/cli/terminal/findCommand.ts"
 import { parseWords } from "../src/cli/terminal/parse.ts"
 import { root as tree } from "../src/cli/tree.ts"
+import { readDeclarations } from "../src/inputs/plugin/declarations.ts"
 import { PROGRAM } from "./program.ts"
 
 const root = join(import.meta.dir, "..")
@@ -17,6 +18,8 @@ beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), "banger-docs-"))
   // The examples name these beside themselves; a plan only looks whether they are there.
   for (const name of ["vmlinuz", "initrd.img"]) writeFileSync(join(dir, name), "x")
+  // What the examples leave open: QEMU, emulating, whatever else is in PATH.
+  writeFileSync(join(dir, "config.toml"), 'accel = "tcg"\n', { mode: 0o644 })
 })
 afterAll(() => rmSync(dir, { recursive: true }))
 
@@ -32,7 +35,12 @@ test("there are examples to try", () => {
 test.each(examples)("example $index of $file is a plugin that banger takes", ({ code, index, file }) => {
   const plugin = join(dir, `${file.replace(/\W/g, "-")}-${index}.ts`)
   writeFileSync(plugin, code)
-  const env = { ...process.env, PATH: `${fakeQemu()}:${process.env.PATH}`, BANGER_STATE_DIR: join(dir, "state") }
+  const env = {
+    ...process.env,
+    PATH: `${fakeQemu()}:${process.env.PATH}`,
+    BANGER_STATE_DIR: join(dir, "state"),
+    BANGER_CONFIG: join(dir, "config.toml"),
+  }
   const run = Bun.spawnSync([...PROGRAM, "run", "--plan", plugin], { env })
   expect({ stderr: run.stderr.toString(), exit: run.exitCode }).toEqual({ stderr: "", exit: 0 })
   expect(run.stdout.toString()).toContain("start qemu: ")
@@ -117,7 +125,7 @@ test.each(["docs/flows.md", "CONTRIBUTING.md", "docs/design.md"])(
 
 /** The members of an interface of banger.d.ts. */
 function membersOf(name: string): readonly string[] {
-  const types = readFileSync(join(root, "src/inputs/plugin/banger.d.ts"), "utf8")
+  const types = readDeclarations()
   const [, body = ""] = new RegExp(`^  export interface ${name}\\b[^{]*\\{\\n(.*?)^  \\}$`, "ms").exec(types) ?? []
   return [...body.matchAll(/^ {4}(?:readonly )?"?([\w-]+)"?[?]?[:(]/gm)].map(([, member = ""]) => member)
 }
@@ -143,7 +151,7 @@ test.each([
 })
 
 test("docs/plugins.md has every way that a VM ends", () => {
-  const types = readFileSync(join(root, "src/inputs/plugin/banger.d.ts"), "utf8")
+  const types = readDeclarations()
   const [, body = ""] = /readonly reason:\n(.*?)\/\*\* Whether banger asked/s.exec(types) ?? []
   const text = readFileSync(join(root, "docs/plugins.md"), "utf8")
   const reasons = [...body.matchAll(/\| "([^"]+)"/g)].map(([, reason = ""]) => reason)

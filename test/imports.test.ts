@@ -11,11 +11,20 @@ const VM_AND_BELOW = ["vm", "host/process", "host/vmm", ...INPUTS, ...DISK]
 
 /** From each room, the rooms below it that it may import from; cli.ts is in the room `cli`. Upper rooms come first. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
-  cli: ["cli/commands", "cli/show", "cli/terminal", "base/terms"],
+  cli: ["supervisor/rest", "base/linux", "cli/commands", "cli/show", "cli/terminal", "base/terms"],
   "cli/commands": [
     ...["operations", "upkeep/metrics", "upkeep/sweep", "upkeep/leftovers", "upkeep/doctor", "supervisor"],
-    ...["supervisor/boot", "supervisor/snapshot", "vm", "host/process", "inputs/image", "inputs/download", ...INPUTS],
-    ...["store/state", "cli/show", "cli/terminal", "base/terms"],
+    ...[
+      "supervisor/boot",
+      "supervisor/rest",
+      "supervisor/snapshot",
+      "vm",
+      "host/kvm",
+      "host/process",
+      "inputs/image",
+      "inputs/download",
+    ],
+    ...[...INPUTS, "store/state", "cli/show", "cli/terminal", "base/terms"],
   ],
   "cli/show": [
     "operations",
@@ -28,7 +37,14 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "base/terms",
   ],
   operations: [
-    ...["upkeep/leftovers", "supervisor", "supervisor/boot", "supervisor/hooks", "supervisor/snapshot"],
+    ...[
+      "upkeep/leftovers",
+      "supervisor",
+      "supervisor/boot",
+      "supervisor/hooks",
+      "supervisor/rest",
+      "supervisor/snapshot",
+    ],
     ...["host/network", "store/logs", ...VM_AND_BELOW],
   ],
   "upkeep/metrics": ["upkeep/sweep", "upkeep/leftovers", "vm", "host/process", ...DISK],
@@ -37,16 +53,34 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...["store/logs", ...DISK],
   ],
   "upkeep/leftovers": ["vm", "host/cgroup", "host/jail", "host/network", "host/process", "host/search", ...DISK],
-  "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/network", "host/process", "host/vmm", ...DISK],
+  "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/kvm", "host/network", "host/process", "host/vmm", ...DISK],
   supervisor: [
-    ...["supervisor/boot", "supervisor/hooks", "supervisor/snapshot", "host/firecracker", "host/jail", "host/qemu"],
+    ...[
+      "supervisor/boot",
+      "supervisor/hooks",
+      "supervisor/rest",
+      "supervisor/snapshot",
+      "host/firecracker",
+      "host/jail",
+      "host/qemu",
+    ],
     ...["store/logs", ...VM_AND_BELOW],
   ],
   "supervisor/boot": [
-    ...["supervisor/hooks", "supervisor/snapshot", "host/cgroup", "host/firecracker", "host/jail", "host/network"],
-    ...["host/qemu", "host/search", "host/sockets", "inputs/image", "inputs/kernel", "store/logs", ...VM_AND_BELOW],
+    ...["supervisor/hooks", "supervisor/snapshot", "host/cgroup", "host/firecracker", "host/jail", "host/kvm"],
+    ...[
+      "host/network",
+      "host/qemu",
+      "host/search",
+      "host/sockets",
+      "inputs/image",
+      "inputs/kernel",
+      "store/logs",
+      ...VM_AND_BELOW,
+    ],
   ],
   "supervisor/hooks": ["vm", "inputs/plugin", ...DISK],
+  "supervisor/rest": ["supervisor/hooks", "host/firecracker", "host/process", "vm", "store/logs", ...DISK],
   "supervisor/snapshot": ["host/firecracker", ...VM_AND_BELOW],
   vm: [
     ...["host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search", "host/vmm"],
@@ -55,6 +89,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "host/cgroup": DISK,
   "host/firecracker": ["host/vmm", "inputs/schema", ...DISK],
   "host/jail": DISK,
+  "host/kvm": ["host/process", ...DISK],
   "host/network": DISK,
   "host/process": DISK,
   "host/qemu": ["host/vmm", ...DISK],
@@ -229,7 +264,8 @@ test("the gate sees what it is there for", () => {
 test("files are small, and nothing in them is left for later", () => {
   for (const path of sources) {
     const text = readFileSync(join(root, path), "utf8")
-    expect(text.split("\n").length, path).toBeLessThan(400)
+    // The types of a plugin are one file, which banger init writes.
+    expect(text.split("\n").length, path).toBeLessThan(path.endsWith(".d.ts") ? 800 : 400)
     expect(text, path).not.toMatch(/\b(?:TODO|FIXME|XXX)\b/)
   }
 })

@@ -30,7 +30,9 @@ export const root: Command = command({
     version: lazy(() => import("./commands/version.ts")),
     __run: lazy(() => import("./commands/detachedRun.ts")),
     __supervise: lazy(() => import("./commands/detachedSupervise.ts")),
+    __wake: lazy(() => import("./commands/wake.ts")),
     __recover: lazy(() => import("./commands/recoverOne.ts")),
+    __kvm: lazy(() => import("./commands/probeKvm.ts")),
   },
 })
 

@@ -1,17 +1,21 @@
+import { ownEnvironment } from "../base/linux/environment.ts"
 import { isFailure } from "../base/terms/failure.ts"
 import type { HookName } from "../inputs/plugin/definition.ts"
 import { loadedFiles } from "../inputs/plugin/imports.ts"
 import { trustOf } from "../inputs/plugin/trust.ts"
-import { ownEnvironment, type State } from "../store/state/open.ts"
+import type { State } from "../store/state/open.ts"
 import { inOrder } from "../supervisor/hooks/callHook.ts"
 import type { VmRequest } from "../vm/request.ts"
 import { createSession, type Session } from "../vm/session.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
-/** Gives the VM its record. One of that name whose banger was killed, and that is dead, is finished first. */
+/**
+ * Gives the VM its record. One whose banger was killed, and that is dead, is finished first when it has that name, or the
+ * snapshot that this one goes on from.
+ */
 export async function createVm(
   state: State,
-  { request, plugin, vmm }: Pick<ResolvedRun, "request" | "plugin" | "vmm">,
+  { request, plugin, vmm, restore }: Pick<ResolvedRun, "request" | "plugin" | "vmm" | "restore">,
   id: string,
 ): Promise<Session> {
   const count = (name: HookName) => inOrder(plugin.loaded, name).length
@@ -23,13 +27,14 @@ export async function createVm(
     ...askerOf(),
   }
   const source = { path: loaded.source.path, sha256: loaded.sha256 }
-  const vm = { id, name: spec.name, vmm: vmm.name, plugin: source, spec: written, request: asked }
+  const claim = restore && { id: restore.id, dir: restore.dir, again: spec.unsafeClone }
+  const vm = { id, name: spec.name, vmm: vmm.name, plugin: source, spec: written, request: asked, restore: claim }
   try {
     return createSession(state, vm)
   } catch (error) {
     if (!isFailure(error) || error.code !== "IN_USE") throw error
     const { finishNamed } = await import("../supervisor/recover.ts")
-    await finishNamed(state, spec.name, request.log)
+    await finishNamed(state, [spec.name, error.subject], request.log)
     return createSession(state, vm)
   }
 }

@@ -2,6 +2,7 @@ import { closeSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import * as v from "valibot"
 import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../base/linux/constants.ts"
+import { ownEnvironment } from "../base/linux/environment.ts"
 import { ignoring } from "../base/linux/errors.ts"
 import { close, flock, openAt, replaceDescriptor, unlinkAt, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
@@ -10,7 +11,7 @@ import { EXIT } from "../base/terms/failure.ts"
 import { forwardSignals } from "../host/process/forwardSignals.ts"
 import { selfArgv } from "../host/process/self.ts"
 import { followLines } from "../store/logs/lines.ts"
-import { openState, ownEnvironment } from "../store/state/open.ts"
+import { openState } from "../store/state/open.ts"
 
 /** A VM that is running: what `banger run --detach --json` prints, and the detached banger reports. */
 export const detachedVmSchema = v.strictObject({

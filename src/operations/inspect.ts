@@ -4,6 +4,7 @@ import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall, recalledSchema } from "../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../store/state/records.ts"
+import { isFinal } from "../store/state/vmState.ts"
 import { requestSchema } from "../vm/request.ts"
 import { statusOf, vmStatusSchema } from "../vm/status.ts"
 
@@ -21,11 +22,17 @@ export const inspectedSchema = v.strictObject({
   consoleLog: v.string(),
   /** What the host must get back, and what was wrong with the places it is written down in. */
   journal: v.union([recalledSchema, v.strictObject({ troubles: v.array(v.string()) })]),
+  /** What a running Firecracker says of itself, in the words of its API; null when it cannot be asked. */
+  vmmConfig: v.unknown(),
+  balloonStatistics: v.unknown(),
+  memoryHotplug: v.unknown(),
+  /** Why it could not be asked. */
+  vmmWhy: v.optional(v.string()),
 })
 export type Inspected = Readonly<v.InferOutput<typeof inspectedSchema>>
 
-/** Looks at one VM. Nothing is changed. */
-export function inspectVm(state: State, reference: string): Inspected {
+/** Looks at one VM, and asks its VMM, which has two seconds for each answer. Nothing is changed. */
+export async function inspectVm(state: State, reference: string): Promise<Inspected> {
   const record = findRecord(state.db, reference)
   const layout = vmLayout(state.where, record.id)
   return {
@@ -38,10 +45,23 @@ export function inspectVm(state: State, reference: string): Inspected {
     dir: layout.dir,
     consoleLog: layout.consoleLog,
     journal: journalOf(record, layout.handles),
+    ...(await vmmsWords(state, record)),
   }
 }
 
 // --- internal ---
+
+/** Of a VM that has ended, and of QEMU, nothing is asked. */
+async function vmmsWords(
+  state: State,
+  record: VmRecord,
+): Promise<Pick<Inspected, "vmmConfig" | "balloonStatistics" | "memoryHotplug" | "vmmWhy">> {
+  const nothing = (vmmWhy: string) => ({ vmmConfig: null, balloonStatistics: null, memoryHotplug: null, vmmWhy })
+  if (record.vmm !== "firecracker") return nothing(`${record.vmm} is not asked for its configuration`)
+  if (isFinal(record.state)) return nothing("it has ended")
+  const { askVmm } = await import("../supervisor/askVmm.ts")
+  return askVmm(state, record)
+}
 
 function journalOf(record: VmRecord, handles: string): Inspected["journal"] {
   try {

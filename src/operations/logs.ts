@@ -1,5 +1,6 @@
 import { followConsole } from "../store/logs/consoleView.ts"
 import { readGrowing } from "../store/logs/growing.ts"
+import { type WholeLines, wholeLines } from "../store/logs/wholeLines.ts"
 import { openState, openStateToLook } from "../store/state/open.ts"
 import { type VmLayout, vmLayout } from "../store/state/places.ts"
 import { findRecord, isUnfinished } from "../store/state/records.ts"
@@ -18,11 +19,15 @@ export function showLogs(
   which: Which,
   { show, warn }: { readonly show: (chunk: Uint8Array) => boolean; readonly warn: (text: string) => void },
 ): void {
-  const file = readGrowing(pathOf(layoutOf(reference, warn), which))
-  try {
-    file.drain((chunk) => (show(chunk) ? chunk.length : 0))
-  } finally {
-    file.close()
+  for (const path of pathsOf(layoutOf(reference, warn), which)) {
+    const file = readGrowing(path)
+    const lines = which === "vmm" ? wholeLines(show) : plain(show)
+    try {
+      if (!file.drain((chunk) => (lines.write(chunk) ? chunk.length : 0))) return
+      lines.end()
+    } finally {
+      file.close()
+    }
   }
 }
 
@@ -36,18 +41,29 @@ export async function followLogs(reference: string, which: Which, show: (chunk: 
   const record = findRecord(db, reference)
   const layout = vmLayout(where, record.id)
   const over = new AbortController()
-  const shown = followConsole(pathOf(layout, which), undefined, (chunk) => {
+  const print = (chunk: Uint8Array) => {
     if (!over.signal.aborted && !show(chunk)) over.abort()
-    return chunk.length
+    return !over.signal.aborted
+  }
+  const files = pathsOf(layout, which).map((path) => {
+    const lines = which === "vmm" ? wholeLines(print) : plain(print)
+    const shown = followConsole(path, undefined, (chunk) => {
+      lines.write(chunk)
+      return chunk.length
+    })
+    return { shown, lines }
   })
   try {
     while (!over.signal.aborted && isUnfinished(db, record.id)) {
       refuseIfSelfWait(layout, record)
       await awaitChange(layout, over.signal)
     }
-    shown.drain()
+    for (const { shown, lines } of files) {
+      shown.drain()
+      lines.end()
+    }
   } finally {
-    shown.close()
+    for (const { shown } of files) shown.close()
   }
 }
 
@@ -59,6 +75,14 @@ function layoutOf(reference: string, warn: (text: string) => void): VmLayout {
   return vmLayout(state.where, findRecord(state.db, reference).id)
 }
 
-function pathOf({ consoleLog, vmmLog, events, supervisorLog }: VmLayout, which: Which): string {
-  return { console: consoleLog, vmm: vmmLog, events, supervisor: supervisorLog }[which]
+/** The VMM's own messages are two files: Firecracker's log, and what its program and the jailer printed. */
+function pathsOf(layout: VmLayout, which: Which): readonly string[] {
+  const { consoleLog, firecrackerLog, vmmLog, events, supervisorLog } = layout
+  const files = { console: [consoleLog], vmm: [firecrackerLog, vmmLog], events: [events], supervisor: [supervisorLog] }
+  return files[which]
+}
+
+/** One file is shown as it is. */
+function plain(show: (bytes: Uint8Array) => boolean): WholeLines {
+  return { write: show, end: () => {} }
 }

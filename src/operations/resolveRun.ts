@@ -1,19 +1,26 @@
 import { Failure } from "../base/terms/failure.ts"
-import type { Chosen, VmmNeeds } from "../host/vmm/vmm.ts"
+import type { VmmNeeds } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
-import { findCandidates } from "../supervisor/boot/chooseVmm.ts"
-import { type ConfinementPlan, planConfinement } from "../supervisor/boot/confinement.ts"
+import { type Choice, findCandidates } from "../supervisor/boot/chooseVmm.ts"
+import { type ConfinementPlan, likelyOwner, planConfinement } from "../supervisor/boot/confinement.ts"
+import { requireDrives } from "../supervisor/boot/drives.ts"
+import { requireHandler } from "../supervisor/boot/handler.ts"
+import { driveId } from "../supervisor/boot/plan.ts"
 import { prepare } from "../supervisor/boot/prepare.ts"
 import { requireFitting, requireNetwork } from "../supervisor/boot/requireNetwork.ts"
+import { requireSettingFiles } from "../supervisor/boot/settingFiles.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
-import { checkSnapshot } from "../supervisor/snapshot/manifest.ts"
+import { withGuestNetwork } from "../supervisor/snapshot/guestNetwork.ts"
+import { findSnapshot, type Snapshot } from "../supervisor/snapshot/manifest.ts"
 import type { RunRequest } from "./runRequest.ts"
 
 /** All that is known of a run before its first boot. */
-export interface ResolvedRun extends Chosen {
+export interface ResolvedRun extends Choice {
   readonly request: RunRequest
   readonly plugin: ResolvedPlugin
   readonly confinement: ConfinementPlan
+  /** What its first boot goes on from, instead. `plugin` has its guest's network already. */
+  readonly restore: Snapshot | undefined
 }
 
 /**
@@ -33,16 +40,23 @@ export async function resolveRun(
   const plugin = limited(prepared, request.timeout)
   const { spec } = plugin
   const confinement = planConfinement(spec, root)
+  requireDrives(spec.drives, confinement.jail)
   const jailed = confinement.jail !== undefined
-  const { vmm, program } = await candidates.choose(wantedVmm(spec), jailed)
-  requireFitting(spec, vmm.name, restored)
+  const choice = await candidates.choose({ vmm: wantedVmm(spec), accel: spec.accel }, jailed)
+  const { vmm, program } = choice
+  const restore = request.restore === undefined ? undefined : findSnapshot(request.restore, { vmm, program })
+  const fitted = restore === undefined ? plugin : withGuestNetwork(plugin, restore)
+  requireFitting(fitted.spec, vmm.name, restored)
   vmm.require(program, needsOf(spec, { jailed, restored }))
-  if (request.restore !== undefined) checkSnapshot(request.restore, { vmm, program })
-  return { request, plugin, vmm, program, confinement }
+  if (vmm.name === "firecracker") requireSettingFiles(spec.firecracker, likelyOwner(confinement.jail))
+  if (restored && spec.firecracker.uffd !== undefined) requireHandler(spec.firecracker.uffd, confinement)
+  return { ...choice, request, plugin: fitted, confinement, restore }
 }
 
 /** Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. */
-export function requireRunnable({ request, plugin }: ResolvedRun): void {
+export function requireRunnable({ request, plugin, vmm }: ResolvedRun): void {
+  const { memory, firecracker } = plugin.spec
+  vmm.requireNow({ memoryMiB: memory, firecracker })
   requireNetwork(plugin.spec, process.geteuid?.() === 0)
   requireSupervised(request, plugin)
 }
@@ -50,12 +64,14 @@ export function requireRunnable({ request, plugin }: ResolvedRun): void {
 // --- internal ---
 
 function needsOf(
-  { vcpus, memory, firecracker, network }: ResolvedPlugin["spec"],
+  { vcpus, memory, bootArgs, initrd, drives, firecracker, network }: ResolvedPlugin["spec"],
   how: Pick<VmmNeeds, "jailed" | "restored">,
 ): VmmNeeds {
   // The VMM's own user-mode network is none that Firecracker has.
   const networked = network !== false && network.mode !== "user"
-  return { vcpus, memoryMiB: memory, firecracker, networked, ...how }
+  const named = drives.map(({ id, root }, index) => ({ id: driveId(id, index), root }))
+  const guest = { vcpus, memoryMiB: memory, bootArgs, initrd: initrd !== undefined, drives: named }
+  return { ...guest, firecracker, networked, ...how }
 }
 
 /** Only QEMU has a user-mode network. */

@@ -4,6 +4,7 @@ import type { State } from "../store/state/open.ts"
 import { findRecord, noteRestart, type VmRecord } from "../store/state/records.ts"
 import { orInterrupted } from "../supervisor/hooks/interrupts.ts"
 import { type PluginHost, startPluginHost } from "../supervisor/hooks/pluginHost.ts"
+import { packRestarts, type Restarts } from "../supervisor/rest/words.ts"
 import { restartPolicy } from "../supervisor/restartPolicy.ts"
 import type { RunOutcome } from "../supervisor/vmContext.ts"
 import { exitText } from "../vm/exit.ts"
@@ -44,17 +45,18 @@ export async function restartDetached(
   host: PluginHost,
   { db }: State,
   record: VmRecord,
-  { failure, exit }: Pick<RunOutcome, "failure" | "exit">,
+  { failure, exit, restarts }: Pick<RunOutcome, "failure" | "exit"> & { readonly restarts: Restarts | undefined },
 ): Promise<void> {
   const { log, interrupts } = host
-  const policy = restartPolicy(specOfRecord(record).restart)
+  const policy = restartPolicy(specOfRecord(record).restart, restarts)
   const waitMs = interrupts.stop.aborted ? undefined : policy.next({ failure, exit })
   if (waitMs === undefined) return
   const { id, name } = record
   try {
     const why = failure?.message ?? exitText(exit)
     if (!(await backOff(host, { db, id }, { waitMs, why, log }))) return
-    const vm = await detach("__run", rerunArgv(record), log.info)
+    const words = [`--restarts=${packRestarts(policy.restarts())}`, ...rerunArgv(record)]
+    const vm = await detach("__run", words, log.info)
     if (typeof vm === "number") log.error(`${name} was not booted again (exit code ${vm})`)
   } finally {
     noteRestart(db, id, null)

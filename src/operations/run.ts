@@ -1,5 +1,6 @@
 import { messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
+import { noticeOf } from "../supervisor/boot/chooseVmm.ts"
 import type { Plan } from "../supervisor/boot/planRun.ts"
 import { orInterrupted } from "../supervisor/hooks/interrupts.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
@@ -21,6 +22,8 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
   using host = startPluginHost(request.log, { ignored: request.supervisor === "detached" ? ["SIGHUP"] : [] })
   try {
     const run = await resolveRun(host, request)
+    const notice = noticeOf(run)
+    if (notice !== undefined) request.log.info(notice)
     if (request.plan) {
       const { planRun } = await import("../supervisor/boot/planRun.ts")
       return planRun(run.plugin, run, run.confinement)

@@ -4,12 +4,14 @@ import { renameFile } from "../store/files/replaceFile.ts"
 import { type Follower, follow } from "../store/logs/boundedFile.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
-import { noteRestart } from "../store/state/records.ts"
+import { getRecord, noteRestart } from "../store/state/records.ts"
 import { requireSocketPaths } from "../supervisor/boot/vmmSockets.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
+import { goToRest, type Resting } from "../supervisor/rest/goToRest.ts"
+import type { Restarts } from "../supervisor/rest/words.ts"
 import { supervise } from "../supervisor/supervise.ts"
-import type { RunOutcome } from "../supervisor/vmContext.ts"
-import { VMM_LOG_MAX_BYTES } from "../vm/machine.ts"
+import type { RunOutcome, VmContext } from "../supervisor/vmContext.ts"
+import { type Machine, VMM_LOG_MAX_BYTES } from "../vm/machine.ts"
 import { layoutFor, type Session } from "../vm/session.ts"
 import { connectInput } from "./consoleInput.ts"
 import { createVm } from "./createVm.ts"
@@ -22,6 +24,8 @@ export interface BeforeBoot {
   readonly logFile: string | undefined
   /** The VM before this one: it stays locked until there is a record of this one. */
   readonly ended: Session | undefined
+  /** The restarts by now. */
+  readonly restarts: () => Restarts
 }
 
 /** How one boot went. */
@@ -38,7 +42,7 @@ export async function runOnce(
   host: PluginHost,
   state: State,
   run: ResolvedRun,
-  { logFile, ended }: BeforeBoot,
+  { logFile, ended, restarts }: BeforeBoot,
 ): Promise<Booted> {
   const { request, plugin, vmm, program, confinement } = run
   const { name, firecracker } = plugin.spec
@@ -54,9 +58,10 @@ export async function runOnce(
   let booted = false
   const context = { session, plugin, vmm, args: request.args, log: prefixed(request.log, name) }
   const outcome = await supervise(host, context, {
-    ...{ program, confinement, keepOnFailure: request.keepOnFailure, restore: request.restore },
+    ...{ program, confinement, keepOnFailure: request.keepOnFailure, restore: run.restore?.dir },
     onConsole: request.onConsole ?? ((chunk) => chunk.length),
     leave: request.supervisor === "none",
+    rest: mayRest(run) ? (machine) => goToRest(host, restOf(context, machine, restarts())) : undefined,
     onRunning: (running) => {
       pid = running
       return toTerminal ? connectTerminal(layout.consoleInput, host) : () => {}
@@ -77,6 +82,28 @@ export async function runOnce(
 }
 
 // --- internal ---
+
+function restOf({ session, plugin }: VmContext, machine: Machine, restarts: Restarts): Resting {
+  const { name, console, timeouts } = plugin.spec
+  const until = timeouts.run === undefined ? undefined : runningSince(session) + timeouts.run
+  return { session, name, machine, consoleLimitBytes: console.limit, until, restarts }
+}
+
+/** By the record, as a supervisor that takes over knows it. */
+function runningSince({ db, id }: Session): number {
+  const { running_at, created_at } = getRecord(db, id)
+  return running_at ?? created_at
+}
+
+/**
+ * Whether this process may become one that only waits: it has no terminal, and what is asked of it stands on the VM's record.
+ * QEMU tells its last events to an open connection alone.
+ */
+function mayRest({ request, vmm, plugin }: ResolvedRun): boolean {
+  const { supervisor, trace, restore } = request
+  const again = restore !== undefined && plugin.spec.restart.policy !== "no"
+  return supervisor === "detached" && vmm.name === "firecracker" && trace === undefined && !again
+}
 
 /**
  * Unlocks the VM of the previous boot only now: until the new record exists, `banger stop` must still find a VM that is

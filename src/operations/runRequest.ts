@@ -1,6 +1,7 @@
 import type { Log } from "../base/terms/log.ts"
 import type { Sink } from "../store/logs/growing.ts"
 import type { Overrides } from "../supervisor/boot/prepare.ts"
+import type { Restarts } from "../supervisor/rest/words.ts"
 import type { Ended } from "../vm/exit.ts"
 
 /** What the user asked `banger run` for. */
@@ -22,6 +23,8 @@ export interface RunRequest extends Overrides {
   readonly supervisor: "foreground" | "detached" | "none"
   /** The file that this process's messages go to, when it has no terminal; it becomes the VM's. */
   readonly logFile: string | undefined
+  /** The restarts that were counted before, where this run is one. */
+  readonly restarts?: Restarts | undefined
   /** The first VM is running, and its postBoot hooks are done. */
   readonly onBooted: (vm: Booted) => void
 }

@@ -10,18 +10,23 @@ import type { ResolvedRun } from "./resolveRun.ts"
 import { runOnce } from "./runOnce.ts"
 import type { RunResult } from "./runRequest.ts"
 
-/** Boots the VM, and after its end another one, as its restart policy says. */
-export async function runUntilDone(host: PluginHost, run: ResolvedRun): Promise<RunResult | "left"> {
-  const { request, plugin } = run
+/** Boots or restores the VM, and after its end boots another one, as its restart policy says. */
+export async function runUntilDone(host: PluginHost, resolved: ResolvedRun): Promise<RunResult | "left"> {
+  const { request, plugin } = resolved
   const { name, restart } = plugin.spec
   // Not closed: this process ends next, and to close the last connection takes two fsyncs.
   const state = openState()
-  const policy = restartPolicy(restart)
+  const policy = restartPolicy(restart, request.restarts)
   const log = prefixed(request.log, name)
   let logFile = request.logFile
   let ended: Session | undefined
+  let run = resolved
   for (;;) {
-    const { session, outcome, booted, ...next } = await runOnce(host, state, run, { logFile, ended })
+    const { session, outcome, booted, ...next } = await runOnce(host, state, run, {
+      logFile,
+      ended,
+      restarts: policy.restarts,
+    })
     if (outcome === "left") return outcome
     // A first boot that failed is the user's to look at: no restart policy counts it.
     const waitMs = (booted || ended !== undefined) && !host.interrupts.stop.aborted ? policy.next(outcome) : undefined
@@ -32,6 +37,8 @@ export async function runUntilDone(host: PluginHost, run: ResolvedRun): Promise<
     }
     logFile = next.logFile
     ended = session
+    // A snapshot is restored once.
+    run = { ...resolved, restore: undefined }
   }
 }
 

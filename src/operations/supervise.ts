@@ -1,10 +1,12 @@
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
+import type { ExitStatus } from "../host/process/exitStatus.ts"
 import { renameFile } from "../store/files/replaceFile.ts"
 import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
+import type { Restarts } from "../supervisor/rest/words.ts"
 import { hasRun, takeOver } from "../supervisor/takeOver.ts"
 import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { statusOf } from "../vm/status.ts"
@@ -12,11 +14,22 @@ import type { DetachedVm } from "./detach.ts"
 import { restartDetached } from "./restart.ts"
 import type { RunResult } from "./runRequest.ts"
 
+/** What a supervisor that has rested knows, and has. */
+export interface Woken {
+  /** The descriptor of the VM's lock. */
+  readonly lock: number
+  readonly restarts: Restarts
+  /** How the VMM has exited, if it has. */
+  readonly exited: ExitStatus | undefined
+}
+
 /** How a VM is supervised. */
 export interface SuperviseOptions {
   readonly log: Log
   /** A file of this process's messages, when it has no terminal; it becomes the VM's. */
   readonly logFile?: string | undefined
+  /** What this process has from its program before, which only waited until the VM needed its supervisor. */
+  readonly woken?: Woken | undefined
   /** Called when the VM is in this process's hands. */
   readonly onReady: (vm: DetachedVm) => void
 }
@@ -28,11 +41,11 @@ export interface SuperviseOptions {
 export async function superviseVm(
   state: State,
   reference: string,
-  { log, logFile, onReady }: SuperviseOptions,
+  { log, logFile, woken, onReady }: SuperviseOptions,
 ): Promise<RunResult> {
   const { id, name } = findRecord(state.db, reference)
   const ended = () => new Failure("WRONG_STATE", `${name} (${id}) has ended`, { subject: id })
-  const locked = lockVmRecord(state, id, "supervise")
+  const locked = lockVmRecord(state, id, "supervise", { inherited: woken?.lock })
   if (locked === undefined) {
     const hint = `banger ps shows its supervisor; to see what it says: banger logs --supervisor ${id}`
     throw new Failure("WRONG_STATE", `${name} (${id}) has a supervisor, or another banger acts on it`, {
@@ -48,12 +61,17 @@ export async function superviseVm(
     const ready = () => onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
     if (logFile !== undefined) renameFile(logFile, layout.supervisorLog)
     // One with a log of its own has no terminal that could go.
-    using host = startPluginHost(prefixed(log, name), { ignored: logFile === undefined ? [] : ["SIGHUP"] })
-    const document = logFile === undefined && log.json !== undefined
-    const taken = await takeOver(host, state, { locked, goal: { do: "supervise", onReady: ready, document } })
+    const detached = logFile !== undefined || woken !== undefined
+    using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [] })
+    const document = !detached && log.json !== undefined
+    const taken = await takeOver(host, state, {
+      locked,
+      goal: { do: "supervise", onReady: ready, document, exited: woken?.exited },
+    })
     if (taken.is === "running" || taken.outcome === undefined) throw ended()
     // A VM that never came to run is a failed first boot: no restart policy counts those.
-    if (hasRun(record.state)) await restartDetached(host, state, record, taken.outcome)
+    if (hasRun(record.state))
+      await restartDetached(host, state, record, { ...taken.outcome, restarts: woken?.restarts })
     return { id, name, dir, interrupted: host.interrupts.exitCode(), ...taken.outcome }
   } finally {
     lock.unlock()

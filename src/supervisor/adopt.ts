@@ -1,8 +1,5 @@
 import { openSync } from "node:fs"
-import { basename, dirname } from "node:path"
-import { O, O_DIRECTORY } from "../base/linux/constants.ts"
-import { close, openAt } from "../base/linux/files.ts"
-import { AT_FDCWD } from "../base/linux/guards.ts"
+import { close } from "../base/linux/files.ts"
 import { Failure, messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { hostPath } from "../base/terms/path.ts"
@@ -13,7 +10,7 @@ import type { Control, Vmm } from "../host/vmm/vmm.ts"
 import { type Follower, follow } from "../store/logs/boundedFile.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
-import { openControlSocket, openJailRoot } from "../vm/controlSocket.ts"
+import { openOwnSocket } from "../vm/controlSocket.ts"
 import { type Machine, VMM_LOG_MAX_BYTES } from "../vm/machine.ts"
 
 /** A VMM that runs already has this long, in milliseconds, to answer on its control socket. */
@@ -103,22 +100,16 @@ async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Co
 }
 
 async function connected({ vmm, layout, resources, identity }: Adoption, exited: Promise<unknown>): Promise<Control> {
-  const jailed = resources.some(({ kind }) => kind === "jail")
   const control = vmm.control(layout, undefined)
   if (control.is === "passed") {
     const connection = await vmm.adopt(control.host)
     await connection.ready
     return connection
   }
-  const dir = jailed ? openJailRoot(layout, resources) : openAt(AT_FDCWD, dirname(control.host), O.PATH | O_DIRECTORY)
-  try {
-    const fd = openControlSocket(dir, basename(control.host), identity)
-    // Requests go to that very socket. Held longer, it would keep the jail's mount busy.
-    exited.then(() => close(fd))
-    return await vmm.adopt(hostPath(`/proc/self/fd/${fd}`))
-  } finally {
-    close(dir)
-  }
+  const fd = openOwnSocket(control.host, { layout, resources, identity })
+  // Requests go to that very socket. Held longer, it would keep the jail's mount busy.
+  exited.then(() => close(fd))
+  return await vmm.adopt(hostPath(`/proc/self/fd/${fd}`))
 }
 
 function isThere(path: string): boolean {

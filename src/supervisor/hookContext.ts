@@ -60,13 +60,14 @@ export function runningContext(
     signal.throwIfAborted()
     await work()
   }
-  const snapshot = async (dir: string) => {
+  const snapshot = async (dir: string, { base }: { base?: string | undefined } = {}) => {
     signal.throwIfAborted()
-    if (!isAbsolute(dir))
-      throw new Failure("BAD_PLUGIN", `ctx.snapshot: ${dir} is not an absolute path`, { subject: dir })
+    for (const path of base === undefined ? [dir] : [dir, base])
+      if (!isAbsolute(path))
+        throw new Failure("BAD_PLUGIN", `ctx.snapshot: ${path} is not an absolute path`, { subject: path })
     using state = openState()
     const { snapshotVm } = await import("./snapshot/save.ts")
-    await snapshotVm(state, shared.vm.id, dir)
+    await snapshotVm(state, shared.vm.id, { dir, base })
   }
   return { ...shared, signal, snapshot, pause: unlessOver(control.pause), resume: unlessOver(control.resume) }
 }

@@ -62,10 +62,15 @@ export async function recover(state: State, record: VmRecord, log: Log): Promise
   }
 }
 
-/** Finishes the VM of this name when its banger is gone and it is dead: then the name is free, whatever is left of it. */
-export async function finishNamed(state: State, name: string, log: Log): Promise<void> {
-  const record = listUnfinished(state.db).find((one) => one.name === name && !isFinal(one.state))
-  if (record !== undefined) await recover(state, record, log)
+/**
+ * Finishes the VMs of these names or ids whose banger is gone and that are dead: then what they have taken is free, whatever
+ * is left of them.
+ */
+export async function finishNamed(state: State, names: readonly unknown[], log: Log): Promise<void> {
+  for (const record of listUnfinished(state.db)) {
+    const named = names.includes(record.name) || names.includes(record.id)
+    if (named && !isFinal(record.state)) await recover(state, record, log)
+  }
 }
 
 /** For the process that `recover` starts for a VM with hooks: finishes this one VM, or leaves it running. Throws BUSY when another banger has it. */

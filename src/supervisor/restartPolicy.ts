@@ -1,5 +1,6 @@
 import type { Spec } from "../inputs/schema/vm.ts"
 import type { VmRecord } from "../store/state/records.ts"
+import type { Restarts } from "./rest/words.ts"
 import type { RunOutcome } from "./vmContext.ts"
 
 /** The wait before a restart doubles up to this many milliseconds. */
@@ -23,16 +24,21 @@ export function mayRestart({ spec }: Pick<VmRecord, "spec">): boolean {
 export interface RestartPolicy {
   /** The milliseconds to wait, or undefined when it is not to be booted again. `now` is for tests. */
   next(outcome: Pick<RunOutcome, "failure" | "exit">, now?: number): number | undefined
+  /** What was counted by now, for another policy of the same VM to go on from. */
+  restarts(): Restarts
 }
 
 /**
  * Counts the restarts of one VM: at most `limit` in a row, each after twice the wait of the one before, unless the VM ran
  * for a minute. One whose end banger was asked for is never booted again.
  */
-export function restartPolicy({ policy, limit, delay }: Spec["restart"], begun = Date.now()): RestartPolicy {
-  let count = 0
-  let since = begun
+export function restartPolicy(
+  { policy, limit, delay }: Spec["restart"],
+  before: Restarts = { count: 0, since: Date.now() },
+): RestartPolicy {
+  let { count, since } = before
   return {
+    restarts: () => ({ count, since }),
     next({ failure, exit }, now = Date.now()) {
       if (policy === "no" || exit.requested) return undefined
       if (policy === "on-failure" && failure === undefined) return undefined

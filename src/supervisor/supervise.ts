@@ -2,6 +2,7 @@ import { asFailure, type Failure, messageOf } from "../base/terms/failure.ts"
 import type { Program } from "../host/vmm/vmm.ts"
 import type { Sink } from "../store/logs/growing.ts"
 import { noteKept } from "../store/state/records.ts"
+import { noteRestored } from "../store/state/restores.ts"
 import { neverStarted } from "../vm/exit.ts"
 import { connectNetwork, leaseNetwork } from "../vm/network.ts"
 import type { ConfinementPlan } from "./boot/confinement.ts"
@@ -126,6 +127,7 @@ async function start(
     onConsole,
     log,
     cgroup: confinement.cgroup,
+    beforeResume: () => noteRestored(session.db, session.id),
   }
   running.started(await startMachine(session, staged, options))
   watchdog.noteEnd("started")

@@ -1,6 +1,7 @@
 import { asFailure, Failure } from "../base/terms/failure.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
+import type { ExitStatus } from "../host/process/exitStatus.ts"
 import { qemu } from "../host/qemu/qemu.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import type { Resource } from "../store/state/handles.ts"
@@ -9,7 +10,7 @@ import type { VmLayout } from "../store/state/places.ts"
 import { type Recalled, recall, setAside } from "../store/state/recall.ts"
 import { noteRestart, type VmRecord } from "../store/state/records.ts"
 import { isFinal, type VmState } from "../store/state/vmState.ts"
-import { lost, neverStarted } from "../vm/exit.ts"
+import { exitOfStatus, lost, neverStarted } from "../vm/exit.ts"
 import { entryOf, openJournal } from "../vm/journal.ts"
 import { livenessOf, livenessUnknown, type VmLiveness } from "../vm/liveness.ts"
 import type { LockedVm } from "../vm/lockVmRecord.ts"
@@ -32,7 +33,13 @@ export type TakeoverGoal =
   /** Nothing, if it runs: then its handles are mended. */
   | { readonly do: "recover" }
   /** To be watched to its end; `onReady` is called when this process has it. `document`: its end is printed as JSON. */
-  | { readonly do: "supervise"; readonly onReady: () => void; readonly document: boolean }
+  | {
+      readonly do: "supervise"
+      readonly onReady: () => void
+      readonly document: boolean
+      /** How its VMM has exited, where the process that was its parent knows. */
+      readonly exited?: ExitStatus | undefined
+    }
   | { readonly do: "stop"; readonly request: StopRequest }
 
 /** How taking over went: the VM runs on, or has ended. `outcome` is undefined when it had ended before. */
@@ -81,7 +88,7 @@ export async function takeOver(
   host.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, document })
   const failed =
     machine === undefined
-      ? await settle(context, running, liveness)
+      ? await settle(context, running, { liveness, exited: goal.do === "supervise" ? goal.exited : undefined })
       : await pursue(host, context, running, { goal, runningSince: record.running_at ?? record.created_at })
   const outcome = await finish(host, context, running, { failed })
   if (outcome.unreleased !== undefined && goal.do !== "supervise") throw outcome.unreleased
@@ -115,7 +122,11 @@ async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known
 }
 
 /** What is known of the end of a VM that nobody watched. Returns why it has failed, when it never came to run. */
-async function settle({ session }: VmContext, running: RunningVm, liveness: Known): Promise<Failure | undefined> {
+async function settle(
+  { session, vmm }: VmContext,
+  running: RunningVm,
+  { liveness, exited }: { readonly liveness: Known; readonly exited: ExitStatus | undefined },
+): Promise<Failure | undefined> {
   if (liveness.is === "alive") liveness.process.kill(KILL_WAIT_MS)
   running.gone = true
   if (!hasRun(session.state)) {
@@ -124,7 +135,12 @@ async function settle({ session }: VmContext, running: RunningVm, liveness: Know
     return new Failure("START_FAILED", why, { subject: session.id })
   }
   running.requested = session.state === "stopping"
-  running.exitKnown = lost(session.layout, running.requested)
+  const { layout } = session
+  const { requested } = running
+  running.exitKnown =
+    exited === undefined
+      ? lost(layout, requested)
+      : exitOfStatus({ ...exited, announced: undefined }, { vmm, layout, requested })
   if (session.state === "running") session.enter("stopping")
   return undefined
 }

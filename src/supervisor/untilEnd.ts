@@ -1,6 +1,8 @@
+import { onceIdle } from "../base/linux/hold.ts"
 import { asFailure, Failure, messageOf } from "../base/terms/failure.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
 import { SIGKILL } from "../host/process/spawn.ts"
+import { modulesKeepNothing } from "../inputs/plugin/imports.ts"
 import type { Machine } from "../vm/machine.ts"
 import { type StopRequest, takeStopRequest } from "../vm/stopRequest.ts"
 import { runningContext } from "./hookContext.ts"
@@ -20,6 +22,11 @@ export interface WatchOptions {
   readonly onRunning?: (pid: number) => () => void
   /** The VM is running, and its postBoot hooks are done. */
   readonly onBooted: () => void
+  /**
+   * Called once nothing that the plugin has left could run any more, and the plugin keeps nothing between its hooks: this
+   * process may become one that only waits. Returns when it has not.
+   */
+  readonly rest?: ((machine: Machine) => void) | undefined
   /** When the VM came to run, of one whose postBoot hooks ran under another supervisor: milliseconds since the epoch. */
   readonly runningSince?: number
 }
@@ -98,7 +105,7 @@ async function whileRunning(
   host: PluginHost,
   context: VmContext,
   running: RunningVm,
-  { machine, leave, onBooted, runningSince }: WatchOptions & { readonly machine: Machine },
+  { machine, leave, onBooted, rest, runningSince }: WatchOptions & { readonly machine: Machine },
 ): Promise<End | undefined> {
   const { interrupts } = host
   let ended: End | undefined
@@ -125,7 +132,12 @@ async function whileRunning(
       onBooted()
       if (leave === true) end("left")
     }
-    await aborted(AbortSignal.any([over.signal, interrupts.stop]))
+    const keepAwake = onceIdle(() => {
+      if (!modulesKeepNothing()) return
+      host.watchdog.dismiss()
+      rest?.(machine)
+    })
+    await aborted(AbortSignal.any([over.signal, interrupts.stop])).finally(keepAwake)
   } catch (error) {
     if (ended === undefined && !interrupts.stop.aborted) return { stage: "postBoot", error: asFailure(error) }
   } finally {
@@ -153,5 +165,6 @@ function timeUp(
   })
   const ran = runningSince === undefined ? 0 : Date.now() - runningSince
   const timer = setTimeout(() => end({ stage: "run", error }), Math.max(0, limit - ran))
+  timer.unref()
   return () => clearTimeout(timer)
 }

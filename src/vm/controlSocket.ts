@@ -1,15 +1,20 @@
+import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../base/linux/constants.ts"
 import {
+  close,
   inodeOf,
   isType,
+  openAt,
   openBeneath,
   openBeneathMounts,
   statDescriptor,
   verified,
   withDescriptor,
 } from "../base/linux/files.ts"
+import { AT_FDCWD } from "../base/linux/guards.ts"
 import { listenerOf } from "../base/linux/sockets.ts"
 import { Failure } from "../base/terms/failure.ts"
+import type { HostPath } from "../base/terms/path.ts"
 import { pinDirectory } from "../store/files/pinDirectory.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -32,6 +37,27 @@ export function openJailRoot(layout: VmLayout, resources: readonly Resource[]): 
     if (inodeOf(statDescriptor(root)) !== jail.root)
       throw new Failure("CHANGED", "the jail's root is another directory: left alone", { subject: layout.id })
   })
+}
+
+/**
+ * Opens (O_PATH) the control socket that a VMM itself made, in its jail or at this path, proven to be its own. The caller
+ * closes it. Throws a failure when it cannot be proven.
+ */
+export function openOwnSocket(path: HostPath, { layout, resources, identity }: Proven): number {
+  const jailed = entryOf(resources, "jail") !== undefined
+  const dir = jailed ? openJailRoot(layout, resources) : openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY)
+  try {
+    return openControlSocket(dir, basename(path), identity)
+  } finally {
+    close(dir)
+  }
+}
+
+/** A VM whose process is proven. */
+export interface Proven {
+  readonly layout: VmLayout
+  readonly resources: readonly Resource[]
+  readonly identity: ProcessIdentity
 }
 
 /**

@@ -4,7 +4,7 @@ import { type Failure, failureJson } from "../base/terms/failure.ts"
 import { failureSchema } from "../base/terms/failureSchema.ts"
 import { jsonText } from "../base/terms/message.ts"
 import { findPanic } from "../host/vmm/panic.ts"
-import type { Vmm } from "../host/vmm/vmm.ts"
+import type { Ending, Vmm } from "../host/vmm/vmm.ts"
 import { tailOf } from "../store/logs/growing.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { exitSchema } from "../store/state/vmState.ts"
@@ -28,8 +28,16 @@ export async function describeExit(
   machine: Machine,
   { vmm, layout, requested }: Circumstances & { readonly vmm: Vmm },
 ): Promise<Exit> {
-  const { code, signal } = await machine.child.exited
-  const why = vmm.reason({ code, signal, announced: machine.control.announced() })
+  const status = await machine.child.exited
+  return exitOfStatus({ ...status, announced: machine.control.announced() }, { vmm, layout, requested })
+}
+
+/** As `describeExit`, by the status of a VMM that has exited. */
+export function exitOfStatus(
+  { code, signal, announced }: Ending,
+  { vmm, layout, requested }: Circumstances & { readonly vmm: Vmm },
+): Exit {
+  const why = vmm.reason({ code, signal, announced })
   return why === "lost" ? lost(layout, requested) : exitOf(why, { code, signal }, { layout, requested })
 }
 

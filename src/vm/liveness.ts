@@ -51,7 +51,8 @@ export function vmmQuery(resources: readonly Resource[], layout: VmLayout, bootI
           bare: {
             directory: runtime,
             commandLines: [
-              bareArgv({ executable: "", id, runtime, log: layout.firecrackerLog }).slice(1),
+              // What only some settings add to it comes last.
+              bareArgv({ executable: "", id, runtime, log: layout.firecrackerLog, pci: false }).slice(1),
               ["-name", id],
             ],
           },

@@ -1,9 +1,10 @@
 import { mkdirSync } from "node:fs"
 import * as v from "valibot"
-import { O, O_NOFOLLOW } from "../base/linux/constants.ts"
+import { LOCK, O, O_NOFOLLOW } from "../base/linux/constants.ts"
 import { readAll, seek, setLength, writeAll } from "../base/linux/content.ts"
 import { errorCode } from "../base/linux/errors.ts"
-import { close, openAt, statDescriptor, statPath, withDescriptor } from "../base/linux/files.ts"
+import { keepOnExec } from "../base/linux/exec.ts"
+import { close, flock, inodeOf, openAt, statDescriptor, statPath, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import { identifySelf, processLiveness } from "../host/process/identity.ts"
 import { closing, type PidRef } from "../host/process/pidRef.ts"
@@ -16,6 +17,8 @@ export type Doing = "supervise" | "finish"
 
 /** A VM's lock, which this process has. */
 export interface VmLock {
+  /** The descriptor that holds it, for the program that takes this one's place in this process. */
+  readonly fd: number
   /** Unlocks the VM. To call it twice is fine. */
   unlock(): void
 }
@@ -38,10 +41,11 @@ let self: ProcessIdentity | undefined
 
 /**
  * Locks a VM, and writes into the lock who has it; undefined when another process has. A process changes a VM only while
- * it has locked it, and reads only then what it acts on.
+ * it has locked it, and reads only then what it acts on. `inherited` is the descriptor of a lock that the program before this
+ * one held in this process.
  */
-export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
-  const fd = open(layout)
+export function lockVm(layout: VmLayout, doing: Doing, inherited?: number): VmLock | undefined {
+  const fd = inherited === undefined ? open(layout) : inheritedLock(layout, inherited)
   if (fd === undefined) return undefined
   self ??= identifySelf()
   try {
@@ -61,7 +65,7 @@ export function lockVm(layout: VmLayout, doing: Doing): VmLock | undefined {
     }
     close(fd)
   }
-  return { unlock }
+  return { fd, unlock }
 }
 
 /** Who has locked a VM, by what is written in its lock, which is not tried. Throws nothing. */
@@ -84,6 +88,19 @@ function open(layout: Pick<VmLayout, "dir" | "lock">, tries = 3): number | undef
   } catch (error) {
     if (errorCode(error) !== "ENOENT" || tries === 0) throw error
     return open(layout, tries - 1)
+  }
+}
+
+/** Throws when the descriptor is not of the VM's lock file. */
+function inheritedLock({ lock }: VmLayout, fd: number): number | undefined {
+  if (inodeOf(statDescriptor(fd)) !== inodeOf(statPath(lock))) throw new Error(`descriptor ${fd} is not ${lock}`)
+  keepOnExec([])
+  try {
+    flock(fd, LOCK.EX | LOCK.NB)
+    return fd
+  } catch (error) {
+    if (errorCode(error) === "EAGAIN") return undefined
+    throw error
   }
 }
 

@@ -12,12 +12,20 @@ export interface LockedVm {
   readonly lock: VmLock
 }
 
-/** Locks a VM and reads its record. Undefined when another process has locked it, "gone" when there is no such VM. */
-export function lockVmRecord(state: State, id: string, doing: "supervise" | "finish"): LockedVm | "gone" | undefined {
+/**
+ * Locks a VM and reads its record. Undefined when another process has locked it, "gone" when there is no such VM. `inherited` as
+ * for `lockVm`.
+ */
+export function lockVmRecord(
+  state: State,
+  id: string,
+  doing: "supervise" | "finish",
+  { inherited }: { readonly inherited?: number | undefined } = {},
+): LockedVm | "gone" | undefined {
   const layout = vmLayout(state.where, id)
   if (findById(state.db, id) === undefined) return "gone"
   // createSession inserts the record, then locks the VM: nobody may lock it between the two.
-  const lock = exclusively(state.where.state, () => lockVm(layout, doing))
+  const lock = exclusively(state.where.state, () => lockVm(layout, doing, inherited))
   if (lock === undefined) return undefined
   try {
     return { record: getRecord(state.db, id), layout, lock }

@@ -10,7 +10,8 @@ import { appendEvent, type VmEvent } from "../store/state/events.ts"
 import type { Generation } from "../store/state/handles.ts"
 import { ownPlaces, type State } from "../store/state/open.ts"
 import { type VmLayout, vmLayout } from "../store/state/places.ts"
-import { changeState, deleteRecord, insertRecord } from "../store/state/records.ts"
+import { changeState, deleteRecord, findById, insertRecord } from "../store/state/records.ts"
+import { claimRestore, moveBaseline } from "../store/state/restores.ts"
 import { newVmId } from "../store/state/vmId.ts"
 import type { VmState } from "../store/state/vmState.ts"
 import { type Journal, openJournal } from "./journal.ts"
@@ -36,6 +37,8 @@ export interface Session {
   note(event: VmEvent): void
   /** Unlocks the VM. */
   unlock(): void
+  /** The descriptor of its lock, for the program that takes this one's place in this process. */
+  readonly lockFd: number
 }
 
 /** A fresh id and its layout. Nothing is made. Throws BAD_CONFIG when a path in it is too long for a socket. */
@@ -55,14 +58,17 @@ export interface NewVm {
   /** Its spec as a plugin would write it. */
   readonly spec: Readonly<Record<string, unknown>>
   readonly request?: VmRequest
+  /** The snapshot that it goes on from, and whether another VM may have gone on from that. */
+  readonly restore?: { readonly id: string; readonly dir: string; readonly again: boolean } | undefined
 }
 
 /**
  * Makes a VM's record and directory, and locks it. From here on every end of the run must bring the record into a final
- * state. Throws a failure, with nothing made: IN_USE when the name is taken, BUSY when another process has locked it.
+ * state. Throws a failure, with nothing made: IN_USE when the name is taken or the snapshot was restored, BUSY when another
+ * process has locked it.
  */
 export function createSession({ db, where }: State, vm: NewVm): Session {
-  const { id, name, vmm, plugin, spec, request = { args: [], supervised: true } } = vm
+  const { id, name, vmm, plugin, spec, request = { args: [], supervised: true }, restore } = vm
   const layout = vmLayout(where, id)
   const record = {
     ...{ id, name, vmm, boot_id: bootId(), plugin_path: plugin.path, plugin_sha256: plugin.sha256 },
@@ -75,7 +81,10 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
   // In one turn: a process that finds the record also finds the VM locked, unless this process has ended.
   const lock = exclusively(where.state, () => {
     insertRecord(db, record)
-    return undoing(undo, () => requireLock(layout))
+    return undoing(undo, () => {
+      if (restore !== undefined) requireUnrestored(db, { ...restore, vm: id, name })
+      return requireLock(layout)
+    })
   })
   return undoing(undo, () => {
     // For people to read: the record has both too.
@@ -101,6 +110,28 @@ function undoing<T>(undo: () => void, work: () => T): T {
     undo()
     throw error
   }
+}
+
+/** Claims a snapshot for a VM. Throws a failure that names the VM that has it. */
+function requireUnrestored(
+  db: Database,
+  { id: snapshot, dir, again, vm, name }: NonNullable<NewVm["restore"]> & Pick<NewVm, "name"> & { readonly vm: string },
+): void {
+  const first = claimRestore(db, { snapshot, vm, name, again })
+  if (first === undefined) return void moveBaseline(db, vm, { to: snapshot })
+  const { vm: id, ran_at } = first
+  const by = `by VM ${id} (${first.name})`
+  if (ran_at === null) {
+    const hint = `wait for it, or end it: banger stop ${id}`
+    throw new Failure("IN_USE", `--restore: ${dir} is being restored ${by}`, { subject: id, hint })
+  }
+  const record = findById(db, id)
+  // Its banger may have been killed at the very moment.
+  const unsure = record !== undefined && record.running_at === null ? "; whether its guest ran is not known" : ""
+  const message = `--restore: ${dir} was restored already ${by} at ${new Date(ran_at).toISOString()}${unsure}`
+  const hint =
+    "take a new snapshot; or say unsafeClone: true in the plugin, if it does no harm that both guests have the same random numbers, keys and addresses"
+  throw new Failure("IN_USE", message, { subject: dir, hint })
 }
 
 function requireLock(layout: VmLayout): VmLock {
@@ -138,5 +169,6 @@ function openSession({ db, layout, lock, journal, ...opened }: Opened): Session 
     },
     note,
     unlock: lock.unlock,
+    lockFd: lock.fd,
   }
 }

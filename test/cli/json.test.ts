@@ -160,7 +160,7 @@ test.each([
   checkDocuments(args, ran)
 })
 
-test("what is on record of a VM is told as documents: in lists, whole, its events, its end", () => {
+test("what is on record of a VM is told as documents: in lists, whole, its events, its end", async () => {
   const where = { state: join(directory.path, "state"), runtime: join(directory.path, "run") }
   const layout = vmLayout(where, "vm-1")
   mkdirSync(layout.dir, { recursive: true })
@@ -172,14 +172,14 @@ test("what is on record of a VM is told as documents: in lists, whole, its event
   appendEvent(layout.events, { event: "state", state: "creating" })
   appendEvent(layout.events, { event: "hook", hook: "preBoot", durationMs: 3, ...failureJson(failure) })
   const state = { db, where, [Symbol.dispose]: () => db.close() }
-  const told = () => {
+  const told = async () => {
     parseDocument("banger ps --json", JSON.stringify(listVms(state, true)))
-    parseDocument("banger inspect", JSON.stringify(inspectVm(state, "vm")))
+    parseDocument("banger inspect", JSON.stringify(await inspectVm(state, "vm")))
   }
-  told()
+  await told()
   changeState(db, "vm-1", { to: "failed", exit })
   appendEvent(layout.events, { event: "state", state: "failed", exit })
-  told()
+  await told()
   writeFileSync(layout.events, "cut o\n", { flag: "a" })
   const { past } = eventsOf(state, "vm")
   expect(past).toHaveLength(4)
@@ -197,6 +197,6 @@ test("what is on record of a VM is told as documents: in lists, whole, its event
     { state: "stopped" },
   ])
   db.run("update vms set request = 'torn', handles = 'torn'")
-  parseDocument("banger inspect", JSON.stringify(inspectVm(state, "vm")))
+  parseDocument("banger inspect", JSON.stringify(await inspectVm(state, "vm")))
   db.close()
 })

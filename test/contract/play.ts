@@ -16,8 +16,9 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import type { Programs } from "../real.ts"
 import { GUESTS } from "./guests.ts"
-import { minorOf, type Programs } from "./programs.ts"
+import { minorOf } from "./programs.ts"
 import { answerFor, meant, onOneLine, repeated, type Sequence } from "./table.ts"
 import { ask, askRaw, crowd, listens } from "./wire.ts"
 

@@ -3,8 +3,9 @@
 // With --check nothing is written and what would change is shown; WORDs choose files and sequences by their names.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { findReal, NEWEST } from "../real.ts"
 import { play } from "./play.ts"
-import { findReal, minorOf, NEWEST } from "./programs.ts"
+import { minorOf } from "./programs.ts"
 import { answerFor, parseTable, withAnswers, within } from "./table.ts"
 
 const real = findReal()

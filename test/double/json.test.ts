@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { documentsIn, failureIn } from "../jsonSaid.ts"
 import { banger, start } from "../system/support/banger.ts"
 import { killed } from "../system/support/vms.ts"
+import { tinyGuest } from "../tinyGuest.ts"
 import { eachOnDoubles } from "./support/place.ts"
 import { boot, bootHeld, bootWords, heldWords, hold } from "./support/vms.ts"
 
@@ -14,7 +15,7 @@ const stop = async () => expect((await banger(place, ["rm", "-f", "double"])).ex
 /** A plugin whose hooks print in every way there is, also through the programs they start; what its guest does. */
 function noisy(script: string): string {
   const path = join(place.dir, "noisy.ts")
-  writeFileSync(`${path}.vmlinux`, `\x7fELF${"\0".repeat(60)}${script}`, { encoding: "latin1" })
+  writeFileSync(`${path}.vmlinux`, tinyGuest(script))
   const code = `import { definePlugin } from "banger"
     async function noise() {
       console.log("log\\n\\x1b[31m"); console.error("error"); process.stdout.write("written\\n")
@@ -85,7 +86,7 @@ test("a run that is interrupted is INTERRUPTED, in its document too, and its VM 
 
 test("a plugin that blocks is told of by the thread that ends it: JSON alone there too", async () => {
   const path = join(place.dir, "blocks.ts")
-  writeFileSync(`${path}.vmlinux`, `\x7fELF${"\0".repeat(60)}PRINT[up]`, { encoding: "latin1" })
+  writeFileSync(`${path}.vmlinux`, tinyGuest("PRINT[up]"))
   const spec = {
     ...place.spec,
     name: "double",

@@ -175,6 +175,7 @@ test("--supervise=none leaves no process of banger; a restart policy needs one, 
 })
 
 test("what a hook's processes print is no report of the VM, and one that stays holds nobody up", async () => {
+  kernelOf(place.dir, "PRINT[up]")
   const run = (what: string) => banger(place, ["run", "--detach", fixture("calling"), "--", place.dir, "preBoot", what])
   expect(await run("print")).toMatchObject({ stdout: "calling\n", exit: 0 })
   expect((await banger(place, ["logs", "--supervisor", "calling"])).stdout).toContain("not the report")
@@ -197,6 +198,7 @@ test.each([
   ["postStop", ["rm", "-f"]],
   ["postStop", ["restart"]],
 ] as const)("%s calls `banger %p` on its own VM: that is refused by name", async (hook, words) => {
+  kernelOf(place.dir, "PRINT[up]")
   const plugin = ["run", "--detach", fixture("calling"), "--", place.dir, hook, ...place.program, ...words]
   expect(await banger(place, plugin)).toMatchObject({ exit: 0 })
   const [vm] = records(place)

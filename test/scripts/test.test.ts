@@ -19,8 +19,17 @@ beforeEach(() => {
   writeFileSync(at("test/unlike.test.ts"), "no program")
 })
 
-function run(...words: string[]): { out: string; said: string; last: string | undefined; exit: number | null } {
-  const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
+interface Ran {
+  readonly out: string
+  readonly said: string
+  readonly last: string | undefined
+  readonly exit: number | null
+}
+
+const run = (...words: string[]) => runWith({}, ...words)
+
+function runWith(changes: Readonly<Record<string, string>>, ...words: string[]): Ran {
+  const env = { ...process.env, ...changes, PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
   const child = Bun.spawnSync([at("scripts/test"), ...words], { env })
   const out = child.stdout.toString()
   return { out, said: child.stderr.toString(), last: out.trimEnd().split("\n").at(-1), exit: child.exitCode }
@@ -30,6 +39,22 @@ test("a word chooses the files that have it in their path; they are said, and th
   const { out, last, exit } = run("--quick", "good")
   expect(out).toContain("test files: 1 without root, 0 as root\n  test/host/good.test.ts\n")
   expect({ last, exit }).toEqual({ last: "2 passed, 0 failed", exit: 0 })
+})
+
+test("a line for each tier says that it runs, or why it does not; the real Firecracker's is found where it was put", () => {
+  cpSync(join(import.meta.dir, "../real.ts"), at("test/real.ts"))
+  const tiers = (...words: string[]) => run(...words).out.match(/^tier .*$/gm)
+  const none = "left out: none of its files was asked for"
+  expect(tiers("--quick", "good")).toEqual([
+    "tier pure: files: 1",
+    `tier double: ${none}`,
+    "tier system: left out: --quick leaves it out",
+    "tier real Firecracker: left out: --quick leaves it out",
+  ])
+  const missing = at("nowhere")
+  expect(runWith({ BANGER_TEST_FIRECRACKER: missing, BANGER_TEST_QUICK: "" }, "host").out).toContain(
+    `tier system: ${none}\ntier real Firecracker: left out: ${missing}/firecracker is not there or cannot be run\n`,
+  )
 })
 
 test("a directory, a file, several words; what fails is counted, and fails the script", () => {

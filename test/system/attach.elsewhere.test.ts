@@ -1,14 +1,14 @@
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { banger, bangerElsewhere } from "./support/banger.ts"
-import { doublesOfFile } from "./support/doubles.ts"
+import { pairsOfFile } from "./support/doubles.ts"
 import { eachInItsPlace } from "./support/place.ts"
 import { runDouble } from "./support/vms.ts"
 
-const doubles = doublesOfFile()
+const { pair, onBoth } = pairsOfFile()
 const place = eachInItsPlace()
 
-test("a VM of another PID namespace is not attached to", async () => {
-  await runDouble(place, doubles, ["--supervise=none"])
+onBoth("a VM of another PID namespace is not attached to", async () => {
+  await runDouble(place, pair, ["--supervise=none"])
   const { stderr, exit } = await bangerElsewhere(place, ["attach", "double"])
   expect(stderr).toContain("it was started in another PID namespace")
   expect(stderr).toContain("got no supervisor: not attached")

@@ -2,6 +2,8 @@ import { afterEach, expect, test } from "bun:test"
 import { chmodSync, chownSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import * as v from "valibot"
+import { judgeKvm } from "../../src/host/kvm/judge.ts"
+import { thisKvmHost } from "../../src/host/kvm/thisHost.ts"
 import { type Examination, examinationSchema } from "../../src/upkeep/doctor/finding.ts"
 import { banger } from "./support/banger.ts"
 import { eachInItsPlace } from "./support/place.ts"
@@ -65,7 +67,6 @@ const FILES: readonly [id: string, path: string, content: string, says: string][
   ["swap", "/proc/swaps", "Filename\n/dev/sda9 partition 1 0 -2\n", "/dev/sda9"],
   ["memory", "/proc/meminfo", "MemAvailable: 1000 kB\n", "1000K"],
   ["console", "/proc/cmdline", "BOOT_IMAGE=/vmlinuz ro\n", ""],
-  ["guests", "/proc/cpuinfo", "flags\t\t: fpu vmx hypervisor\n", "itself a VM"],
 ]
 test.each(FILES.map((each) => [each[0], each] as const))(
   "what the kernel says: %s",
@@ -75,6 +76,13 @@ test.each(FILES.map((each) => [each[0], each] as const))(
     expect(await findingOf(id)).toMatchObject({ is: "warn", says: expect.stringContaining(says) })
   },
 )
+
+test("whether guests boot by KVM is what came of trying one, whatever the processor's flags say", async () => {
+  fake("/proc/cpuinfo", "flags\t\t: fpu vmx hypervisor\n")
+  const kvm = await judgeKvm(thisKvmHost({ state: "/nonexistent" }, "look"), "qemu")
+  const says = kvm.is === "usable" ? "this host is itself a VM" : kvm.words
+  expect(await findingOf("guests")).toMatchObject({ says: expect.stringContaining(says) })
+})
 
 test("devices: none, another kind, KVM's and tun's", async () => {
   const dev = join(place.dir, "dev")
@@ -175,9 +183,10 @@ test("no VMM at all, a Firecracker that is known bad, and one whose jailer is of
   })
   write("Jailer", "Jailer v1.16.1")
   expect(await findingOf("firecracker", { PATH: `${bin}:/bin` })).toMatchObject({ is: "ok" })
+  const kvm = await judgeKvm(thisKvmHost({ state: "/nonexistent" }, "look"), "firecracker")
   expect(await findingOf("vmm", { PATH: `${bin}:/bin` })).toMatchObject({
-    is: "ok",
-    says: expect.stringContaining("Firecracker"),
+    is: kvm.is === "unusable" ? "warn" : "ok",
+    says: expect.stringContaining(kvm.is === "unusable" ? kvm.words : "takes Firecracker"),
   })
 })
 
@@ -187,7 +196,8 @@ test("a directory of PATH that others can write is told, and nothing of it is ru
   for (const name of ["nft", "firecracker", "jailer", "qemu-system-x86_64"])
     writeFileSync(join(open, name), `#!/bin/sh\n: > ${proof}\n`, { mode: 0o755 })
   chmodSync(open, 0o777)
-  const PATH = `${open}:${process.env.PATH}`
+  // Nothing else: others may have a Firecracker too.
+  const PATH = open
   expect(await findingOf("path", { PATH })).toMatchObject({
     is: "warn",
     hint: expect.stringContaining(`chmod go-w ${open}`),

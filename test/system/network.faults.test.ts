@@ -285,18 +285,15 @@ test("what banger did not make is not touched by net rm, and net takes only what
   }
 })
 
-test("a snapshot's guest goes on at its address, on a new tap; without that address it is refused", async () => {
-  const network = { address: "10.213.0.9", mac: "02:00:00:00:00:09" }
-  const first = await up(network, "first")
+test("a snapshot's guest goes on at its address, on a new tap, without a word of the plugin", async () => {
+  const first = await up({ address: "10.213.0.9", mac: "02:00:00:00:00:09" }, "first")
   const dir = join(place.dir, "saved")
   expect(await banger(place, ["snapshot", "first", dir])).toMatchObject({ exit: 0 })
-  await refused(
-    boot(network, ["--name", "again", "--restore", dir]),
-    "the address 10.213.0.9 is in use by the VM first-",
-  )
+  await refused(boot(true, ["--name", "again", "--restore", dir]), "the address 10.213.0.9 is in use by the VM first-")
   await end(first)
-  await refused(boot(true, ["--restore", dir]), "the guest of a snapshot keeps the address that it had")
-  const again = boot(network, ["--name", "again", "--restore", dir])
+  await refused(boot(false, ["--restore", dir]), "network: the guest of")
+  await refused(boot({ bridge: "bgr1" }, ["--restore", dir]), "network.subnet: the guest of")
+  const again = boot(true, ["--name", "again", "--restore", dir])
   await again.shows("runs as firecracker")
   const { leases } = JSON.parse((await banger(place, ["net", "ls", "--json"])).stdout)
   expect(leases).toMatchObject([{ name: "again", address: "10.213.0.9", mac: "02:00:00:00:00:09" }])

@@ -1,35 +1,38 @@
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { copyFileSync, readdirSync, renameSync } from "node:fs"
 import { join } from "node:path"
 import { banger, environmentOf, until } from "./support/banger.ts"
-import { doublesOfFile } from "./support/doubles.ts"
+import { pairsOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
 import { doubleWords, isAlive, listed, noted, runDouble } from "./support/vms.ts"
 
-const doubles = doublesOfFile()
+const { pair, onBoth } = pairsOfFile()
 const place = eachInItsPlace()
 const [binary = ""] = place.program
 
-test("run --detach prints the name and returns; nobody who reads its output waits for the VM; stop ends both", async () => {
-  // `banger` reads both outputs to their end: a descriptor of them left in the supervisor would hold it here.
-  const { stdout, exit } = await runDouble(place, doubles)
-  expect({ stdout, exit }).toEqual({ stdout: "double\n", exit: 0 })
-  const [vm] = await listed(place)
-  expect(vm).toMatchObject({ name: "double", state: "running", liveness: "alive", pid: processesOf(place)[0] })
-  const links = readdirSync(`/proc/${vm?.supervisor}/fd`)
-  expect(links.length).toBeGreaterThan(3)
-  expect((await banger(place, ["logs", "double", "--supervisor"])).exit).toBe(0)
-  expect((await banger(place, ["stop", "double"])).exit).toBe(0)
-  expect(processesOf(place)).toEqual([])
-  await until(() => !isAlive(vm?.supervisor))
-  expect(noted(place, "ended")).toEqual([vm?.id ?? ""])
-})
+onBoth(
+  "run --detach prints the name and returns; nobody who reads its output waits for the VM; stop ends both",
+  async () => {
+    // `banger` reads both outputs to their end: a descriptor of them left in the supervisor would hold it here.
+    const { stdout, exit } = await runDouble(place, pair)
+    expect({ stdout, exit }).toEqual({ stdout: "double\n", exit: 0 })
+    const [vm] = await listed(place)
+    expect(vm).toMatchObject({ name: "double", state: "running", liveness: "alive", pid: processesOf(place)[0] })
+    const links = readdirSync(`/proc/${vm?.supervisor}/fd`)
+    expect(links.length).toBeGreaterThan(3)
+    expect((await banger(place, ["logs", "double", "--supervisor"])).exit).toBe(0)
+    expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+    expect(processesOf(place)).toEqual([])
+    await until(() => !isAlive(vm?.supervisor))
+    expect(noted(place, "ended")).toEqual([vm?.id ?? ""])
+  },
+)
 
-test("the binary is replaced while VMs run: nothing changes for them, and the new one stops them", async () => {
+onBoth("the binary is replaced while VMs run: nothing changes for them, and the new one stops them", async () => {
   const old = join(place.dir, "banger")
   copyFileSync(binary, old)
   const run = Bun.spawnSync([old, ...doubleWords(place, ["--detach"])], {
-    env: { ...environmentOf(place), ...doubles.env },
+    env: { ...environmentOf(place), ...pair.env },
   })
   expect(run.stdout.toString()).toBe("double\n")
   const [vm] = await listed(place)

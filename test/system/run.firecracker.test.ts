@@ -15,19 +15,19 @@ import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { fixture, type Running, start, until } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, doublesOfFile, kernelOf } from "./support/doubles.ts"
+import { buildDoubles, kernelOf, pairsOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 
 const newDirectory = directoriesOfFile()
 
-const doubles = doublesOfFile()
+const { pair, onBoth } = pairsOfFile()
 const place = eachInItsPlace()
 
 function boot(
   script: string,
   spec: object = {},
   fault = "",
-  env: Readonly<Record<string, string>> = doubles.env,
+  env: Readonly<Record<string, string>> = pair.env,
 ): Running {
   const kernel = kernelOf(place.dir, script)
   return start(place, ["run", fixture("firecracker"), "--", kernel, JSON.stringify(spec), fault], { ...env })
@@ -35,47 +35,50 @@ function boot(
 const status = (pid: number, field: string) =>
   new RegExp(`^${field}:[ \\t]*(.*)$`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]?.split(/\s+/)
 
-test("through its jailer: a chroot, a uid, no groups, no descriptors of ours, a cgroup; Ctrl-Alt-Del ends it", async () => {
-  const disk = join(place.dir, "disk.img")
-  writeFileSync(disk, "x".repeat(4096))
-  const run = boot("PRINT[guest is up]", {
-    firecracker: { logger: { level: "Info" } },
-    drives: [
-      { path: disk, root: true },
-      { path: disk, readonly: true, id: "ro" },
-    ],
-  })
-  await run.shows("guest is up")
-  await run.shows("runs as firecracker")
-  const [record] = records(place)
-  const [pid = 0] = processesOf(place)
-  const root = join(place.state, "jail/firecracker", record?.id ?? "", "root")
-  const uid = String(statSync(root).uid)
-  expect(readFileSync(`/proc/${pid}/comm`, "utf8")).toBe("firecracker\n")
-  expect(status(pid, "Uid")).toEqual([uid, uid, uid, uid])
-  expect(status(pid, "Gid")).toEqual([uid, uid, uid, uid])
-  expect((status(pid, "Groups") ?? []).join("")).toBe("")
-  expect(statSync(`/proc/${pid}/root/.`).ino).toBe(statSync(root).ino)
-  expect(readFileSync(`/proc/${pid}/environ`, "utf8")).toBe("")
-  expect(readFileSync(`/proc/${pid}/cgroup`, "utf8")).toContain(`0::/banger/${record?.id}`)
-  expect(
-    readdirSync(`/proc/${pid}/fd`)
-      .map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
-      .filter((path) => path.startsWith(place.dir) && !/console|log/.test(path)),
-  ).toEqual([])
-  const socket = statSync(join(root, "api.sock"))
-  expect({ mode: socket.mode & 0o777, uid: socket.uid }).toEqual({ mode: 0o600, uid: Number(uid) })
-  expect(readFileSync(join(place.state, "vms", record?.id ?? "", "firecracker.log"), "utf8")).toContain(
-    'Put request on "/actions"',
-  )
-  run.signal("SIGINT")
-  const { stderr, exit } = await run.ended
-  expect(exit).toBe(130)
-  expect(stderr).toContain("postStop: guest reset")
-  expect(readFileSync(disk, "utf8")).toBe("x".repeat(4096))
-})
+onBoth(
+  "through its jailer: a chroot, a uid, no groups, no descriptors of ours, a cgroup; Ctrl-Alt-Del ends it",
+  async () => {
+    const disk = join(place.dir, "disk.img")
+    writeFileSync(disk, "x".repeat(4096))
+    const run = boot("PRINT[guest is up]", {
+      firecracker: { logger: { level: "Info" } },
+      drives: [
+        { path: disk, root: true },
+        { path: disk, readonly: true, id: "ro" },
+      ],
+    })
+    await run.shows("guest is up")
+    await run.shows("runs as firecracker")
+    const [record] = records(place)
+    const [pid = 0] = processesOf(place)
+    const root = join(place.state, "jail/firecracker", record?.id ?? "", "root")
+    const uid = String(statSync(root).uid)
+    expect(readFileSync(`/proc/${pid}/comm`, "utf8")).toBe("firecracker\n")
+    expect(status(pid, "Uid")).toEqual([uid, uid, uid, uid])
+    expect(status(pid, "Gid")).toEqual([uid, uid, uid, uid])
+    expect((status(pid, "Groups") ?? []).join("")).toBe("")
+    expect(statSync(`/proc/${pid}/root/.`).ino).toBe(statSync(root).ino)
+    expect(readFileSync(`/proc/${pid}/environ`, "utf8")).toBe("")
+    expect(readFileSync(`/proc/${pid}/cgroup`, "utf8")).toContain(`0::/banger/${record?.id}`)
+    expect(
+      readdirSync(`/proc/${pid}/fd`)
+        .map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
+        .filter((path) => path.startsWith(place.dir) && !/console|log/.test(path)),
+    ).toEqual([])
+    const socket = statSync(join(root, "api.sock"))
+    expect({ mode: socket.mode & 0o777, uid: socket.uid }).toEqual({ mode: 0o600, uid: Number(uid) })
+    expect(readFileSync(join(place.state, "vms", record?.id ?? "", "firecracker.log"), "utf8")).toContain(
+      'Put request on "/actions"',
+    )
+    run.signal("SIGINT")
+    const { stderr, exit } = await run.ended
+    expect(exit).toBe(130)
+    expect(stderr).toContain("postStop: guest reset")
+    expect(readFileSync(disk, "utf8")).toBe("x".repeat(4096))
+  },
+)
 
-test("bare, where no jail is wanted", async () => {
+onBoth("bare, where no jail is wanted", async () => {
   const run = boot("RESET", { jail: false })
   const { stdout, stderr, exit } = await run.ended
   expect(stdout).toContain("BANGER-GUEST-UP")
@@ -83,22 +86,27 @@ test("bare, where no jail is wanted", async () => {
   expect(exit).toBe(0)
 })
 
-test("a guest that ignores Ctrl-Alt-Del is killed after the limit; one that powers off is told of, and ended", async () => {
-  const deaf = boot("DEAF PRINT[deaf]", { timeouts: { stop: "1s" } })
-  await deaf.shows("deaf")
-  await deaf.shows("runs as")
-  deaf.signal("SIGINT")
-  const killed = await deaf.ended
-  expect(killed.stderr).toContain("did not stop in 1s after Ctrl-Alt-Del: killing it")
-  expect(killed.stderr).toContain("postStop: killed")
-  const halted = await boot("HALT").ended
-  expect(halted.stderr).toContain("the guest has powered off, but its VMM still runs: ending it")
-  expect(halted.stderr).toContain("postStop: guest powered off")
-  expect(halted.exit).toBe(0)
-})
+onBoth(
+  "a guest that ignores Ctrl-Alt-Del is killed after the limit; one that powers off is told of, and ended",
+  async () => {
+    const deaf = boot("DEAF PRINT[deaf]", { timeouts: { stop: "1s" } })
+    await deaf.shows("deaf")
+    await deaf.shows("runs as")
+    deaf.signal("SIGINT")
+    const killed = await deaf.ended
+    expect(killed.stderr).toContain("did not stop in 1s after Ctrl-Alt-Del: killing it")
+    expect(killed.stderr).toContain("postStop: killed")
+    const halted = await boot("HALT").ended
+    expect(halted.stderr).toContain("the guest has powered off, but its VMM still runs: ending it")
+    expect(halted.stderr).toContain("postStop: guest powered off")
+    expect(halted.exit).toBe(0)
+  },
+)
 
-test("a triple fault is a crash", async () => {
+onBoth("a triple fault is a crash", async () => {
   const { stderr, exit } = await boot("TRIPLE").ended
+  // Firecracker itself now and then takes it for a reset, where KVM emulates the guest.
+  if (pair.real && exit === 0) return expect(stderr).toContain("postStop: guest reset")
   expect(stderr).toMatch(/postStop: (crashed|failed to start)/)
   expect(exit).toBe(1)
 })
@@ -147,14 +155,14 @@ test.each([
   expect(exit).toBe(1)
 })
 
-test("where a program in the jail is run already, its process is named", async () => {
+onBoth("where a program in the jail is run already, its process is named", async () => {
   const plugin = join(place.dir, "busy.ts")
   writeFileSync(
     plugin,
     `import { chmodSync } from "node:fs"
     export default { name: "fc", kernel: "vmlinux", vmm: "firecracker",
     async preBoot(ctx) {
-      await ctx.stage.copy("firecracker", ${JSON.stringify(`${doubles.bin}/firecracker`)})
+      await ctx.stage.copy("firecracker", ${JSON.stringify(`${pair.bin}/firecracker`)})
       const path = ctx.dir + "/firecracker"
       chmodSync(path, 0o700)
       const child = Bun.spawn([path, "--api-sock", ctx.dir + "/busy.sock"], { stdout: "ignore" })
@@ -164,14 +172,14 @@ test("where a program in the jail is run already, its process is named", async (
     async postStop() { this.child.kill(9); await this.child.exited } }`,
   )
   kernelOf(place.dir)
-  const { stderr, exit } = await start(place, ["run", plugin], { ...doubles.env }).ended
+  const { stderr, exit } = await start(place, ["run", plugin], { ...pair.env }).ended
   const [, pid] = /busy is (\d+)/.exec(stderr) ?? []
   expect(stderr).toContain("Text file busy (os error 26)")
   expect(stderr).toMatch(new RegExp(`process ${pid} runs /.*/root/firecracker`))
   expect(exit).toBe(1)
 })
 
-test("all that Firecracker alone knows is set, jailed and bare; its logs and metrics stay after it", async () => {
+onBoth("all that Firecracker alone knows is set, jailed and bare; its logs and metrics stay after it", async () => {
   for (const jail of [true, false]) {
     const firecracker = {
       machine: { smt: false, track_dirty_pages: true },
@@ -209,17 +217,17 @@ test("all that Firecracker alone knows is set, jailed and bare; its logs and met
   }
 })
 
-test("what this Firecracker lacks, and what is out of bounds, is refused before anything is made", async () => {
+onBoth("what this Firecracker lacks, and what is out of bounds, is refused before anything is made", async () => {
   const dir = newDirectory()
   const older = buildDoubles(dir, { version: "1.13.2" })
   const serial = { serial: { rate_limiter: { size: 1, refill_time: 1 } } }
   for (const [firecracker, words, env] of [
     [serial, "firecracker.serial: Firecracker 1.13 does not have it: it came with 1.14", older.env],
-    [{ mmds: {} }, "firecracker.mmds: the guest has no network card", doubles.env],
+    [{ mmds: {} }, "firecracker.mmds: the guest has no network card", pair.env],
     [
       { balloon: { amount_mib: 257, deflate_on_oom: true } },
       "firecracker.balloon.amount_mib: 257 is more than",
-      doubles.env,
+      pair.env,
     ],
   ] as const) {
     const { stderr, exit } = await boot("", { firecracker }, "", env).ended
@@ -232,7 +240,7 @@ test("what this Firecracker lacks, and what is out of bounds, is refused before 
   Bun.spawnSync(["rm", "-r", dir])
 })
 
-test("a log that Firecracker fills stays small, and a VM that stands still is stopped all the same", async () => {
+onBoth("a log that Firecracker fills stays small, and a VM that stands still is stopped all the same", async () => {
   const plugin = join(place.dir, "paused.ts")
   writeFileSync(
     plugin,
@@ -241,7 +249,7 @@ test("a log that Firecracker fills stays small, and a VM that stands still is st
     postStop(ctx) { ctx.log.info("postStop: " + ctx.exit.reason) } }`,
   )
   kernelOf(place.dir, "PRINT[up]")
-  const run = start(place, ["run", plugin], { ...doubles.env })
+  const run = start(place, ["run", plugin], { ...pair.env })
   await run.shows("stands still")
   const log = join(place.state, "vms", records(place)[0]?.id ?? "", "firecracker.log")
   // As the VMM itself, which owns it.
@@ -256,34 +264,37 @@ test("a log that Firecracker fills stays small, and a VM that stands still is st
   expect(exit).toBe(130)
 })
 
-test("the same plugin file boots under QEMU and Firecracker: a distribution's bzImage is unpacked, once", async () => {
-  const plugin = join(import.meta.dir, "../../plugins/hello.ts")
-  const qemu = await start(place, ["run", plugin, "--vmm", "qemu"]).ended
-  expect(qemu.stdout).toContain("the host says")
-  expect(qemu.exit).toBe(0)
-  for (let round = 0; round < 2; round++) {
-    // The double runs no Linux: it shows what it was given, and waits to be stopped.
-    const run = start(place, ["run", plugin, "--vmm", "firecracker"], { ...doubles.env })
-    await run.shows("BANGER-GUEST-UP")
-    await run.shows("firecracker runs as process")
-    run.signal("SIGINT")
-    expect((await run.ended).exit).toBe(130)
-  }
-  const [kernel = "", ...others] = readdirSync(join(place.state, "kernels"))
-  expect(others).toEqual([])
-  expect(kernel).toMatch(/^[0-9a-f]{64}\.vmlinux$/)
-  const unpacked = join(import.meta.dir, "../../dist/guest/vmlinux")
-  expect(Bun.spawnSync(["cmp", join(place.state, "kernels", kernel), unpacked]).exitCode).toBe(0)
-})
+onBoth(
+  "the same plugin file boots under QEMU and Firecracker: a distribution's bzImage is unpacked, once",
+  async () => {
+    const plugin = join(import.meta.dir, "../../plugins/hello.ts")
+    const qemu = await start(place, ["run", plugin, "--vmm", "qemu"]).ended
+    expect(qemu.stdout).toContain("the host says")
+    expect(qemu.exit).toBe(0)
+    for (let round = 0; round < 2; round++) {
+      // The double runs no Linux: it shows what it was given, and waits to be stopped.
+      const run = start(place, ["run", plugin, "--vmm", "firecracker"], { ...pair.env })
+      await run.shows("BANGER-GUEST-UP")
+      await run.shows("firecracker runs as process")
+      run.signal("SIGINT")
+      expect((await run.ended).exit).toBe(130)
+    }
+    const [kernel = "", ...others] = readdirSync(join(place.state, "kernels"))
+    expect(others).toEqual([])
+    expect(kernel).toMatch(/^[0-9a-f]{64}\.vmlinux$/)
+    const unpacked = join(import.meta.dir, "../../dist/guest/vmlinux")
+    expect(Bun.spawnSync(["cmp", join(place.state, "kernels", kernel), unpacked]).exitCode).toBe(0)
+  },
+)
 
-test("a kernel that is none is named before Firecracker is started", async () => {
+onBoth("a kernel that is none is named before Firecracker is started", async () => {
   writeFileSync(join(place.dir, "vmlinux"), "no ELF at all, and much too short")
   const kernel = join(place.dir, "vmlinux")
-  const run = start(place, ["run", fixture("firecracker"), "--", kernel], { ...doubles.env })
+  const run = start(place, ["run", fixture("firecracker"), "--", kernel], { ...pair.env })
   expect((await run.ended).stderr).toContain("vmlinux: the kernel is neither an ELF vmlinux nor an x86 bzImage")
 })
 
-test("every version is looked at before anything is made: old, unlike, missing, unreadable", async () => {
+onBoth("every version is looked at before anything is made: old, unlike, missing, unreadable", async () => {
   const dir = newDirectory()
   const old = buildDoubles(join(dir, "old"), { version: "1.4.1" })
   expect((await boot("", {}, "", old.env).ended).stderr).toContain("is Firecracker 1.4.1, which is too old")
@@ -291,14 +302,15 @@ test("every version is looked at before anything is made: old, unlike, missing, 
   expect((await boot("", {}, "", unlike.env).ended).stderr).toMatch(
     /must be of one release: .* is version 1\.16\.1, .* is version 1\.15\.1/,
   )
-  expect((await boot("", {}, "", {}).ended).stderr).toContain("firecracker is not in PATH")
+  // Nothing else: others may have a Firecracker too.
+  expect((await boot("", {}, "", { PATH: dir }).ended).stderr).toContain("firecracker is not in PATH")
   Bun.spawnSync(["rm", join(unlike.bin, "jailer")])
-  expect((await boot("", {}, "", unlike.env).ended).stderr).toContain("jailer is not in PATH")
+  expect((await boot("", {}, "", { PATH: unlike.bin }).ended).stderr).toContain("jailer is not in PATH")
   expect(records(place).filter(({ state }) => state !== "failed")).toEqual([])
   Bun.spawnSync(["rm", "-r", dir])
 })
 
-test("a dynamically linked build finds its libraries in the jail", async () => {
+onBoth("a dynamically linked build finds its libraries in the jail", async () => {
   const dir = newDirectory()
   const dynamic = buildDoubles(dir, { flags: ["-pie", "-O1"] })
   expect(Bun.spawnSync(["ldd", join(dynamic.bin, "firecracker")]).stdout.toString()).toContain("libc.so")
@@ -308,7 +320,7 @@ test("a dynamically linked build finds its libraries in the jail", async () => {
   Bun.spawnSync(["rm", "-r", dir])
 })
 
-test("a known-bad version is warned of by name", async () => {
+onBoth("a known-bad version is warned of by name", async () => {
   const dir = newDirectory()
   const bad = buildDoubles(dir, { version: "1.14.0" })
   const { stderr, exit } = await boot("RESET", {}, "", bad.env).ended
@@ -317,28 +329,31 @@ test("a known-bad version is warned of by name", async () => {
   Bun.spawnSync(["rm", "-r", dir])
 })
 
-test("what the jailer refuses is shown in its words: a node, a pidfile, an old root that is there already", async () => {
-  for (const [name, words] of [
-    ["dev/net/tun", "Failed to create /dev/net/tun via mknod inside the jail: File exists"],
-    ["firecracker.pid", "Failed to open file /firecracker.pid: File exists"],
-    ["old_root/x", "Failed to create the jail root directory before pivoting root"],
-  ] as const) {
-    const plugin = join(place.dir, "planted.ts")
-    writeFileSync(
-      plugin,
-      `export default { name: "fc", kernel: "vmlinux", vmm: "firecracker",
+onBoth(
+  "what the jailer refuses is shown in its words: a node, a pidfile, an old root that is there already",
+  async () => {
+    for (const [name, words] of [
+      ["dev/net/tun", "Failed to create /dev/net/tun via mknod inside the jail: File exists"],
+      ["firecracker.pid", "Failed to open file /firecracker.pid: File exists"],
+      ["old_root/x", "Failed to create the jail root directory before pivoting root"],
+    ] as const) {
+      const plugin = join(place.dir, "planted.ts")
+      writeFileSync(
+        plugin,
+        `export default { name: "fc", kernel: "vmlinux", vmm: "firecracker",
       async preBoot(ctx) { await ctx.stage.write(${JSON.stringify(name)}, "x") } }`,
-    )
-    kernelOf(place.dir)
-    const { stderr, exit } = await start(place, ["run", plugin], { ...doubles.env }).ended
-    expect(stderr).toContain(words)
-    expect(exit).toBe(1)
-  }
-})
+      )
+      kernelOf(place.dir)
+      const { stderr, exit } = await start(place, ["run", plugin], { ...pair.env }).ended
+      expect(stderr).toContain(words)
+      expect(exit).toBe(1)
+    }
+  },
+)
 
-test("the configuration names the programs; one that others can write is not read", async () => {
+onBoth("the configuration names the programs; one that others can write is not read", async () => {
   const config = join(place.dir, "config.toml")
-  writeFileSync(config, `firecracker = "${doubles.bin}/firecracker"\njailer = "${doubles.bin}/jailer"\n`)
+  writeFileSync(config, `firecracker = "${pair.bin}/firecracker"\njailer = "${pair.bin}/jailer"\n`)
   const env = { BANGER_CONFIG: config }
   expect((await boot("RESET", {}, "", env).ended).exit).toBe(0)
   writeFileSync(config, 'firecraker = "/x"\n')
@@ -347,7 +362,7 @@ test("the configuration names the programs; one that others can write is not rea
   expect((await boot("RESET", {}, "", env).ended).stderr).toContain("run: chmod go-w")
 })
 
-test("a banger killed while Firecracker runs: rm -f takes all of it", async () => {
+onBoth("a banger killed while Firecracker runs: rm -f takes all of it", async () => {
   const run = boot("PRINT[up]")
   await run.shows("runs as")
   run.signal("SIGKILL")
@@ -357,7 +372,7 @@ test("a banger killed while Firecracker runs: rm -f takes all of it", async () =
   expect(cgroupMount()).toBeDefined()
 })
 
-test("where the state's file system is mounted noexec, nodev and nosuid the jail works all the same", async () => {
+onBoth("where the state's file system is mounted noexec, nodev and nosuid the jail works all the same", async () => {
   mkdirSync(place.state, { mode: 0o711 })
   const options = "size=64M,mode=711,noexec,nodev,nosuid"
   expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", options, "none", place.state]).exitCode).toBe(0)
@@ -367,7 +382,7 @@ test("where the state's file system is mounted noexec, nodev and nosuid the jail
   Bun.spawnSync(["umount", place.state])
 })
 
-test("a program whose name makes the path of its socket long is reached all the same", async () => {
+onBoth("a program whose name makes the path of its socket long is reached all the same", async () => {
   const dir = newDirectory()
   const long = buildDoubles(dir)
   const name = `firecracker-v1.16.1-x86_64-${"x".repeat(30)}`

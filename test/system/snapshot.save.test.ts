@@ -1,48 +1,52 @@
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, type Running, start } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, doublesOfFile, kernelOf } from "./support/doubles.ts"
+import { buildDoubles, kernelOf, pairsOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
 
 const newDirectory = directoriesOfFile()
 
-const doubles = doublesOfFile()
+const { pair, onBoth } = pairsOfFile()
 const place = eachInItsPlace()
 
-async function running(flags: readonly string[] = [], text = "the image"): Promise<{ run: Running; disk: string }> {
+// Disks are whole sectors.
+const IMAGE = "the image".padEnd(512)
+const WRITTEN = "what the guest wrote".padEnd(512)
+
+async function running(flags: readonly string[] = [], text = IMAGE): Promise<{ run: Running; disk: string }> {
   const disk = join(place.dir, "disk.img")
   writeFileSync(disk, text)
   const spec = JSON.stringify({ drives: [{ path: disk }, { path: disk, readonly: true, id: "ro" }] })
   const kernel = kernelOf(place.dir, "PRINT[up]")
-  const run = start(place, ["run", fixture("firecracker"), ...flags, "--", kernel, spec], { ...doubles.env })
+  const run = start(place, ["run", fixture("firecracker"), ...flags, "--", kernel, spec], { ...pair.env })
   await run.shows("runs as")
   return { run, disk }
 }
 const rootOf = () => join(place.state, "jail/firecracker", records(place)[0]?.id ?? "", "root")
 
-test("a VM is saved with its disks and goes on; another goes on from what was saved", async () => {
+onBoth("a VM is saved with its disks and goes on; another goes on from what was saved", async () => {
   const { run, disk } = await running()
-  writeFileSync(join(rootOf(), "disk0"), "what the guest wrote")
+  writeFileSync(join(rootOf(), "disk0"), WRITTEN)
   const dir = join(place.dir, "saved")
   const saved = await banger(place, ["snapshot", "fc", dir])
   expect(saved).toMatchObject({ exit: 0 })
   expect(readdirSync(dir).sort()).toEqual(["disk0", "memory", "snapshot.json", "state"])
-  expect(readFileSync(join(dir, "disk0"), "utf8")).toBe("what the guest wrote")
+  expect(readFileSync(join(dir, "disk0"), "utf8")).toBe(WRITTEN)
   expect(readdirSync(rootOf()).filter((name) => /^(state|memory)-/.test(name))).toEqual([])
   expect((await banger(place, ["snapshot", "fc", dir])).stderr).toContain("is there already")
   run.signal("SIGINT")
   expect((await run.ended).stderr).toContain("postStop: guest reset")
 
   const again = await running(["--restore", dir])
-  expect(readFileSync(join(rootOf(), "disk0"), "utf8")).toBe("what the guest wrote")
-  expect(readFileSync(disk, "utf8")).toBe("the image")
+  expect(readFileSync(join(rootOf(), "disk0"), "utf8")).toBe(WRITTEN)
+  expect(readFileSync(disk, "utf8")).toBe(IMAGE)
   again.run.signal("SIGINT")
   await again.run.ended
 })
 
-test("a VM that stands still is saved, goes on standing still, and is stopped all the same", async () => {
+onBoth("a VM that stands still is saved, goes on standing still, and is stopped all the same", async () => {
   const { run } = await running()
   const unix = join(rootOf(), "api.sock")
   const body = JSON.stringify({ state: "Paused" })
@@ -53,7 +57,7 @@ test("a VM that stands still is saved, goes on standing still, and is stopped al
   expect((await run.ended).stderr).toContain("postStop: guest reset")
 })
 
-test("a VM that goes on before its disks are saved is not saved, and no directory is left", async () => {
+onBoth("a VM that goes on before its disks are saved is not saved, and no directory is left", async () => {
   const { run } = await running([], "x".repeat(192 << 20))
   const unix = join(rootOf(), "api.sock")
   const dir = join(place.dir, "saved")
@@ -71,10 +75,10 @@ test("a VM that goes on before its disks are saved is not saved, and no director
   await run.ended
 })
 
-test("what is no snapshot, of another version or for another VMM, is refused before anything is made", async () => {
+onBoth("what is no snapshot, of another version or for another VMM, is refused before anything is made", async () => {
   const dir = join(place.dir, "saved")
   const kernel = kernelOf(place.dir)
-  const restore = (vmm: string, env = doubles.env) =>
+  const restore = (vmm: string, env = pair.env) =>
     start(place, ["run", fixture("firecracker"), "--restore", dir, "--vmm", vmm, "--", kernel], { ...env }).ended
   expect((await restore("firecracker")).stderr).toContain("is not a whole snapshot")
   const { run } = await running()
@@ -89,22 +93,25 @@ test("what is no snapshot, of another version or for another VMM, is refused bef
   rmSync(other, { recursive: true })
 })
 
-test("a name that the jail's uid has put there is not followed: no directory is left, and the VM goes on", async () => {
-  const { run } = await running()
-  const root = rootOf()
-  renameSync(join(root, "disk0"), join(root, "hidden"))
-  symlinkSync("/etc/shadow", join(root, "disk0"))
-  const dir = join(place.dir, "saved")
-  const { stderr, exit } = await banger(place, ["snapshot", "fc", dir])
-  expect(stderr).toContain("ELOOP")
-  expect(exit).toBe(1)
-  expect(existsSync(dir)).toBe(false)
-  run.signal("SIGINT")
-  expect((await run.ended).stderr).toContain("postStop: guest reset")
-  expect((await banger(place, ["snapshot", "fc", dir])).stderr).toContain("fc is stopped, not running")
-})
+onBoth(
+  "a name that the jail's uid has put there is not followed: no directory is left, and the VM goes on",
+  async () => {
+    const { run } = await running()
+    const root = rootOf()
+    renameSync(join(root, "disk0"), join(root, "hidden"))
+    symlinkSync("/etc/shadow", join(root, "disk0"))
+    const dir = join(place.dir, "saved")
+    const { stderr, exit } = await banger(place, ["snapshot", "fc", dir])
+    expect(stderr).toContain("ELOOP")
+    expect(exit).toBe(1)
+    expect(existsSync(dir)).toBe(false)
+    run.signal("SIGINT")
+    expect((await run.ended).stderr).toContain("postStop: guest reset")
+    expect((await banger(place, ["snapshot", "fc", dir])).stderr).toContain("fc is stopped, not running")
+  },
+)
 
-test("a hook can save its VM", async () => {
+onBoth("a hook can save its VM, and again on what it saved", async () => {
   const dir = join(place.dir, "saved")
   kernelOf(place.dir, "PRINT[up]")
   const plugin = join(place.dir, "saves.ts")
@@ -112,16 +119,23 @@ test("a hook can save its VM", async () => {
     plugin,
     `import { definePlugin } from "banger"
 export default definePlugin({
-  name: "fc", kernel: "vmlinux", vmm: "firecracker",
+  name: "fc", kernel: "vmlinux", vmm: "firecracker", firecracker: { machine: { track_dirty_pages: true } },
   async postBoot(ctx) {
-    await ctx.snapshot(${JSON.stringify(dir)})
+    const base = ${JSON.stringify(dir)}
+    await ctx.snapshot(base)
+    await ctx.snapshot(base + "-next", { base })
+    for (const wrong of ["relative", base])
+      await ctx.snapshot(base + "-third", { base: wrong }).catch((error) => ctx.log.info(error.message))
     ctx.log.info("saved")
   },
 })`,
   )
-  const run = start(place, ["run", plugin], { ...doubles.env })
+  const run = start(place, ["run", plugin], { ...pair.env })
   await run.shows("saved")
-  expect(existsSync(join(dir, "snapshot.json"))).toBe(true)
+  for (const name of [dir, `${dir}-next`]) expect(existsSync(join(name, "snapshot.json"))).toBe(true)
+  expect(existsSync(`${dir}-third`)).toBe(false)
   run.signal("SIGINT")
-  await run.ended
+  const { stderr } = await run.ended
+  expect(stderr).toContain("ctx.snapshot: relative is not an absolute path")
+  expect(stderr).toContain("saved is not the last snapshot of fc")
 })

@@ -1,31 +1,34 @@
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { banger, until } from "./support/banger.ts"
-import { doublesOfFile } from "./support/doubles.ts"
+import { pairsOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
 import { listed, noted, runDouble, signal } from "./support/vms.ts"
 
-const doubles = doublesOfFile()
+const { pair, onBoth } = pairsOfFile()
 const place = eachInItsPlace()
 
-test("a sweep without a directory finishes dead VMs with their postStop hooks, once, and leaves living ones running", async () => {
-  for (const name of ["lives", "dies"]) {
-    expect((await runDouble(place, doubles, ["--supervise=none", "--name", name])).exit).toBe(0)
-  }
-  const [dies, lives] = await listed(place)
-  signal(dies?.pid, "SIGKILL")
-  await until(() => !processesOf(place).includes(dies?.pid ?? 0))
-  const dry = await banger(place, ["sweep", "--dry-run"])
-  expect(dry.stderr).toContain("1 dead VM would be recovered")
-  const first = await banger(place, ["sweep", "--json"])
-  expect(first.stderr).toContain("1 dead VM recovered")
-  expect(first.exit).toBe(0)
-  expect(
-    JSON.parse(first.stdout)
-      .vms.map(({ name, is }: { name: string; is: string }) => `${name} ${is}`)
-      .sort(),
-  ).toEqual(["dies recovered", "lives alive"])
-  expect(noted(place, "ended")).toEqual([dies?.id ?? ""])
-  expect(processesOf(place)).toEqual([lives?.pid ?? 0])
-  expect(await banger(place, ["sweep", "--quiet"])).toEqual({ exit: 0, stdout: "", stderr: "" })
-  expect((await banger(place, ["kill", "lives"])).exit).toBe(0)
-})
+onBoth(
+  "a sweep without a directory finishes dead VMs with their postStop hooks, once, and leaves living ones running",
+  async () => {
+    for (const name of ["lives", "dies"]) {
+      expect((await runDouble(place, pair, ["--supervise=none", "--name", name])).exit).toBe(0)
+    }
+    const [dies, lives] = await listed(place)
+    signal(dies?.pid, "SIGKILL")
+    await until(() => !processesOf(place).includes(dies?.pid ?? 0))
+    const dry = await banger(place, ["sweep", "--dry-run"])
+    expect(dry.stderr).toContain("1 dead VM would be recovered")
+    const first = await banger(place, ["sweep", "--json"])
+    expect(first.stderr).toContain("1 dead VM recovered")
+    expect(first.exit).toBe(0)
+    expect(
+      JSON.parse(first.stdout)
+        .vms.map(({ name, is }: { name: string; is: string }) => `${name} ${is}`)
+        .sort(),
+    ).toEqual(["dies recovered", "lives alive"])
+    expect(noted(place, "ended")).toEqual([dies?.id ?? ""])
+    expect(processesOf(place)).toEqual([lives?.pid ?? 0])
+    expect(await banger(place, ["sweep", "--quiet"])).toEqual({ exit: 0, stdout: "", stderr: "" })
+    expect((await banger(place, ["kill", "lives"])).exit).toBe(0)
+  },
+)

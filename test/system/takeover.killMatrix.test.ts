@@ -2,23 +2,42 @@ import { expect, test } from "bun:test"
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, type Ended, fixture, start, until } from "./support/banger.ts"
+import { kernelOf, pairsOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, type Place, processesOf, records } from "./support/place.ts"
 
 // The supervisor is killed at every moment of a whole run at which something was written down, and each time what is
 // left is put in order by a banger that knows nothing but what is on disk.
 
+const { pair, onBoth } = pairsOfFile()
 const place = eachInItsPlace()
 const killAt = join(import.meta.dir, "../fixtures/killAt.ts")
+
+/** What is run: a guest that says `boot` and a word once it is up, and again when it is sent `again`. */
+interface Life {
+  readonly fields: (dir: string) => object
+  readonly again: string
+  readonly env: () => Readonly<Record<string, string>>
+}
+
+const linux: Life = { fields: () => ({ vmm: "qemu" }), again: "again", env: () => ({}) }
+const tiny: Life = {
+  fields: (dir) => ({ vmm: "firecracker", accel: "auto", kernel: kernelOf(dir, "PRINT[boot tiny]") }),
+  // It says all back.
+  again: "boot tiny",
+  env: () => pair.env,
+}
+let life = linux
 
 /** A run from its start to the end that SIGINT asks for, or to the moment it is killed at. */
 async function run(at: Place, moment: number, moments?: string): Promise<Ended> {
   const env = {
+    ...life.env(),
     BANGER_TEST_KILL_AT: String(moment),
     ...(moments === undefined ? {} : { BANGER_TEST_MOMENTS: moments }),
   }
   const notes = join(at.dir, "notes")
   writeFileSync(notes, "")
-  const running = start(at, ["run", fixture("life"), "--", notes], env, {
+  const running = start(at, ["run", fixture("life"), "--", notes, JSON.stringify(life.fields(at.dir))], env, {
     through: [process.execPath, killAt],
     self: false,
   })
@@ -42,14 +61,14 @@ const notesOf = (at: Place, name: string) =>
 function bootIds(at: Place, id: string): readonly string[] {
   const log = join(at.state, "vms", id, "console.log")
   const text = existsSync(log) ? readFileSync(log, "utf8") : ""
-  return [...text.matchAll(/^boot ([0-9a-f-]{36})\r?$/gm)].map(([, bootId = ""]) => bootId)
+  return [...text.matchAll(/^boot (\S+)\r?$/gm)].map(([, bootId = ""]) => bootId)
 }
 
 async function expectAlive(at: Place, label: string, id: string, pids: readonly number[]): Promise<void> {
   expect(processesOf(at), label).toEqual(pids)
   await until(() => bootIds(at, id).length > 0)
   const asked = bootIds(at, id).length
-  writeFileSync(join(at.runtime, id, "console.in"), "again\n", { flag: "r+" })
+  writeFileSync(join(at.runtime, id, "console.in"), `${life.again}\n`, { flag: "r+" })
   await until(() => bootIds(at, id).length > asked)
   expect(new Set(bootIds(at, id)).size, label).toBe(1)
   const { stdout } = await banger(at, ["ps", "--json"])
@@ -74,7 +93,14 @@ async function expectOrder(at: Place, label: string): Promise<string> {
   return record === undefined ? "no VM" : wasRunning && pids.length > 0 ? "adopted" : "gone"
 }
 
-test("killed at every moment that something is written down: what was up goes on, what was not is gone, postStop ran once", async () => {
+const KILLED =
+  "killed at every moment that something is written down: what was up goes on, what was not is gone, postStop ran once"
+
+test(`${KILLED} (a Linux guest on QEMU)`, () => killEverywhere(linux), 600_000)
+onBoth(KILLED, () => killEverywhere(tiny), 600_000)
+
+async function killEverywhere(which: Life): Promise<void> {
+  life = which
   const moments = await momentsOf(place)
   expect(notesOf(place, "postStop")).toBe(1)
   expect(moments.length).toBeGreaterThan(25)
@@ -96,4 +122,4 @@ test("killed at every moment that something is written down: what was up goes on
   console.log(results.join("\n"))
   expect(results.filter((line) => line.endsWith("adopted")).length).toBeGreaterThan(3)
   expect(results.filter((line) => line.endsWith("gone")).length).toBeGreaterThan(10)
-}, 600_000)
+}

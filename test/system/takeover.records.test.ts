@@ -2,18 +2,19 @@ import { Database } from "bun:sqlite"
 import { expect, test } from "bun:test"
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { tinyGuest } from "../tinyGuest.ts"
 import { banger, start, until } from "./support/banger.ts"
-import { doublesOfFile } from "./support/doubles.ts"
+import { pairsOfFile } from "./support/doubles.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { listed, noted, runDouble, signal, sql } from "./support/vms.ts"
 
-const doubles = doublesOfFile()
+const { pair, onBoth } = pairsOfFile()
 const place = eachInItsPlace()
 const handlesOf = (id: string) => join(place.state, "vms", id, "handles.json")
 
 /** A VM without a supervisor, and its process. */
 async function unsupervised(): Promise<{ id: string; pid: number }> {
-  expect((await runDouble(place, doubles, ["--supervise=none"])).exit).toBe(0)
+  expect((await runDouble(place, pair, ["--supervise=none"])).exit).toBe(0)
   const [vm] = await listed(place)
   return { id: vm?.id ?? "", pid: vm?.pid ?? 0 }
 }
@@ -38,29 +39,32 @@ const DAMAGES: readonly [string, (path: string, good: Buffer) => void][] = [
   ["another user's", (path) => void Bun.spawnSync(["chown", "65534", path])],
 ]
 
-test("whatever happens to handles.json, a VM that lives is left running and mended, one that is dead is gone", async () => {
-  for (const [damage, harm] of DAMAGES) {
-    const { id, pid } = await unsupervised()
-    const good = readFileSync(handlesOf(id))
-    harm(handlesOf(id), good)
-    const alive = await banger(place, ["ps", "--reconcile"])
-    expect({ damage, ...alive }).toMatchObject({ exit: 0 })
-    expect(await listed(place), damage).toMatchObject([{ id, pid, liveness: "alive", state: "running" }])
-    const { journal } = JSON.parse(readFileSync(handlesOf(id), "utf8"))
-    expect(journal, damage).toEqual(JSON.parse(good.toString()).journal)
-    await die(pid)
-    harm(handlesOf(id), good)
-    const dead = await banger(place, ["ps", "--reconcile"])
-    expect({ damage, ...dead }).toMatchObject({ exit: 0 })
-    expect(
-      noted(place, "ended").filter((one) => one === id),
-      damage,
-    ).toHaveLength(1)
-    expect(records(place)[0], damage).toMatchObject({ id, state: "failed", handles: "[]" })
-  }
-})
+onBoth(
+  "whatever happens to handles.json, a VM that lives is left running and mended, one that is dead is gone",
+  async () => {
+    for (const [damage, harm] of DAMAGES) {
+      const { id, pid } = await unsupervised()
+      const good = readFileSync(handlesOf(id))
+      harm(handlesOf(id), good)
+      const alive = await banger(place, ["ps", "--reconcile"])
+      expect({ damage, ...alive }).toMatchObject({ exit: 0 })
+      expect(await listed(place), damage).toMatchObject([{ id, pid, liveness: "alive", state: "running" }])
+      const { journal } = JSON.parse(readFileSync(handlesOf(id), "utf8"))
+      expect(journal, damage).toEqual(JSON.parse(good.toString()).journal)
+      await die(pid)
+      harm(handlesOf(id), good)
+      const dead = await banger(place, ["ps", "--reconcile"])
+      expect({ damage, ...dead }).toMatchObject({ exit: 0 })
+      expect(
+        noted(place, "ended").filter((one) => one === id),
+        damage,
+      ).toHaveLength(1)
+      expect(records(place)[0], damage).toMatchObject({ id, state: "failed", handles: "[]" })
+    }
+  },
+)
 
-test("state.db is locked for five seconds: it is waited for", async () => {
+onBoth("state.db is locked for five seconds: it is waited for", async () => {
   const { id, pid } = await unsupervised()
   await die(pid)
   const db = new Database(join(place.state, "state.db"))
@@ -102,39 +106,42 @@ function writeFileFully(path: string): void {
   Bun.spawnSync(["dd", "if=/dev/zero", `of=${path}`, "bs=4k"], { stderr: "ignore" })
 }
 
-test("after a reboot nothing is alive: all is released, and pids that belong to others now are left in peace", async () => {
-  const { id, pid } = await unsupervised()
-  await die(pid)
-  const other = Bun.spawn(["sleep", "600"])
-  const uid = JSON.parse(readFileSync(handlesOf(id), "utf8")).journal.find(
-    (entry: { kind: string }) => entry.kind === "process",
-  ).identity.runsAs.uid
-  const neighbour = Bun.spawn(["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "sleep", "600"])
-  // As the next boot finds it: another boot id, a pid that was given away, and no runtime directory.
-  const swap = (text: string) =>
-    text.replaceAll(/"bootId":( ?)"[^"]*"/g, '"bootId":$1"before"').replaceAll(`"pid":${pid}`, `"pid":${other.pid}`)
-  sql(place, `update vms set boot_id = 'before', handles = '${swap(records(place)[0]?.handles ?? "")}'`)
-  for (const path of [handlesOf(id), `${handlesOf(id)}.prev`]) rmSync(path)
-  rmSync(place.runtime, { recursive: true })
-  const { stderr, exit } = await banger(place, ["ps", "--reconcile"])
-  expect({ stderr, exit }).toMatchObject({ exit: 0 })
-  expect([other.exitCode, neighbour.exitCode]).toEqual([null, null])
-  expect(records(place)).toMatchObject([{ id, state: "failed", handles: "[]" }])
-  expect(noted(place, "ended")).toEqual([id])
-  for (const child of [other, neighbour]) {
-    child.kill()
-    await child.exited
-  }
-})
+onBoth(
+  "after a reboot nothing is alive: all is released, and pids that belong to others now are left in peace",
+  async () => {
+    const { id, pid } = await unsupervised()
+    await die(pid)
+    const other = Bun.spawn(["sleep", "600"])
+    const uid = JSON.parse(readFileSync(handlesOf(id), "utf8")).journal.find(
+      (entry: { kind: string }) => entry.kind === "process",
+    ).identity.runsAs.uid
+    const neighbour = Bun.spawn(["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "sleep", "600"])
+    // As the next boot finds it: another boot id, a pid that was given away, and no runtime directory.
+    const swap = (text: string) =>
+      text.replaceAll(/"bootId":( ?)"[^"]*"/g, '"bootId":$1"before"').replaceAll(`"pid":${pid}`, `"pid":${other.pid}`)
+    sql(place, `update vms set boot_id = 'before', handles = '${swap(records(place)[0]?.handles ?? "")}'`)
+    for (const path of [handlesOf(id), `${handlesOf(id)}.prev`]) rmSync(path)
+    rmSync(place.runtime, { recursive: true })
+    const { stderr, exit } = await banger(place, ["ps", "--reconcile"])
+    expect({ stderr, exit }).toMatchObject({ exit: 0 })
+    expect([other.exitCode, neighbour.exitCode]).toEqual([null, null])
+    expect(records(place)).toMatchObject([{ id, state: "failed", handles: "[]" }])
+    expect(noted(place, "ended")).toEqual([id])
+    for (const child of [other, neighbour]) {
+      child.kill()
+      await child.exited
+    }
+  },
+)
 
-test("a plugin of the user who asked by sudo runs its hooks later only if nothing of it has changed", async () => {
+onBoth("a plugin of the user who asked by sudo runs its hooks later only if nothing of it has changed", async () => {
   const dir = join(place.dir, "theirs")
   mkdirSync(dir)
   const notes = join(dir, "notes")
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is a plugin's own
   const part = 'export const note = (path: string) => Bun.spawnSync(["sh", "-c", `echo ran >> ${path}`])\n'
   const kernel = join(dir, "vmlinux")
-  writeFileSync(kernel, `\x7fELF${"\0".repeat(60)}PRINT[up]`, { encoding: "latin1" })
+  writeFileSync(kernel, tinyGuest("PRINT[up]"))
   const plugin = `import { definePlugin } from "banger"
     import { note } from "./part.ts"
     export default definePlugin({
@@ -149,7 +156,7 @@ test("a plugin of the user who asked by sudo runs its hooks later only if nothin
     writeFileSync(join(dir, "part.ts"), part)
     writeFileSync(join(dir, "plugin.ts"), plugin)
     Bun.spawnSync(["chown", "-R", "4242:4242", dir])
-    const env = { ...doubles.env, SUDO_UID: "4242" }
+    const env = { ...pair.env, SUDO_UID: "4242" }
     expect((await banger(place, ["run", "--supervise=none", join(dir, "plugin.ts")], env)).exit).toBe(0)
     if (change) writeFileSync(join(dir, "part.ts"), `${part}// and something else\n`)
     await die(processesOf(place)[0] ?? 0)
@@ -160,7 +167,7 @@ test("a plugin of the user who asked by sudo runs its hooks later only if nothin
   }
 })
 
-test("ps starts no other program, however many VMs there are", async () => {
+onBoth("ps starts no other program, however many VMs there are", async () => {
   const { id } = await unsupervised()
   const log = join(place.dir, "execs")
   const through = ["strace", "-f", "-o", log, "-e", "trace=execve"]
@@ -171,7 +178,7 @@ test("ps starts no other program, however many VMs there are", async () => {
   expect((await banger(place, ["kill", id])).exit).toBe(0)
 })
 
-test("a VM whose logs somebody removed is stopped all the same, and its jail is not left busy", async () => {
+onBoth("a VM whose logs somebody removed is stopped all the same, and its jail is not left busy", async () => {
   const { id } = await unsupervised()
   for (const log of ["console.log", "vmm.log", "firecracker.log"])
     rmSync(join(place.state, "vms", id, log), { force: true })
@@ -181,22 +188,25 @@ test("a VM whose logs somebody removed is stopped all the same, and its jail is 
   expect(exit).toBe(0)
 })
 
-test("what cannot be released is told by ps --reconcile's exit code, also of a VM with hooks; its name is free", async () => {
-  const { id, pid } = await unsupervised()
-  const busy = join(place.runtime, id, "busy")
-  mkdirSync(busy)
-  expect(Bun.spawnSync(["mount", "-t", "tmpfs", "busy", busy]).exitCode).toBe(0)
-  await die(pid)
-  const { stderr, exit } = await banger(place, ["ps", "--reconcile"])
-  expect(stderr).toContain(`double (${id}) could not be finished`)
-  expect(exit).toBe(1)
-  expect(noted(place, "ended")).toEqual([id])
-  expect((await runDouble(place, doubles)).exit).toBe(0)
-  expect((await banger(place, ["kill", "double"])).exit).toBe(0)
-  Bun.spawnSync(["umount", busy])
-  expect((await banger(place, ["ps", "--reconcile"])).exit).toBe(0)
-  expect(noted(place, "ended").filter((one) => one === id)).toHaveLength(1)
-})
+onBoth(
+  "what cannot be released is told by ps --reconcile's exit code, also of a VM with hooks; its name is free",
+  async () => {
+    const { id, pid } = await unsupervised()
+    const busy = join(place.runtime, id, "busy")
+    mkdirSync(busy)
+    expect(Bun.spawnSync(["mount", "-t", "tmpfs", "busy", busy]).exitCode).toBe(0)
+    await die(pid)
+    const { stderr, exit } = await banger(place, ["ps", "--reconcile"])
+    expect(stderr).toContain(`double (${id}) could not be finished`)
+    expect(exit).toBe(1)
+    expect(noted(place, "ended")).toEqual([id])
+    expect((await runDouble(place, pair)).exit).toBe(0)
+    expect((await banger(place, ["kill", "double"])).exit).toBe(0)
+    Bun.spawnSync(["umount", busy])
+    expect((await banger(place, ["ps", "--reconcile"])).exit).toBe(0)
+    expect(noted(place, "ended").filter((one) => one === id)).toHaveLength(1)
+  },
+)
 
 test.each(["read-only", "full"])(
   "the state's disk is %s and nobody has the database open: a look is possible",

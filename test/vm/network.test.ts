@@ -46,7 +46,9 @@ test("the user mode's ports are the VMM's own, and its guest asks for its addres
 test("what a VMM or a user cannot have is refused before anything is made", () => {
   const spec = (network: unknown) => ({ network: networkSpec(network) })
   expect(() => requireFitting(spec("user"), "firecracker", false)).toThrow("no user-mode network")
-  expect(() => requireFitting(spec(true), "firecracker", true)).toThrow("keeps the address that it had")
+  expect(() => requireFitting(spec(true), "firecracker", true)).toThrow(
+    "the snapshot does not say which address its guest has",
+  )
   requireFitting(spec({ address: "10.213.0.9", mac: "02:00:00:00:00:09" }), "firecracker", true)
   requireFitting(spec(true), "qemu", false)
   expect(() => requireNetwork(spec(true), false)).toThrow("only root")

@@ -34,10 +34,10 @@ test.each([
 })
 
 test("each restart waits twice as long, to the limit; a VM that ran for a minute begins anew", () => {
-  const policy = restartPolicy({ policy: "always", limit: 3, delay: 1000 }, 0)
+  const policy = restartPolicy({ policy: "always", limit: 3, delay: 1000 }, { count: 0, since: 0 })
   expect([0, 0, 0, 0].map((at) => policy.next(failed, at))).toEqual([1000, 2000, 4000, undefined])
   expect(policy.next(failed, 70_000)).toBe(1000)
-  const long = restartPolicy({ policy: "always", limit: 100, delay: 1000 }, 0)
+  const long = restartPolicy({ policy: "always", limit: 100, delay: 1000 }, { count: 0, since: 0 })
   expect(Array.from({ length: 12 }, () => long.next(failed, 0)).at(-1)).toBe(5 * 60_000)
 })
 

@@ -21,6 +21,11 @@ export function readStart(fd: number, length: number): Uint8Array<ArrayBuffer> {
   )
 }
 
+/** read(2) into a buffer from where a descriptor stands; returns how many bytes it gave, 0 at the end. */
+export function readInto(fd: number, buffer: Uint8Array): number {
+  return buffer.length === 0 ? 0 : retried("read", () => libc.read(descriptor(fd), buffer, buffer.length))
+}
+
 /** Reads a descriptor from where it stands to its end; throws when there are more than `limit` bytes. */
 export function readAll(fd: number, limit: number): Uint8Array<ArrayBuffer> {
   const buffer = new Uint8Array(limit + 1)

@@ -1,7 +1,31 @@
 /** System calls that older C libraries have no wrapper for; from asm/unistd_64.h and asm-generic/unistd.h. */
 const NUMBERS = {
-  x64: { copy_file_range: 326, getdents64: 217, ioctl: 16, memfd_create: 319, renameat2: 316, statx: 332 },
-  arm64: { copy_file_range: 285, getdents64: 61, ioctl: 29, memfd_create: 279, renameat2: 276, statx: 291 },
+  x64: {
+    ...{ copy_file_range: 326, execve: 59, getdents64: 217, inotify_add_watch: 254, inotify_init1: 294, ioctl: 16 },
+    ...{
+      memfd_create: 319,
+      mmap: 9,
+      prctl: 157,
+      renameat2: 316,
+      rt_sigprocmask: 14,
+      signalfd4: 289,
+      statx: 332,
+      waitid: 247,
+    },
+  },
+  arm64: {
+    ...{ copy_file_range: 285, execve: 221, getdents64: 61, inotify_add_watch: 27, inotify_init1: 26, ioctl: 29 },
+    ...{
+      memfd_create: 279,
+      mmap: 222,
+      prctl: 167,
+      renameat2: 276,
+      rt_sigprocmask: 135,
+      signalfd4: 74,
+      statx: 291,
+      waitid: 95,
+    },
+  },
 }
 
 /** From 424 on, calls have one number on every architecture. */
@@ -10,6 +34,7 @@ const COMMON = {
   open_tree: 428,
   move_mount: 429,
   pidfd_open: 434,
+  close_range: 436,
   openat2: 437,
   mount_setattr: 442,
 }

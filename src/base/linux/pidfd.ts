@@ -1,6 +1,7 @@
 import { statfsSync } from "node:fs"
 import { procPath } from "./access.ts"
 import { POLLIN } from "./constants.ts"
+import { errorCode } from "./errors.ts"
 import { statDescriptor } from "./files.ts"
 import { descriptor, fixed, word } from "./guards.ts"
 import { checked, libc, rawSyscall } from "./libc.ts"
@@ -56,6 +57,32 @@ export function pidfdExited(pidfd: number, timeoutMs = 0): boolean {
     }
   }
 }
+
+/**
+ * Waits for a child of this process that has exited (waitid(2), P_PIDFD, Linux 5.4): its wait status, once. Undefined when
+ * it is no child of this process, or has not exited.
+ */
+export function reapChild(pidfd: number): number | undefined {
+  const info = fixed(SIGINFO.size)
+  try {
+    rawSyscall("waitid", syscallNumber("waitid"), [P_PIDFD, descriptor(pidfd), info, WEXITED | WNOHANG, 0])
+  } catch (error) {
+    if (errorCode(error) === "ECHILD") return undefined
+    throw error
+  }
+  const view = new DataView(info.buffer)
+  if (view.getInt32(SIGINFO.signal, true) === 0) return undefined
+  const status = view.getInt32(SIGINFO.status, true)
+  return view.getInt32(SIGINFO.code, true) === CLD_EXITED ? status << 8 : status & 0x7f
+}
+
+const P_PIDFD = 3
+const WEXITED = 4
+const WNOHANG = 1
+const CLD_EXITED = 1
+
+/** asm-generic/siginfo.h on 64-bit machines. */
+const SIGINFO = { size: 128, signal: 0, code: 8, status: 24 } as const
 
 /** linux/pidfd.h: the first 64 bytes of struct pidfd_info, what to ask for in it, and its ioctl. */
 const INFO = { size: 64, exitCode: 60, askExit: 8n, request: 0xc040_ff0b } as const

@@ -1,7 +1,7 @@
-import { POLLOUT, POLLPRI } from "./constants.ts"
+import { POLLIN, POLLOUT, POLLPRI } from "./constants.ts"
 import { descriptor } from "./guards.ts"
-import { libc, retried } from "./libc.ts"
-import { packPollFd } from "./structs.ts"
+import { failureOf, libc, outcome, retried } from "./libc.ts"
+import { packPollFd, packPollFds, unpackRevents } from "./structs.ts"
 
 /** Whether a write(2) of up to PIPE_BUF bytes would return at once, with success or failure (poll(2)). */
 export function canWrite(fd: number): boolean {
@@ -20,3 +20,23 @@ export function awaitUrgent(fd: number, timeoutMs: number): void {
   const pollFd = packPollFd(descriptor(fd), POLLPRI)
   retried("poll", () => libc.poll(pollFd, 1, Math.ceil(timeoutMs)))
 }
+
+/**
+ * Waits until one of these descriptors has something to read or has ended, or `timeoutMs` are over (poll(2)); undefined
+ * waits for ever. Returns those that have; none after a signal, too. Blocks this thread.
+ */
+export function awaitReadable(fds: readonly number[], timeoutMs: number | undefined): readonly number[] {
+  const pollFds = packPollFds(fds.map(descriptor), POLLIN)
+  const wait = timeoutMs === undefined ? -1 : Math.min(Math.max(0, Math.ceil(timeoutMs)), POLL_MAX_MS)
+  const count = outcome("poll", () => libc.poll(pollFds, fds.length, wait))
+  if (count === -EINTR || count === 0) return []
+  if (count < 0) throw failureOf("poll", count)
+  return fds.filter((_, index) => unpackRevents(pollFds, index) !== 0)
+}
+
+// --- internal ---
+
+const EINTR = 4
+
+/** poll(2) takes an int: 24 days. */
+const POLL_MAX_MS = 2 ** 31 - 1

@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs"
+import { O } from "./constants.ts"
 import { word } from "./guards.ts"
-import { libc } from "./libc.ts"
+import { libc, rawSyscall } from "./libc.ts"
+import { syscallNumber } from "./numbers.ts"
 
 /** Whether this process ignores a signal, as its parent may have told it to (nohup(1)); see proc(5), SigIgn. */
 export function isIgnored(signal: number): boolean {
@@ -22,7 +24,40 @@ export function endIn(seconds: number): void {
   libc.alarm(word("seconds", seconds))
 }
 
+/**
+ * Holds these signals back from this thread (rt_sigprocmask(2), SIG_BLOCK): those that come wait, also across execve(2).
+ * Threads and processes that this thread starts hold them back too.
+ */
+export function holdSignals(signals: readonly number[]): void {
+  changeMask(SIG_BLOCK, signals)
+}
+
+/** Lets these signals through to this thread; those that waited come now (rt_sigprocmask(2), SIG_UNBLOCK). */
+export function letSignals(signals: readonly number[]): void {
+  changeMask(SIG_UNBLOCK, signals)
+}
+
+/** A descriptor that can be read once one of these signals waits (signalfd(2)). They must be held back. */
+export function openSignalFd(signals: readonly number[]): number {
+  const set = packSet(signals)
+  return rawSyscall("signalfd4", syscallNumber("signalfd4"), [-1, set, set.length, O.CLOEXEC])
+}
+
 // --- internal ---
+
+const SIG_BLOCK = 0
+const SIG_UNBLOCK = 1
+
+/** The kernel's `sigset_t`: a bit for each of 64 signals, from signal 1 on. */
+function packSet(signals: readonly number[]): Uint8Array {
+  const bits = signals.reduce((set, signal) => set | (1n << BigInt(word("signal", signal) - 1)), 0n)
+  return new Uint8Array(new BigUint64Array([bits]).buffer)
+}
+
+function changeMask(how: number, signals: readonly number[]): void {
+  const set = packSet(signals)
+  rawSyscall("rt_sigprocmask", syscallNumber("rt_sigprocmask"), [how, set, 0, set.length])
+}
 
 const SIGALRM = 14
 

@@ -10,16 +10,25 @@ export const OPEN_HOW_SIZE = 24
 
 /** `struct pollfd` of poll(2): i32 fd, i16 events, i16 revents. */
 export function packPollFd(fd: number, events: number): Uint8Array {
-  const view = new DataView(new ArrayBuffer(8))
-  view.setInt32(0, fd, true)
-  view.setInt16(4, events, true)
+  return packPollFds([fd], events)
+}
+
+/** As `packPollFd`, one after another. */
+export function packPollFds(fds: readonly number[], events: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(POLL_FD_SIZE * fds.length))
+  for (const [index, fd] of fds.entries()) {
+    view.setInt32(POLL_FD_SIZE * index, fd, true)
+    view.setInt16(POLL_FD_SIZE * index + 4, events, true)
+  }
   return new Uint8Array(view.buffer)
 }
 
-/** The events poll(2) reported in a packed `struct pollfd`. */
-export function unpackRevents(pollFd: Uint8Array): number {
-  return new DataView(pollFd.buffer).getInt16(6, true)
+/** The events that poll(2) reported in a packed `struct pollfd`: the only one, or the one at `index`. */
+export function unpackRevents(pollFds: Uint8Array, index = 0): number {
+  return new DataView(pollFds.buffer).getInt16(POLL_FD_SIZE * index + 6, true)
 }
+
+const POLL_FD_SIZE = 8
 
 /** Bytes of `struct statx`. */
 export const STATX_SIZE = 256

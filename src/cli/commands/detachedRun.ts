@@ -5,8 +5,17 @@ import { runArgs, runAs } from "./run.ts"
 /** What `banger run --detach` starts in the background. */
 export default command({
   meta: { name: "__run", description: "Supervise a VM without a terminal", hidden: true },
-  args: { ...runArgs, log: { type: "string", description: "Where messages go" } },
+  args: {
+    ...runArgs,
+    log: { type: "string", description: "Where messages go" },
+    restarts: { type: "string", description: "The restarts by now" },
+  },
   takesRest: true,
   run: (values, invocation) =>
-    runAs(values, invocation, { as: "detached", logFile: values.log, tellBooted: takeReporter() }),
+    runAs(values, invocation, {
+      as: "detached",
+      logFile: values.log,
+      restarts: values.restarts,
+      tellBooted: takeReporter(),
+    }),
 })

@@ -6,9 +6,9 @@ import { command, vmArg } from "../terminal/command.ts"
 export default command({
   meta: { name: "inspect", description: "Print all that is known of a VM, as JSON" },
   args: { vm: vmArg },
-  run({ vm }, { output }) {
+  async run({ vm }, { output }) {
     using state = openStateToLook(output.log.warn)
-    output.print(jsonText(inspectVm(state, vm), 2))
+    output.print(jsonText(await inspectVm(state, vm), 2))
     return undefined
   },
 })

@@ -4,6 +4,7 @@ import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
 import type { DetachedVm } from "../../operations/detach.ts"
 import { runPlugin } from "../../operations/run.ts"
 import type { RunRequest } from "../../operations/runRequest.ts"
+import { unpackRestarts } from "../../supervisor/rest/words.ts"
 import { showDetached, showEnd } from "../show/ends.ts"
 import { command, type Invocation, type Values } from "../terminal/command.ts"
 import { durationOf } from "../terminal/duration.ts"
@@ -62,6 +63,8 @@ export interface Supervising {
   readonly as: RunRequest["supervisor"]
   /** Where its messages go, when it is detached. */
   readonly logFile?: string | undefined
+  /** The restarts by now, as one word. */
+  readonly restarts?: string | undefined
   /** Hears that the VM is running. */
   readonly tellBooted?: (vm: DetachedVm) => void
 }
@@ -70,7 +73,7 @@ export interface Supervising {
 export async function runAs(
   values: Values<typeof runArgs & typeof globalArgs>,
   { rest, output }: Invocation,
-  { as: supervisor, logFile, tellBooted }: Supervising,
+  { as: supervisor, logFile, restarts, tellBooted }: Supervising,
 ): Promise<Failure | undefined> {
   const { plugin, name, vmm, plan, restore, trace } = values
   const json = values.json === true || supervisor !== "foreground"
@@ -92,6 +95,7 @@ export async function runAs(
     onConsole: json ? undefined : output.printSome,
     supervisor,
     logFile,
+    restarts: restarts === undefined ? undefined : unpackRestarts(restarts),
     onBooted: (vm) => {
       if (supervisor === "detached") tellBooted?.(vm)
       else if (supervisor === "none") output.show(vm, vm.name)

@@ -9,6 +9,8 @@ export interface ApiRequest<Reply = undefined> {
   readonly body?: Readonly<Record<string, unknown>>
   /** What of the plugin it is about, for errors: `drives[0]`. */
   readonly setting: string
+  /** Other settings that a refusal is about when Firecracker's words say so: the first that matches. */
+  readonly blame?: readonly { readonly words: RegExp; readonly setting: string }[]
   /** What kind of failure it is when Firecracker refuses it; undefined: the start has failed. */
   readonly refusal?: "VM_FAILED"
   /** The schema of its answer; undefined: it is answered by success alone. */
@@ -26,6 +28,9 @@ const ANSWER_WAIT_MS = 10_000
 
 /** Firecracker takes no larger body (its default of --http-api-max-payload-size). */
 export const BODY_MAX_BYTES = 51_200
+
+/** No answer of Firecracker's is larger than what it was told. */
+const ANSWER_MAX_BYTES = 512 * 1024
 
 const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({ error: v.string() })])
 
@@ -76,13 +81,30 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
     // Without `timeout: false` Bun gives up after minutes, however long the limit is: a snapshot may take ten.
     const options = { method, headers, body: text ?? null, ...where, timeout: false, signal } as const
     const response = await fetch(`http://firecracker${path}`, options)
-    reply = { status: response.status, said: await response.text() }
+    reply = { status: response.status, said: await textOf(response) }
   } catch (error) {
     throw noAnswer(request, limit, error)
   }
   const { status, said } = reply
   if (status === 200 || status === 204) return answerOf(request, said)
-  throw refused(request, `Firecracker refused it: ${faultOf(status, said)}`)
+  const fault = faultOf(status, said)
+  const blamed = request.blame?.find(({ words }) => words.test(fault)) ?? request
+  throw refused({ ...request, setting: blamed.setting }, `Firecracker refused it: ${fault}`)
+}
+
+/** The text of an answer. What is larger than any of Firecracker's own is cut off, and no JSON then. */
+async function textOf({ body }: Response): Promise<string> {
+  if (body === null) return ""
+  const reader = body.getReader()
+  const chunks: Uint8Array[] = []
+  for (let bytes = 0; bytes < ANSWER_MAX_BYTES; ) {
+    const { done, value } = await reader.read()
+    if (done) return Buffer.concat(chunks).toString()
+    bytes += value.length
+    chunks.push(value)
+  }
+  await reader.cancel()
+  return `${Buffer.concat(chunks).toString("utf8", 0, ANSWER_MAX_BYTES)}…`
 }
 
 /** The failure of a request, under the code that goes with it. */

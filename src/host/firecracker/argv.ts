@@ -23,13 +23,14 @@ export interface JailerLaunch {
   /** The VM's cgroup below the cgroup v2 mount, which is there already. */
   readonly cgroup: string | undefined
   readonly netns: string | undefined
+  readonly pci: boolean
   /** By the jailer's names: `fsize` (bytes), `no-file`. */
   readonly limits?: Readonly<Record<string, number | undefined>> | undefined
 }
 
 /** The command line of the jailer, in the foreground, and behind `--` Firecracker's own options. Pure. */
 export function jailerArgv(launch: JailerLaunch): readonly string[] {
-  const { jailer, executable, id, base, confinement, cgroup, netns, limits = {} } = launch
+  const { jailer, executable, id, base, confinement, cgroup, netns, pci, limits = {} } = launch
   return [
     jailer,
     ...["--id", id, "--exec-file", executable],
@@ -42,7 +43,7 @@ export function jailerArgv(launch: JailerLaunch): readonly string[] {
       limit === undefined ? [] : ["--resource-limit", `${name}=${limit}`],
     ),
     "--",
-    ...ownArgv(inJail(confinement.root, API_SOCKET).jail, inJail(confinement.root, LOG).jail),
+    ...ownArgv(inJail(confinement.root, API_SOCKET).jail, inJail(confinement.root, LOG).jail, pci),
   ]
 }
 
@@ -53,11 +54,13 @@ export interface BareLaunch {
   /** The directory for its sockets. */
   readonly runtime: HostPath
   readonly log: HostPath
+  readonly pci: boolean
 }
 
 /** The command line of a Firecracker without a jail. Pure. */
-export function bareArgv({ executable, id, runtime, log }: BareLaunch): readonly string[] {
-  return [executable, "--id", id, ...ownArgv(socketOf(API_SOCKET, runtime, undefined).jail, withoutJail(log).jail)]
+export function bareArgv({ executable, id, runtime, log, pci }: BareLaunch): readonly string[] {
+  const socket = socketOf(API_SOCKET, runtime, undefined).jail
+  return [executable, "--id", id, ...ownArgv(socket, withoutJail(log).jail, pci)]
 }
 
 /** Where one of Firecracker's sockets is: in its jail's root, or in its runtime directory without a jail. Pure. */
@@ -68,6 +71,6 @@ export function socketOf(name: string, runtime: HostPath, root: HostPath | undef
 // --- internal ---
 
 /** The log has a file of its own: standard output is the guest's serial console. */
-function ownArgv(socket: JailPath, log: JailPath): readonly string[] {
-  return ["--api-sock", socket, "--log-path", log, "--level", LOG_LEVEL]
+function ownArgv(socket: JailPath, log: JailPath, pci: boolean): readonly string[] {
+  return ["--api-sock", socket, "--log-path", log, "--level", LOG_LEVEL, ...(pci ? ["--enable-pci"] : [])]
 }

@@ -26,6 +26,7 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
     mem_size_mib: whole(1),
     ...SETTINGS.machine.entries,
   }),
+  "/cpu-config": SETTINGS.cpu_config,
   "/boot-source": v.strictObject({
     kernel_image_path: path,
     initrd_path: v.optional(path),
@@ -38,6 +39,15 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
     is_read_only: flag,
     ...SETTINGS.drive.entries,
   }),
+  // Such a drive has no path, and no id can have this name.
+  "/drives/vhost-user": v.strictObject({
+    drive_id: id,
+    socket: path,
+    is_root_device: flag,
+    partuuid: SETTINGS.vhost_user.entries.partuuid,
+    cache_type: SETTINGS.vhost_user.entries.cache_type,
+  }),
+  "/pmem/": v.strictObject({ id, path_on_host: path, ...SETTINGS.pmem.entries }),
   "/network-interfaces/": v.strictObject({
     iface_id: id,
     // IFNAMSIZ, with its NUL.
@@ -48,6 +58,7 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
   "/vsock": v.strictObject({ uds_path: path, ...SETTINGS.vsock.entries }),
   "/entropy": SETTINGS.entropy,
   "/balloon": SETTINGS.balloon,
+  "/hotplug/memory": SETTINGS.memory_hotplug,
   "/mmds/config": v.strictObject({
     network_interfaces: v.pipe(v.array(id), v.minLength(1, "at least one interface")),
     ...SETTINGS.mmds.entries,
@@ -58,18 +69,25 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
   "/serial": SETTINGS.serial,
   "/actions": v.strictObject({ action_type: v.picklist(["InstanceStart", "SendCtrlAltDel", "FlushMetrics"]) }),
   "/vm": v.strictObject({ state: v.picklist(["Paused", "Resumed"]) }),
-  "/snapshot/create": v.strictObject({ snapshot_type: v.picklist(["Full"]), snapshot_path: path, mem_file_path: path }),
+  "/snapshot/create": v.strictObject({
+    snapshot_type: v.picklist(["Full", "Diff"]),
+    snapshot_path: path,
+    mem_file_path: path,
+  }),
   "/snapshot/load": v.strictObject({
     snapshot_path: path,
-    mem_backend: v.strictObject({ backend_type: v.picklist(["File"]), backend_path: path }),
-    resume_vm: v.optional(flag),
+    mem_backend: v.strictObject({ backend_type: v.picklist(["File", "Uffd"]), backend_path: path }),
+    track_dirty_pages: v.optional(flag),
+    enable_diff_snapshots: v.optional(flag),
     network_overrides: v.optional(v.array(v.strictObject({ iface_id: id, host_dev_name: text }))),
   }),
 }
 
 /** Throws a failure that names the setting when a request is not one that Firecracker's API takes. */
 export function requireBody({ path: target, body, setting }: ApiRequest<unknown>): void {
-  const schema = BODIES[target] ?? BODIES[target.replace(/[^/]*$/, "")]
+  const list = target.replace(/[^/]*$/, "")
+  const kind = body !== undefined && list === "/drives/" && "socket" in body ? "vhost-user" : ""
+  const schema = BODIES[target] ?? BODIES[`${list}${kind}`]
   // This would be a fault of ours.
   if (schema === undefined) throw new Error(`${setting}: nothing is known of ${target}`)
   const result = v.safeParse(schema, body)

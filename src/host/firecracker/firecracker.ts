@@ -20,8 +20,10 @@ import { type Api, type ApiRequest, openApi } from "./api.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
 import { requireDrives, requireNeeds } from "./bounds.ts"
+import { HALTED_TAIL_BYTES, saysHalted } from "./halted.ts"
+import { requireHugePages } from "./hugePages.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
-import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, startRequests } from "./requests.ts"
+import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, RUN_RESTORED, startRequests } from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
 
 // The room firecracker: starts Firecracker, through its jailer or bare, and speaks its API.
@@ -36,6 +38,7 @@ export const firecracker: Vmm = {
   // Firecracker itself tells the kernel where the root file system is.
   bootArgs: () => [],
   require: requireNeeds,
+  requireNow: (boot) => requireHugePages(boot),
   launch,
   connect,
   control: ({ runtime }, root) => ({ is: "own", ...socketOf(API_SOCKET, runtime, root) }),
@@ -50,11 +53,6 @@ export function exitReason({ code, signal, announced }: Ending): ExitReason {
   if (signal === "SIGTERM" || signal === "SIGINT") return "stopped"
   if (signal === null && code === null) return "lost"
   return code === 0 && signal === null ? "guest reset" : "crashed"
-}
-
-/** Whether a console's last lines say that the guest has powered off or halted: on x86-64 Firecracker then runs on. */
-export function saysHalted(tail: string): boolean {
-  return /^\[ *\d+\.\d+\] reboot: (?:Power down|System halted)\r?$/m.test(tail)
 }
 
 // --- internal ---
@@ -116,9 +114,10 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { confinement } = boot
   requireDrives(boot)
   const control = firecracker.control(place, confinement?.root)
+  const pci = boot.firecracker.pci === true
   if (confinement === undefined) {
     const { runtime, firecrackerLog: log } = place
-    return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log }), control }
+    return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log, pci }), control }
   }
   if (program.jailer === undefined) {
     const hint = `${HINT}; or run without a jail (jail: false)`
@@ -127,10 +126,14 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   const { jails, cgroup } = place
   const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
   const limits = boot.firecracker.resource_limit
-  return { argv: jailerArgv({ ...jailed, netns: undefined, limits }), control }
+  return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }
 
-async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectOptions): Promise<Control> {
+async function connect(
+  socket: HostPath,
+  boot: Boot,
+  { place, onStep, beforeResume }: ConnectOptions,
+): Promise<Control> {
   const api = openApi(socket)
   const configure = async () => {
     const ask = <Reply>(request: ApiRequest<Reply>) => {
@@ -142,9 +145,12 @@ async function connect(socket: HostPath, boot: Boot, { place, onStep }: ConnectO
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
     if (release === undefined) throw strange(`${vmm_version} is not a version of Firecracker`)
     requireKnown(needsOf(boot), release)
-    const requests = startRequests(boot, ownFiles(boot, place))
+    const requests = startRequests(boot, ownFiles(boot, place), release)
     requests.forEach(requireBody)
-    for (const request of requests) await ask(request)
+    for (const request of requests) {
+      if (request === RUN_RESTORED) beforeResume()
+      await ask(request)
+    }
   }
   const ready = configure()
   ready.catch(() => {})
@@ -162,8 +168,8 @@ function controlOf(api: Api, ready: Promise<void>): Control {
     resume: () => api.request(RESUME),
     announced: () => announced,
     onConsole(chunk) {
-      tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-400)
-      if (process.arch !== "x64" || announced !== undefined || !saysHalted(tail)) return
+      tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-HALTED_TAIL_BYTES)
+      if (announced !== undefined || !saysHalted(tail)) return
       announced = "halted"
       halted.resolve()
     },
@@ -200,9 +206,9 @@ function isRefused(error: unknown): boolean {
   return false
 }
 
-function needsOf({ firecracker, network, restore }: Boot): Parameters<typeof requireKnown>[0] {
+function needsOf({ firecracker, initrd, network, restore }: Boot): Parameters<typeof requireKnown>[0] {
   const networked = network !== false && network.tap !== undefined
-  return { firecracker, networked, restored: restore !== undefined }
+  return { firecracker, initrd: initrd !== undefined, networked, restored: restore !== undefined }
 }
 
 function ownFiles({ confinement }: Boot, { runtime, firecrackerMetrics }: LaunchPlace): OwnFiles {

@@ -2,6 +2,7 @@ import type { JailPath } from "../../base/terms/path.ts"
 import type { FirecrackerSettings } from "../../inputs/schema/firecracker.ts"
 import type { Boot, Disk, SnapshotFiles } from "../vmm/vmm.ts"
 import type { ApiRequest } from "./api.ts"
+import type { Release } from "./version.ts"
 
 /** The files that Firecracker itself makes or writes. */
 export interface OwnFiles {
@@ -12,29 +13,40 @@ export interface OwnFiles {
 /** The requests that configure a boot, in order, before the one that starts it. Pure. */
 export function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
   const settings = boot.firecracker
-  const { machine, vsock, entropy, balloon } = settings
+  const { machine, cpu_config, vsock, entropy, balloon, memory_hotplug } = settings
   return [
     ...outputRequests(settings, files),
     put("/machine-config", "machine-config", { vcpu_count: boot.vcpus, mem_size_mib: boot.memoryMiB, ...machine }),
+    // Behind the machine's, which would take its place.
+    ...optional("/cpu-config", "firecracker.cpu_config", cpu_config),
     put("/boot-source", "kernel", {
       kernel_image_path: boot.kernel,
       boot_args: boot.bootArgs,
       ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
     }),
     ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
+    ...vhostRequests(settings),
+    ...pmemRequests(settings),
     ...networkRequests(boot),
     ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path: files.vsock }),
     ...optional("/entropy", "firecracker.entropy", entropy),
     ...optional("/balloon", "firecracker.balloon", balloon),
+    ...optional("/hotplug/memory", "firecracker.memory_hotplug", memory_hotplug),
     ...mmdsRequests(settings),
   ]
 }
 
-/** The requests that bring a boot to run: its configuration and its start, or the loading of its snapshot. Pure. */
-export function startRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
-  if (boot.restore === undefined) return [...bootRequests(boot, files), START]
-  return [...outputRequests(boot.firecracker, files), loadRequest(boot.restore, boot)]
+/**
+ * The requests that bring a boot to run: its configuration and its start, or the loading of its snapshot. `release`: the one
+ * whose words they are in; undefined: the newest. Pure.
+ */
+export function startRequests(boot: Boot, files: OwnFiles, release?: Release): readonly ApiRequest[] {
+  if (boot.restore === undefined) return [...bootRequests(boot, files), startRequest(boot.firecracker)]
+  return [...outputRequests(boot.firecracker, files), loadRequest(boot.restore, boot, release), RUN_RESTORED]
 }
+
+/** The request that lets a guest run whose snapshot is loaded. Apart from the loading: until it is made, the guest has not run. */
+export const RUN_RESTORED: ApiRequest = { method: "PATCH", path: "/vm", setting: "restore", body: { state: "Resumed" } }
 
 /** The requests before and after a snapshot: the guest stands still while it is taken. */
 export const PAUSE: ApiRequest = {
@@ -44,9 +56,12 @@ export const RESUME: ApiRequest = {
   ...{ method: "PATCH", path: "/vm", setting: "resume", body: { state: "Resumed" }, refusal: "VM_FAILED" },
 }
 
-/** The request that writes a full snapshot to these files. */
-export function snapshotRequest({ state, memory }: SnapshotFiles): ApiRequest {
-  const body = { snapshot_type: "Full", snapshot_path: state, mem_file_path: memory }
+/**
+ * The request that writes a snapshot to these files; `onBase`: the memory file is there already, and only the pages that
+ * changed since are written to it.
+ */
+export function snapshotRequest({ state, memory }: SnapshotFiles, onBase = false): ApiRequest {
+  const body = { snapshot_type: onBase ? "Diff" : "Full", snapshot_path: state, mem_file_path: memory }
   return { ...put("/snapshot/create", "snapshot", body), refusal: "VM_FAILED" }
 }
 
@@ -58,8 +73,18 @@ export const CTRL_ALT_DEL: ApiRequest = {
 
 // --- internal ---
 
-/** The request that starts what was configured. */
-const START: ApiRequest = put("/actions", "boot", { action_type: "InstanceStart" })
+/** The request that starts what was configured. Some settings are looked at no earlier, and are refused with it. */
+function startRequest({ machine, cpu_config, pmem, memory_hotplug }: FirecrackerSettings): ApiRequest {
+  const blame = [
+    { set: machine?.cpu_template, words: /CPU template/, setting: "machine.cpu_template" },
+    { set: cpu_config, words: /KVM capabilities|guest config|MSR|one_reg/i, setting: "cpu_config" },
+    { set: pmem, words: /pmem/i, setting: "pmem" },
+    { set: memory_hotplug, words: /allocate guest resource|hotplug/i, setting: "memory_hotplug" },
+  ]
+    .filter(({ set }) => set !== undefined)
+    .map(({ words, setting }) => ({ words, setting: `firecracker.${setting}` }))
+  return { ...put("/actions", "boot", { action_type: "InstanceStart" }), ...(blame.length === 0 ? {} : { blame }) }
+}
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -79,6 +104,20 @@ function outputRequests({ logger, metrics, serial }: FirecrackerSettings, files:
     ...optional("/metrics", "firecracker.metrics", metrics === true ? { metrics_path: files.metrics } : undefined),
     ...optional("/serial", "firecracker.serial", serial),
   ]
+}
+
+/** Drives that another program serves at a socket. */
+function vhostRequests({ vhost_user = [] }: FirecrackerSettings): readonly ApiRequest[] {
+  return vhost_user.map(({ id, root_device = false, ...rest }, index) =>
+    put(`/drives/${id}`, `firecracker.vhost_user[${index}]`, { drive_id: id, is_root_device: root_device, ...rest }),
+  )
+}
+
+/** Files that the guest sees as persistent memory. */
+function pmemRequests({ pmem = [] }: FirecrackerSettings): readonly ApiRequest[] {
+  return pmem.map(({ path, ...rest }, index) =>
+    put(`/pmem/${rest.id}`, `firecracker.pmem[${index}]`, { path_on_host: path, ...rest }),
+  )
 }
 
 /** The guest's only network card. */
@@ -106,11 +145,15 @@ function mmdsRequests({ mmds }: FirecrackerSettings): readonly ApiRequest[] {
   ]
 }
 
-function loadRequest({ state, memory }: SnapshotFiles, { network }: Boot): ApiRequest {
-  const mem_backend = { backend_type: "File", backend_path: memory }
+/** Whether changed pages are tracked is not part of a snapshot: it is told anew, by a word that is another since 1.13. */
+function loadRequest({ state, memory, uffd }: SnapshotFiles, boot: Boot, [, minor]: Release = [1, 13, 0]): ApiRequest {
+  const { network, firecracker } = boot
+  const mem_backend = { backend_type: uffd === true ? "Uffd" : "File", backend_path: memory }
   const tap = network ? network.tap : undefined
   const other = tap === undefined ? {} : { network_overrides: [{ iface_id: CARD, host_dev_name: tap }] }
-  return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, resume_vm: true, ...other })
+  const tracked = firecracker.machine?.track_dirty_pages === true
+  const tracking = tracked ? { [minor < 13 ? "enable_diff_snapshots" : "track_dirty_pages"]: true } : {}
+  return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, ...other, ...tracking })
 }
 
 function driveRequest({ id, path, readonly, root }: Disk, index: number, { drives }: FirecrackerSettings): ApiRequest {

@@ -42,20 +42,52 @@ const SINCE: readonly (readonly [setting: string, since: Release])[] = [
   ["balloon.free_page_reporting", [1, 14, 0]],
   ["mmds.imds_compat", [1, 13, 0]],
   ["logger.module", [1, 6, 0]],
+  ["pci", [1, 13, 0]],
+  ["memory_hotplug", [1, 14, 0]],
+  ["pmem", [1, 14, 0]],
+  ["pmem.rate_limiter", [1, 16, 0]],
+  ["vhost_user", [1, 6, 0]],
 ]
+
+/** The first releases whose huge pages go with another part of a VM. */
+const WITH_HUGE_PAGES_SINCE: { readonly initrd: Release; readonly balloon: Release } = {
+  initrd: [1, 13, 0],
+  balloon: [1, 14, 0],
+}
 
 /** The first release that can put a snapshot's network card on another tap. */
 const OTHER_TAP_SINCE: Release = [1, 12, 0]
 
 /** Throws a failure that names what a VM needs and a release lacks. The settings of a restored VM are checked too. */
 export function requireKnown(
-  { firecracker, networked, restored }: Pick<VmmNeeds, "firecracker" | "networked" | "restored">,
+  { firecracker, initrd, networked, restored }: Pick<VmmNeeds, "firecracker" | "initrd" | "networked" | "restored">,
   release: Release,
 ): void {
   for (const [setting, since] of SINCE) {
-    if (settingAt(firecracker, setting) !== undefined) requireSince(`firecracker.${setting}`, release, since)
+    const value = settingAt(firecracker, setting)
+    // What is switched off by an option that is left out is no setting that a release could lack.
+    if (value !== undefined && !(setting === "pci" && value === false))
+      requireSince(`firecracker.${setting}`, release, since)
   }
+  const [huge, since] = ["firecracker.machine.huge_pages with", WITH_HUGE_PAGES_SINCE]
+  if (firecracker.machine?.huge_pages === "2M" && initrd) requireSince(`${huge} an initrd`, release, since.initrd)
+  if (firecracker.machine?.huge_pages === "2M" && firecracker.balloon !== undefined)
+    requireSince(`${huge} a balloon`, release, since.balloon)
   if (restored && networked) requireSince("--restore with a network", release, OTHER_TAP_SINCE)
+}
+
+/** The first release that writes changed pages on a memory file that is there. */
+const ON_BASE_SINCE: Release = [1, 6, 0]
+
+/** Before it, changed pages of guests above the gap below 4 GiB are written to wrong places (#5705). */
+const LARGE_ON_BASE_SINCE: Release = [1, 15, 0]
+const LARGE_MIB_COUNT = 3072
+
+/** Throws a failure when a release cannot write a snapshot of so much memory on the one before it. */
+export function requireOnBase(release: Release, memoryMiB: number): void {
+  requireSince("a snapshot on a base", release, ON_BASE_SINCE)
+  if (memoryMiB > LARGE_MIB_COUNT && process.arch === "x64")
+    requireSince("a snapshot on a base, of more than 3 GiB of memory,", release, LARGE_ON_BASE_SINCE)
 }
 
 /** Major and minor, as all VMMs have them. */
@@ -65,8 +97,14 @@ export function versionOf([major, minor]: Release): Version {
 
 // --- internal ---
 
-function settingAt(settings: object, place: string): unknown {
-  return place.split(".").reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], settings)
+/** The setting at a place; of a list of devices, the first that has it. */
+function settingAt(settings: unknown, place: string): unknown {
+  const [key = "", ...rest] = place.split(".")
+  const value = (settings as Record<string, unknown> | undefined)?.[key]
+  if (rest.length === 0 || value === undefined) return value
+  const below = rest.join(".")
+  if (!Array.isArray(value)) return settingAt(value, below)
+  return value.map((each) => settingAt(each, below)).find((each) => each !== undefined)
 }
 
 function requireSince(what: string, release: Release, since: Release): void {

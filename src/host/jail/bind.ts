@@ -1,7 +1,10 @@
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { inodeOf, openBeneath, openBeneathMounts, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
-import { attachTree, cloneTree, setMountAttributes } from "../../base/linux/mounts.ts"
+import { attachTree, cloneTree, MOUNT_ATTR, setMountAttributes } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
+
+/** What is bound is never used as a device, a program or a setuid program, and never followed as a symlink. */
+export const BOUND_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW
 
 /** A name in a directory of a jail. */
 export interface JailEntry {

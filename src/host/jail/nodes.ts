@@ -1,8 +1,10 @@
 import { chmodDescriptor, chownDescriptor } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { isType, mknodAt, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Placed } from "../../base/terms/path.ts"
+import { BOUND_ATTRIBUTES, bindAt } from "./bind.ts"
 import { allow, type Jail } from "./makeJail.ts"
 import { withParent } from "./stage.ts"
 
@@ -19,6 +21,23 @@ export function blockDevice(path: string): Device {
     if (!isType(stat, S.IFBLK)) throw new Failure("BAD_FILE", `${path} is not a block device`, { subject: path })
     return { type: S.IFBLK, rdev: stat.rdev }
   })
+}
+
+/**
+ * Binds a unix socket of the host into a jail, and returns where it is: who is in the jail can connect to it as its mode says,
+ * and to nothing beside it. Throws a failure when something else is at the path.
+ */
+export function bindSocket(jail: Jail, name: string, path: string): Placed {
+  withDescriptor(openNamed(path, O.PATH), (source) => {
+    if (!isType(statDescriptor(source), S.IFSOCK))
+      throw new Failure("BAD_FILE", `${path} is not a unix socket`, { subject: path })
+    withParent(jail, name, (dir, base) => {
+      // A socket that nothing is bound to: what is bound in its place must be of its type.
+      mknodAt(dir, base, S.IFSOCK, "0:0", 0o600)
+      bindAt(source, { dir, name: base }, BOUND_ATTRIBUTES | MOUNT_ATTR.RDONLY)
+    })
+  })
+  return jail.placed(name)
 }
 
 /**

@@ -19,6 +19,7 @@ import { Failure } from "../../base/terms/failure.ts"
 import { type HostPath, hostPath, type Placed, withoutJail } from "../../base/terms/path.ts"
 import { copyContent } from "../../store/files/copyContent.ts"
 import type { Owner } from "./base.ts"
+import { padToSectors } from "./sectors.ts"
 
 /** A directory that files are staged into, pinned by descriptor: names lead nowhere but below it. */
 export interface StageRoot {
@@ -63,6 +64,12 @@ export interface StageOptions {
   readonly signal: AbortSignal
 }
 
+/** How a file's content is staged. */
+interface ContentOptions extends StageOptions {
+  readonly clone?: "try" | "never" | "only"
+  readonly disk?: boolean
+}
+
 /**
  * Stages a copy of a regular file and returns where it is. The copy shares blocks with the file where the file system can
  * (FICLONE), and is sparse elsewhere. Other work of this thread runs meanwhile.
@@ -102,16 +109,20 @@ export function openSource(path: string): number {
   })
 }
 
-/** Stages a private copy of an open file. `clone`: whether its blocks may be shared, must not be, or must be. */
+/**
+ * Stages a private copy of an open file. `clone`: whether its blocks may be shared, must not be, or must be; `disk`: whether
+ * it is padded to whole sectors.
+ */
 export async function stageContent(
   root: StageRoot,
   name: string,
   source: number,
-  { signal, clone = "try" }: StageOptions & { readonly clone?: "try" | "never" | "only" },
+  { signal, clone = "try", disk = false }: ContentOptions,
 ): Promise<void> {
   const to = createFile(root, name)
   try {
     await copyContent(source, to, { signal, clone })
+    if (disk) padToSectors(to)
     giveAway(root, to)
   } finally {
     close(to)

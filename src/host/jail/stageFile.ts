@@ -3,8 +3,9 @@ import { close, statDescriptor, withDescriptor } from "../../base/linux/files.ts
 import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Placed } from "../../base/terms/path.ts"
-import { bindAt } from "./bind.ts"
+import { BOUND_ATTRIBUTES, bindAt } from "./bind.ts"
 import type { Jail } from "./makeJail.ts"
+import { type DiskImage, requireContent, requireWhole } from "./sectors.ts"
 import {
   createFile,
   linkSource,
@@ -21,19 +22,22 @@ export interface StagedFile extends Placed {
   readonly way: Way
 }
 
+/** How a file is staged. */
+export interface FileWish extends StagingWish, StageOptions {
+  /** Whether a guest will see it as a disk: whole sectors, which a private copy is padded to. */
+  readonly disk?: boolean
+}
+
 /**
  * Stages a regular file under a name for the jail's owner, as `waysFor` says, and returns where it is. The source keeps
- * its owner, mode and number of names.
+ * its owner, mode, size and number of names. Throws a failure for a disk that a guest would not see the whole of.
  */
-export async function stageFile(
-  jail: Jail,
-  name: string,
-  source: string,
-  options: StagingWish & StageOptions,
-): Promise<StagedFile> {
+export async function stageFile(jail: Jail, name: string, source: string, options: FileWish): Promise<StagedFile> {
   const fd = openSource(source)
   try {
-    const ways = waysFor(source, statDescriptor(fd), { owner: jail.owner, ...options })
+    const stat = statDescriptor(fd)
+    const ways = waysFor(source, stat, { owner: jail.owner, ...options })
+    if (options.disk === true) requireDisk({ setting: "drives", path: source, bytes: stat.size }, ways)
     const way = await stageBy(ways, { jail, name, source: { fd, path: source }, wish: options })
     return { ...jail.placed(name), way }
   } finally {
@@ -43,15 +47,17 @@ export async function stageFile(
 
 // --- internal ---
 
-/** A bound file is never used as a device, a program or a setuid program, and never followed as a symlink. */
-const FILE_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW
-
 /** One file that is being staged. */
 interface FileStaging {
   readonly jail: Jail
   readonly name: string
   readonly source: Source
-  readonly wish: StagingWish & StageOptions
+  readonly wish: FileWish
+}
+
+function requireDisk(image: DiskImage, ways: readonly Way[]): void {
+  requireContent(image)
+  if (ways.includes("bind") || ways.includes("link")) requireWhole(image, { jailed: true })
 }
 
 async function stageBy(ways: readonly Way[], staging: FileStaging): Promise<Way> {
@@ -60,7 +66,7 @@ async function stageBy(ways: readonly Way[], staging: FileStaging): Promise<Way>
   if (way === "bind") bindFile(staging)
   else if (way === "link") linkSource(jail, name, source)
   else if (ways.includes("copy") && ways.includes("clone")) {
-    await stageContent(jail, name, source.fd, { signal: wish.signal })
+    await stageContent(jail, name, source.fd, wish)
     return "copy"
   } else await insist(staging, way)
   return way
@@ -68,7 +74,7 @@ async function stageBy(ways: readonly Way[], staging: FileStaging): Promise<Way>
 
 async function insist({ jail, name, source, wish }: FileStaging, way: "clone" | "copy"): Promise<void> {
   try {
-    await stageContent(jail, name, source.fd, { signal: wish.signal, clone: way === "clone" ? "only" : "never" })
+    await stageContent(jail, name, source.fd, { ...wish, clone: way === "clone" ? "only" : "never" })
   } catch (error) {
     if (way !== "clone" || errorCode(error) === undefined) throw error
     const hint = 'use a file system with shared blocks (btrfs, xfs) for both, or stage: "copy"'
@@ -80,7 +86,7 @@ async function insist({ jail, name, source, wish }: FileStaging, way: "clone" | 
 function bindFile({ jail, name, source, wish }: FileStaging): void {
   withDescriptor(createFile(jail, name), () => {})
   withParent(jail, name, (dir, base) => {
-    const attributes = FILE_ATTRIBUTES | (wish.readonly ? MOUNT_ATTR.RDONLY : 0)
+    const attributes = BOUND_ATTRIBUTES | (wish.readonly ? MOUNT_ATTR.RDONLY : 0)
     bindAt(source.fd, { dir, name: base }, attributes)
   })
 }

@@ -27,5 +27,6 @@ export function awaitExit(pidfd: number): Promise<void> {
       }, POLL_MS)
     }
     worker.postMessage(pidfd)
+    worker.unref()
   })
 }

@@ -30,6 +30,8 @@ export interface PidRef extends Disposable {
   exitStatus(): number | undefined
   /** Sends a signal. A process that has ended is no error. */
   signal(number: number): void
+  /** The pidfd, for the program that takes this one's place in this process. It stays the PidRef's. */
+  inherit(): number
   /** Kills it and waits for its end. Throws TIMED_OUT when it has not ended in `timeoutMs`. */
   kill(timeoutMs: number): void
 }
@@ -68,6 +70,7 @@ export function pidRefOf(pid: number, pidfd: number): PidRef {
     exited: () => awaitExit(fd()),
     exitStatus: () => pidfdExitStatus(fd()),
     signal: (number) => signal(fd(), number),
+    inherit: fd,
     kill(timeoutMs) {
       signal(fd(), SIGKILL)
       if (!pidfdExited(fd(), timeoutMs)) throw notDead(pid, timeoutMs)

@@ -1,8 +1,8 @@
+import { ownEnvironment } from "../../base/linux/environment.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { lineCutter } from "../../base/terms/lines.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { hearing } from "../../base/terms/message.ts"
-import { ownEnvironment } from "../../store/state/open.ts"
 import { selfArgv } from "./self.ts"
 
 /** How another banger is run. */

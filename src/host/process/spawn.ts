@@ -32,6 +32,8 @@ export interface Child {
   readonly exited: Promise<{ code: number | null; signal: string | null }>
   /** Sends a signal to this process or none. A process that has ended is no error. */
   signal(number: number): void
+  /** The pidfd of a child of this process, for the program that takes this one's place; undefined once the child has ended. */
+  inherit?(): number | undefined
 }
 
 /**
@@ -80,7 +82,14 @@ function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]
     held[Symbol.dispose]()
     return { code: child.exitCode, signal: child.signalCode === null ? null : String(child.signalCode) }
   })
-  return { identity, exited, signal: (number) => ended || held.signal(number) }
+  // Whoever waits for it keeps this process (holdProcess).
+  child.unref()
+  return {
+    identity,
+    exited,
+    signal: (number) => ended || held.signal(number),
+    inherit: () => (ended ? undefined : held.inherit()),
+  }
 }
 
 /** Kills the child when it cannot be identified: nobody could prove later whose it is. */

@@ -2,11 +2,11 @@ import { type HostPath, type JailPath, seenFromHost } from "../../base/terms/pat
 import type { Boot, BootNetwork, Confinement, Disk, Program, Version } from "../vmm/vmm.ts"
 
 /**
- * The command line of QEMU 7.2 and newer for one microVM under software emulation. Descriptor 3 is a listening unix
+ * The command line of QEMU 7.2 and newer for one microVM, by KVM or under software emulation. Descriptor 3 is a listening unix
  * socket that becomes the control socket; the serial console is on standard input and output.
  */
-export function qemuArgv({ path, version }: Program, boot: Boot): readonly string[] {
-  // QEMU opens its files before it locks itself in.
+export function qemuArgv({ path, version, accel = "tcg" }: Program, boot: Boot): readonly string[] {
+  // QEMU opens its files, and /dev/kvm, before it locks itself in.
   const seen = (file: JailPath) => seenFromHost(file, boot.confinement?.root)
   return [
     path,
@@ -16,7 +16,8 @@ export function qemuArgv({ path, version }: Program, boot: Boot): readonly strin
     ...["-sandbox", "on,obsolete=deny,resourcecontrol=deny"],
     ...(boot.confinement === undefined ? [] : confinementArgv(boot.confinement, version)),
     // A PIT, PIC and RTC because stock kernels want them; an i8042 because Ctrl-Alt-Del comes through it.
-    ...["-M", "microvm,rtc=on,pic=on,pit=on", "-accel", "tcg", "-cpu", "max", "-device", "i8042"],
+    ...["-M", "microvm,rtc=on,pic=on,pit=on", "-accel", accel, "-cpu", CPU[accel]],
+    ...["-device", "i8042"],
     // A guest with a driver for it reports its kernel's panic at once.
     ...["-device", "pvpanic"],
     ...["-smp", String(boot.vcpus), "-m", `${boot.memoryMiB}M`],
@@ -46,6 +47,9 @@ export function rootArgs(disks: readonly Disk[]): readonly string[] {
 }
 
 // --- internal ---
+
+/** All that the accelerator has. */
+const CPU = { kvm: "host", tcg: "max" } as const
 
 /**
  * QEMU opens its files with the rights it was started with, then locks itself in: new root, uid and gid, no other groups. `-chroot`

@@ -23,7 +23,7 @@ import { tscArgs } from "./tscArgs.ts"
 // The room qemu: starts QEMU's microvm machine, and speaks QMP.
 // The rule: nothing is on its command line that was not asked for, and its guest waits until the control connection is up.
 
-/** QEMU as the VMM of hosts without KVM or Firecracker. Its microvm machine is x86-64 only. */
+/** QEMU as the VMM of hosts without Firecracker or KVM. Its microvm machine is x86-64 only. */
 export const qemu: Vmm = {
   name: "qemu",
   find: findQemu,
@@ -31,6 +31,9 @@ export const qemu: Vmm = {
   bootArgs,
   require() {
     // The spec's schema has checked its settings; Firecracker's do not concern it.
+  },
+  requireNow() {
+    // What it takes is given when it is used.
   },
   launch: (program, boot, place) => ({ argv: qemuArgv(program, boot), control: control(place) }),
   connect: (path, _, { onStep }) => {
@@ -68,8 +71,9 @@ const statusSchema = v.object({ status: v.string() })
 
 const PROGRAM = "qemu-system-x86_64"
 
-function bootArgs(given: string, disks: readonly Disk[]): readonly string[] {
-  return [...rootArgs(disks), ...tscArgs(given, readFileSync("/proc/cpuinfo", "latin1"))]
+function bootArgs(given: string, disks: readonly Disk[], { accel }: Pick<Program, "accel">): readonly string[] {
+  // By KVM a guest has KVM's clock, and a timer that keeps time.
+  return [...rootArgs(disks), ...(accel === "kvm" ? [] : tscArgs(given, readFileSync("/proc/cpuinfo", "latin1")))]
 }
 
 function control({ qmpSocket }: Pick<LaunchPlace, "qmpSocket">): ControlSocket {

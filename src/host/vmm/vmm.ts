@@ -50,6 +50,8 @@ export interface BootNetwork {
 export interface SnapshotFiles {
   readonly state: JailPath
   readonly memory: JailPath
+  /** Whether `memory` is the socket of a handler of page faults instead. */
+  readonly uffd?: boolean
 }
 
 /** What a VMM locks itself into before the guest runs. */
@@ -68,7 +70,12 @@ export interface Program {
   readonly jailer?: string | undefined
   /** The known fault of this version. */
   readonly warning?: KnownFault | undefined
+  /** How QEMU is to run its guest, by its own words; undefined means emulated. */
+  readonly accel?: Accel | undefined
 }
+
+/** How a guest's processors run: by KVM, or emulated. */
+export type Accel = "kvm" | "tcg"
 
 /** A known fault of a release. */
 export interface KnownFault {
@@ -116,8 +123,12 @@ export interface VmmLaunch {
 }
 
 /** What a spec asks of a VMM. */
-export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "firecracker"> {
+export interface VmmNeeds extends Pick<Boot, "vcpus" | "memoryMiB" | "bootArgs" | "firecracker"> {
+  /** The drives of the spec; hooks may add some. */
+  readonly drives: readonly Pick<Disk, "id" | "root">[]
   readonly jailed: boolean
+  /** Whether the guest's kernel gets an initrd. */
+  readonly initrd: boolean
   /** Whether the guest has a network card on a tap. */
   readonly networked: boolean
   /** Whether a snapshot is restored. */
@@ -143,6 +154,8 @@ export interface ConnectOptions {
   readonly place: LaunchPlace
   /** Hears what the VMM is to do next, for a message: `answer PUT /boot-source`. */
   readonly onStep: (step: string) => void
+  /** Is called when a restored guest is about to run. When it throws, the guest does not run. */
+  readonly beforeResume: () => void
 }
 
 /** A running VMM's control connection. */
@@ -174,9 +187,11 @@ export interface Vmm {
   /** The name of the directory with its jails. */
   jailName(program: Program): string
   /** The words that its guests need on their command line on this host, besides the given ones. */
-  bootArgs(given: string, disks: readonly Disk[]): readonly string[]
+  bootArgs(given: string, disks: readonly Disk[], program: Pick<Program, "accel">): readonly string[]
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
   require(program: Program, needs: VmmNeeds): void
+  /** Throws a failure that names the setting when this host cannot give now what is to be booted. */
+  requireNow(boot: Pick<Boot, "memoryMiB" | "firecracker">): void
   /** How to start it. Pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /** Connects to its control socket and lets the guest run. */

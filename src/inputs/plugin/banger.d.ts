@@ -1,5 +1,4 @@
 // The types of a plugin. `banger init` puts this file beside your plugin as banger.d.ts.
-
 declare module "banger" {
   /** Describes a VM and what to do around its life. Returns its argument: the call gives your editor the types. */
   export function definePlugin(plugin: Plugin): Plugin
@@ -40,6 +39,8 @@ declare module "banger" {
     network?: boolean | "user" | Network | undefined
     /** Default: `"auto"`. */
     vmm?: "auto" | "firecracker" | "qemu" | undefined
+    /** How QEMU runs the guest: by KVM, or emulated (`"tcg"`). Default: `"auto"`, KVM where guests run by it. */
+    accel?: "auto" | "kvm" | "tcg" | undefined
     /** Settings that only Firecracker has; QEMU ignores them. */
     firecracker?: FirecrackerSettings | undefined
     /**
@@ -56,6 +57,12 @@ declare module "banger" {
      * when its run has failed, or always. A first boot that fails is not tried again.
      */
     restart?: RestartPolicy | RestartOptions | undefined
+    /**
+     * Lets `banger run --restore` make several VMs of one snapshot. Unsafe: their guests begin with the same state of
+     * `/dev/urandom`, so that keys, session ids and TCP sequence numbers of one tell those of the other; and with the same
+     * clock, host keys, machine id, address and MAC. Default: false.
+     */
+    unsafeClone?: boolean | undefined
   }
 
   export type RestartPolicy = "no" | "on-failure" | "always"
@@ -71,81 +78,6 @@ declare module "banger" {
 
   /** Fields that replace fields of the spec, each as a whole. */
   export type SpecChanges = Partial<Spec>
-
-  /** Settings in the words of Firecracker's API. */
-  export interface FirecrackerSettings {
-    machine?:
-      | { smt?: boolean | undefined; track_dirty_pages?: boolean | undefined; huge_pages?: "None" | "2M" | undefined }
-      | undefined
-    /** By the drive's id: its own, or `disk0`, `disk1`, … */
-    drives?: { [id: string]: FirecrackerDrive } | undefined
-    /** Host programs connect to `vsock.sock` in `ctx.dir` and write `CONNECT <port>\\n`. */
-    vsock?: { guest_cid: number } | undefined
-    entropy?: { rate_limiter?: RateLimiter | undefined } | undefined
-    balloon?:
-      | {
-          amount_mib: number
-          deflate_on_oom: boolean
-          stats_polling_interval_s?: number | undefined
-          /** This and the next from Firecracker 1.14 on. */
-          free_page_hinting?: boolean | undefined
-          free_page_reporting?: boolean | undefined
-        }
-      | undefined
-    /** Settings of the network card. */
-    network?:
-      | {
-          rx_rate_limiter?: RateLimiter | undefined
-          tx_rate_limiter?: RateLimiter | undefined
-          /** From Firecracker 1.16 on. */
-          mtu?: number | undefined
-        }
-      | undefined
-    /** Metadata that the guest reads over its network card, by default at 169.254.169.254. `data`: at most 50 KiB. */
-    mmds?:
-      | {
-          version?: "V1" | "V2" | undefined
-          ipv4_address?: string | undefined
-          /** From Firecracker 1.13 on. */
-          imds_compat?: boolean | undefined
-          data?: { [key: string]: unknown } | undefined
-        }
-      | undefined
-    /** What Firecracker writes to firecracker.log. Default: warnings. */
-    logger?:
-      | {
-          level?: "Off" | "Error" | "Warning" | "Info" | "Debug" | "Trace" | undefined
-          show_level?: boolean | undefined
-          show_log_origin?: boolean | undefined
-          /** From Firecracker 1.6 on. */
-          module?: string | undefined
-        }
-      | undefined
-    /** Writes metrics to metrics.json beside console.log, one JSON object a line; the newest MiB is kept. */
-    metrics?: boolean | undefined
-    /** Limits the bytes of the console. From Firecracker 1.16 on. */
-    serial?: { rate_limiter: TokenBucket } | undefined
-    /** Limits of the jailer: the largest file that the VMM may write, in bytes (disks, logs and console too), and open files. */
-    resource_limit?: { fsize?: number | undefined; "no-file"?: number | undefined } | undefined
-  }
-
-  export interface FirecrackerDrive {
-    cache_type?: "Unsafe" | "Writeback" | undefined
-    io_engine?: "Sync" | "Async" | undefined
-    rate_limiter?: RateLimiter | undefined
-  }
-
-  export interface RateLimiter {
-    bandwidth?: TokenBucket | undefined
-    ops?: TokenBucket | undefined
-  }
-
-  export interface TokenBucket {
-    size: number
-    /** Milliseconds. */
-    refill_time: number
-    one_time_burst?: number | undefined
-  }
 
   /** A VM's network. */
   export interface Network {
@@ -204,6 +136,7 @@ declare module "banger" {
   export interface Drive {
     /** The disk's serial number in the guest: a-z, 0-9 and _, at most 20 long. */
     id?: string | undefined
+    /** A guest sees whole sectors of 512 bytes: an image of your own must have them, a staged file or a copy is padded. */
     path: string
     /** Default: false. */
     readonly?: boolean | undefined
@@ -283,9 +216,11 @@ declare module "banger" {
   export interface RunningContext extends HookContext {
     /**
      * Saves the VM (state, memory, its copies of the disks) to a new directory, for `banger run --restore`. The VM is paused
-     * meanwhile, and continues afterwards. Firecracker in a jail only.
+     * meanwhile, and continues afterwards. Firecracker in a jail only. `base`: the directory of this VM's last snapshot, or of
+     * the one that it was restored from. Then only the memory that changed since is read from the VM; the new snapshot is a
+     * whole one all the same. Needs `firecracker.machine.track_dirty_pages`.
      */
-    snapshot(dir: string): Promise<void>
+    snapshot(dir: string, options?: { base?: string | undefined }): Promise<void>
     /** Halts the guest until `resume`. A stop resumes a paused guest first. */
     pause(): Promise<void>
     resume(): Promise<void>
@@ -363,7 +298,7 @@ declare module "banger" {
    * returns the path that the file has while the VM runs, for `drives.add`.
    */
   export interface Stage {
-    /** A new file with this content. */
+    /** A new file with this content. Once it is a drive, it is padded with zeros to whole sectors. */
     write(name: string, content: string | Uint8Array): Promise<string>
     /** A copy of a file. It shares blocks with the source where the file system can, and keeps the source's holes where not. */
     copy(name: string, source: string): Promise<string>

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
 
-/** Reads banger.d.ts. Called as a macro, so that its text is in the binary. */
+/** The types of a plugin, as `banger init` writes them. Called as a macro, so that their text is in the binary. */
 export function readDeclarations(): string {
-  return readFileSync(new URL("./banger.d.ts", import.meta.url), "utf8")
+  const files = ["./banger.d.ts", "./firecracker.d.ts"]
+  return files.map((file) => readFileSync(new URL(file, import.meta.url), "utf8")).join("\n")
 }

@@ -1,6 +1,7 @@
 import Module from "node:module"
 import { dirname, extname, isAbsolute } from "node:path"
 import { Failure } from "../../base/terms/failure.ts"
+import { keepsNothing } from "./keepsNothing.ts"
 import { readTrusted, sha256Of, type Trust } from "./trust.ts"
 
 /** What a plugin may import, by the extension. */
@@ -32,8 +33,11 @@ export function serveImports(trust: Trust): void {
         const loader = LOADERS[extname(path)] ?? "js"
         const contents = readTrusted(path, trust)
         seen.add(sha256Of(contents))
-        if (loader === "json" || loader === "toml" || loader === "text")
+        if (loader === "json" || loader === "toml" || loader === "text") {
+          modules.push(undefined)
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
+        }
+        modules.push({ contents, loader })
         if (trust.uids !== undefined) requireReadableImports(path, contents, loader)
         return { contents, loader }
       })
@@ -49,11 +53,31 @@ export function loadedFiles(): readonly string[] {
   return [...seen]
 }
 
+/**
+ * Whether it is certain that no module that was loaded keeps anything between two hooks (`keepsNothing`). What a data file
+ * holds could be changed by a hook.
+ */
+export function modulesKeepNothing(): boolean {
+  return modules.every((module) => module !== undefined && keepsNothing(asRun(module)))
+}
+
 // --- internal ---
 
 const seen = new Set<string>()
 
 type CodeLoader = "ts" | "tsx" | "js" | "jsx"
+
+interface Code {
+  readonly contents: Uint8Array<ArrayBuffer>
+  readonly loader: CodeLoader
+}
+
+/** Every module that was loaded; undefined for one of data. */
+const modules: (Code | undefined)[] = []
+
+function asRun({ contents, loader }: Code): string {
+  return new Bun.Transpiler({ loader, target: "bun" }).transformSync(contents)
+}
 
 /** Parsed here: Bun would compile text that it is handed as if it were code. */
 function dataOf(loader: "json" | "toml" | "text", contents: Uint8Array): unknown {

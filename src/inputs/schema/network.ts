@@ -107,6 +107,15 @@ export const networkSpec: v.GenericSchema<boolean | "user" | v.InferInput<typeof
 /** A network's settings, complete. */
 export type NetworkSpec = v.InferOutput<typeof object>
 
+/** Whether a guest can have an address of a subnet: not its first two, nor its last. True for what is no subnet. */
+export function isOfGuest(subnet: string, address: string): boolean {
+  const parsed = parseSubnet(subnet)
+  if (parsed === undefined) return true
+  const number = (parseAddress(address) ?? 0) - parsed.base
+  const { first, last } = guestNumbers(parsed)
+  return number >= first && number <= last
+}
+
 // --- internal ---
 
 function isObject(input: unknown): boolean {
@@ -118,12 +127,4 @@ function isForHosts(subnet: Subnet | undefined): boolean {
   if (subnet === undefined || subnet.prefix < 8 || subnet.prefix > 30) return false
   const [first, second] = [subnet.base >>> 24, (subnet.base >>> 16) & 255]
   return first !== 0 && first !== 127 && first < 224 && !(first === 169 && second === 254)
-}
-
-function isOfGuest(subnet: string, address: string): boolean {
-  const parsed = parseSubnet(subnet)
-  if (parsed === undefined) return true
-  const number = (parseAddress(address) ?? 0) - parsed.base
-  const { first, last } = guestNumbers(parsed)
-  return number >= first && number <= last
 }

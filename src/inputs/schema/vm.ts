@@ -3,6 +3,7 @@ import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
 import { parseDuration, parseSize } from "../../base/terms/quantity.ts"
 import { firecrackerSpec } from "./firecracker.ts"
 import { networkSpec } from "./network.ts"
+import { path, repeated } from "./path.ts"
 
 // The room schema: what a plugin may write, with every default.
 // The rule: a refusal says what is allowed.
@@ -14,12 +15,6 @@ const DRIVES_MAX_COUNT = 16
 
 const MEMORY_WORDS = 'a size in whole MiB from 16M to 16T: "256M", "2G"'
 const VCPUS_WORDS = "a whole number from 1 to 32"
-
-const path = v.pipe(
-  v.string("a path"),
-  v.nonEmpty("a path, not an empty string"),
-  v.check((text) => !text.includes("\0"), "a path without NUL characters"),
-)
 
 const name = v.pipe(v.string(NAME_WORDS), v.regex(NAME_PATTERN, NAME_WORDS))
 
@@ -176,12 +171,14 @@ export const specSchema = v.strictObject({
   ),
   network: v.optional(networkSpec, false),
   vmm: v.optional(v.picklist(["auto", "firecracker", "qemu"], '"auto", "firecracker" or "qemu"'), "auto"),
+  accel: v.optional(v.picklist(["auto", "kvm", "tcg"], '"auto", "kvm" or "tcg"'), "auto"),
   firecracker: v.optional(firecrackerSpec, {}),
   jail: v.optional(jail),
   limits: v.optional(limits, {}),
   timeouts: v.optional(timeouts, {}),
   console: v.optional(consoleOptions, {}),
   restart: v.optional(restart, "no"),
+  unsafeClone: v.optional(v.boolean("true or false"), false),
 })
 
 /** A spec as plugin files write it. */
@@ -189,9 +186,3 @@ export type SpecInput = v.InferInput<typeof specSchema>
 
 /** A spec with every default filled in. */
 export type Spec = v.InferOutput<typeof specSchema>
-
-// --- internal ---
-
-function repeated(ids: readonly (string | undefined)[]): string | undefined {
-  return ids.find((id, index) => id !== undefined && ids.indexOf(id) !== index)
-}

@@ -1,9 +1,10 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs"
-import { punchHole, setLength, writeAll } from "../../base/linux/content.ts"
-import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
+import { writeAll } from "../../base/linux/content.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../files/replaceFile.ts"
 import { keptFrom, type Sink } from "./growing.ts"
+import { forgetOlderHalf, keepDescriptorBelow } from "./keep.ts"
 import { watchFile } from "./watchFile.ts"
 
 /** A growing file that is kept below its limit and shown as it grows. Its functions throw nothing. */
@@ -27,9 +28,6 @@ export interface FollowOptions {
 const NOT_SHOWN = "it is no longer shown"
 
 const CHUNK_BYTES = 64 * 1024
-
-/** Holes are made of whole blocks; no common file system has smaller ones. */
-const BLOCK_BYTES = 4096
 
 /**
  * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. At `limitBytes` the
@@ -73,7 +71,7 @@ export function follow(path: string, { limitBytes, sink = takeAll, onTrouble }: 
     })
     attempt("it is not kept below its limit", () => {
       if (size - start < limitBytes) return
-      start = forgetBefore(fd, start, halfOf(size, limitBytes))
+      start = forgetOlderHalf(fd, { start, size, limitBytes })
       shown = start === 0 ? 0 : Math.max(shown, start)
     })
     return !behind
@@ -104,12 +102,7 @@ export function isFull(path: string, limitBytes: number): boolean {
  * becomes a hole. Returns how many bytes it gave up.
  */
 export function keepBelow(path: string, limitBytes: number): number {
-  return withLog(path, 0, (fd, size) => {
-    const start = keptFrom(fd, 0)
-    if (size - start < limitBytes) return 0
-    const kept = forgetBefore(fd, start, halfOf(size, limitBytes))
-    return kept === 0 ? size : kept - start
-  })
+  return withLog(path, 0, (fd) => keepDescriptorBelow(fd, limitBytes))
 }
 
 // --- internal ---
@@ -123,24 +116,6 @@ function withLog<T>(path: string, missing: T, use: (fd: number, size: number) =>
     return use(fd, fstatSync(fd).size)
   } finally {
     closeSync(fd)
-  }
-}
-
-/** The offset at which the newer half of the limit begins. */
-function halfOf(size: number, limitBytes: number): number {
-  return Math.floor((size - limitBytes / 2) / BLOCK_BYTES) * BLOCK_BYTES
-}
-
-/** Makes a hole of what is before `end`, and returns where the file begins now. */
-function forgetBefore(fd: number, start: number, end: number): number {
-  try {
-    punchHole(fd, start, end - start)
-    return end
-  } catch (error) {
-    if (errorCode(error) !== "EOPNOTSUPP" && errorCode(error) !== "ENOSYS") throw error
-    // A file system without holes. That the file is bounded matters more than its history.
-    setLength(fd, 0)
-    return 0
   }
 }
 

@@ -9,9 +9,12 @@ import { nearest } from "../../base/terms/nearest.ts"
 
 const program = v.optional(v.pipe(v.string(), v.startsWith("/", "an absolute path")))
 
-const configSchema = v.strictObject({ firecracker: program, jailer: program, qemu: program })
+const ACCEL_WORDS = '"auto", "kvm" or "tcg"'
+const accel = v.optional(v.picklist(["auto", "kvm", "tcg"], ACCEL_WORDS))
 
-/** What the configuration file says: the paths of programs that are not in PATH. */
+const configSchema = v.strictObject({ firecracker: program, jailer: program, qemu: program, accel })
+
+/** What the configuration file says: the paths of programs that are not in PATH, and by what QEMU runs guests. */
 export type Config = v.InferOutput<typeof configSchema>
 
 /** A larger file than this is not a configuration. */
@@ -64,5 +67,5 @@ function describe(issue: v.BaseIssue<unknown>): string {
   const key = String(issue.path?.at(-1)?.key ?? "")
   const near = nearest(key, Object.keys(configSchema.entries))
   if (issue.expected === "never") return `unknown key ${key}${near === undefined ? "" : `; did you mean ${near}?`}`
-  return `${key} is ${Bun.inspect(issue.input)}; allowed: an absolute path`
+  return `${key} is ${Bun.inspect(issue.input)}; allowed: ${key === "accel" ? ACCEL_WORDS : "an absolute path"}`
 }

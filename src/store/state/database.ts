@@ -48,6 +48,17 @@ const MIGRATIONS = [
      detail text not null,
      unique (bridge, number)
    ) strict;`,
+  // Which VMs were made from which snapshot. A row outlives its VM's record.
+  `create table restores (
+     snapshot text not null,
+     vm text primary key,
+     name text not null,
+     claimed_at integer not null,
+     ran_at integer
+   ) strict;
+   create index restores_by_snapshot on restores (snapshot);`,
+  // The snapshot that a running VM's next one may be written on: its last, or the one that it was restored from.
+  "alter table vms add column baseline text;",
 ]
 
 /** SQLite's log is written back at this size: whoever opens the file first reads the log, which takes half a millisecond then. */

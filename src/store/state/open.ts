@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite"
 import { existsSync, realpathSync } from "node:fs"
 import { join } from "node:path"
+import { ownEnvironment } from "../../base/linux/environment.ts"
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
@@ -10,18 +11,14 @@ import { type AllPlaces, type Places, places } from "./places.ts"
 // The room state: what is kept of VMs on disk: records, journals, leases, uids, and where all of it lies.
 // The rule: a journal or record is believed whole or not at all, and a write is one transaction or one rename.
 
-/** The environment at the start. A plugin may change it later, and the watching thread would not see that. */
-const env = { ...process.env }
-
-/** For a banger that this one starts: the environment as it was, before any plugin changed it. */
-export function ownEnvironment(): Readonly<Record<string, string | undefined>> {
-  return env
-}
+const env = ownEnvironment()
 
 /** Where this user's VMs live. Nothing is made. */
 export function ownPlaces(): AllPlaces {
   return places(env, process.geteuid?.() ?? 0)
 }
+
+export { ownEnvironment }
 
 /** This user's state database and where everything is, the directories made on first use. */
 export interface State {

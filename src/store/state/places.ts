@@ -66,6 +66,9 @@ export interface VmLayout {
   readonly qmpSocket: HostPath
 }
 
+/** The name of a stop request in its VM's directory. */
+export const STOP_REQUEST = "stop.json"
+
 /** The layout of the VM with this id. */
 export function vmLayout(where: Places, id: string): VmLayout {
   const at = (...parts: readonly string[]) => hostPath(join(...parts))
@@ -83,7 +86,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     events: at(dir, "events.jsonl"),
     plugin: at(dir, "plugin.json"),
     supervisorLog: at(dir, "supervisor.log"),
-    stopRequest: at(dir, "stop.json"),
+    stopRequest: at(dir, STOP_REQUEST),
     kernels: at(where.state, "kernels"),
     jails: at(where.state, "jail"),
     stage: at(dir, "stage"),

@@ -29,6 +29,8 @@ const columns = v.object({
   /** When its supervisor means to boot a VM of this name again. */
   restart_at: v.nullable(v.number()),
   kept: v.number(),
+  /** The snapshot that holds all of its memory but what the VMM has tracked as changed since. */
+  baseline: v.nullable(v.string()),
 })
 
 const rowSchema = v.pipe(

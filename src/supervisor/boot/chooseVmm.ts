@@ -1,9 +1,8 @@
-import { O } from "../../base/linux/constants.ts"
-import { close, openAt } from "../../base/linux/files.ts"
-import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { once } from "../../base/terms/once.ts"
-import type { Chosen } from "../../host/vmm/vmm.ts"
+import { type Judgement, judgeKvm } from "../../host/kvm/judge.ts"
+import { thisKvmHost } from "../../host/kvm/thisHost.ts"
+import type { Accel, Chosen, Program } from "../../host/vmm/vmm.ts"
 import { catalog } from "../../inputs/image/catalog.ts"
 import { listImages } from "../../inputs/image/store.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
@@ -11,49 +10,99 @@ import { findProgram } from "../../store/files/programs.ts"
 import { type Config, readConfig } from "../../store/state/config.ts"
 import { type Places, places } from "../../store/state/places.ts"
 
+/** What a spec says of its VMM. */
+export type Wanted = Pick<Spec, "vmm" | "accel">
+
+/** Why a VMM, or KVM, is not taken, and what mends it. */
+export interface Obstacle {
+  readonly words: string
+  readonly hint: string | undefined
+}
+
+/** A VMM that was chosen, and how the guest's processors run. */
+export interface Choice extends Chosen {
+  readonly accel: Accel
+  /** Why it is not the best there is, where nobody has asked for just this. */
+  readonly because?: Obstacle | undefined
+}
+
 /** The VMMs of this host, which are being searched for. */
 export interface Candidates {
   /** The VMM that a spec asks for, or the best there is. Throws a failure that says how to get one. */
-  choose(wanted: Spec["vmm"], jailed: boolean): Promise<Chosen>
-  /** Why `auto` does not take Firecracker, or undefined when it does. */
-  whyNotFirecracker(jailed: boolean): Promise<string | undefined>
+  choose(wanted: Wanted, jailed: boolean): Promise<Choice>
+  /** A VMM's program. Throws a failure that says how to get it. */
+  find(vmm: "firecracker" | "qemu"): Promise<Program>
 }
 
 /**
  * Begins to search for the likelier VMM, so that its version is known when it is needed: Firecracker, where there is one.
  * The other is searched for on demand.
  */
-export function findCandidates(): Candidates {
+export function findCandidates(asker: "start" | "look" = "start"): Candidates {
   const where = places(process.env, process.geteuid?.() ?? 0)
   const config = { ...withDownloaded(readConfig(where.config), where), state: where.state }
-  const findQemu = once(async () => {
-    const { qemu } = await import("../../host/qemu/qemu.ts")
-    return { vmm: qemu, program: await qemu.find(config) }
-  })
-  const findFirecracker = once(async () => {
-    const { firecracker } = await import("../../host/firecracker/firecracker.ts")
-    return { vmm: firecracker, program: await firecracker.find(config) }
-  })
+  const finders: Finders = {
+    qemu: once(async () => {
+      const { qemu } = await import("../../host/qemu/qemu.ts")
+      return { vmm: qemu, program: await qemu.find(config) }
+    }),
+    firecracker: once(async () => {
+      const { firecracker } = await import("../../host/firecracker/firecracker.ts")
+      return { vmm: firecracker, program: await firecracker.find(config) }
+    }),
+    judge: (vmm) => judgeKvm(thisKvmHost(where, asker), vmm),
+  }
   const likelier = config.firecracker ?? findProgram("firecracker").path
   // Whoever awaits it sees its failure; it may never be awaited.
-  const early: Promise<Chosen> = likelier === undefined ? findQemu() : findFirecracker()
+  const early = likelier === undefined ? finders.qemu() : finders.firecracker()
   early.catch(() => {})
   return {
-    whyNotFirecracker: (jailed) => unusable(findFirecracker(), jailed),
-    async choose(wanted, jailed) {
-      if (wanted === "qemu") return findQemu()
-      if (wanted === "firecracker") return findFirecracker()
-      const why = await unusable(findFirecracker(), jailed)
-      if (why === undefined) return findFirecracker()
-      try {
-        return await findQemu()
-      } catch (error) {
-        const words = isFailure(error) ? inOneLine(error) : messageOf(error)
-        const message = `no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`
-        throw new Failure("HOST_LACKS", message, { subject: "vmm", cause: error })
-      }
-    },
+    find: async (vmm) => (await finders[vmm]()).program,
+    choose: (wanted, jailed) => chooseVmm(finders, { ...wanted, configured: config.accel ?? "auto", jailed }),
   }
+}
+
+/** Where a choice is made between: two programs, and a KVM as each would use it. */
+export interface Finders {
+  readonly qemu: () => Promise<Chosen>
+  readonly firecracker: () => Promise<Chosen>
+  readonly judge: (vmm: "firecracker" | "qemu") => Promise<Judgement>
+}
+
+/**
+ * Chooses as a spec, and the configuration where the spec leaves it open, have it. Throws a failure when what is insisted on
+ * cannot be had.
+ */
+export async function chooseVmm(
+  { qemu, firecracker, judge }: Finders,
+  { vmm, accel: own, configured, jailed }: Wanted & { readonly configured: Spec["accel"]; readonly jailed: boolean },
+): Promise<Choice> {
+  const accel = own === "auto" ? configured : own
+  if (vmm === "firecracker") {
+    if (own === "tcg") throw onlyByKvm()
+    return { ...(await firecracker()), accel: "kvm" }
+  }
+  // Nobody runs Firecracker who insists on emulation.
+  const because = vmm === "qemu" || accel === "tcg" ? undefined : await obstacleTo(firecracker, { judge, jailed })
+  if (vmm === "auto" && accel !== "tcg" && because === undefined) return { ...(await firecracker()), accel: "kvm" }
+  const chosen = await orNeither(qemu, because)
+  const how = await accelOf(accel, judge)
+  const program = { ...chosen.program, accel: how.accel }
+  // Without KVM there would be no Firecracker either.
+  return { vmm: chosen.vmm, program, accel: how.accel, because: how.because ?? because }
+}
+
+/** The one line on what `auto` has taken and why; undefined where it has taken the best, or nothing was left to it. Pure. */
+export function noticeOf({
+  vmm,
+  accel,
+  because,
+}: Pick<Choice, "accel" | "because"> & { readonly vmm: { readonly name: string } }): string | undefined {
+  if (because === undefined || vmm.name !== "qemu") return undefined
+  const how = accel === "kvm" ? "by KVM" : "emulated and slowly"
+  // In one line there is room for the first way that a hint names.
+  const [mends] = because.hint?.replace(/^run: /, "").split("; or ") ?? []
+  return `QEMU runs this VM, ${how}: ${because.words}${mends === undefined ? "" : ` (${mends})`}`
 }
 
 // --- internal ---
@@ -68,14 +117,47 @@ function withDownloaded(config: Config, where: Places): Config {
   return { ...config, firecracker: `${got.path}/firecracker`, jailer: config.jailer ?? `${got.path}/jailer` }
 }
 
-/** Why Firecracker cannot be used, or undefined when it can. */
-async function unusable(looking: Promise<Chosen>, jailed: boolean): Promise<string | undefined> {
+/** Why `auto` does not take Firecracker, or undefined when it does. */
+async function obstacleTo(
+  firecracker: Finders["firecracker"],
+  { judge, jailed }: Pick<Finders, "judge"> & { readonly jailed: boolean },
+): Promise<Obstacle | undefined> {
   try {
-    const { jailer } = (await looking).program
-    if (jailed && jailer === undefined) return "its jailer is not in PATH"
-    close(openAt(AT_FDCWD, "/dev/kvm", O.RDWR))
-    return undefined
+    const { jailer } = (await firecracker()).program
+    if (jailed && jailer === undefined)
+      return { words: "Firecracker's jailer is not in PATH", hint: "banger get firecracker" }
+    const judged = await judge("firecracker")
+    return judged.is === "unusable" ? { words: judged.words, hint: judged.hint } : undefined
   } catch (error) {
-    return isFailure(error) ? inOneLine(error) : messageOf(error)
+    return isFailure(error) ? { words: error.message, hint: error.hint } : { words: messageOf(error), hint: undefined }
   }
+}
+
+async function accelOf(accel: Spec["accel"], judge: Finders["judge"]): Promise<Pick<Choice, "accel" | "because">> {
+  if (accel === "tcg") return { accel }
+  const judged = await judge("qemu")
+  if (judged.is === "usable") return { accel: "kvm" }
+  const { words, hint } = { hint: undefined, ...judged }
+  if (accel === "auto") return { accel: "tcg", because: { words, hint } }
+  // Who insists has what cannot be told tried.
+  if (judged.is === "unknown") return { accel: "kvm" }
+  const detail = { hint: hint ?? 'use accel: "auto", which emulates here', subject: "accel" }
+  throw new Failure("HOST_LACKS", `accel is "kvm", and KVM cannot be used: ${words}`, detail)
+}
+
+async function orNeither(qemu: Finders["qemu"], because: Obstacle | undefined): Promise<Chosen> {
+  try {
+    return await qemu()
+  } catch (error) {
+    if (because === undefined) throw error
+    const words = isFailure(error) ? inOneLine(error) : messageOf(error)
+    const why = because.hint === undefined ? because.words : `${because.words} (${because.hint})`
+    const message = `no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`
+    throw new Failure("HOST_LACKS", message, { subject: "vmm", cause: error })
+  }
+}
+
+function onlyByKvm(): Failure {
+  const detail = { hint: 'use vmm: "qemu", or leave accel out', subject: "accel" }
+  return new Failure("UNSUPPORTED", 'accel is "tcg", and Firecracker runs guests by KVM only', detail)
 }

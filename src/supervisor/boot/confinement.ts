@@ -6,6 +6,7 @@ import { type CgroupSetting, cgroupMount, requireControllers } from "../../host/
 import { cgroupSettings } from "../../host/cgroup/limits.ts"
 import type { Owner } from "../../host/jail/base.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
+import { UID_RANGE } from "../../store/state/uids.ts"
 
 /** What is to confine a VMM on this host. */
 export interface ConfinementPlan {
@@ -22,6 +23,11 @@ export function planConfinement(spec: Spec, root: boolean): ConfinementPlan {
 /** The owner of a jail; its gid is the uid unless another is asked for. */
 export function ownerOf(uid: number, gid: number | undefined): Owner {
   return { uid, gid: gid ?? uid }
+}
+
+/** The owner that a planned jail will likely have: no uid of the range has a right that another of them lacks. */
+export function likelyOwner(jail: ConfinementPlan["jail"]): Owner | undefined {
+  return jail && ownerOf(jail.uid ?? UID_RANGE.first, jail.gid)
 }
 
 // --- internal ---

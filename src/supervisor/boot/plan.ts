@@ -1,12 +1,16 @@
 import { type HostPath, hostPath, inJail, type Placed, withoutJail } from "../../base/terms/path.ts"
 import { shellWords } from "../../base/terms/shell.ts"
-import type { Boot, Chosen, Confinement, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
+import type { Boot, Chosen, Confinement, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import { savedDisk } from "../snapshot/manifest.ts"
 
 /** The names that a VM's files have in its jail; a drive's is `savedDisk`. */
-export const IN_JAIL = { kernel: "kernel", initrd: "initrd", restore: "restore" } as const
+export const IN_JAIL = {
+  ...{ kernel: "kernel", initrd: "initrd", restore: "restore" },
+  pmem: (index: number) => `pmem${index}`,
+  vhostUser: (index: number) => `vhost${index}.sock`,
+} as const
 
 /** A drive of the host, known to be a block device or a file. */
 export type FoundDrive = Spec["drives"][number] & { readonly device: boolean }
@@ -17,10 +21,17 @@ export interface StagedDrive extends Pick<Spec["drives"][number], "id" | "readon
   readonly device: boolean
 }
 
+/** What a drive is called that may have no id of its own. */
+export function driveId(id: string | undefined, index: number): string {
+  return id ?? `disk${index}`
+}
+
 /** Where the files of a VM are. */
 export interface StagedFiles {
   readonly kernel: Placed
   readonly initrd: Placed | undefined
+  /** Firecracker's settings, with the paths that it sees. */
+  readonly firecracker: Spec["firecracker"]
   /** The spec's own, and those that hooks added. */
   readonly drives: readonly StagedDrive[]
   /** The files of a snapshot to restore. */
@@ -29,7 +40,7 @@ export interface StagedFiles {
 
 /** Where the files of a spec will be: in the jail with this root, or where they are already. Pure. */
 export function plannedFiles(
-  { kernel, initrd }: Pick<Spec, "kernel" | "initrd">,
+  { kernel, initrd, firecracker }: Pick<Spec, "kernel" | "initrd" | "firecracker">,
   drives: readonly FoundDrive[],
   root: HostPath | undefined,
 ): StagedFiles {
@@ -38,7 +49,23 @@ export function plannedFiles(
     kernel: place(IN_JAIL.kernel, kernel),
     initrd: initrd === undefined ? undefined : place(IN_JAIL.initrd, initrd),
     drives: drives.map((drive, index) => ({ ...drive, ...place(savedDisk(index), drive.path) })),
+    firecracker: seenSettings(firecracker, root),
     restore: undefined,
+  }
+}
+
+/** The paths that Firecracker's settings name, as the VMM sees them: in the jail with this root, or where they are. Pure. */
+export function seenSettings(
+  { pmem, vhost_user, ...rest }: Spec["firecracker"],
+  root: HostPath | undefined,
+): Spec["firecracker"] {
+  const seen = (name: string, path: string) => (root === undefined ? path : inJail(root, name).jail)
+  return {
+    ...rest,
+    ...(pmem && { pmem: pmem.map((each, index) => ({ ...each, path: seen(IN_JAIL.pmem(index), each.path) })) }),
+    ...(vhost_user && {
+      vhost_user: vhost_user.map((each, index) => ({ ...each, socket: seen(IN_JAIL.vhostUser(index), each.socket) })),
+    }),
   }
 }
 
@@ -46,27 +73,28 @@ export function plannedFiles(
 export interface BootOptions {
   readonly id: string
   readonly vmm: Pick<Vmm, "bootArgs">
+  readonly program: Pick<Program, "accel">
   readonly confinement: Confinement | undefined
 }
 
 /** The boot of a spec from its staged files; the root drive comes first. Pure, except that the VMM may ask this host. */
-export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, confinement }: BootOptions): Boot {
+export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, program, confinement }: BootOptions): Boot {
   const numbered = files.drives.map(({ jail: path, readonly, device, root, ...drive }, index) => ({
-    ...{ id: drive.id ?? `disk${index}`, path, readonly, device, root },
+    ...{ id: driveId(drive.id, index), path, readonly, device, root },
   }))
   const disks = [...numbered.filter(({ root }) => root), ...numbered.filter(({ root }) => !root)]
   return {
     name: id,
     kernel: files.kernel.jail,
     initrd: files.initrd?.jail,
-    bootArgs: [spec.bootArgs, ...vmm.bootArgs(spec.bootArgs, disks)].join(" "),
+    bootArgs: [spec.bootArgs, ...vmm.bootArgs(spec.bootArgs, disks, program)].join(" "),
     vcpus: spec.vcpus,
     memoryMiB: spec.memory,
     disks,
     // `withNetwork` adds the VM's own.
     network: false,
     confinement,
-    firecracker: spec.firecracker,
+    firecracker: files.firecracker,
     restore: files.restore,
   }
 }
@@ -85,7 +113,9 @@ export function planSteps(
     `add a record of ${boot.name} to state.db`,
     `make ${layout.dir} (0700) for handles.json, events.jsonl, plugin.json, console.log and vmm.log`,
     `make ${layout.runtime} (1700), ${layout.consoleInput} (FIFO, 0600) and ${control.host} (socket, 0600)`,
-    ...(confinement === undefined ? [`make ${layout.stage} (0700)`] : jailSteps(layout, boot, confinement)),
+    ...(confinement === undefined
+      ? [`make ${layout.stage} (0700)`]
+      : jailSteps(layout, boot, { ...confinement, vmm: vmm.name })),
     ...network.lease,
     "run preBoot hooks, which may stage files and add drives",
     ...(confinement === undefined
@@ -115,14 +145,22 @@ function networkSteps({ network, bootArgs }: Boot): Record<"lease" | "make" | "g
   }
 }
 
-function jailSteps(layout: VmLayout, boot: Boot, { uid }: Confinement): readonly string[] {
+function jailSteps(
+  layout: VmLayout,
+  boot: Boot,
+  { uid, vmm }: Confinement & { readonly vmm: Vmm["name"] },
+): readonly string[] {
+  const { pmem = [], vhost_user = [] } = vmm === "firecracker" ? boot.firecracker : {}
   const devices = boot.disks.filter(({ device }) => device)
-  const copied = boot.disks.filter(({ device, readonly }) => !device && !readonly)
-  const named = (disks: Boot["disks"], as: string) =>
+  const copied = [
+    ...boot.disks.filter(({ device, readonly }) => !device && !readonly),
+    ...pmem.filter(({ read_only }) => read_only !== true),
+  ]
+  const named = (disks: readonly { readonly id: string }[], as: string) =>
     disks.length === 0 ? "" : `; ${disks.map(({ id }) => id).join(", ")} as ${as}`
   return [
     `take the uid ${uid} for this VM alone`,
     `make a jail in ${layout.jails} (its root 0700), mounted on itself nosuid, nodev, noexec`,
-    `stage the kernel, the initrd and what is only read by read-only binds${named(copied, "private copies")}${named(devices, "device nodes")}`,
+    `stage the kernel, the initrd and what is only read by read-only binds${named(copied, "private copies")}${named(devices, "device nodes")}${named(vhost_user, "sockets of their programs")}`,
   ]
 }

@@ -1,14 +1,14 @@
 import * as v from "valibot"
 import { cgroupPath } from "../../host/cgroup/cgroup.ts"
 import { jailRoot } from "../../host/jail/base.ts"
-import type { Chosen } from "../../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { UID_RANGE } from "../../store/state/uids.ts"
 import { layoutFor } from "../../vm/session.ts"
+import { type Choice, noticeOf } from "./chooseVmm.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
+import { findDrive } from "./drives.ts"
 import { plannedNetwork, withNetwork } from "./network.ts"
 import { planBoot, plannedFiles, planSteps } from "./plan.ts"
-import { findDrive } from "./stage.ts"
 import { requireSocketPaths } from "./vmmSockets.ts"
 
 /** What `banger run --plan --json` prints. */
@@ -16,6 +16,10 @@ export const planSchema = v.strictObject({
   id: v.string(),
   name: v.string(),
   vmm: v.string(),
+  /** How the guest's processors would run. */
+  accel: v.picklist(["kvm", "tcg"]),
+  /** Which VMM `auto` has taken and why, where it is not the best. */
+  notice: v.optional(v.string()),
   /** The VMM's command line. */
   argv: v.pipe(v.array(v.string()), v.readonly()),
   /** What would be done, in order. */
@@ -24,7 +28,7 @@ export const planSchema = v.strictObject({
 export type Plan = Readonly<v.InferOutput<typeof planSchema>>
 
 /** What a run of a prepared VM would do. Nothing is acquired. */
-export function planRun({ spec }: ResolvedPlugin, chosen: Chosen, { jail, cgroup }: ConfinementPlan): Plan {
+export function planRun({ spec }: ResolvedPlugin, chosen: Choice, { jail, cgroup }: ConfinementPlan): Plan {
   const { vmm, program } = chosen
   const { id, layout } = layoutFor(spec.name)
   requireSocketPaths(chosen, { layout, jailed: jail !== undefined, firecracker: spec.firecracker })
@@ -32,7 +36,7 @@ export function planRun({ spec }: ResolvedPlugin, chosen: Chosen, { jail, cgroup
   const uid = jail?.uid ?? UID_RANGE.first
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
   const files = plannedFiles(spec, spec.drives.map(findDrive), root)
-  const bare = planBoot(spec, files, { id, vmm, confinement })
+  const bare = planBoot(spec, files, { id, vmm, program, confinement })
   const network = spec.network
   const boot =
     network === false
@@ -40,5 +44,5 @@ export function planRun({ spec }: ResolvedPlugin, chosen: Chosen, { jail, cgroup
       : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
   const steps = planSteps(layout, chosen, { boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) })
   const { argv } = vmm.launch(program, boot, { ...layout, cgroup: cgroup && `banger/${id}` })
-  return { id, name: spec.name, vmm: vmm.name, argv, steps }
+  return { id, name: spec.name, vmm: vmm.name, accel: chosen.accel, notice: noticeOf(chosen), argv, steps }
 }

@@ -105,12 +105,13 @@ function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } 
     kernel: fileNamed(from, spec.kernel),
     initrd: spec.initrd === undefined ? undefined : fileNamed(from, spec.initrd),
     drives: spec.drives.map((drive) => ({ ...drive, path: fileNamed(from, drive.path) })),
+    firecracker: absoluteSettings(from, spec.firecracker),
   }
 }
 
 /** Makes a written spec mean the same wherever it is read: with its name, and with absolute paths. */
 function pathsOf(
-  { name, kernel, initrd, drives }: Spec,
+  { name, kernel, initrd, drives, firecracker }: Spec,
   written: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {
   const given = Array.isArray(written.drives) ? written.drives : []
@@ -119,6 +120,16 @@ function pathsOf(
     kernel,
     ...(initrd === undefined ? {} : { initrd }),
     drives: drives.map(({ path }, index) => ({ ...given[index], path })),
+    // Of these what was written is what was read.
+    ...(written.firecracker === undefined ? {} : { firecracker }),
+  }
+}
+
+function absoluteSettings(from: string, { pmem, vhost_user, ...rest }: Spec["firecracker"]): Spec["firecracker"] {
+  return {
+    ...rest,
+    ...(pmem && { pmem: pmem.map((each) => ({ ...each, path: fileNamed(from, each.path) })) }),
+    ...(vhost_user && { vhost_user: vhost_user.map((each) => ({ ...each, socket: resolve(from, each.socket) })) }),
   }
 }
 

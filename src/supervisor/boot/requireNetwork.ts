@@ -4,7 +4,7 @@ import { nftProgram } from "../../host/network/nft.ts"
 import { needsRules } from "../../host/network/rules.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 
-/** Throws a failure when a VMM cannot have the network that a spec asks for. */
+/** Throws a failure when a VMM cannot have the network that a spec asks for; `restored`: as a snapshot's guest has it. */
 export function requireFitting({ network }: Pick<Spec, "network">, vmm: string, restored: boolean): void {
   if (network === false) return
   if (network.mode === "user" && vmm !== "qemu") {
@@ -12,7 +12,7 @@ export function requireFitting({ network }: Pick<Spec, "network">, vmm: string, 
   }
   if (restored && (network.address === undefined || network.mac === undefined)) {
     const hint = "give network.address and network.mac as they were when the snapshot was taken"
-    throw refused("BAD_PLUGIN", "the guest of a snapshot keeps the address that it had", hint)
+    throw refused("BAD_PLUGIN", "the snapshot does not say which address its guest has", hint)
   }
 }
 

@@ -1,20 +1,11 @@
 import { mkdirSync } from "node:fs"
-import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
-import {
-  isType,
-  openAt,
-  openBeneath,
-  openNamed,
-  statDescriptor,
-  symlinkAt,
-  withDescriptor,
-} from "../../base/linux/files.ts"
+import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { openAt, symlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure } from "../../base/terms/failure.ts"
-import { type Placed, withoutJail } from "../../base/terms/path.ts"
+import { hostPath, withoutJail } from "../../base/terms/path.ts"
 import { quickenJoin } from "../../host/cgroup/quickJoin.ts"
-import { type Jail, makeJail } from "../../host/jail/makeJail.ts"
-import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
+import { makeJail } from "../../host/jail/makeJail.ts"
+import { bindSocket } from "../../host/jail/nodes.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
 import type { Boot, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
@@ -26,7 +17,9 @@ import { takeUid } from "../../store/state/uids.ts"
 import type { Session } from "../../vm/session.ts"
 import { savedDisk, savedDisks, snapshotFiles } from "../snapshot/manifest.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
-import { type FoundDrive, IN_JAIL, planBoot, plannedFiles, type StagedDrive, type StagedFiles } from "./plan.ts"
+import { stageDrive, useDrive } from "./drives.ts"
+import { IN_JAIL, planBoot, plannedFiles, type StagedDrive, type StagedFiles } from "./plan.ts"
+import { stageSettings } from "./settingFiles.ts"
 import { makeOwnFile, ownFiles, stageForFirecracker } from "./stageFirecracker.ts"
 
 type Drive = Spec["drives"][number]
@@ -80,12 +73,6 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
   return confinement.jail === undefined ? stagePlain(ready) : stageJail(ready, confinement.jail)
 }
 
-/** Finds out whether a drive of the host is a block device. */
-export function findDrive(drive: Drive): FoundDrive {
-  const device = withDescriptor(openNamed(drive.path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
-  return { ...drive, device }
-}
-
 // --- internal ---
 
 /** What is made to stage into. */
@@ -95,21 +82,24 @@ function stageResource({ session, vmm, program, confinement }: Staging): Resourc
 }
 
 /** Without a jail the VMM uses the files where they are. */
-function stagePlain({ session, spec, vmm, restore }: Staging): VmStage {
+function stagePlain({ session, spec, vmm, program, restore }: Staging): VmStage {
   const root = makeStage(session.layout.stage)
   if (vmm.name === "firecracker") {
     for (const path of Object.values(ownFiles(session.layout, spec.firecracker))) makeOwnFile(path)
   }
-  const drives = spec.drives.map(findDrive)
+  const drives = spec.drives.map((drive) => useDrive(root, drive))
   const finish = () => {
     const saved = restore === undefined ? undefined : snapshotFiles(restore)
-    const restored = saved && { state: withoutJail(saved.state).jail, memory: withoutJail(saved.memory).jail }
+    const { uffd } = spec.firecracker
+    const memory = uffd === undefined ? saved?.memory : hostPath(uffd)
+    const restored = saved &&
+      memory && { state: withoutJail(saved.state).jail, memory: withoutJail(memory).jail, uffd: uffd !== undefined }
     const files = { ...plannedFiles(spec, drives, undefined), restore: restored }
-    return { boot: planBoot(spec, files, { id: session.id, vmm, confinement: undefined }), runsAs: undefined }
+    return { boot: planBoot(spec, files, { id: session.id, vmm, program, confinement: undefined }), runsAs: undefined }
   }
   return {
     root,
-    add: async (drive) => void drives.push(findDrive(drive)),
+    add: async (drive) => void drives.push(useDrive(root, drive)),
     finish,
     close: () => closeStage(root),
   }
@@ -137,10 +127,21 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
     const kernel = await stageReadOnly(IN_JAIL.kernel, spec.kernel)
     const initrd = spec.initrd === undefined ? undefined : await stageReadOnly(IN_JAIL.initrd, spec.initrd)
     for (const drive of spec.drives) await add(drive)
-    files = { kernel, initrd, restore: restore === undefined ? undefined : await stageSnapshot(restore, stageReadOnly) }
+    let { firecracker } = spec
+    const stageSnapshot = async (dir: string): Promise<SnapshotFiles> => {
+      const saved = snapshotFiles(dir)
+      const state = (await stageReadOnly(`${IN_JAIL.restore}/state`, saved.state)).jail
+      const { uffd } = spec.firecracker
+      if (uffd !== undefined)
+        return { state, memory: bindSocket(jail, `${IN_JAIL.restore}/uffd`, uffd).jail, uffd: true }
+      return { state, memory: (await stageReadOnly(`${IN_JAIL.restore}/memory`, saved.memory)).jail }
+    }
     if (vmm.name === "firecracker") {
       await stageForFirecracker(jail, ownFiles(layout, spec.firecracker), { program, signal })
+      firecracker = await stageSettings(jail, spec.firecracker, signal)
     }
+    const restored = restore === undefined ? undefined : await stageSnapshot(restore)
+    files = { kernel, initrd, firecracker, restore: restored }
     // The user-mode network looks up the host's name servers when the guest asks it for a name.
     if (spec.network && spec.network.mode === "user")
       await stageCopy(jail, "etc/resolv.conf", "/etc/resolv.conf", { signal })
@@ -151,48 +152,8 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const finish = () => {
     jail.place()
     const confinement = { root: jail.path, ...owner }
-    const boot = planBoot(spec, { ...files, drives }, { id, vmm, confinement })
+    const boot = planBoot(spec, { ...files, drives }, { id, vmm, program, confinement })
     return { boot, runsAs: { uid: owner.uid, root: inode } }
   }
   return { root: jail, add, finish, close: jail.close }
-}
-
-async function stageSnapshot(
-  dir: string,
-  stage: (name: string, path: string) => Promise<Placed>,
-): Promise<SnapshotFiles> {
-  const { state, memory } = snapshotFiles(dir)
-  return {
-    state: (await stage(`${IN_JAIL.restore}/state`, state)).jail,
-    memory: (await stage(`${IN_JAIL.restore}/memory`, memory)).jail,
-  }
-}
-
-/** Stages a disk and returns where it is; one that a hook has staged is there already. */
-async function stageDrive(
-  jail: Jail,
-  drive: Drive,
-  { name, signal }: { readonly name: string; readonly signal: AbortSignal },
-): Promise<StagedDrive> {
-  const { path, readonly, stage: way } = drive
-  const staged = `${jail.path}/`
-  if (path.startsWith(staged)) return { ...drive, ...requireStaged(jail, path.slice(staged.length)), device: false }
-  if (!findDrive(drive).device) {
-    return { ...drive, ...(await stageFile(jail, name, path, { readonly, way, signal })), device: false }
-  }
-  if (way !== undefined)
-    throw new Failure("BAD_PLUGIN", `drives: ${path} is a block device, which is not staged as a file`, {
-      hint: "leave `stage` out",
-      subject: path,
-    })
-  return { ...drive, ...makeNode(jail, name, blockDevice(path)), device: true }
-}
-
-function requireStaged(jail: Jail, name: string): Placed {
-  const placed = jail.placed(name)
-  withDescriptor(openBeneath(jail.fd, name, O.RDONLY | O.NONBLOCK), (fd) => {
-    if (isType(statDescriptor(fd), S.IFREG)) return
-    throw new Failure("BAD_FILE", `drives: ${placed.host} is not a regular file`, { subject: placed.host })
-  })
-  return placed
 }

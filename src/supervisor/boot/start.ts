@@ -37,6 +37,8 @@ export interface StartOptions extends Chosen {
   readonly interrupt: AbortSignal
   readonly onConsole: Sink
   readonly log: Log
+  /** Is called when a restored guest is about to run. When it throws, the guest does not run. */
+  readonly beforeResume: () => void
   /** The cgroup to make for the VMM, where this host has cgroup v2. */
   readonly cgroup: { readonly mount: string; readonly settings: readonly CgroupSetting[] } | undefined
 }
@@ -53,6 +55,7 @@ export async function startMachine(
 ): Promise<Machine> {
   const { layout, journal } = session
   const { vmm, program } = options
+  vmm.requireNow(boot)
   const cgroup = options.cgroup && cgroupPath(options.cgroup.mount, session.id)
   journal.acquire(
     { kind: "process", identity: null },
@@ -109,7 +112,7 @@ export async function startMachine(
       if (launch.control.is === "own") socket = await ownSocket(launch.control.host, boot, late.signal)
       if (late.signal.aborted) letGo()
       const path = socket === undefined ? launch.control.host : hostPath(`/proc/self/fd/${socket}`)
-      const control = await vmm.connect(path, boot, { place, onStep })
+      const control = await vmm.connect(path, boot, { place, onStep, beforeResume: options.beforeResume })
       shown = control.onConsole
       await control.ready
       if (boot.firecracker.vsock !== undefined && launch.control.is === "own") closeVsock(launch.control.host, boot)

@@ -1,4 +1,4 @@
-import { isIgnored, resetSignal } from "../../base/linux/signals.ts"
+import { isIgnored, letSignals, resetSignal } from "../../base/linux/signals.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 
@@ -54,6 +54,8 @@ export function watchInterrupts(onPress: (count: number) => void, ignored: reado
     .filter((name) => name === "SIGTERM" || !isIgnored(NUMBERS[name]))
     .map((name) => [name, ignored.includes(name) ? () => {} : () => press(name)] as const)
   for (const [name, handler] of handlers) process.on(name, handler)
+  // The program that was in this process before may have held them back, so that none is lost.
+  letSignals(Object.values(NUMBERS))
   return {
     stop: stop.signal,
     force: force.signal,

@@ -67,5 +67,6 @@ const UNWATCHED: Watchdog = {
   protect() {},
   noteEnd() {},
   release() {},
+  dismiss() {},
   dispose() {},
 }

@@ -19,6 +19,8 @@ export interface Watchdog {
   noteEnd(exit: Exit | "started"): void
   /** The VM is cleaned up, or kept. */
   release(): void
+  /** No code of the plugin can run until the next `guard`: its thread ends until then. */
+  dismiss(): void
   dispose(): void
 }
 
@@ -28,17 +30,19 @@ export interface Watchdog {
  */
 export const OWN_WORK_MS = { staging: 60_000, cleaning: 600_000 } as const
 
-/** Starts the watching thread, which speaks as `log` does; it takes no time of this one. */
+/** Starts to watch by a thread, which speaks as `log` does; it takes no time of this one. */
 export function startWatchdog(log: Log): Watchdog {
-  const worker = new Thread(entryUrl("src/supervisor/hooks/watchdogWorker.ts"))
-  const send = (message: ToWatchdog) => worker.postMessage(message)
-  worker.onmessage = ({ data }: MessageEvent<FromWatchdog>) => {
-    if (data === "are you there?") send({ kind: "here" })
+  let vm: ToWatchdog | undefined
+  let end: ToWatchdog | undefined
+  let worker: Worker | undefined = startThread(log, [])
+  const send = (message: ToWatchdog) => worker?.postMessage(message)
+  const stop = () => {
+    worker?.terminate()
+    worker = undefined
   }
-  send({ kind: "speak", json: log.json })
-  worker.unref()
   return {
     async guard(what, limit, work) {
+      worker ??= startThread(log, [vm, end])
       send({ kind: "watch", what, limit })
       try {
         return await work()
@@ -46,9 +50,35 @@ export function startWatchdog(log: Log): Watchdog {
         send({ kind: "done" })
       }
     },
-    protect: (vm) => send({ kind: "protect", vm }),
-    noteEnd: (exit) => send({ kind: "end", exit }),
-    release: () => send({ kind: "release" }),
-    dispose: () => worker.terminate(),
+    protect(protectedVm) {
+      vm = { kind: "protect", vm: protectedVm }
+      end = undefined
+      send(vm)
+    },
+    noteEnd(exit) {
+      end = { kind: "end", exit }
+      send(end)
+    },
+    release() {
+      vm = undefined
+      send({ kind: "release" })
+    },
+    dismiss: stop,
+    dispose: stop,
   }
+}
+
+// --- internal ---
+
+/** A thread that has heard these messages. */
+function startThread(log: Log, heard: readonly (ToWatchdog | undefined)[]): Worker {
+  const worker = new Thread(entryUrl("src/supervisor/hooks/watchdogWorker.ts"))
+  const send = (message: ToWatchdog) => worker.postMessage(message)
+  worker.onmessage = ({ data }: MessageEvent<FromWatchdog>) => {
+    if (data === "are you there?") send({ kind: "here" })
+  }
+  send({ kind: "speak", json: log.json })
+  for (const message of heard) if (message !== undefined) send(message)
+  worker.unref()
+  return worker
 }

@@ -1,26 +1,17 @@
-import { basename, dirname } from "node:path"
-import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
-import { errorCode, ignoring } from "../../base/linux/errors.ts"
-import {
-  close,
-  isType,
-  mkdirAt,
-  openAt,
-  openBeneath,
-  statDescriptor,
-  unlinkAt,
-  withDescriptor,
-} from "../../base/linux/files.ts"
+import { basename, dirname, resolve } from "node:path"
+import type { VmNetwork } from "banger"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { close, mkdirAt, openAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
-import { jailPath } from "../../base/terms/path.ts"
 import { type Api, openApi } from "../../host/firecracker/api.ts"
 import { API_SOCKET } from "../../host/firecracker/argv.ts"
 import { INSTANCE } from "../../host/firecracker/replies.ts"
-import { PAUSE, RESUME, snapshotRequest } from "../../host/firecracker/requests.ts"
+import { PAUSE, RESUME } from "../../host/firecracker/requests.ts"
 import { processLiveness } from "../../host/process/identity.ts"
 import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
-import { copyContent } from "../../store/files/copyContent.ts"
+import type { Spec } from "../../inputs/schema/vm.ts"
 import { removeTree } from "../../store/files/removeTree.ts"
 import { replaceFile } from "../../store/files/replaceFile.ts"
 import type { ProcessIdentity, Resource } from "../../store/state/handles.ts"
@@ -28,9 +19,15 @@ import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
+import { moveBaseline } from "../../store/state/restores.ts"
 import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
 import { entryOf } from "../../vm/journal.ts"
-import { type Manifest, manifestPath, savedDisk } from "./manifest.ts"
+import { recallNetwork } from "../../vm/network.ts"
+import { requireBase } from "./base.ts"
+import { copyDisk } from "./jailFiles.ts"
+import { type Manifest, manifestPath, type Snapshot, savedDisk } from "./manifest.ts"
+import { layBase, type WrittenMemory, writeMemory } from "./memory.ts"
+import { requireSavable } from "./savable.ts"
 
 // The room snapshot: saves a running VM to a directory, and says what such a directory holds.
 // The rule: all that is saved is of one moment, and a directory without a manifest is not a snapshot.
@@ -38,12 +35,20 @@ import { type Manifest, manifestPath, savedDisk } from "./manifest.ts"
 /** How long Firecracker may take to write the guest's memory. */
 const SAVE_MAX_MS = 10 * 60_000
 
+/** Where to save a VM. */
+export interface SaveOptions {
+  /** The directory to make. */
+  readonly dir: string
+  /** The VM's last snapshot: only the memory that changed since is written, on a copy of that one's. */
+  readonly base?: string | undefined
+}
+
 /**
  * Saves a running Firecracker VM to a new directory: its state, its memory, and the private copies of its disks, all of
  * one moment. The VM is paused meanwhile, and resumed whatever happens. Throws a failure, and leaves no directory, when it
  * cannot be saved.
  */
-export async function snapshotVm(state: State, reference: string, dir: string): Promise<VmRecord> {
+export async function snapshotVm(state: State, reference: string, { dir, base }: SaveOptions): Promise<VmRecord> {
   const record = findRecord(state.db, reference)
   if (record.vmm !== "firecracker")
     throw new Failure("UNSUPPORTED", `${record.name} runs on ${record.vmm}, which has no snapshots here`, {
@@ -53,6 +58,7 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   // A VM that is stopping still runs in its preStop hooks.
   if (record.state !== "running" && record.state !== "stopping")
     throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
+  requireSavable(specOfRecord(record, ["kernel", "firecracker"]))
   const layout = vmLayout(state.where, record.id)
   const resources = recall(record, layout.handles).journal
   const identity = identityOf(record, resources)
@@ -65,7 +71,12 @@ export async function snapshotVm(state: State, reference: string, dir: string): 
   try {
     const socket = openControlSocket(root, API_SOCKET, identity)
     try {
-      await save(openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS), { root, record, dir })
+      const spec = specOfRecord(record, ["kernel", "memory", "drives", "network", "firecracker"])
+      const network = recallNetwork({ id: record.id, db: state.db, layout }, spec.network)
+      const api = openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS)
+      const { vmm_version } = await api.request(INSTANCE)
+      const on = base === undefined ? undefined : requireBase(base, { record, spec, version: vmm_version })
+      await save(api, state, { root, record, dir: resolve(dir), network, spec, base: on, version: vmm_version })
     } finally {
       close(socket)
     }
@@ -89,32 +100,60 @@ interface Saving {
   readonly root: number
   readonly record: VmRecord
   readonly dir: string
+  readonly network: VmNetwork | undefined
+  readonly spec: Pick<Spec, "drives">
+  readonly base: Snapshot | undefined
+  /** Firecracker's. */
+  readonly version: string
 }
 
-async function save(api: Api, { root, record, dir }: Saving): Promise<void> {
+async function save(api: Api, { db }: State, saving: Saving): Promise<void> {
+  const { record, dir, base } = saving
+  const manifest = manifestOf(saving)
   const target = makeDirectory(dir)
+  let memory: WrittenMemory | undefined
   try {
-    const { vmm_version, state } = await api.request(INSTANCE)
-    await api.request(PAUSE)
-    try {
-      await saveMemory(api, root, target)
-      await saveDisks(root, target, record)
-      const { state: now } = await api.request(INSTANCE)
-      if (now !== "Paused") {
-        const hint = "something else resumed it, for example a stop: save it again"
-        const message = `${record.name} was resumed before all of it was saved`
-        throw new Failure("WRONG_STATE", message, { hint, subject: record.id })
-      }
-    } finally {
-      // A VM that was paused before stays paused.
-      if (state !== "Paused") await api.request(RESUME)
-    }
-    replaceFile(manifestPath(dir), `${JSON.stringify(manifestOf(record, vmm_version))}\n`)
+    using laid = base && (await layBase(saving.root, base))
+    // From here on the VMM counts changes anew: only who ends what it began knows since when.
+    if (!moveBaseline(db, record.id, { from: base?.id, to: `begun ${manifest.id}` })) throw savedMeanwhile(record)
+    memory = await standingStill(api, saving, async () => {
+      const written = await writeMemory(api, saving.root, laid)
+      memory = written
+      await saveDisks(saving, target)
+      return written
+    })
+    await memory.copyTo(target)
+    replaceFile(manifestPath(dir), `${JSON.stringify(manifest)}\n`)
+    const last = moveBaseline(db, record.id, { from: `begun ${manifest.id}`, to: manifest.id })
+    if (!last && base !== undefined) throw savedMeanwhile(record)
   } catch (error) {
     withDescriptor(openAt(AT_FDCWD, dirname(dir), O.PATH | O_DIRECTORY), (parent) => removeTree(parent, basename(dir)))
     throw error
   } finally {
+    memory?.close()
     close(target)
+  }
+}
+
+function savedMeanwhile({ id, name }: VmRecord): Failure {
+  const hint = "take one snapshot at a time, each on the one before it"
+  return new Failure("BUSY", `another snapshot of ${name} was begun meanwhile`, { subject: id, hint })
+}
+
+/** Does work while the VM is paused. Throws a failure when it was resumed before the end. */
+async function standingStill<T>(api: Api, { record }: Saving, work: () => Promise<T>): Promise<T> {
+  const { state } = await api.request(INSTANCE)
+  await api.request(PAUSE)
+  try {
+    const result = await work()
+    const { state: now } = await api.request(INSTANCE)
+    if (now === "Paused") return result
+    const hint = "something else resumed it, for example a stop: save it again"
+    const message = `${record.name} was resumed before all of it was saved`
+    throw new Failure("WRONG_STATE", message, { hint, subject: record.id })
+  } finally {
+    // A VM that was paused before stays paused.
+    if (state !== "Paused") await api.request(RESUME)
   }
 }
 
@@ -132,56 +171,23 @@ function makeDirectory(dir: string): number {
   return openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW)
 }
 
-/** The VMM can write only in its jail: both files are copied from there, then removed. */
-async function saveMemory(api: Api, root: number, target: number): Promise<void> {
-  const mark = crypto.randomUUID().slice(0, 8)
-  const names = { state: `state-${mark}`, memory: `memory-${mark}` }
-  try {
-    const files = { state: jailPath(`/${names.state}`), memory: jailPath(`/${names.memory}`) }
-    await api.request(snapshotRequest(files))
-    await copyOut({ dir: root, name: names.state }, { dir: target, name: "state" })
-    await copyOut({ dir: root, name: names.memory }, { dir: target, name: "memory" })
-  } finally {
-    for (const name of Object.values(names)) ignoring(["ENOENT"], () => unlinkAt(root, name))
-  }
-}
-
-async function saveDisks(root: number, target: number, record: VmRecord): Promise<void> {
-  const { drives } = specOfRecord(record, ["kernel", "drives"])
-  for (const [index, drive] of drives.entries()) {
+async function saveDisks({ root, spec }: Saving, target: number): Promise<void> {
+  for (const [index, drive] of spec.drives.entries()) {
     const name = savedDisk(index)
-    if (!drive.readonly) await copyOut({ dir: root, name }, { dir: target, name })
+    if (!drive.readonly) await copyDisk({ dir: root, name }, { dir: target, name })
   }
 }
 
-/** A name in an open directory. */
-interface Entry {
-  readonly dir: number
-  readonly name: string
-}
-
-/** Copies a regular file out of the jail. Throws a failure for a symlink, or a file that has another name too. */
-async function copyOut({ dir, name }: Entry, target: Entry): Promise<void> {
-  const from = openBeneath(dir, name, O.RDONLY | O.NONBLOCK | O_NOFOLLOW)
-  try {
-    const stat = statDescriptor(from)
-    // A block device's content is the host's, and stays there.
-    if (isType(stat, S.IFBLK)) return
-    if (!isType(stat, S.IFREG) || stat.nlink !== 1)
-      throw new Failure("CHANGED", `${name} in the jail is not a file of its own`, { subject: name })
-    const to = openBeneath(target.dir, target.name, O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW, 0o644)
-    try {
-      await copyContent(from, to, { signal: new AbortController().signal })
-    } finally {
-      close(to)
-    }
-  } finally {
-    close(from)
-  }
-}
-
-function manifestOf(record: VmRecord, version: string): Manifest {
+function manifestOf({ record, network, version }: Saving): Manifest {
   const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? []
   const { name } = record
-  return { schema: 1, vmm: "firecracker", version: [Number(major), Number(minor)], name, takenAt: Date.now() }
+  return {
+    ...{ schema: 2, vmm: "firecracker", version: [Number(major), Number(minor)], name, takenAt: Date.now() },
+    ...{ id: crypto.randomUUID(), network: cardOf(network) },
+  }
+}
+
+function cardOf(network: VmNetwork | undefined): Manifest["network"] {
+  const { address, mac } = network ?? {}
+  return address === undefined || mac === undefined ? null : { address, mac }
 }

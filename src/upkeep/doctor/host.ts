@@ -1,14 +1,15 @@
-import { accessSync, closeSync, constants, openSync, readdirSync, readFileSync, statfsSync, writeSync } from "node:fs"
+import { accessSync, closeSync, constants, openSync, readdirSync, statfsSync, writeSync } from "node:fs"
 import { release } from "node:os"
 import { dirname } from "node:path"
 import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
 import { cloneInto } from "../../base/linux/content.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
-import { close, openAt, statAt, statPath, withDescriptor } from "../../base/linux/files.ts"
+import { statAt, statPath } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { kvmHas, kvmVersion } from "../../base/linux/kvm.ts"
 import { refusedCalls } from "../../base/linux/probe.ts"
 import type { Stat } from "../../base/linux/structs.ts"
+import type { KvmHost } from "../../host/kvm/judge.ts"
+import { thisKvmHost } from "../../host/kvm/thisHost.ts"
 import { runSystem, type Said as SystemSaid } from "../../store/files/programs.ts"
 import type { AllPlaces } from "../../store/state/places.ts"
 
@@ -26,53 +27,43 @@ export interface Room {
  * All that the checks read of a host, so that a test can give them any host. What does not exist is undefined; what cannot
  * be read throws, and makes the check `unknown`.
  */
-export interface Host {
-  readonly uid: number
-  readonly arch: string
+export interface Host extends KvmHost {
   /** `uname -r`. */
   readonly release: string
   readonly env: Readonly<Record<string, string | undefined>>
   readonly places: AllPlaces
   /** The program that runs, when it is banger's own binary. */
   readonly binary: string | undefined
-  read(path: string): string | undefined
   list(path: string): readonly string[] | undefined
   /** Follows symlinks; with `own` it does not. */
   stat(path: string, own?: "own"): Stat | undefined
   /** Whether this user can make files in a directory. */
   writable(path: string): boolean
-  /** Throws where a device or a file cannot be opened for reading and writing. */
-  open(path: string): void
   /** Runs a program that changes nothing. Undefined when there is none of this name. */
   run(argv: readonly string[]): Said | undefined
   room(path: string): Room
   /** Whether files in a directory can share blocks; throws where nothing can be written. */
   clones(path: string): boolean
-  kvm(): { version: number; has(capability: number): boolean }
   refusedCalls(): readonly string[]
 }
 
 /** This host. */
 export function thisHost(places: AllPlaces, binary: string | undefined): Host {
   return {
-    uid: process.geteuid?.() ?? 0,
-    arch: process.arch,
+    ...thisKvmHost(places, "look"),
     release: release(),
     env: process.env,
     places,
     binary,
-    read: (path) => orAbsent(() => readFileSync(path, "latin1")),
     list: (path) => orAbsent(() => readdirSync(path)),
     stat: (path, own) => orAbsent(() => (own === undefined ? statPath(path) : statAt(AT_FDCWD, path))),
     writable,
-    open: (path) => close(openAt(AT_FDCWD, path, O.RDWR | O.NONBLOCK)),
     run,
     room(path) {
       const { bavail, bsize, ffree, type } = statfsSync(path)
       return { bytes: bavail * bsize, files: ffree, type }
     },
     clones,
-    kvm: askKvm,
     refusedCalls,
   }
 }
@@ -121,12 +112,4 @@ function clones(directory: string): boolean {
     closeSync(from)
     closeSync(to)
   }
-}
-
-function askKvm(): ReturnType<Host["kvm"]> {
-  return withDescriptor(openAt(AT_FDCWD, "/dev/kvm", O.RDWR), (fd) => {
-    const version = kvmVersion(fd)
-    const all = Array.from({ length: 256 }, (_, number) => kvmHas(fd, number))
-    return { version, has: (capability) => all[capability] === true }
-  })
 }

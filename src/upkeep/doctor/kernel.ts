@@ -1,6 +1,7 @@
 import { realpathSync } from "node:fs"
 import { dirname } from "node:path"
 import { Failure, inOneLine } from "../../base/terms/failure.ts"
+import { cpuFlags } from "../../host/kvm/judge.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
@@ -40,12 +41,6 @@ export function checkCpu(host: Host, target: string): Finding {
     `this processor has no ${missing.join(", ")}, which a banger built for ${target} may use: it can end by SIGILL`,
     "install the baseline build: run install.sh here, which chooses it",
   )
-}
-
-/** The flags of the first processor. */
-export function cpuFlags(host: Pick<Host, "read">): ReadonlySet<string> {
-  const text = host.read("/proc/cpuinfo") ?? ""
-  return new Set(/^flags\s*: (.*)$/m.exec(text)?.[1]?.split(" ") ?? [])
 }
 
 /** Whether the environment makes programs of this user run other code. */

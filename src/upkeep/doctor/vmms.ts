@@ -5,7 +5,7 @@ import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 
 /** Whether Firecracker and its jailer are there, of one release, and nothing is known against it. */
 export async function checkFirecracker(candidates: Candidates, root: boolean): Promise<Finding> {
-  const found = await settled(candidates.choose("firecracker", false).then(({ program }) => program))
+  const found = await settled(candidates.find("firecracker"))
   if (!("path" in found)) return warn(`Firecracker cannot be used: ${found.message}`, "banger get firecracker")
   const { path, version, jailer, warning } = found
   const newer = "get the newer release: banger get firecracker"
@@ -17,7 +17,7 @@ export async function checkFirecracker(candidates: Candidates, root: boolean): P
 
 /** Whether QEMU is there. */
 export async function checkQemu(candidates: Candidates): Promise<Finding> {
-  const found = await settled(candidates.choose("qemu", false).then(({ program }) => program))
+  const found = await settled(candidates.find("qemu"))
   if (!("path" in found)) return warn(`QEMU cannot be used: ${found.message}`, found.hint)
   return ok(`QEMU ${found.version.join(".")}: ${found.path}`)
 }
@@ -25,12 +25,11 @@ export async function checkQemu(candidates: Candidates): Promise<Finding> {
 /** Which VMM `vmm: "auto"` takes on this host, and why. */
 export async function checkChoice(candidates: Candidates, root: boolean): Promise<Finding> {
   try {
-    const { vmm } = await candidates.choose("auto", root)
+    const { vmm, accel, because } = await candidates.choose({ vmm: "auto", accel: "auto" }, root)
     if (vmm.name === "firecracker") return ok('vmm: "auto" takes Firecracker: it and /dev/kvm can be used')
-    const why = (await candidates.whyNotFirecracker(root)) ?? "it cannot be used"
-    // What to do comes in brackets at its end.
-    const [, says = why, hint] = /^(.*?) \((.*)\)$/s.exec(why) ?? []
-    return warn(`vmm: "auto" takes QEMU, which emulates: no Firecracker, because ${says}`, hint?.replace(/^run: /, ""))
+    const how = accel === "kvm" ? "by KVM" : "which emulates"
+    if (because === undefined) return ok(`vmm: "auto" takes QEMU, ${how}, as the configuration has it`)
+    return warn(`vmm: "auto" takes QEMU, ${how}: ${because.words}`, because.hint?.replace(/^run: /, ""))
   } catch (error) {
     if (!isFailure(error)) return unknown(messageOf(error))
     return fail(error.message.replaceAll("\n", "; "), "banger get firecracker, or: apt-get install qemu-system-x86")

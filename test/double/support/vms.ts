@@ -2,6 +2,7 @@ import { expect } from "bun:test"
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, fixture } from "../../system/support/banger.ts"
+import { kernelOf } from "../../system/support/doubles.ts"
 import { type Place, records } from "../../system/support/place.ts"
 import { doubleWords } from "../../system/support/vms.ts"
 
@@ -38,7 +39,8 @@ export function bootUnsupervised(place: Place, how: Boot = {}): Promise<Booted> 
 
 /** The words that run one whose hooks can be held: `hold(place, hook)`. */
 export function heldWords(place: Place, { flags = ["--detach"], ...fields }: Boot = {}): readonly string[] {
-  return ["run", ...flags, fixture("held"), "--", place.dir, JSON.stringify({ ...place.spec, ...fields })]
+  const kernel = kernelOf(place.dir, "PRINT[up]")
+  return ["run", ...flags, fixture("held"), "--", place.dir, kernel, JSON.stringify({ ...place.spec, ...fields })]
 }
 
 /** Runs one whose hooks can be held, and fails where that fails. */

@@ -6,8 +6,9 @@ import { type ApiRequest, faultOf, openApi } from "../../../src/host/firecracker
 import { bareArgv, jailerArgv } from "../../../src/host/firecracker/argv.ts"
 import { requireBody } from "../../../src/host/firecracker/bodies.ts"
 import { requireDrives, requireNeeds } from "../../../src/host/firecracker/bounds.ts"
-import { exitReason, firecracker, saysHalted } from "../../../src/host/firecracker/firecracker.ts"
-import { INSTANCE } from "../../../src/host/firecracker/replies.ts"
+import { exitReason, firecracker } from "../../../src/host/firecracker/firecracker.ts"
+import { saysHalted } from "../../../src/host/firecracker/halted.ts"
+import { BALLOON_STATISTICS, CONFIGURATION, INSTANCE } from "../../../src/host/firecracker/replies.ts"
 import {
   bootRequests,
   CTRL_ALT_DEL,
@@ -16,30 +17,18 @@ import {
   snapshotRequest,
   startRequests,
 } from "../../../src/host/firecracker/requests.ts"
-import { knownBad, parseRelease, requireKnown, requireSupported } from "../../../src/host/firecracker/version.ts"
-import type { Boot } from "../../../src/host/vmm/vmm.ts"
+import {
+  knownBad,
+  parseRelease,
+  requireKnown,
+  requireOnBase,
+  requireSupported,
+} from "../../../src/host/firecracker/version.ts"
+import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
+import { BOOT, FILES } from "./boot.ts"
 
 const directory = eachInItsDirectory()
-const BOOT: Boot = {
-  ...{
-    name: "vm-1",
-    kernel: jailPath("/kernel"),
-    initrd: jailPath("/initrd"),
-    bootArgs: "quiet",
-    vcpus: 2,
-    memoryMiB: 512,
-  },
-  disks: [
-    { id: "disk1", path: jailPath("/disk1"), readonly: true, device: false, root: true },
-    { id: "disk0", path: jailPath("/disk0"), readonly: false, device: false, root: false },
-  ],
-  network: false,
-  confinement: { root: hostPath("/j/root"), uid: 7, gid: 8 },
-  firecracker: {},
-  restore: undefined,
-}
-const FILES = { vsock: jailPath("/vsock.sock"), metrics: jailPath("/metrics.json") }
 
 test("a boot becomes the requests of Firecracker's API, in its order", () => {
   const settings: FirecrackerSettings = {
@@ -77,14 +66,15 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
   expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, FILES)).toHaveLength(2)
 })
 
-test("a boot ends with its start; one that goes on from a snapshot is nothing but that", () => {
+test("a boot ends with its start; one that goes on from a snapshot is loaded, and only then runs", () => {
   expect(startRequests(BOOT, FILES).at(-1)?.body).toEqual({ action_type: "InstanceStart" })
   const files = { state: jailPath("/s"), memory: jailPath("/m") }
   expect(startRequests({ ...BOOT, restore: files }, FILES)).toEqual([
     {
       ...{ method: "PUT", path: "/snapshot/load", setting: "restore" },
-      body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" }, resume_vm: true },
+      body: { snapshot_path: "/s", mem_backend: { backend_type: "File", backend_path: "/m" } },
     },
+    { method: "PATCH", path: "/vm", setting: "restore", body: { state: "Resumed" } },
   ])
   expect(snapshotRequest(files).body).toEqual({ snapshot_type: "Full", snapshot_path: "/s", mem_file_path: "/m" })
 })
@@ -97,6 +87,7 @@ test("the jailer is given name and value as two words, and a cgroup only where t
       id: "vm-1",
       base: hostPath("/s/jail"),
       netns: undefined,
+      pci: false,
     },
     confinement: { root: hostPath("/r"), uid: 7, gid: 8 },
     cgroup: undefined,
@@ -111,14 +102,12 @@ test("the jailer is given name and value as two words, and a cgroup only where t
   expect(jailerArgv({ ...launch, limits: { fsize: 1000, "no-file": 64 } }).join(" ")).toContain(
     "--resource-limit fsize=1000 --resource-limit no-file=64 -- --api-sock",
   )
-  expect(
-    bareArgv({
-      executable: "/f",
-      id: "vm-1",
-      runtime: hostPath("/r/vm-1"),
-      log: hostPath("/s/vm-1/firecracker.log"),
-    }).join(" "),
-  ).toBe("/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn")
+  expect(jailerArgv({ ...launch, pci: true }).at(-1)).toBe("--enable-pci")
+  const bare = { executable: "/f", id: "vm-1", runtime: hostPath("/r/vm-1"), log: hostPath("/s/vm-1/firecracker.log") }
+  expect(bareArgv({ ...bare, pci: false }).join(" ")).toBe(
+    "/f --id vm-1 --api-sock /r/vm-1/api.sock --log-path /s/vm-1/firecracker.log --level Warn",
+  )
+  expect(bareArgv({ ...bare, pci: true }).at(-1)).toBe("--enable-pci")
 })
 
 test.each([
@@ -157,7 +146,10 @@ const request = (path: string, body: Record<string, unknown> | undefined): ApiRe
   ...(body === undefined ? {} : { body }),
 })
 
-const NEEDS = { vcpus: 2, memoryMiB: 512, firecracker: {}, jailed: true, networked: true, restored: false }
+const NEEDS = {
+  ...{ vcpus: 2, memoryMiB: 512, bootArgs: "quiet", firecracker: {}, initrd: false, drives: [] },
+  ...{ jailed: true, networked: true, restored: false },
+}
 const BUCKET = { size: 1, refill_time: 1 }
 const LIMITER = { bandwidth: { ...BUCKET, one_time_burst: 1 }, ops: BUCKET }
 const BALLOON = { amount_mib: 1, deflate_on_oom: true }
@@ -178,6 +170,11 @@ test.each([
     [1, 6, 0],
     "firecracker.machine.huge_pages: Firecracker 1.6 does not have it: it came with 1.7",
   ],
+  [
+    { machine: { huge_pages: "2M" }, balloon: BALLOON },
+    [1, 13, 0],
+    "firecracker.machine.huge_pages with a balloon: Firecracker 1.13 does not have it: it came with 1.14",
+  ],
   [{ network: { mtu: 9000 } }, [1, 15, 1], "firecracker.network.mtu: Firecracker 1.15"],
   [
     { balloon: { ...BALLOON, free_page_hinting: true } },
@@ -187,10 +184,39 @@ test.each([
   [{ balloon: { ...BALLOON, free_page_reporting: true } }, [1, 13, 0], "balloon.free_page_reporting: Firecracker 1.13"],
   [{ mmds: { imds_compat: true } }, [1, 12, 0], "firecracker.mmds.imds_compat: Firecracker 1.12"],
   [{ logger: { module: "api" } }, [1, 5, 0], "firecracker.logger.module: Firecracker 1.5"],
-] as const)("of %p the release %p lacks something, and it is named", (settings, release, words) => {
+  [{ pmem: [{ id: "p", path: "/p" }] }, [1, 13, 0], "firecracker.pmem: Firecracker 1.13"],
+  [
+    {
+      pmem: [
+        { id: "p", path: "/p" },
+        { id: "q", path: "/q", rate_limiter: {} },
+      ],
+    },
+    [1, 15, 0],
+    "firecracker.pmem.rate_limiter: Firecracker 1.15",
+  ],
+  [{ vhost_user: [{ id: "v", socket: "/s" }] }, [1, 5, 0], "firecracker.vhost_user: Firecracker 1.5"],
+  [{ memory_hotplug: { total_size_mib: 128 } }, [1, 13, 0], "firecracker.memory_hotplug: Firecracker 1.13"],
+  [
+    { machine: { huge_pages: "2M" }, balloon: BALLOON },
+    [1, 13, 0],
+    "firecracker.machine.huge_pages with a balloon: Firecracker 1.13",
+  ],
+  [{ pci: true }, [1, 12, 0], "firecracker.pci: Firecracker 1.12 does not have it: it came with 1.13"],
+] as const)("of %p the release %p lacks something, and it is named", (given, release, words) => {
+  const settings = given as FirecrackerSettings
   expect(() => requireKnown({ ...NEEDS, firecracker: settings }, release)).toThrow(words)
   requireKnown({ ...NEEDS, firecracker: settings }, [1, 16, 0])
   requireKnown(NEEDS, [1, 5, 0])
+  requireKnown({ ...NEEDS, firecracker: { pci: false } }, [1, 5, 0])
+})
+
+test("huge pages go with an initrd from 1.13 on", () => {
+  const needs = { ...NEEDS, initrd: true, firecracker: { machine: { huge_pages: "2M" } } } as const
+  expect(() => requireKnown(needs, [1, 12, 0])).toThrow("huge_pages with an initrd: Firecracker 1.12")
+  requireKnown(needs, [1, 13, 0])
+  requireKnown({ ...needs, initrd: false }, [1, 12, 0])
+  requireKnown({ ...needs, firecracker: { machine: { huge_pages: "None" } } }, [1, 12, 0])
 })
 
 test("every setting that Firecracker has becomes a request that its API takes", () => {
@@ -205,6 +231,11 @@ test("every setting that Firecracker has becomes a request that its API takes", 
     logger: { show_level: true, module: "api" },
     metrics: true,
     serial: { rate_limiter: { size: 1, refill_time: 1 } },
+    cpu_config: { kvm_capabilities: ["!171"] },
+    memory_hotplug: { total_size_mib: 1024, block_size_mib: 2, slot_size_mib: 128 },
+    pci: true,
+    pmem: [{ id: "p", path: "/pmem0", root_device: true, read_only: true, rate_limiter: LIMITER }],
+    vhost_user: [{ id: "v", socket: "/vhost0.sock", cache_type: "Writeback" }],
   }
   const network = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01", ports: [], netns: undefined }
   const requests = startRequests({ ...BOOT, network, firecracker: settings }, FILES)
@@ -221,6 +252,14 @@ test("every setting that Firecracker has becomes a request that its API takes", 
   expect(body("/logger")).toEqual({ level: "Warning", show_level: true, module: "api" })
   expect(body("/metrics")).toEqual({ metrics_path: "/metrics.json" })
   expect(body("/serial")).toEqual({ rate_limiter: { size: 1, refill_time: 1 } })
+  expect(body("/pmem/p")).toEqual({
+    ...{ id: "p", path_on_host: "/pmem0", root_device: true, read_only: true, rate_limiter: LIMITER },
+  })
+  expect(body("/drives/v")).toEqual({
+    ...{ drive_id: "v", socket: "/vhost0.sock", is_root_device: false, cache_type: "Writeback" },
+  })
+  expect(body("/cpu-config")).toEqual({ kvm_capabilities: ["!171"] })
+  expect(body("/hotplug/memory")).toEqual({ total_size_mib: 1024, block_size_mib: 2, slot_size_mib: 128 })
   const order = requests.map(({ path }) => path)
   expect(order.slice(0, 3)).toEqual(["/logger", "/metrics", "/serial"])
   expect(order.indexOf("/mmds/config")).toBeGreaterThan(order.indexOf("/network-interfaces/eth0"))
@@ -228,7 +267,7 @@ test("every setting that Firecracker has becomes a request that its API takes", 
   // Before a snapshot is loaded only these may be told.
   const restore = { state: jailPath("/s"), memory: jailPath("/m") }
   const restored = startRequests({ ...BOOT, restore, firecracker: settings }, FILES)
-  expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load"])
+  expect(restored.map(({ path }) => path)).toEqual(["/logger", "/metrics", "/serial", "/snapshot/load", "/vm"])
   for (const each of [
     ...restored,
     PAUSE,
@@ -309,13 +348,65 @@ test.each([
   [{ mmds: {} }, { networked: false }, "mmds: the guest has no network card"],
   [{ network: { mtu: 1500 } }, { networked: false }, "network: the guest has no network card"],
   [{ mmds: { data: { x: "y".repeat(51_200) } } }, {}, "mmds.data: 51208 bytes; Firecracker takes 51200 at most"],
+  [
+    { memory_hotplug: { total_size_mib: 1024, block_size_mib: 3 } },
+    {},
+    "firecracker.memory_hotplug.block_size_mib: 3 is not a power of 2",
+  ],
+  [
+    { memory_hotplug: { total_size_mib: 1024, block_size_mib: 4, slot_size_mib: 130 } },
+    {},
+    "memory_hotplug.slot_size_mib: 130 is not a multiple of block_size_mib (4)",
+  ],
+  [
+    { memory_hotplug: { total_size_mib: 200 } },
+    {},
+    "memory_hotplug.total_size_mib: 200 is not a multiple of slot_size_mib (128)",
+  ],
+  [
+    { cpu_config: { kvm_capabilities: Array.from({ length: 9000 }, () => "!171") } },
+    {},
+    "firecracker.cpu_config: 63022 bytes; Firecracker takes 51200 at most",
+  ],
+  [
+    { pmem: [{ id: "p", path: "/p", root_device: true }] },
+    { drives: [{ id: "a", root: true }] },
+    "firecracker.pmem[0]: drives[0] has the root file system already",
+  ],
+  [
+    {
+      pmem: [{ id: "p", path: "/p", root_device: true }],
+      vhost_user: [{ id: "v", socket: "/s", root_device: true }],
+    },
+    {},
+    "firecracker.pmem[0]: firecracker.vhost_user[0] has the root file system already",
+  ],
+  [
+    { vhost_user: [{ id: "a", socket: "/s" }] },
+    { drives: [{ id: "a", root: false }] },
+    "firecracker.vhost_user[0].id: a drive is called a already",
+  ],
+  [
+    { vhost_user: [{ id: "v", socket: "/s", partuuid: "1-2" }] },
+    {},
+    "vhost_user[0].partuuid: is for the drive with the root file system",
+  ],
+  [
+    { drives: { a: { partuuid: "1-2" } } },
+    { drives: [{ id: "a", root: false }] },
+    "drives.a.partuuid: is for the drive with the root file system",
+  ],
+  [{ pmem: [{ id: "p", path: "/p" }] }, { restored: true }, "firecracker.pmem: a snapshot has none of these"],
+  [{ pci: true }, { bootArgs: "console=ttyS0 pci=off" }, "firecracker.pci: bootArgs say pci=off"],
+  [{ pci: true }, { bootArgs: "pci=noacpi,off quiet" }, "firecracker.pci: bootArgs say pci=off"],
   [{ resource_limit: { fsize: 1 } }, { jailed: false }, "resource_limit: the jailer keeps it, and there is no jail"],
   [
     { serial: { rate_limiter: { size: 1, refill_time: 1 } } },
     {},
     "serial.rate_limiter: Firecracker 1.15 does not have it",
   ],
-] as const)("before anything is made, %p with %p is refused: %s", (firecracker, more, words) => {
+] as const)("before anything is made, %p with %p is refused: %s", (given, more, words) => {
+  const firecracker = given as FirecrackerSettings
   const program = { path: "/f", version: [1, 15] } as const
   requireNeeds(program, NEEDS)
   expect(() => requireNeeds(program, { ...NEEDS, firecracker, ...more })).toThrow(words)
@@ -370,6 +461,51 @@ test.each([
   })
   await expect(openApi(socket).request(INSTANCE)).rejects.toThrow(words)
   await expect(openApi(socket).request(PAUSE)).rejects.toThrow("pause: Firecracker answered /vm")
+  await server.stop(true)
+})
+
+const deep = (depth: number): unknown => (depth === 0 ? 1 : { x: deep(depth - 1) })
+
+test.each([
+  [{ balloon: null, drives: [{ drive_id: "a", rate_limiter: { ops: { size: 1 } } }] }, undefined],
+  [deep(12), undefined],
+  [
+    deep(13),
+    "vm/config: Firecracker answered /vm/config otherwise than expected: an object that nests at most 12 deep",
+  ],
+  [[], "otherwise than expected: an object"],
+  ["text", "otherwise than expected: an object"],
+  [{ x: "y".repeat(600_000) }, "vm/config: Firecracker answered /vm/config with something that is not JSON"],
+])("the configuration that Firecracker says it has is bounded: %#", async (answer, words) => {
+  const socket = join(directory.path, "api.sock")
+  const server = Bun.serve({ unix: socket, fetch: () => Response.json(answer) })
+  const asked = openApi(socket).request(CONFIGURATION)
+  if (words === undefined) expect(await asked).toEqual(answer as Record<string, unknown>)
+  else await expect(asked).rejects.toThrow(words)
+  await expect(openApi(socket).request(BALLOON_STATISTICS)).rejects.toThrow(/^balloon: Firecracker answered/)
+  await server.stop(true)
+})
+
+test("an answer without an end is cut off, and a refusal's words are few", async () => {
+  const socket = join(directory.path, "api.sock")
+  const endless = () => {
+    const pull = (controller: ReadableStreamDefaultController) => controller.enqueue(new Uint8Array(65_536).fill(120))
+    return new Response(new ReadableStream({ pull }), { status: 400 })
+  }
+  const server = Bun.serve({ unix: socket, fetch: endless })
+  await expect(openApi(socket).request(CONFIGURATION)).rejects.toThrow(/refused it: status 400: x{200}$/)
+  await server.stop(true)
+})
+
+test("a refusal that is about another setting names that one", async () => {
+  const socket = join(directory.path, "api.sock")
+  const fetch = () => Response.json({ fault_message: "Missing KVM capabilities: 0xac" }, { status: 400 })
+  const server = Bun.serve({ unix: socket, fetch })
+  const start = (firecracker: FirecrackerSettings) => startRequests({ ...BOOT, firecracker }, FILES).at(-1) ?? PAUSE
+  const refusal = (firecracker: FirecrackerSettings) => openApi(socket).request(start(firecracker))
+  await expect(refusal({})).rejects.toThrow("boot: Firecracker refused it: Missing")
+  await expect(refusal({ memory_hotplug: { total_size_mib: 128 } })).rejects.toThrow("boot: Firecracker refused it")
+  await expect(refusal({ cpu_config: {} })).rejects.toThrow("firecracker.cpu_config: Firecracker refused it: Missing")
   await server.stop(true)
 })
 
@@ -445,6 +581,7 @@ const PLACE = {
 const PROGRAM = { path: "/f", version: [1, 16] } as const
 const steps: string[] = []
 const onStep = (step: string) => void steps.push(step)
+const beforeResume = () => {}
 
 test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes on first", async () => {
   for (const [state, more] of [
@@ -453,7 +590,7 @@ test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes o
   ] as const) {
     const { socket, asked, stop } = serve(state)
     steps.splice(0)
-    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep })
+    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep, beforeResume })
     await control.ready
     expect(steps).toEqual([
       "answer GET /",
@@ -474,7 +611,7 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
   const arch = Object.getOwnPropertyDescriptor(process, "arch")
   Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
   try {
-    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep })
+    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep, beforeResume })
     await control.ready
     expect(control.pressCtrlAltDel).toBeUndefined()
     control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))
@@ -516,7 +653,43 @@ test("after a snapshot the network card is on another tap", () => {
     { ...BOOT, network, restore: { state: jailPath("/s"), memory: jailPath("/m") } },
     FILES,
   )
-  expect(requests.at(-1)?.body).toMatchObject({
+  expect(requests.find(({ path }) => path === "/snapshot/load")?.body).toMatchObject({
     network_overrides: [{ iface_id: "eth0", host_dev_name: "bgrabcd1234" }],
   })
+})
+
+test("changed pages are tracked after a restore too, by the word of the release", () => {
+  const restore = { state: jailPath("/s"), memory: jailPath("/m") }
+  const tracked = { ...BOOT, restore, firecracker: { machine: { track_dirty_pages: true } } }
+  const bodyOf = (minor: number) => startRequests(tracked, FILES, [1, minor, 0])[0]
+  expect(bodyOf(12)?.body).toMatchObject({ enable_diff_snapshots: true })
+  expect(bodyOf(13)?.body).toMatchObject({ track_dirty_pages: true })
+  for (const request of [bodyOf(12), bodyOf(13)]) if (request !== undefined) requireBody(request)
+  const [plain] = startRequests({ ...BOOT, restore }, FILES)
+  expect(Object.keys(plain?.body ?? {})).toEqual(["snapshot_path", "mem_backend"])
+})
+
+test("a snapshot on a base writes what has changed, where the release can do that", () => {
+  const files = { state: jailPath("/s"), memory: jailPath("/m") }
+  expect(snapshotRequest(files, true).body).toMatchObject({ snapshot_type: "Diff" })
+  requireBody(snapshotRequest(files, true))
+  expect(() => requireOnBase([1, 5, 1], 128)).toThrow(failure("UNSUPPORTED", "a snapshot on a base: Firecracker 1.5"))
+  requireOnBase([1, 6, 0], 3072)
+  expect(() => requireOnBase([1, 14, 4], 4096)).toThrow(failure("UNSUPPORTED", "of more than 3 GiB of memory,"))
+  requireOnBase([1, 15, 0], 4096)
+})
+
+test("a restored guest may have its memory from a handler, and huge pages only so", () => {
+  const restore = { state: jailPath("/s"), memory: jailPath("/handler"), uffd: true }
+  const [load] = startRequests({ ...BOOT, restore }, FILES)
+  expect(load?.body).toMatchObject({ mem_backend: { backend_type: "Uffd", backend_path: "/handler" } })
+  if (load !== undefined) requireBody(load)
+  const machine = { huge_pages: "2M" } as const
+  const needs = { ...NEEDS, restored: true, networked: false, firecracker: { machine } }
+  const program = { path: "/fc", version: [1, 16] } as const
+  expect(() => firecracker.require(program, needs)).toThrow(
+    "firecracker.machine.huge_pages: Firecracker restores huge pages",
+  )
+  firecracker.require(program, { ...needs, firecracker: { machine, uffd: "/h" } })
+  firecracker.require(program, { ...needs, restored: false })
 })

@@ -14,11 +14,13 @@ export const same: { readonly [Field in keyof Required<SpecInput>]: Same<Spec[Fi
   drives: true,
   network: true,
   vmm: true,
+  accel: true,
   firecracker: true,
   jail: true,
   limits: true,
   timeouts: true,
   console: true,
   restart: true,
+  unsafeClone: true,
 }
 export const noField: Same<keyof Spec, keyof SpecInput> = true

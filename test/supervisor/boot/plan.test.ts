@@ -17,7 +17,7 @@ const spec = (fields: object = {}) => parseSpec({ kernel: "/k", bootArgs: "quiet
 const found = (drives: object[]) => spec({ drives }).drives.map((drive) => ({ ...drive, device: false }))
 const vmm = { bootArgs: (_: string, disks: readonly Disk[]) => [...rootArgs(disks), "tsc=1"] }
 const bootOf = (drives: object[], id = "vm") =>
-  planBoot(spec(), plannedFiles(spec(), found(drives), undefined), { id, vmm, confinement: undefined })
+  planBoot(spec(), plannedFiles(spec(), found(drives), undefined), { id, vmm, program: {}, confinement: undefined })
 const argsOf = (drives: object[]) => bootOf(drives).bootArgs
 
 test.each([
@@ -70,7 +70,7 @@ test("a plan with a jail tells where it is, whose, and what is in it", () => {
     root,
   )
   expect(planned.kernel).toEqual({ host: hostPath(`${root}/kernel`), jail: jailPath("/kernel") })
-  const boot = planBoot(spec(), planned, { id: "vm-1", vmm, confinement: { root, uid: 7, gid: 8 } })
+  const boot = planBoot(spec(), planned, { id: "vm-1", vmm, program: {}, confinement: { root, uid: 7, gid: 8 } })
   expect([boot.kernel, boot.initrd, ...boot.disks.map(({ path }) => path)].map(String)).toEqual([
     ...["/kernel", "/initrd", "/disk0", "/disk1", "/disk2"],
   ])

@@ -2,12 +2,13 @@ import { Database } from "bun:sqlite"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, type Ended, fixture, until } from "./banger.ts"
-import type { Doubles } from "./doubles.ts"
+import { type Doubles, kernelOf } from "./doubles.ts"
 import type { Place } from "./place.ts"
 
-/** The words that run a VM on the doubles; `fields` are of its spec. */
+/** The words that run a VM on Firecracker, whose guest does what `script` says; `fields` are of its spec. */
 export function doubleWords(place: Place, flags: readonly string[], script = "PRINT[up]", fields: object = {}) {
-  return ["run", ...flags, fixture("double"), "--", place.dir, script, JSON.stringify({ ...place.spec, ...fields })]
+  const kernel = kernelOf(place.dir, script, `vmlinux-${Bun.hash(script).toString(16)}`)
+  return ["run", ...flags, fixture("double"), "--", place.dir, kernel, JSON.stringify({ ...place.spec, ...fields })]
 }
 
 /** Runs one in the background. */

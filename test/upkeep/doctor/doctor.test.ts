@@ -5,6 +5,7 @@ import { Failure } from "../../../src/base/terms/failure.ts"
 import { firecracker } from "../../../src/host/firecracker/firecracker.ts"
 import { qemu } from "../../../src/host/qemu/qemu.ts"
 import type { KnownFault } from "../../../src/host/vmm/vmm.ts"
+import type { Candidates, Obstacle } from "../../../src/supervisor/boot/chooseVmm.ts"
 import { checksFor, examine } from "../../../src/upkeep/doctor/examine.ts"
 import type { Host, Said } from "../../../src/upkeep/doctor/host.ts"
 import { checkChoice, checkFirecracker } from "../../../src/upkeep/doctor/vmms.ts"
@@ -67,6 +68,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     room: () => ({ bytes: 2 ** 40, files: 10 ** 6, type: 0xef53 }),
     clones: () => true,
     kvm: () => ({ version: 12, has: () => true }),
+    tryGuest: async () => ({ is: "works" }),
     refusedCalls: () => [],
     ...rest,
     read: (path) => allFiles[path],
@@ -146,13 +148,9 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
   ["kvm", "warn", { open: refuses("ENODEV", 19) }, /ENODEV/, /modprobe/],
   ["kvm", "fail", { kvm: () => ({ version: 12, has: (n) => n !== 36 }) }, /lacks .*IOEVENTFD/, /qemu/],
   ["kvm", "fail", { kvm: () => ({ version: 11, has: () => true }) }, /version 11/],
-  [
-    "guests",
-    "warn",
-    { lists: { "/sys/module/kvm_pvm": [] }, files: { "/proc/cpuinfo": "flags : avx2" } },
-    /PVM.*stock guest kernels do not boot/,
-    /qemu/,
-  ],
+  ["guests", "warn", { tryGuest: fails("no rdmsr") }, /stock kernels do not boot .*: no rdmsr$/, /emulates/],
+  ["guests", "warn", { tryGuest: fails("x"), lists: { "/sys/module/kvm_pvm": [] } }, /x \(it is PVM/, /emulates/],
+  ["guests", "unknown", { tryGuest: async () => ({ is: "unknown", words: "EMFILE" }) }, /cannot be told: EMFILE/],
   ["guests", "warn", { files: { "/proc/cpuinfo": `${FLAGS} hypervisor` } }, /itself a VM/],
   ["guests", "warn", { files: { "/sys/module/kvm_intel/parameters/ept": "N\n" } }, /ept=N/, /modprobe/],
   ["cgroups", "warn", { files: { "/proc/self/mountinfo": "1 0 8:1 / / rw - ext4 x rw" } }, /not mounted/, /unified/],
@@ -333,7 +331,7 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /\/s cannot be made: \/ cannot be written/,
     /BANGER_STATE_DIR/,
   ],
-  ["guests", "unknown", { stats: { "/dev/kvm": undefined } }, /there is no KVM here/],
+  ["guests", "unknown", { stats: { "/dev/kvm": undefined } }, /no guest can be tried by KVM: there is no \/dev\/kvm/],
 ]
 
 test.each(FAULTS.map((fault) => [fault[0], fault] as const))("%s", async (_, [id, verdict, changes, says, hint]) => {
@@ -359,9 +357,9 @@ test("a check that cannot look is unknown, and keeps no other from looking", asy
 })
 
 const program = { path: "/fc", version: [1, 16] as const, jailer: "/jailer" }
-const candidates = (result: Partial<typeof program> & { warning?: KnownFault }, why?: string) => ({
-  choose: async () => ({ vmm: firecracker, program: { ...program, ...result } }),
-  whyNotFirecracker: async () => why,
+const candidates = (result: Partial<typeof program> & { warning?: KnownFault }, because?: Obstacle): Candidates => ({
+  find: async () => ({ ...program, ...result }),
+  choose: async () => ({ vmm: because === undefined ? firecracker : qemu, program, accel: "tcg", because }),
 })
 
 test("what is known against a Firecracker fails; one without its jailer, or of two releases, is told", async () => {
@@ -376,36 +374,30 @@ test("what is known against a Firecracker fails; one without its jailer, or of t
     const known = candidates({ warning: { words: "known", dangerous } })
     expect(await checkFirecracker(known, true)).toMatchObject({ is: verdict, says: "known" })
   }
-  const alone = {
-    ...candidates({}),
-    choose: async () => ({ vmm: firecracker, program: { path: "/fc", version: [1, 16] as const } }),
-  }
-  expect(await checkFirecracker(alone, true)).toMatchObject({
-    is: "warn",
-    hint: "get both: banger get firecracker",
-  })
-  const refused = {
-    ...candidates({}),
-    choose: () => Promise.reject(new Failure("FAILED", "two releases", { hint: "h" })),
-  }
-  expect(await checkFirecracker(refused, true)).toMatchObject({
-    is: "warn",
-    hint: "banger get firecracker",
-  } as never)
+  const alone = { ...candidates({}), find: async () => ({ path: "/fc", version: [1, 16] as const }) }
+  expect(await checkFirecracker(alone, true)).toMatchObject({ is: "warn", hint: "get both: banger get firecracker" })
+  const refuse = () => Promise.reject(new Failure("FAILED", "two releases", { hint: "h" }))
+  const refused: Candidates = { find: refuse, choose: refuse }
+  expect(await checkFirecracker(refused, true)).toMatchObject({ is: "warn", hint: "banger get firecracker" })
   expect(await checkChoice(refused, true)).toMatchObject({ is: "fail" })
-  const emulated = {
-    ...candidates({}, "it is not there (run: banger get it; or (so))"),
-    choose: async () => ({ vmm: qemu, program }),
-  }
-  expect(await checkChoice(emulated, true)).toEqual({
+})
+
+test("which VMM auto takes is told, with why and with what mends it", async () => {
+  expect(await checkChoice(candidates({}), true)).toMatchObject({ is: "ok" })
+  const because = { words: "firecracker is not in PATH", hint: "run: banger get it; or (so)" }
+  expect(await checkChoice(candidates({}, because), true)).toEqual({
     is: "warn",
-    says: 'vmm: "auto" takes QEMU, which emulates: no Firecracker, because it is not there',
+    says: 'vmm: "auto" takes QEMU, which emulates: firecracker is not in PATH',
     hint: "banger get it; or (so)",
   })
 })
 
 function docker(rule: string): string {
   return `table ip nat {\n\tchain x {\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t\t${rule}\n\t}\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t\tjump DOCKER-USER\n\t}\n}\n`
+}
+
+function fails(words: string): Host["tryGuest"] {
+  return async () => ({ is: "fails", words })
 }
 
 function refuses(code: string, errno: number): () => never {

@@ -1,0 +1,25 @@
+import { decodeStatus } from "../../host/process/exitStatus.ts"
+import { superviseVm } from "../../operations/supervise.ts"
+import { openState } from "../../store/state/open.ts"
+import { unpackRestarts } from "../../supervisor/rest/words.ts"
+import { showEnd } from "../show/ends.ts"
+import { command, vmArg } from "../terminal/command.ts"
+
+/** What a supervisor that rests becomes when its VM needs it. */
+export default command({
+  meta: { name: "__wake", description: "Supervise a VM again after a rest", hidden: true },
+  args: {
+    vm: vmArg,
+    lock: { type: "string", description: "The descriptor of the VM's lock" },
+    restarts: { type: "string", description: "The restarts by now" },
+    status: { type: "string", description: "The wait status of the VMM, which has exited" },
+  },
+  async run({ vm, lock, restarts, status }, { output }) {
+    using state = openState()
+    const exited = status === undefined ? undefined : decodeStatus(Number(status))
+    const woken = { lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited }
+    return showEnd(await superviseVm(state, vm, { log: output.log, woken, onReady: () => {} }), output, {
+      document: false,
+    })
+  },
+})

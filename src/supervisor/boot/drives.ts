@@ -1,0 +1,116 @@
+import { statSync } from "node:fs"
+import { O, S } from "../../base/linux/constants.ts"
+import { seek } from "../../base/linux/content.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
+import { isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import type { Placed } from "../../base/terms/path.ts"
+import type { Jail } from "../../host/jail/makeJail.ts"
+import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
+import { type DiskImage, isWhole, padToSectors, requireContent, requireWhole } from "../../host/jail/sectors.ts"
+import type { StageRoot } from "../../host/jail/stage.ts"
+import { stageFile } from "../../host/jail/stageFile.ts"
+import { waysFor } from "../../host/jail/ways.ts"
+import type { Spec } from "../../inputs/schema/vm.ts"
+import { type ConfinementPlan, likelyOwner } from "./confinement.ts"
+import type { FoundDrive, StagedDrive } from "./plan.ts"
+
+type Drive = Spec["drives"][number]
+
+/**
+ * Throws a failure for a drive of a spec whose last bytes a guest would not see. One that the VM gets a private copy of may
+ * have any size: the copy is padded. Nothing is made.
+ */
+export function requireDrives(drives: readonly Drive[], jail: ConfinementPlan["jail"]): void {
+  for (const [index, { path, readonly, stage: way }] of drives.entries()) {
+    const stat = statSync(path)
+    if (!stat.isFile() || isWhole(stat.size)) continue
+    const image = { setting: `drives[${index}].path`, path, bytes: stat.size }
+    const owner = likelyOwner(jail)
+    const [likely] = owner === undefined ? [] : waysFor(path, stat, { owner, readonly, way })
+    if (likely !== "copy" && likely !== "clone") requireWhole(image, { jailed: jail !== undefined })
+  }
+}
+
+/** Finds out whether a drive of the host is a block device. */
+export function findDrive(drive: Drive): FoundDrive {
+  const device = withDescriptor(openNamed(drive.path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
+  return { ...drive, device }
+}
+
+/** A drive for a VM without a jail, which uses it where it is; what a hook staged is padded. */
+export function useDrive(root: StageRoot, drive: Drive): FoundDrive {
+  const name = stagedName(root, drive.path)
+  // What a symlink of the stage leads to is no file of the stage.
+  const own = name === undefined ? undefined : unlessAbsent(() => takeStaged(root, name), ["ELOOP", "EXDEV"])
+  if (own !== undefined) return { ...drive, device: false }
+  const found = findDrive(drive)
+  if (found.device) requireContent(deviceImage(drive.path))
+  else requireWhole({ setting: "drives", path: drive.path, bytes: statSync(drive.path).size }, { jailed: false })
+  return found
+}
+
+/** Stages a disk and returns where it is; one that a hook has staged is there already, and is padded. */
+export async function stageDrive(
+  jail: Jail,
+  drive: Drive,
+  { name, signal }: { readonly name: string; readonly signal: AbortSignal },
+): Promise<StagedDrive> {
+  const { path, readonly, stage: way } = drive
+  const staged = stagedName(jail, path)
+  if (staged !== undefined) return { ...drive, ...requireStaged(jail, staged), device: false }
+  if (!findDrive(drive).device) {
+    const placed = await stageFile(jail, name, path, { readonly, way, signal, disk: true })
+    return { ...drive, ...placed, device: false }
+  }
+  if (way !== undefined)
+    throw new Failure("BAD_PLUGIN", `drives: ${path} is a block device, which is not staged as a file`, {
+      hint: "leave `stage` out",
+      subject: path,
+    })
+  requireContent(deviceImage(path))
+  return { ...drive, ...makeNode(jail, name, blockDevice(path)), device: true }
+}
+
+// --- internal ---
+
+const SEEK_END = 2
+
+/** The name in the stage that a path is of, if it is of one. */
+function stagedName(root: StageRoot, path: string): string | undefined {
+  const staged = `${root.path}/`
+  return path.startsWith(staged) ? path.slice(staged.length) : undefined
+}
+
+/** What a hook staged in a jail. What was bound there is not the VM's, and what a symlink leads to is not there. */
+function requireStaged(jail: Jail, name: string): Placed {
+  const placed = unlessAbsent(() => takeStaged(jail, name), ["ENOENT", "ENOTDIR", "ELOOP", "EXDEV"])
+  if (placed !== undefined) return placed
+  const { host } = jail.placed(name)
+  const hint = "add what ctx.stage.write, ctx.stage.copy or ctx.stage.link returned"
+  throw new Failure("BAD_FILE", `drives: ${host} is no file that a hook staged`, { hint, subject: host })
+}
+
+/** Makes a staged file a whole disk. One that has another name is somebody's own image, and is not changed. */
+function takeStaged(root: StageRoot, name: string): Placed {
+  const placed = root.placed(name)
+  const stat = withDescriptor(openBeneath(root.fd, name, O.RDONLY | O.NONBLOCK), statDescriptor)
+  if (!isType(stat, S.IFREG))
+    throw new Failure("BAD_FILE", `drives: ${placed.host} is not a regular file`, { subject: placed.host })
+  const image = { setting: "drives", path: placed.host, bytes: stat.size }
+  if (stat.nlink !== 1) requireWhole(image, { jailed: false })
+  requireContent(image)
+  if (!isWhole(stat.size)) withDescriptor(openBeneath(root.fd, name, O.RDWR), padToSectors)
+  return placed
+}
+
+/** A block device. One that cannot be looked into counts as full: the VMM tells of it. */
+function deviceImage(path: string): DiskImage {
+  const image = { setting: "drives", path }
+  try {
+    return withDescriptor(openNamed(path, O.RDONLY | O.NONBLOCK), (fd) => ({ ...image, bytes: seek(fd, 0, SEEK_END) }))
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error
+    return { ...image, bytes: Number.MAX_SAFE_INTEGER }
+  }
+}

@@ -1,0 +1,75 @@
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
+import { close, openAt } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { holdSignals, letSignals } from "../../base/linux/signals.ts"
+import { messageOf } from "../../base/terms/failure.ts"
+import { type Machine, VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
+import type { Session } from "../../vm/session.ts"
+import type { PluginHost } from "../hooks/pluginHost.ts"
+import { become } from "./become.ts"
+import { HELD } from "./signals.ts"
+import { packRest, type Restarts } from "./words.ts"
+
+/** A VM whose supervisor may rest. */
+export interface Resting {
+  readonly session: Session
+  readonly name: string
+  readonly machine: Machine
+  readonly consoleLimitBytes: number
+  /** When the run's time is up: milliseconds since the epoch. */
+  readonly until: number | undefined
+  readonly restarts: Restarts
+}
+
+/**
+ * Makes this process one that only waits (`restUntilNeeded`), soon, unless a signal or the VM's end comes before. Where the kernel
+ * refuses, this process stays as it is.
+ */
+export function goToRest(host: Pick<PluginHost, "interrupts" | "log">, resting: Resting): void {
+  holdSignals(HELD)
+  // Signals that came before are told in the next turns of the event loop.
+  setTimeout(() => {
+    try {
+      if (!host.interrupts.stop.aborted) rest(resting)
+    } catch (error) {
+      host.log.debug(`the supervisor cannot rest: ${messageOf(error)}`)
+    } finally {
+      letSignals(HELD)
+    }
+  }, SETTLE_MS)
+}
+
+// --- internal ---
+
+/** Milliseconds for signals that were taken already to be told. */
+const SETTLE_MS = 5
+
+function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Resting): void {
+  const { layout, lockFd } = session
+  const vmm = machine.child.inherit?.()
+  // It has ended, or was taken over from another supervisor: its parent alone learns how it ends.
+  if (vmm === undefined) return
+  const opened: number[] = []
+  const open = (path: string, flags: number) => {
+    const fd = unlessAbsent(() => openAt(AT_FDCWD, path, flags | O_NOFOLLOW))
+    if (fd !== undefined) opened.push(fd)
+    return fd
+  }
+  try {
+    const dir = open(layout.dir, O.PATH | O_DIRECTORY)
+    const console = open(layout.consoleLog, O.RDWR)
+    if (dir === undefined || console === undefined) return
+    const own = [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].flatMap(
+      (path) => open(path, O.RDWR) ?? [],
+    )
+    const logs = [
+      { fd: console, limitBytes: consoleLimitBytes },
+      ...own.map((fd) => ({ fd, limitBytes: VMM_LOG_MAX_BYTES })),
+    ]
+    const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, logs, until, restarts })
+    become(name, ["__rest", ...words], [lockFd, vmm, ...opened])
+  } finally {
+    for (const fd of opened) close(fd)
+  }
+}

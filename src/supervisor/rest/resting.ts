@@ -1,0 +1,82 @@
+import { unlessAbsent } from "../../base/linux/errors.ts"
+import { statAt } from "../../base/linux/files.ts"
+import { takeWrites, watchWrites } from "../../base/linux/inotify.ts"
+import { pidfdExited, reapChild } from "../../base/linux/pidfd.ts"
+import { awaitReadable } from "../../base/linux/poll.ts"
+import { nameProcess } from "../../base/linux/processName.ts"
+import { openSignalFd } from "../../base/linux/signals.ts"
+import { HALTED_TAIL_BYTES, saysHalted } from "../../host/firecracker/halted.ts"
+import { keepDescriptorBelow, lastBytes } from "../../store/logs/keep.ts"
+import { STOP_REQUEST } from "../../store/state/places.ts"
+import { become } from "./become.ts"
+import { WAKING } from "./signals.ts"
+import { packRestarts, type Rest, unpackRest } from "./words.ts"
+
+// The room rest: a supervisor whose plugin has nothing to do holds its VM in a program that does nothing but wait.
+// The rule: pid, lock, children and signals stay the process's own from one program to the next.
+
+/** After a write, the logs are looked at again so many milliseconds later: a flood costs ten looks a second. */
+const LOOK_AGAIN_MS = 100
+
+/** Where the kernel has no watch to give, the logs are looked at so often, in milliseconds. */
+const POLL_MS = 5000
+
+/**
+ * Waits until the VM needs its supervisor: its VMM or its time has ended, its guest has powered off, or somebody asks this process
+ * for something. Then the supervisor takes this program's place. Meanwhile the VM's logs are kept below their limits. Throws
+ * when the words are none of `packRest`.
+ */
+export function restUntilNeeded(words: readonly string[]): never {
+  const rest = unpackRest(words)
+  if (rest === undefined) throw new Error("these words are none of a supervisor that rests")
+  nameProcess(`banger: ${rest.name}`)
+  // A signal that another thread of the program before took just then is lost; what it was about is written down.
+  if (isThere(rest.dir, STOP_REQUEST)) process.kill(process.pid, "SIGTERM")
+  waitUntilNeeded(rest, openSignalFd(WAKING))
+  const status = pidfdExited(rest.vmm) ? reapChild(rest.vmm) : undefined
+  return become(
+    rest.name,
+    [
+      ...["__wake", rest.id, `--lock=${rest.lock}`, `--restarts=${packRestarts(rest.restarts)}`],
+      ...(status === undefined ? [] : [`--status=${status}`]),
+    ],
+    [rest.lock],
+  )
+}
+
+// --- internal ---
+
+function waitUntilNeeded({ vmm, logs, until }: Rest, signals: number): void {
+  const watch = watchOf(logs.map(({ fd }) => fd))
+  const timeLeft = () => (until === undefined ? undefined : until - Date.now())
+  for (;;) {
+    for (const { fd, limitBytes } of logs) keepDescriptorBelow(fd, limitBytes)
+    const [console] = logs
+    if (console !== undefined && saysHalted(lastBytes(console.fd, HALTED_TAIL_BYTES))) return
+    const news = awaitReadable(
+      [vmm, signals, ...(watch === undefined ? [] : [watch])],
+      watch === undefined ? least(timeLeft(), POLL_MS) : timeLeft(),
+    )
+    if (news.includes(vmm) || news.includes(signals)) return
+    if ((timeLeft() ?? 1) <= 0) return
+    if (awaitReadable([vmm, signals], least(timeLeft(), LOOK_AGAIN_MS)).length > 0) return
+    if (watch !== undefined) takeWrites(watch)
+  }
+}
+
+function isThere(dir: number, name: string): boolean {
+  return unlessAbsent(() => statAt(dir, name)) !== undefined
+}
+
+function least(a: number | undefined, b: number): number {
+  return a === undefined ? b : Math.min(a, b)
+}
+
+function watchOf(fds: readonly number[]): number | undefined {
+  try {
+    return watchWrites(fds)
+  } catch {
+    // The host has no watch left to give: the logs are looked at from time to time.
+    return undefined
+  }
+}

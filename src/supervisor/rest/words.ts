@@ -1,0 +1,60 @@
+/** What a supervisor that rests holds for its VM: open descriptors, which its next program inherits. */
+export interface Rest {
+  readonly id: string
+  readonly name: string
+  /** The VM's lock. */
+  readonly lock: number
+  /** The VMM's pidfd. */
+  readonly vmm: number
+  /** The console, then the VMM's own logs, each with the bytes that are kept of it. */
+  readonly logs: readonly { readonly fd: number; readonly limitBytes: number }[]
+  /** When the run's time is up: milliseconds since the epoch. */
+  readonly until: number | undefined
+  /** The restarts in a row by now, and when the last one was: milliseconds since the epoch. */
+  readonly restarts: Restarts
+  /** The VM's directory. */
+  readonly dir: number
+}
+
+/** How often a VM was booted again in a row, and when it was last: milliseconds since the epoch. */
+export interface Restarts {
+  readonly count: number
+  readonly since: number
+}
+
+/** A rest as the words of a command line. Pure. */
+export function packRest({ id, name, lock, vmm, dir, logs, until, restarts }: Rest): readonly string[] {
+  return [
+    ...[id, name, `lock=${lock}`, `vmm=${vmm}`, `dir=${dir}`, `restarts=${packRestarts(restarts)}`],
+    ...(until === undefined ? [] : [`until=${until}`]),
+    ...logs.map(({ fd, limitBytes }) => `log=${fd}:${limitBytes}`),
+  ]
+}
+
+/** What `packRest` has packed; undefined for words that are none of its. Pure. */
+export function unpackRest([id, name, ...words]: readonly string[]): Rest | undefined {
+  const of = (key: string) => words.flatMap((word) => (word.startsWith(`${key}=`) ? [word.slice(key.length + 1)] : []))
+  const number = (key: string) => of(key).map(Number)[0]
+  const [lock, vmm, dir] = [number("lock"), number("vmm"), number("dir")]
+  const restarts = unpackRestarts(of("restarts")[0] ?? "")
+  if (id === undefined || name === undefined) return undefined
+  if (lock === undefined || vmm === undefined || dir === undefined) return undefined
+  const logs = of("log").map((word) => {
+    const [fd, limitBytes] = word.split(":").map(Number)
+    return { fd: fd ?? -1, limitBytes: limitBytes ?? Number.NaN }
+  })
+  return { id, name, lock, vmm, dir, logs, until: number("until"), restarts }
+}
+
+/** As the word of an option. Pure. */
+export function packRestarts({ count, since }: Restarts): string {
+  return `${count}:${since}`
+}
+
+/** What `packRestarts` has packed; none so far, for a word that is none of its. Pure. */
+export function unpackRestarts(word: string, now = Date.now()): Restarts {
+  const [count, since] = word.split(":").map(Number)
+  return Number.isSafeInteger(count) && Number.isSafeInteger(since)
+    ? { count: count ?? 0, since: since ?? now }
+    : { count: 0, since: now }
+}

@@ -1,0 +1,64 @@
+import { expect, test } from "bun:test"
+import { keepsNothing } from "../../../src/inputs/plugin/keepsNothing.ts"
+import starter from "../../../src/inputs/plugin/starter.template.txt" with { type: "text" }
+
+const transpile = (text: string) => new Bun.Transpiler({ loader: "ts", target: "bun" }).transformSync(text)
+const keeps = (text: string) => !keepsNothing(transpile(text))
+const plugin = (more = "") => `export default definePlugin({ kernel: "vmlinuz", ${more} })`
+
+test("the first plugins that a user writes keep nothing", async () => {
+  for (const file of ["hello.ts"])
+    expect(keeps(await Bun.file(`${import.meta.dir}/../../../plugins/${file}`).text()), file).toBe(false)
+  expect(keeps(starter)).toBe(false)
+})
+
+test.each([
+  plugin(),
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the text of a module
+  plugin("async preBoot(ctx) { let tries = 0; tries++; await ctx.stage.write(`a${tries}\n};let x`, 'x') }"),
+  plugin("postBoot: (ctx) => { const seen = new Map(); seen.set(1, ctx.vm.pid) }"),
+  `const PORT = 8080, NAME = "x\`"\nexport const where = import.meta.dir\n${plugin("preBoot(ctx) { ctx.log.info(NAME) }")}`,
+  `import { join } from "node:path"\nasync function build(ctx) { return join("a", "b") }\n${plugin("preBoot: build, postStop: build")}`,
+  `import other from "./other.ts"\n${plugin("use: [other], drives: [{ path: 'a', readonly: true }]")}`,
+  plugin("preBoot(ctx) { ctx.log.info(process.env.HOME ?? '') }"),
+])("keeps nothing: %s", (text) => expect(keeps(text)).toBe(false))
+
+test.each([
+  `let state = 1\n${plugin()}`,
+  `var state = 1\n${plugin()}`,
+  `const seen = new Map()\n${plugin()}`,
+  `const seen = []\n${plugin()}`,
+  `const seen = {}\n${plugin()}`,
+  `const count = (() => { let n = 0; return () => n++ })()\n${plugin()}`,
+  `const hook = counted\n${plugin()}`,
+  `class K { static n = 0 }\n${plugin()}`,
+  `enum E { A }\n${plugin()}`,
+  `function f() {}\n${plugin("preBoot() { f.count = 1 }")}`,
+  `function f() {}\n${plugin("preBoot() { f['count'] = 1 }")}`,
+  `function f() { return { preBoot() {} } }\n${plugin("...f()")}`,
+  `function f() { let n = 0; return () => n++ }\n${plugin("preBoot: f()")}`,
+  plugin("preBoot() { this.at = 1 }"),
+  plugin("preBoot() { globalThis.at = 1 }"),
+  plugin("preBoot() { process.env.AT = '1' }"),
+  plugin("preBoot() { process.env['AT'] = '1' }"),
+  plugin("preBoot() { process.env.AT ??= '1' }"),
+  plugin("preBoot() { Bun.env.AT = '1' }"),
+  plugin("preBoot() { const p = process; p.env.AT = '1' }"),
+  plugin("preBoot() { Math.at = 1 }"),
+  plugin("preBoot(ctx) { ctx.vm.at ??= 1 }"),
+  plugin("preBoot(ctx) { ctx.vm['at']++ }"),
+  plugin("preBoot() { import.meta.at = 1 }"),
+  plugin("preBoot() { process.on('SIGTERM', () => {}) }"),
+  plugin("preBoot() { process.chdir('/') }"),
+  plugin("async preBoot() { const { state } = await import('./state.ts') }"),
+  plugin("preBoot() { require('./state.ts').at = 1 }"),
+  plugin("preBoot() { return /`/.test('') }\n}); let state = 1; ({"),
+  plugin("get kernel() { return '' }"),
+  plugin("use: [counter()]"),
+  `export default makePlugin()`,
+  `import { definePlugin } from "banger"\nawait 1\n${plugin()}`,
+  `const { a } = { a: 1 }\n${plugin()}`,
+  `if (true) { globalThis.x = 1 }\n${plugin()}`,
+  `const a = \`\${"b"}\`, c = []\n${plugin()}`,
+  `export { state } from "./state.ts"\nstate = 1\n${plugin()}`,
+])("may keep something: %s", (text) => expect(keeps(text)).toBe(true))
