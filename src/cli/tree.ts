@@ -22,6 +22,7 @@ export const root: Command = command({
     update: lazy(() => import("./commands/update.ts")),
     complete: lazy(() => import("./commands/complete.ts")),
     net: lazy(() => import("./commands/net.ts")),
+    set: lazy(() => import("./commands/set.ts")),
     snapshot: lazy(() => import("./commands/snapshot.ts")),
     sweep: lazy(() => import("./commands/sweep.ts")),
     system: lazy(() => import("./commands/system.ts")),

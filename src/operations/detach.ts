@@ -39,6 +39,7 @@ export async function detach(
 ): Promise<DetachedVm | number> {
   const log = newLog()
   const child = Bun.spawn([...selfArgv(), command, "--log", log.path, ...words], {
+    argv0: "banger",
     stdio: ["ignore", "pipe", log.fd],
     detached: true,
     env: ownEnvironment(),

@@ -1,3 +1,4 @@
+import { nameProcess } from "../base/linux/processName.ts"
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import type { ExitStatus } from "../host/process/exitStatus.ts"
@@ -6,6 +7,7 @@ import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
+import { useKeptModules } from "../supervisor/rest/useKeptModules.ts"
 import type { Restarts } from "../supervisor/rest/words.ts"
 import { hasRun, takeOver } from "../supervisor/takeOver.ts"
 import { lockVmRecord } from "../vm/lockVmRecord.ts"
@@ -62,7 +64,9 @@ export async function superviseVm(
     if (logFile !== undefined) renameFile(logFile, layout.supervisorLog)
     // One with a log of its own has no terminal that could go.
     const detached = logFile !== undefined || woken !== undefined
+    if (detached) nameProcess(`banger: ${name}`)
     using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [] })
+    if (woken !== undefined) useKeptModules(layout, log)
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {
       locked,

@@ -43,11 +43,13 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
   }
   const followers: Follower[] = []
   // Somebody may have removed one: that must not keep the VM from being stopped.
-  if (isThere(layout.consoleLog))
-    followers.push(
-      follow(layout.consoleLog, { limitBytes: consoleLimit, sink: shown, onTrouble: warn(layout.consoleLog) }),
-    )
-  else log.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
+  if (isThere(layout.consoleLog)) {
+    const { consoleLog } = layout
+    const console = follow(consoleLog, { limitBytes: consoleLimit, sink: shown, onTrouble: warn(consoleLog) })
+    followers.push(console)
+    // A guest that has powered off says no more: what it said while nobody listened is heard now.
+    console.drain()
+  } else log.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
   for (const file of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
     followers.push(follow(file, { limitBytes: VMM_LOG_MAX_BYTES, onTrouble: warn(file) }))
   const gone = child.exited.then(() => {

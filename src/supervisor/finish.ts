@@ -34,6 +34,8 @@ export async function finish(
     }
   }
   await attempt(() => stopIfRunning(host, context, running))
+  // What is being copied into its jail would keep that from being released.
+  await attempt(() => running.changes?.over())
   let exit = running.exitKnown ?? neverStarted(messageOf(failed))
   const { machine } = running
   if (machine) {

@@ -8,6 +8,7 @@ import type { Spec } from "../inputs/schema/vm.ts"
 import { openState } from "../store/state/open.ts"
 import type { Machine } from "../vm/machine.ts"
 import type { Surroundings } from "./boot/prepare.ts"
+import type { DeviceChanges } from "./changes/deviceChanges.ts"
 import type { VmContext } from "./vmContext.ts"
 
 /** What all hooks of one VM are given. */
@@ -50,10 +51,16 @@ export function hookContext({ plugin, session, vmm, log, args }: VmContext, runn
   }
 }
 
-/** The context of postBoot and preStop, of a VM with this control connection. */
+/** The VM that runs while a hook does. */
+interface RunningNow {
+  readonly control: Pick<Control, "pause" | "resume">
+  readonly changes: DeviceChanges
+}
+
+/** The context of postBoot and preStop. */
 export function runningContext(
   shared: HookContext,
-  control: Pick<Control, "pause" | "resume">,
+  { control, changes }: RunningNow,
   signal: AbortSignal,
 ): RunningContext {
   const unlessOver = (work: () => Promise<void>) => async () => {
@@ -69,7 +76,8 @@ export function runningContext(
     const { snapshotVm } = await import("./snapshot/save.ts")
     await snapshotVm(state, shared.vm.id, { dir, base })
   }
-  return { ...shared, signal, snapshot, pause: unlessOver(control.pause), resume: unlessOver(control.resume) }
+  const halting = { pause: unlessOver(control.pause), resume: unlessOver(control.resume) }
+  return { ...shared, signal, snapshot, ...halting, ...changes.context(signal) }
 }
 
 /** The context of postStop. */

@@ -11,6 +11,7 @@ import { livenessOf } from "../vm/liveness.ts"
 import { lockHolder } from "../vm/lock.ts"
 import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { requestOf } from "../vm/request.ts"
+import { isChanging } from "./changes/settle.ts"
 import { noPluginHost, startPluginHost } from "./hooks/pluginHost.ts"
 import { takeOver } from "./takeOver.ts"
 
@@ -109,7 +110,7 @@ function peekLiveness(state: State, record: VmRecord): { is: "alive" | "dead"; m
   const { journal, whole } = recall(record, layout.handles)
   using liveness = livenessOf(record, layout, journal)
   if (liveness.is === "unknown") return liveness
-  return { is: liveness.is, mend: !whole }
+  return { is: liveness.is, mend: !whole || isChanging(journal) }
 }
 
 async function recoverHere(state: State, id: string, log: Log): Promise<Recovery["is"]> {

@@ -1,5 +1,6 @@
 import type { Exit, VmNetwork } from "banger"
 import type { Machine } from "../vm/machine.ts"
+import { type DeviceChanges, deviceChanges } from "./changes/deviceChanges.ts"
 import { type HookContext, hookContext } from "./hookContext.ts"
 import type { VmContext } from "./vmContext.ts"
 
@@ -17,6 +18,8 @@ export interface RunningVm {
   network: VmNetwork | undefined
   /** How a VM ended that nobody watched; of another its machine tells. */
   exitKnown: Exit | undefined
+  /** What hooks change of its devices; undefined as `machine` is. */
+  readonly changes: DeviceChanges | undefined
   /** What its hooks are given. */
   readonly hookContext: HookContext
   /** Says that the VMM has been started, or adopted. */
@@ -26,9 +29,13 @@ export interface RunningVm {
 /** A VM whose VMM has not been started, or not been adopted yet. */
 export function runningVm(context: VmContext, known: Partial<Pick<RunningVm, "dir" | "network">> = {}): RunningVm {
   let machine: Machine | undefined
+  let changes: DeviceChanges | undefined
   const running: Omit<RunningVm, "hookContext"> = {
     get machine() {
       return machine
+    },
+    get changes() {
+      return changes
     },
     gone: false,
     requested: false,
@@ -37,6 +44,8 @@ export function runningVm(context: VmContext, known: Partial<Pick<RunningVm, "di
     exitKnown: undefined,
     started(one) {
       machine = one
+      const { session, plugin, vmm } = context
+      changes = deviceChanges({ session, spec: plugin.spec, vmm: vmm.name, control: one.control })
       one.gone.then(() => {
         running.gone = true
       })

@@ -50,6 +50,7 @@ export async function supervise(
     session.enter("running")
     const left = await trace.span("run", () => untilEnd(host, context, running, options))
     if (left !== undefined) {
+      await running.changes?.over()
       // From here on the VM belongs to `stop`, `rm` and `sweep`.
       watchdog.release()
       session.unlock()

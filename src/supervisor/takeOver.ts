@@ -21,6 +21,7 @@ import { requestOf } from "../vm/request.ts"
 import { resumeSession, type Session } from "../vm/session.ts"
 import type { StopRequest } from "../vm/stopRequest.ts"
 import { adoptMachine } from "./adopt.ts"
+import { settleLate } from "./changes/settle.ts"
 import { finish } from "./finish.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
 import { reloadPlugin } from "./reload.ts"
@@ -74,6 +75,8 @@ export async function takeOver(
   // A disk that cannot be written shows here, before anything is done.
   session.journal.mend()
   writeIdentity(session, liveness)
+  if (liveness.is === "alive" && hasRun(record.state))
+    await settleLate(session, vmmOf(record), { identity: liveness.identity, log: host.log })
   if (liveness.is === "alive" && record.state === "running" && goal.do === "recover") return { is: "running" }
   const plugin = await reloadPlugin(record, needsHooks(record, liveness), host.log)
   const context: VmContext = { session, plugin, args: requestOf(record).args, vmm: vmmOf(record), log: host.log }

@@ -1,3 +1,4 @@
+import type { RunningContext } from "banger"
 import { onceIdle } from "../base/linux/hold.ts"
 import { asFailure, Failure, messageOf } from "../base/terms/failure.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
@@ -84,7 +85,7 @@ export async function stopRunning(
   // Where another supervisor was ended in a stop, the hooks may have run already.
   if (before === "running")
     await runHooks(host, context, "preStop", {
-      call: (hooks, signal) => hooks.preStop?.(runningContext(running.hookContext, machine.control, signal)),
+      call: (hooks, signal) => hooks.preStop?.(contextOf(running, machine, signal)),
       onFailure: (error) => log.error(messageOf(error)),
     })
   running.requested = !running.gone
@@ -125,7 +126,7 @@ async function whileRunning(
   try {
     if (runningSince === undefined)
       await runHooks(host, context, "postBoot", {
-        call: (hooks, signal) => hooks.postBoot?.(runningContext(running.hookContext, machine.control, signal)),
+        call: (hooks, signal) => hooks.postBoot?.(contextOf(running, machine, signal)),
         until: over.signal,
       })
     if (!over.signal.aborted && !interrupts.stop.aborted) {
@@ -144,6 +145,12 @@ async function whileRunning(
     stopClock()
   }
   return ended
+}
+
+/** Its changes are there since its machine is. */
+function contextOf({ hookContext, changes }: RunningVm, { control }: Machine, signal: AbortSignal): RunningContext {
+  if (changes === undefined) throw new Error("a VM that runs has no changes")
+  return runningContext(hookContext, { control, changes }, signal)
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -105,7 +105,8 @@ test("a VM that is not there is NO_SUCH_VM to every command on VMs", async () =>
   )
   expect(commands.length).toBeGreaterThan(8)
   const lines = commands.map(([path, { args }]) => {
-    const more = Object.keys(args).filter((name) => name !== "vm" && args[name]?.type === "positional")
+    const positional = Object.keys(args).filter((name) => name !== "vm" && args[name]?.type === "positional")
+    const more = path[0] === "set" ? ["memory=64M"] : positional
     return [...path, "--json", "nobody", ...more]
   })
   // These two take over standard output, which must not be that of the others.

@@ -2,31 +2,53 @@
 // jailer where that can run. Guests here fit into a page. What only a stock Linux guest can show on the real one (a packet on
 // its card, a block of its disk, memory of its own) needs a host whose KVM boots that: it is no part of this tier.
 import { afterEach, beforeEach, expect, test } from "bun:test"
-import { readFileSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
+import { bangersOf } from "../double/support/place.ts"
 import { tell } from "../double/support/tell.ts"
 import { banger, fixture, type Running, start, until } from "./support/banger.ts"
-import { kernelOf, pairsOfFile } from "./support/doubles.ts"
+import { kernelOf } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
+import { later } from "./support/leftovers.ts"
 import { eachInItsPlace, expectNothingLeft, processesOf, records, supervisorsOf } from "./support/place.ts"
 import { isAlive, killed, listed, noted, runDouble, signal } from "./support/vms.ts"
 import { beHost, expectNoNetwork, must } from "./support/wire.ts"
 
-const ROUNDS = 40
+/** Fewer on the double, which is asked for each single moment elsewhere. */
+const ROUNDS = { real: 40, double: 10 }
 /** The longest start that a kill falls into, in milliseconds. */
 const START_MS = 400
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 beforeEach(beHost)
 const place = eachInItsPlace()
 afterEach(expectNoNetwork)
 
 function boot(words: string, spec: object = {}, flags: readonly string[] = []): Running {
   const kernel = kernelOf(place.dir, words)
-  return start(place, ["run", ...flags, fixture("firecracker"), "--", kernel, JSON.stringify(spec)], { ...pair.env })
+  return start(place, ["run", ...flags, fixture("firecracker"), "--", kernel, JSON.stringify(spec)], {
+    ...firecracker.env,
+  })
 }
 
 const consoleOf = (id: string) => readFileSync(join(place.state, "vms", id, "console.log"), "utf8")
+
+/** Kills every banger of the place, also one that another started as it was killed itself. */
+async function killBangers(): Promise<void> {
+  for (let none = 0; none < 3; none++) {
+    for (const pid of bangersOf(place)) {
+      none = 0
+      await killed(Number(pid)).catch(() => {})
+    }
+    await Bun.sleep(10)
+  }
+}
+
+const halfWritten = () =>
+  existsSync(place.state)
+    ? readdirSync(place.state, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".tmp"))
+    : []
 
 /** Asserts that a guest runs and reads: it says a word back. */
 async function expectAnswer(id: string, word: string): Promise<void> {
@@ -64,7 +86,7 @@ onBoth("hooks run in order, once each; a guest stands still while it is paused, 
     postStop(ctx) { ${note("postStop")}; ctx.log.info("postStop: " + ctx.exit.reason) } }`,
   )
   kernelOf(place.dir, "PRINT[up]")
-  const run = start(place, ["run", plugin], { ...pair.env })
+  const run = start(place, ["run", plugin], { ...firecracker.env })
   await run.shows("stands still")
   const id = records(place)[0]?.id ?? ""
   tell(place, id, "anybody\n")
@@ -87,7 +109,7 @@ onBoth("a VMM that is killed has its VM end as killed, in the foreground and wit
   const { stderr, exit } = await run.ended
   expect(stderr).toContain("postStop: killed")
   expect(exit).toBe(1)
-  await runDouble(place, pair)
+  await runDouble(place, firecracker)
   const [vm] = await listed(place)
   const waiting = start(place, ["wait", "double"])
   await killed(vm?.pid)
@@ -97,7 +119,7 @@ onBoth("a VMM that is killed has its VM end as killed, in the foreground and wit
 })
 
 onBoth("a VM whose supervisor and VMM are killed at once is finished by the next sweep, its hook once", async () => {
-  await runDouble(place, pair)
+  await runDouble(place, firecracker)
   const [vm] = await listed(place)
   await Promise.all([killed(vm?.supervisor), killed(vm?.pid)])
   expect(await banger(place, ["sweep"])).toMatchObject({ exit: 0 })
@@ -108,7 +130,7 @@ onBoth("a VM whose supervisor and VMM are killed at once is finished by the next
 onBoth(
   "a VM is booted again as its policy says: after a kill and its limit, after a reset only where it is always",
   async () => {
-    await runDouble(place, pair, ["--detach"], "PRINT[up]", {
+    await runDouble(place, firecracker, ["--detach"], "PRINT[up]", {
       restart: { policy: "on-failure", limit: 1, delay: "20ms" },
     })
     for (const boots of [1, 2]) {
@@ -118,9 +140,12 @@ onBoth(
     }
     await until(() => supervisorsOf(place).length === 0)
     expect(records(place).map(({ state }) => state)).toEqual(["failed", "failed"])
-    await runDouble(place, pair, ["--detach"], "RESET", { name: "once", restart: { policy: "on-failure" } })
+    await runDouble(place, firecracker, ["--detach"], "RESET", { name: "once", restart: { policy: "on-failure" } })
     await until(() => noted(place, "ended").length === 3 && supervisorsOf(place).length === 0)
-    await runDouble(place, pair, ["--detach"], "RESET", { name: "ever", restart: { policy: "always", delay: "20ms" } })
+    await runDouble(place, firecracker, ["--detach"], "RESET", {
+      name: "ever",
+      restart: { policy: "always", delay: "20ms" },
+    })
     await until(() => noted(place, "ended").length >= 6)
     expect((await banger(place, ["stop", "ever"])).exit).toBe(0)
     expect(noted(place, "ended").toSorted()).toEqual([...new Set(noted(place, "ended"))].toSorted())
@@ -130,12 +155,10 @@ onBoth(
 onBoth(
   "a guest that floods its console fills no disk, every line of it is shown, and Ctrl-Alt-Del still ends it",
   async () => {
-    const run = boot("PRINT[up] FLOOD", { console: { limit: "16K" } })
+    const run = boot("PRINT[up] FLOOD", { console: { limit: "64K" } })
     await run.shows("runs as")
-    await run.shows("flood 00004000\n")
+    await run.shows("flood 00008000\n")
     const log = join(place.state, "vms", records(place)[0]?.id ?? "", "console.log")
-    // A burst that comes within one look at the file is taken whole.
-    await until(() => statSync(log).blocks * 512 <= 64 * 1024)
     run.signal("SIGINT")
     const { stdout, stderr, exit } = await run.ended
     expect(stderr).toContain("postStop: guest reset")
@@ -146,7 +169,9 @@ onBoth(
     const whole = last?.length === lines[0]?.length ? lines : lines.slice(0, -1)
     const [first = 0] = whole.map((line) => Number(line.slice("flood ".length)))
     expect(whole).toEqual(whole.map((_, index) => `flood ${String(first + index).padStart(8, "0")}`))
-    expect(statSync(log).size).toBeLessThan(64 * 1024)
+    // Some more than the limit is kept: a burst that comes within one look at the file is taken whole.
+    expect(stdout.length).toBeGreaterThan(110 * 1024)
+    expect(statSync(log).size).toBeLessThan(100 * 1024)
   },
 )
 
@@ -228,22 +253,25 @@ if (lacking.length > 0) {
 }
 
 onBoth(
-  `killed at ${ROUNDS} random moments of a start, in the foreground and without: what is up goes on, and nothing is left of the rest`,
+  `killed at random moments of ${ROUNDS.real} starts, in the foreground and without: what is up goes on, and nothing is left of the rest`,
   async () => {
     const became: string[] = []
-    for (let round = 0; round < ROUNDS; round++) {
+    const rounds = firecracker.real ? ROUNDS.real : ROUNDS.double
+    for (let round = 0; round < rounds; round++) {
       const name = `round-${round}`
       const after = Math.random() * START_MS
       const label = `round ${round}, killed after ${after.toFixed(0)} ms`
       const run = boot("PRINT[up]", {}, ["--name", name, ...(round % 2 === 0 ? ["--detach"] : [])])
       await Bun.sleep(after)
       run.signal("SIGKILL")
-      for (const pid of supervisorsOf(place)) process.kill(pid, "SIGKILL")
       await run.ended
+      await killBangers()
       expect({ label, ...(await banger(place, ["sweep"])) }).toMatchObject({ label, exit: 0 })
       const [record] = records(place).filter((one) => one.name === name)
       became.push(record?.state ?? "nothing")
       if (record?.state === "running") await expectAlive(record.id)
+      // A file that was half written is kept for an hour, and as long as its maker's pid is anybody's: init may be slow.
+      while (halfWritten().length > 0) expect((await later(place, ["sweep"])).exit).toBe(0)
       expectNothingLeft(place)
     }
     console.log(became.join(" "))

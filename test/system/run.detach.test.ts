@@ -2,11 +2,11 @@ import { expect } from "bun:test"
 import { copyFileSync, readdirSync, renameSync } from "node:fs"
 import { join } from "node:path"
 import { banger, environmentOf, until } from "./support/banger.ts"
-import { pairsOfFile } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
 import { doubleWords, isAlive, listed, noted, runDouble } from "./support/vms.ts"
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 const [binary = ""] = place.program
 
@@ -14,7 +14,7 @@ onBoth(
   "run --detach prints the name and returns; nobody who reads its output waits for the VM; stop ends both",
   async () => {
     // `banger` reads both outputs to their end: a descriptor of them left in the supervisor would hold it here.
-    const { stdout, exit } = await runDouble(place, pair)
+    const { stdout, exit } = await runDouble(place, firecracker)
     expect({ stdout, exit }).toEqual({ stdout: "double\n", exit: 0 })
     const [vm] = await listed(place)
     expect(vm).toMatchObject({ name: "double", state: "running", liveness: "alive", pid: processesOf(place)[0] })
@@ -32,7 +32,7 @@ onBoth("the binary is replaced while VMs run: nothing changes for them, and the 
   const old = join(place.dir, "banger")
   copyFileSync(binary, old)
   const run = Bun.spawnSync([old, ...doubleWords(place, ["--detach"])], {
-    env: { ...environmentOf(place), ...pair.env },
+    env: { ...environmentOf(place), ...firecracker.env },
   })
   expect(run.stdout.toString()).toBe("double\n")
   const [vm] = await listed(place)

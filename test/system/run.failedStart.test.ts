@@ -80,7 +80,7 @@ test("a socket path that would be too long is refused by its length before anyth
 })
 
 test.each([
-  ["96k", "cannot be written: database or disk is full"],
+  ["96k", "cannot be used: database or disk is full"],
   ["8k", "state.db"],
 ])("on a full disk (%s) nothing is started", async (size, message) => {
   const full = join(place.dir, "full")

@@ -2,12 +2,14 @@ import { expect, test } from "bun:test"
 import {
   chmodSync,
   closeSync,
+  copyFileSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   statSync,
+  symlinkSync,
   writeFileSync,
   writeSync,
 } from "node:fs"
@@ -15,19 +17,20 @@ import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { fixture, type Running, start, until } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, kernelOf, pairsOfFile } from "./support/doubles.ts"
+import { buildDoubles, kernelOf } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 
 const newDirectory = directoriesOfFile()
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 
 function boot(
   script: string,
   spec: object = {},
   fault = "",
-  env: Readonly<Record<string, string>> = pair.env,
+  env: Readonly<Record<string, string>> = firecracker.env,
 ): Running {
   const kernel = kernelOf(place.dir, script)
   return start(place, ["run", fixture("firecracker"), "--", kernel, JSON.stringify(spec), fault], { ...env })
@@ -106,7 +109,7 @@ onBoth(
 onBoth("a triple fault is a crash", async () => {
   const { stderr, exit } = await boot("TRIPLE").ended
   // Firecracker itself now and then takes it for a reset, where KVM emulates the guest.
-  if (pair.real && exit === 0) return expect(stderr).toContain("postStop: guest reset")
+  if (firecracker.real && exit === 0) return expect(stderr).toContain("postStop: guest reset")
   expect(stderr).toMatch(/postStop: (crashed|failed to start)/)
   expect(exit).toBe(1)
 })
@@ -162,7 +165,7 @@ onBoth("where a program in the jail is run already, its process is named", async
     `import { chmodSync } from "node:fs"
     export default { name: "fc", kernel: "vmlinux", vmm: "firecracker",
     async preBoot(ctx) {
-      await ctx.stage.copy("firecracker", ${JSON.stringify(`${pair.bin}/firecracker`)})
+      await ctx.stage.copy("firecracker", ${JSON.stringify(`${firecracker.bin}/firecracker`)})
       const path = ctx.dir + "/firecracker"
       chmodSync(path, 0o700)
       const child = Bun.spawn([path, "--api-sock", ctx.dir + "/busy.sock"], { stdout: "ignore" })
@@ -172,7 +175,7 @@ onBoth("where a program in the jail is run already, its process is named", async
     async postStop() { this.child.kill(9); await this.child.exited } }`,
   )
   kernelOf(place.dir)
-  const { stderr, exit } = await start(place, ["run", plugin], { ...pair.env }).ended
+  const { stderr, exit } = await start(place, ["run", plugin], { ...firecracker.env }).ended
   const [, pid] = /busy is (\d+)/.exec(stderr) ?? []
   expect(stderr).toContain("Text file busy (os error 26)")
   expect(stderr).toMatch(new RegExp(`process ${pid} runs /.*/root/firecracker`))
@@ -221,16 +224,16 @@ onBoth("what this Firecracker lacks, and what is out of bounds, is refused befor
   const dir = newDirectory()
   const older = buildDoubles(dir, { version: "1.13.2" })
   const serial = { serial: { rate_limiter: { size: 1, refill_time: 1 } } }
-  for (const [firecracker, words, env] of [
+  for (const [settings, words, env] of [
     [serial, "firecracker.serial: Firecracker 1.13 does not have it: it came with 1.14", older.env],
-    [{ mmds: {} }, "firecracker.mmds: the guest has no network card", pair.env],
+    [{ mmds: {} }, "firecracker.mmds: the guest has no network card", firecracker.env],
     [
       { balloon: { amount_mib: 257, deflate_on_oom: true } },
       "firecracker.balloon.amount_mib: 257 is more than",
-      pair.env,
+      firecracker.env,
     ],
   ] as const) {
-    const { stderr, exit } = await boot("", { firecracker }, "", env).ended
+    const { stderr, exit } = await boot("", { firecracker: settings }, "", env).ended
     expect(stderr).toContain(words)
     expect(exit).not.toBe(0)
   }
@@ -249,7 +252,7 @@ onBoth("a log that Firecracker fills stays small, and a VM that stands still is 
     postStop(ctx) { ctx.log.info("postStop: " + ctx.exit.reason) } }`,
   )
   kernelOf(place.dir, "PRINT[up]")
-  const run = start(place, ["run", plugin], { ...pair.env })
+  const run = start(place, ["run", plugin], { ...firecracker.env })
   await run.shows("stands still")
   const log = join(place.state, "vms", records(place)[0]?.id ?? "", "firecracker.log")
   // As the VMM itself, which owns it.
@@ -264,37 +267,34 @@ onBoth("a log that Firecracker fills stays small, and a VM that stands still is 
   expect(exit).toBe(130)
 })
 
-onBoth(
-  "the same plugin file boots under QEMU and Firecracker: a distribution's bzImage is unpacked, once",
-  async () => {
-    const plugin = join(import.meta.dir, "../../plugins/hello.ts")
-    const qemu = await start(place, ["run", plugin, "--vmm", "qemu"]).ended
-    expect(qemu.stdout).toContain("the host says")
-    expect(qemu.exit).toBe(0)
-    for (let round = 0; round < 2; round++) {
-      // The double runs no Linux: it shows what it was given, and waits to be stopped.
-      const run = start(place, ["run", plugin, "--vmm", "firecracker"], { ...pair.env })
-      await run.shows("BANGER-GUEST-UP")
-      await run.shows("firecracker runs as process")
-      run.signal("SIGINT")
-      expect((await run.ended).exit).toBe(130)
-    }
-    const [kernel = "", ...others] = readdirSync(join(place.state, "kernels"))
-    expect(others).toEqual([])
-    expect(kernel).toMatch(/^[0-9a-f]{64}\.vmlinux$/)
-    const unpacked = join(import.meta.dir, "../../dist/guest/vmlinux")
-    expect(Bun.spawnSync(["cmp", join(place.state, "kernels", kernel), unpacked]).exitCode).toBe(0)
-  },
-)
+test("the same plugin file boots under QEMU and Firecracker: a distribution's bzImage is unpacked, once", async () => {
+  const plugin = join(import.meta.dir, "../../plugins/hello.ts")
+  const qemu = await start(place, ["run", plugin, "--vmm", "qemu"]).ended
+  expect(qemu.stdout).toContain("the host says")
+  expect(qemu.exit).toBe(0)
+  for (let round = 0; round < 2; round++) {
+    // The double runs no Linux: it shows what it was given, and waits to be stopped.
+    const run = start(place, ["run", plugin, "--vmm", "firecracker"], { ...firecracker.env })
+    await run.shows("BANGER-GUEST-UP")
+    await run.shows("firecracker runs as process")
+    run.signal("SIGINT")
+    expect((await run.ended).exit).toBe(130)
+  }
+  const [kernel = "", ...others] = readdirSync(join(place.state, "kernels"))
+  expect(others).toEqual([])
+  expect(kernel).toMatch(/^[0-9a-f]{64}\.vmlinux$/)
+  const unpacked = join(import.meta.dir, "../../dist/guest/vmlinux")
+  expect(Bun.spawnSync(["cmp", join(place.state, "kernels", kernel), unpacked]).exitCode).toBe(0)
+})
 
 onBoth("a kernel that is none is named before Firecracker is started", async () => {
   writeFileSync(join(place.dir, "vmlinux"), "no ELF at all, and much too short")
   const kernel = join(place.dir, "vmlinux")
-  const run = start(place, ["run", fixture("firecracker"), "--", kernel], { ...pair.env })
+  const run = start(place, ["run", fixture("firecracker"), "--", kernel], { ...firecracker.env })
   expect((await run.ended).stderr).toContain("vmlinux: the kernel is neither an ELF vmlinux nor an x86 bzImage")
 })
 
-onBoth("every version is looked at before anything is made: old, unlike, missing, unreadable", async () => {
+test("every version is looked at before anything is made: old, unlike, missing, unreadable", async () => {
   const dir = newDirectory()
   const old = buildDoubles(join(dir, "old"), { version: "1.4.1" })
   expect((await boot("", {}, "", old.env).ended).stderr).toContain("is Firecracker 1.4.1, which is too old")
@@ -310,7 +310,7 @@ onBoth("every version is looked at before anything is made: old, unlike, missing
   Bun.spawnSync(["rm", "-r", dir])
 })
 
-onBoth("a dynamically linked build finds its libraries in the jail", async () => {
+test("a dynamically linked build finds its libraries in the jail", async () => {
   const dir = newDirectory()
   const dynamic = buildDoubles(dir, { flags: ["-pie", "-O1"] })
   expect(Bun.spawnSync(["ldd", join(dynamic.bin, "firecracker")]).stdout.toString()).toContain("libc.so")
@@ -320,7 +320,7 @@ onBoth("a dynamically linked build finds its libraries in the jail", async () =>
   Bun.spawnSync(["rm", "-r", dir])
 })
 
-onBoth("a known-bad version is warned of by name", async () => {
+test("a known-bad version is warned of by name", async () => {
   const dir = newDirectory()
   const bad = buildDoubles(dir, { version: "1.14.0" })
   const { stderr, exit } = await boot("RESET", {}, "", bad.env).ended
@@ -344,7 +344,7 @@ onBoth(
       async preBoot(ctx) { await ctx.stage.write(${JSON.stringify(name)}, "x") } }`,
       )
       kernelOf(place.dir)
-      const { stderr, exit } = await start(place, ["run", plugin], { ...pair.env }).ended
+      const { stderr, exit } = await start(place, ["run", plugin], { ...firecracker.env }).ended
       expect(stderr).toContain(words)
       expect(exit).toBe(1)
     }
@@ -353,7 +353,7 @@ onBoth(
 
 onBoth("the configuration names the programs; one that others can write is not read", async () => {
   const config = join(place.dir, "config.toml")
-  writeFileSync(config, `firecracker = "${pair.bin}/firecracker"\njailer = "${pair.bin}/jailer"\n`)
+  writeFileSync(config, `firecracker = "${firecracker.bin}/firecracker"\njailer = "${firecracker.bin}/jailer"\n`)
   const env = { BANGER_CONFIG: config }
   expect((await boot("RESET", {}, "", env).ended).exit).toBe(0)
   writeFileSync(config, 'firecraker = "/x"\n')
@@ -384,10 +384,14 @@ onBoth("where the state's file system is mounted noexec, nodev and nosuid the ja
 
 onBoth("a program whose name makes the path of its socket long is reached all the same", async () => {
   const dir = newDirectory()
-  const long = buildDoubles(dir)
   const name = `firecracker-v1.16.1-x86_64-${"x".repeat(30)}`
-  Bun.spawnSync(["sh", "-c", `cd ${long.bin} && mv firecracker ${name} && ln -s ${name} firecracker`])
-  const run = boot("PRINT[up]", {}, "", long.env)
+  for (const [from, to] of [
+    ["firecracker", name],
+    ["jailer", "jailer"],
+  ] as const)
+    copyFileSync(join(firecracker.bin, from), join(dir, to))
+  symlinkSync(name, join(dir, "firecracker"))
+  const run = boot("PRINT[up]", {}, "", { PATH: `${dir}:${process.env.PATH}` })
   await run.shows("runs as")
   const root = join(place.state, "jail", name, records(place)[0]?.id ?? "", "root")
   expect(join(root, "api.sock").length).toBeGreaterThan(107)

@@ -12,7 +12,10 @@ function writePlugin(place: Place): { dir: string; file: string; module: string 
   mkdirSync(dir)
   writeFileSync(join(dir, "kernel"), "x")
   writeFileSync(join(dir, "module.ts"), 'export const kernel: string = "kernel"\n')
-  writeFileSync(join(dir, "plugin.ts"), 'import { kernel } from "./module.ts"\nexport default { kernel }\n')
+  writeFileSync(
+    join(dir, "plugin.ts"),
+    `import { kernel } from "./module.ts"\nexport default { kernel, vmm: "qemu", accel: "tcg" }\n`,
+  )
   return { dir, file: join(dir, "plugin.ts"), module: join(dir, "module.ts") }
 }
 

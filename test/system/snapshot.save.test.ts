@@ -3,12 +3,13 @@ import { existsSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync,
 import { join } from "node:path"
 import { banger, fixture, type Running, start } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
-import { buildDoubles, kernelOf, pairsOfFile } from "./support/doubles.ts"
+import { buildDoubles, kernelOf } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
 
 const newDirectory = directoriesOfFile()
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 
 // Disks are whole sectors.
@@ -20,7 +21,7 @@ async function running(flags: readonly string[] = [], text = IMAGE): Promise<{ r
   writeFileSync(disk, text)
   const spec = JSON.stringify({ drives: [{ path: disk }, { path: disk, readonly: true, id: "ro" }] })
   const kernel = kernelOf(place.dir, "PRINT[up]")
-  const run = start(place, ["run", fixture("firecracker"), ...flags, "--", kernel, spec], { ...pair.env })
+  const run = start(place, ["run", fixture("firecracker"), ...flags, "--", kernel, spec], { ...firecracker.env })
   await run.shows("runs as")
   return { run, disk }
 }
@@ -78,7 +79,7 @@ onBoth("a VM that goes on before its disks are saved is not saved, and no direct
 onBoth("what is no snapshot, of another version or for another VMM, is refused before anything is made", async () => {
   const dir = join(place.dir, "saved")
   const kernel = kernelOf(place.dir)
-  const restore = (vmm: string, env = pair.env) =>
+  const restore = (vmm: string, env = firecracker.env) =>
     start(place, ["run", fixture("firecracker"), "--restore", dir, "--vmm", vmm, "--", kernel], { ...env }).ended
   expect((await restore("firecracker")).stderr).toContain("is not a whole snapshot")
   const { run } = await running()
@@ -130,7 +131,7 @@ export default definePlugin({
   },
 })`,
   )
-  const run = start(place, ["run", plugin], { ...pair.env })
+  const run = start(place, ["run", plugin], { ...firecracker.env })
   await run.shows("saved")
   for (const name of [dir, `${dir}-next`]) expect(existsSync(join(name, "snapshot.json"))).toBe(true)
   expect(existsSync(`${dir}-third`)).toBe(false)

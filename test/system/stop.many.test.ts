@@ -2,11 +2,11 @@ import { expect, test } from "bun:test"
 import { mkdirSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start, until } from "./support/banger.ts"
-import { pairsOfFile } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
 import { listed, noted, runDouble } from "./support/vms.ts"
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 
 test.each(["stop", "kill"])(
@@ -15,7 +15,7 @@ test.each(["stop", "kill"])(
     mkdirSync(place.state, { mode: 0o700 })
     expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=4M,mode=700", "small", place.state]).exitCode).toBe(0)
     try {
-      await runDouble(place, pair)
+      await runDouble(place, firecracker)
       const filler = join(place.state, "filler")
       Bun.spawnSync(["dd", "if=/dev/zero", `of=${filler}`, "bs=4k"], { stderr: "ignore" })
       const ending = start(place, [command, "double"])
@@ -36,7 +36,7 @@ onBoth(
     for (let round = 0; round < 15; round++) {
       const name = `loop-${round}`
       const restart = { policy: "always", limit: 1000, delay: "1ms" }
-      await runDouble(place, pair, ["--detach"], "RESET PRINT[up]", { name, restart })
+      await runDouble(place, firecracker, ["--detach"], "RESET PRINT[up]", { name, restart })
       await Bun.sleep(Math.random() * 400)
       expect((await banger(place, ["stop", name])).exit).toBe(0)
       expect(await listed(place)).toEqual([])

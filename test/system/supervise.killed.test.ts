@@ -1,16 +1,16 @@
 import { expect } from "bun:test"
 import { banger, start } from "./support/banger.ts"
-import { pairsOfFile } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace } from "./support/place.ts"
 import { killed, listed, noted, runDouble, signal } from "./support/vms.ts"
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 
 onBoth(
   "killing the supervisor leaves the VM; supervise takes it over with the same process, and to the end",
   async () => {
-    await runDouble(place, pair)
+    await runDouble(place, firecracker)
     const [vm] = await listed(place)
     await killed(vm?.supervisor)
     expect(await listed(place)).toMatchObject([{ liveness: "alive", pid: vm?.pid, state: "running" }])

@@ -1,17 +1,17 @@
 import { expect } from "bun:test"
 import { banger, until } from "./support/banger.ts"
-import { pairsOfFile } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
 import { listed, noted, runDouble, signal } from "./support/vms.ts"
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 
 onBoth(
   "a sweep without a directory finishes dead VMs with their postStop hooks, once, and leaves living ones running",
   async () => {
     for (const name of ["lives", "dies"]) {
-      expect((await runDouble(place, pair, ["--supervise=none", "--name", name])).exit).toBe(0)
+      expect((await runDouble(place, firecracker, ["--supervise=none", "--name", name])).exit).toBe(0)
     }
     const [dies, lives] = await listed(place)
     signal(dies?.pid, "SIGKILL")

@@ -2,13 +2,14 @@ import { expect, test } from "bun:test"
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, type Ended, fixture, start, until } from "./support/banger.ts"
-import { kernelOf, pairsOfFile } from "./support/doubles.ts"
+import { kernelOf } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, type Place, processesOf, records } from "./support/place.ts"
 
 // The supervisor is killed at every moment of a whole run at which something was written down, and each time what is
 // left is put in order by a banger that knows nothing but what is on disk.
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 const killAt = join(import.meta.dir, "../fixtures/killAt.ts")
 
@@ -24,7 +25,7 @@ const tiny: Life = {
   fields: (dir) => ({ vmm: "firecracker", accel: "auto", kernel: kernelOf(dir, "PRINT[boot tiny]") }),
   // It says all back.
   again: "boot tiny",
-  env: () => pair.env,
+  env: () => firecracker.env,
 }
 let life = linux
 
@@ -61,7 +62,7 @@ const notesOf = (at: Place, name: string) =>
 function bootIds(at: Place, id: string): readonly string[] {
   const log = join(at.state, "vms", id, "console.log")
   const text = existsSync(log) ? readFileSync(log, "utf8") : ""
-  return [...text.matchAll(/^boot (\S+)\r?$/gm)].map(([, bootId = ""]) => bootId)
+  return [...text.matchAll(/^boot (\S+)\r?\n/gm)].map(([, bootId = ""]) => bootId)
 }
 
 async function expectAlive(at: Place, label: string, id: string, pids: readonly number[]): Promise<void> {

@@ -4,17 +4,17 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { tinyGuest } from "../tinyGuest.ts"
 import { banger, start, until } from "./support/banger.ts"
-import { pairsOfFile } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { listed, noted, runDouble, signal, sql } from "./support/vms.ts"
 
-const { pair, onBoth } = pairsOfFile()
+const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
 const handlesOf = (id: string) => join(place.state, "vms", id, "handles.json")
 
 /** A VM without a supervisor, and its process. */
 async function unsupervised(): Promise<{ id: string; pid: number }> {
-  expect((await runDouble(place, pair, ["--supervise=none"])).exit).toBe(0)
+  expect((await runDouble(place, firecracker, ["--supervise=none"])).exit).toBe(0)
   const [vm] = await listed(place)
   return { id: vm?.id ?? "", pid: vm?.pid ?? 0 }
 }
@@ -156,7 +156,7 @@ onBoth("a plugin of the user who asked by sudo runs its hooks later only if noth
     writeFileSync(join(dir, "part.ts"), part)
     writeFileSync(join(dir, "plugin.ts"), plugin)
     Bun.spawnSync(["chown", "-R", "4242:4242", dir])
-    const env = { ...pair.env, SUDO_UID: "4242" }
+    const env = { ...firecracker.env, SUDO_UID: "4242" }
     expect((await banger(place, ["run", "--supervise=none", join(dir, "plugin.ts")], env)).exit).toBe(0)
     if (change) writeFileSync(join(dir, "part.ts"), `${part}// and something else\n`)
     await die(processesOf(place)[0] ?? 0)
@@ -200,7 +200,7 @@ onBoth(
     expect(stderr).toContain(`double (${id}) could not be finished`)
     expect(exit).toBe(1)
     expect(noted(place, "ended")).toEqual([id])
-    expect((await runDouble(place, pair)).exit).toBe(0)
+    expect((await runDouble(place, firecracker)).exit).toBe(0)
     expect((await banger(place, ["kill", "double"])).exit).toBe(0)
     Bun.spawnSync(["umount", busy])
     expect((await banger(place, ["ps", "--reconcile"])).exit).toBe(0)

@@ -38,6 +38,7 @@ const PLACES: Readonly<Record<string, (add: Complete, current: string) => void>>
   dir: (add, current) => addFiles(add, current, () => false),
   shell: (add) => addAll(add, ["bash", "zsh", "fish"]),
   "get what": addKnown,
+  "set what": (add) => addAll(add, ["memory=", "balloon="]),
   "get path name": addImages,
   "get rm name": addImages,
 }

@@ -16,6 +16,16 @@ export const savedSchema = v.strictObject({
 })
 export type Saved = v.InferOutput<typeof savedSchema>
 
+/** What `banger set --json` prints: what was asked for. */
+export const setResultSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  /** null, as `balloonMiB` is: it stays as it is. */
+  memoryMiB: v.nullable(v.number()),
+  balloonMiB: v.nullable(v.number()),
+})
+export type SetResult = v.InferOutput<typeof setResultSchema>
+
 /** A line of `banger logs --json`. */
 export const logLineSchema = v.strictObject({ line: v.string() })
 export type LogLine = v.InferOutput<typeof logLineSchema>

@@ -6,7 +6,7 @@ import { versionText } from "./version.ts"
 /** The commands by what one is about, each in the order one meets them. */
 export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   "Start a VM": ["init", "get", "run"],
-  "VMs that run": ["ps", "logs", "attach", "stop", "kill", "restart", "wait", "inspect", "events", "snapshot"],
+  "VMs that run": ["ps", "logs", "attach", "stop", "kill", "restart", "wait", "inspect", "events", "set", "snapshot"],
   "After them": ["rm", "sweep", "supervise"],
   "This host": ["doctor", "net", "system"],
   "banger itself": ["update", "complete", "help", "version"],

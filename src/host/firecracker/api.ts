@@ -4,7 +4,7 @@ import { formatDuration } from "../../base/terms/quantity.ts"
 
 /** One request to Firecracker's API, which is answered by a `Reply`. */
 export interface ApiRequest<Reply = undefined> {
-  readonly method: "GET" | "PUT" | "PATCH"
+  readonly method: "GET" | "PUT" | "PATCH" | "DELETE"
   readonly path: string
   readonly body?: Readonly<Record<string, unknown>>
   /** What of the plugin it is about, for errors: `drives[0]`. */

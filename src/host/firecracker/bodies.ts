@@ -68,7 +68,6 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
   "/metrics": v.strictObject({ metrics_path: path }),
   "/serial": SETTINGS.serial,
   "/actions": v.strictObject({ action_type: v.picklist(["InstanceStart", "SendCtrlAltDel", "FlushMetrics"]) }),
-  "/vm": v.strictObject({ state: v.picklist(["Paused", "Resumed"]) }),
   "/snapshot/create": v.strictObject({
     snapshot_type: v.picklist(["Full", "Diff"]),
     snapshot_path: path,
@@ -83,11 +82,29 @@ const BODIES: Readonly<Record<string, v.GenericSchema>> = {
   }),
 }
 
+/** The bodies of requests that change what is there already. */
+const CHANGES: Readonly<Record<string, v.GenericSchema>> = {
+  "/drives/": v.strictObject({
+    drive_id: id,
+    path_on_host: v.optional(path),
+    rate_limiter: SETTINGS.drive.entries.rate_limiter,
+  }),
+  "/network-interfaces/": v.strictObject({
+    iface_id: id,
+    rx_rate_limiter: SETTINGS.network.entries.rx_rate_limiter,
+    tx_rate_limiter: SETTINGS.network.entries.tx_rate_limiter,
+  }),
+  "/balloon": v.strictObject({ amount_mib: whole(0) }),
+  "/hotplug/memory": v.strictObject({ requested_size_mib: whole(0) }),
+  "/vm": v.strictObject({ state: v.picklist(["Paused", "Resumed"]) }),
+}
+
 /** Throws a failure that names the setting when a request is not one that Firecracker's API takes. */
-export function requireBody({ path: target, body, setting }: ApiRequest<unknown>): void {
+export function requireBody({ method, path: target, body, setting }: ApiRequest<unknown>): void {
   const list = target.replace(/[^/]*$/, "")
   const kind = body !== undefined && list === "/drives/" && "socket" in body ? "vhost-user" : ""
-  const schema = BODIES[target] ?? BODIES[`${list}${kind}`]
+  const bodies = method === "PATCH" ? CHANGES : BODIES
+  const schema = bodies[target] ?? bodies[`${list}${kind}`]
   // This would be a fault of ours.
   if (schema === undefined) throw new Error(`${setting}: nothing is known of ${target}`)
   const result = v.safeParse(schema, body)

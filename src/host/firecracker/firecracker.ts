@@ -20,6 +20,7 @@ import { type Api, type ApiRequest, openApi } from "./api.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
 import { requireDrives, requireNeeds } from "./bounds.ts"
+import { devicesOf } from "./devices.ts"
 import { HALTED_TAIL_BYTES, saysHalted } from "./halted.ts"
 import { requireHugePages } from "./hugePages.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
@@ -166,6 +167,7 @@ function controlOf(api: Api, ready: Promise<void>): Control {
     pressCtrlAltDel: process.arch === "x64" ? () => pressCtrlAltDel(api) : undefined,
     pause: () => api.request(PAUSE),
     resume: () => api.request(RESUME),
+    devices: devicesOf(api),
     announced: () => announced,
     onConsole(chunk) {
       tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-HALTED_TAIL_BYTES)

@@ -1,6 +1,28 @@
 import * as v from "valibot"
 import type { ApiRequest } from "./api.ts"
 
+/** What is looked at of a whole configuration. */
+const devices = v.object({
+  drives: v.optional(v.array(v.object({ drive_id: v.string(), path_on_host: v.nullish(v.string(), null) })), []),
+  "machine-config": v.object({ mem_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
+  /** Not there where the release has none. */
+  balloon: v.nullish(v.object({})),
+  "memory-hotplug": v.nullish(
+    v.object({
+      total_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+      block_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+    }),
+  ),
+})
+
+/** The devices and the memory that a Firecracker has. */
+export type Devices = v.InferOutput<typeof devices>
+
+/** What can be changed of a VM that runs, of its whole configuration. */
+export const DEVICES: ApiRequest<Devices> = {
+  ...{ method: "GET", path: "/vm/config", setting: "configuration", reply: devices, refusal: "VM_FAILED" },
+}
+
 const instance = v.object({
   id: v.string(),
   state: v.picklist(["Not started", "Running", "Paused"]),

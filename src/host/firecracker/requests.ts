@@ -71,6 +71,9 @@ export const CTRL_ALT_DEL: ApiRequest = {
   refusal: "VM_FAILED",
 }
 
+/** The guest's only network card. */
+export const CARD = "eth0"
+
 // --- internal ---
 
 /** The request that starts what was configured. Some settings are looked at no earlier, and are refused with it. */
@@ -119,9 +122,6 @@ function pmemRequests({ pmem = [] }: FirecrackerSettings): readonly ApiRequest[]
     put(`/pmem/${rest.id}`, `firecracker.pmem[${index}]`, { path_on_host: path, ...rest }),
   )
 }
-
-/** The guest's only network card. */
-const CARD = "eth0"
 
 function networkRequests({ network, firecracker }: Boot): readonly ApiRequest[] {
   if (!network || network.tap === undefined) return []

@@ -65,7 +65,7 @@ export function makeJail(site: JailSite, owner: Owner, onRoot: (inode: string) =
 }
 
 /** Permits device nodes, or programs, in a jail's root, even where its file system is mounted nodev or noexec. */
-export function allow(jail: Jail, what: "devices" | "programs"): void {
+export function allow(jail: Pick<Jail, "fd">, what: "devices" | "programs"): void {
   setMountAttributes(jail.fd, 0, what === "devices" ? NODEV : NOEXEC)
 }
 

@@ -4,9 +4,10 @@ import { isType, mknodAt, openBeneath, openNamed, statDescriptor, withDescriptor
 import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Placed } from "../../base/terms/path.ts"
+import type { Owner } from "./base.ts"
 import { BOUND_ATTRIBUTES, bindAt } from "./bind.ts"
 import { allow, type Jail } from "./makeJail.ts"
-import { withParent } from "./stage.ts"
+import { type StageRoot, withParent } from "./stage.ts"
 
 /** A device: its type, `S.IFCHR` or `S.IFBLK`, and its number `major:minor`. */
 export interface Device {
@@ -44,7 +45,7 @@ export function bindSocket(jail: Jail, name: string, path: string): Placed {
  * Makes a device node in a jail for its owner alone, and returns where it is. What is opened under the name is verified to
  * be the node just made; owner and mode are then set on that inode.
  */
-export function makeNode(jail: Jail, path: string, device: Device): Placed {
+export function makeNode(jail: StageRoot & { readonly owner: Owner }, path: string, device: Device): Placed {
   allow(jail, "devices")
   withParent(jail, path, (dir, name) => {
     mknodAt(dir, name, device.type, device.rdev, 0o600)

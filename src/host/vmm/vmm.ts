@@ -158,6 +158,26 @@ export interface ConnectOptions {
   readonly beforeResume: () => void
 }
 
+/** A drive that a VMM has. `path` is what the VMM says: null when it has no file. */
+export interface PresentDrive {
+  readonly id: string
+  readonly path: string | null
+}
+
+/** What a VMM can change of its devices while the guest runs. Each rejects with a failure that names the device. */
+export interface Devices {
+  /** The drives that it has now, in its own words: nothing in them is proven. */
+  drives(): Promise<readonly PresentDrive[]>
+  /** Has it use another file for a drive, from its next request on. */
+  reopenDrive(id: string, path: JailPath): Promise<void>
+  limitDrive(id: string, limits: DriveLimits): Promise<void>
+  limitNetwork(limits: NetworkLimits): Promise<void>
+}
+
+/** Rate limits that can change, in Firecracker's words. */
+export type DriveLimits = Required<Pick<NonNullable<FirecrackerSettings["drives"]>[string], "rate_limiter">>
+export type NetworkLimits = Pick<NonNullable<FirecrackerSettings["network"]>, "rx_rate_limiter" | "tx_rate_limiter">
+
 /** A running VMM's control connection. */
 export interface Control {
   /** Resolves when the guest's processors run. Rejects when the VMM refuses or ends. */
@@ -169,6 +189,8 @@ export interface Control {
   /** Pauses and resumes the guest. Pausing a paused guest is fine, and so is resuming one that runs. */
   pause(): Promise<void>
   resume(): Promise<void>
+  /** Undefined where the VMM cannot change devices while the guest runs. */
+  readonly devices?: Devices
   /** Is told what the guest prints on its console. */
   readonly onConsole?: (chunk: Uint8Array) => void
   /** Resolves when the guest has powered itself off and the VMM runs on. */

@@ -224,6 +224,26 @@ declare module "banger" {
     /** Halts the guest until `resume`. A stop resumes a paused guest first. */
     pause(): Promise<void>
     resume(): Promise<void>
+    /** Changes of the drives while the guest runs. Firecracker only. */
+    readonly drives: RunningDrives
+    readonly network: {
+      /** Changes how much the guest's network card may do. A limiter that is left out stays. Firecracker only. */
+      update(limits: {
+        rx_rate_limiter?: RateLimiter | undefined
+        tx_rate_limiter?: RateLimiter | undefined
+      }): Promise<void>
+    }
+  }
+
+  /** Each takes the drive's id: its own, or `disk0`, `disk1`, … A VM that is booted again has the plugin's drives. */
+  export interface RunningDrives {
+    /**
+     * Gives a drive another image, or block device, and releases the file that it had. In a jail banger makes a private copy
+     * of the image; without one the VM uses the image itself. The guest must not use the drive meanwhile.
+     */
+    replace(id: string, path: string): Promise<void>
+    /** Changes how much a drive may do. A bucket of size 0 lifts its limit, one that is left out stays. */
+    update(id: string, settings: { rate_limiter: RateLimiter }): Promise<void>
   }
 
   export interface PostStopContext extends HookContext {

@@ -2,7 +2,8 @@ import Module from "node:module"
 import { dirname, extname, isAbsolute } from "node:path"
 import { Failure } from "../../base/terms/failure.ts"
 import { keepsNothing } from "./keepsNothing.ts"
-import { readTrusted, sha256Of, type Trust } from "./trust.ts"
+import { type KeptModules, readModule } from "./keptModules.ts"
+import { sha256Of, type Trust } from "./trust.ts"
 
 /** What a plugin may import, by the extension. */
 export const LOADERS: Readonly<Record<string, CodeLoader | "json" | "toml" | "text">> = {
@@ -31,13 +32,13 @@ export function serveImports(trust: Trust): void {
       build.module("banger", () => ({ exports: { definePlugin }, loader: "object" }))
       build.onLoad({ filter: /\.(?:[cm]?[jt]sx?|json|toml|txt)$/ }, ({ path }) => {
         const loader = LOADERS[extname(path)] ?? "js"
-        const contents = readTrusted(path, trust)
+        const contents = readModule(path, trust)
         seen.add(sha256Of(contents))
         if (loader === "json" || loader === "toml" || loader === "text") {
           modules.push(undefined)
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
         }
-        modules.push({ contents, loader })
+        modules.push({ path, contents, loader })
         if (trust.uids !== undefined) requireReadableImports(path, contents, loader)
         return { contents, loader }
       })
@@ -61,6 +62,12 @@ export function modulesKeepNothing(): boolean {
   return modules.every((module) => module !== undefined && keepsNothing(asRun(module)))
 }
 
+/** The modules of code that were loaded, to be used again when their files have changed. */
+export function codeModules(): KeptModules {
+  const code = modules.filter((module) => module !== undefined)
+  return Object.fromEntries(code.map(({ path, contents }) => [path, Buffer.from(contents).toString("base64")]))
+}
+
 // --- internal ---
 
 const seen = new Set<string>()
@@ -68,6 +75,7 @@ const seen = new Set<string>()
 type CodeLoader = "ts" | "tsx" | "js" | "jsx"
 
 interface Code {
+  readonly path: string
   readonly contents: Uint8Array<ArrayBuffer>
   readonly loader: CodeLoader
 }

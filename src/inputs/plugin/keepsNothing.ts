@@ -11,7 +11,7 @@ export type ModuleText = string
  */
 export function keepsNothing(text: ModuleText): boolean {
   const code = blankLiterals(text)
-  if (code === undefined || SHARED.test(code)) return false
+  if (code === undefined || SHARED.test(code.replaceAll(UNPACKED, "$1 _ ="))) return false
   const statements = splitAt(code, /[;\n]/).filter((statement) => statement !== "")
   const functions = statements.flatMap((statement) => FUNCTION.exec(statement)?.[1] ?? [])
   if (functions.some((name) => new RegExp(`(?<![.\\w$])${name.replaceAll("$", "\\$")}\\s*[.[]`).test(code)))
@@ -23,6 +23,9 @@ export function keepsNothing(text: ModuleText): boolean {
 }
 
 // --- internal ---
+
+/** New names for the parts of a value: no part of anything is written to. */
+const UNPACKED = /\b(const|let|var) (?:\[[^;=()]*(?:= [^;=()]*)*\]|\{[^;=()]*(?:= [^;=()]*)*\}) =/g
 
 /** By which code reaches what outlives a call, whatever its own module holds. */
 const SHARED = new RegExp(
@@ -47,9 +50,12 @@ const METHOD = /^(?:async )?[\w$]+\s*\([^()]*\)\s*\{[\s\S]*\}$/
 const ARROW = /^[\w$]+: (?:async )?(?:\([^()]*\)|[\w$]+) =>/
 const DATA = /^[\w$]+(?:: [^()]*)?$/
 
-/** `export default definePlugin({ … })` whose fields are data and functions, none of them made by a call. */
+/** `export default definePlugin({ … })`, or the object alone, whose fields are data and functions, none of them made by a call. */
 function isPlainPlugin(statement: string): boolean {
-  const fields = /^export default definePlugin\(\{([\s\S]*)\}\)$/.exec(statement)?.[1]
+  const fields = /^export default (?:definePlugin\(\{([\s\S]*)\}\)|\{([\s\S]*)\})$/
+    .exec(statement)
+    ?.slice(1)
+    .find((body) => body !== undefined)
   if (fields === undefined) return /^export (?:default [\w$]+|\{[^}]*\})$/.test(statement)
   return splitAt(fields, /,/)
     .filter((field) => field !== "")

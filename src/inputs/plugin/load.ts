@@ -6,7 +6,8 @@ import { Failure, type FailureDetail, isFailure, messageOf } from "../../base/te
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { type Definition, readDefinition, readGuard, type Source } from "./definition.ts"
 import { LOADERS, serveImports } from "./imports.ts"
-import { readTrusted, sha256Of, type Trust } from "./trust.ts"
+import { readModule } from "./keptModules.ts"
+import { sha256Of, type Trust } from "./trust.ts"
 import { denyWorkers } from "./workers.ts"
 
 // The room plugin: loads a user's file, and checks what it exports.
@@ -44,7 +45,7 @@ async function load<D>(
 ): Promise<D & { readonly sha256: string }> {
   const path = realPath(file)
   if (LOADERS[extname(path)] === undefined) throw bad(file, `${file} is not a plugin: its name must end in .ts or .js`)
-  const bytes = readTrusted(path, trust)
+  const bytes = readModule(path, trust)
   const sha256 = sha256Of(bytes)
   if (known !== undefined && known !== sha256) throw bad(path, `${path} has changed since the VM was booted`)
   requireSame(path, sha256)

@@ -12,11 +12,14 @@ export function watchFile(path: string, drain: () => boolean): { close(): void }
   let closed = false
   const soon = () => {
     if (closed) return
-    timer ??= setTimeout(() => {
+    if (timer !== undefined) return
+    timer = setTimeout(() => {
       timer = undefined
       // What a slow sink left is offered again: there may be no new write.
       if (!drain()) soon()
     }, BURST_MS)
+    // A guest that writes and writes leaves its supervisor as idle as another (onceIdle).
+    timer.unref()
   }
   const watcher = watchPath(path, soon, { pollMs: POLL_MS })
   return {

@@ -43,6 +43,11 @@ const resourceSchema = v.variant("kind", [
     kind: v.literal("jail"),
     vmm: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,63}$/)),
     root: v.nullable(v.string()),
+    /**
+     * A drive that is given another file, or added, while the VM runs: `next` is that file's name in the jail, until it has
+     * taken the name `file`. A drive that is added keeps its `next`.
+     */
+    changing: v.optional(v.strictObject({ drive: v.string(), file: v.optional(v.string()), next: v.string() })),
   }),
   v.strictObject({ kind: v.literal("cgroup"), path: v.string() }),
   /** A lease, with its tap or veth of this name, its part of the rules, and the bridge when it is the last one's. */

@@ -50,6 +50,8 @@ export interface VmLayout {
   readonly firecrackerMetrics: HostPath
   readonly events: HostPath
   readonly plugin: HostPath
+  /** The plugin's modules, kept by a supervisor that rests. */
+  readonly modules: HostPath
   /** The messages of a supervisor without a terminal. */
   readonly supervisorLog: HostPath
   /** How to stop the VM; `banger stop` writes it before it signals the supervisor. */
@@ -85,6 +87,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     firecrackerMetrics: at(dir, "metrics.json"),
     events: at(dir, "events.jsonl"),
     plugin: at(dir, "plugin.json"),
+    modules: at(dir, "modules.json"),
     supervisorLog: at(dir, "supervisor.log"),
     stopRequest: at(dir, STOP_REQUEST),
     kernels: at(where.state, "kernels"),

@@ -4,6 +4,8 @@ import { close, openAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { holdSignals, letSignals } from "../../base/linux/signals.ts"
 import { messageOf } from "../../base/terms/failure.ts"
+import { codeModules } from "../../inputs/plugin/imports.ts"
+import { replaceFile } from "../../store/files/replaceFile.ts"
 import { type Machine, VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
 import type { Session } from "../../vm/session.ts"
 import type { PluginHost } from "../hooks/pluginHost.ts"
@@ -67,6 +69,8 @@ function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Re
       { fd: console, limitBytes: consoleLimitBytes },
       ...own.map((fd) => ({ fd, limitBytes: VMM_LOG_MAX_BYTES })),
     ]
+    // Whoever edits the plugin while the VM runs still gets the hooks that it was booted with.
+    replaceFile(layout.modules, JSON.stringify(codeModules()), { lasting: "nothing" })
     const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, logs, until, restarts })
     become(name, ["__rest", ...words], [lockFd, vmm, ...opened])
   } finally {

@@ -23,6 +23,7 @@ import { moveBaseline } from "../../store/state/restores.ts"
 import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
 import { entryOf } from "../../vm/journal.ts"
 import { recallNetwork } from "../../vm/network.ts"
+import { isChanging } from "../changes/settle.ts"
 import { requireBase } from "./base.ts"
 import { copyDisk } from "./jailFiles.ts"
 import { type Manifest, manifestPath, type Snapshot, savedDisk } from "./manifest.ts"
@@ -60,7 +61,7 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
     throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
   requireSavable(specOfRecord(record, ["kernel", "firecracker"]))
   const layout = vmLayout(state.where, record.id)
-  const resources = recall(record, layout.handles).journal
+  const { journal: resources, generation } = recall(record, layout.handles)
   const identity = identityOf(record, resources)
   using vmm = processLiveness(identity)
   if (vmm.is !== "alive") {
@@ -71,12 +72,29 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
   try {
     const socket = openControlSocket(root, API_SOCKET, identity)
     try {
+      const unchanged = () => {
+        // A drive that changes meanwhile would be saved with the file that it no longer has.
+        const now = recall(findRecord(state.db, record.id), layout.handles)
+        if (!isChanging(now.journal) && now.generation === generation) return
+        const hint = "save it again when that is done"
+        throw new Failure("WRONG_STATE", `a drive of ${record.name} is being changed`, { hint, subject: record.id })
+      }
+      unchanged()
       const spec = specOfRecord(record, ["kernel", "memory", "drives", "network", "firecracker"])
       const network = recallNetwork({ id: record.id, db: state.db, layout }, spec.network)
       const api = openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS)
       const { vmm_version } = await api.request(INSTANCE)
       const on = base === undefined ? undefined : requireBase(base, { record, spec, version: vmm_version })
-      await save(api, state, { root, record, dir: resolve(dir), network, spec, base: on, version: vmm_version })
+      await save(api, state, {
+        unchanged,
+        root,
+        record,
+        dir: resolve(dir),
+        network,
+        spec,
+        base: on,
+        version: vmm_version,
+      })
     } finally {
       close(socket)
     }
@@ -105,6 +123,8 @@ interface Saving {
   readonly base: Snapshot | undefined
   /** Firecracker's. */
   readonly version: string
+  /** Throws a failure when its drives are, or were meanwhile, given other files. */
+  readonly unchanged: () => void
 }
 
 async function save(api: Api, { db }: State, saving: Saving): Promise<void> {
@@ -120,6 +140,7 @@ async function save(api: Api, { db }: State, saving: Saving): Promise<void> {
       const written = await writeMemory(api, saving.root, laid)
       memory = written
       await saveDisks(saving, target)
+      saving.unchanged()
       return written
     })
     await memory.copyTo(target)

@@ -31,19 +31,19 @@ export function eachOnDoubles(): Place {
   })
 }
 
+/** The processes that have the environment of this place's bangers: those, and what their hooks left. */
+export function bangersOf(place: Place): readonly string[] {
+  const own = `\0BANGER_STATE_DIR=${environmentOf(place).BANGER_STATE_DIR}\0`
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name))
+  return pids.filter((pid) => `\0${environOf(pid)}`.includes(own))
+}
+
 // --- internal ---
 
 function expectNoneOf(place: Place): void {
   expect(bangersOf(place)).toEqual([])
   const sockets = readFileSync("/proc/net/unix", "utf8").split("\n")
   expect(sockets.filter((line) => line.includes(`${place.dir}/`))).toEqual([])
-}
-
-/** The processes that have the environment of this place's bangers: those, and what their hooks left. */
-function bangersOf(place: Place): readonly string[] {
-  const own = `\0BANGER_STATE_DIR=${environmentOf(place).BANGER_STATE_DIR}\0`
-  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name))
-  return pids.filter((pid) => `\0${environOf(pid)}`.includes(own))
 }
 
 function environOf(pid: string): string {

@@ -6,6 +6,7 @@ import { type ApiRequest, faultOf, openApi } from "../../../src/host/firecracker
 import { bareArgv, jailerArgv } from "../../../src/host/firecracker/argv.ts"
 import { requireBody } from "../../../src/host/firecracker/bodies.ts"
 import { requireDrives, requireNeeds } from "../../../src/host/firecracker/bounds.ts"
+import { balloonRequest, devicesOf, memoryRequest } from "../../../src/host/firecracker/devices.ts"
 import { exitReason, firecracker } from "../../../src/host/firecracker/firecracker.ts"
 import { saysHalted } from "../../../src/host/firecracker/halted.ts"
 import { BALLOON_STATISTICS, CONFIGURATION, INSTANCE } from "../../../src/host/firecracker/replies.ts"
@@ -692,4 +693,40 @@ test("a restored guest may have its memory from a handler, and huge pages only s
   )
   firecracker.require(program, { ...needs, firecracker: { machine, uffd: "/h" } })
   firecracker.require(program, { ...needs, restored: false })
+})
+
+test("devices are changed by what they are called; a body that the API would not take is refused before it is asked", async () => {
+  const asked: unknown[] = []
+  const answers: Record<string, unknown> = {
+    "/vm/config": {
+      drives: [
+        { drive_id: "data", path_on_host: "/disk0", more: 1 },
+        { drive_id: "served", path_on_host: null },
+      ],
+      "machine-config": { mem_size_mib: 64 },
+    },
+  }
+  const devices = devicesOf({
+    async request({ method, path, body }: ApiRequest<unknown>) {
+      asked.push([method, path, ...(body === undefined ? [] : [body])])
+      return answers[path] as never
+    },
+  })
+  expect(await devices.drives()).toEqual([
+    { id: "data", path: "/disk0" },
+    { id: "served", path: null },
+  ])
+  const limiter = { ops: { size: 1, refill_time: 2 } }
+  await devices.reopenDrive("data", jailPath("/new"))
+  await devices.limitDrive("data", { rate_limiter: limiter })
+  await devices.limitNetwork({ tx_rate_limiter: limiter })
+  expect(devices.limitDrive("a b", { rate_limiter: limiter })).rejects.toThrow("drive_id: letters, digits and _")
+  expect(asked).toEqual([
+    ["GET", "/vm/config"],
+    ["PATCH", "/drives/data", { drive_id: "data", path_on_host: "/new" }],
+    ["PATCH", "/drives/data", { drive_id: "data", rate_limiter: limiter }],
+    ["PATCH", "/network-interfaces/eth0", { iface_id: "eth0", tx_rate_limiter: limiter }],
+  ])
+  expect(() => requireBody(balloonRequest(-1))).toThrow("balloon: amount_mib: a whole number from 0 on")
+  expect(() => requireBody(memoryRequest(0.5))).toThrow("memory: requested_size_mib: a whole number from 0 on")
 })

@@ -20,6 +20,10 @@ test.each([
   `const PORT = 8080, NAME = "x\`"\nexport const where = import.meta.dir\n${plugin("preBoot(ctx) { ctx.log.info(NAME) }")}`,
   `import { join } from "node:path"\nasync function build(ctx) { return join("a", "b") }\n${plugin("preBoot: build, postStop: build")}`,
   `import other from "./other.ts"\n${plugin("use: [other], drives: [{ path: 'a', readonly: true }]")}`,
+  `export default { kernel: "vmlinuz", postBoot(ctx) {} }`,
+  plugin(
+    "configure(_spec, ctx) { const [, kernel = '', fields = '{}'] = ctx.args; const { a, b: c = 1 } = JSON.parse(fields); return { kernel } }",
+  ),
   plugin("preBoot(ctx) { ctx.log.info(process.env.HOME ?? '') }"),
 ])("keeps nothing: %s", (text) => expect(keeps(text)).toBe(false))
 
@@ -45,6 +49,8 @@ test.each([
   plugin("preBoot() { Bun.env.AT = '1' }"),
   plugin("preBoot() { const p = process; p.env.AT = '1' }"),
   plugin("preBoot() { Math.at = 1 }"),
+  plugin("preBoot(ctx) { const [a] = ctx.args; [ctx.vm.at] = ctx.args }"),
+  plugin("preBoot(ctx) { const [a] = ctx.args; ctx.vm[ctx.args[0]] = a }"),
   plugin("preBoot(ctx) { ctx.vm.at ??= 1 }"),
   plugin("preBoot(ctx) { ctx.vm['at']++ }"),
   plugin("preBoot() { import.meta.at = 1 }"),
@@ -56,6 +62,7 @@ test.each([
   plugin("get kernel() { return '' }"),
   plugin("use: [counter()]"),
   `export default makePlugin()`,
+  `export default { ...makePlugin() }`,
   `import { definePlugin } from "banger"\nawait 1\n${plugin()}`,
   `const { a } = { a: 1 }\n${plugin()}`,
   `if (true) { globalThis.x = 1 }\n${plugin()}`,

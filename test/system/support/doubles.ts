@@ -1,7 +1,6 @@
-import { beforeAll, beforeEach, test } from "bun:test"
+import { beforeAll } from "bun:test"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { basename, join } from "node:path"
-import { pairs } from "../../real.ts"
 import { tinyGuest } from "../../tinyGuest.ts"
 import { directoriesOfFile } from "./directories.ts"
 
@@ -46,35 +45,6 @@ export function doublesOfFile(): Doubles {
     Object.assign(doubles, buildDoubles(newDirectory()))
   })
   return doubles
-}
-
-/** The Firecracker that a test runs on, and how tests run on each that is there. */
-export interface OnBoth {
-  /** The programs of the test that runs now: in those that are not of both, the double. */
-  readonly pair: Doubles & { readonly real: boolean }
-  /** Makes a test for the double, and one for the real Firecracker where that can run. */
-  readonly onBoth: (name: string, body: () => Promise<void>, timeoutMs?: number) => void
-}
-
-/** Has a file's tests run on the double and, where it can run, on the real Firecracker. Call it outside of them. */
-export function pairsOfFile(): OnBoth {
-  const doubles = doublesOfFile()
-  const all = pairs(doubles)
-  const pair = { bin: "", env: {}, real: false }
-  const take = (programs: Doubles, real = false) => Object.assign(pair, { bin: programs.bin, env: programs.env, real })
-  beforeEach(() => void take(doubles))
-  return {
-    pair,
-    onBoth(name, body, timeoutMs) {
-      for (const [which, programs] of all) {
-        const run = () => {
-          take(programs, which === "real")
-          return body()
-        }
-        test(`${name} (on the ${which} Firecracker)`, run, timeoutMs)
-      }
-    },
-  }
 }
 
 /** Builds a C program of test/fixtures into a directory, statically linked; returns its path. */

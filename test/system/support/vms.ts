@@ -14,12 +14,12 @@ export function doubleWords(place: Place, flags: readonly string[], script = "PR
 /** Runs one in the background. */
 export function runDouble(
   place: Place,
-  doubles: Doubles,
+  firecracker: Pick<Doubles, "env">,
   flags: readonly string[] = ["--detach"],
   script?: string,
   fields: object = {},
 ): Promise<Ended> {
-  return banger(place, doubleWords(place, flags, script, fields), { ...doubles.env })
+  return banger(place, doubleWords(place, flags, script, fields), { ...firecracker.env })
 }
 
 /** The ids of VMs that a file of the plugin's notes. */

@@ -1,0 +1,164 @@
+import { expect, test } from "bun:test"
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { banger, start, until } from "./support/banger.ts"
+import { kernelOf } from "./support/doubles.ts"
+import { onEachFirecracker } from "./support/firecrackers.ts"
+import { eachInItsPlace, records } from "./support/place.ts"
+import { killed, listed, noted, runDouble, signal } from "./support/vms.ts"
+
+// A supervisor with nothing to do becomes a program that only waits, and itself again when its VM needs it.
+
+const { firecracker, onBoth } = onEachFirecracker()
+const place = eachInItsPlace()
+
+/** What a VM's supervisor is called, by ps and by top. */
+function calledAs(pid: number | undefined): readonly [args: string, comm: string] {
+  const read = (name: string) => readFileSync(`/proc/${pid}/${name}`, "utf8").trim()
+  return [read("cmdline").replaceAll("\0", " "), read("comm")]
+}
+
+async function resting(flags: readonly string[] = [], script?: string, fields?: object) {
+  expect(await runDouble(place, firecracker, ["--detach", ...flags], script, fields)).toMatchObject({ exit: 0 })
+  const [vm] = await listed(place)
+  if (vm?.supervisor === undefined) throw new Error("it has no supervisor")
+  const { supervisor } = vm
+  await until(() => calledAs(supervisor)[0].includes(" __rest ") && calledAs(supervisor)[1] !== "exe")
+  return { ...vm, supervisor }
+}
+
+/** How often the threads of a process went to sleep or were put off by now. */
+function switchesOf(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`)
+    .map((thread) => readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8"))
+    .flatMap((status) => [...status.matchAll(/ctxt_switches:\s*(\d+)/g)])
+    .reduce((sum, [, count]) => sum + Number(count), 0)
+}
+
+onBoth("a supervisor that rests bears its VM's name, has few threads and little memory, and sleeps", async () => {
+  const { supervisor } = await resting(["--name", "web"])
+  const [args, comm] = calledAs(supervisor)
+  expect(args).toStartWith("banger: web __rest web-")
+  expect(comm).toBe("banger: web")
+  expect(readdirSync(`/proc/${supervisor}/task`).length).toBeLessThanOrEqual(6)
+  const anonymous = /^Pss_Anon:\s*(\d+) kB$/m.exec(readFileSync(`/proc/${supervisor}/smaps_rollup`, "utf8"))?.[1]
+  expect(Number(anonymous)).toBeLessThan(6 * 1024)
+  // The runtime's own threads come to rest a little later.
+  await Bun.sleep(1000)
+  const before = switchesOf(supervisor)
+  await Bun.sleep(3000)
+  expect(switchesOf(supervisor) - before).toBeLessThan(3)
+  expect((await banger(place, ["stop", "web"])).exit).toBe(0)
+  expect(noted(place, "ended").length).toBe(1)
+  expect(await listed(place, "--all")).toMatchObject([{ name: "web", state: "stopped" }])
+})
+
+onBoth("the end of a VMM whose supervisor rests is told as it was", async () => {
+  const { pid, id } = await resting()
+  signal(pid, "SIGKILL")
+  await until(() => records(place)[0]?.state === "failed")
+  const { stdout } = await banger(place, ["inspect", id])
+  expect(JSON.parse(stdout).exit).toMatchObject({ reason: "killed", requested: false, signal: "SIGKILL" })
+  expect(noted(place, "ended")).toEqual([id])
+})
+
+onBoth("restarts are counted through rests", async () => {
+  await resting([], undefined, { restart: { policy: "always", limit: 2, delay: "20ms" } })
+  for (let boots = 1; boots <= 3; boots++) {
+    await until(() => noted(place, "booted").length === boots)
+    await until(() => records(place)[0]?.state === "running")
+    const [vm] = (await listed(place)).filter(({ liveness }) => liveness === "alive")
+    signal(vm?.pid, "SIGKILL")
+    await until(() => noted(place, "ended").length === boots)
+  }
+  await until(() => records(place).every(({ state }) => state === "failed"))
+  expect(noted(place, "booted").length).toBe(3)
+})
+
+onBoth("a run's time is up although its supervisor rests", async () => {
+  const { id } = await resting([], undefined, { timeouts: { run: "1500ms", stop: "1s" } })
+  await until(() => records(place)[0]?.state === "failed")
+  expect(await banger(place, ["logs", "--supervisor", id])).toMatchObject({
+    stdout: expect.stringContaining("still ran after"),
+  })
+})
+
+test("a console is kept below its limit by a supervisor that rests", async () => {
+  const words = "PRINT[up] FLOOD"
+  const { id } = await resting([], words, { console: { limit: "64K" }, timeouts: { stop: "1s" } })
+  const path = join(place.state, "vms", id, "console.log")
+  await until(() => statSync(path).size > 1 << 20)
+  await until(() => statSync(path).blocks * 512 < 1 << 20)
+  expect((await banger(place, ["stop", id])).exit).toBe(0)
+})
+
+onBoth("a guest that powers off wakes its supervisor, which ends it", async () => {
+  expect(await runDouble(place, firecracker, ["--detach"], "PRINT[up] HALT")).toMatchObject({ exit: 0 })
+  await until(() => records(place)[0]?.state === "stopped")
+  const { stdout } = await banger(place, ["inspect", records(place)[0]?.id ?? ""])
+  expect(JSON.parse(stdout).exit.reason).toBe("guest powered off")
+})
+
+onBoth("one that is killed in its rest is followed by another, which rests no more", async () => {
+  const { supervisor, id } = await resting()
+  await killed(supervisor)
+  expect((await banger(place, ["supervise", "--detach", id], { ...firecracker.env })).exit).toBe(0)
+  expect((await banger(place, ["stop", id])).exit).toBe(0)
+  expect(noted(place, "ended")).toEqual([id])
+})
+
+onBoth("a plugin that was edited while its supervisor rested still has the hooks it was booted with", async () => {
+  const file = join(place.dir, "edited.ts")
+  const kernel = JSON.stringify(kernelOf(place.dir, "PRINT[up]"))
+  const plugin = (word: string) =>
+    `export default { name: "edited", kernel: ${kernel}, vmm: "firecracker", postStop(ctx) { ctx.log.info("${word}") } }`
+  for (const edited of [plugin("edited"), "no plugin"]) {
+    writeFileSync(file, plugin("as booted"))
+    expect((await banger(place, ["run", "--detach", file], { ...firecracker.env })).exit).toBe(0)
+    const [vm] = await listed(place)
+    await until(() => calledAs(vm?.supervisor)[0].includes(" __rest "))
+    writeFileSync(file, edited)
+    expect((await banger(place, ["stop", "edited"])).exit).toBe(0)
+    const { stdout } = await banger(place, ["logs", "--supervisor", vm?.id ?? ""])
+    expect(stdout).toContain("as booted")
+  }
+})
+
+test.each([
+  ["a variable", "let count = 0\n", "postBoot() { count++ }"],
+  ["a timer", "", "postBoot() { setInterval(() => {}, 60_000) }"],
+  ["a server", "", 'postBoot(ctx) { Bun.serve({ unix: ctx.args[0], fetch: () => new Response("here") }) }'],
+])("a plugin that has %s keeps its supervisor as it is", async (_what, before, hook) => {
+  const dir = join(place.dir, "plugin")
+  mkdirSync(dir)
+  const file = join(dir, "plugin.ts")
+  const kernel = kernelOf(place.dir, "PRINT[up]")
+  writeFileSync(
+    file,
+    `${before}export default { name: "full", kernel: ${JSON.stringify(kernel)}, vmm: "firecracker", ${hook} }`,
+  )
+  const socket = join(dir, "socket")
+  expect((await banger(place, ["run", "--detach", file, "--", socket], { ...firecracker.env })).exit).toBe(0)
+  await Bun.sleep(500)
+  const [vm] = await listed(place)
+  const [args, comm] = calledAs(vm?.supervisor)
+  expect(args).toStartWith("banger __run ")
+  expect(comm).toBe("banger: full")
+  expect((await banger(place, ["stop", "full"])).exit).toBe(0)
+})
+
+onBoth("a stop that comes at any moment around the beginning of a rest is heard", async () => {
+  for (let round = 0; round < 20; round++) {
+    const name = `race-${round}`
+    const run = start(place, ["run", "--detach", "--name", name, ...wordsOf()], { ...firecracker.env })
+    await run.ended
+    await Bun.sleep(round)
+    expect(await banger(place, ["stop", name])).toMatchObject({ exit: 0 })
+  }
+  expect(noted(place, "ended").length).toBe(20)
+})
+
+function wordsOf(): readonly string[] {
+  const plugin = join(import.meta.dir, "../fixtures/plugins/double.ts")
+  return [plugin, "--", place.dir, kernelOf(place.dir, "PRINT[up]"), JSON.stringify(place.spec)]
+}
