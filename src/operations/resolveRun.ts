@@ -42,7 +42,8 @@ export async function resolveRun(
   const confinement = planConfinement(spec, root)
   requireDrives(spec.drives, confinement.jail)
   const jailed = confinement.jail !== undefined
-  const choice = await candidates.choose({ vmm: wantedVmm(spec), accel: spec.accel }, jailed)
+  const wanted = { vmm: wantedVmm(spec), accel: spec.accel }
+  const choice = await trace.span("choose", () => candidates.choose(wanted, jailed))
   const { vmm, program } = choice
   const restore = request.restore === undefined ? undefined : findSnapshot(request.restore, { vmm, program })
   const fitted = restore === undefined ? plugin : withGuestNetwork(plugin, restore)
