@@ -1,4 +1,4 @@
-import { basename, join } from "node:path"
+import { join } from "node:path"
 
 /** The repository's root. */
 export const root = join(import.meta.dir, "..")
@@ -37,8 +37,15 @@ export interface Compilation {
 
 /** Builds one binary. The binary reads no .env, bunfig.toml, tsconfig.json or package.json of the directory where it runs. */
 export async function compile({ outfile, target, runtime, releases, publicKey }: Compilation): Promise<void> {
-  const common = {
+  await Bun.build({
+    // The last two are threads of their own: no import leads to them.
+    entrypoints: ["cli.ts", "src/supervisor/hooks/watchdogWorker.ts", "src/host/process/exitWorker.ts"].map((path) =>
+      join(root, path),
+    ),
     root,
+    bytecode: true,
+    // So a command loads only what it imports, built-in modules included.
+    splitting: true,
     format: "esm",
     minify: { syntax: true, whitespace: true, identifiers: false },
     define: {
@@ -47,21 +54,6 @@ export async function compile({ outfile, target, runtime, releases, publicKey }:
       BANGER_DEFAULT_RELEASES: JSON.stringify(releases ?? ""),
       BANGER_PUBLIC_KEY: JSON.stringify(publicKey ?? ""),
     },
-  } as const
-  const alone = await Bun.build({ ...common, entrypoints: [join(root, RUN_ALONE)], target: "bun", splitting: true })
-  const pieces = new Map(
-    await Promise.all(alone.outputs.map(async (file) => [basename(file.path), await file.text()] as const)),
-  )
-  await Bun.build({
-    ...common,
-    // The last two are threads of their own: no import leads to them.
-    entrypoints: ["cli.ts", "src/supervisor/hooks/watchdogWorker.ts", "src/host/process/exitWorker.ts"].map((path) =>
-      join(root, path),
-    ),
-    bytecode: true,
-    // So a command loads only what it imports, built-in modules included.
-    splitting: true,
-    plugins: [{ name: "run alone", setup: (build) => usePieces(build, pieces) }],
     compile: {
       outfile,
       ...(target === undefined ? {} : { target: TARGETS[target].bun }),
@@ -85,21 +77,6 @@ export function commit(): string {
 }
 
 // --- internal ---
-
-/** What `run` loads. Bundled by itself first, it shares no piece with other commands: what it always needs becomes one piece. */
-const RUN_ALONE = "src/cli/runAlone.ts"
-
-/** Answers imports of RUN_ALONE with its bundle. */
-function usePieces(build: Bun.PluginBuilder, pieces: ReadonlyMap<string, string>): void {
-  const contents = (name: string) => {
-    const text = pieces.get(name)
-    if (text === undefined) throw new Error(`the bundle of ${RUN_ALONE} has no ${name}`)
-    return { contents: text, loader: "js" } as const
-  }
-  build.onLoad({ filter: /\/src\/cli\/runAlone\.ts$/ }, () => contents("runAlone.js"))
-  build.onResolve({ filter: /\/chunk-\w+\.js$/ }, ({ path }) => ({ path: basename(path), namespace: "alone" }))
-  build.onLoad({ filter: /./, namespace: "alone" }, ({ path }) => contents(path))
-}
 
 /** The build that runs on all processors of this machine's architecture. */
 function hostTarget(): Target {
