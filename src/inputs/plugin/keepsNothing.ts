@@ -34,6 +34,7 @@ const SHARED = new RegExp(
     String.raw`\bimport\s*\(`,
     String.raw`\bprocess(?!\.(?:env\.\w|pid\b|platform\b|arch\b|getuid\b|geteuid\b|cwd\b))`,
     String.raw`\bBun(?!\.\w)|\bBun\.(?:env|plugin)\b`,
+    String.raw`\.unref\b`,
     String.raw`\b(?:Object|Reflect)\.(?:assign|define|set)`,
     // A property that is written to could be of anything.
     String.raw`(?:\.[\w$]+|\])\s*(?:[-+*%&|^?<>]{0,3}=(?![=>])|\+\+|--)`,

@@ -56,6 +56,7 @@ test.each([
   plugin("preBoot() { import.meta.at = 1 }"),
   plugin("preBoot() { process.on('SIGTERM', () => {}) }"),
   plugin("preBoot() { process.chdir('/') }"),
+  plugin("postBoot() { setInterval(() => {}, 1000).unref() }"),
   plugin("async preBoot() { const { state } = await import('./state.ts') }"),
   plugin("preBoot() { require('./state.ts').at = 1 }"),
   plugin("preBoot() { return /`/.test('') }\n}); let state = 1; ({"),
