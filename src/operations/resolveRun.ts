@@ -2,7 +2,7 @@ import { Failure } from "../base/terms/failure.ts"
 import type { VmmNeeds } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { type Choice, findCandidates } from "../supervisor/boot/chooseVmm.ts"
-import { type ConfinementPlan, likelyOwner, planConfinement } from "../supervisor/boot/confinement.ts"
+import { type ConfinementPlan, expectStart, likelyOwner, planConfinement } from "../supervisor/boot/confinement.ts"
 import { requireDrives } from "../supervisor/boot/drives.ts"
 import { requireHandler } from "../supervisor/boot/handler.ts"
 import { driveId } from "../supervisor/boot/plan.ts"
@@ -40,9 +40,11 @@ export async function resolveRun(
   const plugin = limited(prepared, request.timeout)
   const { spec } = plugin
   const confinement = planConfinement(spec, root)
+  if (!request.plan) expectStart(confinement)
   requireDrives(spec.drives, confinement.jail)
   const jailed = confinement.jail !== undefined
-  const choice = await candidates.choose({ vmm: wantedVmm(spec), accel: spec.accel }, jailed)
+  const wanted = { vmm: wantedVmm(spec), accel: spec.accel }
+  const choice = await trace.span("choose", () => candidates.choose(wanted, jailed))
   const { vmm, program } = choice
   const restore = request.restore === undefined ? undefined : findSnapshot(request.restore, { vmm, program })
   const fitted = restore === undefined ? plugin : withGuestNetwork(plugin, restore)

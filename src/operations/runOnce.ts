@@ -50,7 +50,7 @@ export async function runOnce(
   if (request.supervisor === "detached") nameProcess(`banger: ${name}`)
   const { id, layout: planned } = layoutFor(name)
   requireSocketPaths(run, { layout: planned, jailed: confinement.jail !== undefined, firecracker })
-  const session = await createVm(state, run, id).finally(() => unlock(ended))
+  const session = await host.trace.span("record", () => createVm(state, run, id).finally(() => unlock(ended)))
   const { layout } = session
   const { dir } = layout
   const own = logFile === undefined ? undefined : takeLog(logFile, layout, request.log)
@@ -71,19 +71,25 @@ export async function runOnce(
     onBooted: () => {
       booted = true
       if (ended === undefined) request.onBooted({ id, name, vmm: vmm.name, pid, dir })
+      // Nothing waits for this process now, as it would at the end.
+      forgetOld(state, id, request.log)
     },
   })
   own?.close()
-  try {
-    forgetOldest(state, id)
-  } catch (error) {
-    // The run itself is over and done; the next one tries again.
-    request.log.warn(`old VMs could not be forgotten: ${messageOf(error)}`)
-  }
+  if (!booted) forgetOld(state, id, request.log)
   return { session, outcome, booted, logFile: own === undefined ? logFile : layout.supervisorLog }
 }
 
 // --- internal ---
+
+/** The run itself does not fail by it; the next one tries again. */
+function forgetOld(state: State, current: string, log: Log): void {
+  try {
+    forgetOldest(state, current)
+  } catch (error) {
+    log.warn(`old VMs could not be forgotten: ${messageOf(error)}`)
+  }
+}
 
 function restOf({ session, plugin }: VmContext, machine: Machine, restarts: Restarts): Resting {
   const { name, console, timeouts } = plugin.spec

@@ -112,7 +112,7 @@ async function stage(
 }
 
 async function start(
-  { interrupts, watchdog }: PluginHost,
+  { interrupts, trace, watchdog }: PluginHost,
   { session, plugin, vmm, log }: VmContext,
   running: RunningVm,
   { program, staged, onConsole, confinement }: BootOptions & { readonly staged: Staged },
@@ -127,6 +127,7 @@ async function start(
     interrupt: interrupts.stop,
     onConsole,
     log,
+    trace,
     cgroup: confinement.cgroup,
     beforeResume: () => noteRestored(session.db, session.id),
   }

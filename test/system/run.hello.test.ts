@@ -44,7 +44,10 @@ test("a run leaves its events, plugin and console on record, readable by nobody 
   expect(statSync(result.dir).mode & 0o777).toBe(0o700)
   const names = JSON.parse(readFileSync(trace, "utf8")).traceEvents.map((event: { name: string }) => event.name)
   expect(names).toEqual(
-    expect.arrayContaining(["load", "stage", "boot", "run", "clean up", "hook:preBoot", "hook:postStop"]),
+    expect.arrayContaining([
+      ...["start", "load", "choose", "record", "stage", "hook:preBoot", "boot", "configure", "run", "clean up"],
+      "hook:postStop",
+    ]),
   )
   const logs = await banger(place, ["logs", "hello"])
   expect(logs.stdout).toContain("the host says: hello guest")

@@ -16,6 +16,8 @@ export interface Manner {
 /** Where a command's data and messages go. */
 export interface Output {
   readonly manner: Manner
+  /** Whether what others write to either output becomes a message. */
+  readonly captures: boolean
   /** Data, to standard output: a line, or bytes as they are. False when nobody reads it any more. */
   print(data: string | Uint8Array): boolean
   /** Prints what standard output takes without waiting, and tells how many bytes that was. */
@@ -49,6 +51,7 @@ export async function createOutput(manner: Manner, capture = false): Promise<Out
   const said = manner.json ? jsonMessages(manner, says.err, captured) : await messages(manner, says)
   return {
     manner,
+    captures: captured !== undefined,
     print,
     printSome: (data) => ifRead(() => writeSome(stdout, data)) ?? data.length,
     ...said,

@@ -5,9 +5,13 @@ import type { Output } from "./output.ts"
  * messages go.
  */
 export function takeConsole(output: Output, reserved: boolean): void {
-  const { format } = process.getBuiltinModule("node:util")
+  const builtin = process.getBuiltinModule
+  // Loaded when something is printed.
+  const format = (...words: unknown[]) => builtin("node:util").format(...words)
   const out = (...words: unknown[]) => output.say(format(...words), reserved ? "err" : "out")
   const err = (...words: unknown[]) => output.say(format(...words), "err")
   Object.assign(console, { log: out, info: out, debug: out, warn: err, error: err })
-  if (reserved) Object.defineProperty(process, "stdout", { configurable: true, get: () => process.stderr })
+  // Bun makes the stream for this, which takes more than a millisecond.
+  if (reserved && !output.captures)
+    Object.defineProperty(process, "stdout", { configurable: true, get: () => process.stderr })
 }

@@ -195,10 +195,13 @@ async function firstAnswer(ask: () => Promise<Instance>): Promise<Instance> {
       return await ask()
     } catch (error) {
       if (!isRefused(error)) throw error
-      await Bun.sleep(10)
+      await Bun.sleep(LISTEN_WAIT_MS)
     }
   }
 }
+
+/** Between bind(2) and listen(2) of a socket there is less than this, in milliseconds. */
+const LISTEN_WAIT_MS = 1
 
 function isRefused(error: unknown): boolean {
   for (let at = error; at instanceof Error; at = at.cause) {

@@ -1,12 +1,10 @@
 import { realpathSync } from "node:fs"
-import { basename, dirname, join } from "node:path"
 import * as v from "valibot"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
-import { readAll, readStart } from "../../base/linux/content.ts"
+import { readAll, readStart, writeAll } from "../../base/linux/content.ts"
 import { isType, openAt, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { pinDirectory } from "./pinDirectory.ts"
-import { replaceFile } from "./replaceFile.ts"
 
 /** The name of the file that remembers answers, in the state directory. */
 const MEMORY = "programs.json"
@@ -76,11 +74,16 @@ function recallFrom(state: string): Memory {
   }
 }
 
+/** Written in place: nothing is left when this process is killed, and a memory that is cut off is no JSON. */
 function remember(state: string, identity: string, text: string): void {
   try {
     const kept = Object.entries(recallFrom(state)).slice(1 - PROGRAMS_MAX_COUNT)
-    const path = join(realpathSync(dirname(state)), basename(state), MEMORY)
-    replaceFile(path, JSON.stringify({ ...Object.fromEntries(kept), [identity]: text }), { lasting: "nothing" })
+    const json = JSON.stringify({ ...Object.fromEntries(kept), [identity]: text })
+    withDescriptor(pinDirectory(realpathSync(state)), (dir) =>
+      withDescriptor(openAt(dir, MEMORY, O.WRONLY | O.CREAT | O.TRUNC | O_NOFOLLOW, 0o600), (fd) =>
+        writeAll(fd, new TextEncoder().encode(json)),
+      ),
+    )
   } catch {
     // Without a state directory, or on a full disk, it is asked again.
   }

@@ -3,7 +3,6 @@ import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { openAt, symlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { hostPath, withoutJail } from "../../base/terms/path.ts"
-import { quickenJoin } from "../../host/cgroup/quickJoin.ts"
 import { makeJail } from "../../host/jail/makeJail.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
@@ -59,7 +58,6 @@ export interface Staging {
 export async function stageVm(staging: Staging): Promise<VmStage> {
   const { session, confinement } = staging
   const { layout, journal } = session
-  if (confinement.cgroup !== undefined) quickenJoin(confinement.cgroup.mount)
   journal.acquire({ kind: "runtime", path: layout.runtime }, stageResource(staging))
   // Sticky: then a sweep can remove exactly the socket that it found dead.
   mkdirSync(layout.runtime, { mode: 0o1700 })

@@ -15,6 +15,7 @@ import type { Sink } from "../../store/logs/growing.ts"
 import { markOf } from "../../store/state/mark.ts"
 import { type Machine, VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
 import type { Session } from "../../vm/session.ts"
+import type { Trace } from "../hooks/trace.ts"
 import type { Staged } from "./stage.ts"
 import { endedAtOnce } from "./startFailure.ts"
 import { closeVsock, ownSocket } from "./vmmSockets.ts"
@@ -37,6 +38,7 @@ export interface StartOptions extends Chosen {
   readonly interrupt: AbortSignal
   readonly onConsole: Sink
   readonly log: Log
+  readonly trace: Trace
   /** Is called when a restored guest is about to run. When it throws, the guest does not run. */
   readonly beforeResume: () => void
   /** The cgroup to make for the VMM, where this host has cgroup v2. */
@@ -54,7 +56,7 @@ export async function startMachine(
   options: StartOptions,
 ): Promise<Machine> {
   const { layout, journal } = session
-  const { vmm, program } = options
+  const { vmm, program, trace } = options
   vmm.requireNow(boot)
   const cgroup = options.cgroup && cgroupPath(options.cgroup.mount, session.id)
   journal.acquire(
@@ -109,12 +111,16 @@ export async function startMachine(
       step = next
     }
     const connecting = async () => {
-      if (launch.control.is === "own") socket = await ownSocket(launch.control.host, boot, late.signal)
+      const { is, host } = launch.control
+      if (is === "own") socket = await trace.span("await socket", () => ownSocket(host, boot, late.signal))
       if (late.signal.aborted) letGo()
       const path = socket === undefined ? launch.control.host : hostPath(`/proc/self/fd/${socket}`)
-      const control = await vmm.connect(path, boot, { place, onStep, beforeResume: options.beforeResume })
-      shown = control.onConsole
-      await control.ready
+      const control = await trace.span("configure", async () => {
+        const made = await vmm.connect(path, boot, { place, onStep, beforeResume: options.beforeResume })
+        shown = made.onConsole
+        await made.ready
+        return made
+      })
       if (boot.firecracker.vsock !== undefined && launch.control.is === "own") closeVsock(launch.control.host, boot)
       return control
     }
