@@ -22,9 +22,10 @@ export const LOADERS: Readonly<Record<string, CodeLoader | "json" | "toml" | "te
 
 /**
  * Serves a plugin's imports: `"banger"` from this program, every file through `readTrusted`, so that what was checked is
- * what runs. As root, imports that cannot be read this way are refused.
+ * what runs. As root, imports that cannot be read this way are refused. Before a module runs whose top-level code does more
+ * than to name functions and data, `beforeCode` hears of it.
  */
-export function serveImports(trust: Trust): void {
+export function serveImports(trust: Trust, beforeCode: () => void): void {
   const definePlugin = (plugin: unknown) => plugin
   Bun.plugin({
     name: "banger",
@@ -38,7 +39,9 @@ export function serveImports(trust: Trust): void {
           modules.push(undefined)
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
         }
-        modules.push({ path, contents, loader })
+        const plain = isPlain(contents, loader)
+        modules.push({ path, contents, plain })
+        if (!plain) beforeCode()
         if (trust.uids !== undefined) requireReadableImports(path, contents, loader)
         return { contents, loader }
       })
@@ -59,7 +62,7 @@ export function loadedFiles(): readonly string[] {
  * holds could be changed by a hook.
  */
 export function modulesKeepNothing(): boolean {
-  return modules.every((module) => module !== undefined && keepsNothing(asRun(module)))
+  return modules.every((module) => module?.plain === true)
 }
 
 /** The modules of code that were loaded, to be used again when their files have changed. */
@@ -77,14 +80,19 @@ type CodeLoader = "ts" | "tsx" | "js" | "jsx"
 interface Code {
   readonly path: string
   readonly contents: Uint8Array<ArrayBuffer>
-  readonly loader: CodeLoader
+  readonly plain: boolean
 }
 
 /** Every module that was loaded; undefined for one of data. */
 const modules: (Code | undefined)[] = []
 
-function asRun({ contents, loader }: Code): string {
-  return new Bun.Transpiler({ loader, target: "bun" }).transformSync(contents)
+function isPlain(contents: Uint8Array, loader: CodeLoader): boolean {
+  try {
+    return keepsNothing(new Bun.Transpiler({ loader, target: "bun" }).transformSync(contents))
+  } catch {
+    // A syntax error: nothing of the file runs, and Bun tells where the error is.
+    return true
+  }
 }
 
 /** Parsed here: Bun would compile text that it is handed as if it were code. */
