@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs"
 import { O } from "./constants.ts"
-import { word } from "./guards.ts"
+import { fixed, word } from "./guards.ts"
 import { libc, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
 
@@ -42,6 +42,19 @@ export function letSignals(signals: readonly number[]): void {
   changeMask(SIG_UNBLOCK, signals)
 }
 
+/** Runs `work`, which must not wait for anything, with all signals held back from this thread (rt_sigprocmask(2), SIG_SETMASK). */
+export function holdingAllSignals<T>(work: () => T): T {
+  const [all, before] = [fixed(SET_BYTES).fill(0xff), fixed(SET_BYTES)]
+  const set = (mask: Uint8Array, old: Uint8Array | 0) =>
+    rawSyscall("rt_sigprocmask", syscallNumber("rt_sigprocmask"), [SIG_SETMASK, mask, old, SET_BYTES])
+  set(all, before)
+  try {
+    return work()
+  } finally {
+    set(before, 0)
+  }
+}
+
 /** A descriptor that can be read once one of these signals waits (signalfd(2)). They must be held back. */
 export function openSignalFd(signals: readonly number[]): number {
   const set = packSet(signals)
@@ -52,6 +65,10 @@ export function openSignalFd(signals: readonly number[]): number {
 
 const SIG_BLOCK = 0
 const SIG_UNBLOCK = 1
+const SIG_SETMASK = 2
+
+/** The size of the kernel's `sigset_t`. */
+const SET_BYTES = 8
 
 /** The kernel's `sigset_t`: a bit for each of 64 signals, from signal 1 on. */
 function packSet(signals: readonly number[]): Uint8Array {

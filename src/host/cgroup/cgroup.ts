@@ -105,11 +105,14 @@ export function removeEmptyCgroup(path: string): void {
   )
 }
 
+/** Runs `work` with a descriptor of a VM's cgroup. */
+export function withCgroup<T>(path: string, work: (dir: number) => T): T {
+  return withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), work)
+}
+
 /** Moves a process with all its threads into a VM's cgroup; whatever it starts afterwards is born there. */
 export function joinCgroup(path: string, pid: number): void {
-  withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), (dir) =>
-    write(dir, "cgroup.procs", String(pid)),
-  )
+  withCgroup(path, (dir) => write(dir, "cgroup.procs", String(pid)))
 }
 
 /**
