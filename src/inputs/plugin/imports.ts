@@ -39,10 +39,11 @@ export function serveImports(trust: Trust, beforeCode: () => void): void {
           modules.push(undefined)
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
         }
-        const plain = isPlain(contents, loader)
+        const parser = new Bun.Transpiler({ loader, target: "bun" })
+        const plain = isPlain(contents, parser)
         modules.push({ path, contents, plain })
         if (!plain) beforeCode()
-        if (trust.uids !== undefined) requireReadableImports(path, contents, loader)
+        if (trust.uids !== undefined) requireReadableImports(path, contents, parser)
         return { contents, loader }
       })
       if (trust.uids === undefined) return
@@ -86,9 +87,9 @@ interface Code {
 /** Every module that was loaded; undefined for one of data. */
 const modules: (Code | undefined)[] = []
 
-function isPlain(contents: Uint8Array, loader: CodeLoader): boolean {
+function isPlain(contents: Uint8Array, parser: Bun.Transpiler): boolean {
   try {
-    return keepsNothing(new Bun.Transpiler({ loader, target: "bun" }).transformSync(contents))
+    return keepsNothing(parser.transformSync(contents))
   } catch {
     // A syntax error: nothing of the file runs, and Bun tells where the error is.
     return true
@@ -114,8 +115,8 @@ function requireLoadable(path: string): void {
 }
 
 /** Bun does not ask onLoad for a file without an extension, nor onResolve for a relative name. */
-function requireReadableImports(path: string, contents: Uint8Array, loader: CodeLoader): void {
-  for (const found of scan(contents, loader)) {
+function requireReadableImports(path: string, contents: Uint8Array, parser: Bun.Transpiler): void {
+  for (const found of scan(contents, parser)) {
     // `checkRequires` looks at the target of each require() when it is called.
     if (found.kind === "import-statement" || found.kind === "dynamic-import") {
       const target = resolved(found.path, dirname(path), found.kind === "dynamic-import")
@@ -124,9 +125,9 @@ function requireReadableImports(path: string, contents: Uint8Array, loader: Code
   }
 }
 
-function scan(contents: Uint8Array, loader: CodeLoader): readonly Bun.Import[] {
+function scan(contents: Uint8Array, parser: Bun.Transpiler): readonly Bun.Import[] {
   try {
-    return new Bun.Transpiler({ loader }).scanImports(contents)
+    return parser.scanImports(contents)
   } catch {
     // A syntax error: nothing of the file runs, and Bun tells where the error is.
     return []

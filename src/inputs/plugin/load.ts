@@ -3,8 +3,9 @@ import { extname, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, type FailureDetail, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { once } from "../../base/terms/once.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
-import { type Definition, readDefinition, readGuard, type Source } from "./definition.ts"
+import { type Definition, hasHooks, readDefinition, readGuard, type Source } from "./definition.ts"
 import { LOADERS, serveImports } from "./imports.ts"
 import { readModule } from "./keptModules.ts"
 import { sha256Of, type Trust } from "./trust.ts"
@@ -46,7 +47,7 @@ export async function loadGuard(file: string, trust: Trust): Promise<ReturnType<
 
 // --- internal ---
 
-async function load<D>(
+async function load<D extends Definition>(
   file: string,
   trust: Trust,
   { read, known, beforeCode }: Loading & { readonly read: (exported: unknown, source: Source) => D },
@@ -57,10 +58,16 @@ async function load<D>(
   const sha256 = sha256Of(bytes)
   if (known !== undefined && known !== sha256) throw bad(path, `${path} has changed since the VM was booted`)
   requireSame(path, sha256)
-  serveImports(trust, beforeCode)
-  if (trust.uids !== undefined) denyWorkers()
+  // To take them takes time that a plugin without code need not wait for.
+  const deny = once(() => trust.uids !== undefined && denyWorkers())
+  serveImports(trust, () => {
+    deny()
+    beforeCode()
+  })
   const exported = await runModule(path)
-  return { ...read(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
+  const definition = read(exported, { path, text: new TextDecoder().decode(bytes) })
+  if (hasHooks(definition)) deny()
+  return { ...definition, sha256 }
 }
 
 /** The sha256 of each plugin file that this process has run. */
