@@ -77,22 +77,24 @@ function start(launch: Launch, stdio: readonly number[]): Child {
       : withDescriptor(openAt(AT_FDCWD, netns, O.RDONLY), (fd) => inNetworkNamespace(fd, begin))
   const held = pidRefOf(pid, pidfd)
   let ended = false
-  const exited = childExit(pidfd).then((status) => {
-    ended = true
-    held[Symbol.dispose]()
-    return status
-  })
+  const waitForEnd = () =>
+    childExit(pidfd).then((status) => {
+      ended = true
+      held[Symbol.dispose]()
+      return status
+    })
   try {
-    // In this turn of the event loop: in the next one the child may be waited for, and its pid become another's.
+    // Before it is waited for: then its pid may become another's.
     const identity = identifyChild(held, runsAs)
     return {
-      ...{ identity, inCgroup, exited },
+      ...{ identity, inCgroup, exited: waitForEnd() },
       signal: (number) => ended || held.signal(number),
       inherit: () => (ended ? undefined : held.inherit()),
     }
   } catch (error) {
     // Nobody could prove later whose it is.
     held.signal(SIGKILL)
+    waitForEnd()
     throw error
   }
 }
