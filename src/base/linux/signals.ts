@@ -9,10 +9,11 @@ export const ENDING_SIGNALS = {
   ...{ SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGALRM: 14, SIGTERM: 15 },
 } as const
 
-/** Whether this process ignores a signal, as its parent may have told it to (nohup(1)); see proc(5), SigIgn. */
-export function isIgnored(signal: number): boolean {
+/** Which of these signals this process ignores, as its parent may have told it to (nohup(1)); see proc(5), SigIgn. */
+export function ignoredOf(signals: readonly number[]): readonly number[] {
   const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1")) ?? []
-  return ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n
+  const bits = BigInt(`0x${mask}`)
+  return signals.filter((signal) => ((bits >> BigInt(signal - 1)) & 1n) === 1n)
 }
 
 /** Gives a signal its default action (signal(2)). */

@@ -486,13 +486,16 @@ test.each([
 
 test("an answer without an end is cut off, and a refusal's words are few", async () => {
   const socket = join(directory.path, "api.sock")
-  const endless = () => {
-    const pull = (controller: ReadableStreamDefaultController) => controller.enqueue(new Uint8Array(65_536).fill(120))
-    return new Response(new ReadableStream({ pull }), { status: 400 })
+  const more = (to: Bun.Socket) => {
+    while (to.write("x".repeat(65_536)) === 65_536);
   }
-  const server = Bun.serve({ unix: socket, fetch: endless })
+  const data = (to: Bun.Socket) => {
+    to.write("HTTP/1.1 400 \r\n\r\n")
+    more(to)
+  }
+  const server = Bun.listen({ unix: socket, socket: { data, drain: more } })
   await expect(openApi(socket).request(CONFIGURATION)).rejects.toThrow(/refused it: status 400: x{200}$/)
-  await server.stop(true)
+  server.stop(true)
 })
 
 test("a refusal that is about another setting names that one", async () => {
