@@ -30,7 +30,7 @@ export interface NewProcess {
 /**
  * Starts a program as a child of this process: in a session of its own, `/` its working directory, all signals at their default and
  * none held back. It is born in its cgroup (clone3(2), CLONE_INTO_CGROUP, Linux 5.7), which costs nothing: a move into a cgroup waits
- * until all processors of the host have passed a quiet state, 5 to 15 ms. Where clone3(2) is refused as if it were unknown, as
+ * until all processors of the host have passed a quiet state, 5 to 15 ms. Where clone3(2) is refused altogether, as
  * containers do it, clone(2) is taken, and the child is in its parent's cgroup. Throws a system error that names the call when it
  * cannot be started; then there is no child.
  */
@@ -56,7 +56,8 @@ const CLONE_INTO_CGROUP = 0x2_0000_0000
 /** The words of 8 bytes of `struct clone_args`. */
 const CLONE_ARGS = { words: 11, flags: 0, pidfd: 1, exitSignal: 4, cgroup: 10 } as const
 
-const ENOSYS = 38
+/** EPERM, ENOSYS: so seccomp(2) filters refuse what they do not know. */
+const REFUSALS = [-1, -38]
 const SIGCHLD = 17
 const F_DUPFD_CLOEXEC = 1030
 const LAST_FD = 0xffff_ffff
@@ -87,7 +88,7 @@ function begin(program: NewProgram, sources: readonly number[]): NewProcess {
   const args = packCloneArgs(ptr(pidfd), cgroup)
   let inCgroup = cgroup !== undefined
   let started = run(path, { name: "clone3", args: [args, args.length] }, steps)
-  if (started.pid === -ENOSYS) {
+  if (REFUSALS.includes(started.pid)) {
     inCgroup = false
     started = run(path, { name: "clone", args: [CLONE_FLAGS | SIGCHLD, 0, ptr(pidfd)] }, steps)
   }
