@@ -36,12 +36,14 @@ export interface NewProcess {
  */
 export function startProgram(program: NewProgram): NewProcess {
   const fds = program.fds.map(descriptor)
-  const copies = fds.filter((fd) => fd < fds.length)
-  // A descriptor would be overwritten before it is copied.
-  const high = new Map(copies.map((fd) => [fd, copyAbove(fd, fds.length)]))
+  const high = new Map<number, number>()
   try {
-    const sources = fds.map((fd) => high.get(fd) ?? fd)
-    return begin(program, sources)
+    // Such a descriptor would be overwritten before it is copied.
+    for (const fd of fds) if (fd < fds.length && !high.has(fd)) high.set(fd, copyAbove(fd, fds.length))
+    return begin(
+      program,
+      fds.map((fd) => high.get(fd) ?? fd),
+    )
   } finally {
     for (const fd of high.values()) close(fd)
   }
