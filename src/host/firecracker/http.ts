@@ -28,6 +28,8 @@ export async function exchange(
 ): Promise<HttpAnswer> {
   signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>()
+  // It may be rejected while nobody waits for it yet, and what nobody catches ends the run.
+  promise.catch(() => {})
   const abort = () => reject(signal.reason)
   signal.addEventListener("abort", abort)
   let received: Uint8Array = new Uint8Array()
@@ -44,24 +46,25 @@ export async function exchange(
   const send = (to: Bun.Socket) => {
     unsent.bytes = unsent.bytes.subarray(to.write(unsent.bytes))
   }
-  const socket = await Bun.connect({
-    unix,
-    socket: {
-      open: send,
-      drain: send,
-      data(_, chunk) {
-        received = Buffer.concat([received, chunk])
-        receive(false)
-      },
-      close: () => receive(true),
-      error: (_, error) => reject(error),
-    },
-  })
+  let socket: Bun.Socket | undefined
   try {
+    socket = await Bun.connect({
+      unix,
+      socket: {
+        open: send,
+        drain: send,
+        data(_, chunk) {
+          received = Buffer.concat([received, chunk])
+          receive(false)
+        },
+        close: () => receive(true),
+        error: (_, error) => reject(error),
+      },
+    })
     return await promise
   } finally {
     signal.removeEventListener("abort", abort)
-    socket.terminate()
+    socket?.terminate()
   }
 }
 

@@ -116,6 +116,18 @@ test("over a socket: an answer in pieces, one that is cut, none at all, nobody t
   server.stop(true)
 })
 
+test("a request that failed because nobody listens fails no second time, when its time is over", async () => {
+  const faults: unknown[] = []
+  const onFault = (fault: unknown) => faults.push(fault)
+  process.on("unhandledRejection", onFault)
+  using _ = { [Symbol.dispose]: () => process.off("unhandledRejection", onFault) }
+  const late = new AbortController()
+  await expect(ask(join(directory.path, "absent"), late.signal)).rejects.toMatchObject({ code: "ENOENT" })
+  late.abort(new Error("too late"))
+  await Bun.sleep(10)
+  expect(faults).toEqual([])
+})
+
 test("a request larger than the socket takes at once is sent to its end", async () => {
   const unix = join(directory.path, "socket")
   let received = ""
