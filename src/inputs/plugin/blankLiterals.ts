@@ -1,7 +1,7 @@
 /**
- * JavaScript with every string emptied, and of each template the code in it in parentheses: what is left has no brackets or
- * words but those of code. Undefined where that cannot be told for certain: a regular expression could be a division, and
- * hides quotes. Pure.
+ * JavaScript with every string emptied but `"banger"`, and of each template the code in it in parentheses: what is left has no
+ * brackets or words but those of code and that one. Undefined where that cannot be told for certain: a regular expression could
+ * be a division, and hides quotes. Pure.
  */
 export function blankLiterals(text: string): string | undefined {
   let out = ""
@@ -10,9 +10,10 @@ export function blankLiterals(text: string): string | undefined {
   const templates: number[] = []
   let depth = 0
   const skipString = (quote: string) => {
-    for (at++; at < text.length && text[at] !== quote; at++) if (text[at] === "\\") at++
+    const begin = ++at
+    for (; at < text.length && text[at] !== quote; at++) if (text[at] === "\\") at++
+    out += text.slice(begin, at) === "banger" ? '"banger"' : '""'
     at++
-    out += '""'
   }
   /** From within a template to its end, or to its next code. */
   const skipTemplate = () => {

@@ -39,11 +39,12 @@ export function serveImports(trust: Trust, beforeCode: () => void): void {
           modules.push(undefined)
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
         }
-        const parser = new Bun.Transpiler({ loader, target: "bun" })
-        const plain = isPlain(contents, parser)
+        const parser = new Bun.Transpiler({ ...NO_MACROS, loader, target: "bun" })
+        const imports = scan(contents, parser)
+        const plain = isPlain(contents, parser, imports)
         modules.push({ path, contents, plain })
         if (!plain) beforeCode()
-        if (trust.uids !== undefined) requireReadableImports(path, contents, parser)
+        if (trust.uids !== undefined) requireReadableImports(path, imports)
         return { contents, loader }
       })
       if (trust.uids === undefined) return
@@ -87,12 +88,17 @@ interface Code {
 /** Every module that was loaded; undefined for one of data. */
 const modules: (Code | undefined)[] = []
 
-function isPlain(contents: Uint8Array, parser: Bun.Transpiler): boolean {
+/** A macro is code that would run here, before anything watches it. Not in Bun's types. */
+const NO_MACROS: object = { macro: false }
+
+function isPlain(contents: Uint8Array, parser: Bun.Transpiler, imports: readonly Bun.Import[]): boolean {
+  // Code in an import's own name comes to no onLoad.
+  if (imports.some(({ path }) => /^(?:data|blob):/i.test(path))) return false
   try {
     return keepsNothing(parser.transformSync(contents))
   } catch {
-    // A syntax error: nothing of the file runs, and Bun tells where the error is.
-    return true
+    // A syntax error, or a macro.
+    return false
   }
 }
 
@@ -115,8 +121,8 @@ function requireLoadable(path: string): void {
 }
 
 /** Bun does not ask onLoad for a file without an extension, nor onResolve for a relative name. */
-function requireReadableImports(path: string, contents: Uint8Array, parser: Bun.Transpiler): void {
-  for (const found of scan(contents, parser)) {
+function requireReadableImports(path: string, imports: readonly Bun.Import[]): void {
+  for (const found of imports) {
     // `checkRequires` looks at the target of each require() when it is called.
     if (found.kind === "import-statement" || found.kind === "dynamic-import") {
       const target = resolved(found.path, dirname(path), found.kind === "dynamic-import")

@@ -2,9 +2,9 @@ import { blankLiterals, splitAt } from "./blankLiterals.ts"
 
 /**
  * Whether it is certain that a module keeps nothing from one call of its functions to the next, so that it makes no
- * difference when it is loaded anew between two hooks. Sees only what is plainly so: functions, constants that cannot change,
- * imports, and a plugin written out in `definePlugin({ … })`. Of anything else it says no. `text` is what Bun's transpiler
- * writes. Pure.
+ * difference when it is loaded anew between two hooks, and that none of its own code runs while it is loaded. Sees only what is
+ * plainly so: functions, constants that cannot change, imports, and a plugin written out in banger's `definePlugin({ … })`. Of
+ * anything else it says no. `text` is what Bun's transpiler writes. Pure.
  */
 export function keepsNothing(text: string): boolean {
   const code = blankLiterals(text)
@@ -13,9 +13,10 @@ export function keepsNothing(text: string): boolean {
   const functions = statements.flatMap((statement) => FUNCTION.exec(statement)?.[1] ?? [])
   if (functions.some((name) => new RegExp(`(?<![.\\w$])${name.replaceAll("$", "\\$")}\\s*[.[]`).test(code)))
     return false
+  const form = statements.some((statement) => DEFINE_PLUGIN.test(statement)) ? MADE : WRITTEN
   return statements.every(
     (statement) =>
-      IMPORT.test(statement) || FUNCTION.test(statement) || CONSTANT.test(statement) || isPlainPlugin(statement),
+      IMPORT.test(statement) || FUNCTION.test(statement) || CONSTANT.test(statement) || isPlainPlugin(statement, form),
   )
 }
 
@@ -32,6 +33,8 @@ const SHARED = new RegExp(
     String.raw`\bprocess(?!\.(?:env\.\w|pid\b|platform\b|arch\b|getuid\b|geteuid\b|cwd\b))`,
     String.raw`\bBun(?!\.\w)|\bBun\.(?:env|plugin)\b`,
     String.raw`\.unref\b|\bdlopen\b`,
+    // What JavaScript calls by itself: where an operator takes an object, where it is unpacked or waited for.
+    String.raw`\bSymbol\b|(?<![.\w$])(?:valueOf|toString|toJSON|then)\b`,
     String.raw`\bconsole\.(?:time|count|group)|\bperformance\.(?:mark|measure)`,
     // Settings of modules that everybody shares (dns.setServers).
     String.raw`\.set[A-Z]`,
@@ -44,23 +47,27 @@ const SHARED = new RegExp(
 
 const IMPORT = /^import [^()]*$/
 const FUNCTION = /^(?:export (?:default )?)?(?:async )?function ([\w$]+)\s*\(/
-const VALUE = String.raw`(?:""|-?[\d_.]+n?|0x[\da-f]+|!0|!1|true|false|null|import\.meta\.(?:dir|dirname|path|file|filename|url))`
+const DEFINE_PLUGIN = /^import \{(?:[^}]*,)? definePlugin(?:,[^}]*)? \} from "banger"$/
+const VALUE = String.raw`(?:"(?:banger)?"|-?[\d_.]+n?|0x[\da-f]+|!0|!1|true|false|null|import\.meta\.(?:dir|dirname|path|file|filename|url))`
 const CONSTANT = new RegExp(String.raw`^(?:export )?const [\w$]+ = ${VALUE}(?:,\s*[\w$]+ = ${VALUE})*$`)
 
 const METHOD = /^(?:async )?[\w$]+\s*\([^()]*\)\s*\{[\s\S]*\}$/
 const ARROW = /^[\w$]+: (?:async )?(?:\([^()]*\)|[\w$]+) =>/
 const DATA = /^[\w$]+(?:: [^()]*)?$/
+/** `]:` ends the name of a property that is worked out. */
+const CODE = /=>|\b(?:new|get|await)\b|\]\s*:/
 
-/** `export default definePlugin({ … })`, or the object alone, whose fields are data and functions, none of them made by a call. */
-function isPlainPlugin(statement: string): boolean {
-  const fields = /^export default (?:definePlugin\(\{([\s\S]*)\}\)|\{([\s\S]*)\})$/
+const WRITTEN = /^export default \{([\s\S]*)\}$/
+const MADE = /^export default (?:definePlugin\(\{([\s\S]*)\}\)|\{([\s\S]*)\})$/
+
+/** A plugin of this form, whose fields are data and functions, none of them made by a call. */
+function isPlainPlugin(statement: string, form: RegExp): boolean {
+  const fields = form
     .exec(statement)
     ?.slice(1)
     .find((body) => body !== undefined)
   if (fields === undefined) return /^export (?:default [\w$]+|\{[^}]*\})$/.test(statement)
   return splitAt(fields, /,/)
     .filter((field) => field !== "")
-    .every(
-      (field) => METHOD.test(field) || ARROW.test(field) || (DATA.test(field) && !/=>|\bnew\b|\bget\b/.test(field)),
-    )
+    .every((field) => METHOD.test(field) || ARROW.test(field) || (DATA.test(field) && !CODE.test(field)))
 }

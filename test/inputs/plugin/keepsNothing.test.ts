@@ -3,13 +3,15 @@ import { keepsNothing } from "../../../src/inputs/plugin/keepsNothing.ts"
 import starter from "../../../src/inputs/plugin/starter.template.txt" with { type: "text" }
 
 const transpile = (text: string) => new Bun.Transpiler({ loader: "ts", target: "bun" }).transformSync(text)
-const keeps = (text: string) => !keepsNothing(transpile(text))
+const keeps = (text: string) => !keepsNothing(transpile(`import { definePlugin } from "banger"\n${text}`))
 const plugin = (more = "") => `export default definePlugin({ kernel: "vmlinuz", ${more} })`
 
 test("the first plugins that a user writes keep nothing", async () => {
   for (const file of ["hello.ts"])
-    expect(keeps(await Bun.file(`${import.meta.dir}/../../../plugins/${file}`).text()), file).toBe(false)
-  expect(keeps(starter)).toBe(false)
+    expect(keepsNothing(transpile(await Bun.file(`${import.meta.dir}/../../../plugins/${file}`).text())), file).toBe(
+      true,
+    )
+  expect(keepsNothing(transpile(starter))).toBe(true)
 })
 
 test.each([
@@ -68,9 +70,32 @@ test.each([
   plugin("use: [counter()]"),
   `export default makePlugin()`,
   `export default { ...makePlugin() }`,
-  `import { definePlugin } from "banger"\nawait 1\n${plugin()}`,
+  `await 1\n${plugin()}`,
   `const { a } = { a: 1 }\n${plugin()}`,
   `if (true) { globalThis.x = 1 }\n${plugin()}`,
   `const a = \`\${"b"}\`, c = []\n${plugin()}`,
   `export { state } from "./state.ts"\nstate = 1\n${plugin()}`,
 ])("may keep something: %s", (text) => expect(keeps(text)).toBe(true))
+
+const f = "function f() { while (true); }"
+test.each([
+  `${f}\nexport default { kernel: -{ valueOf: f } }`,
+  `${f}\nexport default { kernel: '' + { toString: f } }`,
+  `${f}\nexport default { kernel: '' + { ['to' + 'String']: f } }`,
+  `${f}\nexport default { kernel: [...{ [Symbol.iterator]: f }] }`,
+  `${f}\nexport default { kernel: await { then: f } }`,
+  `${f}\nexport default { kernel: f\`\` }`,
+  "export default { toString() { while (true); } }",
+  "export function toString() { while (true); }",
+])("code may run while it is loaded: %s", (text) => expect(keeps(text)).toBe(true))
+
+test("only banger's own definePlugin is known to do nothing", () => {
+  const from = (words: string) => keepsNothing(transpile(`${words}\n${plugin()}`))
+  expect(from('import { definePlugin } from "banger"')).toBe(true)
+  expect(from('import { definePlugin, type Ctx } from "banger"')).toBe(true)
+  expect(from('import { definePlugin } from "./other.ts"')).toBe(false)
+  expect(from('import { other as definePlugin } from "banger"')).toBe(false)
+  expect(from('import { definePlugin as other } from "banger"')).toBe(false)
+  expect(from("function definePlugin(plugin) { while (true); }")).toBe(false)
+  expect(from("")).toBe(false)
+})
