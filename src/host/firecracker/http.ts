@@ -13,7 +13,7 @@ export interface HttpAnswer {
   readonly text: string
 }
 
-/** No head of an answer is larger, in bytes. */
+/** No head of an answer is larger, in bytes, with those of the answers that announce it. */
 const HEAD_MAX_BYTES = 16 * 1024
 
 /**
@@ -85,16 +85,15 @@ export function readAnswer(
   { limit, ended }: { readonly limit: number; readonly ended: boolean },
 ): HttpAnswer | undefined {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-  const end = buffer.indexOf("\r\n\r\n")
+  const [begin, end] = endOfHeads(buffer)
   if (end === -1 || end > HEAD_MAX_BYTES) {
     if (buffer.length > HEAD_MAX_BYTES) throw new Error("what it answers is not HTTP")
     return undefined
   }
-  const [first = "", ...lines] = buffer.toString("latin1", 0, end).split("\r\n")
+  const [first = "", ...lines] = buffer.toString("latin1", begin, end).split("\r\n")
   const status = Number(/^HTTP\/1\.[01] ([1-5]\d\d)(?: |$)/.exec(first)?.[1] ?? Number.NaN)
   if (Number.isNaN(status)) throw new Error("what it answers is not HTTP")
   const rest = buffer.subarray(end + 4)
-  if (status < 200) return readAnswer(rest, { limit, ended })
   if (status === 204) return { status, text: "" }
   const length = lengthOf(lines)
   if (rest.length > limit) return { status, text: `${rest.toString("utf8", 0, limit)}…` }
@@ -103,6 +102,20 @@ export function readAnswer(
 }
 
 // --- internal ---
+
+/** Where the head begins that announces no other, and where it ends: -1 when that has not come. */
+function endOfHeads(buffer: Buffer): readonly [number, number] {
+  for (let begin = 0; ; ) {
+    const end = buffer.indexOf("\r\n\r\n", begin)
+    if (
+      end === -1 ||
+      end > HEAD_MAX_BYTES ||
+      !/^HTTP\/1\.[01] 1\d\d(?: |\r)/.test(buffer.toString("latin1", begin, begin + 13))
+    )
+      return [begin, end]
+    begin = end + 4
+  }
+}
 
 function lengthOf(lines: readonly string[]): number | undefined {
   let length: number | undefined

@@ -42,6 +42,10 @@ test.each([
   ["\r\n\r\n", "not HTTP"],
   ["x".repeat(20_000), "not HTTP"],
   [`HTTP/1.1 200 OK\r\n${"a: b\r\n".repeat(5000)}\r\n`, "not HTTP"],
+  // Answers without end that announce another.
+  ["HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), "not HTTP"],
+  ["HTTP/1.1 100\r\n\r\n".repeat(2000), "not HTTP"],
+  [`HTTP/1.1 100 Continue\r\na: ${"b".repeat(9000)}\r\n\r\n`.repeat(2), "not HTTP"],
   ["HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "no number"],
   ["HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n", "no number"],
   ["HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "no number"],
