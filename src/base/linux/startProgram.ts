@@ -88,14 +88,15 @@ function begin(program: NewProgram, sources: readonly number[]): NewProcess {
   const pidfd = new Int32Array(fixed(4).buffer)
   const steps = stepsOf(program, sources)
   const args = packCloneArgs(ptr(pidfd), cgroup)
-  let inCgroup = cgroup !== undefined
-  let started = run(path, { name: "clone3", args: [args, args.length] }, steps)
+  let call: Call = { name: "clone3", args: [args, args.length] }
+  let started = run(path, call, steps)
   if (REFUSALS.includes(started.pid)) {
-    inCgroup = false
-    started = run(path, { name: "clone", args: [CLONE_FLAGS | SIGCHLD, 0, ptr(pidfd)] }, steps)
+    call = { name: "clone", args: [CLONE_FLAGS | SIGCHLD, 0, ptr(pidfd)] }
+    started = run(path, call, steps)
   }
+  const inCgroup = cgroup !== undefined && call.name === "clone3"
   const { pid, failed } = started
-  if (pid < 0) throw failureOf("clone3", pid, path)
+  if (pid < 0) throw failureOf(call.name, pid, path)
   const [held = -1] = pidfd
   if (failed === undefined) return { pid, pidfd: held, inCgroup }
   if (pidfdExited(held, END_WAIT_MS)) reapChild(held)

@@ -124,7 +124,9 @@ test.each([1, 38])("where clone3(2) is refused with %d, as containers do it, clo
   expect(run("echo up")).toEqual({ status: 0, out: "up\n" })
   expect(calls).toEqual(["clone3", "clone"])
   interpose({ before: (call) => (call === "clone3" ? 11 : 0) })
-  expect(() => run("true")).toThrow("EAGAIN")
+  expect(() => run("true")).toThrow(/^clone3 .*EAGAIN/)
+  interpose({ before: (call) => (call === "clone3" ? errno : call === "clone" ? 11 : 0) })
+  expect(() => run("true")).toThrow(/^clone .*EAGAIN/)
 })
 
 test("many are started and ended, while signals come and memory is collected", async () => {
