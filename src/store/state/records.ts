@@ -3,7 +3,7 @@ import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { codeOf } from "./database.ts"
-import { type Generation, journalSchema } from "./handles.ts"
+import { type Generation, journalSchema, type ProcessIdentity, processIdentitySchema } from "./handles.ts"
 import { isFinal, TRANSITIONS, type VmState, vmStateSchema } from "./vmState.ts"
 
 const columns = v.object({
@@ -40,6 +40,13 @@ const rowSchema = v.pipe(
     /** A failed start that was left as it is, for inspection. */
     keptForInspection: kept === 1,
   })),
+)
+
+/** Of all resources only processes have an identity. */
+const mirroredProcessSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.array(v.object({ identity: v.optional(v.nullable(processIdentitySchema)) })),
 )
 
 /**
@@ -111,6 +118,15 @@ export function mirrorJournal(db: Database, id: string, { generation, journal }:
 export function mirrored(record: VmRecord): Generation | undefined {
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), journalSchema), record.handles)
   return parsed.success ? { generation: record.generation, journal: parsed.output } : undefined
+}
+
+/**
+ * The VMM's process that is mirrored on a record, if there is one: quick, for a look at many. It may be older than what
+ * handles.json names.
+ */
+export function mirroredProcess({ handles }: VmRecord): ProcessIdentity | undefined {
+  const parsed = v.safeParse(mirroredProcessSchema, handles)
+  return parsed.success ? (parsed.output.find(({ identity }) => identity)?.identity ?? undefined) : undefined
 }
 
 /** Whether a VM has ended and released everything on its journal. */
