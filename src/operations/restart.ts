@@ -11,9 +11,9 @@ import { exitText } from "../vm/exit.ts"
 import { requestOf } from "../vm/request.ts"
 import { backOff } from "./backOff.ts"
 import { type DetachedVm, detach } from "./detach.ts"
+import { stopVm } from "./end/stop.ts"
 import { requireRunnable, resolveRun } from "./resolveRun.ts"
 import type { RunRequest } from "./runRequest.ts"
-import { stopVm } from "./stop.ts"
 
 /**
  * Stops a VM if it runs, and runs its plugin again in the background. Before the VM is stopped it is checked that its

@@ -185,14 +185,17 @@ export function listRecordIds(db: Database): ReadonlySet<string> {
   return new Set(rows.map(({ id }) => id))
 }
 
-/** The records of VMs that have not ended, still hold a resource, or will be booted again; newest first. */
-export function listUnfinished(db: Database): readonly VmRecord[] {
+/**
+ * The records of VMs that have not ended, still hold a resource, or will be booted again; newest first. `name`: only those that
+ * have it.
+ */
+export function listUnfinished(db: Database, name?: string): readonly VmRecord[] {
   const rows = db
     .query(
-      `select * from vms where state not in ('stopped', 'failed') or handles <> '[]' or restart_at is not null
-       order by created_at desc, rowid desc`,
+      `select * from vms where (state not in ('stopped', 'failed') or handles <> '[]' or restart_at is not null)
+         and name = coalesce(?, name) order by created_at desc, rowid desc`,
     )
-    .all()
+    .all(name ?? null)
   return rows.map((row) => v.parse(rowSchema, row))
 }
 
@@ -201,10 +204,13 @@ export function listUnfinished(db: Database): readonly VmRecord[] {
  * last hyphen. Throws a failure, with the nearest name, when no VM matches or several do.
  */
 export function findRecord(db: Database, reference: string): VmRecord {
-  const all = listRecords(db)
-  const named = all.filter((record) => record.name === reference)
-  const exact = all.find((record) => record.id === reference) ?? named.find((r) => !isFinal(r.state)) ?? named[0]
+  const rows = db
+    .query("select * from vms where id = ?1 or name = ?1 order by created_at desc, rowid desc")
+    .all(reference)
+  const named = rows.map((row) => v.parse(rowSchema, row))
+  const exact = named.find((record) => record.id === reference) ?? named.find((r) => !isFinal(r.state)) ?? named[0]
   if (exact) return exact
+  const all = listRecords(db)
   // An id begins with its VM's name. A prefix that ends within the name could mean a VM of a longer name.
   const matches = all.filter(({ id }) => id.startsWith(reference) && reference.length > id.lastIndexOf("-") + 1)
   const [only, second] = matches
