@@ -199,6 +199,17 @@ export function listUnfinished(db: Database, name?: string): readonly VmRecord[]
   return rows.map((row) => v.parse(rowSchema, row))
 }
 
+/** The records of VMs that have ended and hold nothing, but for the `kept` that were changed last; those first that were changed last. */
+export function listOldest(db: Database, kept: number): readonly VmRecord[] {
+  const rows = db
+    .query(
+      `select * from vms where state in ('stopped', 'failed') and handles = '[]'
+       order by updated_at desc, rowid desc limit -1 offset ?`,
+    )
+    .all(kept)
+  return rows.map((row) => v.parse(rowSchema, row))
+}
+
 /**
  * The VM that a user means: by id, by name (the live one, else the newest), or by a prefix of one id that reaches past its
  * last hyphen. Throws a failure, with the nearest name, when no VM matches or several do.
