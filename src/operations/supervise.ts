@@ -66,7 +66,7 @@ export async function superviseVm(
     const detached = logFile !== undefined || woken !== undefined
     if (detached) nameProcess(`banger: ${name}`)
     using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [] })
-    if (woken !== undefined) useKeptModules(layout, log)
+    if (woken !== undefined) useKeptModules(layout.modules, log)
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {
       locked,
@@ -75,7 +75,10 @@ export async function superviseVm(
     if (taken.is === "running" || taken.outcome === undefined) throw ended()
     // A VM that never came to run is a failed first boot: no restart policy counts those.
     if (hasRun(record.state))
-      await restartDetached(host, state, record, { ...taken.outcome, restarts: woken?.restarts })
+      await restartDetached(host, state, record, {
+        ...taken.outcome,
+        rested: woken && { restarts: woken.restarts, modules: layout.modules },
+      })
     return { id, name, dir, interrupted: host.interrupts.exitCode(), ...taken.outcome }
   } finally {
     lock.unlock()

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start, until } from "./support/banger.ts"
 import { kernelOf } from "./support/doubles.ts"
@@ -134,6 +134,45 @@ onBoth("a plugin that was edited while its supervisor rested still has the hooks
     const { stdout } = await banger(place, ["logs", "--supervisor", vm?.id ?? ""])
     expect(stdout).toContain("as booted")
   }
+})
+
+onBoth("a plugin that is gone, with all that it imports, still has its hooks, and is booted again", async () => {
+  const dir = join(place.dir, "gone")
+  const [released, current] = [join(dir, "releases/1"), join(dir, "current")]
+  mkdirSync(join(released, "shared"), { recursive: true })
+  symlinkSync(released, current)
+  writeFileSync(
+    join(released, "shared/words.ts"),
+    'import { SIGN } from "./sign"\nexport function word(w: string) { return w + SIGN }',
+  )
+  writeFileSync(join(released, "shared/sign.ts"), 'export const SIGN = "!"')
+  const kernel = JSON.stringify(kernelOf(place.dir, "PRINT[up]"))
+  writeFileSync(
+    join(released, "gone.ts"),
+    `import { definePlugin } from "banger"
+import { basename } from "node:path"
+import { word } from "./shared/words.ts"
+export default definePlugin({
+  name: "gone", kernel: ${kernel}, vmm: "firecracker", restart: { policy: "always", limit: 1, delay: "10ms" },
+  timeouts: { stop: "1s" },
+  postStop(ctx) { ctx.log.info(word(\`ended in \${basename(import.meta.dir)}\`)) },
+})`,
+  )
+  expect((await banger(place, ["run", "--detach", join(current, "gone.ts")], { ...firecracker.env })).exit).toBe(0)
+  const rests = async () => {
+    const [vm] = await listed(place)
+    if (vm === undefined) throw new Error("it does not run")
+    await until(() => calledAs(vm.supervisor)[0].includes(" __rest "))
+    return vm
+  }
+  const first = await rests()
+  rmSync(dir, { recursive: true })
+  signal(first.pid, "SIGKILL")
+  await until(() => records(place)[0]?.id !== first.id && records(place)[0]?.state === "running")
+  const second = await rests()
+  expect((await banger(place, ["stop", "gone"])).exit).toBe(0)
+  for (const { id } of [first, second])
+    expect((await banger(place, ["logs", "--supervisor", id])).stdout).toContain("ended in 1!")
 })
 
 test.each([
