@@ -63,7 +63,7 @@ export async function runOnce(
     ...{ program, confinement, keepOnFailure: request.keepOnFailure, restore: run.restore?.dir },
     onConsole: request.onConsole ?? ((chunk) => chunk.length),
     leave: request.supervisor === "none",
-    rest: mayRest(run) ? (machine) => goToRest(host, restOf(context, machine, restarts())) : undefined,
+    rest: mayRest(run) ? (machine, awake) => goToRest(host, restOf(context, machine, restarts()), awake) : undefined,
     onRunning: (running) => {
       pid = running
       return toTerminal ? connectTerminal(layout.consoleInput, host) : () => {}

@@ -25,9 +25,9 @@ export interface WatchOptions {
   readonly onBooted: () => void
   /**
    * Called once nothing that the plugin has left could run any more, and the plugin keeps nothing between its hooks: this
-   * process may become one that only waits. Returns when it has not.
+   * process may become one that only waits. When it has not, it calls `awake`.
    */
-  readonly rest?: ((machine: Machine) => void) | undefined
+  readonly rest?: ((machine: Machine, awake: () => void) => void) | undefined
   /** When the VM came to run, of one whose postBoot hooks ran under another supervisor: milliseconds since the epoch. */
   readonly runningSince?: number
 }
@@ -135,8 +135,9 @@ async function whileRunning(
     }
     const keepAwake = onceIdle(() => {
       if (!modulesKeepNothing()) return
-      host.watchdog.dismiss()
-      rest?.(machine)
+      // A thread that ends at the moment of execve(2) has been seen to crash; there all threads end anyway.
+      if (rest === undefined) host.watchdog.dismiss()
+      else rest(machine, host.watchdog.dismiss)
     })
     await aborted(AbortSignal.any([over.signal, interrupts.stop])).finally(keepAwake)
   } catch (error) {

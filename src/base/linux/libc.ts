@@ -48,6 +48,7 @@ const SYMBOLS = {
   sendfile: { args: [i32, i32, pointer, u64], returns: i64_fast },
   setxattr: { args: [pointer, pointer, pointer, u64, i32], returns: i32 },
   setfsuid: { args: [u32], returns: i32 },
+  sigaction: { args: [i32, pointer, pointer], returns: i32 },
   signal: { args: [i32, u64], returns: u64 },
   socket: { args: [i32, i32, i32], returns: i32 },
   symlinkat: { args: [pointer, i32, pointer], returns: i32 },

@@ -5,6 +5,7 @@ const NUMBERS = {
     ...{
       memfd_create: 319,
       mmap: 9,
+      mprotect: 10,
       prctl: 157,
       renameat2: 316,
       rt_sigprocmask: 14,
@@ -19,6 +20,7 @@ const NUMBERS = {
     ...{
       memfd_create: 279,
       mmap: 222,
+      mprotect: 226,
       prctl: 167,
       renameat2: 276,
       rt_sigprocmask: 135,

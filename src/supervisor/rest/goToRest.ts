@@ -2,6 +2,7 @@ import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { close, openAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { redirectSignals } from "../../base/linux/redirectSignals.ts"
 import { holdSignals, letSignals } from "../../base/linux/signals.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { codeModules } from "../../inputs/plugin/imports.ts"
@@ -27,19 +28,31 @@ export interface Resting {
 
 /**
  * Makes this process one that only waits (`restUntilNeeded`), soon, unless a signal or the VM's end comes before. Where the kernel
- * refuses, this process stays as it is.
+ * refuses, this process stays as it is, and `awake` is called.
  */
-export function goToRest(host: Pick<PluginHost, "interrupts" | "log">, resting: Resting): void {
+export function goToRest(host: Pick<PluginHost, "interrupts" | "log">, resting: Resting, awake: () => void): void {
   holdSignals(HELD)
-  // Signals that came before are told in the next turns of the event loop.
+  let stopRedirecting = () => {}
+  const stay = () => {
+    stopRedirecting()
+    letSignals(HELD)
+    awake()
+  }
+  try {
+    // From here on none is lost, whichever thread takes it; those that came before are told in the next turns of the event loop.
+    stopRedirecting = redirectSignals(HELD)
+  } catch (error) {
+    host.log.debug(`the supervisor cannot rest: ${messageOf(error)}`)
+    stay()
+    return
+  }
   setTimeout(() => {
     try {
       if (!host.interrupts.stop.aborted) rest(resting)
     } catch (error) {
       host.log.debug(`the supervisor cannot rest: ${messageOf(error)}`)
-    } finally {
-      letSignals(HELD)
     }
+    stay()
   }, SETTLE_MS)
 }
 

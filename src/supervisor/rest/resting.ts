@@ -30,9 +30,10 @@ export function restUntilNeeded(words: readonly string[]): never {
   const rest = unpackRest(words)
   if (rest === undefined) throw new Error("these words are none of a supervisor that rests")
   nameProcess(`banger: ${rest.name}`)
-  // A signal that another thread of the program before took just then is lost; what it was about is written down.
-  if (isThere(rest.dir, STOP_REQUEST)) process.kill(process.pid, "SIGTERM")
-  waitUntilNeeded(rest, openSignalFd(WAKING))
+  const signals = openSignalFd(WAKING)
+  // Asked before it was known that this process would rest.
+  if (awaitReadable([signals], 0).length === 0 && isThere(rest.dir, STOP_REQUEST)) process.kill(process.pid, "SIGTERM")
+  waitUntilNeeded(rest, signals)
   const status = pidfdExited(rest.vmm) ? reapChild(rest.vmm) : undefined
   return become(
     rest.name,
