@@ -21,6 +21,8 @@ export interface Woken {
   /** The descriptor of the VM's lock. */
   readonly lock: number
   readonly restarts: Restarts
+  /** When the run's time is up, by `monotonicMs`. */
+  readonly until: number | undefined
   /** How the VMM has exited, if it has. */
   readonly exited: ExitStatus | undefined
 }
@@ -70,7 +72,14 @@ export async function superviseVm(
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {
       locked,
-      goal: { do: "supervise", onReady: ready, document, rested: woken !== undefined, exited: woken?.exited },
+      goal: {
+        do: "supervise",
+        onReady: ready,
+        document,
+        rested: woken !== undefined,
+        until: woken?.until,
+        exited: woken?.exited,
+      },
     })
     if (taken.is === "running" || taken.outcome === undefined) throw ended()
     // A VM that never came to run is a failed first boot: no restart policy counts those.

@@ -1,3 +1,4 @@
+import { bootTimeMs, monotonicMs } from "../base/linux/clock.ts"
 import { asFailure, Failure } from "../base/terms/failure.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
@@ -40,6 +41,8 @@ export type TakeoverGoal =
       readonly document: boolean
       /** This process has been its supervisor all along, and only rested. */
       readonly rested?: boolean | undefined
+      /** When the run's time is up, by `monotonicMs`, where this process knows. */
+      readonly until?: number | undefined
       /** How its VMM has exited, where the process that was its parent knows. */
       readonly exited?: ExitStatus | undefined
     }
@@ -94,7 +97,7 @@ export async function takeOver(
   const failed =
     machine === undefined
       ? await settle(context, running, { liveness, exited: goal.do === "supervise" ? goal.exited : undefined })
-      : await pursue(host, context, running, { goal, runningSince: record.running_at ?? record.created_at })
+      : await pursue(host, context, running, { goal, liveness })
   const outcome = await finish(host, context, running, { failed })
   if (outcome.unreleased !== undefined && goal.do !== "supervise") throw outcome.unreleased
   return { is: "ended", outcome }
@@ -155,18 +158,35 @@ async function pursue(
   host: PluginHost,
   context: VmContext,
   running: RunningVm,
-  { goal, runningSince }: { readonly goal: TakeoverGoal; readonly runningSince: number },
+  { goal, liveness }: { readonly goal: TakeoverGoal; readonly liveness: Known },
 ): Promise<Failure | undefined> {
   try {
     // A VM whose stop was cut short is stopped, even for whoever wants to watch it.
     if (goal.do === "supervise" && context.session.state === "running")
-      await untilEnd(host, context, running, { onBooted: goal.onReady, runningSince })
+      await untilEnd(host, context, running, {
+        onBooted: goal.onReady,
+        taken: { until: goal.until ?? timeUpOf(context, liveness) },
+      })
     else await stopRunning(host, context, running, { request: goal.do === "stop" ? goal.request : undefined })
     return undefined
   } catch (error) {
     return asFailure(error)
   }
 }
+
+/**
+ * When a run's time is up whose supervisor is gone: by its VMM's start, a moment before it came to run, since the host's clock may
+ * have been set meanwhile.
+ */
+function timeUpOf({ plugin }: VmContext, liveness: Known): number | undefined {
+  const limit = plugin.spec.timeouts.run
+  if (limit === undefined || liveness.is === "dead") return undefined
+  const ran = bootTimeMs() - liveness.identity.startTime * TICK_MS
+  return monotonicMs() + limit - Math.max(0, ran)
+}
+
+/** The unit of start times, in milliseconds: of every 64-bit Linux. */
+const TICK_MS = 10
 
 /** A VM that has ended may hold what could not be released then. */
 function releaseRest(

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test"
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { monotonicMs } from "../../src/base/linux/clock.ts"
 import { banger, start, until } from "./support/banger.ts"
 import { kernelOf } from "./support/doubles.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
@@ -76,7 +77,10 @@ onBoth("restarts are counted through rests", async () => {
 })
 
 onBoth("a run's time is up although its supervisor rests", async () => {
-  const { id } = await resting([], undefined, { timeouts: { run: "1500ms", stop: "1s" } })
+  const { id, supervisor } = await resting([], undefined, { timeouts: { run: "1500ms", stop: "1s" } })
+  // By a clock that nobody can set.
+  const end = Number(/ until=([\d.]+)/.exec(calledAs(supervisor)[0])?.[1])
+  expect(Math.abs(end - monotonicMs() - 1500)).toBeLessThan(1500)
   await until(() => records(place)[0]?.state === "failed")
   expect(await banger(place, ["logs", "--supervisor", id])).toMatchObject({
     stdout: expect.stringContaining("still ran after"),
@@ -207,6 +211,40 @@ onBoth("a stop that comes at any moment around the beginning of a rest is heard"
     expect(await banger(place, ["stop", name])).toMatchObject({ exit: 0 })
   }
   expect(noted(place, "ended").length).toBe(20)
+})
+
+onBoth("a bare signal that comes at any moment around the beginning of a rest ends the VM", async () => {
+  for (let round = 0; round < 24; round++) {
+    const name = `bare-${round}`
+    await start(place, ["run", "--detach", "--name", name, ...wordsOf()], { ...firecracker.env }).ended
+    // As the lock tells, which a command would take too long to.
+    const lock = readFileSync(join(place.state, "vms", records(place)[0]?.id ?? "", "lock"), "utf8")
+    const { pid } = JSON.parse(lock).identity
+    const at = performance.now() + round
+    while (performance.now() < at);
+    signal(pid, "SIGTERM")
+    await until(() => ["stopped", "failed"].includes(records(place)[0]?.state ?? ""))
+  }
+  expect(noted(place, "ended").length).toBe(24)
+  expect(records(place).every(({ state }) => state === "stopped")).toBe(true)
+})
+
+test("one that the kernel lets run no other program stays as it is, with its hooks, and hears signals", async () => {
+  // The first time it is how this supervisor itself is started.
+  const inject = ["-P", "/proc/self/exe", "-e", "inject=execve:error=EACCES:when=2+"]
+  const through = ["strace", "-f", "-qq", "-o", join(place.dir, "trace"), ...inject]
+  const words = ["--verbose", "run", "--detach", "--name", "stays", ...wordsOf()]
+  const run = start(place, words, { ...firecracker.env }, { through })
+  await run.shows("stays\n")
+  const [vm] = await listed(place)
+  const said = async () => (await banger(place, ["logs", "--supervisor", "stays"])).stdout
+  while (!(await said()).includes("cannot rest: execve")) await Bun.sleep(50)
+  expect(readFileSync(join(place.dir, "trace"), "utf8")).toContain("EACCES")
+  expect(calledAs(vm?.supervisor)[0]).toStartWith("banger __run ")
+  signal(vm?.supervisor, "SIGTERM")
+  expect(await run.ended).toMatchObject({ exit: 0 })
+  expect(noted(place, "ended")).toEqual([vm?.id ?? ""])
+  expect(records(place)).toMatchObject([{ state: "stopped" }])
 })
 
 onBoth(

@@ -14,6 +14,7 @@ const SYMBOLS = {
   alarm: { args: [u32], returns: u32 },
   capget: { args: [pointer, pointer], returns: i32 },
   capset: { args: [pointer, pointer], returns: i32 },
+  clock_gettime: { args: [i32, pointer], returns: i32 },
   close: { args: [i32], returns: i32 },
   dup3: { args: [i32, i32, i32], returns: i32 },
   fallocate: { args: [i32, i32, i64, i64], returns: i32 },

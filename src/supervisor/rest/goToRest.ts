@@ -21,7 +21,7 @@ export interface Resting {
   readonly name: string
   readonly machine: Machine
   readonly consoleLimitBytes: number
-  /** When the run's time is up: milliseconds since the epoch. */
+  /** When the run's time is up, by `monotonicMs`. */
   readonly until: number | undefined
   readonly restarts: Restarts
 }

@@ -1,3 +1,4 @@
+import { monotonicMs } from "../../base/linux/clock.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { statAt } from "../../base/linux/files.ts"
 import { takeWrites, watchWrites } from "../../base/linux/inotify.ts"
@@ -39,6 +40,7 @@ export function restUntilNeeded(words: readonly string[]): never {
     rest.name,
     [
       ...["__wake", rest.id, `--lock=${rest.lock}`, `--restarts=${packRestarts(rest.restarts)}`],
+      ...(rest.until === undefined ? [] : [`--until=${rest.until}`]),
       ...(status === undefined ? [] : [`--status=${status}`]),
     ],
     [rest.lock, ...rest.database],
@@ -49,7 +51,7 @@ export function restUntilNeeded(words: readonly string[]): never {
 
 function waitUntilNeeded({ vmm, logs, until }: Rest, signals: number): void {
   const watch = watchOf(logs.map(({ fd }) => fd))
-  const timeLeft = () => (until === undefined ? undefined : until - Date.now())
+  const timeLeft = () => (until === undefined ? undefined : until - monotonicMs())
   for (;;) {
     if (needsAttention(logs)) return
     const news = awaitReadable(
