@@ -49,9 +49,11 @@ try {
   const starting = await seconds(() =>
     inParallel(() => (next < count ? run("run", "-d", join(dir, "plugin.ts"), "--name", `d${next++}`) : undefined)),
   )
-  const listed: { pid: number; supervisor: number }[] = JSON.parse(await run("ps", "--json"))
+  const listed: { id: string; pid: number; supervisor: number }[] = JSON.parse(await run("ps", "--json"))
   // The last ones come to rest.
   await Bun.sleep(2000)
+  const odd = listed.filter(({ pid, supervisor }) => pid === undefined || supervisor === undefined)
+  if (odd.length > 0) throw new Error(`VMs without a supervisor or VMM: ${await lastWords(odd)}`)
   const supervisors = listed.map(({ supervisor }) => supervisor)
   const vmms = listed.map(({ pid }) => pid)
   const before = [ticksOf(supervisors), ticksOf(vmms), switchesOf(supervisors)] as const
@@ -85,6 +87,11 @@ async function run(...words: readonly string[]): Promise<string> {
   const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()])
   if ((await child.exited) !== 0) throw new Error(`banger ${words.join(" ")} failed: ${stderr.slice(0, 2000)}`)
   return stdout
+}
+
+async function lastWords(vms: readonly { id: string }[]): Promise<string> {
+  const said = vms.map(async ({ id }) => `${id}: ${await run("logs", "--supervisor", id)}`)
+  return (await Promise.all(said)).join("\n")
 }
 
 async function inParallel(take: () => Promise<unknown> | undefined): Promise<void> {
