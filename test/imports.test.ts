@@ -96,6 +96,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "inputs/plugin",
     "supervisor/hooks",
     "host/firecracker",
+    "host/qemu",
     "host/process",
     "vm",
     "store/logs",

@@ -100,12 +100,11 @@ function restOf({ session, plugin }: VmContext, machine: Machine, restarts: Rest
 
 /**
  * Whether this process may become one that only waits: it has no terminal, and what is asked of it stands on the VM's record.
- * QEMU tells its last events to an open connection alone.
  */
-function mayRest({ request, vmm, plugin }: ResolvedRun): boolean {
+function mayRest({ request, plugin }: ResolvedRun): boolean {
   const { supervisor, trace, restore } = request
   const again = restore !== undefined && plugin.spec.restart.policy !== "no"
-  return supervisor === "detached" && vmm.name === "firecracker" && trace === undefined && !again
+  return supervisor === "detached" && trace === undefined && !again
 }
 
 /**

@@ -1,7 +1,7 @@
 import { nameProcess } from "../base/linux/processName.ts"
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
-import type { ExitStatus } from "../host/process/exitStatus.ts"
+import type { Ending } from "../host/vmm/vmm.ts"
 import { renameFile } from "../store/files/replaceFile.ts"
 import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
@@ -24,7 +24,7 @@ export interface Woken {
   /** When the run's time is up, by `monotonicMs`. */
   readonly until: number | undefined
   /** How the VMM has exited, if it has. */
-  readonly exited: ExitStatus | undefined
+  readonly exited: Ending | undefined
 }
 
 /** How a VM is supervised. */

@@ -2,9 +2,8 @@ import { bootTimeMs, monotonicMs } from "../base/linux/clock.ts"
 import { asFailure, Failure } from "../base/terms/failure.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
-import type { ExitStatus } from "../host/process/exitStatus.ts"
 import { qemu } from "../host/qemu/qemu.ts"
-import type { Vmm } from "../host/vmm/vmm.ts"
+import type { Ending, Vmm } from "../host/vmm/vmm.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -44,7 +43,7 @@ export type TakeoverGoal =
       /** When the run's time is up, by `monotonicMs`, where this process knows. */
       readonly until?: number | undefined
       /** How its VMM has exited, where the process that was its parent knows. */
-      readonly exited?: ExitStatus | undefined
+      readonly exited?: Ending | undefined
     }
   | { readonly do: "stop"; readonly request: StopRequest }
 
@@ -133,7 +132,7 @@ async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known
 async function settle(
   { session, vmm }: VmContext,
   running: RunningVm,
-  { liveness, exited }: { readonly liveness: Known; readonly exited: ExitStatus | undefined },
+  { liveness, exited }: { readonly liveness: Known; readonly exited: Ending | undefined },
 ): Promise<Failure | undefined> {
   if (liveness.is === "alive") liveness.process.kill(KILL_WAIT_MS)
   running.gone = true
@@ -145,10 +144,7 @@ async function settle(
   running.requested = session.state === "stopping"
   const { layout } = session
   const { requested } = running
-  running.exitKnown =
-    exited === undefined
-      ? lost(layout, requested)
-      : exitOfStatus({ ...exited, announced: undefined }, { vmm, layout, requested })
+  running.exitKnown = exited === undefined ? lost(layout, requested) : exitOfStatus(exited, { vmm, layout, requested })
   if (session.state === "running") session.enter("stopping")
   return undefined
 }

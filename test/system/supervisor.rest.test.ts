@@ -2,7 +2,7 @@ import { expect, test } from "bun:test"
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { monotonicMs } from "../../src/base/linux/clock.ts"
-import { banger, start, until } from "./support/banger.ts"
+import { banger, fixture, start, until } from "./support/banger.ts"
 import { kernelOf } from "./support/doubles.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
@@ -177,6 +177,24 @@ export default definePlugin({
   expect((await banger(place, ["stop", "gone"])).exit).toBe(0)
   for (const { id } of [first, second])
     expect((await banger(place, ["logs", "--supervisor", id])).stdout).toContain("ended in 1!")
+})
+
+test("a supervisor of QEMU rests too: it hears why its guest ended, and stops one that runs", async () => {
+  const qemu = (name: string, script: string) =>
+    banger(place, ["run", "--detach", "--name", name, fixture("guest"), "--", script])
+  expect(await qemu("off", "sleep 2; poweroff -f")).toMatchObject({ exit: 0 })
+  const [vm] = await listed(place)
+  await until(() => calledAs(vm?.supervisor)[0].includes(" __rest "))
+  await until(() => records(place)[0]?.state === "stopped")
+  const inspected = JSON.parse((await banger(place, ["inspect", "off"])).stdout)
+  expect(inspected.exit).toMatchObject({ reason: "guest powered off", requested: false })
+  expect(await qemu("runs", "sleep 600")).toMatchObject({ exit: 0 })
+  const [other] = await listed(place)
+  await until(() => calledAs(other?.supervisor)[0].includes(" __rest "))
+  expect((await banger(place, ["stop", "runs"])).exit).toBe(0)
+  const { stdout } = await banger(place, ["logs", "--supervisor", "runs"])
+  expect(stdout).toContain("postStop: ")
+  expect(stdout).not.toContain("did not stop")
 })
 
 test.each([

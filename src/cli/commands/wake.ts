@@ -13,11 +13,12 @@ export default command({
     lock: { type: "string", description: "The descriptor of the VM's lock" },
     restarts: { type: "string", description: "The restarts by now" },
     until: { type: "string", description: "When the run's time is up, by the monotonic clock" },
+    announced: { type: "string", description: "The reason that the VMM gave for shutting down" },
     status: { type: "string", description: "The wait status of the VMM, which has exited" },
   },
-  async run({ vm, lock, restarts, until, status }, { output }) {
+  async run({ vm, lock, restarts, until, announced, status }, { output }) {
     using state = openState()
-    const exited = status === undefined ? undefined : decodeStatus(Number(status))
+    const exited = status === undefined ? undefined : { ...decodeStatus(Number(status)), announced }
     const woken = {
       ...{ lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited },
       until: until === undefined ? undefined : Number(until),

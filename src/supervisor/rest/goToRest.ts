@@ -66,6 +66,9 @@ function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Re
   const vmm = machine.child.inherit?.()
   // It has ended, or was taken over from another supervisor: its parent alone learns how it ends.
   if (vmm === undefined) return
+  const { control } = machine
+  const events = control.inherit?.()
+  if (control.inherit !== undefined && events === undefined) return
   const opened: number[] = []
   const open = (path: string, flags: number) => {
     const fd = unlessAbsent(() => openAt(AT_FDCWD, path, flags | O_NOFOLLOW))
@@ -86,8 +89,8 @@ function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Re
     // Whoever edits the plugin while the VM runs still gets the hooks that it was booted with.
     replaceFile(layout.modules, JSON.stringify(codeModules()), { lasting: "nothing" })
     const database = databaseDescriptors(session.db)
-    const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, database, logs, until, restarts })
-    become(name, ["__rest", ...words], [lockFd, vmm, ...database, ...opened])
+    const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, events, database, logs, until, restarts })
+    become(name, ["__rest", ...words], [lockFd, vmm, ...(events === undefined ? [] : [events]), ...database, ...opened])
   } finally {
     for (const fd of opened) close(fd)
   }

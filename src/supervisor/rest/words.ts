@@ -16,6 +16,8 @@ export interface Rest {
   readonly restarts: Restarts
   /** The VM's directory. */
   readonly dir: number
+  /** The connection that QEMU tells its events to; Firecracker has none. */
+  readonly events: number | undefined
   /** The state's database. */
   readonly database: readonly number[]
 }
@@ -27,10 +29,22 @@ export interface Restarts {
 }
 
 /** A rest as the words of a command line. Pure. */
-export function packRest({ id, name, lock, vmm, dir, database, logs, until, restarts }: Rest): readonly string[] {
+export function packRest({
+  id,
+  name,
+  lock,
+  vmm,
+  dir,
+  events,
+  database,
+  logs,
+  until,
+  restarts,
+}: Rest): readonly string[] {
   return [
     ...[id, name, `lock=${lock}`, `vmm=${vmm}`, `dir=${dir}`, `restarts=${packRestarts(restarts)}`],
     ...(until === undefined ? [] : [`until=${until}`]),
+    ...(events === undefined ? [] : [`events=${events}`]),
     ...database.map((fd) => `database=${fd}`),
     ...logs.map(({ fd, limitBytes }) => `log=${fd}:${limitBytes}`),
   ]
@@ -48,7 +62,8 @@ export function unpackRest([id, name, ...words]: readonly string[]): Rest | unde
     const [fd, limitBytes] = word.split(":").map(Number)
     return { fd: fd ?? -1, limitBytes: limitBytes ?? Number.NaN }
   })
-  return { id, name, lock, vmm, dir, database: of("database").map(Number), logs, until: number("until"), restarts }
+  const known = { id, name, lock, vmm, dir, events: number("events"), until: number("until"), restarts }
+  return { ...known, database: of("database").map(Number), logs }
 }
 
 /** As the word of an option. Pure. */
