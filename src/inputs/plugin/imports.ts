@@ -22,9 +22,10 @@ export const LOADERS: Readonly<Record<string, CodeLoader | "json" | "toml" | "te
 
 /**
  * Serves a plugin's imports: `"banger"` from this program, every file through `readTrusted`, so that what was checked is
- * what runs. As root, imports that cannot be read this way are refused.
+ * what runs. As root, imports that cannot be read this way are refused. Before a module runs whose top-level code does more
+ * than to name functions and data, `beforeCode` hears of it.
  */
-export function serveImports(trust: Trust): void {
+export function serveImports(trust: Trust, beforeCode: () => void): void {
   const definePlugin = (plugin: unknown) => plugin
   Bun.plugin({
     name: "banger",
@@ -43,8 +44,11 @@ export function serveImports(trust: Trust): void {
           modules.push(undefined)
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
         }
-        modules.push({ path, contents, loader })
-        if (trust.uids !== undefined) requireReadableImports(path, contents, loader)
+        const parser = new Bun.Transpiler({ loader, target: "bun" })
+        const plain = isPlain(contents, parser)
+        modules.push({ path, contents, plain, parser })
+        if (!plain) beforeCode()
+        if (trust.uids !== undefined) requireReadableImports(path, contents, parser)
         return { contents: importingKept(path, contents), loader }
       })
       if (trust.uids === undefined) return
@@ -64,7 +68,7 @@ export function loadedFiles(): readonly string[] {
  * holds could be changed by a hook.
  */
 export function modulesKeepNothing(): boolean {
-  return modules.every((module) => module !== undefined && keepsNothing(asRun(module)))
+  return modules.every((module) => module?.plain === true)
 }
 
 /**
@@ -75,8 +79,8 @@ export function codeModules(): KeptModules {
   const code = modules.filter((module) => module !== undefined)
   const loaded = new Set(code.map(({ path }) => path))
   return Object.fromEntries(
-    code.map(({ path, contents, loader }) => {
-      const imports = scan(contents, loader)
+    code.map(({ path, contents, parser }) => {
+      const imports = scan(contents, parser)
         .map((found) => [found.path, resolved(found.path, path, false) ?? ""] as const)
         .filter(([, target]) => loaded.has(target))
       return [path, { bytes: Buffer.from(contents).toString("base64"), imports: Object.fromEntries(imports) }]
@@ -93,14 +97,20 @@ type CodeLoader = "ts" | "tsx" | "js" | "jsx"
 interface Code {
   readonly path: string
   readonly contents: Uint8Array<ArrayBuffer>
-  readonly loader: CodeLoader
+  readonly plain: boolean
+  readonly parser: Bun.Transpiler
 }
 
 /** Every module that was loaded; undefined for one of data. */
 const modules: (Code | undefined)[] = []
 
-function asRun({ contents, loader }: Code): string {
-  return new Bun.Transpiler({ loader, target: "bun" }).transformSync(contents)
+function isPlain(contents: Uint8Array, parser: Bun.Transpiler): boolean {
+  try {
+    return keepsNothing(parser.transformSync(contents))
+  } catch {
+    // A syntax error: nothing of the file runs, and Bun tells where the error is.
+    return true
+  }
 }
 
 /** Parsed here: Bun would compile text that it is handed as if it were code. */
@@ -122,8 +132,8 @@ function requireLoadable(path: string): void {
 }
 
 /** Bun does not ask onLoad for a file without an extension, nor onResolve for a relative name. */
-function requireReadableImports(path: string, contents: Uint8Array, loader: CodeLoader): void {
-  for (const found of scan(contents, loader)) {
+function requireReadableImports(path: string, contents: Uint8Array, parser: Bun.Transpiler): void {
+  for (const found of scan(contents, parser)) {
     // `checkRequires` looks at the target of each require() when it is called.
     if (found.kind === "import-statement" || found.kind === "dynamic-import") {
       const target = resolved(found.path, path, found.kind === "dynamic-import")
@@ -132,9 +142,9 @@ function requireReadableImports(path: string, contents: Uint8Array, loader: Code
   }
 }
 
-function scan(contents: Uint8Array, loader: CodeLoader): readonly Bun.Import[] {
+function scan(contents: Uint8Array, parser: Bun.Transpiler): readonly Bun.Import[] {
   try {
-    return new Bun.Transpiler({ loader }).scanImports(contents)
+    return parser.scanImports(contents)
   } catch {
     // A syntax error: nothing of the file runs, and Bun tells where the error is.
     return []

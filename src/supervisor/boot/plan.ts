@@ -124,7 +124,7 @@ export function planSteps(
   { boot, cgroup, restore }: PlanOptions,
 ): readonly string[] {
   const { confinement } = boot
-  const { argv, control } = vmm.launch(program, boot, { ...layout, cgroup: undefined })
+  const { argv, control } = vmm.launch(program, boot, layout)
   const command = shellWords(argv)
   const network = networkSteps(boot)
   return [

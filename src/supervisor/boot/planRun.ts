@@ -55,6 +55,6 @@ export function planRun(
     ...{ boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) },
     restore: restore && { dir: restore.dir, again: spec.unsafeClone },
   })
-  const { argv } = vmm.launch(program, boot, { ...layout, cgroup: cgroup && `banger/${id}` })
+  const { argv } = vmm.launch(program, boot, layout)
   return { id, name: spec.name, vmm: vmm.name, accel: chosen.accel, notice: noticeOf(chosen), argv, steps }
 }
