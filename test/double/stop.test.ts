@@ -236,3 +236,11 @@ test("more than a few are counted, on a terminal in one line that is drawn again
   expect((await banger(place, ["rm", "-fa", "--quiet"])).stderr).toBe("")
   expect(records(place)).toEqual([])
 })
+
+test("stop --all stops VMs that are booted again without end, too", async () => {
+  const restart = { policy: "always", limit: 1000, delay: "1ms" }
+  for (const name of names(3)) await banger(place, bootWords(place, { script: "RESET PRINT[up]", name, restart }))
+  expect((await banger(place, ["stop", "--all"])).exit).toBe(0)
+  expect(await listed(place)).toEqual([])
+  expect(processesOf(place)).toEqual([])
+})

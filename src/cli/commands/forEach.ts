@@ -4,6 +4,7 @@ import { endMany } from "../../operations/end/many.ts"
 import type { Stopper } from "../../operations/end/stopper.ts"
 import type { State } from "../../store/state/open.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
+import { isFinal } from "../../store/state/vmState.ts"
 import type { Done } from "../show/documents.ts"
 import { type Invocation, vmArg } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
@@ -39,7 +40,7 @@ export async function forEachVm(
     throw usageError("VM is missing", { hint: "name one or more, or give --all", subject: "VM" })
   if (vm !== undefined && all === true)
     throw usageError("--all means every VM: it takes none by name", { subject: "--all" })
-  const vms = vm === undefined ? each.all().map(({ id }) => id) : distinct(state, [vm, ...invocation.more])
+  const vms = vm === undefined ? each.all().map(reference) : distinct(state, [vm, ...invocation.more])
   const [first] = vms
   if (vms.length > 1) return await forMany(vms, invocation, each)
   if (first !== undefined) tell(output, await each.work(first, { log: output.log }), each)
@@ -50,6 +51,11 @@ export async function forEachVm(
 
 /** Of so many VMs each is told by its name; of more, how many there were. */
 const NAMED_COUNT = 16
+
+/** What means a VM in what is asked: by its name also the one that is booted in its place meanwhile. */
+function reference({ id, name, state, restart_at }: VmRecord): string {
+  return isFinal(state) && restart_at === null ? id : name
+}
 
 /** The words that mean a VM for the first time; those that mean none fail later, one by one. */
 function distinct({ db }: State, words: readonly string[]): readonly string[] {
