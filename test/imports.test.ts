@@ -13,7 +13,15 @@ const VM_AND_BELOW = ["vm", "host/process", "host/vmm", ...INPUTS, ...DISK]
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ["supervisor/rest", "base/linux", "cli/commands", "cli/show", "cli/terminal", "base/terms"],
   "cli/commands": [
-    ...["operations", "upkeep/metrics", "upkeep/sweep", "upkeep/leftovers", "upkeep/doctor", "supervisor"],
+    ...[
+      "operations",
+      "operations/end",
+      "upkeep/metrics",
+      "upkeep/sweep",
+      "upkeep/leftovers",
+      "upkeep/doctor",
+      "supervisor",
+    ],
     ...[
       "supervisor/boot",
       "supervisor/changes",
@@ -39,6 +47,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   operations: [
     ...[
+      "operations/end",
       "upkeep/leftovers",
       "supervisor",
       "supervisor/boot",
@@ -48,6 +57,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ],
     ...["host/network", "store/logs", ...VM_AND_BELOW],
   ],
+  "operations/end": ["supervisor", "supervisor/hooks", "supervisor/rest", ...VM_AND_BELOW],
   "upkeep/metrics": ["upkeep/sweep", "upkeep/leftovers", "vm", "host/process", ...DISK],
   "upkeep/sweep": [
     ...["upkeep/leftovers", "supervisor", "supervisor/hooks", "vm", "host/process", "host/sockets", "inputs/plugin"],
@@ -86,6 +96,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "inputs/plugin",
     "supervisor/hooks",
     "host/firecracker",
+    "host/qemu",
     "host/process",
     "vm",
     "store/logs",

@@ -1,7 +1,7 @@
 import { removeDirectory } from "../store/files/removeDirectory.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
-import { deleteRecord, holdsNothing, listRecords, type VmRecord } from "../store/state/records.ts"
+import { deleteRecord, listOldest, type VmRecord } from "../store/state/records.ts"
 import { lockVm } from "../vm/lock.ts"
 
 /** So many VMs that have ended are remembered, with their logs. */
@@ -12,9 +12,7 @@ const REMEMBERED_COUNT = 50
  * `current`, and none that another banger has in its hands.
  */
 export function forgetOldest(state: State, current: string, remembered: number = REMEMBERED_COUNT): void {
-  const ended = listRecords(state.db).filter(holdsNothing)
-  const latestFirst = ended.toSorted((a, b) => b.updated_at - a.updated_at)
-  for (const record of latestFirst.slice(remembered)) if (record.id !== current) forget(state, record)
+  for (const record of listOldest(state.db, remembered)) if (record.id !== current) forget(state, record)
 }
 
 // --- internal ---

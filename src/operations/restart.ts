@@ -11,9 +11,9 @@ import { exitText } from "../vm/exit.ts"
 import { requestOf } from "../vm/request.ts"
 import { backOff } from "./backOff.ts"
 import { type DetachedVm, detach } from "./detach.ts"
+import { stopVm } from "./end/stop.ts"
 import { requireRunnable, resolveRun } from "./resolveRun.ts"
 import type { RunRequest } from "./runRequest.ts"
-import { stopVm } from "./stop.ts"
 
 /**
  * Stops a VM if it runs, and runs its plugin again in the background. Before the VM is stopped it is checked that its
@@ -37,25 +37,40 @@ export async function restartVm(
   return await detach("__run", log.json === undefined ? words : ["--json", ...words], say)
 }
 
+/** What a supervisor that has rested knows of its VM's boots. */
+export interface Rested {
+  readonly restarts: Restarts
+  readonly modules: string
+}
+
 /**
  * Boots a VM again that was taken over and has ended, where its restart policy says so: in a process of its own, which loads
- * the plugin as any run does, and follows the policy from there. The caller keeps the ended VM locked.
+ * the plugin as any run does, and follows the policy from there. Of one whose supervisor has rested (`rested`: where its modules
+ * are kept, and its restarts), the plugin is what it was, as it is of one that never rested. The caller keeps the ended VM
+ * locked.
  */
 export async function restartDetached(
   host: PluginHost,
   { db }: State,
   record: VmRecord,
-  { failure, exit, restarts }: Pick<RunOutcome, "failure" | "exit"> & { readonly restarts: Restarts | undefined },
+  { failure, exit, rested }: Pick<RunOutcome, "failure" | "exit"> & { readonly rested: Rested | undefined },
 ): Promise<void> {
   const { log, interrupts } = host
-  const policy = restartPolicy(specOfRecord(record).restart, restarts)
+  const { restart, timeouts } = specOfRecord(record)
+  const policy = restartPolicy(restart, rested?.restarts)
   const waitMs = interrupts.stop.aborted ? undefined : policy.next({ failure, exit })
   if (waitMs === undefined) return
   const { id, name } = record
   try {
     const why = failure?.message ?? exitText(exit)
     if (!(await backOff(host, { db, id }, { waitMs, why, log }))) return
-    const words = [`--restarts=${packRestarts(policy.restarts())}`, ...rerunArgv(record)]
+    const words = [
+      `--restarts=${packRestarts(policy.restarts())}`,
+      ...(rested === undefined ? [] : [`--kept=${rested.modules}`]),
+      // It may have been given by hand.
+      ...(rested === undefined || timeouts.run === undefined ? [] : [`--timeout=${timeouts.run}ms`]),
+      ...rerunArgv(record),
+    ]
     const vm = await detach("__run", words, log.info)
     if (typeof vm === "number") log.error(`${name} was not booted again (exit code ${vm})`)
   } finally {

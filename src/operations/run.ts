@@ -26,7 +26,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     if (notice !== undefined) request.log.info(notice)
     if (request.plan) {
       const { planRun } = await import("../supervisor/boot/planRun.ts")
-      return planRun(run.plugin, run, run.confinement)
+      return planRun(run.plugin, run, { ...run.confinement, restore: run.restore })
     }
     requireRunnable(run)
     sayWhatIsMissing(request.log, run)

@@ -5,7 +5,7 @@ import { renameFile } from "../store/files/replaceFile.ts"
 import { type Follower, follow } from "../store/logs/boundedFile.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
-import { getRecord, noteRestart } from "../store/state/records.ts"
+import { noteRestart } from "../store/state/records.ts"
 import { requireSocketPaths } from "../supervisor/boot/vmmSockets.ts"
 import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { goToRest, type Resting } from "../supervisor/rest/goToRest.ts"
@@ -63,7 +63,9 @@ export async function runOnce(
     ...{ program, confinement, keepOnFailure: request.keepOnFailure, restore: run.restore?.dir },
     onConsole: request.onConsole ?? ((chunk) => chunk.length),
     leave: request.supervisor === "none",
-    rest: mayRest(run) ? (machine) => goToRest(host, restOf(context, machine, restarts())) : undefined,
+    rest: mayRest(run)
+      ? (machine, { until, awake }) => goToRest(host, { ...restOf(context, machine, restarts()), until }, awake)
+      : undefined,
     onRunning: (running) => {
       pid = running
       return toTerminal ? connectTerminal(layout.consoleInput, host) : () => {}
@@ -91,26 +93,18 @@ function forgetOld(state: State, current: string, log: Log): void {
   }
 }
 
-function restOf({ session, plugin }: VmContext, machine: Machine, restarts: Restarts): Resting {
-  const { name, console, timeouts } = plugin.spec
-  const until = timeouts.run === undefined ? undefined : runningSince(session) + timeouts.run
-  return { session, name, machine, consoleLimitBytes: console.limit, until, restarts }
-}
-
-/** By the record, as a supervisor that takes over knows it. */
-function runningSince({ db, id }: Session): number {
-  const { running_at, created_at } = getRecord(db, id)
-  return running_at ?? created_at
+function restOf({ session, plugin }: VmContext, machine: Machine, restarts: Restarts): Omit<Resting, "until"> {
+  const { name, console } = plugin.spec
+  return { session, name, machine, consoleLimitBytes: console.limit, restarts }
 }
 
 /**
  * Whether this process may become one that only waits: it has no terminal, and what is asked of it stands on the VM's record.
- * QEMU tells its last events to an open connection alone.
  */
-function mayRest({ request, vmm, plugin }: ResolvedRun): boolean {
+function mayRest({ request, plugin }: ResolvedRun): boolean {
   const { supervisor, trace, restore } = request
   const again = restore !== undefined && plugin.spec.restart.policy !== "no"
-  return supervisor === "detached" && vmm.name === "firecracker" && trace === undefined && !again
+  return supervisor === "detached" && trace === undefined && !again
 }
 
 /**

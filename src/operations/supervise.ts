@@ -1,7 +1,7 @@
 import { nameProcess } from "../base/linux/processName.ts"
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
-import type { ExitStatus } from "../host/process/exitStatus.ts"
+import type { Ending } from "../host/vmm/vmm.ts"
 import { renameFile } from "../store/files/replaceFile.ts"
 import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
@@ -21,8 +21,10 @@ export interface Woken {
   /** The descriptor of the VM's lock. */
   readonly lock: number
   readonly restarts: Restarts
+  /** When the run's time is up, by `monotonicMs`. */
+  readonly until: number | undefined
   /** How the VMM has exited, if it has. */
-  readonly exited: ExitStatus | undefined
+  readonly exited: Ending | undefined
 }
 
 /** How a VM is supervised. */
@@ -66,16 +68,26 @@ export async function superviseVm(
     const detached = logFile !== undefined || woken !== undefined
     if (detached) nameProcess(`banger: ${name}`)
     using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [] })
-    if (woken !== undefined) useKeptModules(layout, log)
+    if (woken !== undefined) useKeptModules(layout.modules, log)
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {
       locked,
-      goal: { do: "supervise", onReady: ready, document, rested: woken !== undefined, exited: woken?.exited },
+      goal: {
+        do: "supervise",
+        onReady: ready,
+        document,
+        rested: woken !== undefined,
+        until: woken?.until,
+        exited: woken?.exited,
+      },
     })
     if (taken.is === "running" || taken.outcome === undefined) throw ended()
     // A VM that never came to run is a failed first boot: no restart policy counts those.
     if (hasRun(record.state))
-      await restartDetached(host, state, record, { ...taken.outcome, restarts: woken?.restarts })
+      await restartDetached(host, state, record, {
+        ...taken.outcome,
+        rested: woken && { restarts: woken.restarts, modules: layout.modules },
+      })
     return { id, name, dir, interrupted: host.interrupts.exitCode(), ...taken.outcome }
   } finally {
     lock.unlock()

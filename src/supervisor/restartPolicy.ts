@@ -1,3 +1,4 @@
+import { monotonicMs } from "../base/linux/clock.ts"
 import type { Spec } from "../inputs/schema/vm.ts"
 import type { VmRecord } from "../store/state/records.ts"
 import type { Restarts } from "./rest/words.ts"
@@ -34,12 +35,12 @@ export interface RestartPolicy {
  */
 export function restartPolicy(
   { policy, limit, delay }: Spec["restart"],
-  before: Restarts = { count: 0, since: Date.now() },
+  before: Restarts = { count: 0, since: monotonicMs() },
 ): RestartPolicy {
   let { count, since } = before
   return {
     restarts: () => ({ count, since }),
-    next({ failure, exit }, now = Date.now()) {
+    next({ failure, exit }, now = monotonicMs()) {
       if (policy === "no" || exit.requested) return undefined
       if (policy === "on-failure" && failure === undefined) return undefined
       if (now - since >= SETTLED_AFTER_MS) count = 0

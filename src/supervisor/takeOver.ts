@@ -1,9 +1,9 @@
+import { bootTimeMs, monotonicMs } from "../base/linux/clock.ts"
 import { asFailure, Failure } from "../base/terms/failure.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
-import type { ExitStatus } from "../host/process/exitStatus.ts"
 import { qemu } from "../host/qemu/qemu.ts"
-import type { Vmm } from "../host/vmm/vmm.ts"
+import type { Ending, Vmm } from "../host/vmm/vmm.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -40,8 +40,10 @@ export type TakeoverGoal =
       readonly document: boolean
       /** This process has been its supervisor all along, and only rested. */
       readonly rested?: boolean | undefined
+      /** When the run's time is up, by `monotonicMs`, where this process knows. */
+      readonly until?: number | undefined
       /** How its VMM has exited, where the process that was its parent knows. */
-      readonly exited?: ExitStatus | undefined
+      readonly exited?: Ending | undefined
     }
   | { readonly do: "stop"; readonly request: StopRequest }
 
@@ -94,7 +96,7 @@ export async function takeOver(
   const failed =
     machine === undefined
       ? await settle(context, running, { liveness, exited: goal.do === "supervise" ? goal.exited : undefined })
-      : await pursue(host, context, running, { goal, runningSince: record.running_at ?? record.created_at })
+      : await pursue(host, context, running, { goal, liveness })
   const outcome = await finish(host, context, running, { failed })
   if (outcome.unreleased !== undefined && goal.do !== "supervise") throw outcome.unreleased
   return { is: "ended", outcome }
@@ -130,7 +132,7 @@ async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known
 async function settle(
   { session, vmm }: VmContext,
   running: RunningVm,
-  { liveness, exited }: { readonly liveness: Known; readonly exited: ExitStatus | undefined },
+  { liveness, exited }: { readonly liveness: Known; readonly exited: Ending | undefined },
 ): Promise<Failure | undefined> {
   if (liveness.is === "alive") liveness.process.kill(KILL_WAIT_MS)
   running.gone = true
@@ -142,10 +144,7 @@ async function settle(
   running.requested = session.state === "stopping"
   const { layout } = session
   const { requested } = running
-  running.exitKnown =
-    exited === undefined
-      ? lost(layout, requested)
-      : exitOfStatus({ ...exited, announced: undefined }, { vmm, layout, requested })
+  running.exitKnown = exited === undefined ? lost(layout, requested) : exitOfStatus(exited, { vmm, layout, requested })
   if (session.state === "running") session.enter("stopping")
   return undefined
 }
@@ -155,18 +154,35 @@ async function pursue(
   host: PluginHost,
   context: VmContext,
   running: RunningVm,
-  { goal, runningSince }: { readonly goal: TakeoverGoal; readonly runningSince: number },
+  { goal, liveness }: { readonly goal: TakeoverGoal; readonly liveness: Known },
 ): Promise<Failure | undefined> {
   try {
     // A VM whose stop was cut short is stopped, even for whoever wants to watch it.
     if (goal.do === "supervise" && context.session.state === "running")
-      await untilEnd(host, context, running, { onBooted: goal.onReady, runningSince })
+      await untilEnd(host, context, running, {
+        onBooted: goal.onReady,
+        taken: { until: goal.until ?? timeUpOf(context, liveness) },
+      })
     else await stopRunning(host, context, running, { request: goal.do === "stop" ? goal.request : undefined })
     return undefined
   } catch (error) {
     return asFailure(error)
   }
 }
+
+/**
+ * When a run's time is up whose supervisor is gone: by its VMM's start, a moment before it came to run, since the host's clock may
+ * have been set meanwhile.
+ */
+function timeUpOf({ plugin }: VmContext, liveness: Known): number | undefined {
+  const limit = plugin.spec.timeouts.run
+  if (limit === undefined || liveness.is === "dead") return undefined
+  const ran = bootTimeMs() - liveness.identity.startTime * TICK_MS
+  return monotonicMs() + limit - Math.max(0, ran)
+}
+
+/** The unit of start times, in milliseconds: of every 64-bit Linux. */
+const TICK_MS = 10
 
 /** A VM that has ended may hold what could not be released then. */
 function releaseRest(

@@ -1,4 +1,5 @@
 import type { RunningContext } from "banger"
+import { monotonicMs } from "../base/linux/clock.ts"
 import { onceIdle } from "../base/linux/hold.ts"
 import { asFailure, Failure, messageOf } from "../base/terms/failure.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
@@ -25,11 +26,11 @@ export interface WatchOptions {
   readonly onBooted: () => void
   /**
    * Called once nothing that the plugin has left could run any more, and the plugin keeps nothing between its hooks: this
-   * process may become one that only waits. Returns when it has not.
+   * process may become one that only waits. When it has not, it calls `awake`.
    */
-  readonly rest?: ((machine: Machine) => void) | undefined
-  /** When the VM came to run, of one whose postBoot hooks ran under another supervisor: milliseconds since the epoch. */
-  readonly runningSince?: number
+  readonly rest?: ((machine: Machine, how: { readonly until: number | undefined; awake(): void }) => void) | undefined
+  /** Of a VM whose postBoot hooks ran under another supervisor: when the run's time is up, by `monotonicMs`. */
+  readonly taken?: { readonly until: number | undefined }
 }
 
 /**
@@ -106,7 +107,7 @@ async function whileRunning(
   host: PluginHost,
   context: VmContext,
   running: RunningVm,
-  { machine, leave, onBooted, rest, runningSince }: WatchOptions & { readonly machine: Machine },
+  { machine, leave, onBooted, rest, taken }: WatchOptions & { readonly machine: Machine },
 ): Promise<End | undefined> {
   const { interrupts } = host
   let ended: End | undefined
@@ -115,7 +116,9 @@ async function whileRunning(
     ended ??= how
     over.abort()
   }
-  const stopClock = timeUp(context, runningSince, end)
+  const { run: limit } = context.plugin.spec.timeouts
+  const until = taken === undefined ? limit && monotonicMs() + limit : taken.until
+  const stopClock = timeUp(context, until, end)
   machine.gone.then(() => end("ended"))
   machine.control.halted?.then(() => {
     context.log.info(
@@ -124,7 +127,7 @@ async function whileRunning(
     machine.child.signal(SIGKILL)
   })
   try {
-    if (runningSince === undefined)
+    if (taken === undefined)
       await runHooks(host, context, "postBoot", {
         call: (hooks, signal) => hooks.postBoot?.(contextOf(running, machine, signal)),
         until: over.signal,
@@ -135,8 +138,9 @@ async function whileRunning(
     }
     const keepAwake = onceIdle(() => {
       if (!modulesKeepNothing()) return
-      host.watchdog.dismiss()
-      rest?.(machine)
+      // A thread that ends at the moment of execve(2) has been seen to crash; there all threads end anyway.
+      if (rest === undefined) host.watchdog.dismiss()
+      else rest(machine, { until, awake: host.watchdog.dismiss })
     })
     await aborted(AbortSignal.any([over.signal, interrupts.stop])).finally(keepAwake)
   } catch (error) {
@@ -158,20 +162,15 @@ function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }))
 }
 
-/** Ends the run when its time is up, until the function it returns is called. */
-function timeUp(
-  { session, plugin }: VmContext,
-  runningSince: number | undefined,
-  end: (how: RunFailure) => void,
-): () => void {
+/** Ends the run when its time is up (`until`, by `monotonicMs`), until the function it returns is called. */
+function timeUp({ session, plugin }: VmContext, until: number | undefined, end: (how: RunFailure) => void): () => void {
   const limit = plugin.spec.timeouts.run
-  if (limit === undefined) return () => {}
+  if (limit === undefined || until === undefined) return () => {}
   const error = new Failure("TIMED_OUT", `the VM still ran after ${formatDuration(limit)} (timeouts.run)`, {
     hint: "to give it more time: banger run --timeout, or timeouts.run in the plugin",
     subject: session.id,
   })
-  const ran = runningSince === undefined ? 0 : Date.now() - runningSince
-  const timer = setTimeout(() => end({ stage: "run", error }), Math.max(0, limit - ran))
+  const timer = setTimeout(() => end({ stage: "run", error }), Math.max(0, until - monotonicMs()))
   timer.unref()
   return () => clearTimeout(timer)
 }

@@ -1,4 +1,4 @@
-import { changesOf } from "../store/files/watch.ts"
+import { type Changes, changesOf } from "../store/files/watch.ts"
 import type { VmLayout } from "../store/state/places.ts"
 
 /** How often to look in any case, in milliseconds: not all that happens to a VM changes a file of its directory. */
@@ -9,6 +9,11 @@ const POLL_MS = 250
  * its lock. Resolves also when the signal is aborted; never rejects.
  */
 export async function awaitChange(layout: VmLayout, signal: AbortSignal): Promise<void> {
-  using changes = changesOf(layout.dir, { pollMs: POLL_MS, names: ["events.jsonl", "lock"] })
+  using changes = changesOfVm(layout)
   await changes.next(signal)
+}
+
+/** As `awaitChange`, for whoever waits for many changes, one after the other, and looks every `pollMs` in any case. */
+export function changesOfVm(layout: VmLayout, pollMs = POLL_MS): Changes {
+  return changesOf(layout.dir, { pollMs, names: ["events.jsonl", "lock"] })
 }

@@ -1,12 +1,12 @@
 import { mkdirSync } from "node:fs"
 import * as v from "valibot"
 import { LOCK, O, O_NOFOLLOW } from "../base/linux/constants.ts"
-import { readAll, seek, setLength, writeAll } from "../base/linux/content.ts"
+import { readStart, seek, setLength, writeAll } from "../base/linux/content.ts"
 import { errorCode } from "../base/linux/errors.ts"
 import { keepOnExec } from "../base/linux/exec.ts"
 import { close, flock, inodeOf, openAt, statDescriptor, statPath, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
-import { identifySelf, processLiveness } from "../host/process/identity.ts"
+import { identifySelf, processLiveness, surelyRuns } from "../host/process/identity.ts"
 import { closing, type PidRef } from "../host/process/pidRef.ts"
 import { takeLock } from "../store/files/lock.ts"
 import { type ProcessIdentity, processIdentitySchema } from "../store/state/handles.ts"
@@ -31,10 +31,14 @@ export type LockHolder = Disposable &
     | { readonly is: "unknown" }
   )
 
-const holderSchema = v.strictObject({ doing: v.picklist(["supervise", "finish"]), identity: processIdentitySchema })
+const holderSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.strictObject({ doing: v.picklist(["supervise", "finish"]), identity: processIdentitySchema }),
+)
 
 /** What is written here is smaller. */
-const LOCK_FILE_MAX_BYTES = 16 * 1024
+const LOCK_FILE_MAX_BYTES = 4096
 
 /** Worked out once: it does not change. */
 let self: ProcessIdentity | undefined
@@ -78,6 +82,17 @@ export function lockHolder(layout: VmLayout): LockHolder {
   return closing({ is: liveness.is === "dead" ? "free" : "unknown" })
 }
 
+/**
+ * The pid of a VM's supervisor, if it has one, by what is written in its lock, as `lockHolder` tells: quick, for a look at many.
+ */
+export function supervisorPid(layout: VmLayout): number | undefined {
+  const holder = readHolder(layout.lock)
+  if (holder === undefined || holder === "nobody" || holder.doing !== "supervise") return undefined
+  if (surelyRuns(holder.identity)) return holder.identity.pid
+  using liveness = processLiveness(holder.identity)
+  return liveness.is === "alive" ? liveness.process.pid : undefined
+}
+
 // --- internal ---
 
 /** Makes the VM's directory if need be, and again when another process removes it meanwhile. */
@@ -114,16 +129,15 @@ function write(fd: number, text: string): void {
 function readHolder(path: string): v.InferOutput<typeof holderSchema> | "nobody" | undefined {
   let text: string
   try {
-    if (statPath(path).size === 0) return "nobody"
     text = withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O_NOFOLLOW | O.NONBLOCK), (fd) =>
-      new TextDecoder().decode(readAll(fd, Math.min(LOCK_FILE_MAX_BYTES, statDescriptor(fd).size + 1))),
+      new TextDecoder().decode(readStart(fd, LOCK_FILE_MAX_BYTES)),
     )
   } catch (error) {
     if (errorCode(error) === "ENOENT") return "nobody"
     return undefined
   }
   if (text === "") return "nobody"
-  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), holderSchema), text)
+  const parsed = v.safeParse(holderSchema, text)
   // A text that is cut off is being written.
   return parsed.success ? parsed.output : undefined
 }

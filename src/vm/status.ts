@@ -5,11 +5,10 @@ import { surelyRuns } from "../host/process/identity.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
-import { findById, listRecords, listUnfinished, type VmRecord } from "../store/state/records.ts"
+import { findById, listRecords, listUnfinished, mirroredProcess, type VmRecord } from "../store/state/records.ts"
 import { exitSchema, isFinal, vmStateSchema } from "../store/state/vmState.ts"
-import { entryOf } from "./journal.ts"
 import { livenessOf } from "./liveness.ts"
-import { lockHolder } from "./lock.ts"
+import { supervisorPid } from "./lock.ts"
 
 /** One VM as `banger ps` shows it. Times are milliseconds since 1970. */
 export const vmStatusSchema = v.strictObject({
@@ -80,8 +79,7 @@ type Known = Pick<VmStatus, "liveness" | "why" | "hint" | "pid">
 
 function supervisorOf(state: State, record: VmRecord): number | undefined {
   if (isFinal(record.state) && record.restart_at === null) return undefined
-  using holder = lockHolder(vmLayout(state.where, record.id))
-  return holder.is === "held" && holder.doing === "supervise" ? holder.process.pid : undefined
+  return supervisorPid(vmLayout(state.where, record.id))
 }
 
 function endedOf({ id, handles, keptForInspection }: VmRecord, supervisor: number | undefined): Known {
@@ -92,12 +90,12 @@ function endedOf({ id, handles, keptForInspection }: VmRecord, supervisor: numbe
 }
 
 function currentLiveness(state: State, record: VmRecord, supervisor: number | undefined): Known {
+  // A process that the record names, and that surely is that very one, is the VM's, whatever handles.json adds to it.
+  const named = mirroredProcess(record)
+  if (named && surelyRuns(named)) return { liveness: "alive", why: undefined, hint: undefined, pid: named.pid }
   const layout = vmLayout(state.where, record.id)
   try {
     const { journal } = recall(record, layout.handles)
-    const identity = entryOf(journal, "process")?.identity
-    if (identity && surelyRuns(identity))
-      return { liveness: "alive", why: undefined, hint: undefined, pid: identity.pid }
     using found = livenessOf(record, layout, journal)
     if (found.is === "alive") return { liveness: "alive", why: undefined, hint: undefined, pid: found.process.pid }
     // While its supervisor starts a VM or cleans up after it, there is no VMM.

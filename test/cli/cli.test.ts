@@ -146,14 +146,15 @@ test("each command has its help", () => {
   expect(cli("rm", "--help").stdout).toMatchInlineSnapshot(`
     "Remove VMs that have ended, with their logs (banger rm)
 
-    USAGE banger rm [OPTIONS] <VM>
+    USAGE banger rm [OPTIONS] [VM]
 
     ARGUMENTS
 
-      VM    Name, id, or the beginning of an id (Required)
+      VM    Name, id, or the beginning of an id
 
     OPTIONS
 
+        -a, --all    Every VM that has ended; with --force every VM
       -f, --force    Kill it first if it still runs
            --json    Print JSON, and every message and error as a line of JSON
         --verbose    Tell more, and show the stack of an error

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test"
 import { closeSync, constants, openSync, readdirSync, writeFileSync, writeSync } from "node:fs"
 import { join } from "node:path"
-import { banger, fixture, start, until } from "../system/support/banger.ts"
+import { banger, environmentOf, fixture, start, until } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
-import { isAlive, listed, noted, rowsOf, signal } from "../system/support/vms.ts"
+import { isAlive, killed, listed, noted, rowsOf, signal } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
 import { boot, bootHeld, bootUnsupervised, bootWords, hold, hooksOf } from "./support/vms.ts"
 
@@ -170,4 +170,77 @@ test("a supervisor that boots VM after VM keeps nothing of them open", async () 
   expect(Math.max(...counts.slice(2))).toBeLessThanOrEqual((counts[1] ?? 0) + 2)
   await until(() => noted(place, "booted").length === 7)
   expect((await banger(place, ["kill", "double"])).exit).toBe(0)
+})
+
+const names = (count: number) => Array.from({ length: count }, (_, index) => `vm-${index}`)
+
+async function bootMany(count: number, how: Parameters<typeof boot>[1] = {}): Promise<readonly string[]> {
+  await Promise.all(names(count).map((name) => banger(place, bootWords(place, { ...how, name }))))
+  expect(records(place).filter(({ state }) => state === "running")).toHaveLength(count)
+  return names(count)
+}
+
+test("many are stopped at a time: their guests' time limits pass together, and each is named", async () => {
+  const many = await bootMany(6, { ...DEAF, timeouts: { stop: "2s" } })
+  const begun = performance.now()
+  const { stdout, stderr, exit } = await banger(place, ["stop", ...many, "nobody", many[0] ?? ""])
+  expect(performance.now() - begun).toBeLessThan(10_000)
+  expect({ stdout, exit }).toEqual({ stdout: "", exit: 2 })
+  for (const name of many) expect(stderr.split(`${name} (`).length, stderr).toBe(2)
+  expect(stderr).toContain('no VM "nobody"')
+  expect(noted(place, "ended")).toHaveLength(6)
+})
+
+test("of many VMs one whose supervisor was killed is stopped by a process of its own, with its hooks", async () => {
+  await bootMany(3)
+  const orphans = (await listed(place)).filter(({ name }) => name !== "vm-0")
+  for (const { supervisor } of orphans) await killed(supervisor)
+  const { stdout, exit } = await banger(place, ["stop", "--all", "--json"])
+  expect(exit).toBe(0)
+  expect(stdout.trim().split("\n")).toHaveLength(3)
+  expect(noted(place, "ended")).toHaveLength(3)
+  expect(records(place).map(({ state }) => state)).toEqual(["stopped", "stopped", "stopped"])
+})
+
+test("Ctrl-C ends the wait for many; what was told to stop stops", async () => {
+  const many = await bootMany(3, DEAF)
+  const stop = start(place, ["stop", ...many])
+  await until(() => records(place).every(({ state }) => state === "stopping"))
+  stop.signal("SIGINT")
+  const { stderr, exit } = await stop.ended
+  expect(exit).toBe(130)
+  expect(stderr).toContain("interrupted: 0 of 3 VMs have ended")
+  expect(stderr.match(/interrupted/g)).toHaveLength(1)
+  expect((await banger(place, ["kill", "-a"])).exit).toBe(0)
+  expect((await banger(place, ["kill", "-a"])).exit).toBe(0)
+  expect(noted(place, "ended")).toHaveLength(3)
+})
+
+test("more than a few are counted, on a terminal in one line that is drawn again; rm --all takes what has ended", async () => {
+  await bootMany(17)
+  await boot(place, { name: "stays" })
+  const run = Bun.spawn(["script", "-qec", [...place.program, "stop", ...names(17)].join(" "), "/dev/null"], {
+    env: { ...environmentOf(place), PATH: process.env.PATH ?? "", TERM: "xterm" },
+    stdin: "ignore",
+    stdout: "pipe",
+  })
+  const shown = await run.stdout.text()
+  expect(shown).toContain("\r\x1b[Kstopping 0/17 …")
+  expect(shown).toMatch(/\r\x1b\[K\S* *17 VMs have ended/)
+  expect(shown.replaceAll(/\r\x1b\[K/g, "").split("\n").length).toBeLessThan(4)
+  const { stderr, exit } = await banger(place, ["rm", "--all"])
+  expect({ stderr: stderr.split("\n").length, exit }).toEqual({ stderr: 2, exit: 0 })
+  expect(stderr).toContain("17 VMs are removed")
+  expect(records(place).map(({ name }) => name)).toEqual(["stays"])
+  expect(await banger(place, ["rm", "--all", "stays"])).toMatchObject({ exit: 2 })
+  expect((await banger(place, ["rm", "-fa", "--quiet"])).stderr).toBe("")
+  expect(records(place)).toEqual([])
+})
+
+test("stop --all stops VMs that are booted again without end, too", async () => {
+  const restart = { policy: "always", limit: 1000, delay: "1ms" }
+  for (const name of names(3)) await banger(place, bootWords(place, { script: "RESET PRINT[up]", name, restart }))
+  expect((await banger(place, ["stop", "--all"])).exit).toBe(0)
+  expect(await listed(place)).toEqual([])
+  expect(processesOf(place)).toEqual([])
 })

@@ -18,6 +18,9 @@ for (const one of firecrackers) {
 
   one.test(`${one.name}: a snapshot is restored once, also when it was copied and its VM removed`, async () => {
     const dir = await saved(one)
+    const plan = (await boot("first", ["--plan", "--restore", dir]).ended).stdout
+    expect(plan).toContain(`note that the snapshot ${dir} is restored`)
+    expect(plan).toMatch(/load the snapshot \(state \S+\/state, memory \S+\/memory\) instead of booting/)
     const first = boot("first", ["--restore", dir])
     await first.shows("runs as")
     expect(await refusal(boot("second", ["--restore", dir]))).toMatch(

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test"
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { banger, start, until } from "./support/banger.ts"
+import { monotonicMs } from "../../src/base/linux/clock.ts"
+import { banger, fixture, start, until } from "./support/banger.ts"
 import { kernelOf } from "./support/doubles.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, records } from "./support/place.ts"
@@ -76,7 +77,10 @@ onBoth("restarts are counted through rests", async () => {
 })
 
 onBoth("a run's time is up although its supervisor rests", async () => {
-  const { id } = await resting([], undefined, { timeouts: { run: "1500ms", stop: "1s" } })
+  const { id, supervisor } = await resting([], undefined, { timeouts: { run: "1500ms", stop: "1s" } })
+  // By a clock that nobody can set.
+  const end = Number(/ until=([\d.]+)/.exec(calledAs(supervisor)[0])?.[1])
+  expect(Math.abs(end - monotonicMs() - 1500)).toBeLessThan(1500)
   await until(() => records(place)[0]?.state === "failed")
   expect(await banger(place, ["logs", "--supervisor", id])).toMatchObject({
     stdout: expect.stringContaining("still ran after"),
@@ -136,6 +140,63 @@ onBoth("a plugin that was edited while its supervisor rested still has the hooks
   }
 })
 
+onBoth("a plugin that is gone, with all that it imports, still has its hooks, and is booted again", async () => {
+  const dir = join(place.dir, "gone")
+  const [released, current] = [join(dir, "releases/1"), join(dir, "current")]
+  mkdirSync(join(released, "shared"), { recursive: true })
+  symlinkSync(released, current)
+  writeFileSync(
+    join(released, "shared/words.ts"),
+    'import { SIGN } from "./sign"\nexport function word(w: string) { return w + SIGN }',
+  )
+  writeFileSync(join(released, "shared/sign.ts"), 'export const SIGN = "!"')
+  const kernel = JSON.stringify(kernelOf(place.dir, "PRINT[up]"))
+  writeFileSync(
+    join(released, "gone.ts"),
+    `import { definePlugin } from "banger"
+import { basename } from "node:path"
+import { word } from "./shared/words.ts"
+export default definePlugin({
+  name: "gone", kernel: ${kernel}, vmm: "firecracker", restart: { policy: "always", limit: 1, delay: "10ms" },
+  timeouts: { stop: "1s" },
+  postStop(ctx) { ctx.log.info(word(\`ended in \${basename(import.meta.dir)}\`)) },
+})`,
+  )
+  expect((await banger(place, ["run", "--detach", join(current, "gone.ts")], { ...firecracker.env })).exit).toBe(0)
+  const rests = async () => {
+    const [vm] = await listed(place)
+    if (vm === undefined) throw new Error("it does not run")
+    await until(() => calledAs(vm.supervisor)[0].includes(" __rest "))
+    return vm
+  }
+  const first = await rests()
+  rmSync(dir, { recursive: true })
+  signal(first.pid, "SIGKILL")
+  await until(() => records(place)[0]?.id !== first.id && records(place)[0]?.state === "running")
+  const second = await rests()
+  expect((await banger(place, ["stop", "gone"])).exit).toBe(0)
+  for (const { id } of [first, second])
+    expect((await banger(place, ["logs", "--supervisor", id])).stdout).toContain("ended in 1!")
+})
+
+test("a supervisor of QEMU rests too: it hears why its guest ended, and stops one that runs", async () => {
+  const qemu = (name: string, script: string) =>
+    banger(place, ["run", "--detach", "--name", name, fixture("guest"), "--", script])
+  expect(await qemu("off", "sleep 2; poweroff -f")).toMatchObject({ exit: 0 })
+  const [vm] = await listed(place)
+  await until(() => calledAs(vm?.supervisor)[0].includes(" __rest "))
+  await until(() => records(place)[0]?.state === "stopped")
+  const inspected = JSON.parse((await banger(place, ["inspect", "off"])).stdout)
+  expect(inspected.exit).toMatchObject({ reason: "guest powered off", requested: false })
+  expect(await qemu("runs", "sleep 600")).toMatchObject({ exit: 0 })
+  const [other] = await listed(place)
+  await until(() => calledAs(other?.supervisor)[0].includes(" __rest "))
+  expect((await banger(place, ["stop", "runs"])).exit).toBe(0)
+  const { stdout } = await banger(place, ["logs", "--supervisor", "runs"])
+  expect(stdout).toContain("postStop: ")
+  expect(stdout).not.toContain("did not stop")
+})
+
 test.each([
   ["a variable", "let count = 0\n", "postBoot() { count++ }"],
   ["a timer", "", "postBoot() { setInterval(() => {}, 60_000) }"],
@@ -168,6 +229,40 @@ onBoth("a stop that comes at any moment around the beginning of a rest is heard"
     expect(await banger(place, ["stop", name])).toMatchObject({ exit: 0 })
   }
   expect(noted(place, "ended").length).toBe(20)
+})
+
+onBoth("a bare signal that comes at any moment around the beginning of a rest ends the VM", async () => {
+  for (let round = 0; round < 24; round++) {
+    const name = `bare-${round}`
+    await start(place, ["run", "--detach", "--name", name, ...wordsOf()], { ...firecracker.env }).ended
+    // As the lock tells, which a command would take too long to.
+    const lock = readFileSync(join(place.state, "vms", records(place)[0]?.id ?? "", "lock"), "utf8")
+    const { pid } = JSON.parse(lock).identity
+    const at = performance.now() + round
+    while (performance.now() < at);
+    signal(pid, "SIGTERM")
+    await until(() => ["stopped", "failed"].includes(records(place)[0]?.state ?? ""))
+  }
+  expect(noted(place, "ended").length).toBe(24)
+  expect(records(place).every(({ state }) => state === "stopped")).toBe(true)
+})
+
+test("one that the kernel lets run no other program stays as it is, with its hooks, and hears signals", async () => {
+  // The first time it is how this supervisor itself is started.
+  const inject = ["-P", "/proc/self/exe", "-e", "inject=execve:error=EACCES:when=2+"]
+  const through = ["strace", "-f", "-qq", "-o", join(place.dir, "trace"), ...inject]
+  const words = ["--verbose", "run", "--detach", "--name", "stays", ...wordsOf()]
+  const run = start(place, words, { ...firecracker.env }, { through })
+  await run.shows("stays\n")
+  const [vm] = await listed(place)
+  const said = async () => (await banger(place, ["logs", "--supervisor", "stays"])).stdout
+  while (!(await said()).includes("cannot rest: execve")) await Bun.sleep(50)
+  expect(readFileSync(join(place.dir, "trace"), "utf8")).toContain("EACCES")
+  expect(calledAs(vm?.supervisor)[0]).toStartWith("banger __run ")
+  signal(vm?.supervisor, "SIGTERM")
+  expect(await run.ended).toMatchObject({ exit: 0 })
+  expect(noted(place, "ended")).toEqual([vm?.id ?? ""])
+  expect(records(place)).toMatchObject([{ state: "stopped" }])
 })
 
 onBoth(

@@ -1,8 +1,8 @@
 import { expect } from "bun:test"
-import { banger, until } from "./support/banger.ts"
+import { banger } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf } from "./support/place.ts"
-import { listed, noted, runDouble, signal } from "./support/vms.ts"
+import { killed, listed, noted, runDouble } from "./support/vms.ts"
 
 const { firecracker, onBoth } = onEachFirecracker()
 const place = eachInItsPlace()
@@ -14,8 +14,7 @@ onBoth(
       expect((await runDouble(place, firecracker, ["--supervise=none", "--name", name])).exit).toBe(0)
     }
     const [dies, lives] = await listed(place)
-    signal(dies?.pid, "SIGKILL")
-    await until(() => !processesOf(place).includes(dies?.pid ?? 0))
+    await killed(dies?.pid)
     const dry = await banger(place, ["sweep", "--dry-run"])
     expect(dry.stderr).toContain("1 dead VM would be recovered")
     const first = await banger(place, ["sweep", "--json"])

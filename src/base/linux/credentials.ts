@@ -1,6 +1,7 @@
 import { ptr } from "bun:ffi"
 import { word } from "./guards.ts"
-import { checked, libc } from "./libc.ts"
+import { checked, libc, rawSyscall } from "./libc.ts"
+import { syscallNumber } from "./numbers.ts"
 
 /** Capabilities (capabilities(7)) by their numbers in linux/capability.h; all of them are in the first 32. */
 export const CAP = { CHOWN: 0, DAC_OVERRIDE: 1, FOWNER: 3, SETUID: 7 } as const
@@ -35,7 +36,48 @@ export function asFileOwner<T>(uid: number, work: () => T): T {
   }
 }
 
+/**
+ * Runs `work`, which must not wait, as this thread with an effective uid of this process's own, when it is root: what the
+ * kernel counts for each user (inotify instances: 128) it counts for this process alone then. Root's other programs keep
+ * theirs, however many processes do this. Where a user namespace has no such uid, `work` runs as it is.
+ */
+export function countedApart<T>(work: () => T): T {
+  if (process.geteuid?.() !== 0) return work()
+  readCapabilities()
+  const dumpable = prctl(PR_GET_DUMPABLE)
+  try {
+    setEffectiveUid(NOBODYS_UIDS + process.pid)
+  } catch {
+    return work()
+  }
+  try {
+    return work()
+  } finally {
+    setEffectiveUid(0)
+    libc.capset(HEADER_AT, OWN_AT)
+    // A change of uid has taken it away, and with it what others may see of this process in /proc.
+    if (dumpable === 1) prctl(PR_SET_DUMPABLE, dumpable)
+  }
+}
+
 // --- internal ---
+
+/** Above this nobody's uids are: programs that take them for signed numbers cannot use them. No pid reaches 2^22. */
+const NOBODYS_UIDS = 0x8000_0000
+
+const PR_GET_DUMPABLE = 3
+const PR_SET_DUMPABLE = 4
+
+function prctl(what: number, value = 0): number {
+  return rawSyscall("prctl", syscallNumber("prctl"), [what, value, 0, 0, 0])
+}
+
+/** Of this thread alone, as glibc's function does not (setresuid(2)). The saved one stays: the way back. */
+function setEffectiveUid(uid: number): void {
+  rawSyscall("setresuid", syscallNumber("setresuid"), [UNCHANGED, uid, UNCHANGED])
+}
+
+const UNCHANGED = 0xffff_ffff
 
 /** `struct __user_cap_header_struct`: version 3, pid 0, which is this thread. */
 const HEADER = new Uint32Array(new ArrayBuffer(8))

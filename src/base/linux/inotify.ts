@@ -1,5 +1,6 @@
 import { procPath } from "./access.ts"
 import { O } from "./constants.ts"
+import { countedApart } from "./credentials.ts"
 import { cPath, descriptor } from "./guards.ts"
 import { libc, outcome, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
@@ -9,7 +10,9 @@ import { syscallNumber } from "./numbers.ts"
  * watch left to give. The caller closes the descriptor.
  */
 export function watchWrites(fds: readonly number[]): number {
-  const watch = rawSyscall("inotify_init1", syscallNumber("inotify_init1"), [O.CLOEXEC | O.NONBLOCK])
+  const watch = countedApart(() =>
+    rawSyscall("inotify_init1", syscallNumber("inotify_init1"), [O.CLOEXEC | O.NONBLOCK]),
+  )
   try {
     for (const fd of fds)
       rawSyscall(

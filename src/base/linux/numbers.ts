@@ -6,9 +6,11 @@ const NUMBERS = {
     ...{
       memfd_create: 319,
       mmap: 9,
+      mprotect: 10,
       prctl: 157,
       renameat2: 316,
       rt_sigprocmask: 14,
+      setresuid: 117,
       signalfd4: 289,
       statx: 332,
       waitid: 247,
@@ -20,9 +22,11 @@ const NUMBERS = {
     ...{
       memfd_create: 279,
       mmap: 222,
+      mprotect: 226,
       prctl: 167,
       renameat2: 276,
       rt_sigprocmask: 135,
+      setresuid: 147,
       signalfd4: 74,
       statx: 291,
       waitid: 95,

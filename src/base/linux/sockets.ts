@@ -1,6 +1,6 @@
 import { errorCode } from "./errors.ts"
-import { fixed } from "./guards.ts"
-import { checked, libc } from "./libc.ts"
+import { descriptor, fixed } from "./guards.ts"
+import { checked, libc, outcome } from "./libc.ts"
 import { packSockaddrUn } from "./structs.ts"
 
 const AF_UNIX = 1
@@ -39,7 +39,17 @@ export function holdListener(path: string): { readonly pid: number; readonly pid
   return connected(path, (fd) => ({ pid: peerOf(fd, path).pid, pidfd: peerPidfd(fd, path) }))
 }
 
+/** What a socket has received, without waiting (recv(2)): how many bytes, 0 at its end, undefined when there is nothing yet. */
+export function receive(fd: number, buffer: Uint8Array): number | undefined {
+  const count = outcome("recv", () => libc.recv(descriptor(fd), buffer, buffer.length, MSG_DONTWAIT))
+  if (count >= 0) return count
+  return count === -EAGAIN || count === -EINTR ? undefined : 0
+}
+
 // --- internal ---
+
+const MSG_DONTWAIT = 0x40
+const [EINTR, EAGAIN] = [4, 11]
 
 const SOCK_NONBLOCK = 0o4000
 const SO_PEERPIDFD = 77

@@ -73,10 +73,18 @@ export class Failure extends Error {
   }
 }
 
-/** Several failures of one thing (one at least) as one, with all that the user can do next. Code and status are the first one's. */
+/** Of more failures than these only the number is told. */
+const JOINED_COUNT = 10
+
+/**
+ * Several failures of one thing (one at least) as one, with what the user can do next; of very many, the first ten. Code and
+ * status are the first one's.
+ */
 export function joinFailures(subject: string, failures: readonly Failure[]): Failure {
-  const hints = new Set(failures.map(({ hint }) => hint).filter((hint) => hint !== undefined))
-  const message = `${subject}: ${failures.map((failure) => failure.message).join("; ")}`
+  const told = failures.slice(0, JOINED_COUNT)
+  const hints = new Set(told.map(({ hint }) => hint).filter((hint) => hint !== undefined))
+  const more = failures.length > told.length ? [`and ${failures.length - told.length} more`] : []
+  const message = `${subject}: ${[...told.map((failure) => failure.message), ...more].join("; ")}`
   const hint = hints.size === 0 ? undefined : [...hints].join("\n")
   const [first] = failures
   return new Failure(first?.code ?? "FAILED", message, { hint, subject, exit: first?.exit, cause: first })

@@ -9,6 +9,7 @@ export default command({
     ...runArgs,
     log: { type: "string", description: "Where messages go" },
     restarts: { type: "string", description: "The restarts by now" },
+    kept: { type: "string", description: "Where the plugin is kept as it was booted first" },
   },
   takesRest: true,
   run: (values, invocation) =>
@@ -16,6 +17,7 @@ export default command({
       as: "detached",
       logFile: values.log,
       restarts: values.restarts,
+      kept: values.kept,
       tellBooted: takeReporter(),
     }),
 })

@@ -1,77 +1,126 @@
-import { Failure, joinFailures } from "../../base/terms/failure.ts"
+import { Failure, joinFailures, usageError } from "../../base/terms/failure.ts"
 import { jsonText } from "../../base/terms/message.ts"
-import { forwardSignals } from "../../host/process/forwardSignals.ts"
-import { runSelf } from "../../host/process/runSelf.ts"
-import { selfArgv } from "../../host/process/self.ts"
-import { ownEnvironment } from "../../store/state/open.ts"
+import { endMany } from "../../operations/end/many.ts"
+import type { Stopper } from "../../operations/end/stopper.ts"
+import type { State } from "../../store/state/open.ts"
+import { findRecord, type VmRecord } from "../../store/state/records.ts"
+import { isFinal } from "../../store/state/vmState.ts"
 import type { Done } from "../show/documents.ts"
-import type { Invocation } from "../terminal/command.ts"
+import { type Invocation, vmArg } from "../terminal/command.ts"
+import type { Output } from "../terminal/output.ts"
+import { startCounter } from "../terminal/progress.ts"
+
+/** The arguments of a command that does the same to each VM. */
+export const eachVmArgs = (which: string) =>
+  ({ vm: { ...vmArg, required: false }, all: { type: "boolean", alias: "a", description: which } }) as const
+
+/** What a command does to each VM that it is given. */
+export interface EachVm {
+  readonly state: State
+  /** What it is doing, and what it has done: "stopping", "has ended", "have ended". */
+  readonly words: { readonly doing: string; readonly one: string; readonly many: string }
+  /** The VMs that `--all` means. */
+  readonly all: () => readonly VmRecord[]
+  /** `shared`: what the work on many VMs shares. */
+  readonly work: (vm: string, how: { readonly log: Output["log"]; readonly shared?: Stopper }) => Promise<Done>
+}
 
 /**
- * Does the same to each VM that a command was given, in their order; one failure does not stop the others, a signal does.
- * A plugin is loaded once in a process, so of many each gets a process of its own. Returns what failed, told already.
+ * Does the same to each VM that a command was given, to many at a time (`endMany`); one failure does not stop the others.
+ * Returns what failed, told already. Throws USAGE unless there are VMs, or `--all` in their place.
  */
 export async function forEachVm(
-  first: string,
-  { path, more, options, output }: Invocation,
-  work: (vm: string) => Promise<{ readonly id: string; readonly name: string }>,
+  { vm, all }: { readonly vm?: string | undefined; readonly all?: boolean | undefined },
+  invocation: Invocation,
+  each: EachVm,
 ): Promise<Failure | undefined> {
-  const vms = [...new Set([first, ...more])]
-  if (vms.length === 1) {
-    const { id, name } = await work(first)
-    // A line: of many VMs each process prints its own.
-    if (output.manner.json) output.print(jsonText({ id, name } satisfies Done))
-    return undefined
-  }
-  const words = [...path.slice(1), ...options.filter((word) => word !== "--json")]
-  const { log } = output
-  const failures = await eachInTurn(vms, (vm, onStart) =>
-    output.manner.json
-      ? runSelf([...words, vm], { log, stdout: log.json?.stdout, onStart })
-      : runBeside([...words, vm], onStart),
-  )
-  return failures.length > 1 ? joinFailures(`${failures.length} of ${vms.length} VMs`, failures) : failures[0]
+  const { state } = each
+  const { output } = invocation
+  if (vm === undefined && all !== true)
+    throw usageError("VM is missing", { hint: "name one or more, or give --all", subject: "VM" })
+  if (vm !== undefined && all === true)
+    throw usageError("--all means every VM: it takes none by name", { subject: "--all" })
+  const vms = vm === undefined ? each.all().map(reference) : distinct(state, [vm, ...invocation.more])
+  const [first] = vms
+  if (vms.length > 1) return await forMany(vms, invocation, each)
+  if (first !== undefined) tell(output, await each.work(first, { log: output.log }), each)
+  return undefined
 }
 
 // --- internal ---
 
-interface Child {
-  kill(signal: NodeJS.Signals): void
+/** Of so many VMs each is told by its name; of more, how many there were. */
+const NAMED_COUNT = 16
+
+/** What means a VM in what is asked: by its name also the one that is booted in its place meanwhile. */
+function reference({ id, name, state, restart_at }: VmRecord): string {
+  return isFinal(state) && restart_at === null ? id : name
 }
 
-/** Runs a process for each VM and passes signals on to it; after one, no other is started. */
-async function eachInTurn(
-  vms: readonly string[],
-  run: (vm: string, onStart: (child: Child) => void) => Promise<Failure | undefined>,
-): Promise<readonly Failure[]> {
-  let current: Child | undefined
-  let interrupted = false
-  using _forwarding = forwardSignals((name) => {
-    interrupted = true
-    current?.kill(name)
-  })
-  const failures: Failure[] = []
-  for (const vm of vms) {
-    const failure = await run(vm, (child) => {
-      current = child
-    })
-    if (failure !== undefined) failures.push(failure)
-    if (interrupted) break
+/** The words that mean a VM for the first time; those that mean none fail later, one by one. */
+function distinct({ db }: State, words: readonly string[]): readonly string[] {
+  const idOf = (word: string) => {
+    try {
+      return findRecord(db, word).id
+    } catch {
+      return word
+    }
   }
-  return failures
+  if (words.length === 1) return words
+  const seen = new Set<string>()
+  return words.filter((word) => seen.size < seen.add(idOf(word)).size)
 }
 
-/** Another banger that says by itself, where this one does, what there is to say. */
-async function runBeside(words: readonly string[], onStart: (child: Child) => void): Promise<Failure | undefined> {
-  // In a session of its own, so that a Ctrl-C reaches it once: a second signal would be taken for impatience.
-  const child = Bun.spawn([...selfArgv(), ...words], {
-    stdio: ["ignore", "inherit", "inherit"],
-    detached: true,
-    env: ownEnvironment(),
+async function forMany(
+  vms: readonly string[],
+  { path, options, output }: Invocation,
+  { state, words, work }: EachVm,
+): Promise<Failure | undefined> {
+  const failures = new Map<string, Failure>()
+  const counter = startCounter(words.doing, vms.length, output)
+  const { log } = counter
+  const told = { ...output, log: vms.length > NAMED_COUNT ? { ...log, info: log.debug } : log }
+  let done = 0
+  const exit = await endMany(state, vms, {
+    log,
+    words: [...path.slice(1), ...options.filter((word) => word !== "--json" && word !== "--all")],
+    end: (vm, shared) => work(vm, { log, shared }),
+    onEnd(vm, how) {
+      if ("done" in how) {
+        done++
+        counter.step()
+        tell(told, how.done, { words })
+      } else if (how.failed.code !== "INTERRUPTED") {
+        failures.set(vm, how.failed)
+        tellFailure(log, vm, how.failed)
+      }
+    },
   })
-  onStart(child)
-  await child.exited
-  const exit = child.exitCode ?? 1
-  // FAILED: its code is in words that people have read. Its exit status is all that is left to pass on.
-  return exit === 0 ? undefined : new Failure("FAILED", `${words.join(" ")} ended with ${exit}`, { exit })
+  counter.end()
+  const failed = vms.flatMap((vm) => failures.get(vm) ?? [])
+  if (exit !== undefined) return interrupted(output, { words, exit, of: `${done} of ${vms.length} VMs` })
+  if (vms.length > NAMED_COUNT)
+    output.log.info(`${done === vms.length ? "" : `${done} of `}${vms.length} VMs ${words.many}`)
+  return failed.length > 1 ? joinFailures(`${failed.length} of ${vms.length} VMs`, failed) : failed[0]
+}
+
+function tell({ manner, print, log }: Output, { id, name }: Done, { words }: Pick<EachVm, "words">): void {
+  log.info(`${name} (${id}) ${words.one}`)
+  if (manner.json) print(jsonText({ id, name } satisfies Done))
+}
+
+/** Each names its VM. */
+function tellFailure(log: Output["log"], vm: string, { message, hint }: Failure): void {
+  const named = message.includes(vm) ? message : `${vm}: ${message}`
+  log.error(hint === undefined ? named : `${named}\n${hint}`)
+}
+
+function interrupted(
+  { log }: Output,
+  { words, exit, of }: { readonly words: EachVm["words"]; readonly exit: number; readonly of: string },
+): Failure {
+  const hint = "supervisors that were told still end theirs; to see which run: banger ps"
+  const failure = new Failure("INTERRUPTED", `interrupted: ${of} ${words.many}`, { exit, hint })
+  log.error(`${failure.message}\n${hint}`)
+  return failure
 }

@@ -1,19 +1,20 @@
-import { stopVm } from "../../operations/stop.ts"
+import { stopVm } from "../../operations/end/stop.ts"
 import { openState } from "../../store/state/open.ts"
-import { command, vmArg } from "../terminal/command.ts"
-import { forEachVm } from "./forEach.ts"
+import { listUnfinished } from "../../store/state/records.ts"
+import { command } from "../terminal/command.ts"
+import { eachVmArgs, forEachVm } from "./forEach.ts"
 
 export default command({
   meta: { name: "kill", description: "End VMs at once, without asking their guests" },
-  args: { vm: vmArg },
+  args: eachVmArgs("Every VM that has not ended"),
   takesMany: true,
-  async run({ vm }, invocation) {
-    const { output } = invocation
+  async run({ vm, all }, invocation) {
     using state = openState()
-    return await forEachVm(vm, invocation, async (vm) => {
-      const { name, id } = await stopVm(state, vm, { action: "kill", log: output.log })
-      output.log.info(`${name} (${id}) has ended`)
-      return { id, name }
+    return await forEachVm({ vm, all }, invocation, {
+      state,
+      words: { doing: "killing", one: "has ended", many: "have ended" },
+      all: () => listUnfinished(state.db),
+      work: (vm, how) => stopVm(state, vm, { action: "kill", ...how }),
     })
   },
 })

@@ -1,22 +1,27 @@
-import { removeVm } from "../../operations/remove.ts"
+import { removeVm } from "../../operations/end/remove.ts"
 import { openState } from "../../store/state/open.ts"
-import { command, vmArg } from "../terminal/command.ts"
-import { forEachVm } from "./forEach.ts"
+import { listRecords } from "../../store/state/records.ts"
+import { isFinal } from "../../store/state/vmState.ts"
+import { command } from "../terminal/command.ts"
+import { eachVmArgs, forEachVm } from "./forEach.ts"
 
 export default command({
   meta: { name: "rm", description: "Remove VMs that have ended, with their logs" },
   args: {
-    vm: vmArg,
+    ...eachVmArgs("Every VM that has ended; with --force every VM"),
     force: { type: "boolean", alias: "f", description: "Kill it first if it still runs" },
   },
   takesMany: true,
-  async run({ vm, force }, invocation) {
-    const { output } = invocation
+  async run({ vm, all, force }, invocation) {
     using state = openState()
-    return await forEachVm(vm, invocation, async (vm) => {
-      const { id, name } = await removeVm(state, vm, { force: force === true, log: output.log })
-      output.log.info(`${name} (${id}) is removed`)
-      return { id, name }
+    return await forEachVm({ vm, all }, invocation, {
+      state,
+      words: { doing: "removing", one: "is removed", many: "are removed" },
+      all: () =>
+        listRecords(state.db).filter(
+          (record) => force === true || (isFinal(record.state) && record.restart_at === null),
+        ),
+      work: (vm, how) => removeVm(state, vm, { force: force === true, ...how }),
     })
   },
 })

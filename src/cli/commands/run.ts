@@ -65,6 +65,8 @@ export interface Supervising {
   readonly logFile?: string | undefined
   /** The restarts by now, as one word. */
   readonly restarts?: string | undefined
+  /** Where the plugin is kept as it was booted first, where this run is a restart. */
+  readonly kept?: string | undefined
   /** Hears that the VM is running. */
   readonly tellBooted?: (vm: DetachedVm) => void
 }
@@ -73,7 +75,7 @@ export interface Supervising {
 export async function runAs(
   values: Values<typeof runArgs & typeof globalArgs>,
   { rest, output }: Invocation,
-  { as: supervisor, logFile, restarts, tellBooted }: Supervising,
+  { as: supervisor, logFile, restarts, kept, tellBooted }: Supervising,
 ): Promise<Failure | undefined> {
   const { plugin, name, vmm, plan, restore, trace } = values
   const json = values.json === true || supervisor !== "foreground"
@@ -81,6 +83,10 @@ export async function runAs(
   const timeout = durationOf("--timeout", values.timeout)
   if (name !== undefined && !NAME_PATTERN.test(name))
     throw usageError(`--name ${name} is not a name for a VM`, { hint: NAME_WORDS, subject: "--name" })
+  if (kept !== undefined) {
+    const { useKeptModules } = await import("../../supervisor/rest/useKeptModules.ts")
+    useKeptModules(kept, output.log)
+  }
   const result = await runPlugin({
     plugin,
     name,

@@ -12,12 +12,17 @@ export default command({
     vm: vmArg,
     lock: { type: "string", description: "The descriptor of the VM's lock" },
     restarts: { type: "string", description: "The restarts by now" },
+    until: { type: "string", description: "When the run's time is up, by the monotonic clock" },
+    announced: { type: "string", description: "The reason that the VMM gave for shutting down" },
     status: { type: "string", description: "The wait status of the VMM, which has exited" },
   },
-  async run({ vm, lock, restarts, status }, { output }) {
+  async run({ vm, lock, restarts, until, announced, status }, { output }) {
     using state = openState()
-    const exited = status === undefined ? undefined : decodeStatus(Number(status))
-    const woken = { lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited }
+    const exited = status === undefined ? undefined : { ...decodeStatus(Number(status)), announced }
+    const woken = {
+      ...{ lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited },
+      until: until === undefined ? undefined : Number(until),
+    }
     return showEnd(await superviseVm(state, vm, { log: output.log, woken, onReady: () => {} }), output, {
       document: false,
     })

@@ -114,6 +114,7 @@ async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>
     resume: async () => void (await qmp.command("cont")),
     announced: () => announced,
     closed: qmp.closed,
+    inherit: qmp.inherit,
   }
 }
 

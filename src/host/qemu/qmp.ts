@@ -26,6 +26,11 @@ export interface Qmp {
   readonly ready: Promise<readonly [number, number]>
   /** Resolves when the connection has ended: QEMU has gone or is about to. */
   readonly closed: Promise<void>
+  /**
+   * The connection's descriptor, for the program that takes this one's place in this process and hears the events from here on;
+   * undefined when it has ended, or is in the middle of a line.
+   */
+  inherit(): number | undefined
   /** Runs one command and returns what it returned. Rejects with QEMU's own words, or when the connection ends. */
   command(name: string, args?: Readonly<Record<string, unknown>>): Promise<unknown>
 }
@@ -40,6 +45,7 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
   const closed = Promise.withResolvers<void>()
   const cutter = lineCutter()
   let lastId = 0
+  let open = true
 
   const receive = (line: string) => {
     const { QMP, event, data, error, id, return: result } = v.parse(messageSchema, JSON.parse(line))
@@ -51,6 +57,7 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
     waiting.delete(id)
   }
   const end = () => {
+    open = false
     const what = "QEMU closed its control socket"
     greeted.reject(new Failure("START_FAILED", what))
     const gone = new Failure("VM_FAILED", what)
@@ -77,6 +84,8 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
     },
   })
 
+  // A supervisor is idle (`onceIdle`) although an event could come: the VMM's end ends it.
+  socket.unref()
   const command = (name: string, args: Readonly<Record<string, unknown>> = {}) => {
     const id = ++lastId
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
@@ -94,5 +103,8 @@ export async function connectQmp(path: string, onEvent: (event: QmpEvent) => voi
   })
   // Whoever awaits it sees the failure; nobody may be waiting when QEMU ends early.
   ready.catch(() => {})
-  return { ready, closed: closed.promise, command }
+  // Bun has it, its types do not.
+  const { fd } = socket as typeof socket & { readonly fd?: number }
+  const inherit = () => (open && cutter.restLength === 0 ? fd : undefined)
+  return { ready, closed: closed.promise, inherit, command }
 }

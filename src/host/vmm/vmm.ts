@@ -203,6 +203,11 @@ export interface Control {
   announced(): string | undefined
   /** Resolves when the connection has ended, or nothing more is to come from it. */
   readonly closed: Promise<void>
+  /**
+   * Of a VMM that tells its last events to an open connection alone: that connection's descriptor, for the program that takes this
+   * one's place in this process; undefined where it cannot be had.
+   */
+  inherit?(): number | undefined
 }
 
 /** A program that can be the VM. */

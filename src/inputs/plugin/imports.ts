@@ -2,7 +2,7 @@ import Module from "node:module"
 import { dirname, extname, isAbsolute } from "node:path"
 import { Failure } from "../../base/terms/failure.ts"
 import { keepsNothing } from "./keepsNothing.ts"
-import { type KeptModules, readModule } from "./keptModules.ts"
+import { importingKept, type KeptModules, keepsModules, keptImport, readModule } from "./keptModules.ts"
 import { sha256Of, type Trust } from "./trust.ts"
 
 /** What a plugin may import, by the extension. */
@@ -31,6 +31,11 @@ export function serveImports(trust: Trust, beforeCode: () => void): void {
     name: "banger",
     setup(build) {
       build.module("banger", () => ({ exports: { definePlugin }, loader: "object" }))
+      if (keepsModules())
+        build.onResolve({ filter: /.*/ }, ({ path, importer }) => {
+          const kept = keptImport(path, importer)
+          return kept === undefined ? undefined : { path: kept, namespace: "file" }
+        })
       build.onLoad({ filter: /\.(?:[cm]?[jt]sx?|json|toml|txt)$/ }, ({ path }) => {
         const loader = LOADERS[extname(path)] ?? "js"
         const contents = readModule(path, trust)
@@ -40,12 +45,12 @@ export function serveImports(trust: Trust, beforeCode: () => void): void {
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
         }
         const parser = new Bun.Transpiler({ ...NO_MACROS, loader, target: "bun" })
-        const imports = scan(contents, parser)
+        const imports = found
         const plain = isPlain(contents, parser, imports)
-        modules.push({ path, contents, plain })
+        modules.push({ path, contents, plain, imports })
         if (!plain) beforeCode()
         if (trust.uids !== undefined) requireReadableImports(path, imports)
-        return { contents, loader }
+        return { contents: importingKept(path, contents), loader }
       })
       if (trust.uids === undefined) return
       build.onLoad({ filter: /.*/ }, ({ path }) => refuse(path))
@@ -67,10 +72,21 @@ export function modulesKeepNothing(): boolean {
   return modules.every((module) => module?.plain === true)
 }
 
-/** The modules of code that were loaded, to be used again when their files have changed. */
+/**
+ * The modules of code that were loaded, to be used again when their files have changed or are gone. Throws where what one imports
+ * is not there any more.
+ */
 export function codeModules(): KeptModules {
   const code = modules.filter((module) => module !== undefined)
-  return Object.fromEntries(code.map(({ path, contents }) => [path, Buffer.from(contents).toString("base64")]))
+  const loaded = new Set(code.map(({ path }) => path))
+  return Object.fromEntries(
+    code.map(({ path, contents, imports: found }) => {
+      const imports = found
+        .map(({ path: name }) => [name, resolved(name, path, false) ?? ""] as const)
+        .filter(([, target]) => loaded.has(target))
+      return [path, { bytes: Buffer.from(contents).toString("base64"), imports: Object.fromEntries(imports) }]
+    }),
+  )
 }
 
 // --- internal ---
@@ -83,6 +99,7 @@ interface Code {
   readonly path: string
   readonly contents: Uint8Array<ArrayBuffer>
   readonly plain: boolean
+  readonly imports: readonly Bun.Import[]
 }
 
 /** Every module that was loaded; undefined for one of data. */
@@ -125,7 +142,7 @@ function requireReadableImports(path: string, imports: readonly Bun.Import[]): v
   for (const found of imports) {
     // `checkRequires` looks at the target of each require() when it is called.
     if (found.kind === "import-statement" || found.kind === "dynamic-import") {
-      const target = resolved(found.path, dirname(path), found.kind === "dynamic-import")
+      const target = resolved(found.path, path, found.kind === "dynamic-import")
       if (target !== undefined) requireLoadable(target)
     }
   }
@@ -141,10 +158,10 @@ function scan(contents: Uint8Array, parser: Bun.Transpiler): readonly Bun.Import
 }
 
 /** Undefined for `"banger"`, and for a missing module that import() names: the plugin may catch that. */
-function resolved(name: string, from: string, optional: boolean): string | undefined {
+function resolved(name: string, importer: string, optional: boolean): string | undefined {
   if (name === "banger") return undefined
   try {
-    return Bun.resolveSync(name, from)
+    return keptImport(name, importer) ?? Bun.resolveSync(name, dirname(importer))
   } catch (error) {
     if (optional) return undefined
     throw error

@@ -1,5 +1,4 @@
-import { realpathSync } from "node:fs"
-import { extname, resolve } from "node:path"
+import { extname } from "node:path"
 import { pathToFileURL } from "node:url"
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, type FailureDetail, isFailure, messageOf } from "../../base/terms/failure.ts"
@@ -7,7 +6,7 @@ import { once } from "../../base/terms/once.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { type Definition, hasHooks, readDefinition, readGuard, type Source } from "./definition.ts"
 import { LOADERS, serveImports } from "./imports.ts"
-import { readModule } from "./keptModules.ts"
+import { readModule, realPathOf } from "./keptModules.ts"
 import { sha256Of, type Trust } from "./trust.ts"
 import { denyWorkers } from "./workers.ts"
 
@@ -81,7 +80,7 @@ function requireSame(path: string, sha256: string): void {
 
 function realPath(file: string): string {
   try {
-    return realpathSync(resolve(file))
+    return realPathOf(file)
   } catch (error) {
     if (errorCode(error) === "ENOENT")
       throw bad(file, `there is no plugin file ${file}`, { hint: `to write one: banger init ${file}` })

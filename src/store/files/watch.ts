@@ -1,4 +1,5 @@
 import { type FSWatcher, watch } from "node:fs"
+import { countedApart } from "../../base/linux/credentials.ts"
 
 /** How a path is watched. */
 export interface WatchOptions {
@@ -21,6 +22,7 @@ export function watchPath(path: string, changed: () => void, { pollMs, always, n
     if (always !== true) interval.unref()
   }
   let watcher: FSWatcher | undefined
+  prepare()
   try {
     watcher = watch(path, { persistent: false }, (_event, name) => {
       if (watcher !== undefined && (names === undefined || names.includes(name ?? ""))) changed()
@@ -70,5 +72,23 @@ export function changesOf(path: string, options: Omit<WatchOptions, "always">): 
         if (news || signal.aborted) done()
       }),
     [Symbol.dispose]: () => watcher[Symbol.dispose](),
+  }
+}
+
+// --- internal ---
+
+let prepared = false
+
+/**
+ * Bun makes one inotify instance for all that a process watches, at its first watch, and keeps it, with a thread that reads it
+ * and does nothing else.
+ */
+function prepare(): void {
+  if (prepared) return
+  prepared = true
+  try {
+    countedApart(() => watch("/", { persistent: false }, () => {}).close())
+  } catch {
+    // The host has none left to give.
   }
 }

@@ -3,7 +3,7 @@ import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { codeOf } from "./database.ts"
-import { type Generation, journalSchema } from "./handles.ts"
+import { type Generation, journalSchema, type ProcessIdentity, processIdentitySchema } from "./handles.ts"
 import { isFinal, TRANSITIONS, type VmState, vmStateSchema } from "./vmState.ts"
 
 const columns = v.object({
@@ -40,6 +40,13 @@ const rowSchema = v.pipe(
     /** A failed start that was left as it is, for inspection. */
     keptForInspection: kept === 1,
   })),
+)
+
+/** Of all resources only processes have an identity. */
+const mirroredProcessSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.array(v.object({ identity: v.optional(v.nullable(processIdentitySchema)) })),
 )
 
 /**
@@ -113,6 +120,15 @@ export function mirrored(record: VmRecord): Generation | undefined {
   return parsed.success ? { generation: record.generation, journal: parsed.output } : undefined
 }
 
+/**
+ * The VMM's process that is mirrored on a record, if there is one: quick, for a look at many. It may be older than what
+ * handles.json names.
+ */
+export function mirroredProcess({ handles }: VmRecord): ProcessIdentity | undefined {
+  const parsed = v.safeParse(mirroredProcessSchema, handles)
+  return parsed.success ? (parsed.output.find(({ identity }) => identity)?.identity ?? undefined) : undefined
+}
+
 /** Whether a VM has ended and released everything on its journal. */
 export function holdsNothing(record: VmRecord): boolean {
   return isFinal(record.state) && mirrored(record)?.journal.length === 0
@@ -169,14 +185,28 @@ export function listRecordIds(db: Database): ReadonlySet<string> {
   return new Set(rows.map(({ id }) => id))
 }
 
-/** The records of VMs that have not ended, still hold a resource, or will be booted again; newest first. */
-export function listUnfinished(db: Database): readonly VmRecord[] {
+/**
+ * The records of VMs that have not ended, still hold a resource, or will be booted again; newest first. `name`: only those that
+ * have it.
+ */
+export function listUnfinished(db: Database, name?: string): readonly VmRecord[] {
   const rows = db
     .query(
-      `select * from vms where state not in ('stopped', 'failed') or handles <> '[]' or restart_at is not null
-       order by created_at desc, rowid desc`,
+      `select * from vms where (state not in ('stopped', 'failed') or handles <> '[]' or restart_at is not null)
+         and name = coalesce(?, name) order by created_at desc, rowid desc`,
     )
-    .all()
+    .all(name ?? null)
+  return rows.map((row) => v.parse(rowSchema, row))
+}
+
+/** The records of VMs that have ended and hold nothing, but for the `kept` that were changed last; those first that were changed last. */
+export function listOldest(db: Database, kept: number): readonly VmRecord[] {
+  const rows = db
+    .query(
+      `select * from vms where state in ('stopped', 'failed') and handles = '[]'
+       order by updated_at desc, rowid desc limit -1 offset ?`,
+    )
+    .all(kept)
   return rows.map((row) => v.parse(rowSchema, row))
 }
 
@@ -185,10 +215,13 @@ export function listUnfinished(db: Database): readonly VmRecord[] {
  * last hyphen. Throws a failure, with the nearest name, when no VM matches or several do.
  */
 export function findRecord(db: Database, reference: string): VmRecord {
-  const all = listRecords(db)
-  const named = all.filter((record) => record.name === reference)
-  const exact = all.find((record) => record.id === reference) ?? named.find((r) => !isFinal(r.state)) ?? named[0]
+  const rows = db
+    .query("select * from vms where id = ?1 or name = ?1 order by created_at desc, rowid desc")
+    .all(reference)
+  const named = rows.map((row) => v.parse(rowSchema, row))
+  const exact = named.find((record) => record.id === reference) ?? named.find((r) => !isFinal(r.state)) ?? named[0]
   if (exact) return exact
+  const all = listRecords(db)
   // An id begins with its VM's name. A prefix that ends within the name could mean a VM of a longer name.
   const matches = all.filter(({ id }) => id.startsWith(reference) && reference.length > id.lastIndexOf("-") + 1)
   const [only, second] = matches

@@ -3,7 +3,7 @@ import { shellWords } from "../../base/terms/shell.ts"
 import type { Boot, Chosen, Confinement, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
-import { savedDisk } from "../snapshot/manifest.ts"
+import { savedDisk, snapshotFiles } from "../snapshot/manifest.ts"
 
 /** The names that a VM's files have in its jail; a drive's is `savedDisk`. */
 export const IN_JAIL = {
@@ -54,6 +54,16 @@ export function plannedFiles(
   }
 }
 
+/** Where the files of a snapshot will be, as its VMM sees them; `uffd`: the socket of the program that gives its memory. Pure. */
+export function plannedSnapshot(dir: string, uffd: string | undefined, root: HostPath | undefined): SnapshotFiles {
+  const saved = snapshotFiles(dir)
+  const seen = (name: string, path: HostPath) =>
+    (root === undefined ? withoutJail(path) : inJail(root, `${IN_JAIL.restore}/${name}`)).jail
+  const state = seen("state", saved.state)
+  if (uffd !== undefined) return { state, memory: seen("uffd", hostPath(uffd)), uffd: true }
+  return { state, memory: seen("memory", saved.memory) }
+}
+
 /** The paths that Firecracker's settings name, as the VMM sees them: in the jail with this root, or where they are. Pure. */
 export function seenSettings(
   { pmem, vhost_user, ...rest }: Spec["firecracker"],
@@ -99,11 +109,19 @@ export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, program, con
   }
 }
 
+/** What is known of a run that is planned. */
+export interface PlanOptions {
+  readonly boot: Boot
+  readonly cgroup?: string | undefined
+  /** The snapshot that it goes on from; `again`: whether others may too. */
+  readonly restore?: { readonly dir: string; readonly again: boolean } | undefined
+}
+
 /** Every step of a run, in order, as `--plan` prints it. Pure. */
 export function planSteps(
   layout: VmLayout,
   { vmm, program }: Chosen,
-  { boot, cgroup }: { readonly boot: Boot; readonly cgroup?: string | undefined },
+  { boot, cgroup, restore }: PlanOptions,
 ): readonly string[] {
   const { confinement } = boot
   const { argv, control } = vmm.launch(program, boot, layout)
@@ -111,6 +129,7 @@ export function planSteps(
   const network = networkSteps(boot)
   return [
     `add a record of ${boot.name} to state.db`,
+    ...(restore === undefined ? [] : [claimStep(restore)]),
     `make ${layout.dir} (0700) for handles.json, events.jsonl, plugin.json, console.log and vmm.log`,
     `make ${layout.runtime} (1700), ${layout.consoleInput} (FIFO, 0600) and ${control.host} (socket, 0600)`,
     ...(confinement === undefined
@@ -124,6 +143,7 @@ export function planSteps(
     ...network.make,
     ...(cgroup === undefined ? [] : [`make the cgroup ${cgroup}`]),
     `start ${vmm.name}: ${command}`,
+    ...(boot.restore === undefined ? [] : [loadStep(boot.restore)]),
     "run postBoot hooks once it runs",
     "wait for its end; when asked to stop: run preStop hooks, press Ctrl-Alt-Del, at last kill it",
     "run postStop hooks",
@@ -132,6 +152,16 @@ export function planSteps(
 }
 
 // --- internal ---
+
+function claimStep({ dir, again }: NonNullable<PlanOptions["restore"]>): string {
+  const others = again ? "others may be restored from it too (unsafeClone)" : "a second restore of it is refused"
+  return `note that the snapshot ${dir} is restored: ${others}`
+}
+
+function loadStep({ state, memory, uffd }: SnapshotFiles): string {
+  const from = uffd === true ? `memory from the program at ${memory}` : `memory ${memory}`
+  return `load the snapshot (state ${state}, ${from}) instead of booting, and let its guest run on`
+}
 
 function networkSteps({ network, bootArgs }: Boot): Record<"lease" | "make" | "gone", readonly string[]> {
   if (network === false || network.tap === undefined) return { lease: [], make: [], gone: [] }
@@ -161,6 +191,6 @@ function jailSteps(
   return [
     `take the uid ${uid} for this VM alone`,
     `make a jail in ${layout.jails} (its root 0700), mounted on itself nosuid, nodev, noexec`,
-    `stage the kernel, the initrd and what is only read by read-only binds${named(copied, "private copies")}${named(devices, "device nodes")}${named(vhost_user, "sockets of their programs")}`,
+    `stage the kernel, the initrd${boot.restore === undefined ? "" : ", the snapshot's state and memory"} and what is only read by read-only binds${named(copied, "private copies")}${named(devices, "device nodes")}${named(vhost_user, "sockets of their programs")}`,
   ]
 }

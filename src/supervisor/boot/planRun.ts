@@ -4,11 +4,12 @@ import { jailRoot } from "../../host/jail/base.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { UID_RANGE } from "../../store/state/uids.ts"
 import { layoutFor } from "../../vm/session.ts"
+import { type Snapshot, savedDisks } from "../snapshot/manifest.ts"
 import { type Choice, noticeOf } from "./chooseVmm.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { findDrive } from "./drives.ts"
 import { plannedNetwork, withNetwork } from "./network.ts"
-import { planBoot, plannedFiles, planSteps } from "./plan.ts"
+import { planBoot, plannedFiles, plannedSnapshot, planSteps } from "./plan.ts"
 import { requireSocketPaths } from "./vmmSockets.ts"
 
 /** What `banger run --plan --json` prints. */
@@ -27,22 +28,33 @@ export const planSchema = v.strictObject({
 })
 export type Plan = Readonly<v.InferOutput<typeof planSchema>>
 
-/** What a run of a prepared VM would do. Nothing is acquired. */
-export function planRun({ spec }: ResolvedPlugin, chosen: Choice, { jail, cgroup }: ConfinementPlan): Plan {
+/** What a run of a prepared VM would do; `restore`: the snapshot that it goes on from, instead of booting. Nothing is acquired. */
+export function planRun(
+  { spec }: ResolvedPlugin,
+  chosen: Choice,
+  { jail, cgroup, restore }: ConfinementPlan & { readonly restore: Pick<Snapshot, "dir"> | undefined },
+): Plan {
   const { vmm, program } = chosen
   const { id, layout } = layoutFor(spec.name)
   requireSocketPaths(chosen, { layout, jailed: jail !== undefined, firecracker: spec.firecracker })
   const root = jail && jailRoot({ base: layout.jails, vmm: vmm.jailName(program), id })
   const uid = jail?.uid ?? UID_RANGE.first
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
-  const files = plannedFiles(spec, spec.drives.map(findDrive), root)
+  const drives = restore === undefined ? spec.drives : savedDisks(spec.drives, restore.dir)
+  const files = {
+    ...plannedFiles(spec, drives.map(findDrive), root),
+    restore: restore && plannedSnapshot(restore.dir, spec.firecracker.uffd, root),
+  }
   const bare = planBoot(spec, files, { id, vmm, program, confinement })
   const network = spec.network
   const boot =
     network === false
       ? bare
       : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
-  const steps = planSteps(layout, chosen, { boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) })
+  const steps = planSteps(layout, chosen, {
+    ...{ boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) },
+    restore: restore && { dir: restore.dir, again: spec.unsafeClone },
+  })
   const { argv } = vmm.launch(program, boot, layout)
   return { id, name: spec.name, vmm: vmm.name, accel: chosen.accel, notice: noticeOf(chosen), argv, steps }
 }

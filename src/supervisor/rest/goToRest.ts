@@ -2,6 +2,7 @@ import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { close, openAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
+import { redirectSignals } from "../../base/linux/redirectSignals.ts"
 import { holdSignals, letSignals } from "../../base/linux/signals.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { codeModules } from "../../inputs/plugin/imports.ts"
@@ -20,26 +21,38 @@ export interface Resting {
   readonly name: string
   readonly machine: Machine
   readonly consoleLimitBytes: number
-  /** When the run's time is up: milliseconds since the epoch. */
+  /** When the run's time is up, by `monotonicMs`. */
   readonly until: number | undefined
   readonly restarts: Restarts
 }
 
 /**
  * Makes this process one that only waits (`restUntilNeeded`), soon, unless a signal or the VM's end comes before. Where the kernel
- * refuses, this process stays as it is.
+ * refuses, this process stays as it is, and `awake` is called.
  */
-export function goToRest(host: Pick<PluginHost, "interrupts" | "log">, resting: Resting): void {
+export function goToRest(host: Pick<PluginHost, "interrupts" | "log">, resting: Resting, awake: () => void): void {
   holdSignals(HELD)
-  // Signals that came before are told in the next turns of the event loop.
+  let stopRedirecting = () => {}
+  const stay = () => {
+    stopRedirecting()
+    letSignals(HELD)
+    awake()
+  }
+  try {
+    // From here on none is lost, whichever thread takes it; those that came before are told in the next turns of the event loop.
+    stopRedirecting = redirectSignals(HELD)
+  } catch (error) {
+    host.log.debug(`the supervisor cannot rest: ${messageOf(error)}`)
+    stay()
+    return
+  }
   setTimeout(() => {
     try {
       if (!host.interrupts.stop.aborted) rest(resting)
     } catch (error) {
       host.log.debug(`the supervisor cannot rest: ${messageOf(error)}`)
-    } finally {
-      letSignals(HELD)
     }
+    stay()
   }, SETTLE_MS)
 }
 
@@ -53,6 +66,9 @@ function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Re
   const vmm = machine.child.inherit?.()
   // It has ended, or was taken over from another supervisor: its parent alone learns how it ends.
   if (vmm === undefined) return
+  const { control } = machine
+  const events = control.inherit?.()
+  if (control.inherit !== undefined && events === undefined) return
   const opened: number[] = []
   const open = (path: string, flags: number) => {
     const fd = unlessAbsent(() => openAt(AT_FDCWD, path, flags | O_NOFOLLOW))
@@ -73,8 +89,8 @@ function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Re
     // Whoever edits the plugin while the VM runs still gets the hooks that it was booted with.
     replaceFile(layout.modules, JSON.stringify(codeModules()), { lasting: "nothing" })
     const database = databaseDescriptors(session.db)
-    const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, database, logs, until, restarts })
-    become(name, ["__rest", ...words], [lockFd, vmm, ...database, ...opened])
+    const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, events, database, logs, until, restarts })
+    become(name, ["__rest", ...words], [lockFd, vmm, ...(events === undefined ? [] : [events]), ...database, ...opened])
   } finally {
     for (const fd of opened) close(fd)
   }

@@ -1,3 +1,4 @@
+import { monotonicMs } from "../../base/linux/clock.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { statAt } from "../../base/linux/files.ts"
 import { takeWrites, watchWrites } from "../../base/linux/inotify.ts"
@@ -5,7 +6,10 @@ import { pidfdExited, reapChild } from "../../base/linux/pidfd.ts"
 import { awaitReadable } from "../../base/linux/poll.ts"
 import { nameProcess } from "../../base/linux/processName.ts"
 import { openSignalFd } from "../../base/linux/signals.ts"
+import { receive } from "../../base/linux/sockets.ts"
+import { lineCutter } from "../../base/terms/lines.ts"
 import { HALTED_TAIL_BYTES, saysHalted } from "../../host/firecracker/halted.ts"
+import { announcedBy } from "../../host/qemu/announced.ts"
 import { keepDescriptorBelow, lastBytes } from "../../store/logs/keep.ts"
 import { STOP_REQUEST } from "../../store/state/places.ts"
 import { become } from "./become.ts"
@@ -30,14 +34,19 @@ export function restUntilNeeded(words: readonly string[]): never {
   const rest = unpackRest(words)
   if (rest === undefined) throw new Error("these words are none of a supervisor that rests")
   nameProcess(`banger: ${rest.name}`)
-  // A signal that another thread of the program before took just then is lost; what it was about is written down.
-  if (isThere(rest.dir, STOP_REQUEST)) process.kill(process.pid, "SIGTERM")
-  waitUntilNeeded(rest, openSignalFd(WAKING))
+  const signals = openSignalFd(WAKING)
+  // Asked before it was known that this process would rest.
+  if (awaitReadable([signals], 0).length === 0 && isThere(rest.dir, STOP_REQUEST)) process.kill(process.pid, "SIGTERM")
+  const heard = rest.events === undefined ? undefined : hearing(rest.events)
+  waitUntilNeeded(rest, signals, heard)
+  heard?.take()
   const status = pidfdExited(rest.vmm) ? reapChild(rest.vmm) : undefined
   return become(
     rest.name,
     [
       ...["__wake", rest.id, `--lock=${rest.lock}`, `--restarts=${packRestarts(rest.restarts)}`],
+      ...(rest.until === undefined ? [] : [`--until=${rest.until}`]),
+      ...(heard?.announced === undefined ? [] : [`--announced=${heard.announced}`]),
       ...(status === undefined ? [] : [`--status=${status}`]),
     ],
     [rest.lock, ...rest.database],
@@ -46,13 +55,43 @@ export function restUntilNeeded(words: readonly string[]): never {
 
 // --- internal ---
 
-function waitUntilNeeded({ vmm, logs, until }: Rest, signals: number): void {
+/** What QEMU tells meanwhile: the reason of its end alone matters. */
+interface Heard {
+  /** The descriptor, until nothing more can come. */
+  fd: number | undefined
+  announced: string | undefined
+  /** Takes what there is, so that QEMU never waits for a reader. */
+  take(): void
+}
+
+/** A line of QEMU's never has more characters than this: what sends one is not believed. */
+const LINE_MAX_COUNT = 1024 * 1024
+
+function hearing(fd: number): Heard {
+  const buffer = new Uint8Array(16 * 1024)
+  const cutter = lineCutter()
+  return {
+    fd,
+    announced: undefined,
+    take() {
+      while (this.fd !== undefined) {
+        const count = receive(this.fd, buffer)
+        if (count === undefined) return
+        for (const line of cutter.cut(buffer.subarray(0, count))) this.announced ??= announcedBy(line)
+        if (count === 0 || cutter.restLength > LINE_MAX_COUNT) this.fd = undefined
+      }
+    },
+  }
+}
+
+function waitUntilNeeded({ vmm, logs, until, events }: Rest, signals: number, heard: Heard | undefined): void {
   const watch = watchOf(logs.map(({ fd }) => fd))
-  const timeLeft = () => (until === undefined ? undefined : until - Date.now())
+  const timeLeft = () => (until === undefined ? undefined : until - monotonicMs())
   for (;;) {
-    if (needsAttention(logs)) return
+    heard?.take()
+    if (needsAttention(logs, events === undefined)) return
     const news = awaitReadable(
-      [vmm, signals, ...(watch === undefined ? [] : [watch])],
+      [vmm, signals, ...[watch, heard?.fd].filter((fd) => fd !== undefined)],
       watch === undefined ? least(timeLeft(), POLL_MS) : timeLeft(),
     )
     if (news.includes(vmm) || news.includes(signals)) return
@@ -62,12 +101,15 @@ function waitUntilNeeded({ vmm, logs, until }: Rest, signals: number): void {
   }
 }
 
-/** Keeps the logs below their limits. Whether the guest has powered off, or a supervisor has to tell that a log cannot be kept. */
-function needsAttention(logs: Rest["logs"]): boolean {
+/**
+ * Keeps the logs below their limits. Whether the guest has powered off, where the VMM runs on then (`halts`), or a supervisor has to
+ * tell that a log cannot be kept.
+ */
+function needsAttention(logs: Rest["logs"], halts: boolean): boolean {
   try {
     for (const { fd, limitBytes } of logs) keepDescriptorBelow(fd, limitBytes)
     const [console] = logs
-    return console !== undefined && saysHalted(lastBytes(console.fd, HALTED_TAIL_BYTES))
+    return halts && console !== undefined && saysHalted(lastBytes(console.fd, HALTED_TAIL_BYTES))
   } catch {
     // The supervisor runs into it as well, and says what it is.
     return true

@@ -1,3 +1,5 @@
+import { monotonicMs } from "../../base/linux/clock.ts"
+
 /** What a supervisor that rests holds for its VM: open descriptors, which its next program inherits. */
 export interface Rest {
   readonly id: string
@@ -8,27 +10,41 @@ export interface Rest {
   readonly vmm: number
   /** The console, then the VMM's own logs, each with the bytes that are kept of it. */
   readonly logs: readonly { readonly fd: number; readonly limitBytes: number }[]
-  /** When the run's time is up: milliseconds since the epoch. */
+  /** When the run's time is up, by `monotonicMs`, which is the same in every program of a process. */
   readonly until: number | undefined
-  /** The restarts in a row by now, and when the last one was: milliseconds since the epoch. */
+  /** The restarts in a row by now, and when the last one was. */
   readonly restarts: Restarts
   /** The VM's directory. */
   readonly dir: number
+  /** The connection that QEMU tells its events to; Firecracker has none. */
+  readonly events: number | undefined
   /** The state's database. */
   readonly database: readonly number[]
 }
 
-/** How often a VM was booted again in a row, and when it was last: milliseconds since the epoch. */
+/** How often a VM was booted again in a row, and when it was last, by `monotonicMs`. */
 export interface Restarts {
   readonly count: number
   readonly since: number
 }
 
 /** A rest as the words of a command line. Pure. */
-export function packRest({ id, name, lock, vmm, dir, database, logs, until, restarts }: Rest): readonly string[] {
+export function packRest({
+  id,
+  name,
+  lock,
+  vmm,
+  dir,
+  events,
+  database,
+  logs,
+  until,
+  restarts,
+}: Rest): readonly string[] {
   return [
     ...[id, name, `lock=${lock}`, `vmm=${vmm}`, `dir=${dir}`, `restarts=${packRestarts(restarts)}`],
     ...(until === undefined ? [] : [`until=${until}`]),
+    ...(events === undefined ? [] : [`events=${events}`]),
     ...database.map((fd) => `database=${fd}`),
     ...logs.map(({ fd, limitBytes }) => `log=${fd}:${limitBytes}`),
   ]
@@ -46,16 +62,17 @@ export function unpackRest([id, name, ...words]: readonly string[]): Rest | unde
     const [fd, limitBytes] = word.split(":").map(Number)
     return { fd: fd ?? -1, limitBytes: limitBytes ?? Number.NaN }
   })
-  return { id, name, lock, vmm, dir, database: of("database").map(Number), logs, until: number("until"), restarts }
+  const known = { id, name, lock, vmm, dir, events: number("events"), until: number("until"), restarts }
+  return { ...known, database: of("database").map(Number), logs }
 }
 
 /** As the word of an option. Pure. */
 export function packRestarts({ count, since }: Restarts): string {
-  return `${count}:${since}`
+  return `${count}:${Math.round(since)}`
 }
 
 /** What `packRestarts` has packed; none so far, for a word that is none of its. Pure. */
-export function unpackRestarts(word: string, now = Date.now()): Restarts {
+export function unpackRestarts(word: string, now = monotonicMs()): Restarts {
   const [count, since] = word.split(":").map(Number)
   return Number.isSafeInteger(count) && Number.isSafeInteger(since)
     ? { count: count ?? 0, since: since ?? now }

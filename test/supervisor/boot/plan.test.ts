@@ -9,7 +9,7 @@ import type { Disk, Vmm } from "../../../src/host/vmm/vmm.ts"
 import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
 import { nameFromFile } from "../../../src/inputs/plugin/resolved.ts"
 import { vmLayout } from "../../../src/store/state/places.ts"
-import { planBoot, plannedFiles, planSteps } from "../../../src/supervisor/boot/plan.ts"
+import { planBoot, plannedFiles, plannedSnapshot, planSteps } from "../../../src/supervisor/boot/plan.ts"
 import { requireSocketPaths } from "../../../src/supervisor/boot/vmmSockets.ts"
 import { endedWell, exitText, neverStarted, panicOf } from "../../../src/vm/exit.ts"
 
@@ -85,6 +85,24 @@ test("a plan with a jail tells where it is, whose, and what is in it", () => {
     "-runas 7:8",
   ])
     expect(text).toContain(part)
+})
+
+test.each([
+  ["in a jail", hostPath("/s/jail/firecracker/vm-1/root"), undefined, "state /restore/state, memory /restore/memory"],
+  ["without a jail", undefined, undefined, "state /snap/state, memory /snap/memory"],
+  ["by a program of the user's", undefined, "/u.sock", "state /snap/state, memory from the program at /u.sock"],
+])("a plan of a restore tells what is loaded, %s", (_, root, uffd, files) => {
+  const planned = { ...plannedFiles(spec(), [], root), restore: plannedSnapshot("/snap", uffd, root) }
+  const confinement = root && { root, uid: 7, gid: 8 }
+  const boot = planBoot(spec(), planned, { id: "vm-1", vmm, program: {}, confinement })
+  const steps = (again: boolean) => planSteps(layout, chosen, { boot, restore: { dir: "/snap", again } })
+  const text = steps(false).join("\n")
+  expect(text).toContain("note that the snapshot /snap is restored: a second restore of it is refused")
+  expect(text).toContain(`load the snapshot (${files}) instead of booting, and let its guest run on`)
+  expect(text.includes("the snapshot's state and memory and what")).toBe(root !== undefined)
+  expect(steps(true).join("\n")).toContain("others may be restored from it too")
+  const order = ["note that", "start qemu", "load the snapshot", "run postBoot"].map((part) => text.indexOf(part))
+  expect(order.toSorted((a, b) => a - b)).toEqual(order)
 })
 
 const socketsOf = (vmm: Vmm, state: string, options: { jailed: boolean; firecracker?: object }) => {

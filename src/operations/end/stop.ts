@@ -1,24 +1,26 @@
-import { Failure } from "../base/terms/failure.ts"
-import { type Log, prefixed } from "../base/terms/log.ts"
-import { formatDuration } from "../base/terms/quantity.ts"
-import { isStopped } from "../host/process/procfs.ts"
-import type { State } from "../store/state/open.ts"
-import { type VmLayout, vmLayout } from "../store/state/places.ts"
-import { recall } from "../store/state/recall.ts"
-import { findById, findRecord, listUnfinished, type VmRecord } from "../store/state/records.ts"
-import { isFinal } from "../store/state/vmState.ts"
-import { mayRestart } from "../supervisor/restartPolicy.ts"
-import { awaitChange } from "../vm/awaitChange.ts"
-import { type LockHolder, lockHolder } from "../vm/lock.ts"
-import { lockVmRecord } from "../vm/lockVmRecord.ts"
-import { proveAbsent } from "../vm/proveAbsent.ts"
-import { refuseSelfWait } from "../vm/selfWait.ts"
-import { askToStop, type StopRequest } from "../vm/stopRequest.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { type Log, prefixed } from "../../base/terms/log.ts"
+import { formatDuration } from "../../base/terms/quantity.ts"
+import { isStopped } from "../../host/process/procfs.ts"
+import type { State } from "../../store/state/open.ts"
+import { type VmLayout, vmLayout } from "../../store/state/places.ts"
+import { recall } from "../../store/state/recall.ts"
+import { findById, findRecord, listUnfinished, type VmRecord } from "../../store/state/records.ts"
+import { isFinal } from "../../store/state/vmState.ts"
+import { mayRestart } from "../../supervisor/restartPolicy.ts"
+import { changesOfVm } from "../../vm/awaitChange.ts"
+import { type LockHolder, lockHolder } from "../../vm/lock.ts"
+import { lockVmRecord } from "../../vm/lockVmRecord.ts"
+import { proveAbsent } from "../../vm/proveAbsent.ts"
+import { refuseSelfWait } from "../../vm/selfWait.ts"
+import { askToStop, type StopRequest } from "../../vm/stopRequest.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
 
 /** How a VM is to be stopped, and who hears of it. */
 export interface StopOptions extends StopRequest {
   readonly log: Log
+  /** Of one of many VMs: what they share. */
+  readonly shared?: Stopper | undefined
 }
 
 /**
@@ -26,9 +28,13 @@ export interface StopOptions extends StopRequest {
  * has ended already is fine. Returns its record. Throws a failure when it cannot be told whether it runs, or when
  * something of it could not be removed.
  */
-export async function stopVm(state: State, reference: string, { log, ...request }: StopOptions): Promise<VmRecord> {
+export async function stopVm(
+  state: State,
+  reference: string,
+  { log, shared, ...request }: StopOptions,
+): Promise<VmRecord> {
   const known = findRecord(state.db, reference)
-  using stopper = startStopper(prefixed(log, known.name))
+  using stopper = startStopper(prefixed(log, known.name), shared)
   const stopped = await stopKnown(stopper, state, known, { request })
   await stopSuccessors(stopper, state, stopped, { request, byName: reference === known.name })
   return stopped.record
@@ -78,7 +84,7 @@ export async function stopSuccessors(
     one.id !== id &&
     ((byName && mayRestart(record) && (!isFinal(one.state) || one.restart_at !== null)) ||
       (signalledPid !== undefined && !isFinal(one.state) && supervisorOf(state, one) === signalledPid))
-  const next = listUnfinished(state.db).find(isNext)
+  const next = listUnfinished(state.db, name).find(isNext)
   if (next === undefined) return
   // The supervisor's word holds for each VM that it boots: a second signal would mean "at once".
   const stopped = await stopKnown(stopper, state, next, { request, signalledPid })
@@ -116,7 +122,8 @@ interface StopWait extends Stopper {
  * final then; undefined when another banger has removed it meanwhile.
  */
 async function waitForEnd(wait: StopWait): Promise<VmRecord | undefined> {
-  const { state, id, layout, interrupts } = wait
+  const { state, id, layout, interrupts, among } = wait
+  using changes = changesOfVm(layout, among?.pollMs)
   while (!interrupts.stop.aborted) {
     const record = findById(state.db, id)
     if (record === undefined) return undefined
@@ -125,15 +132,20 @@ async function waitForEnd(wait: StopWait): Promise<VmRecord | undefined> {
       refuseSelfWait(holder.process, record)
       if (hasEnded(record, holder)) return record
       askOnce(wait, record, holder)
+      if (isEnding(record) || holder.doing !== "supervise") among?.waits()
       wait.giveUpAt = performance.now() + LOCK_WAIT_MS
     } else if (isFinal(record.state) && record.restart_at === null && record.handles === "[]") return record
     else if (await stopHere(wait)) return findById(state.db, id) ?? record
     else if (performance.now() >= wait.giveUpAt) throw lockTimedOut(layout)
-    await awaitChange(layout, interrupts.stop)
+    await changes.next(interrupts.stop)
   }
   const hint = "its supervisor, if it has one, still stops it; to wait for that: banger wait"
   const exit = interrupts.exitCode()
   throw new Failure("INTERRUPTED", `interrupted: ${id} has not ended yet`, { exit, hint, subject: id })
+}
+
+function isEnding({ state }: VmRecord): boolean {
+  return state === "stopping" || isFinal(state)
 }
 
 /** Between two boots of a restart policy the record is already final, but its supervisor has it still locked. */
@@ -164,14 +176,20 @@ function askOnce(wait: StopWait, record: VmRecord, { process, doing }: HeldLock)
 }
 
 /** Stops a VM in the place of its supervisor, which is gone; false when another banger has locked it. */
-async function stopHere({ state, id, given, ...stopper }: StopWait): Promise<boolean> {
+async function stopHere({ state, id, given, among, ...stopper }: StopWait): Promise<boolean> {
   const locked = lockVmRecord(state, id, "finish")
   if (locked === "gone") return true
   if (locked === undefined) return false
   try {
     const { record } = locked
+    // What has ended meanwhile takes no plugin.
+    if (among !== undefined && !isFinal(record.state)) {
+      locked.lock.unlock()
+      await among.apart(id)
+      return true
+    }
     if (record.keptForInspection && isFinal(record.state)) throw keptForInspection(record)
-    const { takeOver } = await import("../supervisor/takeOver.ts")
+    const { takeOver } = await import("../../supervisor/takeOver.ts")
     await takeOver(await stopper.pluginHost(), state, { locked, goal: { do: "stop", request: given } })
     return true
   } finally {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { startStopper } from "../../src/operations/stopper.ts"
+import { startStopper } from "../../../src/operations/end/stopper.ts"
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
 

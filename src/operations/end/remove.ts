@@ -1,20 +1,20 @@
-import { Failure } from "../base/terms/failure.ts"
-import { type Log, prefixed } from "../base/terms/log.ts"
-import { formatDuration } from "../base/terms/quantity.ts"
-import { removeDirectory } from "../store/files/removeDirectory.ts"
-import type { State } from "../store/state/open.ts"
-import { vmLayout } from "../store/state/places.ts"
-import { recall } from "../store/state/recall.ts"
-import { deleteRecord, findById, findRecord, holdsNothing, type VmRecord } from "../store/state/records.ts"
-import { isFinal } from "../store/state/vmState.ts"
-import { awaitChange } from "../vm/awaitChange.ts"
-import { openJournal } from "../vm/journal.ts"
-import { livenessOf, livenessUnknown } from "../vm/liveness.ts"
-import { lockHolder } from "../vm/lock.ts"
-import { type LockedVm, lockVmRecord } from "../vm/lockVmRecord.ts"
-import { proveAbsent } from "../vm/proveAbsent.ts"
-import { releaseOrThrow } from "../vm/release.ts"
-import { refuseIfSelfWait } from "../vm/selfWait.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { type Log, prefixed } from "../../base/terms/log.ts"
+import { formatDuration } from "../../base/terms/quantity.ts"
+import { removeDirectory } from "../../store/files/removeDirectory.ts"
+import type { State } from "../../store/state/open.ts"
+import { vmLayout } from "../../store/state/places.ts"
+import { recall } from "../../store/state/recall.ts"
+import { deleteRecord, findById, findRecord, holdsNothing, type VmRecord } from "../../store/state/records.ts"
+import { isFinal } from "../../store/state/vmState.ts"
+import { awaitChange } from "../../vm/awaitChange.ts"
+import { openJournal } from "../../vm/journal.ts"
+import { livenessOf, livenessUnknown } from "../../vm/liveness.ts"
+import { lockHolder } from "../../vm/lock.ts"
+import { type LockedVm, lockVmRecord } from "../../vm/lockVmRecord.ts"
+import { proveAbsent } from "../../vm/proveAbsent.ts"
+import { releaseOrThrow } from "../../vm/release.ts"
+import { refuseIfSelfWait } from "../../vm/selfWait.ts"
 import { type Stopped, stopKnown, stopSuccessors } from "./stop.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
 
@@ -23,6 +23,8 @@ export interface RemoveOptions {
   /** Whether one that still runs is killed first. */
   readonly force: boolean
   readonly log: Log
+  /** Of one of many VMs: what they share. */
+  readonly shared?: Stopper | undefined
 }
 
 /**
@@ -30,9 +32,13 @@ export interface RemoveOptions {
  * logs, then its record. Throws WRONG_STATE for one that still runs, unless `force` is given. Throws when anything could not
  * be proven gone; then the record stays.
  */
-export async function removeVm(state: State, reference: string, { force, log }: RemoveOptions): Promise<VmRecord> {
+export async function removeVm(
+  state: State,
+  reference: string,
+  { force, log, shared }: RemoveOptions,
+): Promise<VmRecord> {
   const record = findRecord(state.db, reference)
-  using stopper = startStopper(prefixed(log, record.name))
+  using stopper = startStopper(prefixed(log, record.name), shared)
   const stopped = force ? await killFirst(stopper, state, record) : { record, signalledPid: undefined }
   await removeEnded(stopper, state, record, { force })
   const byName = reference === record.name
@@ -65,7 +71,7 @@ async function removeEnded(
   // Somebody else has removed it: it is gone, as asked.
   if (locked === "gone") return
   try {
-    if (!holdsNothing(locked.record)) await end(stopper, state, locked, { force })
+    if (!holdsNothing(locked.record) && (await end(stopper, state, locked, { force })) === "removed") return
     removeDirectory(locked.layout.dir)
     deleteRecord(state.db, id)
   } finally {
@@ -104,13 +110,13 @@ async function lockEnded(
   }
 }
 
-/** Finishes what is dead, and ends by force what is not known to be. */
+/** Finishes what is dead, and ends by force what is not known to be. "removed": another banger has done all of it. */
 async function end(
   stopper: Stopper,
   state: State,
   locked: LockedVm,
   { force }: Pick<RemoveOptions, "force">,
-): Promise<void> {
+): Promise<"released" | "removed"> {
   const { log } = stopper
   const { record, layout } = locked
   const { id, name } = record
@@ -122,8 +128,13 @@ async function end(
     throw new Failure("WRONG_STATE", message, { hint, subject: id })
   }
   if (liveness.is === "unknown" && !force) throw livenessUnknown(record, liveness)
+  if (liveness.is === "dead" && !isFinal(record.state) && stopper.among !== undefined) {
+    locked.lock.unlock()
+    await stopper.among.apart(id)
+    return "removed"
+  }
   if (liveness.is === "dead" && !isFinal(record.state)) {
-    const { takeOver } = await import("../supervisor/takeOver.ts")
+    const { takeOver } = await import("../../supervisor/takeOver.ts")
     await takeOver(await stopper.pluginHost(), state, { locked, goal: { do: "recover" } })
   } else {
     const journal = openJournal(state.db, layout, recalled)
@@ -131,6 +142,7 @@ async function end(
     releaseOrThrow(journal, layout, log.warn)
   }
   proveAbsent(layout, recalled.journal)
+  return "released"
 }
 
 function isLocked(state: State, id: string): boolean {

@@ -1,0 +1,58 @@
+import { expect, test } from "bun:test"
+import { join } from "node:path"
+import { handOverCode } from "../../../src/base/linux/redirectSignals.ts"
+
+const source = (file: string) => JSON.stringify(join(import.meta.dir, "../../../src/base/linux", file))
+
+/** Becomes another program, which tells what signals wait for it; one that comes before is told by a handler. */
+const PROGRAM = `
+  import { replaceProgram } from ${source("exec.ts")}
+  import { redirectSignals } from ${source("redirectSignals.ts")}
+  import { holdSignals } from ${source("signals.ts")}
+  process.on("SIGTERM", () => { console.log("told"); process.exit(0) })
+  await Promise.all([1, 2, 3, 4].map((n) => Bun.file("/proc/self/stat").text()))
+  holdSignals([15])
+  if (process.argv[1] === "redirected") redirectSignals([15])
+  console.log("ready")
+  await Bun.sleep(5)
+  const end = performance.now() + 3
+  while (performance.now() < end);
+  replaceProgram({
+    path: "/bin/sh",
+    argv: ["sh", "-c", 'while read name mask; do case $name in SigPnd:|ShdPnd:) echo $mask;; esac; done < /proc/$$/status'],
+    env: {},
+  })
+`
+
+/** Sends one SIGTERM so many milliseconds after the program holds it back; returns whether it is known of afterwards. */
+async function isHeard(how: "redirected" | "as it was", afterMs: number): Promise<boolean> {
+  const child = Bun.spawn([process.execPath, "-e", PROGRAM, how], { stdout: "pipe" })
+  let said = ""
+  for await (const chunk of child.stdout) {
+    const first = said === ""
+    said += new TextDecoder().decode(chunk)
+    if (!first) continue
+    const at = performance.now() + afterMs
+    while (performance.now() < at);
+    child.kill("SIGTERM")
+  }
+  await child.exited
+  return said.includes("told") || /^0*4000$/m.test(said)
+}
+
+test("a signal of the process that comes at any moment before execve(2) waits for the next program", async () => {
+  for (let round = 0; round < 24; round++)
+    expect({ round, heard: await isHeard("redirected", round * 0.3) }).toEqual({ round, heard: true })
+})
+
+test("without that, threads that do not hold it back take it, and it is lost", async () => {
+  const heard: boolean[] = []
+  for (let round = 0; round < 4; round++) heard.push(await isHeard("as it was", 6))
+  expect(heard).toContain(false)
+})
+
+test("the code of a handler has the pid", () => {
+  const hex = (arch: string) => Buffer.from(handOverCode(0x1234_5678, arch)).toString("hex")
+  expect(hex("x64")).toBe("89fabf78563412be78563412b8ea0000000f05c3")
+  expect(hex("arm64")).toBe("e203002a00cf8a528046a272".concat("01cf8a528146a272", "68108052", "010000d4", "c0035fd6"))
+})
