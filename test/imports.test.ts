@@ -92,7 +92,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...DISK,
   ],
   "supervisor/snapshot": ["supervisor/changes", "host/firecracker", ...VM_AND_BELOW],
-  "supervisor/changes": ["host/firecracker", "host/jail", ...VM_AND_BELOW],
+  "supervisor/changes": ["host/cgroup", "host/firecracker", "host/jail", "host/network", ...VM_AND_BELOW],
   vm: [
     ...["host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search", "host/vmm"],
     ...["inputs/schema", "store/logs", ...DISK],

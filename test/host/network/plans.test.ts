@@ -23,7 +23,15 @@ const OWNER = "/var/lib/banger"
 const subnet = parseSubnet("10.213.0.0/16") as Subnet
 const port = (text: string) => parsePort(text) as Port
 const LEASE: Lease = {
-  ...{ vm: "vm-aaaaaaaa", bridge: "bgr0", subnet, number: 2, mac: "02:00:00:00:00:01", link: "bgraaaaaaaa" },
+  ...{
+    vm: "vm-aaaaaaaa",
+    card: "eth0",
+    bridge: "bgr0",
+    subnet,
+    number: 2,
+    mac: "02:00:00:00:00:01",
+    link: "bgraaaaaaaa",
+  },
   ...{ ports: [], nat: true, isolate: true, ipv6: false, netns: false },
 }
 const rules = (...leases: readonly Partial<Lease>[]) =>
