@@ -2,7 +2,7 @@ import { Failure } from "../base/terms/failure.ts"
 import type { VmmNeeds } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { type Choice, findCandidates } from "../supervisor/boot/chooseVmm.ts"
-import { type ConfinementPlan, expectStart, likelyOwner, planConfinement } from "../supervisor/boot/confinement.ts"
+import { type ConfinementPlan, likelyOwner, planConfinement } from "../supervisor/boot/confinement.ts"
 import { requireDrives } from "../supervisor/boot/drives.ts"
 import { requireHandler } from "../supervisor/boot/handler.ts"
 import { driveId } from "../supervisor/boot/plan.ts"
@@ -40,7 +40,6 @@ export async function resolveRun(
   const plugin = limited(prepared, request.timeout)
   const { spec } = plugin
   const confinement = planConfinement(spec, root)
-  if (!request.plan) expectStart(confinement)
   requireDrives(spec.drives, confinement.jail)
   const jailed = confinement.jail !== undefined
   const wanted = { vmm: wantedVmm(spec), accel: spec.accel }

@@ -57,7 +57,7 @@ export async function finish(
   })
   let unreleased: Failure | undefined
   await attempt(() =>
-    host.watchdog.guard("cleaning up", OWN_WORK_MS.cleaning, async () => {
+    host.watchdog.allow("cleaning up", OWN_WORK_MS.cleaning, async () => {
       unreleased = release(context)
       if (unreleased !== undefined) throw unreleased
     }),

@@ -1,22 +1,27 @@
 import { inOneLine, isFailure, messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { parseSpec } from "../inputs/plugin/definition.ts"
-import { loadPlugin } from "../inputs/plugin/load.ts"
+import { LOAD_MAX_MS, loadPlugin } from "../inputs/plugin/load.ts"
 import { nameFromFile, type ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { specOfRecord } from "../inputs/plugin/specOfRecord.ts"
 import { trustOf } from "../inputs/plugin/trust.ts"
 import type { Spec } from "../inputs/schema/vm.ts"
 import type { VmRecord } from "../store/state/records.ts"
 import { requestOf } from "../vm/request.ts"
+import type { PluginHost } from "./hooks/pluginHost.ts"
 
 /**
  * What a VM on record was made of: its spec, and its plugin's hooks if the file has not changed since. Where it has, or
  * cannot be loaded, a warning says so and there are no hooks: the VM is cleaned up all the same.
  */
-export async function reloadPlugin(record: VmRecord, withHooks: boolean, log: Log): Promise<ResolvedPlugin> {
+export async function reloadPlugin(
+  { log, watchdog }: Pick<PluginHost, "log" | "watchdog">,
+  record: VmRecord,
+  withHooks: boolean,
+): Promise<ResolvedPlugin> {
   const source = { path: record.plugin_path, text: "" }
   const unloaded = { source, spec: {}, hooks: [], sha256: record.plugin_sha256 }
-  const loaded = withHooks ? await reload(record, log) : undefined
+  const loaded = withHooks ? await reload(record, log, watchdog) : undefined
   const { spec, written } = readSpec(record, log)
   return { loaded: loaded ?? unloaded, spec: { ...spec, name: record.name }, written }
 }
@@ -29,12 +34,18 @@ export function consoleLimitOf(record: VmRecord): number {
 
 // --- internal ---
 
-async function reload(record: VmRecord, log: Log): Promise<ResolvedPlugin["loaded"] | undefined> {
+async function reload(
+  record: VmRecord,
+  log: Log,
+  watchdog: PluginHost["watchdog"],
+): Promise<ResolvedPlugin["loaded"] | undefined> {
   const { asker } = requestOf(record)
   const own = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
   const trust = own.uids && asker ? { uids: [...own.uids, asker.uid], known: new Set(asker.files) } : own
   try {
-    return await loadPlugin(record.plugin_path, trust, record.plugin_sha256)
+    return await watchdog.guardFrom("the plugin's top-level code", LOAD_MAX_MS, (beforeCode) =>
+      loadPlugin(record.plugin_path, trust, { known: record.plugin_sha256, beforeCode }),
+    )
   } catch (error) {
     const why = isFailure(error) ? inOneLine(error) : messageOf(error)
     log.warn(`its hooks are not run: ${why}`)

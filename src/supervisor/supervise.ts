@@ -83,7 +83,7 @@ async function stage(
   const { spec, loaded } = plugin
   session.enter("staging")
   const staging = { session, spec, vmm, program, confinement, signal: interrupts.stop, restore }
-  const staged = await watchdog.guard("staging", OWN_WORK_MS.staging, () => stageVm(staging))
+  const staged = await watchdog.allow("staging", OWN_WORK_MS.staging, () => stageVm(staging))
   try {
     if (spec.network !== false) running.network = leaseNetwork(session, spec.network)
     running.dir = staged.root.now
@@ -94,14 +94,14 @@ async function stage(
         whileOpen((over) => hooks.preBoot?.(preBootContext(running.hookContext, signal, { ...adding, over }))),
     })
     interrupts.stop.throwIfAborted()
-    await watchdog.guard("staging", OWN_WORK_MS.staging, async () => {
+    await watchdog.allow("staging", OWN_WORK_MS.staging, async () => {
       for (const drive of drives.slice(spec.drives.length)) await staged.add(drive)
     })
     running.dir = staged.root.path
     const ready = staged.finish()
     if (spec.network === false || running.network === undefined) return ready
     const { network } = spec
-    await watchdog.guard("making the network", OWN_WORK_MS.staging, () =>
+    await watchdog.allow("making the network", OWN_WORK_MS.staging, () =>
       connectNetwork(session, network, { user: ready.boot.confinement, log, interrupt: interrupts.stop }),
     )
     const leased = { name: spec.name, spec: network, network: running.network, layout: session.layout }

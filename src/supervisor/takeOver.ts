@@ -80,7 +80,7 @@ export async function takeOver(
   if (liveness.is === "alive" && hasRun(record.state))
     await settleLate(session, vmmOf(record), { identity: liveness.identity, log: host.log })
   if (liveness.is === "alive" && record.state === "running" && goal.do === "recover") return { is: "running" }
-  const plugin = await reloadPlugin(record, needsHooks(record, liveness), host.log)
+  const plugin = await reloadPlugin(host, record, needsHooks(record, liveness))
   const context: VmContext = { session, plugin, args: requestOf(record).args, vmm: vmmOf(record), log: host.log }
   const running = runningVm(context, {
     dir: stageOf(layout, recalled.journal),

@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test"
-import { readdirSync, readFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { banger, start, until } from "../system/support/banger.ts"
+import { kernelOf } from "../system/support/doubles.ts"
 import { records } from "../system/support/place.ts"
 import { eachOnDoubles } from "./support/place.ts"
 import { bootUnsupervised, heldWords, hold, hooksOf } from "./support/vms.ts"
@@ -17,6 +19,22 @@ test("the watching thread runs: it ends a hook that blocks all else, and cleans 
   expect(exit).not.toBe(0)
   expect(hooksOf(place)).toEqual(["preBoot", "postBoot"])
   expect(records(place)).toMatchObject([{ state: "failed" }])
+})
+
+test.each([
+  ["only names its VM is watched by no thread", "", 0],
+  ["has code of its own is watched by one", "console.log(1)", 1],
+] as const)("a plugin that %s", async (_, code, count) => {
+  const path = join(place.dir, "plugin.ts")
+  const spec = JSON.stringify({ ...place.spec, kernel: kernelOf(place.dir, "PRINT[up]"), vmm: "firecracker" })
+  writeFileSync(path, `export default ${spec}\n${code}\n`, { mode: 0o600 })
+  const running = start(place, ["run", path])
+  await running.shows("up")
+  // From source, banger's own modules are loaded after the plugin as if they were its.
+  const expected = place.program.length === 1 ? count : 1
+  expect(threadsOf(running.pid).filter((name) => name === "Worker")).toHaveLength(expected)
+  running.signal("SIGTERM")
+  await running.ended
 })
 
 test("the thread that waits for the end of another's child runs: nobody has to look again and again", async () => {

@@ -144,7 +144,6 @@ test.each([
 
 test.each([
   ["copy", "Failed to open"],
-  ["cgroup", "Hierarchy not found: No hierarchy found for this cgroup version."],
   ["limit", "Failed to set limit for resource: number of file descriptors"],
   ["pivot", "Failed to pivot root"],
   ["mknod", "Failed to create /dev/net/tun via mknod inside the jail: Operation not permitted"],

@@ -2,8 +2,10 @@ import { Database } from "bun:sqlite"
 import { expect, test } from "bun:test"
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { close } from "../../src/base/linux/files.ts"
+import { pidfdExited, pidfdOpen } from "../../src/base/linux/pidfd.ts"
 import { tinyGuest } from "../tinyGuest.ts"
-import { banger, start, until } from "./support/banger.ts"
+import { banger, start } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { listed, noted, runDouble, signal, sql } from "./support/vms.ts"
@@ -20,8 +22,11 @@ async function unsupervised(): Promise<{ id: string; pid: number }> {
 }
 
 async function die(pid: number): Promise<void> {
+  const pidfd = pidfdOpen(pid)
   signal(pid, "SIGKILL")
-  await until(() => !processesOf(place).includes(pid))
+  // Not until it is no longer listed: then it may still have files open.
+  expect(pidfdExited(pidfd, 10_000)).toBe(true)
+  close(pidfd)
 }
 
 /** What can happen to a file: each takes its path and what is in it. */

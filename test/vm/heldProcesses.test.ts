@@ -36,7 +36,7 @@ afterAll(() => child.kill(9))
 
 function start(console = at("out")): Child {
   mkfifoAt(AT_FDCWD, at("in"), 0o600)
-  return spawn({ argv: ["sleep", "600"], stdin: at("in"), stdout: console, stderr: at("err"), passed: [] })
+  return spawn({ argv: ["/bin/sleep", "600"], stdin: at("in"), stdout: console, stderr: at("err"), passed: [] })
 }
 
 /** That it cannot be told is an answer here too. */

@@ -56,7 +56,7 @@ function startVmm({ layout, journal }: ReturnType<typeof leftover>): Child {
   journal.acquire({ kind: "process", identity: null })
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
   const child = spawn({
-    argv: ["sleep", "600"],
+    argv: ["/bin/sleep", "600"],
     stdin: layout.consoleInput,
     stdout: layout.consoleLog,
     stderr: layout.vmmLog,

@@ -26,11 +26,19 @@ export function readInto(fd: number, buffer: Uint8Array): number {
   return buffer.length === 0 ? 0 : retried("read", () => libc.read(descriptor(fd), buffer, buffer.length))
 }
 
+const FIRST_READ_BYTES = 16 * 1024
+
 /** Reads a descriptor from where it stands to its end; throws when there are more than `limit` bytes. */
 export function readAll(fd: number, limit: number): Uint8Array<ArrayBuffer> {
-  const buffer = new Uint8Array(limit + 1)
+  // Most are small, and the limits large: memory costs time when it is first touched.
+  let buffer = new Uint8Array(Math.min(limit + 1, FIRST_READ_BYTES))
   let length = 0
   for (;;) {
+    if (length === buffer.length && length <= limit) {
+      const larger = new Uint8Array(Math.min(limit + 1, 4 * length))
+      larger.set(buffer)
+      buffer = larger
+    }
     const rest = buffer.subarray(length)
     const count = rest.length === 0 ? 0 : retried("read", () => libc.read(descriptor(fd), rest, rest.length))
     if (length + count > limit) throw new RangeError(`larger than ${limit} bytes`)

@@ -33,20 +33,21 @@ export function keepOnExec(fds: readonly number[]): void {
   for (const fd of fds) checked("fcntl(F_SETFD)", () => libc.fcntl(descriptor(fd), F_SETFD, null), `fd ${fd}`)
 }
 
-// --- internal ---
-
-const F_SETFD = 2
-const FIRST_OTHER = 3
-const LAST = 0xffff_ffff
-const CLOSE_RANGE_CLOEXEC = 4
-
-function packString(text: string): Uint8Array {
+/** A C string at a fixed address. Throws on a NUL inside, where C would silently cut it. */
+export function packString(text: string): Uint8Array {
   if (text.includes("\0")) throw new TypeError(`it has a NUL character: ${text}`)
   const bytes = new TextEncoder().encode(text)
   const packed = fixed(bytes.length + 1)
   packed.set(bytes)
   return packed
 }
+
+// --- internal ---
+
+const F_SETFD = 2
+const FIRST_OTHER = 3
+const LAST = 0xffff_ffff
+const CLOSE_RANGE_CLOEXEC = 4
 
 /** A list of C strings that ends with NULL; `strings` is what it points into. */
 function packStrings(texts: readonly string[]): { list: Uint8Array; strings: readonly Uint8Array[] } {

@@ -1,6 +1,7 @@
 /** System calls that older C libraries have no wrapper for; from asm/unistd_64.h and asm-generic/unistd.h. */
 const NUMBERS = {
   x64: {
+    ...{ chdir: 80, clone: 56, dup3: 292, mprotect: 10, rt_sigaction: 13, setsid: 112, umask: 95 },
     ...{ copy_file_range: 326, execve: 59, getdents64: 217, inotify_add_watch: 254, inotify_init1: 294, ioctl: 16 },
     ...{
       memfd_create: 319,
@@ -14,6 +15,7 @@ const NUMBERS = {
     },
   },
   arm64: {
+    ...{ chdir: 49, clone: 220, dup3: 24, mprotect: 226, rt_sigaction: 134, setsid: 157, umask: 166 },
     ...{ copy_file_range: 285, execve: 221, getdents64: 61, inotify_add_watch: 27, inotify_init1: 26, ioctl: 29 },
     ...{
       memfd_create: 279,
@@ -34,6 +36,7 @@ const COMMON = {
   open_tree: 428,
   move_mount: 429,
   pidfd_open: 434,
+  clone3: 435,
   close_range: 436,
   openat2: 437,
   mount_setattr: 442,

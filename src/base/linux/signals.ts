@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs"
 import { O } from "./constants.ts"
-import { word } from "./guards.ts"
+import { fixed, word } from "./guards.ts"
 import { libc, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
 
@@ -9,10 +9,11 @@ export const ENDING_SIGNALS = {
   ...{ SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGALRM: 14, SIGTERM: 15 },
 } as const
 
-/** Whether this process ignores a signal, as its parent may have told it to (nohup(1)); see proc(5), SigIgn. */
-export function isIgnored(signal: number): boolean {
+/** Which of these signals this process ignores, as its parent may have told it to (nohup(1)); see proc(5), SigIgn. */
+export function ignoredOf(signals: readonly number[]): readonly number[] {
   const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1")) ?? []
-  return ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n
+  const bits = BigInt(`0x${mask}`)
+  return signals.filter((signal) => ((bits >> BigInt(signal - 1)) & 1n) === 1n)
 }
 
 /** Gives a signal its default action (signal(2)). */
@@ -42,6 +43,19 @@ export function letSignals(signals: readonly number[]): void {
   changeMask(SIG_UNBLOCK, signals)
 }
 
+/** Runs `work`, which must not wait for anything, with all signals held back from this thread (rt_sigprocmask(2), SIG_SETMASK). */
+export function holdingAllSignals<T>(work: () => T): T {
+  const [all, before] = [fixed(SET_BYTES).fill(0xff), fixed(SET_BYTES)]
+  const set = (mask: Uint8Array, old: Uint8Array | 0) =>
+    rawSyscall("rt_sigprocmask", syscallNumber("rt_sigprocmask"), [SIG_SETMASK, mask, old, SET_BYTES])
+  set(all, before)
+  try {
+    return work()
+  } finally {
+    set(before, 0)
+  }
+}
+
 /** A descriptor that can be read once one of these signals waits (signalfd(2)). They must be held back. */
 export function openSignalFd(signals: readonly number[]): number {
   const set = packSet(signals)
@@ -52,6 +66,10 @@ export function openSignalFd(signals: readonly number[]): number {
 
 const SIG_BLOCK = 0
 const SIG_UNBLOCK = 1
+const SIG_SETMASK = 2
+
+/** The size of the kernel's `sigset_t`. */
+const SET_BYTES = 8
 
 /** The kernel's `sigset_t`: a bit for each of 64 signals, from signal 1 on. */
 function packSet(signals: readonly number[]): Uint8Array {

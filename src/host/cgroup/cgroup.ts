@@ -3,7 +3,7 @@ import { basename, dirname } from "node:path"
 import { readAttribute, writeAttribute } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { readAll, seek, writeAll } from "../../base/linux/content.ts"
-import { ignoring, unlessAbsent } from "../../base/linux/errors.ts"
+import { errorCode, ignoring, unlessAbsent } from "../../base/linux/errors.ts"
 import { mkdirAt, openAt, openBeneath, rmdirAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { awaitUrgent } from "../../base/linux/poll.ts"
@@ -105,11 +105,14 @@ export function removeEmptyCgroup(path: string): void {
   )
 }
 
+/** Runs `work` with a descriptor of a VM's cgroup. */
+export function withCgroup<T>(path: string, work: (dir: number) => T): T {
+  return withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), work)
+}
+
 /** Moves a process with all its threads into a VM's cgroup; whatever it starts afterwards is born there. */
 export function joinCgroup(path: string, pid: number): void {
-  withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW), (dir) =>
-    write(dir, "cgroup.procs", String(pid)),
-  )
+  withCgroup(path, (dir) => write(dir, "cgroup.procs", String(pid)))
 }
 
 /**
@@ -123,12 +126,14 @@ export function removeCgroup(path: string, timeoutMs: number): boolean {
   let wasThere = false
   ignoring(["ENOENT"], () =>
     withDescriptor(openAt(AT_FDCWD, path.slice(0, at), O.PATH | O_DIRECTORY | O_NOFOLLOW), (parent) => {
-      withDescriptor(enter(parent, name), (dir) => {
-        write(dir, "cgroup.kill", "1")
-        awaitEmpty(dir, path, timeoutMs)
-      })
+      if (!removeIfEmpty(parent, name)) {
+        withDescriptor(enter(parent, name), (dir) => {
+          write(dir, "cgroup.kill", "1")
+          awaitEmpty(dir, path, timeoutMs)
+        })
+        rmdirAt(parent, name)
+      }
       wasThere = true
-      rmdirAt(parent, name)
     }),
   )
   return wasThere
@@ -146,6 +151,17 @@ const MARK = "user.banger"
 
 /** The kernel or the container has no attributes, or no room for one more. */
 const NO_ATTRIBUTES = ["EOPNOTSUPP", "EPERM", "EACCES", "ENOSPC"]
+
+/** Its kill file, where nothing is to be killed, costs more than all the rest. */
+function removeIfEmpty(parent: number, name: string): boolean {
+  try {
+    rmdirAt(parent, name)
+    return true
+  } catch (error) {
+    if (errorCode(error) !== "EBUSY") throw error
+    return false
+  }
+}
 
 function enter(dir: number, name: string): number {
   return openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)

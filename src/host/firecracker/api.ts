@@ -1,6 +1,7 @@
 import * as v from "valibot"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
+import { exchange, type HttpAnswer } from "./http.ts"
 
 /** One request to Firecracker's API, which is answered by a `Reply`. */
 export interface ApiRequest<Reply = undefined> {
@@ -72,39 +73,21 @@ async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: num
       `${setting}: ${Buffer.byteLength(text)} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`,
       { subject: setting },
     )
-  const headers = text === undefined ? {} : { "content-type": "application/json" }
-  const signal = AbortSignal.timeout(limit)
-  let reply: { readonly status: number; readonly said: string }
+  let answer: HttpAnswer
   try {
-    // A redirect is no answer: it could lead this process, which is root's, to any address.
-    const where = { unix: socket, redirect: "manual" } as const
-    // Without `timeout: false` Bun gives up after minutes, however long the limit is: a snapshot may take ten.
-    const options = { method, headers, body: text ?? null, ...where, timeout: false, signal } as const
-    const response = await fetch(`http://firecracker${path}`, options)
-    reply = { status: response.status, said: await textOf(response) }
+    answer = await exchange(
+      socket,
+      { method, path, body: text },
+      { signal: AbortSignal.timeout(limit), limit: ANSWER_MAX_BYTES },
+    )
   } catch (error) {
     throw noAnswer(request, limit, error)
   }
-  const { status, said } = reply
+  const { status, text: said } = answer
   if (status === 200 || status === 204) return answerOf(request, said)
   const fault = faultOf(status, said)
   const blamed = request.blame?.find(({ words }) => words.test(fault)) ?? request
   throw refused({ ...request, setting: blamed.setting }, `Firecracker refused it: ${fault}`)
-}
-
-/** The text of an answer. What is larger than any of Firecracker's own is cut off, and no JSON then. */
-async function textOf({ body }: Response): Promise<string> {
-  if (body === null) return ""
-  const reader = body.getReader()
-  const chunks: Uint8Array[] = []
-  for (let bytes = 0; bytes < ANSWER_MAX_BYTES; ) {
-    const { done, value } = await reader.read()
-    if (done) return Buffer.concat(chunks).toString()
-    bytes += value.length
-    chunks.push(value)
-  }
-  await reader.cancel()
-  return `${Buffer.concat(chunks).toString("utf8", 0, ANSWER_MAX_BYTES)}…`
 }
 
 /** The failure of a request, under the code that goes with it. */

@@ -124,8 +124,8 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
     const hint = `${HINT}; or run without a jail (jail: false)`
     throw new Failure("HOST_LACKS", "jailer is not in PATH", { hint, subject: "jailer" })
   }
-  const { jails, cgroup } = place
-  const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement, cgroup }
+  const { jails } = place
+  const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement }
   const limits = boot.firecracker.resource_limit
   return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }

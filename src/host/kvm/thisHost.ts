@@ -6,7 +6,7 @@ import { close, openAt, statPath, withDescriptor } from "../../base/linux/files.
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { kvmHas, kvmVersion } from "../../base/linux/kvm.ts"
 import type { Places } from "../../store/state/places.ts"
-import type { KvmHost } from "./judge.ts"
+import { type Judgement, judgeKvm, type KvmHost } from "./judge.ts"
 import { tryGuest } from "./tried.ts"
 
 /**
@@ -23,6 +23,15 @@ export function thisKvmHost({ state }: Pick<Places, "state">, asker: "start" | "
     kvm: askKvm,
     tryGuest: () => tryGuest(join(state, "kvm.json"), asker),
   }
+}
+
+/** Whether guests run by this host's KVM, for this user and for a VMM (`judgeKvm`). */
+export function judgeThisKvm(
+  where: Pick<Places, "state">,
+  vmm: "firecracker" | "qemu",
+  asker?: "start" | "look",
+): Promise<Judgement> {
+  return judgeKvm(thisKvmHost(where, asker), vmm)
 }
 
 // --- internal ---

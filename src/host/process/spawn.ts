@@ -3,9 +3,12 @@ import { O } from "../../base/linux/constants.ts"
 import { close, openAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { inNetworkNamespace } from "../../base/linux/namespaces.ts"
+import { startProgram } from "../../base/linux/startProgram.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
+import { childExit } from "./children.ts"
+import type { ExitStatus } from "./exitStatus.ts"
 import { identifyChild } from "./identity.ts"
-import { openPid, type PidRef, SIGKILL } from "./pidRef.ts"
+import { pidRefOf, SIGKILL } from "./pidRef.ts"
 
 export { SIGKILL }
 
@@ -23,13 +26,17 @@ export interface Launch {
   readonly runsAs?: { readonly uid: number; readonly root: string } | undefined
   /** The file of the network namespace to start it in, unless that is ours. */
   readonly netns?: string | undefined
+  /** A descriptor of the directory of its cgroup. */
+  readonly cgroup?: number | undefined
 }
 
 /** A VMM we started and watch. */
 export interface Child {
   readonly identity: ProcessIdentity
+  /** Whether it was born in its cgroup, and needs no move. */
+  readonly inCgroup?: boolean
   /** Resolves when it has ended: with an exit code, or the signal that ended it. */
-  readonly exited: Promise<{ code: number | null; signal: string | null }>
+  readonly exited: Promise<ExitStatus>
   /** Sends a signal to this process or none. A process that has ended is no error. */
   signal(number: number): void
   /** The pidfd of a child of this process, for the program that takes this one's place; undefined once the child has ended. */
@@ -38,7 +45,7 @@ export interface Child {
 
 /**
  * Starts a process in a session of its own, with umask 077, an empty environment, `/` as working directory and no
- * descriptors but those named. Throws Node's system error when the program cannot be started; then no process is left.
+ * descriptors but those named. Throws a system error when the program, an absolute path, cannot be started; then no process is left.
  */
 export function spawn(launch: Launch): Child {
   const opened: number[] = []
@@ -60,47 +67,34 @@ export function spawn(launch: Launch): Child {
 
 // --- internal ---
 
-function start(launch: Launch, [stdin, stdout, stderr]: [number, number, number]): Child {
-  // The child inherits the umask of the moment. No other code of ours runs before it is set back.
-  const umask = process.umask(0o077)
-  let child: Bun.Subprocess
-  try {
-    const stdio: [number, number, number, ...number[]] = [stdin, stdout, stderr, ...launch.passed]
-    const begin = () => Bun.spawn([...launch.argv], { stdio, detached: true, cwd: "/", env: {} })
-    child =
-      launch.netns === undefined
-        ? begin()
-        : withDescriptor(openAt(AT_FDCWD, launch.netns, O.RDONLY), (fd) => inNetworkNamespace(fd, begin))
-  } finally {
-    process.umask(umask)
-  }
-  // In this turn of the event loop: in the next one Bun may wait for the child, and its pid may become another's.
-  const { held, identity } = identify(child, launch.runsAs)
+function start(launch: Launch, stdio: readonly number[]): Child {
+  const { argv, passed, netns, cgroup, runsAs } = launch
+  const [path = ""] = argv
+  const begin = () => startProgram({ path, argv, env: {}, fds: [...stdio, ...passed], umask: 0o077, cgroup })
+  const { pid, pidfd, inCgroup } =
+    netns === undefined
+      ? begin()
+      : withDescriptor(openAt(AT_FDCWD, netns, O.RDONLY), (fd) => inNetworkNamespace(fd, begin))
+  const held = pidRefOf(pid, pidfd)
   let ended = false
-  const exited = child.exited.then(() => {
-    ended = true
-    held[Symbol.dispose]()
-    return { code: child.exitCode, signal: child.signalCode === null ? null : String(child.signalCode) }
-  })
-  // Whoever waits for it keeps this process (holdProcess).
-  child.unref()
-  return {
-    identity,
-    exited,
-    signal: (number) => ended || held.signal(number),
-    inherit: () => (ended ? undefined : held.inherit()),
-  }
-}
-
-/** Kills the child when it cannot be identified: nobody could prove later whose it is. */
-function identify(child: Bun.Subprocess, runsAs: Launch["runsAs"]): { held: PidRef; identity: ProcessIdentity } {
+  const waitForEnd = () =>
+    childExit(pidfd).then((status) => {
+      ended = true
+      held[Symbol.dispose]()
+      return status
+    })
   try {
-    using opened = openPid(child.pid)
-    if (opened === undefined) throw new Error(`process ${child.pid} is gone before it was waited for`)
-    const identity = identifyChild(opened, runsAs)
-    return { held: opened.move(), identity }
+    // Before it is waited for: then its pid may become another's.
+    const identity = identifyChild(held, runsAs)
+    return {
+      ...{ identity, inCgroup, exited: waitForEnd() },
+      signal: (number) => ended || held.signal(number),
+      inherit: () => (ended ? undefined : held.inherit()),
+    }
   } catch (error) {
-    child.kill(SIGKILL)
+    // Nobody could prove later whose it is.
+    held.signal(SIGKILL)
+    waitForEnd()
     throw error
   }
 }

@@ -104,8 +104,6 @@ export interface LaunchPlace {
   /** The files of this VM's directory that Firecracker writes. */
   readonly firecrackerLog: HostPath
   readonly firecrackerMetrics: HostPath
-  /** The VM's cgroup, relative to the mount; it exists already. */
-  readonly cgroup: string | undefined
 }
 
 /**

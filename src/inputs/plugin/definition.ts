@@ -68,6 +68,11 @@ export function readGuard(exported: unknown, source: Source): Definition & { rea
   return { ...definition, limit: timeouts.sweepCandidate ?? timeouts.hook }
 }
 
+/** Whether a plugin has code that may still run. Pure. */
+export function hasHooks({ hooks }: Definition): boolean {
+  return hooks.some((each) => Object.values(each).some((value) => value !== undefined))
+}
+
 /** A spec with every default filled in. Throws a failure that names each field that is wrong. */
 export function parseSpec(spec: unknown, source: Source): Spec {
   return check(specSchema, spec, source)

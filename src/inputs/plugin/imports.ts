@@ -22,9 +22,10 @@ export const LOADERS: Readonly<Record<string, CodeLoader | "json" | "toml" | "te
 
 /**
  * Serves a plugin's imports: `"banger"` from this program, every file through `readTrusted`, so that what was checked is
- * what runs. As root, imports that cannot be read this way are refused.
+ * what runs. As root, imports that cannot be read this way are refused. Before a module runs whose top-level code does more
+ * than to name functions and data, `beforeCode` hears of it.
  */
-export function serveImports(trust: Trust): void {
+export function serveImports(trust: Trust, beforeCode: () => void): void {
   const definePlugin = (plugin: unknown) => plugin
   Bun.plugin({
     name: "banger",
@@ -38,8 +39,11 @@ export function serveImports(trust: Trust): void {
           modules.push(undefined)
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
         }
-        modules.push({ path, contents, loader })
-        if (trust.uids !== undefined) requireReadableImports(path, contents, loader)
+        const parser = new Bun.Transpiler({ loader, target: "bun" })
+        const plain = isPlain(contents, parser)
+        modules.push({ path, contents, plain })
+        if (!plain) beforeCode()
+        if (trust.uids !== undefined) requireReadableImports(path, contents, parser)
         return { contents, loader }
       })
       if (trust.uids === undefined) return
@@ -59,7 +63,7 @@ export function loadedFiles(): readonly string[] {
  * holds could be changed by a hook.
  */
 export function modulesKeepNothing(): boolean {
-  return modules.every((module) => module !== undefined && keepsNothing(asRun(module)))
+  return modules.every((module) => module?.plain === true)
 }
 
 /** The modules of code that were loaded, to be used again when their files have changed. */
@@ -77,14 +81,19 @@ type CodeLoader = "ts" | "tsx" | "js" | "jsx"
 interface Code {
   readonly path: string
   readonly contents: Uint8Array<ArrayBuffer>
-  readonly loader: CodeLoader
+  readonly plain: boolean
 }
 
 /** Every module that was loaded; undefined for one of data. */
 const modules: (Code | undefined)[] = []
 
-function asRun({ contents, loader }: Code): string {
-  return new Bun.Transpiler({ loader, target: "bun" }).transformSync(contents)
+function isPlain(contents: Uint8Array, parser: Bun.Transpiler): boolean {
+  try {
+    return keepsNothing(parser.transformSync(contents))
+  } catch {
+    // A syntax error: nothing of the file runs, and Bun tells where the error is.
+    return true
+  }
 }
 
 /** Parsed here: Bun would compile text that it is handed as if it were code. */
@@ -106,8 +115,8 @@ function requireLoadable(path: string): void {
 }
 
 /** Bun does not ask onLoad for a file without an extension, nor onResolve for a relative name. */
-function requireReadableImports(path: string, contents: Uint8Array, loader: CodeLoader): void {
-  for (const found of scan(contents, loader)) {
+function requireReadableImports(path: string, contents: Uint8Array, parser: Bun.Transpiler): void {
+  for (const found of scan(contents, parser)) {
     // `checkRequires` looks at the target of each require() when it is called.
     if (found.kind === "import-statement" || found.kind === "dynamic-import") {
       const target = resolved(found.path, dirname(path), found.kind === "dynamic-import")
@@ -116,9 +125,9 @@ function requireReadableImports(path: string, contents: Uint8Array, loader: Code
   }
 }
 
-function scan(contents: Uint8Array, loader: CodeLoader): readonly Bun.Import[] {
+function scan(contents: Uint8Array, parser: Bun.Transpiler): readonly Bun.Import[] {
   try {
-    return new Bun.Transpiler({ loader }).scanImports(contents)
+    return parser.scanImports(contents)
   } catch {
     // A syntax error: nothing of the file runs, and Bun tells where the error is.
     return []

@@ -3,8 +3,9 @@ import { extname, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, type FailureDetail, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { once } from "../../base/terms/once.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
-import { type Definition, readDefinition, readGuard, type Source } from "./definition.ts"
+import { type Definition, hasHooks, readDefinition, readGuard, type Source } from "./definition.ts"
 import { LOADERS, serveImports } from "./imports.ts"
 import { readModule } from "./keptModules.ts"
 import { sha256Of, type Trust } from "./trust.ts"
@@ -22,26 +23,34 @@ export interface Loaded extends Definition {
 /** Top-level code of a plugin has this long, in milliseconds. */
 export const LOAD_MAX_MS = 10_000
 
+/** How a plugin is loaded. */
+export interface Loading {
+  /** The sha256 that its file must have, in hex. */
+  readonly known?: string | undefined
+  /** Hears that top-level code is about to run that could hold this thread (`serveImports`). */
+  readonly beforeCode: () => void
+}
+
 /**
  * Loads a plugin file and checks its default export. `import … from "banger"` is answered by this program; every file
  * it imports is read through `readTrusted`, so that what was checked is what runs. Throws a failure that says what is
- * wrong and where, also when the file is not the one with the sha256 `known`. Loads one plugin per process.
+ * wrong and where, also when the file is not the one that is known. Loads one plugin per process.
  */
-export async function loadPlugin(file: string, trust: Trust, known?: string): Promise<Loaded> {
-  return load(file, trust, { read: readDefinition, known })
+export async function loadPlugin(file: string, trust: Trust, loading: Loading): Promise<Loaded> {
+  return load(file, trust, { read: readDefinition, ...loading })
 }
 
 /** As `loadPlugin`, for a plugin whose `sweepCandidate` hooks are wanted: it need not describe a VM. */
 export async function loadGuard(file: string, trust: Trust): Promise<ReturnType<typeof readGuard>> {
-  return load(file, trust, { read: readGuard })
+  return load(file, trust, { read: readGuard, beforeCode() {} })
 }
 
 // --- internal ---
 
-async function load<D>(
+async function load<D extends Definition>(
   file: string,
   trust: Trust,
-  { read, known }: { readonly read: (exported: unknown, source: Source) => D; readonly known?: string | undefined },
+  { read, known, beforeCode }: Loading & { readonly read: (exported: unknown, source: Source) => D },
 ): Promise<D & { readonly sha256: string }> {
   const path = realPath(file)
   if (LOADERS[extname(path)] === undefined) throw bad(file, `${file} is not a plugin: its name must end in .ts or .js`)
@@ -49,10 +58,16 @@ async function load<D>(
   const sha256 = sha256Of(bytes)
   if (known !== undefined && known !== sha256) throw bad(path, `${path} has changed since the VM was booted`)
   requireSame(path, sha256)
-  serveImports(trust)
-  if (trust.uids !== undefined) denyWorkers()
+  // To take them takes time that a plugin without code need not wait for.
+  const deny = once(() => trust.uids !== undefined && denyWorkers())
+  serveImports(trust, () => {
+    deny()
+    beforeCode()
+  })
   const exported = await runModule(path)
-  return { ...read(exported, { path, text: new TextDecoder().decode(bytes) }), sha256 }
+  const definition = read(exported, { path, text: new TextDecoder().decode(bytes) })
+  if (hasHooks(definition)) deny()
+  return { ...definition, sha256 }
 }
 
 /** The sha256 of each plugin file that this process has run. */

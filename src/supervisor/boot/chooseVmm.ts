@@ -1,7 +1,6 @@
 import { Failure, inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { once } from "../../base/terms/once.ts"
-import { type Judgement, judgeKvm } from "../../host/kvm/judge.ts"
-import { thisKvmHost } from "../../host/kvm/thisHost.ts"
+import type { Judgement } from "../../host/kvm/judge.ts"
 import type { Accel, Chosen, Program } from "../../host/vmm/vmm.ts"
 import { catalog } from "../../inputs/image/catalog.ts"
 import { listImages } from "../../inputs/image/store.ts"
@@ -50,7 +49,10 @@ export function findCandidates(asker: "start" | "look" = "start"): Candidates {
       const { firecracker } = await import("../../host/firecracker/firecracker.ts")
       return { vmm: firecracker, program: await firecracker.find(config) }
     }),
-    judge: (vmm) => judgeKvm(thisKvmHost(where, asker), vmm),
+    judge: async (vmm) => {
+      const { judgeThisKvm } = await import("../../host/kvm/thisHost.ts")
+      return judgeThisKvm(where, vmm, asker)
+    },
   }
   const likelier = config.firecracker ?? findProgram("firecracker").path
   // Whoever awaits it sees its failure; it may never be awaited.

@@ -4,7 +4,6 @@ import { isType, openNamed, statDescriptor, withDescriptor } from "../../base/li
 import { Failure } from "../../base/terms/failure.ts"
 import { type CgroupSetting, cgroupMount, requireControllers } from "../../host/cgroup/cgroup.ts"
 import { cgroupSettings } from "../../host/cgroup/limits.ts"
-import { quickenJoin } from "../../host/cgroup/quickJoin.ts"
 import type { Owner } from "../../host/jail/base.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { UID_RANGE } from "../../store/state/uids.ts"
@@ -19,11 +18,6 @@ export interface ConfinementPlan {
 /** What will confine the VMM of a spec; nothing is acquired. Throws a failure when this user or host cannot give that. */
 export function planConfinement(spec: Spec, root: boolean): ConfinementPlan {
   return { jail: jailOf(spec, root), cgroup: cgroupOf(spec, root) }
-}
-
-/** Begins, for a VM that is started next, what would be waited for in its start (see `quickenJoin`). Returns at once. */
-export function expectStart({ cgroup }: ConfinementPlan): void {
-  if (cgroup !== undefined) quickenJoin(cgroup.mount)
 }
 
 /** The owner of a jail; its gid is the uid unless another is asked for. */

@@ -106,7 +106,7 @@ export function planSteps(
   { boot, cgroup }: { readonly boot: Boot; readonly cgroup?: string | undefined },
 ): readonly string[] {
   const { confinement } = boot
-  const { argv, control } = vmm.launch(program, boot, { ...layout, cgroup: undefined })
+  const { argv, control } = vmm.launch(program, boot, layout)
   const command = shellWords(argv)
   const network = networkSteps(boot)
   return [

@@ -43,6 +43,6 @@ export function planRun({ spec }: ResolvedPlugin, chosen: Choice, { jail, cgroup
       ? bare
       : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
   const steps = planSteps(layout, chosen, { boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) })
-  const { argv } = vmm.launch(program, boot, { ...layout, cgroup: cgroup && `banger/${id}` })
+  const { argv } = vmm.launch(program, boot, layout)
   return { id, name: spec.name, vmm: vmm.name, accel: chosen.accel, notice: noticeOf(chosen), argv, steps }
 }

@@ -43,8 +43,8 @@ export async function prepare(file: string, overrides: Overrides, preparation: P
   const { interrupts, trace, watchdog } = preparation
   const trust = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
   const loaded = await trace.span("load", () => {
-    return watchdog.guard("the plugin's top-level code", LOAD_MAX_MS, () => {
-      return Promise.race([loadPlugin(file, trust), interrupted(interrupts.stop)])
+    return watchdog.guardFrom("the plugin's top-level code", LOAD_MAX_MS, (beforeCode) => {
+      return Promise.race([loadPlugin(file, trust, { beforeCode }), interrupted(interrupts.stop)])
     })
   })
   const given = { ...loaded.spec, ...defined(overrides) }

@@ -7,7 +7,7 @@ import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { type HostPath, hostPath } from "../../base/terms/path.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
-import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup } from "../../host/cgroup/cgroup.ts"
+import { type CgroupSetting, cgroupPath, joinCgroup, makeCgroup, withCgroup } from "../../host/cgroup/cgroup.ts"
 import { type Child, type Launch, SIGKILL, spawn } from "../../host/process/spawn.ts"
 import type { Chosen, Control } from "../../host/vmm/vmm.ts"
 import { type Follower, follow } from "../../store/logs/boundedFile.ts"
@@ -69,15 +69,11 @@ export async function startMachine(
   }
   for (const file of [layout.consoleLog, layout.vmmLog]) writeFileSync(file, "", { mode: 0o600, flag: "wx" })
   mkfifoAt(AT_FDCWD, layout.consoleInput, 0o600)
-  const place = { ...layout, cgroup: cgroup === undefined ? undefined : `banger/${session.id}` }
-  const launch = vmm.launch(program, boot, place)
+  const launch = vmm.launch(program, boot, layout)
   const passed = launch.control.is === "passed" ? [listenPrivately(launch.control.host)] : []
-  const child = startChild(session, {
-    argv: launch.argv,
-    passed,
-    runsAs,
-    netns: boot.network ? boot.network.netns : undefined,
-  })
+  const netns = boot.network ? boot.network.netns : undefined
+  const begin = (born?: number) => startChild(session, { argv: launch.argv, passed, runsAs, netns, cgroup: born })
+  const child = cgroup === undefined ? begin() : withCgroup(cgroup, begin)
   const followers: Follower[] = []
   const late = new AbortController()
   let shown: Control["onConsole"]
@@ -93,7 +89,7 @@ export async function startMachine(
     return taken
   }
   try {
-    if (cgroup !== undefined) join(cgroup, child)
+    if (cgroup !== undefined && child.inCgroup !== true) join(cgroup, child)
     journal.refine({ kind: "process", identity: child.identity })
     const warn = (path: string) => (what: string) => options.log.warn(`${path}: ${what}`)
     const console = follow(layout.consoleLog, {
@@ -116,7 +112,7 @@ export async function startMachine(
       if (late.signal.aborted) letGo()
       const path = socket === undefined ? launch.control.host : hostPath(`/proc/self/fd/${socket}`)
       const control = await trace.span("configure", async () => {
-        const made = await vmm.connect(path, boot, { place, onStep, beforeResume: options.beforeResume })
+        const made = await vmm.connect(path, boot, { place: layout, onStep, beforeResume: options.beforeResume })
         shown = made.onConsole
         await made.ready
         return made
@@ -166,7 +162,7 @@ function join(cgroup: string, child: Child): void {
   }
 }
 
-function startChild(session: Session, launch: Pick<Launch, "argv" | "passed" | "runsAs" | "netns">): Child {
+function startChild(session: Session, launch: Omit<Launch, "stdin" | "stdout" | "stderr">): Child {
   const { consoleInput, consoleLog, vmmLog } = session.layout
   try {
     return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog })

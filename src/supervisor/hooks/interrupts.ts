@@ -1,4 +1,4 @@
-import { ENDING_SIGNALS, isIgnored, letSignals, resetSignal } from "../../base/linux/signals.ts"
+import { ENDING_SIGNALS, ignoredOf, letSignals, resetSignal } from "../../base/linux/signals.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 
@@ -47,9 +47,10 @@ export function watchInterrupts(onPress: (count: number) => void, ignored: reado
     onPress(count)
   }
   // The children of a process that ignores SIGCHLD vanish when they end, and nobody learns how.
-  if (isIgnored(SIGCHLD)) resetSignal(SIGCHLD)
+  const deaf = ignoredOf([SIGCHLD, ...Object.values(ENDING_SIGNALS)])
+  if (deaf.includes(SIGCHLD)) resetSignal(SIGCHLD)
   const handlers = (Object.keys(ENDING_SIGNALS) as Interrupt[])
-    .filter((name) => name === "SIGTERM" || !isIgnored(ENDING_SIGNALS[name]))
+    .filter((name) => name === "SIGTERM" || !deaf.includes(ENDING_SIGNALS[name]))
     .map((name) => [name, ignored.includes(name) ? () => {} : () => press(name)] as const)
   for (const [name, handler] of handlers) process.on(name, handler)
   // The program that was in this process before may have held them back, so that none is lost.

@@ -64,6 +64,8 @@ const UNASKED: Interrupts = {
 
 const UNWATCHED: Watchdog = {
   guard: (_what, _limit, work) => work(),
+  guardFrom: (_what, _limit, work) => work(() => {}),
+  allow: (_what, _limit, work) => work(),
   protect() {},
   noteEnd() {},
   release() {},

@@ -1,6 +1,7 @@
 import type { Exit } from "banger"
 import { entryUrl } from "../../base/terms/compiled.ts"
 import type { Log } from "../../base/terms/log.ts"
+import { once } from "../../base/terms/once.ts"
 import type { FromWatchdog, Protected, ToWatchdog } from "./watchdogWorker.ts"
 
 /** As it was when this program started: a plugin run as root may start none. */
@@ -11,8 +12,12 @@ const Thread = Worker
  * could notice. Its thread cleans up and ends the process when this thread does not answer.
  */
 export interface Watchdog {
-  /** Runs code that may hold this thread for `limit` milliseconds; `what` names it in the message. */
+  /** Runs plugin code that may hold this thread for `limit` milliseconds; `what` names it in the message. */
   guard<T>(what: string, limit: number, work: () => Promise<T>): Promise<T>
+  /** As `guard`, from when `work` says that plugin code is about to run, if it does. */
+  guardFrom<T>(what: string, limit: number, work: (begin: () => void) => Promise<T>): Promise<T>
+  /** Runs work of our own, which may hold this thread for `limit` milliseconds where it is watched. */
+  allow<T>(what: string, limit: number, work: () => Promise<T>): Promise<T>
   /** From now on there is a VM to clean up. */
   protect(vm: Protected): void
   /** What the VM's end is to be called: `"started"` while it may run, then its exit. */
@@ -30,25 +35,43 @@ export interface Watchdog {
  */
 export const OWN_WORK_MS = { staging: 60_000, cleaning: 600_000 } as const
 
-/** Starts to watch by a thread, which speaks as `log` does; it takes no time of this one. */
+/** Watches by a thread, which speaks as `log` does, from the first code of the plugin on. */
 export function startWatchdog(log: Log): Watchdog {
   let vm: ToWatchdog | undefined
   let end: ToWatchdog | undefined
-  let worker: Worker | undefined = startThread(log, [])
+  let worker: Worker | undefined
   const send = (message: ToWatchdog) => worker?.postMessage(message)
   const stop = () => {
     worker?.terminate()
     worker = undefined
   }
+  const watch = (what: string, limit: number) => send({ kind: "watch", what, limit })
+  const start = () => {
+    worker ??= startThread(log, [vm, end])
+  }
+  const untilDone = async <T>(work: () => Promise<T>) => {
+    try {
+      return await work()
+    } finally {
+      send({ kind: "done" })
+    }
+  }
   return {
-    async guard(what, limit, work) {
-      worker ??= startThread(log, [vm, end])
-      send({ kind: "watch", what, limit })
-      try {
-        return await work()
-      } finally {
-        send({ kind: "done" })
+    guard(what, limit, work) {
+      start()
+      watch(what, limit)
+      return untilDone(work)
+    },
+    guardFrom(what, limit, work) {
+      const begin = () => {
+        start()
+        watch(what, limit)
       }
+      return untilDone(() => work(once(begin)))
+    },
+    allow(what, limit, work) {
+      watch(what, limit)
+      return untilDone(work)
     },
     protect(protectedVm) {
       vm = { kind: "protect", vm: protectedVm }

@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test"
 import { cgroupMount, cgroupPath, controllersOf, isEmpty } from "../../../src/host/cgroup/cgroup.ts"
 import { cgroupSettings } from "../../../src/host/cgroup/limits.ts"
-import { isListed, ownCgroup } from "../../../src/host/cgroup/quickJoin.ts"
 
 test("limits become the settings of a cgroup", () => {
   const io = [{ device: "8:0", readBytes: 1000, writeOps: 5 }, { device: "8:16" }]
@@ -28,13 +27,4 @@ test("a cgroup is empty only when it says so", () => {
   expect(isEmpty("populated 0\nfrozen 0\n")).toBe(true)
   expect(isEmpty("populated 1\nfrozen 0\n")).toBe(false)
   expect(isEmpty("")).toBe(false)
-})
-
-test("this process's own cgroup is found, where it can be reached", () => {
-  expect(ownCgroup("4:memory:/x\n0::/user.slice/a b.scope\n")).toBe("/user.slice/a b.scope")
-  expect(ownCgroup("0::/\n")).toBe("")
-  expect(ownCgroup("0::/../../other\n")).toBeUndefined()
-  expect(ownCgroup("4:memory:/x\n")).toBeUndefined()
-  expect(isListed("1\n23\n456\n", 23)).toBe(true)
-  for (const pid of [2, 3, 45, 4567]) expect(isListed("1\n23\n456\n", pid)).toBe(false)
 })

@@ -45,7 +45,7 @@ function found(sought: VmmQuery) {
 }
 
 test("an identity that was written down decides, and a socket that another listens on is told of", async () => {
-  const child = start("sleep", "600")
+  const child = start("/bin/sleep", "600")
   const { identity } = child
   expect(found(bare({ identity }))).toEqual({ is: "alive", identity, by: "journal", warnings: [] })
   const listener = listenUnix(at("api.sock"), 1)
@@ -59,7 +59,7 @@ test("an identity that was written down decides, and a socket that another liste
 })
 
 test("one that nobody wrote down is found by the console it writes, wherever that is", async () => {
-  const child = start("sleep", "600")
+  const child = start("/bin/sleep", "600")
   const { identity } = child
   expect(found(bare())).toEqual({ is: "alive", identity, by: "scan", warnings: [] })
   await end(child)
@@ -69,7 +69,7 @@ test("one that nobody wrote down is found by the console it writes, wherever tha
 test("where its console is gone, one of this user with its very command line is found; others with its words are not", async () => {
   // Nobody else's sleep has it.
   const word = `600.${process.pid}`
-  const child = start("bash", "-c", 'exec -a firecracker sleep "$@"', "x", word)
+  const child = start("/bin/bash", "-c", 'exec -a firecracker sleep "$@"', "x", word)
   const words = (...list: string[]) =>
     bare({ console: at("gone"), bare: { directory: directory.path, commandLines: [list] } })
   while (!readFileSync(`/proc/${child.identity.pid}/cmdline`, "latin1").startsWith("firecracker\0")) await Bun.sleep(1)
@@ -100,7 +100,7 @@ test("who listens on its socket is it only with its console or command line", as
 })
 
 test("from another boot it is dead, from another PID namespace unknown", async () => {
-  const child = start("sleep", "600")
+  const child = start("/bin/sleep", "600")
   expect(found(bare({ bootId: "another" }))).toMatchObject({ is: "dead", why: "the host was rebooted since" })
   expect(found(bare({ pidNamespace: "1:2:3" }))).toMatchObject({
     is: "unknown",
@@ -168,7 +168,7 @@ test("a pidfile is its digits, of a regular file of a few bytes", () => {
 })
 
 test("nothing is left open, whatever the answer is", async () => {
-  const child = start("sleep", "600")
+  const child = start("/bin/sleep", "600")
   const listener = listenUnix(at("api.sock"), 16)
   const open = () => Array.from(new Bun.Glob("*").scanSync({ cwd: "/proc/self/fd", onlyFiles: false })).length
   const before = open()
@@ -204,7 +204,7 @@ function findAndClose(sought: VmmQuery): string {
 }
 
 test("whichever system call fails, a VMM that runs is never taken for dead, nothing is thrown or left open", async () => {
-  const child = start("sleep", "600")
+  const child = start("/bin/sleep", "600")
   const listener = listenUnix(at("api.sock"), 4096)
   const open = () => Array.from(new Bun.Glob("*").scanSync({ cwd: "/proc/self/fd", onlyFiles: false })).length
   const before = open()

@@ -16,9 +16,10 @@ async function loadTwice(second: string): Promise<string> {
     `import { writeFileSync } from "node:fs"
 const { loadPlugin } = await import(${JSON.stringify(load)})
 const trust = { uids: undefined }
-await loadPlugin(${JSON.stringify(plugin)}, trust)
+const loading = { beforeCode() {} }
+await loadPlugin(${JSON.stringify(plugin)}, trust, loading)
 writeFileSync(${JSON.stringify(plugin)}, ${JSON.stringify(second)})
-console.log(await loadPlugin(${JSON.stringify(plugin)}, trust).then(({ spec }) => spec.kernel, ({ message }) => message))`,
+console.log(await loadPlugin(${JSON.stringify(plugin)}, trust, loading).then(({ spec }) => spec.kernel, ({ message }) => message))`,
   )
   const child = Bun.spawn([process.execPath, script], { stdout: "pipe", stderr: "inherit" })
   return (await child.stdout.text()).trim()

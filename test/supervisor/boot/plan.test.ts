@@ -75,7 +75,7 @@ test("a plan with a jail tells where it is, whose, and what is in it", () => {
     ...["/kernel", "/initrd", "/disk0", "/disk1", "/disk2"],
   ])
   // QEMU opens them before it is in its jail.
-  expect(qemu.launch(program, boot, { ...layout, cgroup: undefined }).argv).toContain(`${root}/kernel`)
+  expect(qemu.launch(program, boot, layout).argv).toContain(`${root}/kernel`)
   const text = planSteps(layout, chosen, { boot, cgroup: "/sys/fs/cgroup/banger/vm-1" }).join("\n")
   for (const part of [
     "the uid 7",
