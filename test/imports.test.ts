@@ -46,7 +46,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/rest",
       "supervisor/snapshot",
     ],
-    ...["host/network", "store/logs", ...VM_AND_BELOW],
+    ...["host/cgroup", "host/network", "store/logs", ...VM_AND_BELOW],
   ],
   "upkeep/metrics": ["upkeep/sweep", "upkeep/leftovers", "vm", "host/process", ...DISK],
   "upkeep/sweep": [
