@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite"
 import { beforeEach, expect, test } from "bun:test"
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -211,6 +212,25 @@ onBoth("whoever takes the VM over has the card, and releases it with the VM", as
   expect(await banger(place, ["stop", "fc"])).toMatchObject({ exit: 0 })
   await until(() => processesOf(place).length === 0)
   expect(links()).toEqual({})
+})
+
+onBoth("what a VM without a record has left of its cards is found, and goes", async () => {
+  await banger(place, ["run", "--detach", ...words({ network: true, ...PCI }, [["network.add", { id: "lan" }]])], {
+    ...firecracker.env,
+  })
+  const [vm] = await listed(place)
+  await killed(vm?.supervisor)
+  await killed(vm?.pid)
+  const db = new Database(join(place.state, "state.db"))
+  db.exec("delete from vms")
+  db.close()
+  const found = await banger(place, ["net", "rm", "--json"])
+  expect(JSON.parse(found.stdout).map(({ name }: { name: string }) => name)).toEqual(
+    expect.arrayContaining([`${vm?.id}`, `${vm?.id}:lan`, "bgr0"]),
+  )
+  expect(await leases()).toEqual([])
+  expect(links()).toEqual({})
+  expect(await banger(place, ["sweep", "--grace", "0s", "--confirm", "1"])).toMatchObject({ exit: 0 })
 })
 
 test("cards come with Firecracker 1.16 alone: an older one is named, and nothing is made", async () => {

@@ -4,7 +4,7 @@ import { readAll } from "../../base/linux/content.ts"
 import { ignoring, unlessAbsent } from "../../base/linux/errors.ts"
 import { openAt, openBeneath, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
 import { type CgroupSetting, controllersOf, enableControllers, write } from "./cgroup.ts"
 import { CPU_PERIOD_US } from "./limits.ts"
@@ -76,7 +76,7 @@ export function requireThreads({ name, dir }: RunningCgroup, count: number): voi
  */
 export function changeLimits({ mount, dir }: RunningCgroup, settings: readonly CgroupSetting[]): void {
   const missing = settings.filter(([file]) => read(dir, file) === undefined)
-  if (missing.length > 0) enableControllers(mount, controllersOf(missing))
+  if (missing.length > 0) switchOn(mount, controllersOf(missing))
   const done: CgroupSetting[] = []
   for (const [file, value] of settings) {
     const before = asNow(read(dir, file) ?? "", value)
@@ -148,6 +148,16 @@ export function parseIoMax(text: string): PresentLimits["io"] {
 const GONE_HINT = "the VM has ended, or is ending: banger ps -a tells"
 const COUNTING_SLACK_BYTES = 1024 * 1024
 const FILE_MAX_BYTES = 64 * 1024
+
+function switchOn(mount: string, controllers: readonly string[]): void {
+  try {
+    enableControllers(mount, controllers)
+  } catch (error) {
+    const message = `limits: ${controllers.join(", ")} cannot be switched on for VMs in ${mount}: ${messageOf(error)}`
+    const hint = "in a container: move its processes out of the mount's root, or set the limits in the plugin"
+    throw new Failure("HOST_LACKS", message, { hint, subject: "limits", cause: error })
+  }
+}
 
 /** The text of a file of a cgroup; undefined when its controller is off. */
 function read(dir: number, file: string): string | undefined {
