@@ -55,7 +55,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/rest",
       "supervisor/snapshot",
     ],
-    ...["host/network", "store/logs", ...VM_AND_BELOW],
+    ...["host/cgroup", "host/network", "store/logs", ...VM_AND_BELOW],
   ],
   "operations/end": ["supervisor", "supervisor/hooks", "supervisor/rest", ...VM_AND_BELOW],
   "upkeep/metrics": ["upkeep/sweep", "upkeep/leftovers", "vm", "host/process", ...DISK],
@@ -103,7 +103,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...DISK,
   ],
   "supervisor/snapshot": ["supervisor/changes", "host/firecracker", ...VM_AND_BELOW],
-  "supervisor/changes": ["host/firecracker", "host/jail", ...VM_AND_BELOW],
+  "supervisor/changes": ["host/cgroup", "host/firecracker", "host/jail", "host/network", ...VM_AND_BELOW],
   vm: [
     ...["host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search", "host/vmm"],
     ...["inputs/schema", "store/logs", ...DISK],

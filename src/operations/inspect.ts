@@ -1,10 +1,12 @@
 import * as v from "valibot"
 import { isFailure, messageOf } from "../base/terms/failure.ts"
+import { limitsAt, presentLimitsSchema } from "../host/cgroup/change.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall, recalledSchema } from "../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
+import { entryOf } from "../vm/journal.ts"
 import { requestSchema } from "../vm/request.ts"
 import { statusOf, vmStatusSchema } from "../vm/status.ts"
 
@@ -22,6 +24,8 @@ export const inspectedSchema = v.strictObject({
   consoleLog: v.string(),
   /** What the host must get back, and what was wrong with the places it is written down in. */
   journal: v.union([recalledSchema, v.strictObject({ troubles: v.array(v.string()) })]),
+  /** What its cgroup allows it now; null: it has none. */
+  limits: v.nullable(presentLimitsSchema),
   /** What a running Firecracker says of itself, in the words of its API; null when it cannot be asked. */
   vmmConfig: v.unknown(),
   balloonStatistics: v.unknown(),
@@ -44,7 +48,7 @@ export async function inspectVm(state: State, reference: string): Promise<Inspec
     postStop: { begun: record.post_stop_begun, done: record.post_stop_done },
     dir: layout.dir,
     consoleLog: layout.consoleLog,
-    journal: journalOf(record, layout.handles),
+    ...journalAndLimits(record, layout.handles),
     ...(await vmmsWords(state, record)),
   }
 }
@@ -63,11 +67,13 @@ async function vmmsWords(
   return askVmm(state, record)
 }
 
-function journalOf(record: VmRecord, handles: string): Inspected["journal"] {
+function journalAndLimits(record: VmRecord, handles: string): Pick<Inspected, "journal" | "limits"> {
   try {
-    return recall(record, handles)
+    const journal = recall(record, handles)
+    const cgroup = entryOf(journal.journal, "cgroup")?.path
+    return { journal, limits: (cgroup !== undefined && limitsAt(cgroup)) || null }
   } catch (error) {
-    if (isFailure(error)) return { troubles: [messageOf(error)] }
+    if (isFailure(error)) return { journal: { troubles: [messageOf(error)] }, limits: null }
     throw error
   }
 }

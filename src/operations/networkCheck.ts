@@ -1,5 +1,5 @@
 import { withRoute } from "../base/linux/rtnetlink.ts"
-import { parseAddress, parseSubnet } from "../base/terms/address.ts"
+import { CARD, parseAddress, parseSubnet } from "../base/terms/address.ts"
 import { Failure, usageError } from "../base/terms/failure.ts"
 import { ensureBridge, removeBridge } from "../host/network/bridge.ts"
 import { checkPath, type Step } from "../host/network/check.ts"
@@ -36,7 +36,7 @@ function check({ db, where }: State, bridge: string, to: number | undefined): re
   }
   const vm = newVmId("check")
   const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: true, number: undefined }
-  const lease = takeLease(db, { vm, bridge, subnet, mac: macOf(vm), link: linkName(vm), ...settings })
+  const lease = takeLease(db, { vm, card: CARD, bridge, subnet, mac: macOf(vm), link: linkName(vm), ...settings })
   try {
     return withRoute((route) => {
       const index = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner })
@@ -44,7 +44,7 @@ function check({ db, where }: State, bridge: string, to: number | undefined): re
       return checkPath(route, lease, { bridge: index, owner, target: to })
     })
   } finally {
-    freeLease(db, vm)
+    freeLease(db, { vm, card: CARD })
     const others = listLeases(db)
     applyRules(planRules(owner, ruledLeases(others)))
     if (!others.some((one) => one.bridge === bridge)) withRoute((route) => removeBridge(route, bridge, owner))

@@ -37,6 +37,8 @@ export const networkListSchema = v.strictObject({
   leases: v.array(
     v.strictObject({
       vm: v.string(),
+      /** Which of the VM's network cards it is for: `eth0` is the plugin's own. */
+      card: v.string(),
       /** null, as `state` is: the VM has no record. */
       name: v.nullable(v.string()),
       state: v.nullable(vmStateSchema),
@@ -83,8 +85,9 @@ export function listNetwork(state: State): NetworkList {
         owner: mark.owner,
         ours,
       })),
-    leases: listLeases(state.db).map(({ vm, bridge, subnet, number, mac, link, isolate, ports }) => ({
+    leases: listLeases(state.db).map(({ vm, card, bridge, subnet, number, mac, link, isolate, ports }) => ({
       vm,
+      card,
       name: records.get(vm)?.name ?? null,
       state: records.get(vm)?.state ?? null,
       bridge,

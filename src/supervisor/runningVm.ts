@@ -44,8 +44,11 @@ export function runningVm(context: VmContext, known: Partial<Pick<RunningVm, "di
     exitKnown: undefined,
     started(one) {
       machine = one
-      const { session, plugin, vmm } = context
-      changes = deviceChanges({ session, spec: plugin.spec, vmm: vmm.name, control: one.control })
+      const { session, plugin, vmm, log } = context
+      const onOwnCardGone = () => {
+        running.network = undefined
+      }
+      changes = deviceChanges({ session, spec: plugin.spec, vmm: vmm.name, control: one.control, log, onOwnCardGone })
       one.gone.then(() => {
         running.gone = true
       })

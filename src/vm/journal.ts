@@ -10,11 +10,14 @@ import { freeUid } from "../store/state/uids.ts"
 export interface Journal {
   readonly db: Database
   readonly resources: readonly Resource[]
-  /** Writes resources down that are acquired next, in this order. */
+  /**
+   * Writes resources down that are acquired next, in this order; a network that a VMM is to use comes before its process, so
+   * that it is released after that has ended.
+   */
   acquire(...resources: readonly Resource[]): void
   /** Writes the journal again to both of its places: one may have been lost. */
   mend(): void
-  /** Replaces the entry of the same kind: more is known of the resource now. */
+  /** Replaces the entry of the same kind, and for the same network card: more is known of the resource now. */
   refine(resource: Resource): void
   /** Keeps only these: the others are proven gone. Once the jail is, the VM's uid is free again. */
   keepOnly(resources: readonly Resource[]): void
@@ -48,10 +51,11 @@ export function openJournal(
       return resources
     },
     mend: () => change(resources),
-    acquire: (...added) => change([...resources, ...added.map(withNamespace)], { lasting: added.some(outlivesPower) }),
+    acquire: (...added) =>
+      change(withAdded(resources, added.map(withNamespace)), { lasting: added.some(outlivesPower) }),
     refine: (resource) =>
       change(
-        resources.map((old) => (old.kind === resource.kind ? resource : old)),
+        resources.map((old) => (isSame(old, resource) ? resource : old)),
         { lasting: outlivesPower(resource) },
       ),
     keepOnly(kept) {
@@ -82,6 +86,16 @@ interface Change {
 /** Whether a resource is still there after a loss of power: what the kernel holds, or /run, is not. */
 function outlivesPower({ kind }: Resource): boolean {
   return kind !== "process" && kind !== "cgroup" && kind !== "network"
+}
+
+function withAdded(resources: readonly Resource[], added: readonly Resource[]): readonly Resource[] {
+  const vmm = resources.findIndex(({ kind }) => kind === "process")
+  const at = vmm !== -1 && added.every(({ kind }) => kind === "network") ? vmm : resources.length
+  return resources.toSpliced(at, 0, ...added)
+}
+
+function isSame(a: Resource, b: Resource): boolean {
+  return a.kind === b.kind && (a.kind !== "network" || b.kind !== "network" || a.card === b.card)
 }
 
 const NEW: Generation = { generation: 0, journal: [] }

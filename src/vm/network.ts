@@ -6,6 +6,7 @@ import { deleteNeighbour, setNeighbour } from "../base/linux/routes.ts"
 import { type Route, withRoute } from "../base/linux/rtnetlink.ts"
 import {
   bytesOf,
+  CARD,
   formatAddress,
   formatIpv6,
   gatewayOf,
@@ -20,7 +21,7 @@ import { clash, hostSide } from "../base/terms/ports.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
 import { blockersHere, checkForwarding } from "../host/network/forwarding.ts"
 import { parseForwards, portHolder } from "../host/network/listeners.ts"
-import { ipv6Network, linkName, macOf, ownerOf, tableName } from "../host/network/names.ts"
+import { cardMac, ipv6Network, linkOf, ownerOf, tableName } from "../host/network/names.ts"
 import { closeNamespace, openNamespace } from "../host/network/namespace.ts"
 import { applyRules, listOwnTables, listTable } from "../host/network/nft.ts"
 import { opensLoopback, planRules, ruledLeases } from "../host/network/rules.ts"
@@ -31,17 +32,23 @@ import { ownNamespace } from "../host/process/procfs.ts"
 import type { NetworkSpec } from "../inputs/schema/network.ts"
 import { bootId } from "../store/state/bootId.ts"
 import type { Resource } from "../store/state/handles.ts"
-import { freeLease, type Lease, listLeases, takeLease } from "../store/state/leases.ts"
+import { freeLease, type Lease, leaseOf, listLeases, takeLease } from "../store/state/leases.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { Session } from "./session.ts"
 
-type NetworkResource = Extract<Resource, { kind: "network" }>
+/** A network of a VM, on its journal. */
+export type NetworkResource = Extract<Resource, { kind: "network" }>
 
 /**
- * Leases a VM's place in its network, until its journal is released: an address, a MAC, the name of its interface. The
- * host is not changed yet. Throws IN_USE when a port is taken.
+ * Leases a network card's place in its network, until the VM's journal is released: an address, a MAC, the name of its
+ * interface. The host is not changed yet. `card`: one that comes to a VM that runs; undefined: the plugin's own. Throws
+ * IN_USE when a port is taken.
  */
-export function leaseNetwork(session: Pick<Session, "id" | "db" | "journal" | "layout">, spec: NetworkSpec): VmNetwork {
+export function leaseNetwork(
+  session: Pick<Session, "id" | "db" | "journal" | "layout">,
+  spec: NetworkSpec,
+  card?: string,
+): VmNetwork {
   for (const port of spec.ports) {
     const holder = portHolder(port)
     const hint = "choose another port, or end that process"
@@ -53,17 +60,23 @@ export function leaseNetwork(session: Pick<Session, "id" | "db" | "journal" | "l
   }
   const { id, db, journal, layout } = session
   if (spec.mode === "user") return userNetwork(spec)
-  const link = linkName(id)
-  journal.acquire({ kind: "network", link, netns: spec.netns, bootId: bootId(), namespace: ownNamespace("net") ?? "" })
+  const link = linkOf(
+    id,
+    networksOf(journal.resources).map((one) => one.link),
+  )
+  const here = { netns: spec.netns, bootId: bootId(), namespace: ownNamespace("net") ?? "" }
+  journal.acquire({ kind: "network", link, ...here, ...(card === undefined ? {} : { card, plugging: true }) })
   const subnet = subnetOf(spec)
   const number = spec.address === undefined ? undefined : (parseAddress(spec.address) ?? 0) - subnet.base
   const { bridge, ports, nat, isolate, ipv6, netns } = spec
-  const request = { vm: id, bridge, subnet, number, link, ports, nat, isolate, ipv6, netns, mac: spec.mac ?? macOf(id) }
+  const of = { vm: id, card: card ?? CARD }
+  const mac = spec.mac ?? cardMac(of)
+  const request = { ...of, bridge, subnet, number, link, ports, nat, isolate, ipv6, netns, mac }
   return networkOf(takeLease(db, request), layout)
 }
 
 /**
- * Makes what a lease stands for: the bridge, the VM's tap on it (in a network namespace of the VM's own, if the spec says
+ * Makes what a lease stands for: the bridge, the card's tap on it (in a network namespace of the VM's own, if the spec says
  * so), and the rules. `user` may open the tap; root, when it is undefined. Warns of what keeps packets from being forwarded.
  */
 export async function connectNetwork(
@@ -71,10 +84,12 @@ export async function connectNetwork(
   spec: NetworkSpec,
   {
     user = ROOT,
+    card = CARD,
     log,
     interrupt,
   }: {
     readonly user: { readonly uid: number; readonly gid: number } | undefined
+    readonly card?: string | undefined
     readonly log: Log
     readonly interrupt: AbortSignal
   },
@@ -84,7 +99,7 @@ export async function connectNetwork(
   const owner = ownerOfLayout(layout)
   await inNetworkTurn(interrupt, () => {
     const leases = listLeases(db)
-    const lease = leases.find(({ vm }) => vm === id)
+    const lease = leaseOf(leases, { vm: id, card })
     if (lease === undefined) throw new Failure("BAD_STATE", `${id} has no lease of an address`, { subject: id })
     const ruled = ruledLeases(leases)
     requireUnforwarded(lease, owner)
@@ -102,52 +117,31 @@ export async function connectNetwork(
   sayWhatIsInTheWay(spec, log)
 }
 
+/** Of what a place in a network is released. */
+export interface Releasing {
+  readonly db: Database
+  readonly layout: VmLayout
+  readonly warn: (text: string) => void
+}
+
 /**
- * Releases a VM's place in its network and all that was made for it, and the bridge when no other VM is on it. What is gone
- * already is fine. Throws one failure of all that could not be proven gone; then the lease stays.
+ * Releases a card's place in its network and all that was made for it, and the bridge when no other card is on it. What is
+ * gone already is fine. Throws one failure of all that could not be proven gone; then the lease stays.
  */
-export function releaseNetwork(
-  resource: NetworkResource,
-  { db, layout, warn }: { readonly db: Database; readonly layout: VmLayout; readonly warn: (text: string) => void },
-): void {
-  const { id } = layout
-  const owner = ownerOfLayout(layout)
-  requireNamespace(resource, id)
-  withNetworkLock(() => {
-    const leases = listLeases(db)
-    const lease = leases.find(({ vm }) => vm === id)
-    const others = leases.filter(({ vm }) => vm !== id)
-    const failures: Failure[] = []
-    const attempt = (work: () => void) => {
-      try {
-        work()
-      } catch (error) {
-        failures.push(asFailure(error, "NOT_RELEASED"))
-      }
-    }
-    withRoute((route) => {
-      attempt(() => {
-        if (resource.netns) closeNamespace(route, namespaceFile(layout), resource.link, { owner, vm: id })
-        else removeTap(route, resource.link, { owner, vm: id })
-      })
-      if (lease === undefined) return
-      attempt(() => forgetNeighbours(route, lease, owner))
-      // While its interface may exist, the rules stay that keep the guest behind it in bounds.
-      if (failures.length > 0) return
-      const neighbours = others.filter(({ bridge }) => bridge === lease.bridge)
-      attempt(() => {
-        if (!opensLoopback(neighbours)) routeLoopback(route, { name: lease.bridge, owner }, false)
-        if (ruledLeases(leases).includes(lease)) applyRules(planRules(owner, ruledLeases(others)))
-      })
-      if (neighbours.length > 0 || failures.length > 0) return
-      attempt(() => {
-        const port = removeBridge(route, lease.bridge, owner)
-        if (port !== undefined) warn(`the bridge ${lease.bridge} stays: it has the port ${port}, which is not banger's`)
-      })
-    })
-    if (failures.length > 0) throw joinFailures(id, failures)
-    freeLease(db, id)
-  })
+export function releaseNetwork(resource: NetworkResource, releasing: Releasing): void {
+  requireNamespace(resource, releasing.layout.id)
+  withNetworkLock(() => release(resource, releasing))
+}
+
+/** As `releaseNetwork`, but this thread does other work while it waits for its turn. */
+export async function disconnectNetwork(resource: NetworkResource, releasing: Releasing): Promise<void> {
+  requireNamespace(resource, releasing.layout.id)
+  await inNetworkTurn(new AbortController().signal, () => release(resource, releasing))
+}
+
+/** The networks on a journal: of the plugin's own card, and of those that were added. Pure. */
+export function networksOf(resources: readonly Resource[]): readonly NetworkResource[] {
+  return resources.filter((resource) => resource.kind === "network")
 }
 
 /** The place in its network of a VM that another process started. */
@@ -157,7 +151,7 @@ export function recallNetwork(
 ): VmNetwork | undefined {
   if (spec === false) return undefined
   if (spec.mode === "user") return userNetwork(spec)
-  const lease = listLeases(db).find(({ vm }) => vm === id)
+  const lease = leaseOf(listLeases(db), { vm: id, card: CARD })
   return lease && networkOf(lease, layout)
 }
 
@@ -199,6 +193,45 @@ export function subnetOf({ subnet }: NetworkSpec): Subnet {
 // --- internal ---
 
 const ROOT = { uid: 0, gid: 0 }
+
+/** The caller holds the network's lock. */
+function release({ card = CARD, netns, link }: NetworkResource, { db, layout, warn }: Releasing): void {
+  const { id } = layout
+  const owner = ownerOfLayout(layout)
+  const leases = listLeases(db)
+  const lease = leaseOf(leases, { vm: id, card })
+  const others = leases.filter((one) => one !== lease)
+  const failures: Failure[] = []
+  const attempt = (work: () => void) => {
+    try {
+      work()
+    } catch (error) {
+      failures.push(asFailure(error, "NOT_RELEASED"))
+    }
+  }
+  withRoute((route) => {
+    attempt(() => {
+      if (netns) closeNamespace(route, namespaceFile(layout), link, { owner, vm: id })
+      else removeTap(route, link, { owner, vm: id })
+    })
+    if (lease === undefined) return
+    attempt(() => forgetNeighbours(route, lease, owner))
+    // While its interface may exist, the rules stay that keep the guest behind it in bounds.
+    if (failures.length > 0) return
+    const neighbours = others.filter(({ bridge }) => bridge === lease.bridge)
+    attempt(() => {
+      if (!opensLoopback(neighbours)) routeLoopback(route, { name: lease.bridge, owner }, false)
+      if (ruledLeases(leases).includes(lease)) applyRules(planRules(owner, ruledLeases(others)))
+    })
+    if (neighbours.length > 0 || failures.length > 0) return
+    attempt(() => {
+      const port = removeBridge(route, lease.bridge, owner)
+      if (port !== undefined) warn(`the bridge ${lease.bridge} stays: it has the port ${port}, which is not banger's`)
+    })
+  })
+  if (failures.length > 0) throw joinFailures(id, failures)
+  freeLease(db, { vm: id, card })
+}
 
 /** Throws IN_USE when a table of another state directory, whose leases are not ours, forwards one of the ports. */
 function requireUnforwarded({ ports }: Lease, owner: string): void {

@@ -52,7 +52,7 @@ test("help is data when it is asked for, and not success when nothing was", () =
       wait       Wait until a VM ends, and print how; fails if it ended badly
       inspect    Print all that is known of a VM, as JSON
       events     Print what happened to VMs, as JSON lines
-      set        Change the memory or the balloon of a running VM (Firecracker)
+      set        Change the limits of a running VM; on Firecracker also its memory and balloon
       snapshot   Write a running VM's state, memory and disks to a new directory (Firecracker)
 
     After them

@@ -32,11 +32,12 @@ const SCHEMAS: readonly (readonly [heading: string, schema: v.GenericSchema])[] 
 ]
 
 /** Numbers without a unit. */
+const LIMITS = ["cpus", "pids", "readOps", "writeOps"]
 const COUNTS = ["generation", "begun", "done", "postStop", "examined", "alive", "dead", "removed", "gone", "unknown"]
 const IDS = ["pid", "supervisor", "uid", "exit", "code"]
 /** In clock ticks, as the kernel has it: its own name for it. */
 const KERNELS = ["startTime"]
-const UNITLESS = [...COUNTS, "errors", ...KEPT_FOR, ...IDS, ...KERNELS]
+const UNITLESS = [...COUNTS, ...LIMITS, "errors", ...KEPT_FOR, ...IDS, ...KERNELS]
 
 test.each(SCHEMAS)("keys of %s are camelCase, and numbers say their unit", (_, schema) => {
   const rows = rowsOf(schema)

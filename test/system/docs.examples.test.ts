@@ -28,7 +28,7 @@ const plugins = readdirSync(join(root, "plugins"))
 const examples = [...shown, ...plugins]
 
 /** What only Firecracker does: QEMU changes no drive or card of a VM that runs. */
-const FIRECRACKER_ALONE = /\bctx\.(?:drives\.(?:replace|update)|network\.update)\(/
+const FIRECRACKER_ALONE = /\bctx\.(?:drives\.(?:replace|update)|network\.(?:update|add))\(/
 
 const BACKUPS = "/var/backups"
 /** What an example downloads, without a network. */

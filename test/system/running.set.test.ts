@@ -1,7 +1,8 @@
-import { expect } from "bun:test"
-import { renameSync } from "node:fs"
+import { expect, test } from "bun:test"
+import { readFileSync, renameSync } from "node:fs"
 import { join } from "node:path"
-import { banger, type Ended, fixture, type Running, start, until } from "./support/banger.ts"
+import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
+import { banger, type Ended, fixture, type Running, start, startGuest, until } from "./support/banger.ts"
 import { kernelOf } from "./support/doubles.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { startLoopback } from "./support/namespace.ts"
@@ -80,6 +81,55 @@ onBoth("a VM with neither has neither, with a jail and without one", async () =>
     await ends(run)
     await banger(place, ["rm", "fc"])
   }
+})
+
+const mount = cgroupMount()
+const controllers = mount === undefined ? "" : readFileSync(join(mount, "cgroup.controllers"), "utf8")
+const lacking = ["memory", "cpu", "pids"].filter((one) => !controllers.split(/\s/).includes(one))
+const limits = async () => JSON.parse((await banger(place, ["inspect", "fc"])).stdout).limits
+
+if (lacking.length > 0)
+  onBoth(`limits that this host lacks (${lacking.join(", ")}) are refused by their names`, async () => {
+    const run = await running({})
+    const refused = await set("limits.memory=1G", `limits.cpus=0.5`, "limits.pids=100", "--json")
+    expect(refused).toMatchObject({ exit: 1, stdout: "" })
+    expect(refused.stderr).toContain(`limits: cgroup v2 at ${mount} has no ${lacking.join(", ")} controller`)
+    expect(await limits()).toMatchObject({ memoryBytes: null, cpus: null, pids: null, io: [] })
+    await ends(run)
+    expect(await limits()).toBe(null)
+  })
+else
+  onBoth("limits of the cgroup change while the VM runs, as far as it fits in them, and go with the boot", async () => {
+    const run = await running({ limits: { memory: "1G" } })
+    const changed = await set("limits.memory=600M", "limits.cpus=0.5", "limits.pids=64", "--json")
+    expect(JSON.parse(changed.stdout)).toMatchObject({ limits: { memoryBytes: 600 << 20, cpus: 0.5, pids: 64 } })
+    expect(await limits()).toMatchObject({ memoryBytes: 600 << 20, cpus: 0.5, pids: 64 })
+    expect((await set("limits.memory=256M")).stderr).toContain("needs more than the 256M of its guest")
+    expect((await set("limits.pids=1")).stderr).toContain("limits.pids=1: fc has")
+    expect(await set("limits.cpus=none", "limits.pids=none")).toMatchObject({ exit: 0 })
+    expect(await limits()).toMatchObject({ memoryBytes: 600 << 20, cpus: null, pids: null })
+    await ends(run)
+  })
+
+onBoth("a device that is none, and a VM that has ended, have no limits to change", async () => {
+  const run = await running({})
+  expect((await set("limits.io=/dev/null,readOps=1")).stderr).toContain("/dev/null is not a block device")
+  expect((await set("limits.io=/dev/nothing,readOps=1")).exit).not.toBe(0)
+  await ends(run)
+  expect((await set("limits.cpus=1")).stderr).toContain("fc is stopped, not running")
+})
+
+test("a VM on QEMU has limits as well; its memory stays", async () => {
+  const name = "linux"
+  const run = startGuest(place, "echo up; sleep 600", { vmm: "qemu" }, ["--name", name])
+  await run.shows("up")
+  const memory = await banger(place, ["set", name, "memory=1G"])
+  expect(memory.stderr).toContain("runs on qemu, whose guests keep the memory that they were booted with")
+  const cpus = await banger(place, ["set", name, "limits.cpus=0.5"])
+  if (lacking.includes("cpu")) expect(cpus.stderr).toContain(`limits: cgroup v2 at ${mount} has no cpu controller`)
+  else expect(cpus).toMatchObject({ exit: 0 })
+  expect(await banger(place, ["kill", name])).toMatchObject({ exit: 0 })
+  await run.ended
 })
 
 onBoth("it works while nobody watches, and asks nobody but the VMM", async () => {

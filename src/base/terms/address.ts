@@ -4,6 +4,9 @@ export interface Subnet {
   readonly prefix: number
 }
 
+/** The network card that the plugin's `network` gives a guest; others are added while it runs. */
+export const CARD = "eth0"
+
 /** `10.0.0.1` as a number; undefined for anything else, also for leading zeroes, which some programs read as octal. */
 export function parseAddress(text: string): number | undefined {
   const parts = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/

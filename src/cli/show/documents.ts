@@ -23,6 +23,29 @@ export const setResultSchema = v.strictObject({
   /** null, as `balloonMiB` is: it stays as it is. */
   memoryMiB: v.nullable(v.number()),
   balloonMiB: v.nullable(v.number()),
+  /** Those that were set; null: none. */
+  limits: v.nullable(
+    v.strictObject({
+      /** null, as the others are: it was lifted. */
+      memoryBytes: v.optional(v.nullable(v.number())),
+      cpus: v.optional(v.nullable(v.number())),
+      pids: v.optional(v.nullable(v.number())),
+      io: v.optional(
+        v.pipe(
+          v.array(
+            v.strictObject({
+              device: v.string(),
+              readBytes: v.optional(v.nullable(v.number())),
+              writeBytes: v.optional(v.nullable(v.number())),
+              readOps: v.optional(v.nullable(v.number())),
+              writeOps: v.optional(v.nullable(v.number())),
+            }),
+          ),
+          v.readonly(),
+        ),
+      ),
+    }),
+  ),
 })
 export type SetResult = v.InferOutput<typeof setResultSchema>
 

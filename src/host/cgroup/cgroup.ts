@@ -69,6 +69,19 @@ export function makeCgroup(mount: string, id: string, { settings, mark }: Cgroup
   })
 }
 
+/** Switches controllers on for the cgroups of all VMs. Those that are on stay so. */
+export function enableControllers(mount: string, controllers: readonly string[]): void {
+  withDescriptor(openAt(AT_FDCWD, mount, O.PATH | O_DIRECTORY), (root) => {
+    enable(root, controllers)
+    withDescriptor(enter(root, PARENT), (parent) => enable(parent, controllers))
+  })
+}
+
+/** Writes a value to a file of a cgroup that is open as `dir`. */
+export function write(dir: number, file: string, value: string): void {
+  withDescriptor(openBeneath(dir, file, O.WRONLY), (fd) => writeAll(fd, new TextEncoder().encode(value)))
+}
+
 /** A VM's cgroup as it is now. */
 export interface CgroupFacts {
   readonly path: string
@@ -165,10 +178,6 @@ function removeIfEmpty(parent: number, name: string): boolean {
 
 function enter(dir: number, name: string): number {
   return openBeneath(dir, name, O.PATH | O_DIRECTORY | O_NOFOLLOW)
-}
-
-function write(dir: number, file: string, value: string): void {
-  withDescriptor(openBeneath(dir, file, O.WRONLY), (fd) => writeAll(fd, new TextEncoder().encode(value)))
 }
 
 function enable(dir: number, controllers: readonly string[]): void {

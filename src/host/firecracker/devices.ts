@@ -1,9 +1,9 @@
+import { CARD } from "../../base/terms/address.ts"
 import type { JailPath } from "../../base/terms/path.ts"
-import type { AddedDrive, Devices, DriveLimits, NetworkLimits } from "../vmm/vmm.ts"
+import type { AddedCard, AddedDrive, Devices, DriveLimits, NetworkLimits } from "../vmm/vmm.ts"
 import type { Api, ApiRequest } from "./api.ts"
 import { requireBody } from "./bodies.ts"
 import { INSTANCE, PRESENT } from "./replies.ts"
-import { CARD } from "./requests.ts"
 import { parseRelease, requireHotplug } from "./version.ts"
 
 /** The devices of a running Firecracker. A body that its API would not take is refused before it is asked. */
@@ -19,14 +19,24 @@ export function devicesOf(api: Api): Devices {
     },
     reopenDrive: (id, path) => change(reopenRequest(id, path)),
     limitDrive: (id, limits) => change(limitDriveRequest(id, limits)),
-    limitNetwork: (limits) => change(limitNetworkRequest(limits)),
+    async cards() {
+      const present = await api.request(PRESENT)
+      return present["network-interfaces"].map(({ iface_id }) => iface_id)
+    },
+    limitCard: (id, limits) => change(limitCardRequest(id, limits)),
+    requirePlugging: () => requirePlugging(api),
     async addDrive(drive) {
       await requirePlugging(api)
       await change(addDriveRequest(drive))
     },
     async removeDrive(id) {
       await requirePlugging(api)
-      await api.request(removeDriveRequest(id))
+      await api.request(removeRequest("drives", id))
+    },
+    addCard: (card) => change(addCardRequest(card)),
+    async removeCard(id) {
+      await requirePlugging(api)
+      await api.request(removeRequest("network-interfaces", id))
     },
   }
 }
@@ -53,8 +63,14 @@ function addDriveRequest({ id, path, readonly }: AddedDrive): ApiRequest {
   return { method: "PUT", path: `/drives/${id}`, setting: `drives.${id}`, body, refusal: "VM_FAILED" }
 }
 
-function removeDriveRequest(id: string): ApiRequest {
-  return { method: "DELETE", path: `/drives/${id}`, setting: `drives.${id}`, refusal: "VM_FAILED" }
+function addCardRequest({ id, tap, mac, ...settings }: AddedCard): ApiRequest {
+  const body = { iface_id: id, host_dev_name: tap, guest_mac: mac, ...settings }
+  return { method: "PUT", path: `/network-interfaces/${id}`, setting: `network.${id}`, body, refusal: "VM_FAILED" }
+}
+
+function removeRequest(kind: "drives" | "network-interfaces", id: string): ApiRequest {
+  const setting = `${kind === "drives" ? "drives" : "network"}.${id}`
+  return { method: "DELETE", path: `/${kind}/${id}`, setting, refusal: "VM_FAILED" }
 }
 
 /** The request that has a drive use another file, or look anew at how long its own is (PATCH /drives). Pure. */
@@ -67,9 +83,10 @@ function limitDriveRequest(id: string, limits: DriveLimits): ApiRequest {
   return patch(`/drives/${id}`, `drives.${id}`, { drive_id: id, ...limits })
 }
 
-/** The request that changes how much the network card may do. Pure. */
-function limitNetworkRequest(limits: NetworkLimits): ApiRequest {
-  return patch(`/network-interfaces/${CARD}`, "network", { iface_id: CARD, ...limits })
+/** The request that changes how much a network card may do. Pure. */
+function limitCardRequest(id: string, limits: NetworkLimits): ApiRequest {
+  const setting = id === CARD ? "network" : `network.${id}`
+  return patch(`/network-interfaces/${id}`, setting, { iface_id: id, ...limits })
 }
 
 function patch(path: string, setting: string, body: Readonly<Record<string, unknown>>): ApiRequest {

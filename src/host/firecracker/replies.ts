@@ -34,6 +34,7 @@ export const CONFIGURATION: ApiRequest<Configuration> = {
 /** What is looked at of a configuration before something of it is changed. */
 const present = v.object({
   drives: v.optional(v.array(v.object({ drive_id: v.string(), path_on_host: v.nullish(v.string(), null) })), []),
+  "network-interfaces": v.optional(v.array(v.object({ iface_id: v.string() })), []),
   "machine-config": v.object({ mem_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
   /** Not there where the release has none. */
   balloon: v.nullish(v.object({})),

@@ -1,3 +1,4 @@
+import { CARD } from "../../base/terms/address.ts"
 import type { JailPath } from "../../base/terms/path.ts"
 import type { FirecrackerSettings } from "../../inputs/schema/firecracker.ts"
 import type { Boot, Disk, SnapshotFiles } from "../vmm/vmm.ts"
@@ -70,9 +71,6 @@ export const CTRL_ALT_DEL: ApiRequest = {
   ...put("/actions", "Ctrl-Alt-Del", { action_type: "SendCtrlAltDel" }),
   refusal: "VM_FAILED",
 }
-
-/** The guest's only network card. */
-export const CARD = "eth0"
 
 // --- internal ---
 

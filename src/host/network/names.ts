@@ -1,5 +1,5 @@
 import { NAME_MAX } from "../../base/linux/links.ts"
-import { ipv6Bytes } from "../../base/terms/address.ts"
+import { CARD, ipv6Bytes } from "../../base/terms/address.ts"
 
 /** The link group that banger's interfaces are made in: `bgr` in ASCII. It marks those that have no alias yet. */
 export const MARK = 0x62_67_72
@@ -17,6 +17,22 @@ export interface Alias {
 export function linkName(id: string): string {
   const short = /[a-z0-9]{8}$/.exec(id)?.[0] ?? digest(id).toString("hex").slice(0, 12)
   return `bgr${short}`.slice(0, NAME_MAX)
+}
+
+/** The next interface of a VM that has these: the first bears its plain name, the others count on from it. */
+export function linkOf(id: string, has: readonly string[]): string {
+  const first = linkName(id)
+  if (!has.includes(first)) return first
+  // An id's last letters are eight, so that no other VM's interface is called so.
+  const name = (count: number) => `${first.slice(0, NAME_MAX - 3)}c${count}`
+  let count = 1
+  while (has.includes(name(count))) count++
+  return name(count)
+}
+
+/** A MAC for this card alone, as `macOf` makes one: the plugin's own card has its VM's. */
+export function cardMac({ vm, card }: { readonly vm: string; readonly card: string }): string {
+  return macOf(card === CARD ? vm : `${vm} ${card}`)
 }
 
 /** A MAC for this VM alone: locally administered, derived from its id. */

@@ -1,5 +1,9 @@
+import { readFileSync } from "node:fs"
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
+import type { Lease } from "../../store/state/leases.ts"
+import { nftProgram } from "./nft.ts"
+import { needsRules } from "./rules.ts"
 
 /** The way to do without. */
 const WITHOUT = 'or use network: "user", which needs no privilege (QEMU only)'
@@ -40,4 +44,32 @@ export function wentAway(what: string): Failure {
 /** The failure of an interface that was removed and can be found. */
 export function stillThere(what: string, name: string): Failure {
   return new Failure("NOT_RELEASED", `${what} is still there`, { hint: `ip link show ${name}`, subject: name })
+}
+
+/** Throws a failure when this user cannot make a tap with these rules on this host. Nothing is made. */
+export function requireTapRights(rules: Pick<Lease, "nat" | "isolate" | "ports">, root: boolean): void {
+  if (!root) {
+    const hint = 'run banger as root, or use network: "user", which needs no privilege (QEMU only)'
+    throw refused("only root can make a tap and a bridge (CAP_NET_ADMIN)", hint)
+  }
+  if (!mayChangeNetwork()) {
+    const hint = 'in a container: --cap-add NET_ADMIN; or use network: "user" (QEMU only)'
+    throw refused("this root is without CAP_NET_ADMIN, which a tap, a bridge and rules need", hint)
+  }
+  if (needsRules(rules)) nftProgram()
+}
+
+// --- internal ---
+
+function refused(words: string, hint: string): Failure {
+  return new Failure("NEEDS_ROOT", `network: ${words}`, { hint, subject: "network" })
+}
+
+/** capabilities(7). */
+const CAP_NET_ADMIN = 12n
+
+/** Reads the effective capabilities of this process; where they cannot be read, the kernel will refuse or not. */
+function mayChangeNetwork(): boolean {
+  const [, hex] = /^CapEff:\t([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1")) ?? []
+  return hex === undefined || ((BigInt(`0x${hex}`) >> CAP_NET_ADMIN) & 1n) === 1n
 }

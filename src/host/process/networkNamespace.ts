@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs"
-import { errorCode } from "../../base/linux/errors.ts"
+import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 
 /**
@@ -10,6 +10,11 @@ export function namespaceExists(namespace: string): boolean {
   const inode = namespace.split(":").at(-1) ?? ""
   if (readFileSync("/proc/self/mountinfo", "latin1").includes(` net:[${inode}] `)) return true
   return readdirSync("/proc").some((pid) => /^[1-9]\d*$/.test(pid) && isIn(pid, namespace))
+}
+
+/** The network namespace (`device:inode`) that a process is in; undefined when it cannot be seen. */
+export function networkNamespaceOf(pid: number): string | undefined {
+  return unlessAbsent(() => inodeOf(statPath(`/proc/${pid}/ns/net`)), ["ENOENT", "ESRCH", "EACCES"])
 }
 
 // --- internal ---

@@ -169,14 +169,28 @@ export interface Devices {
   /** Has it use another file for a drive, from its next request on. */
   reopenDrive(id: string, path: JailPath): Promise<void>
   limitDrive(id: string, limits: DriveLimits): Promise<void>
-  limitNetwork(limits: NetworkLimits): Promise<void>
+  /** The ids of the network cards that it has now, as it says. */
+  cards(): Promise<readonly string[]>
+  limitCard(id: string, limits: NetworkLimits): Promise<void>
+  /** Rejects where the release cannot plug devices in or take them out. Nothing is changed. */
+  requirePlugging(): Promise<void>
   /** Plugs a drive into the guest's PCI bus, or takes it out. Both reject where the release cannot do that. */
   addDrive(drive: AddedDrive): Promise<void>
   removeDrive(id: string): Promise<void>
+  /** The same with a network card. Its tap must be there. */
+  addCard(card: AddedCard): Promise<void>
+  removeCard(id: string): Promise<void>
 }
 
 /** A drive for a guest that runs. */
 export interface AddedDrive extends Pick<Disk, "id" | "path" | "readonly"> {}
+
+/** A network card for a guest that runs. */
+export interface AddedCard extends NonNullable<FirecrackerSettings["network"]> {
+  readonly id: string
+  readonly tap: string
+  readonly mac: string
+}
 
 /** Rate limits that can change, in Firecracker's words. */
 export type DriveLimits = Required<Pick<NonNullable<FirecrackerSettings["drives"]>[string], "rate_limiter">>

@@ -226,13 +226,36 @@ declare module "banger" {
     resume(): Promise<void>
     /** Changes of the drives while the guest runs. Firecracker only. */
     readonly drives: RunningDrives
-    readonly network: {
-      /** Changes how much the guest's network card may do. A limiter that is left out stays. Firecracker only. */
-      update(limits: {
-        rx_rate_limiter?: RateLimiter | undefined
-        tx_rate_limiter?: RateLimiter | undefined
-      }): Promise<void>
-    }
+    /** Changes of the network cards while the guest runs. Firecracker only. */
+    readonly network: RunningNetwork
+  }
+
+  /** Each takes the card's id: `eth0` is the plugin's own. A VM that is booted again has the plugin's card. */
+  export interface RunningNetwork {
+    /** Changes how much a card may do. A limiter that is left out stays. `id`: default `eth0`. */
+    update(limits: {
+      id?: string | undefined
+      rx_rate_limiter?: RateLimiter | undefined
+      tx_rate_limiter?: RateLimiter | undefined
+    }): Promise<void>
+    /**
+     * Plugs in another card, on a tap that banger makes as it makes the plugin's; resolves to its place in the network. This
+     * and `remove` need root, `firecracker: { pci: true }` and Firecracker 1.16. The guest finds it by
+     * `echo 1 > /sys/bus/pci/rescan`, and must be told its address.
+     */
+    add(card: NetworkCard): Promise<VmNetwork>
+    /** Takes a card out, and releases its tap, address and ports. The guest must have let go of it. */
+    remove(id: string): Promise<void>
+  }
+
+  /** A network card for a guest that runs. */
+  export interface NetworkCard extends Omit<Network, "mode" | "netns" | "dns"> {
+    /** a-z, 0-9 and _, at most 20 long. */
+    id: string
+    rx_rate_limiter?: RateLimiter | undefined
+    tx_rate_limiter?: RateLimiter | undefined
+    /** What the guest is told that a frame may carry, in bytes: 68 to 65535. */
+    mtu?: number | undefined
   }
 
   /** Each takes the drive's id: its own, or `disk0`, `disk1`, … A VM that is booted again has the plugin's drives. */

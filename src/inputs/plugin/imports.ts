@@ -45,7 +45,7 @@ export function serveImports(trust: Trust, beforeCode: () => void): void {
           return { exports: { default: dataOf(loader, contents) }, loader: "object" }
         }
         const parser = new Bun.Transpiler({ ...NO_MACROS, loader, target: "bun" })
-        const imports = found
+        const imports = scan(contents, parser)
         const plain = isPlain(contents, parser, imports)
         modules.push({ path, contents, plain, imports })
         if (!plain) beforeCode()

@@ -1,6 +1,7 @@
 import * as v from "valibot"
-import { guestNumbers, parseAddress, parseSubnet, type Subnet } from "../../base/terms/address.ts"
+import { CARD, guestNumbers, parseAddress, parseSubnet, type Subnet } from "../../base/terms/address.ts"
 import { clash, PORT_WORDS, type Port, parsePort } from "../../base/terms/ports.ts"
+import { SETTINGS } from "./firecracker.ts"
 
 /** The bridge of a network that does not name one. */
 export const DEFAULT_BRIDGE = "bgr0"
@@ -16,6 +17,7 @@ const BRIDGE_WORDS =
 const SUBNET_WORDS =
   'an IPv4 subnet from /8 to /30 that hosts can have, without host bits: "10.213.0.0/16", "192.168.7.0/24"'
 const ADDRESS_WORDS = 'an IPv4 address: "10.213.0.7"'
+const ADDRESS_OF_GUEST = "an address of the subnet that guests can have: not its first two, nor its last"
 const MAC_WORDS = 'a MAC address of one interface, not of a group: "02:00:5e:10:00:01"'
 const PORTS_WORDS = "a list of ports"
 const flag = v.boolean("true or false")
@@ -76,10 +78,7 @@ const SIMPLE_WORDS = 'true, false, "user" or { bridge, subnet, ports, … }'
 const object = v.pipe(
   v.strictObject(networkEntries, SIMPLE_WORDS),
   v.transform(({ subnet, ...rest }) => ({ ...rest, subnet: subnet ?? defaultSubnet(rest.bridge) })),
-  v.check(
-    ({ subnet, address }) => address === undefined || isOfGuest(subnet, address),
-    "an address of the subnet that guests can have: not its first two, nor its last",
-  ),
+  v.check(({ subnet, address }) => address === undefined || isOfGuest(subnet, address), ADDRESS_OF_GUEST),
 )
 
 const simple = v.pipe(
@@ -106,6 +105,35 @@ export const networkSpec: v.GenericSchema<boolean | "user" | v.InferInput<typeof
 
 /** A network's settings, complete. */
 export type NetworkSpec = v.InferOutput<typeof object>
+
+const { mode: _mode, netns: _netns, dns: _dns, ...cardEntries } = networkEntries
+const CARD_ID_WORDS = `a-z, 0-9 and _, at most 20 long; not ${CARD}, which is the plugin's own`
+
+/** A network card that comes to a guest while that runs: what a tap can be told, and what Firecracker can be told of a card. */
+export const cardSpec = v.pipe(
+  v.strictObject({
+    id: v.pipe(
+      v.string(CARD_ID_WORDS),
+      v.regex(/^[a-z0-9_]{1,20}$/, CARD_ID_WORDS),
+      v.check((id) => id !== CARD, CARD_ID_WORDS),
+    ),
+    ...cardEntries,
+    ...SETTINGS.network.entries,
+  }),
+  v.check(
+    ({ subnet, bridge, address }) => address === undefined || isOfGuest(subnet ?? defaultSubnet(bridge), address),
+    ADDRESS_OF_GUEST,
+  ),
+  v.transform(({ id, subnet, rx_rate_limiter, tx_rate_limiter, mtu, ...rest }) => ({
+    id,
+    settings: { rx_rate_limiter, tx_rate_limiter, mtu },
+    network: {
+      ...{ mode: "tap" as const, netns: false, dns: undefined, ...rest },
+      subnet: subnet ?? defaultSubnet(rest.bridge),
+    } satisfies NetworkSpec,
+  })),
+)
+export type CardSpec = v.InferOutput<typeof cardSpec>
 
 /** Whether a guest can have an address of a subnet: not its first two, nor its last. True for what is no subnet. */
 export function isOfGuest(subnet: string, address: string): boolean {

@@ -68,7 +68,8 @@ const count = v.pipe(
   v.check((n) => Number.isSafeInteger(n) && n > 0, COUNT_WORDS),
 )
 const CPUS_WORDS = "a number of processors from 0.01 on"
-const limits = v.strictObject({
+/** Limits of a VM's cgroup. */
+export const limitsSpec = v.strictObject({
   memory: v.optional(bytes),
   cpus: v.optional(
     v.pipe(
@@ -174,7 +175,7 @@ export const specSchema = v.strictObject({
   accel: v.optional(v.picklist(["auto", "kvm", "tcg"], '"auto", "kvm" or "tcg"'), "auto"),
   firecracker: v.optional(firecrackerSpec, {}),
   jail: v.optional(jail),
-  limits: v.optional(limits, {}),
+  limits: v.optional(limitsSpec, {}),
   timeouts: v.optional(timeouts, {}),
   console: v.optional(consoleOptions, {}),
   restart: v.optional(restart, "no"),

@@ -59,6 +59,22 @@ const MIGRATIONS = [
    create index restores_by_snapshot on restores (snapshot);`,
   // The snapshot that a running VM's next one may be written on: its last, or the one that it was restored from.
   "alter table vms add column baseline text;",
+  // A VM has a lease for each of its network cards.
+  `create table card_leases (
+     vm text not null,
+     card text not null,
+     bridge text not null,
+     subnet text not null,
+     number integer not null,
+     mac text not null unique,
+     link text not null unique,
+     detail text not null,
+     primary key (vm, card),
+     unique (bridge, number)
+   ) strict;
+   insert into card_leases select vm, 'eth0', bridge, subnet, number, mac, link, detail from leases;
+   drop table leases;
+   alter table card_leases rename to leases;`,
 ]
 
 /** SQLite's log is written back at this size: whoever opens the file first reads the log, which takes half a millisecond then. */

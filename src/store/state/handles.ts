@@ -50,7 +50,10 @@ const resourceSchema = v.variant("kind", [
     changing: v.optional(v.strictObject({ drive: v.string(), file: v.optional(v.string()), next: v.string() })),
   }),
   v.strictObject({ kind: v.literal("cgroup"), path: v.string() }),
-  /** A lease, with its tap or veth of this name, its part of the rules, and the bridge when it is the last one's. */
+  /**
+   * A lease, with its tap or veth of this name, its part of the rules, and the bridge when it is the last one's. `card`: the
+   * network card that it is for; absent for the plugin's own. `plugging`: it comes or goes while the VM runs.
+   */
   v.strictObject({
     kind: v.literal("network"),
     link: v.pipe(v.string(), v.regex(/^bgr[a-z0-9]{5,12}$/)),
@@ -58,6 +61,8 @@ const resourceSchema = v.variant("kind", [
     /** The boot, and its network namespace (`device:inode`), that have all of this. */
     bootId: v.string(),
     namespace: v.string(),
+    card: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9_]{1,20}$/))),
+    plugging: v.optional(v.literal(true)),
   }),
   /** `identity`: null until the process is started; `pidNamespace` tells where to look for it until then. */
   v.strictObject({

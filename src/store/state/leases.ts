@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite"
 import * as v from "valibot"
 import {
+  CARD,
   formatAddress,
   formatSubnet,
   guestNumbers,
@@ -33,6 +34,8 @@ const detailSchema = v.object({
 const rowSchema = v.pipe(
   v.object({
     vm: v.string(),
+    /** Which of the VM's network cards it is for. */
+    card: v.pipe(v.string(), v.regex(/^[a-z0-9_]{1,20}$/, "not a network card's id")),
     bridge: linkName,
     subnet: v.string(),
     number: v.pipe(v.number(), v.integer(), v.minValue(2), v.maxValue(2 ** 24)),
@@ -43,47 +46,57 @@ const rowSchema = v.pipe(
   v.transform(({ subnet, detail, ...row }) => ({ ...row, ...detail, subnet: subnetOf(subnet) })),
 )
 
-/** A VM's place in a network: an address, a MAC and an interface's name that no other VM has. */
+/** The place of a VM's network card in a network: an address, a MAC and an interface's name that no other card has. */
 export type Lease = v.InferOutput<typeof rowSchema>
 
-/** What a VM asks for. `number`: the address, counted from the subnet's lowest; undefined takes the first that is free. */
+/** What a card asks for. `number`: the address, counted from the subnet's lowest; undefined takes the first that is free. */
 export type LeaseRequest = Omit<Lease, "number"> & { readonly number: number | undefined }
 
 /**
- * Gives a VM its place, in one transaction. Throws a failure, with nothing taken, when the address, the MAC or a port is
- * another VM's, the bridge has another subnet, or no address is free. A VM that has one already gets the same again.
+ * Gives a card its place, in one transaction. Throws a failure, with nothing taken, when the address, the MAC or a port is
+ * another card's, the bridge has another subnet, or no address is free. A card that has one already gets the same again.
  */
 export function takeLease(db: Database, request: LeaseRequest): Lease {
   const take = db.transaction(() => {
     const all = listLeases(db)
-    const own = all.find(({ vm }) => vm === request.vm)
+    const own = leaseOf(all, request)
     if (own !== undefined) return own
     refuse(request, all)
-    const { subnet, vm, bridge, mac, link, number: wanted, ...detail } = request
+    const { subnet, vm, card, bridge, mac, link, number: wanted, ...detail } = request
     const taken = new Set(all.filter((lease) => lease.bridge === bridge).map(({ number }) => number))
     const number = wanted ?? freeNumber(request, taken)
-    const values = { vm, bridge, subnet: formatSubnet(subnet), number, mac, link, detail: JSON.stringify(detail) }
+    const values = { vm, card, bridge, subnet: formatSubnet(subnet), number, mac, link, detail: JSON.stringify(detail) }
     db.query(
-      `insert into leases (vm, bridge, subnet, number, mac, link, detail)
-       values ($vm, $bridge, $subnet, $number, $mac, $link, $detail)`,
+      `insert into leases (vm, card, bridge, subnet, number, mac, link, detail)
+       values ($vm, $card, $bridge, $subnet, $number, $mac, $link, $detail)`,
     ).run(values)
     return { ...request, number }
   })
   return take.immediate()
 }
 
-/** Gives back a VM's place. A VM without one is fine. */
-export function freeLease(db: Database, vm: string): void {
-  db.query("delete from leases where vm = ?").run(vm)
+/** Gives back a card's place. A card without one is fine. */
+export function freeLease(db: Database, { vm, card }: Pick<Lease, "vm" | "card">): void {
+  db.query("delete from leases where vm = ? and card = ?").run(vm, card)
 }
 
-/** The places of all VMs, by bridge and address. Throws when one cannot be read. */
+/** The place of a VM's card; undefined when it has none. Pure. */
+export function leaseOf(leases: readonly Lease[], of: Pick<Lease, "vm" | "card">): Lease | undefined {
+  return leases.find(({ vm, card }) => vm === of.vm && card === of.card)
+}
+
+/** The places of all cards of all VMs, by bridge and address. Throws when one cannot be read. */
 export function listLeases(db: Database): readonly Lease[] {
   const rows = db.query("select * from leases order by bridge, number").all()
   return rows.map((row) => v.parse(rowSchema, row))
 }
 
 // --- internal ---
+
+/** Whose a lease is, for a message: the VM, and which of its cards when it has more than the plugin's. Pure. */
+function holderOf({ vm, card }: Pick<Lease, "vm" | "card">): string {
+  return card === CARD ? `the VM ${vm}` : `the card ${card} of the VM ${vm}`
+}
 
 function subnetOf(text: string): Subnet {
   const subnet = parseSubnet(text)
@@ -105,18 +118,18 @@ function refuse(request: LeaseRequest, all: readonly Lease[]): void {
     if (lease.bridge === bridge && lease.number === number) {
       const address = formatAddress(subnet.base + lease.number)
       const hint = "leave network.address out, and the VM gets one that is free"
-      throw inUse(address, `the address ${address} is in use by the VM ${lease.vm}`, hint)
+      throw inUse(address, `the address ${address} is in use by ${holderOf(lease)}`, hint)
     }
     if (lease.mac === mac) {
       const hint = "leave network.mac out, and the VM gets one of its own"
-      throw inUse(mac, `the MAC address ${mac} is in use by the VM ${lease.vm}`, hint)
+      throw inUse(mac, `the MAC address ${mac} is in use by ${holderOf(lease)}`, hint)
     }
     // Its name is made of the VM's id: another try has another one.
-    if (lease.link === link) throw inUse(link, `the interface ${link} is in use by the VM ${lease.vm}`, "try again")
+    if (lease.link === link) throw inUse(link, `the interface ${link} is in use by ${holderOf(lease)}`, "try again")
     const port = ports.find((own) => lease.ports.some((other) => clash(own, other)))
     if (port !== undefined) {
       const hint = "choose another port, or stop that VM"
-      throw inUse(hostSide(port), `the port ${hostSide(port)} is in use by the VM ${lease.vm}`, hint)
+      throw inUse(hostSide(port), `the port ${hostSide(port)} is in use by ${holderOf(lease)}`, hint)
     }
   }
 }

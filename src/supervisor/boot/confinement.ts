@@ -1,9 +1,7 @@
 import { accountOf } from "../../base/linux/accounts.ts"
-import { O, S } from "../../base/linux/constants.ts"
-import { isType, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { type CgroupSetting, cgroupMount, requireControllers } from "../../host/cgroup/cgroup.ts"
-import { cgroupSettings } from "../../host/cgroup/limits.ts"
+import { cgroupSettings, deviceNumber } from "../../host/cgroup/limits.ts"
 import type { Owner } from "../../host/jail/base.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { UID_RANGE } from "../../store/state/uids.ts"
@@ -76,7 +74,7 @@ function cgroupOf(spec: Spec, root: boolean): ConfinementPlan["cgroup"] {
   }
   const settings = cgroupSettings({
     ...limits,
-    ...(io && { io: io.map((limit) => ({ ...limit, device: numberOf(limit.device) })) }),
+    ...(io && { io: io.map((limit) => ({ ...limit, device: deviceNumber(limit.device) })) }),
   })
   const mount = cgroupMount()
   if (mount !== undefined) requireControllers(mount, settings)
@@ -89,12 +87,3 @@ function cgroupOf(spec: Spec, root: boolean): ConfinementPlan["cgroup"] {
 }
 
 const MIB_BYTES = 1024 * 1024
-
-function numberOf(device: string): string {
-  return withDescriptor(openNamed(device, O.PATH), (fd) => {
-    const stat = statDescriptor(fd)
-    if (!isType(stat, S.IFBLK))
-      throw new Failure("BAD_FILE", `limits.io: ${device} is not a block device`, { subject: device })
-    return stat.rdev
-  })
-}

@@ -1,5 +1,5 @@
 import type { VmNetwork } from "banger"
-import { formatIpv6, ipv6Bytes, parseAddress } from "../../base/terms/address.ts"
+import { CARD, formatIpv6, ipv6Bytes, parseAddress } from "../../base/terms/address.ts"
 import { guestWords, hostNameServers } from "../../host/network/guestWords.ts"
 import { ipv6Network, linkName, macOf } from "../../host/network/names.ts"
 import type { Boot } from "../../host/vmm/vmm.ts"
@@ -35,6 +35,6 @@ export function plannedNetwork(id: string, spec: NetworkSpec, layout: VmLayout):
   const subnet = subnetOf(spec)
   const number = spec.address === undefined ? 2 : (parseAddress(spec.address) ?? 0) - subnet.base
   const { bridge, ports, nat, isolate, ipv6, netns } = spec
-  const lease = { vm: id, bridge, subnet, number, link: linkName(id), ports, nat, isolate, ipv6, netns }
+  const lease = { vm: id, card: CARD, bridge, subnet, number, link: linkName(id), ports, nat, isolate, ipv6, netns }
   return networkOf({ ...lease, mac: spec.mac ?? macOf(id) }, layout)
 }

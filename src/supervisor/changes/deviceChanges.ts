@@ -1,11 +1,11 @@
-import { isAbsolute } from "node:path"
 import type { RunningContext } from "banger"
-import * as v from "valibot"
+import { CARD } from "../../base/terms/address.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
 import type { Control, Devices } from "../../host/vmm/vmm.ts"
-import { SETTINGS } from "../../inputs/schema/firecracker.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { Session } from "../../vm/session.ts"
+import { addedCard, addedDrive, cardLimits, driveLimits, parse, requireId, requirePath } from "./words.ts"
 
 /** What hooks may change of a running VM's devices. */
 export type DeviceContext = Pick<RunningContext, "drives" | "network">
@@ -15,17 +15,20 @@ export interface DeviceChanges {
   /** For a hook with this signal. */
   context(signal: AbortSignal): DeviceContext
   /** Does work while nothing is being changed: what was begun before is waited for, what is begun meanwhile waits. */
-  alone(signal: AbortSignal, work: () => Promise<void>): Promise<void>
+  alone<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T>
   /** Ends what is being changed, and lets nothing more begin; resolves when all that was made for it is gone. */
   over(): Promise<void>
 }
 
 /** The running VM whose devices hooks change. */
 export interface ChangeableVm {
-  readonly session: Pick<Session, "id" | "layout" | "journal">
+  readonly session: Pick<Session, "id" | "db" | "layout" | "journal">
   readonly spec: Pick<Spec, "network" | "firecracker">
   readonly vmm: string
   readonly control: Pick<Control, "devices" | "unreachable">
+  readonly log: Log
+  /** Is called when the plugin's own network card was taken out. */
+  readonly onOwnCardGone: () => void
 }
 
 /** The changes of a VM that runs. Nothing is asked of its VMM until a hook changes something. */
@@ -34,7 +37,7 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
   let last: Promise<unknown> = Promise.resolve()
   /** The change that is being made, or the last one. */
   let changing: Promise<void> = Promise.resolve()
-  const alone = (signal: AbortSignal, work: () => Promise<void>) => {
+  const alone = <T>(signal: AbortSignal, work: () => Promise<T>) => {
     const next = last.then(() => {
       signal.throwIfAborted()
       return work()
@@ -42,10 +45,13 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
     last = next.catch(() => {})
     return next
   }
-  const inTurn = (what: string, signal: AbortSignal, work: (devices: Devices) => Promise<void>) =>
+  const inTurn = <T>(what: string, signal: AbortSignal, work: (devices: Devices) => Promise<T>) =>
     alone(signal, () => {
       const change = naming(what, () => work(requireDevices(vm, what)))
-      changing = change.catch(() => {})
+      changing = change.then(
+        () => {},
+        () => {},
+      )
       return change
     })
   return {
@@ -57,18 +63,18 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
             inTurn("ctx.drives.replace", signal, async (devices) => {
               const image = requirePath(path)
               const { replaceDrive } = await import("./replaceDrive.ts")
-              await replaceDrive({ session: vm.session, devices }, requireText(id), { image, signal })
+              await replaceDrive({ session: vm.session, devices }, requireId(id, "drive"), { image, signal })
             }),
           update: (id, settings) =>
             inTurn("ctx.drives.update", signal, async (devices) => {
               const limits = parse(driveLimits, settings)
               const { requireDrive } = await import("./replaceDrive.ts")
-              requireDrive(await devices.drives(), requireText(id))
+              requireDrive(await devices.drives(), requireId(id, "drive"))
               await devices.limitDrive(id, limits)
             }),
           add: (drive) =>
             inTurn("ctx.drives.add", signal, async (devices) => {
-              requirePci(vm)
+              requirePci(vm, "drives")
               const { id, path, readonly = false } = parse(addedDrive, drive)
               const { addDrive } = await import("./plugDrive.ts")
               const image = { id, path: requirePath(path), readonly }
@@ -76,18 +82,35 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
             }),
           remove: (id) =>
             inTurn("ctx.drives.remove", signal, async (devices) => {
-              requirePci(vm)
+              requirePci(vm, "drives")
               const { removeDrive } = await import("./plugDrive.ts")
-              await removeDrive({ session: vm.session, devices }, requireText(id))
+              await removeDrive({ session: vm.session, devices }, requireId(id, "drive"))
             }),
         },
         network: {
           update: (settings) =>
             inTurn("ctx.network.update", signal, async (devices) => {
-              const limits = parse(networkLimits, settings)
-              if (vm.spec.network === false || vm.spec.network.mode === "user")
+              const { id = CARD, ...limits } = parse(cardLimits, settings)
+              const cards = await devices.cards()
+              if (cards.length === 0)
                 throw new Failure("BAD_PLUGIN", "the guest has no network card on a tap", { subject: "network" })
-              await devices.limitNetwork(limits)
+              const { requireCard } = await import("./plugCard.ts")
+              requireCard(cards, id)
+              await devices.limitCard(id, limits)
+            }),
+          add: (card) =>
+            inTurn("ctx.network.add", signal, async (devices) => {
+              requirePci(vm, "network cards")
+              const wanted = parse(addedCard, card)
+              const { addCard } = await import("./plugCard.ts")
+              return addCard({ session: vm.session, devices, log: vm.log }, wanted, { signal })
+            }),
+          remove: (id) =>
+            inTurn("ctx.network.remove", signal, async (devices) => {
+              requirePci(vm, "network cards")
+              const { removeCard } = await import("./plugCard.ts")
+              await removeCard({ session: vm.session, devices, log: vm.log }, requireId(id, "network card"))
+              if (id === CARD) vm.onOwnCardGone()
             }),
         },
       }
@@ -102,50 +125,11 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
 
 // --- internal ---
 
-const NOTHING = "nothing is to change"
-
-const { rate_limiter } = SETTINGS.drive.entries
-const driveLimits = v.strictObject({ rate_limiter: v.nonOptional(rate_limiter, "missing") })
-const networkLimits = v.pipe(
-  v.strictObject({
-    rx_rate_limiter: SETTINGS.network.entries.rx_rate_limiter,
-    tx_rate_limiter: SETTINGS.network.entries.tx_rate_limiter,
-  }),
-  v.check((limits) => Object.values(limits).some((limit) => limit !== undefined), NOTHING),
-)
-
-const DRIVE_ID_WORDS = "a-z, 0-9 and _, at most 20 long"
-const addedDrive = v.strictObject({
-  id: v.pipe(v.string(DRIVE_ID_WORDS), v.regex(/^[a-z0-9_]{1,20}$/, DRIVE_ID_WORDS)),
-  path: v.string("a path"),
-  readonly: v.optional(v.boolean("true or false")),
-})
-
 /** Devices come and go on a PCI bus alone. */
-function requirePci({ spec, session }: ChangeableVm): void {
+function requirePci({ spec, session }: ChangeableVm, what: string): void {
   if (spec.firecracker.pci === true) return
   const hint = "set firecracker.pci: true in the plugin"
-  throw new Failure("UNSUPPORTED", "the guest has no PCI bus to plug drives into", { hint, subject: session.id })
-}
-
-function parse<T>(schema: v.GenericSchema<unknown, T>, settings: unknown): T {
-  const result = v.safeParse(schema, settings)
-  if (result.success) return result.output
-  const [issue] = result.issues
-  const key = v.getDotPath(issue)
-  const unknown = issue.type === "strict_object" && issue.expected === "never"
-  const words = unknown ? "unknown" : issue.type === "strict_object" ? "missing" : issue.message
-  throw new Failure("BAD_PLUGIN", key === null ? words : `${key}: ${words}`, { subject: key ?? undefined })
-}
-
-function requireText(id: unknown): string {
-  if (typeof id === "string") return id
-  throw new Failure("BAD_PLUGIN", `${Bun.inspect(id)} is not a drive's id`)
-}
-
-function requirePath(path: unknown): string {
-  if (typeof path === "string" && isAbsolute(path)) return path
-  throw new Failure("BAD_PLUGIN", `${Bun.inspect(path)} is not an absolute path`)
+  throw new Failure("UNSUPPORTED", `the guest has no PCI bus to plug ${what} into`, { hint, subject: session.id })
 }
 
 function requireDevices({ vmm, control, session }: ChangeableVm, what: string): Devices {
@@ -157,9 +141,9 @@ function requireDevices({ vmm, control, session }: ChangeableVm, what: string): 
 }
 
 /** Failures say which function of the context they are of. */
-async function naming(what: string, work: () => Promise<void>): Promise<void> {
+async function naming<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
-    await work()
+    return await work()
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     const { code, message, hint, subject } = error

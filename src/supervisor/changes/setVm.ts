@@ -1,16 +1,20 @@
 import { close } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { formatSize } from "../../base/terms/quantity.ts"
 import { type Api, openApi } from "../../host/firecracker/api.ts"
 import { API_SOCKET, socketOf } from "../../host/firecracker/argv.ts"
 import { balloonRequest, memoryRequest } from "../../host/firecracker/devices.ts"
-import { PRESENT, type Present } from "../../host/firecracker/replies.ts"
+import { MEMORY_HOTPLUG, PRESENT, type Present } from "../../host/firecracker/replies.ts"
 import { processLiveness } from "../../host/process/identity.ts"
+import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
+import type { LimitWishes } from "../../inputs/schema/limitWords.ts"
 import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
 import { openOwnSocket } from "../../vm/controlSocket.ts"
 import { entryOf } from "../../vm/journal.ts"
+import { requireBelowLimit, setLimits } from "./setLimits.ts"
 
 /** What a running VM is to have, in MiB; what is undefined stays. */
 export interface Wishes {
@@ -21,16 +25,22 @@ export interface Wishes {
 }
 
 /**
- * Asks a running Firecracker, whoever supervises it, for another size of the guest's memory or of its balloon. The guest
- * follows as it can, afterwards. Throws a failure, with nothing changed, when the VM cannot have one of them.
+ * Gives a running VM, whoever supervises it, other limits; and asks its Firecracker for another size of the guest's memory or
+ * of its balloon, which the guest follows as it can, afterwards. Throws a failure, with nothing changed, when the VM cannot
+ * have one of them.
  */
-export async function setVm(state: State, reference: string, wishes: Wishes): Promise<VmRecord> {
+export async function setVm(
+  state: State,
+  reference: string,
+  { limits = {}, ...wishes }: Wishes & { readonly limits?: LimitWishes | undefined },
+): Promise<VmRecord> {
   const record = findRecord(state.db, reference)
   const { id, name, vmm } = record
   // A VM that is stopping still runs in its preStop hooks.
   if (record.state !== "running" && record.state !== "stopping")
     throw new Failure("WRONG_STATE", `${name} is ${record.state}, not running`, { subject: id })
-  if (vmm !== "firecracker")
+  const asksVmm = wishes.memory !== undefined || wishes.balloon !== undefined
+  if (vmm !== "firecracker" && asksVmm)
     throw new Failure(
       "UNSUPPORTED",
       `${name} runs on ${vmm}, whose guests keep the memory that they were booted with`,
@@ -48,12 +58,23 @@ export async function setVm(state: State, reference: string, wishes: Wishes): Pr
     const code = process.is === "dead" ? "WRONG_STATE" : "LIVENESS_UNKNOWN"
     throw new Failure(code, `${name} cannot be changed: ${process.why}`, { subject: id })
   }
-  const socket = openOwnSocket(socketOf(API_SOCKET, layout.runtime, undefined).host, { layout, resources, identity })
-  try {
-    await changeMemory(openApi(`/proc/self/fd/${socket}`), name, wishes)
-  } finally {
-    close(socket)
-  }
+  const limited = { id, name, resources, pid: identity.pid }
+  const limiting = Object.keys(limits).length > 0
+  if (limiting) setLimits(limited, limits, { check: true })
+  const belowLimit = (memoryMiB: number, word: string) => requireBelowLimit(limited, memoryMiB, { limits, word })
+  const word = typeof limits.memory === "number" ? `limits.memory=${formatSize(limits.memory)}` : undefined
+  if (vmm === "firecracker" && (asksVmm || word !== undefined)) {
+    const socket = openOwnSocket(socketOf(API_SOCKET, layout.runtime, undefined).host, { layout, resources, identity })
+    try {
+      const api = openApi(`/proc/self/fd/${socket}`)
+      if (wishes.memory !== undefined) belowLimit(wishes.memory, `memory=${wishes.memory}M`)
+      else if (word !== undefined) belowLimit(await guestMemory(api), word)
+      if (asksVmm) await changeMemory(api, name, wishes)
+    } finally {
+      close(socket)
+    }
+  } else if (word !== undefined) belowLimit(specOfRecord(record, ["kernel", "memory"]).memory, word)
+  if (limiting) setLimits(limited, limits)
   return record
 }
 
@@ -67,6 +88,14 @@ export async function changeMemory(api: Api, name: string, { memory, balloon }: 
 }
 
 // --- internal ---
+
+/** How much memory a guest has, or was asked to have, in MiB. */
+async function guestMemory(api: Api): Promise<number> {
+  const { "machine-config": machine, "memory-hotplug": pluggable } = await api.request(PRESENT)
+  if (!pluggable) return machine.mem_size_mib
+  const { requested_size_mib = 0, plugged_size_mib = 0 } = await api.request(MEMORY_HOTPLUG)
+  return machine.mem_size_mib + Math.max(requested_size_mib, plugged_size_mib)
+}
 
 /** How much of the wanted memory is to be plugged in. */
 function requirePluggable(name: string, has: Present, wanted: number): number {

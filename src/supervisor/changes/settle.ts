@@ -9,6 +9,8 @@ import type { ProcessIdentity, Resource } from "../../store/state/handles.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import { openJailRoot, openOwnSocket } from "../../vm/controlSocket.ts"
 import { entryOf, type Journal } from "../../vm/journal.ts"
+import { networksOf } from "../../vm/network.ts"
+import { type CardSession, settleCards } from "./settleCards.ts"
 
 /** A VM whose journal this process writes. */
 export interface Settling {
@@ -19,9 +21,10 @@ export interface Settling {
 /** A change of a drive, as the journal has it. */
 export type Change = NonNullable<Extract<Resource, { kind: "jail" }>["changing"]>
 
-/** Whether a change of a drive was begun, and is not over. Pure. */
+/** Whether a change of a drive or a network card was begun, and is not over. Pure. */
 export function isChanging(resources: readonly Resource[]): boolean {
-  return entryOf(resources, "jail")?.changing !== undefined
+  const cards = networksOf(resources).some(({ plugging }) => plugging === true)
+  return cards || entryOf(resources, "jail")?.changing !== undefined
 }
 
 /** Writes a change of a drive on the journal; undefined: it is over. */
@@ -81,7 +84,7 @@ export async function settle({
  * for the next change.
  */
 export async function settleLate(
-  session: Settling,
+  session: CardSession,
   vmm: Pick<Vmm, "control" | "adopt">,
   { identity, log }: { readonly identity: ProcessIdentity; readonly log: Log },
 ): Promise<void> {
@@ -93,11 +96,14 @@ export async function settleLate(
     const socket = openOwnSocket(control.host, { layout, resources: journal.resources, identity })
     try {
       const { devices } = await vmm.adopt(hostPath(`/proc/self/fd/${socket}`))
-      if (devices !== undefined) await settle({ session, devices })
+      if (devices !== undefined) {
+        await settleCards({ session, devices, warn: (text) => log.warn(text) })
+        await settle({ session, devices })
+      }
     } finally {
       close(socket)
     }
   } catch (error) {
-    log.warn(`a drive was being changed, and its VMM does not tell which file it uses: ${messageOf(error)}`)
+    log.warn(`a drive or a network card was being changed, and what became of it cannot be told: ${messageOf(error)}`)
   }
 }

@@ -1,3 +1,4 @@
+import { CARD } from "../../base/terms/address.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Present } from "../../host/firecracker/replies.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
@@ -16,6 +17,24 @@ export function requireStaged(drives: Present["drives"]): void {
   const message = `drive ${plugged.drive_id} was added while the VM ran, and cannot be saved`
   const hint = `remove it first: ctx.drives.remove("${plugged.drive_id}")`
   throw new Failure("UNSUPPORTED", message, { hint, subject: plugged.drive_id })
+}
+
+/**
+ * Throws a failure when a VM has other network cards than its plugin gives it: whoever restores it has no tap for one that
+ * was added, and one for the card that was taken out.
+ */
+export function requireOwnCards(cards: Present["network-interfaces"], { network }: Pick<Spec, "network">): void {
+  const plugged = cards.find(({ iface_id }) => iface_id !== CARD)?.iface_id
+  if (plugged !== undefined) {
+    const message = `network card ${plugged} was added while the VM ran, and cannot be saved`
+    throw new Failure("UNSUPPORTED", message, {
+      hint: `remove it first: ctx.network.remove("${plugged}")`,
+      subject: plugged,
+    })
+  }
+  if (network === false || network.mode === "user" || cards.length > 0) return
+  const message = `network card ${CARD} was taken out while the VM ran: a snapshot without it cannot be restored`
+  throw new Failure("UNSUPPORTED", message, { subject: CARD })
 }
 
 /** Throws a failure that names the setting with which a VM cannot be saved. */

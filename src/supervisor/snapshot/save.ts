@@ -28,7 +28,7 @@ import { requireBase } from "./base.ts"
 import { copyDisk } from "./jailFiles.ts"
 import { type Manifest, manifestPath, type Snapshot, savedDisk } from "./manifest.ts"
 import { layBase, type WrittenMemory, writeMemory } from "./memory.ts"
-import { requireSavable, requireStaged } from "./savable.ts"
+import { requireOwnCards, requireSavable, requireStaged } from "./savable.ts"
 
 // The room snapshot: saves a running VM to a directory, and says what such a directory holds.
 // The rule: all that is saved is of one moment, and a directory without a manifest is not a snapshot.
@@ -75,18 +75,22 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
       const spec = specOfRecord(record, ["kernel", "memory", "drives", "network", "firecracker"])
       const network = recallNetwork({ id: record.id, db: state.db, layout }, spec.network)
       const unchanged = () => {
-        // A drive that changes meanwhile would be saved with the file that it no longer has.
+        // What changes meanwhile would be saved with what it no longer has.
         const now = recall(findRecord(state.db, record.id), layout.handles)
         if (!isChanging(now.journal) && now.generation === generation) return
         const hint = "save it again when that is done"
-        throw new Failure("WRONG_STATE", `a drive of ${record.name} is being changed`, { hint, subject: record.id })
+        throw new Failure("WRONG_STATE", `a drive or a network card of ${record.name} is being changed`, {
+          hint,
+          subject: record.id,
+        })
       }
       const api = openApi(`/proc/self/fd/${socket}`, SAVE_MAX_MS)
       const { vmm_version } = await api.request(INSTANCE)
       const on = base === undefined ? undefined : requireBase(base, { record, spec, version: vmm_version })
       unchanged()
-      const { drives } = await api.request(PRESENT)
+      const { drives, "network-interfaces": cards } = await api.request(PRESENT)
       requireStaged(drives)
+      requireOwnCards(cards, spec)
       const present = drives.map(({ drive_id }) => drive_id)
       await save(api, state, {
         root,

@@ -1,5 +1,6 @@
 import { type Link, listLinks } from "../../base/linux/links.ts"
 import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
+import { CARD } from "../../base/terms/address.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { removeBridge } from "../../host/network/bridge.ts"
 import { CHECK_TABLE, MARK, ownerOf, parseAlias, tableName } from "../../host/network/names.ts"
@@ -132,20 +133,26 @@ function deadTables(owner: string, needed: boolean): readonly Leftover[] {
 }
 
 /** The address of a VM whose interface some process holds is not to become another's. */
-function judgeLease({ vm, link }: Lease, found: readonly Leftover[]): Leftover {
+function judgeLease({ vm, card, link }: Lease, found: readonly Leftover[]): Leftover {
   const held = found.find(({ name, is }) => name === link && is !== "dead")
-  const leftover = { kind: "lease", name: vm, vm } as const
+  const leftover = { kind: "lease", name: card === CARD ? vm : `${vm}:${card}`, vm } as const
   if (held !== undefined) return { ...leftover, is: held.is, why: `${link}: ${held.why}` }
   return { ...leftover, is: "dead", why: "there is no such VM" }
 }
 
 function remove(route: Route, state: State, { kind, name }: Leftover): void {
   const owner = ownerOf(state.where.state)
-  if (kind === "lease") freeLease(state.db, name)
+  if (kind === "lease") freeLease(state.db, leaseNamed(name))
   else if (kind === "table") applyRules(name === CHECK_TABLE ? forgetTable(name) : planRules(owner, []))
   else if (kind === "tap") removeTap(route, name, { owner })
   else if (kind === "veth") closeNamespace(route, undefined, name, { owner, vm: undefined })
   else if (kind === "bridge") requirePortless(name, removeBridge(route, name, owner))
+}
+
+/** Whose the lease of a leftover's name is: an id has no colon. */
+function leaseNamed(name: string): Pick<Lease, "vm" | "card"> {
+  const [vm = "", card = CARD] = name.split(":")
+  return { vm, card }
 }
 
 function requirePortless(name: string, port: string | undefined): void {

@@ -11,6 +11,13 @@ test("limits become the settings of a cgroup", () => {
     ["io.max", "8:0 rbps=1000 wiops=5"],
     ["io.max", "8:16"],
   ])
+  const lifted = [{ device: "8:0", readBytes: null, writeOps: 5 }]
+  expect(cgroupSettings({ memory: null, cpus: null, pids: null, io: lifted })).toEqual([
+    ["memory.max", "max"],
+    ["cpu.max", "max"],
+    ["pids.max", "max"],
+    ["io.max", "8:0 rbps=max wiops=5"],
+  ])
   expect(cgroupSettings({})).toEqual([])
   expect(controllersOf(cgroupSettings({ memory: 1, io }))).toEqual(["memory", "io"])
 })

@@ -667,8 +667,10 @@ test("devices are changed by what they are called; a body that the API would not
         { drive_id: "data", path_on_host: "/disk0", more: 1 },
         { drive_id: "served", path_on_host: null },
       ],
+      "network-interfaces": [{ iface_id: "lan", host_dev_name: "t" }, { iface_id: "eth0" }],
       "machine-config": { mem_size_mib: 64 },
     },
+    "/": { id: "web", state: "Running", vmm_version: "1.16.1" },
   }
   const devices = devicesOf({
     async request({ method, path, body }: ApiRequest<unknown>) {
@@ -683,14 +685,25 @@ test("devices are changed by what they are called; a body that the API would not
   const limiter = { ops: { size: 1, refill_time: 2 } }
   await devices.reopenDrive("data", jailPath("/new"))
   await devices.limitDrive("data", { rate_limiter: limiter })
-  await devices.limitNetwork({ tx_rate_limiter: limiter })
+  await devices.limitCard("eth0", { tx_rate_limiter: limiter })
+  await devices.addCard({ id: "lan", tap: "bgrabcdefghc1", mac: "02:00:00:00:00:07", mtu: 9000 })
+  await devices.removeCard("lan")
+  expect(devices.addCard({ id: "lan", tap: "a tap", mac: "02:00:00:00:00:07" })).rejects.toThrow("host_dev_name")
   expect(devices.limitDrive("a b", { rate_limiter: limiter })).rejects.toThrow("drive_id: letters, digits and _")
   expect(asked).toEqual([
     ["GET", "/vm/config"],
     ["PATCH", "/drives/data", { drive_id: "data", path_on_host: "/new" }],
     ["PATCH", "/drives/data", { drive_id: "data", rate_limiter: limiter }],
     ["PATCH", "/network-interfaces/eth0", { iface_id: "eth0", tx_rate_limiter: limiter }],
+    [
+      "PUT",
+      "/network-interfaces/lan",
+      { iface_id: "lan", host_dev_name: "bgrabcdefghc1", guest_mac: "02:00:00:00:00:07", mtu: 9000 },
+    ],
+    ["GET", "/"],
+    ["DELETE", "/network-interfaces/lan"],
   ])
+  expect(await devices.cards()).toEqual(["lan", "eth0"])
   expect(() => requireBody(balloonRequest(-1))).toThrow("balloon: amount_mib: a whole number from 0 on")
   expect(() => requireBody(memoryRequest(0.5))).toThrow("memory: requested_size_mib: a whole number from 0 on")
 })

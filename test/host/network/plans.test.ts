@@ -13,7 +13,16 @@ import { judge } from "../../../src/host/network/check.ts"
 import { firstCollision } from "../../../src/host/network/collisions.ts"
 import { guestWords, nameServers } from "../../../src/host/network/guestWords.ts"
 import { parseForwards, parseListeners } from "../../../src/host/network/listeners.ts"
-import { formatAlias, linkName, macOf, ownerOf, parseAlias, tableName } from "../../../src/host/network/names.ts"
+import {
+  cardMac,
+  formatAlias,
+  linkName,
+  linkOf,
+  macOf,
+  ownerOf,
+  parseAlias,
+  tableName,
+} from "../../../src/host/network/names.ts"
 import { opensLoopback, planRules, ruledLeases } from "../../../src/host/network/rules.ts"
 import { requireHolder } from "../../../src/host/network/tap.ts"
 import { parseTapName } from "../../../src/host/network/tapHolders.ts"
@@ -23,9 +32,27 @@ const OWNER = "/var/lib/banger"
 const subnet = parseSubnet("10.213.0.0/16") as Subnet
 const port = (text: string) => parsePort(text) as Port
 const LEASE: Lease = {
-  ...{ vm: "vm-aaaaaaaa", bridge: "bgr0", subnet, number: 2, mac: "02:00:00:00:00:01", link: "bgraaaaaaaa" },
+  ...{
+    vm: "vm-aaaaaaaa",
+    card: "eth0",
+    bridge: "bgr0",
+    subnet,
+    number: 2,
+    mac: "02:00:00:00:00:01",
+    link: "bgraaaaaaaa",
+  },
   ...{ ports: [], nat: true, isolate: true, ipv6: false, netns: false },
 }
+test("each card of a VM has an interface and a MAC of its own; the first has the VM's", () => {
+  const id = "web-abcd1234"
+  expect(linkOf(id, [])).toBe(linkName(id))
+  expect(linkOf(id, ["bgrabcd1234"])).toBe("bgrabcd1234c1")
+  expect(linkOf(id, ["bgrabcd1234", "bgrabcd1234c1", "bgrabcd1234c3"])).toBe("bgrabcd1234c2")
+  expect(linkOf("another id", [linkName("another id")])).toMatch(/^bgr[0-9a-f]{9}c1$/)
+  expect(cardMac({ vm: id, card: "eth0" })).toBe(macOf(id))
+  expect(cardMac({ vm: id, card: "lan" })).not.toBe(cardMac({ vm: id, card: "wan" }))
+})
+
 const rules = (...leases: readonly Partial<Lease>[]) =>
   planRules(
     OWNER,

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
 import { mkdtempSync } from "node:fs"
-import { parseSubnet, type Subnet } from "../../../src/base/terms/address.ts"
+import { formatSubnet, parseSubnet, type Subnet } from "../../../src/base/terms/address.ts"
 import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
 import { macOf } from "../../../src/host/network/names.ts"
 import { openDatabase } from "../../../src/store/state/database.ts"
@@ -12,13 +12,23 @@ const database = () => openDatabase(mkdtempSync("/tmp/banger-leases-"))
 function request(vm: string, more: Partial<LeaseRequest> = {}): LeaseRequest {
   const subnet = parseSubnet("10.9.0.0/29") as Subnet
   const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: false }
-  return { vm, bridge: "bgr0", subnet, number: undefined, mac: macOf(vm), link: `bgr${vm}`, ...settings, ...more }
+  return {
+    vm,
+    card: "eth0",
+    bridge: "bgr0",
+    subnet,
+    number: undefined,
+    mac: macOf(vm),
+    link: `bgr${vm}`,
+    ...settings,
+    ...more,
+  }
 }
 
 test("VMs get the first addresses that are free, and what one gives back is the next one's", () => {
   const db = database()
   expect(["a", "b", "c"].map((vm) => takeLease(db, request(vm)).number)).toEqual([2, 3, 4])
-  freeLease(db, "b")
+  freeLease(db, { vm: "b", card: "eth0" })
   expect(takeLease(db, request("d")).number).toBe(3)
   expect(listLeases(db).map(({ vm, number }) => [vm, number])).toEqual([
     ["a", 2],
@@ -32,7 +42,7 @@ test("a VM that has a place gets the same again, and giving back twice is fine",
   const first = takeLease(db, request("a", { ports: [parsePort("127.0.0.1:8080:80") as Port] }))
   expect(takeLease(db, request("a", { number: 5 }))).toEqual(first)
   expect(listLeases(db)).toEqual([first])
-  for (let round = 0; round < 2; round++) freeLease(db, "a")
+  for (let round = 0; round < 2; round++) freeLease(db, { vm: "a", card: "eth0" })
   expect(listLeases(db)).toEqual([])
 })
 
@@ -51,6 +61,29 @@ test.each<[string, Partial<LeaseRequest>, string]>([
   takeLease(db, request("a", { ports: [parsePort("127.0.0.1:8080:80") as Port] }))
   expect(() => takeLease(db, request("b", more))).toThrow(failure("IN_USE", words))
   expect(listLeases(db)).toHaveLength(1)
+})
+
+test("a VM has a place for each of its cards, which go one by one; what one has is refused to another by its name", () => {
+  const db = database()
+  takeLease(db, request("a"))
+  const lan = request("a", { card: "lan", link: "bgrac1", mac: macOf("a lan") })
+  expect(takeLease(db, lan).number).toBe(3)
+  expect(() => takeLease(db, request("b", { number: 3 }))).toThrow("in use by the card lan of the VM a")
+  freeLease(db, { vm: "a", card: "eth0" })
+  expect(listLeases(db).map(({ card }) => card)).toEqual(["lan"])
+})
+
+test("the leases of an older banger are of the plugins' own cards", () => {
+  const dir = mkdtempSync("/tmp/banger-leases-")
+  const old = openDatabase(dir)
+  old.exec(`drop table leases; create table leases (vm text primary key, bridge text not null, subnet text not null,
+    number integer not null, mac text not null unique, link text not null unique, detail text not null,
+    unique (bridge, number)) strict; pragma user_version = 6`)
+  const { subnet, mac, link } = request("a")
+  const detail = JSON.stringify({ ports: [], nat: true, isolate: true, ipv6: false, netns: false })
+  old.query("insert into leases values ('a', 'bgr0', ?, 2, ?, ?, ?)").run(formatSubnet(subnet), mac, link, detail)
+  old.close()
+  expect(listLeases(openDatabase(dir))).toMatchObject([{ vm: "a", card: "eth0", number: 2, mac, link }])
 })
 
 test("a full subnet says so", () => {

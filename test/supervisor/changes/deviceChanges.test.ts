@@ -10,8 +10,9 @@ const LIMIT = { ops: { size: 10, refill_time: 100 } }
 function changesOf(control: Partial<Control>, fields: object = {}) {
   const spec = parseSpec({ kernel: "k", ...fields }, { path: "plugin.ts", text: "" })
   const layout = vmLayout({ state: "/s", runtime: "/r" }, "vm-1")
-  const journal = { resources: [] } as never
-  return deviceChanges({ session: { id: "vm-1", layout, journal }, spec, vmm: "qemu", control })
+  const session = { id: "vm-1", layout, journal: { resources: [] } as never, db: {} as never }
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  return deviceChanges({ session, spec, vmm: "qemu", control, log, onOwnCardGone() {} })
 }
 const never = () => new AbortController().signal
 const failureOf = (work: Promise<unknown>) =>
@@ -39,9 +40,13 @@ function noting(): { readonly devices: Devices; readonly asked: string[]; readon
       drives: async () => [{ id: "data", path: "/disk0" }],
       reopenDrive: (id) => note(`reopen ${id}`),
       limitDrive: (id) => note(`limit ${id}`),
-      limitNetwork: () => note("limit the network"),
+      cards: async () => ["eth0"],
+      limitCard: (id) => note(`limit ${id}`),
+      requirePlugging: () => note("plug"),
       addDrive: ({ id }) => note(`add ${id}`),
       removeDrive: (id) => note(`remove ${id}`),
+      addCard: ({ id }) => note(`add ${id}`),
+      removeCard: (id) => note(`remove ${id}`),
     },
   }
 }
@@ -73,7 +78,7 @@ test("changes are made one after the other, and one that fails stops no other", 
   while (asked.length === 1) await Bun.sleep(1)
   answer()
   expect((await all).map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"])
-  expect(asked).toEqual(["limit data", "limit the network"])
+  expect(asked).toEqual(["limit data", "limit eth0"])
 })
 
 test("when the VM is over, what is being changed is waited for, and nothing begins any more", async () => {
