@@ -1,6 +1,5 @@
-import { CFunction, FFIType, type Pointer, toArrayBuffer } from "bun:ffi"
-import { rawSyscall } from "./libc.ts"
-import { syscallNumber } from "./numbers.ts"
+import { CFunction, FFIType } from "bun:ffi"
+import { mapCode } from "./machineCode.ts"
 
 /**
  * Makes the system calls of a table (`packCalls`), one after the other. The first starts a child that shares this process's memory, and in
@@ -9,7 +8,7 @@ import { syscallNumber } from "./numbers.ts"
  * of its number, and the child ends with status 127.
  */
 export function runInChild(calls: Uint8Array<ArrayBuffer>): number {
-  childCode ??= mapCode()
+  childCode ??= madeCallable()
   return childCode(calls)
 }
 
@@ -44,19 +43,10 @@ const ARM64 = [
   ...[0xd4000001, 0xd4200000, 0xd65f03c0], // svc 0; brk 0; parent: ret
 ]
 
-const PAGE_BYTES = 65536
-const [PROT_READ, PROT_WRITE, PROT_EXEC] = [1, 2, 4]
-const MAP_PRIVATE_ANONYMOUS = 0x22
-
 let childCode: ((calls: Uint8Array) => number) | undefined
 
-/** The code, as a function in memory that nothing can write any more; the kernel makes it visible to the processor (mprotect(2)). */
-function mapCode(): (calls: Uint8Array) => number {
+function madeCallable(): (calls: Uint8Array) => number {
   const code = process.arch === "arm64" ? new Uint8Array(new Uint32Array(ARM64).buffer) : new Uint8Array(X64)
-  const mapping = [0, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0]
-  const address = rawSyscall("mmap", syscallNumber("mmap"), mapping) as Pointer
-  new Uint8Array(toArrayBuffer(address, 0, code.length)).set(code)
-  rawSyscall("mprotect", syscallNumber("mprotect"), [address, PAGE_BYTES, PROT_READ | PROT_EXEC])
-  const call = CFunction({ ptr: address, args: [FFIType.ptr], returns: FFIType.i64_fast })
+  const call = CFunction({ ptr: mapCode(code), args: [FFIType.ptr], returns: FFIType.i64_fast })
   return (calls) => Number(call(calls))
 }

@@ -1,7 +1,6 @@
-import { type Pointer, toArrayBuffer } from "bun:ffi"
 import { fixed, word } from "./guards.ts"
-import { checked, libc, rawSyscall } from "./libc.ts"
-import { syscallNumber } from "./numbers.ts"
+import { checked, libc } from "./libc.ts"
+import { mapCode } from "./machineCode.ts"
 
 /**
  * From now on a thread that takes one of these signals hands it to the main thread, by tgkill(2): where that holds them back, they
@@ -47,19 +46,10 @@ export function handOverCode(pid: number, arch: string = process.arch): Uint8Arr
 const SIGACTION = { size: 152, handler: 0, flags: 136 } as const
 const SA_RESTART = 0x1000_0000
 
-const PAGE = 4096
-const [PROT_READ, PROT_WRITE, PROT_EXEC] = [1, 2, 4]
-const PRIVATE_ANONYMOUS = 0x22
-
 let address: number | undefined
 
 /** Where that code is in this process. */
 function handOver(): number {
-  if (address !== undefined) return address
-  const prot = PROT_READ | PROT_WRITE
-  const page = rawSyscall("mmap", syscallNumber("mmap"), [0, PAGE, prot, PRIVATE_ANONYMOUS, -1, 0])
-  new Uint8Array(toArrayBuffer(page as Pointer, 0, PAGE)).set(handOverCode(process.pid))
-  rawSyscall("mprotect", syscallNumber("mprotect"), [page, PAGE, PROT_READ | PROT_EXEC])
-  address = page
-  return page
+  address ??= mapCode(handOverCode(process.pid))
+  return address
 }
