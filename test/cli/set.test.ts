@@ -36,6 +36,8 @@ test.each([
   [["limits.io=/dev/vda,readOp=1"], '"readOp=1" is no limit of a device; did you mean readOps?', "limits.io=/dev/sda"],
   [["limits.io=/dev/vda,readOps=many"], "allowed: a whole number above 0", "limits.io=/dev/sda,readBytes=10M"],
   [["limits.io=/dev/a,readOps=1", "limits.io=/dev/a,readOps=2"], "/dev/a is set twice", ""],
+  [["limits.io=/dev/a,readOps=none,readOps=2"], "readOps is set twice", ""],
+  [["limits.io=/dev/a,readBytes=10M=20M"], "readBytes=10M=20M: allowed", ""],
   [["memroy=1G"], 'memroy=1G: "memroy" cannot be set; did you mean memory?', "memory=SIZE, balloon=SIZE"],
   [["constructor=1G"], 'constructor=1G: "constructor" cannot be set', "memory=SIZE, balloon=SIZE"],
 ])("banger set VM %p is refused before anything is looked up", (words, message, hint) => {

@@ -55,7 +55,7 @@ function ioOf(word: string, text: string): IoWishes {
   if (words.length === 0)
     throw usageError(`${word}: no limit for ${device || "a device"}`, { hint, subject: "limits.io" })
   const given = words.map((each): [string, string] => {
-    const [key = "", value] = each.split("=")
+    const [, key = "", value] = /^([^=]*)(?:=(.*))?$/s.exec(each) ?? []
     if (value === undefined || !RATES.some((rate) => rate === key)) {
       const like = nearest(key, RATES)
       const meant = like === undefined || value === undefined ? "" : `; did you mean ${like}?`
@@ -66,6 +66,8 @@ function ioOf(word: string, text: string): IoWishes {
     }
     return [key, value]
   })
+  const twice = given.find(([key], index) => given.findIndex(([other]) => other === key) !== index)
+  if (twice !== undefined) throw usageError(`${word}: ${twice[0]} is set twice`, { hint, subject: "limits.io" })
   const lifted = given.flatMap(([key, value]) => (value === "none" ? [[key, null]] : []))
   const kept = given.flatMap(([key, value]) => (value === "none" ? [] : [[key, asWritten(key, value)]]))
   const { io } = checked({ io: [{ device, ...Object.fromEntries(kept) }] }, word, "limits.io")

@@ -59,20 +59,20 @@ const MIGRATIONS = [
    create index restores_by_snapshot on restores (snapshot);`,
   // The snapshot that a running VM's next one may be written on: its last, or the one that it was restored from.
   "alter table vms add column baseline text;",
-  // A VM has a lease for each of its network cards.
+  // A VM has a lease for each of its network cards. A supervisor that an older banger left still writes leases without a card.
   `create table card_leases (
      vm text not null,
-     card text not null,
      bridge text not null,
      subnet text not null,
      number integer not null,
      mac text not null unique,
      link text not null unique,
      detail text not null,
+     card text not null default 'eth0',
      primary key (vm, card),
      unique (bridge, number)
    ) strict;
-   insert into card_leases select vm, 'eth0', bridge, subnet, number, mac, link, detail from leases;
+   insert into card_leases select vm, bridge, subnet, number, mac, link, detail, 'eth0' from leases;
    drop table leases;
    alter table card_leases rename to leases;`,
 ]

@@ -59,13 +59,17 @@ export function requireBelowLimit(
   memoryMiB: number,
   { limits, word }: { readonly limits: LimitWishes; readonly word: string },
 ): void {
-  const path = entryOf(resources, "cgroup")?.path
-  const now = path === undefined ? undefined : limitsAt(path)?.memoryBytes
-  const limit = limits.memory === undefined ? now : limits.memory
+  const limit = limits.memory === undefined ? memoryLimitOf({ resources }) : limits.memory
   if (typeof limit !== "number" || limit > memoryMiB * MIB_BYTES) return
   const message = `${word}: the VMM of ${name} may use ${formatSize(limit)}, and needs more than the ${memoryMiB}M of its guest`
   const hint = "make limits.memory larger than the guest's memory, or lift it: limits.memory=none"
   throw new Failure("USAGE", message, { hint, subject: "limits.memory" })
+}
+
+/** The memory that a VM's cgroup may use now, in bytes; null: as much as there is; undefined: it is not limited there at all. */
+export function memoryLimitOf({ resources }: Pick<LimitedVm, "resources">): number | null | undefined {
+  const path = entryOf(resources, "cgroup")?.path
+  return path === undefined ? undefined : limitsAt(path)?.memoryBytes
 }
 
 // --- internal ---

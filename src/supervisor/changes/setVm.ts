@@ -14,7 +14,7 @@ import { recall } from "../../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
 import { openOwnSocket } from "../../vm/controlSocket.ts"
 import { entryOf } from "../../vm/journal.ts"
-import { requireBelowLimit, setLimits } from "./setLimits.ts"
+import { type LimitedVm, memoryLimitOf, requireBelowLimit, setLimits } from "./setLimits.ts"
 
 /** What a running VM is to have, in MiB; what is undefined stays. */
 export interface Wishes {
@@ -60,7 +60,7 @@ export async function setVm(
   }
   const limited = { id, name, resources, pid: identity.pid }
   const limiting = Object.keys(limits).length > 0
-  if (limiting) setLimits(limited, limits, { check: true })
+  const check = () => limiting && setLimits(limited, limits, { check: true })
   const belowLimit = (memoryMiB: number, word: string) => requireBelowLimit(limited, memoryMiB, { limits, word })
   const word = typeof limits.memory === "number" ? `limits.memory=${formatSize(limits.memory)}` : undefined
   if (vmm === "firecracker" && (asksVmm || word !== undefined)) {
@@ -68,12 +68,17 @@ export async function setVm(
     try {
       const api = openApi(`/proc/self/fd/${socket}`)
       if (wishes.memory !== undefined) belowLimit(wishes.memory, `memory=${wishes.memory}M`)
-      else if (word !== undefined) belowLimit(await guestMemory(api), word)
-      if (asksVmm) await changeMemory(api, name, wishes)
+      // A guest that is to have less still has what it has, and may keep it.
+      if (word !== undefined) belowLimit(await guestMemory(api), word)
+      check()
+      if (asksVmm) await raisedFirst(limited, limits, () => changeMemory(api, name, wishes))
     } finally {
       close(socket)
     }
-  } else if (word !== undefined) belowLimit(specOfRecord(record, ["kernel", "memory"]).memory, word)
+  } else {
+    if (word !== undefined) belowLimit(specOfRecord(record, ["kernel", "memory"]).memory, word)
+    check()
+  }
   if (limiting) setLimits(limited, limits)
   return record
 }
@@ -88,6 +93,19 @@ export async function changeMemory(api: Api, name: string, { memory, balloon }: 
 }
 
 // --- internal ---
+
+/** Does `work` below a memory limit that rises with it: a guest never has more than its VMM may use. One that falls, falls later. */
+async function raisedFirst(vm: LimitedVm, { memory }: LimitWishes, work: () => Promise<void>): Promise<void> {
+  const now = memoryLimitOf(vm)
+  const rises = memory !== undefined && now !== undefined && now !== null && (memory === null || memory > now)
+  if (rises) setLimits(vm, { memory })
+  try {
+    await work()
+  } catch (error) {
+    if (rises) setLimits(vm, { memory: now })
+    throw error
+  }
+}
 
 /** How much memory a guest has, or was asked to have, in MiB. */
 async function guestMemory(api: Api): Promise<number> {

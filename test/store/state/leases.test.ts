@@ -82,8 +82,15 @@ test("the leases of an older banger are of the plugins' own cards", () => {
   const { subnet, mac, link } = request("a")
   const detail = JSON.stringify({ ports: [], nat: true, isolate: true, ipv6: false, netns: false })
   old.query("insert into leases values ('a', 'bgr0', ?, 2, ?, ?, ?)").run(formatSubnet(subnet), mac, link, detail)
+  const db = openDatabase(dir)
+  expect(listLeases(db)).toMatchObject([{ vm: "a", card: "eth0", number: 2, mac, link }])
+  // A supervisor of the older banger boots its VM again.
+  old.query("delete from leases where vm = ?").run("a")
+  old
+    .query(`insert into leases (vm, bridge, subnet, number, mac, link, detail) values ('b', 'bgr0', ?, 3, ?, ?, ?)`)
+    .run(formatSubnet(subnet), mac, link, detail)
+  expect(listLeases(db)).toMatchObject([{ vm: "b", card: "eth0", number: 3, mac, link }])
   old.close()
-  expect(listLeases(openDatabase(dir))).toMatchObject([{ vm: "a", card: "eth0", number: 2, mac, link }])
 })
 
 test("a full subnet says so", () => {
