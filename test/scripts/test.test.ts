@@ -65,13 +65,15 @@ test("a directory, a file, several words; what fails is counted, and fails the s
     ["test/host/bad.test.ts", "test/host"],
   ]) {
     const { out, last, exit } = run("--quick", ...words)
-    expect(out).toContain("it is broken")
+    expect(out).toMatch(/it is broken[\s\S]*\nwhat failed:\n[\s\S]*it is broken[\s\S]*\n\(fail\) bad two/)
     expect({ words, last, exit }).toEqual({ words, last: "3 passed, 1 failed", exit: 1 })
   }
 })
 
 test("a file that does not load fails the script, with no test to blame", () => {
-  expect(run("unlike")).toMatchObject({ last: "0 passed, 1 failed", exit: 1 })
+  const { out, last, exit } = run("unlike")
+  expect(out).toMatch(/\nwhat failed:\n[\s\S]*unlike\.test\.ts/)
+  expect({ last, exit }).toEqual({ last: "0 passed, 1 failed", exit: 1 })
 })
 
 test("flags after -- are bun test's own; where they choose no test at all, that is a failure", () => {

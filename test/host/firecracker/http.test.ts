@@ -50,7 +50,7 @@ test.each([
   ["HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n", "no number"],
   ["HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "no number"],
   ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "transfer encoding chunked"],
-])("what is no answer is an error: %j", (text, words) => {
+])("what is no answer is an error (%#)", (text, words) => {
   expect(() => read(text)).toThrow(words)
 })
 
