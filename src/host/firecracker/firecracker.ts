@@ -137,8 +137,9 @@ async function connect(
 ): Promise<Control> {
   const api = openApi(socket)
   const configure = async () => {
+    const wait = ({ method, path }: ApiRequest<unknown>) => onStep(`answer ${method} ${path}`)
     const ask = <Reply>(request: ApiRequest<Reply>) => {
-      onStep(`answer ${request.method} ${request.path}`)
+      wait(request)
       return api.request(request)
     }
     const { id, vmm_version } = await firstAnswer(() => ask(INSTANCE))
@@ -148,7 +149,10 @@ async function connect(
     requireKnown(needsOf(boot), release)
     const requests = startRequests(boot, ownFiles(boot, place), release)
     requests.forEach(requireBody)
-    for (const request of requests) {
+    const settings = requests.filter(({ path }) => !ACTING.includes(path))
+    await api.settle(settings, wait)
+    // Nothing acts before every setting is taken.
+    for (const request of requests.slice(settings.length)) {
       if (request === RUN_RESTORED) beforeResume()
       await ask(request)
     }
@@ -180,6 +184,9 @@ function controlOf(api: Api, ready: Promise<void>): Control {
     closed: Promise.resolve(),
   }
 }
+
+/** The paths of requests that load a guest or let it run. In the list of a start they are the last. */
+const ACTING: readonly string[] = ["/actions", "/snapshot/load", "/vm"]
 
 /** A paused guest, whoever paused it, would not notice the keys: it is resumed first. */
 async function pressCtrlAltDel(api: Api): Promise<void> {

@@ -677,6 +677,7 @@ test("devices are changed by what they are called; a body that the API would not
       asked.push([method, path, ...(body === undefined ? [] : [body])])
       return answers[path] as never
     },
+    settle: () => Promise.reject(new Error("nothing is settled")),
   })
   expect(await devices.drives()).toEqual([
     { id: "data", path: "/disk0" },

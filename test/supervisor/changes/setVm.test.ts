@@ -17,6 +17,7 @@ async function asked(has: object, wishes: Wishes, refusal?: Failure) {
       changes.push([path, body])
       return undefined as never
     },
+    settle: () => Promise.reject(new Error("nothing is settled")),
   }
   try {
     await changeMemory(api, "web", wishes)
