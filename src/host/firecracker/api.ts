@@ -23,10 +23,14 @@ export interface Api {
   /** Makes a request and returns its answer. Rejects with a failure that names the setting and quotes Firecracker. */
   request<Reply>(request: ApiRequest<Reply>): Promise<Reply>
   /**
-   * Makes requests that Firecracker answers by success alone, in order and all at once: those behind a refused one are made as
-   * well. `onStep` is called with each that is waited for. Rejects as `request` with the first failure.
+   * Makes requests in order and all at once: those behind a refused one are made as well. `onStep` is called with each that is
+   * waited for. Returns the answer of the first; rejects as `request` with the first failure.
    */
-  settle(requests: readonly ApiRequest[], onStep: (request: ApiRequest<unknown>) => void): Promise<void>
+  requestAll<Reply>(
+    first: ApiRequest<Reply>,
+    more: readonly ApiRequest[],
+    onStep: (request: ApiRequest<unknown>) => void,
+  ): Promise<Reply>
 }
 
 /** Firecracker answers most requests within milliseconds; a snapshot has a limit of its own. */
@@ -53,12 +57,12 @@ export function openApi(socket: string, limit: number = ANSWER_WAIT_MS): Api {
     return next
   }
   return {
-    async request<Reply>(request: ApiRequest<Reply>) {
-      const [reply] = await queue(() => ask(socket, [request], { limit, onStep() {} }))
-      return reply as Reply
+    request(request) {
+      return this.requestAll(request, [], () => {})
     },
-    async settle(requests, onStep) {
-      if (requests.length > 0) await queue(() => ask(socket, requests, { limit, onStep }))
+    async requestAll<Reply>(first: ApiRequest<Reply>, more: readonly ApiRequest[], onStep: (asked: Asked) => void) {
+      const [reply] = await queue(() => ask(socket, [first, ...more], { limit, onStep }))
+      return reply as Reply
     },
   }
 }

@@ -24,7 +24,15 @@ import { devicesOf } from "./devices.ts"
 import { HALTED_TAIL_BYTES, saysHalted } from "./halted.ts"
 import { requireHugePages } from "./hugePages.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
-import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, RUN_RESTORED, startRequests } from "./requests.ts"
+import {
+  actingRequests,
+  CTRL_ALT_DEL,
+  type OwnFiles,
+  PAUSE,
+  RESUME,
+  RUN_RESTORED,
+  settingRequests,
+} from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
 
 // The room firecracker: starts Firecracker, through its jailer or bare, and speaks its API.
@@ -138,23 +146,18 @@ async function connect(
   const api = openApi(socket)
   const configure = async () => {
     const wait = ({ method, path }: ApiRequest<unknown>) => onStep(`answer ${method} ${path}`)
-    const ask = <Reply>(request: ApiRequest<Reply>) => {
-      wait(request)
-      return api.request(request)
-    }
-    const { id, vmm_version } = await firstAnswer(() => ask(INSTANCE))
+    const settings = settingRequests(boot, ownFiles(boot, place))
+    settings.forEach(requireBody)
+    const { id, vmm_version } = await firstAnswer(() => api.requestAll(INSTANCE, settings, wait))
     if (id !== boot.name) throw strange(`the API is of ${id}, not of ${boot.name}`)
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
     if (release === undefined) throw strange(`${vmm_version} is not a version of Firecracker`)
     requireKnown(needsOf(boot), release)
-    const requests = startRequests(boot, ownFiles(boot, place), release)
-    requests.forEach(requireBody)
-    const settings = requests.filter(({ path }) => !ACTING.includes(path))
-    await api.settle(settings, wait)
-    // Nothing acts before every setting is taken.
-    for (const request of requests.slice(settings.length)) {
+    for (const request of actingRequests(boot, release)) {
+      requireBody(request)
       if (request === RUN_RESTORED) beforeResume()
-      await ask(request)
+      wait(request)
+      await api.request(request)
     }
   }
   const ready = configure()
@@ -184,9 +187,6 @@ function controlOf(api: Api, ready: Promise<void>): Control {
     closed: Promise.resolve(),
   }
 }
-
-/** The paths of requests that load a guest or let it run. In the list of a start they are the last. */
-const ACTING: readonly string[] = ["/actions", "/snapshot/load", "/vm"]
 
 /** A paused guest, whoever paused it, would not notice the keys: it is resumed first. */
 async function pressCtrlAltDel(api: Api): Promise<void> {

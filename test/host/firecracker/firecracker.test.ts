@@ -11,12 +11,12 @@ import { exitReason, firecracker } from "../../../src/host/firecracker/firecrack
 import { saysHalted } from "../../../src/host/firecracker/halted.ts"
 import { BALLOON_STATISTICS, CONFIGURATION, INSTANCE } from "../../../src/host/firecracker/replies.ts"
 import {
-  bootRequests,
+  actingRequests,
   CTRL_ALT_DEL,
   PAUSE,
   RESUME,
+  settingRequests,
   snapshotRequest,
-  startRequests,
 } from "../../../src/host/firecracker/requests.ts"
 import {
   knownBad,
@@ -31,6 +31,12 @@ import { BOOT, FILES } from "./boot.ts"
 
 const directory = eachInItsDirectory()
 
+/** All requests of a start, in their order. */
+const startRequests = (boot: typeof BOOT, files: typeof FILES, release?: Parameters<typeof actingRequests>[1]) => [
+  ...settingRequests(boot, files),
+  ...actingRequests(boot, release),
+]
+
 test("a boot becomes the requests of Firecracker's API, in its order", () => {
   const settings: FirecrackerSettings = {
     machine: { smt: false },
@@ -39,7 +45,7 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
     entropy: {},
     balloon: { amount_mib: 0, deflate_on_oom: true },
   }
-  const requests = bootRequests({ ...BOOT, firecracker: settings }, FILES)
+  const requests = settingRequests({ ...BOOT, firecracker: settings }, FILES)
   expect(requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
     "PUT /machine-config",
     "PUT /boot-source",
@@ -64,7 +70,7 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
     {},
     { amount_mib: 0, deflate_on_oom: true },
   ])
-  expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, FILES)).toHaveLength(2)
+  expect(settingRequests({ ...BOOT, initrd: undefined, disks: [] }, FILES)).toHaveLength(2)
 })
 
 test("a boot ends with its start; one that goes on from a snapshot is loaded, and only then runs", () => {
@@ -677,7 +683,7 @@ test("devices are changed by what they are called; a body that the API would not
       asked.push([method, path, ...(body === undefined ? [] : [body])])
       return answers[path] as never
     },
-    settle: () => Promise.reject(new Error("nothing is settled")),
+    requestAll: () => Promise.reject(new Error("one at a time")),
   })
   expect(await devices.drives()).toEqual([
     { id: "data", path: "/disk0" },

@@ -17,7 +17,7 @@ async function asked(has: object, wishes: Wishes, refusal?: Failure) {
       changes.push([path, body])
       return undefined as never
     },
-    settle: () => Promise.reject(new Error("nothing is settled")),
+    requestAll: () => Promise.reject(new Error("one at a time")),
   }
   try {
     await changeMemory(api, "web", wishes)
