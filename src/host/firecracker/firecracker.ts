@@ -138,16 +138,11 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }
 
-async function connect(
-  socket: HostPath,
-  boot: Boot,
-  { place, onStep, beforeResume }: ConnectOptions,
-): Promise<Control> {
-  const api = openApi(socket)
-  const configure = async () => {
-    const wait = ({ method, path }: ApiRequest<unknown>) => onStep(`answer ${method} ${path}`)
-    const settings = settingRequests(boot, ownFiles(boot, place))
-    settings.forEach(requireBody)
+function connect(boot: Boot, { place, onStep, beforeResume }: ConnectOptions): (socket: HostPath) => Promise<Control> {
+  const wait = ({ method, path }: ApiRequest<unknown>) => onStep(`answer ${method} ${path}`)
+  const settings = settingRequests(boot, ownFiles(boot, place))
+  settings.forEach(requireBody)
+  const configure = async (api: Api) => {
     const { id, vmm_version } = await firstAnswer(() => api.requestAll(INSTANCE, settings, wait))
     if (id !== boot.name) throw strange(`the API is of ${id}, not of ${boot.name}`)
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
@@ -160,9 +155,12 @@ async function connect(
       await api.request(request)
     }
   }
-  const ready = configure()
-  ready.catch(() => {})
-  return controlOf(api, ready)
+  return async (socket) => {
+    const api = openApi(socket)
+    const ready = configure(api)
+    ready.catch(() => {})
+    return controlOf(api, ready)
+  }
 }
 
 function controlOf(api: Api, ready: Promise<void>): Control {

@@ -36,14 +36,16 @@ export const qemu: Vmm = {
     // What it takes is given when it is used.
   },
   launch: (program, boot, place) => ({ argv: qemuArgv(program, boot), control: control(place) }),
-  connect: (path, _, { onStep }) => {
-    const begin = async (qmp: Qmp) => {
-      onStep("answer cont")
-      await qmp.command("cont")
-    }
-    onStep("greet")
-    return connect(path, begin)
-  },
+  connect:
+    (_, { onStep }) =>
+    (path) => {
+      const begin = async (qmp: Qmp) => {
+        onStep("answer cont")
+        await qmp.command("cont")
+      }
+      onStep("greet")
+      return connect(path, begin)
+    },
   control,
   adopt: (path) => connect(path, async () => {}),
   reason: exitReason,

@@ -597,7 +597,7 @@ test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes o
   ] as const) {
     const { socket, asked, stop } = serve(state)
     steps.splice(0)
-    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep, beforeResume })
+    const control = await firecracker.connect({ ...BOOT, disks: [] }, { place: PLACE, onStep, beforeResume })(socket)
     await control.ready
     expect(steps).toEqual([
       "answer GET /",
@@ -618,7 +618,7 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
   const arch = Object.getOwnPropertyDescriptor(process, "arch")
   Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
   try {
-    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep, beforeResume })
+    const control = await firecracker.connect(BOOT, { place: PLACE, onStep, beforeResume })(socket)
     await control.ready
     expect(control.pressCtrlAltDel).toBeUndefined()
     control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))
