@@ -7,5 +7,8 @@ const bin = process.env.BANGER_TEST_FIRECRACKER ?? join(homedir(), ".cache/bange
 const missing = ["firecracker", "jailer"].filter((name) => !existsSync(join(bin, name)))
 if (missing.length > 0) console.log(`not on the real Firecracker: ${bin} has no ${missing.join(" and no ")}`)
 
-/** `test` for what needs the real Firecracker, which scripts/test puts into the host where this machine has it. */
-export const firecrackerTest = test.skipIf(missing.length > 0)
+/** Whether the real Firecracker is in the host: scripts/test puts it there where this machine has it. */
+export const hasFirecracker = missing.length === 0
+
+/** `test` for what needs it. */
+export const firecrackerTest = test.skipIf(!hasFirecracker)
