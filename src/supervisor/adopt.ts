@@ -25,6 +25,8 @@ export interface Adoption {
   /** Its process, proven; kept open as long as it runs, and closed then. */
   readonly process: PidRef
   readonly consoleLimit: number
+  /** The reason for shutting down that its VMM has given already. */
+  readonly announced: string | undefined
   readonly log: Log
 }
 
@@ -35,7 +37,8 @@ export interface Adoption {
 export async function adoptMachine(adoption: Adoption): Promise<Machine> {
   const { layout, consoleLimit, log } = adoption
   const child = adoptChild(adoption)
-  const control = await connect(adoption, child.exited)
+  const connected = await connect(adoption, child.exited)
+  const control: Control = { ...connected, announced: () => connected.announced() ?? adoption.announced }
   const warn = (path: string) => (what: string) => log.warn(`${path}: ${what}`)
   const shown = (chunk: Uint8Array) => {
     control.onConsole?.(chunk)

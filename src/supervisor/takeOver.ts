@@ -2,8 +2,9 @@ import { bootTimeMs, monotonicMs } from "../base/linux/clock.ts"
 import { asFailure, Failure } from "../base/terms/failure.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
+import { type ExitStatus, exitStatusOfZombie } from "../host/process/exitStatus.ts"
 import { qemu } from "../host/qemu/qemu.ts"
-import type { Ending, Vmm } from "../host/vmm/vmm.ts"
+import type { Vmm } from "../host/vmm/vmm.ts"
 import { removeAbandoned } from "../store/files/replaceFile.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { State } from "../store/state/open.ts"
@@ -43,8 +44,10 @@ export type TakeoverGoal =
       readonly rested?: boolean | undefined
       /** When the run's time is up, by `monotonicMs`, where this process knows. */
       readonly until?: number | undefined
-      /** How its VMM has exited, where the process that was its parent knows. */
-      readonly exited?: Ending | undefined
+      /** How its VMM has exited, where this process, which was its parent, knows. */
+      readonly exited?: ExitStatus | undefined
+      /** The reason that its VMM has given for shutting down, where this process has heard it. */
+      readonly announced?: string | undefined
     }
   | { readonly do: "stop"; readonly request: StopRequest }
 
@@ -91,13 +94,14 @@ export async function takeOver(
     network: recallNetwork(session, plugin.spec.network),
   })
   // A failure in here leaves a VM that runs as it is.
-  const machine = await adoptLiving(host, context, liveness)
+  const heard: Heard = goal.do === "supervise" ? { exited: goal.exited, announced: goal.announced } : {}
+  const machine = await adoptLiving(host, context, { liveness, announced: heard.announced })
   if (machine !== undefined) running.started(machine)
   const document = goal.do === "supervise" && goal.document
   host.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, document })
   const failed =
     machine === undefined
-      ? await settle(context, running, { liveness, exited: goal.do === "supervise" ? goal.exited : undefined })
+      ? await settle(context, running, { liveness, ...heard })
       : await pursue(host, context, running, { goal, liveness })
   const outcome = await finish(host, context, running, { failed })
   if (outcome.unreleased !== undefined && goal.do !== "supervise") throw outcome.unreleased
@@ -108,6 +112,9 @@ export async function takeOver(
 
 type Known = Exclude<VmLiveness, { is: "unknown" }>
 
+/** What this process knows of the VMM's end, when it has rested. */
+type Heard = Pick<Extract<TakeoverGoal, { do: "supervise" }>, "exited" | "announced">
+
 /** Where only a generation from before its process was known is left, the VMM's identity is written down again. */
 function writeIdentity({ state, journal }: Session, liveness: Known): void {
   const entry = entryOf(journal.resources, "process")
@@ -116,14 +123,18 @@ function writeIdentity({ state, journal }: Session, liveness: Known): void {
 }
 
 /** The VM as it runs, if it came to run before its supervisor was ended. */
-async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known): Promise<Machine | undefined> {
+async function adoptLiving(
+  host: PluginHost,
+  context: VmContext,
+  { liveness, announced }: { readonly liveness: Known; readonly announced: string | undefined },
+): Promise<Machine | undefined> {
   const { session, plugin, vmm, log } = context
   const { state, layout, journal } = session
   if (liveness.is === "dead" || !hasRun(state)) return undefined
   const { identity } = liveness
   const consoleLimit = plugin.spec.console.limit
   const machine = await adoptMachine({
-    ...{ vmm, layout, resources: journal.resources, identity, consoleLimit, log },
+    ...{ vmm, layout, resources: journal.resources, identity, consoleLimit, announced, log },
     process: liveness.process.move(),
   })
   host.watchdog.noteEnd("started")
@@ -134,7 +145,7 @@ async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known
 async function settle(
   { session, vmm }: VmContext,
   running: RunningVm,
-  { liveness, exited }: { readonly liveness: Known; readonly exited: Ending | undefined },
+  { liveness, exited, announced }: Heard & { readonly liveness: Known },
 ): Promise<Failure | undefined> {
   if (liveness.is === "alive") liveness.process.kill(KILL_WAIT_MS)
   running.gone = true
@@ -144,9 +155,13 @@ async function settle(
     return new Failure("START_FAILED", why, { subject: session.id })
   }
   running.requested = session.state === "stopping"
-  const { layout } = session
+  const { layout, journal } = session
   const { requested } = running
-  running.exitKnown = exited === undefined ? lost(layout, requested) : exitOfStatus(exited, { vmm, layout, requested })
+  // It may have exited while the supervisor that had rested, its parent, woke.
+  const identity = entryOf(journal.resources, "process")?.identity
+  const status = exited ?? (identity ? exitStatusOfZombie(identity) : undefined)
+  running.exitKnown =
+    status === undefined ? lost(layout, requested) : exitOfStatus({ ...status, announced }, { vmm, layout, requested })
   if (session.state === "running") session.enter("stopping")
   return undefined
 }

@@ -63,6 +63,24 @@ onBoth("the end of a VMM whose supervisor rests is told as it was", async () => 
   expect(noted(place, "ended")).toEqual([id])
 })
 
+onBoth("the end of a VMM while its supervisor wakes is told as it was", async () => {
+  for (let round = 0; round < 6; round++) {
+    const name = `wakes-${round}`
+    const { pid, id, supervisor } = await resting(["--name", name])
+    signal(supervisor, "SIGTERM")
+    while (!calledAs(supervisor)[0].includes(" __wake "));
+    const at = performance.now() + round * 10
+    while (performance.now() < at);
+    signal(pid, "SIGKILL")
+    await until(() => records(place)[0]?.state === "failed" || records(place)[0]?.state === "stopped")
+    const { stdout } = await banger(place, ["inspect", id])
+    expect({ round, exit: JSON.parse(stdout).exit }).toMatchObject({
+      round,
+      exit: { reason: "killed", signal: "SIGKILL" },
+    })
+  }
+})
+
 onBoth("restarts are counted through rests", async () => {
   await resting([], undefined, { restart: { policy: "always", limit: 2, delay: "20ms" } })
   for (let boots = 1; boots <= 3; boots++) {

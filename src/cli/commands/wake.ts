@@ -18,9 +18,9 @@ export default command({
   },
   async run({ vm, lock, restarts, until, announced, status }, { output }) {
     using state = openState()
-    const exited = status === undefined ? undefined : { ...decodeStatus(Number(status)), announced }
+    const exited = status === undefined ? undefined : decodeStatus(Number(status))
     const woken = {
-      ...{ lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited },
+      ...{ lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited, announced },
       until: until === undefined ? undefined : Number(until),
     }
     return showEnd(await superviseVm(state, vm, { log: output.log, woken, onReady: () => {} }), output, {
