@@ -33,7 +33,7 @@ export async function restartVm(
     log.error(`${reference} is left as it is: its plugin cannot be run again`)
     throw error
   }
-  await stopVm(state, reference, { action: "stop", log })
+  await stopVm(state, { record, byName: reference === record.name }, { action: "stop", log })
   return await detach("__run", log.json === undefined ? words : ["--json", ...words], say)
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { availableParallelism } from "node:os"
+import { availableParallelism, totalmem } from "node:os"
 import { Failure } from "../../../src/base/terms/failure.ts"
 import { endMany } from "../../../src/operations/end/many.ts"
 import { slotsOf } from "../../../src/operations/end/slots.ts"
@@ -54,6 +54,22 @@ test("as many VMs are worked on as there are processors, and all of them wait at
   expect(exit).toBeUndefined()
   expect(most).toEqual({ working: availableParallelism(), waiting: VMS.length })
   expect(ended.toSorted()).toEqual(VMS.toSorted())
+})
+
+test("those whose supervisors are stopped keep no other waiting, however many they are", async () => {
+  // More than memory reaches for, were they awake.
+  const MANY = Array.from({ length: Math.ceil(totalmem() / (48 * 1024 * 1024)) + 8 }, (_, index) => index)
+  let asleep = 0
+  const all = Promise.withResolvers<void>()
+  await endMany(state, MANY, {
+    ...{ log, words: [], onEnd() {} },
+    async end(_vm, { among }) {
+      among?.sleeps()
+      if (++asleep === MANY.length) all.resolve()
+      await all.promise
+    },
+  })
+  expect(asleep).toBe(MANY.length)
 })
 
 test("one that fails stops no other; after a signal none is begun", async () => {
