@@ -99,6 +99,7 @@ async function forMany(
   const exit = await endMany(state, vms, {
     log,
     words: [...path.slice(1), ...options.filter((word) => word !== "--json" && word !== "--all")],
+    saysDone: (message, id) => message.endsWith(`(${id}) ${words.one}`),
     end: async ({ meant }, shared) => await work(meant(), { log, shared }),
     onEnd(vm, how) {
       if ("done" in how) {

@@ -16,6 +16,8 @@ export interface EndMany<V, T> {
   readonly end: (vm: V, stopper: Stopper) => Promise<T>
   /** The words by which another banger does the same; the VM's id follows them. */
   readonly words: readonly string[]
+  /** Whether that banger says thereby that it is done, which `onEnd` tells. */
+  readonly saysDone: (message: string, id: string) => boolean
   /** Hears how each went, as soon as it has. */
   readonly onEnd: (vm: V, how: { readonly done: T } | { readonly failed: Failure }) => void
 }
@@ -28,7 +30,7 @@ export interface EndMany<V, T> {
 export async function endMany<V, T>(
   state: State,
   vms: readonly V[],
-  { log, end, words, onEnd }: EndMany<V, T>,
+  { log, end, words, saysDone, onEnd }: EndMany<V, T>,
 ): Promise<number | undefined> {
   using stopper = startStopper(log)
   const { interrupts } = stopper
@@ -48,7 +50,7 @@ export async function endMany<V, T>(
         turn.release()
         room.release()
       },
-      apart: (id: string) => apart(state, id, { words, stopper, turn }),
+      apart: (id: string) => apart(state, id, { words, saysDone, stopper, turn }),
     }
     try {
       onEnd(vm, { done: await end(vm, { ...stopper, among }) })
@@ -80,14 +82,13 @@ function awakeCount(): number {
   return Math.max(availableParallelism(), Math.floor((Number(kib) * 1024) / 2 / AWAKE_BYTES))
 }
 
-interface Apart {
-  readonly words: readonly string[]
+interface Apart extends Pick<EndMany<unknown, unknown>, "words" | "saysDone"> {
   readonly stopper: Stopper
   readonly turn: Slot
 }
 
 /** Has another banger end a VM, because a process loads one plugin. Throws the failure that it ended with. */
-async function apart(state: State, id: string, { words, stopper, turn }: Apart): Promise<void> {
+async function apart(state: State, id: string, { words, saysDone, stopper, turn }: Apart): Promise<void> {
   const { interrupts, log } = stopper
   const stopping = () => {
     const now = findById(state.db, id)?.state
@@ -97,7 +98,7 @@ async function apart(state: State, id: string, { words, stopper, turn }: Apart):
   const over = new AbortController()
   try {
     const failure = await runSelf([...words, id], {
-      log,
+      log: { ...log, info: (message) => void (saysDone(message, id) || log.info(message)) },
       onStart(child) {
         for (const signal of [interrupts.stop, interrupts.force])
           signal.addEventListener("abort", () => child.kill("SIGINT"), { signal: over.signal })

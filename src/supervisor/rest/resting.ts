@@ -6,13 +6,11 @@ import { pidfdExited, reapChild } from "../../base/linux/pidfd.ts"
 import { awaitReadable } from "../../base/linux/poll.ts"
 import { nameProcess } from "../../base/linux/processName.ts"
 import { openSignalFd } from "../../base/linux/signals.ts"
-import { receive } from "../../base/linux/sockets.ts"
-import { lineCutter } from "../../base/terms/lines.ts"
 import { HALTED_TAIL_BYTES, saysHalted } from "../../host/firecracker/halted.ts"
-import { announcedBy } from "../../host/qemu/announced.ts"
 import { keepDescriptorBelow, lastBytes } from "../../store/logs/keep.ts"
 import { STOP_REQUEST } from "../../store/state/places.ts"
 import { become } from "./become.ts"
+import { type Heard, hearing } from "./hearing.ts"
 import { WAKING } from "./signals.ts"
 import { packRestarts, type Rest, unpackRest } from "./words.ts"
 
@@ -54,39 +52,6 @@ export function restUntilNeeded(words: readonly string[]): never {
 }
 
 // --- internal ---
-
-/** What QEMU tells meanwhile: the reason of its end alone matters. */
-interface Heard {
-  /** The descriptor, until nothing more can come. */
-  fd: number | undefined
-  announced: string | undefined
-  /** Takes what there is, so that QEMU never waits for a reader; from one that never ends, no more than it could have said before. */
-  take(): void
-}
-
-/** A line of QEMU's never has more characters than this: what sends one is not believed. */
-const LINE_MAX_COUNT = 1024 * 1024
-
-/** More than a socket holds: what a VMM says on and on keeps nobody from being heard. */
-const READS_MAX_COUNT = 1024
-const READ_BYTES = 16 * 1024
-
-function hearing(fd: number): Heard {
-  const buffer = new Uint8Array(READ_BYTES)
-  const cutter = lineCutter()
-  return {
-    fd,
-    announced: undefined,
-    take() {
-      for (let reads = 0; reads < READS_MAX_COUNT && this.fd !== undefined; reads++) {
-        const count = receive(this.fd, buffer)
-        if (count === undefined) return
-        for (const line of cutter.cut(buffer.subarray(0, count))) this.announced ??= announcedBy(line)
-        if (count === 0 || cutter.restLength > LINE_MAX_COUNT) this.fd = undefined
-      }
-    },
-  }
-}
 
 function waitUntilNeeded({ vmm, logs, until, events }: Rest, signals: number, heard: Heard | undefined): void {
   const watch = watchOf(logs.map(({ fd }) => fd))

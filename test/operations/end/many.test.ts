@@ -39,7 +39,7 @@ test("as many VMs are worked on as there are processors, and all of them wait at
   const everybody = Promise.withResolvers<void>()
   const ended: string[] = []
   const exit = await endMany(state, VMS, {
-    ...{ log, words: [], onEnd: (vm: string) => void ended.push(vm) },
+    ...{ log, words: [], saysDone: () => false, onEnd: (vm: string) => void ended.push(vm) },
     async end(_vm, { among }) {
       count("working", 1)
       await Bun.sleep(1)
@@ -62,7 +62,7 @@ test("those whose supervisors are stopped keep no other waiting, however many th
   let asleep = 0
   const all = Promise.withResolvers<void>()
   await endMany(state, MANY, {
-    ...{ log, words: [], onEnd() {} },
+    ...{ log, words: [], saysDone: () => false, onEnd() {} },
     async end(_vm, { among }) {
       among?.sleeps()
       if (++asleep === MANY.length) all.resolve()
@@ -74,7 +74,12 @@ test("those whose supervisors are stopped keep no other waiting, however many th
 
 test("one that fails stops no other; after a signal none is begun", async () => {
   const failed: string[] = []
-  const work = { log, words: [], onEnd: (vm: string, how: object) => void ("failed" in how && failed.push(vm)) }
+  const work = {
+    log,
+    words: [],
+    saysDone: () => false,
+    onEnd: (vm: string, how: object) => void ("failed" in how && failed.push(vm)),
+  }
   const unlucky = async (vm: string) => {
     if (vm === "vm-3") throw new Failure("BUSY", "no luck")
   }
