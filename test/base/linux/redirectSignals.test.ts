@@ -47,6 +47,24 @@ test("a signal of the process that comes at any moment before execve(2) waits fo
     expect({ round, heard: await isHeard(round * 0.3) }).toEqual({ round, heard: true })
 })
 
+test("several signals that come while the program waits all wait for the next one", async () => {
+  // The runtime waits for events with no signal held back (epoll_pwait2(2)), whatever this thread holds back.
+  const program = PROGRAM.replaceAll("[15]", "[2, 10, 15]").replace(
+    "while (performance.now() < end);",
+    "await Bun.sleep(50)",
+  )
+  const child = Bun.spawn([process.execPath, "-e", program], { stdin: "pipe", stdout: "pipe" })
+  const killing = setTimeout(() => child.kill("SIGKILL"), 5000)
+  let said = ""
+  for await (const chunk of child.stdout) {
+    if (said === "") for (const signal of ["SIGINT", "SIGUSR1", "SIGTERM"] as const) child.kill(signal)
+    child.stdin.end()
+    said += new TextDecoder().decode(chunk)
+  }
+  clearTimeout(killing)
+  expect(said).toMatch(/^0*4202$/m)
+})
+
 test("the code of a handler has the pid", () => {
   const hex = (arch: string) => Buffer.from(handOverCode(0x1234_5678, arch)).toString("hex")
   expect(hex("x64")).toBe("89fabf78563412be78563412b8ea0000000f05c3")
