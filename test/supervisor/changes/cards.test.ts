@@ -74,6 +74,11 @@ test("a card that cannot be settled keeps no other from it, and is told", async 
   expect(vm.warned).toEqual(["network card bad was coming or going, and is not settled: the disk is ill"])
   expect((await failureOf(removeCard(vm, "bad")))?.message).toBe("the disk is ill")
   expect(vm.asked).toEqual([])
+  if (process.geteuid?.() !== 0) return
+  const here = { pid: process.pid, startTime: 1, bootId: bootId(), uid: 0, root: "1:1" }
+  const again = vmWith([card("bad", own, true), { kind: "process", identity: here }], ["bad"], ["bad"])
+  const wanted = parse(addedCard, { id: "bad" })
+  expect((await failureOf(addCard(again, wanted, { signal })))?.message).toBe("the disk is ill")
 })
 
 test("a card that was made in another network namespace is not taken out from this one", async () => {
