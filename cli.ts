@@ -13,10 +13,6 @@ start()
 async function start(): Promise<void> {
   // Nothing else is loaded: this is what a thousand VMs have running.
   if (words[0] === "__rest") return (await import("./src/supervisor/rest/resting.ts")).restUntilNeeded(words.slice(1))
-  const { holdProcess } = await import("./src/base/linux/hold.ts")
-  holdProcess()
-  const { main } = await import("./src/cli/main.ts")
-  const status = await main(words)
-  const { leave } = await import("./src/cli/terminal/leave.ts")
-  leave(status)
+  const { begin } = await import("./src/cli/begin.ts")
+  await begin(words)
 }

@@ -4,6 +4,7 @@ import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { qemu } from "../host/qemu/qemu.ts"
 import type { Ending, Vmm } from "../host/vmm/vmm.ts"
+import { removeAbandoned } from "../store/files/replaceFile.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -75,6 +76,7 @@ export async function takeOver(
   // Those of a dead one are told when it is released.
   if (liveness.is === "alive") for (const warning of liveness.warnings) host.log.warn(warning)
   setAside(layout.handles)
+  removeAbandoned(layout.dir)
   const session = resumeSession(state, locked, recalled)
   // A disk that cannot be written shows here, before anything is done; but its own supervisor must stop a VM on a full one.
   if (!(goal.do === "supervise" && goal.rested === true && recalled.whole)) session.journal.mend()

@@ -1,13 +1,4 @@
-import { constants } from "node:os"
-
-/** Second names of a number that has a usual one: EAGAIN, EOPNOTSUPP. */
-const ALIASES = ["EWOULDBLOCK", "ENOTSUP"]
-
-const CODES = new Map(
-  Object.entries(constants.errno)
-    .filter(([code]) => !ALIASES.includes(code))
-    .map(([code, number]) => [number, code]),
-)
+import { ERRNOS } from "./names.ts"
 
 /**
  * A failed system call: which call, on what, and why. Has the fields of Node's own system errors
@@ -32,7 +23,8 @@ export class SyscallError extends Error {
 
 /** `2` as `ENOENT`; a number without a name here as `E2`. */
 export function errnoName(errno: number): string {
-  return CODES.get(errno) ?? `E${errno}`
+  const name = ERRNOS[errno] ?? "-"
+  return name === "-" ? `E${errno}` : name
 }
 
 /** The errno name (`ENOENT`) of a thrown system error, ours or Node's; undefined for any other value. */

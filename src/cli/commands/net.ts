@@ -3,9 +3,9 @@ import { checkNetwork } from "../../operations/networkCheck.ts"
 import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
 import { type NetworkRemoval, removeNetwork } from "../../operations/networkRemove.ts"
 import { openState, type State } from "../../store/state/open.ts"
+import { table } from "../show/table.ts"
 import { command } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
-import { table } from "../terminal/table.ts"
 
 const ls = command({
   meta: { name: "ls", description: "List bridges, taps, leases and rules, and whose they are" },

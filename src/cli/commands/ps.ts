@@ -3,9 +3,9 @@ import { jsonText } from "../../base/terms/message.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { openState, openStateToLook, type State } from "../../store/state/open.ts"
 import { listVms, stateWords, type VmStatus } from "../../vm/status.ts"
+import { table } from "../show/table.ts"
 import { command } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
-import { table } from "../terminal/table.ts"
 import { untilInterrupted } from "../terminal/untilInterrupted.ts"
 
 /** `--watch` looks this often, in milliseconds. */

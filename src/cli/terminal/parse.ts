@@ -1,7 +1,7 @@
-import { parseArgs } from "node:util"
 import type { ArgDef, ArgsDef } from "citty"
 import { type Failure, usageError } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
+import { type OptionToken, tokensOf } from "./tokens.ts"
 
 /** A command line taken apart. */
 export interface Parsed {
@@ -27,8 +27,7 @@ export function parseWords(words: readonly string[], args: ArgsDef, many = false
   const values: Record<string, string | boolean> = {}
   const [more, options]: [string[], string[]] = [[], []]
 
-  for (const token of tokensOf(own, flags)) {
-    if (token.kind === "option-terminator") continue
+  for (const token of tokensOf(own, formsOf(flags))) {
     if (token.kind === "positional") {
       const next = positionals.shift()
       if (next !== undefined) values[next[0]] = token.value
@@ -58,26 +57,10 @@ export function aliasOf(def: ArgDef): string | undefined {
 
 // --- internal ---
 
-type Token = ReturnType<typeof tokensOf>[number]
-type OptionToken = Extract<Token, { kind: "option" }>
-
-function tokensOf(words: readonly string[], flags: ArgsDef) {
-  const options = Object.fromEntries(
-    Object.entries(flags).map(([name, def]) => {
-      const short = aliasOf(def)
-      const type = def.type === "boolean" ? "boolean" : "string"
-      return [name, { type, ...(short !== undefined && { short }) } as const]
-    }),
+function formsOf(flags: ArgsDef): ReadonlyMap<string, { takesValue: boolean; short: string | undefined }> {
+  return new Map(
+    Object.entries(flags).map(([name, def]) => [name, { takesValue: def.type !== "boolean", short: aliasOf(def) }]),
   )
-  // Not its own strictness: its errors do not name the option by itself, and it lets one be given twice.
-  return parseArgs({
-    args: [...words],
-    options,
-    strict: false,
-    allowPositionals: true,
-    allowNegative: true,
-    tokens: true,
-  }).tokens
 }
 
 function readOption(
@@ -94,7 +77,7 @@ function readOption(
     return !negated
   }
   if (value === undefined || value === "") throw usageError(`${rawName} needs a value`, { subject: rawName })
-  // As parseArgs itself when it is strict: most often the value was forgotten.
+  // Most often the value was forgotten.
   if (inlineValue === false && /^-./.test(value))
     throw usageError(`${rawName} needs a value`, {
       subject: rawName,

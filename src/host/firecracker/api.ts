@@ -1,5 +1,5 @@
 import * as v from "valibot"
-import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { exchange, type HttpAnswer } from "./http.ts"
 
@@ -22,6 +22,15 @@ export interface ApiRequest<Reply = undefined> {
 export interface Api {
   /** Makes a request and returns its answer. Rejects with a failure that names the setting and quotes Firecracker. */
   request<Reply>(request: ApiRequest<Reply>): Promise<Reply>
+  /**
+   * Makes requests in order and all at once: those behind a refused one are made as well. `onStep` is called with each that is
+   * waited for. Returns the answer of the first; rejects as `request` with the first failure.
+   */
+  requestAll<Reply>(
+    first: ApiRequest<Reply>,
+    more: readonly ApiRequest[],
+    onStep: (request: ApiRequest<unknown>) => void,
+  ): Promise<Reply>
 }
 
 /** Firecracker answers most requests within milliseconds; a snapshot has a limit of its own. */
@@ -36,17 +45,24 @@ const ANSWER_MAX_BYTES = 512 * 1024
 const faultSchema = v.union([v.object({ fault_message: v.string() }), v.object({ error: v.string() })])
 
 /**
- * The API behind a unix socket. Requests are made one at a time: the server takes few connections, and serves one request
- * after the other anyway.
+ * The API behind a unix socket. One connection is made at a time: the server takes few, and serves one request after the other
+ * anyway.
  */
 export function openApi(socket: string, limit: number = ANSWER_WAIT_MS): Api {
   let last: Promise<unknown> = Promise.resolve()
+  const queue = <Result>(work: () => Promise<Result>) => {
+    const next = last.then(work)
+    // The next waits for the end of this one, good or bad.
+    last = next.catch(() => {})
+    return next
+  }
   return {
-    request<Reply>(request: ApiRequest<Reply>) {
-      const next = last.then(() => ask(socket, request, limit))
-      // The next request waits for the end of this one, good or bad.
-      last = next.catch(() => {})
-      return next
+    request(request) {
+      return this.requestAll(request, [], () => {})
+    },
+    async requestAll<Reply>(first: ApiRequest<Reply>, more: readonly ApiRequest[], onStep: (asked: Asked) => void) {
+      const [reply] = await queue(() => ask(socket, [first, ...more], { limit, onStep }))
+      return reply as Reply
     },
   }
 }
@@ -64,28 +80,50 @@ export function faultOf(status: number, text: string): string {
 
 // --- internal ---
 
-async function ask<Reply>(socket: string, request: ApiRequest<Reply>, limit: number): Promise<Reply> {
-  const { method, path, body, setting } = request
-  const text = body === undefined ? undefined : JSON.stringify(body)
-  if (text !== undefined && Buffer.byteLength(text) > BODY_MAX_BYTES)
-    throw new Failure(
-      "BAD_PLUGIN",
-      `${setting}: ${Buffer.byteLength(text)} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`,
-      { subject: setting },
-    )
-  let answer: HttpAnswer
-  try {
-    answer = await exchange(
-      socket,
-      { method, path, body: text },
-      { signal: AbortSignal.timeout(limit), limit: ANSWER_MAX_BYTES },
-    )
-  } catch (error) {
-    throw noAnswer(request, limit, error)
+type Asked = ApiRequest<unknown>
+
+interface Asking {
+  /** Milliseconds for all answers. */
+  readonly limit: number
+  readonly onStep: (request: Asked) => void
+}
+
+/** The replies to requests, in their order. */
+async function ask(socket: string, requests: readonly Asked[], { limit, onStep }: Asking): Promise<unknown[]> {
+  const texts = requests.map(({ method, path, ...request }) => ({ method, path, body: textOf(request) }))
+  const replies: unknown[] = []
+  let waiting: Asked | undefined
+  const step = () => {
+    const next = requests[replies.length]
+    if (next === undefined) return
+    waiting = next
+    onStep(next)
   }
-  const { status, text: said } = answer
-  if (status === 200 || status === 204) return answerOf(request, said)
-  const fault = faultOf(status, said)
+  step()
+  const onAnswer = (answer: HttpAnswer) => {
+    if (waiting !== undefined) replies.push(replyTo(waiting, answer))
+    step()
+  }
+  try {
+    await exchange(socket, texts, { signal: AbortSignal.timeout(limit), limit: ANSWER_MAX_BYTES, onAnswer })
+  } catch (error) {
+    throw isFailure(error) || waiting === undefined ? error : noAnswer(waiting, limit, error)
+  }
+  return replies
+}
+
+function textOf({ body, setting }: Pick<Asked, "body" | "setting">): string | undefined {
+  if (body === undefined) return undefined
+  const text = JSON.stringify(body)
+  const length = Buffer.byteLength(text)
+  if (length <= BODY_MAX_BYTES) return text
+  const message = `${setting}: ${length} bytes; Firecracker takes ${BODY_MAX_BYTES} at most`
+  throw new Failure("BAD_PLUGIN", message, { subject: setting })
+}
+
+function replyTo(request: Asked, { status, text }: HttpAnswer): unknown {
+  if (status === 200 || status === 204) return answerOf(request, text)
+  const fault = faultOf(status, text)
   const blamed = request.blame?.find(({ words }) => words.test(fault)) ?? request
   throw refused({ ...request, setting: blamed.setting }, `Firecracker refused it: ${fault}`)
 }

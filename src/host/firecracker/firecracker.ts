@@ -3,7 +3,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { type HostPath, inJail, withoutJail } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
-import { versionText } from "../../store/files/programVersion.ts"
+import { type VersionOf, versionsIn } from "../../store/files/programVersion.ts"
 import type {
   Boot,
   ConnectOptions,
@@ -24,7 +24,15 @@ import { devicesOf } from "./devices.ts"
 import { HALTED_TAIL_BYTES, saysHalted } from "./halted.ts"
 import { requireHugePages } from "./hugePages.ts"
 import { INSTANCE, type Instance } from "./replies.ts"
-import { CTRL_ALT_DEL, type OwnFiles, PAUSE, RESUME, RUN_RESTORED, startRequests } from "./requests.ts"
+import {
+  actingRequests,
+  CTRL_ALT_DEL,
+  type OwnFiles,
+  PAUSE,
+  RESUME,
+  RUN_RESTORED,
+  settingRequests,
+} from "./requests.ts"
 import { knownBad, parseRelease, type Release, requireKnown, requireSupported, versionOf } from "./version.ts"
 
 // The room firecracker: starts Firecracker, through its jailer or bare, and speaks its API.
@@ -72,14 +80,12 @@ function strange(words: string): Failure {
 }
 
 async function find(paths: ProgramPaths): Promise<Program> {
-  const inPath = findProgram("firecracker")
-  const found = paths.firecracker ?? inPath.path
-  if (!found) throw lacking(["firecracker is not in PATH", ...inPath.passedOver].join("; "), "firecracker")
-  const path = await resolved(found)
+  const path = await resolved(paths.firecracker ?? inPath())
   const jailer = paths.jailer ?? findProgram("jailer").path
+  const ask = versionsIn(paths.state)
   const [release, other] = await Promise.all([
-    releaseOf("Firecracker", path, paths.state),
-    jailer === undefined ? undefined : releaseOf("Jailer", jailer, paths.state),
+    releaseOf("Firecracker", path, ask),
+    jailer === undefined ? undefined : releaseOf("Jailer", jailer, ask),
   ])
   requireSupported(path, release)
   if (other !== undefined && other.join(".") !== release.join(".")) {
@@ -87,6 +93,12 @@ async function find(paths: ProgramPaths): Promise<Program> {
     throw lacking(`Firecracker and its jailer must be of one release: ${both}`, path)
   }
   return { path, jailer, version: versionOf(release), warning: knownBad(release) }
+}
+
+function inPath(): string {
+  const { path, passedOver } = findProgram("firecracker")
+  if (path === undefined) throw lacking(["firecracker is not in PATH", ...passedOver].join("; "), "firecracker")
+  return path
 }
 
 async function resolved(path: string): Promise<string> {
@@ -99,10 +111,10 @@ async function resolved(path: string): Promise<string> {
   }
 }
 
-async function releaseOf(program: "Firecracker" | "Jailer", path: string, state: string | undefined): Promise<Release> {
+async function releaseOf(program: "Firecracker" | "Jailer", path: string, ask: VersionOf): Promise<Release> {
   let text: string
   try {
-    text = await versionText(path, state)
+    text = await ask(path)
   } catch (error) {
     throw lacking(`${path} cannot be run: ${messageOf(error)}`, path, error)
   }
@@ -130,32 +142,29 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
   return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }
 
-async function connect(
-  socket: HostPath,
-  boot: Boot,
-  { place, onStep, beforeResume }: ConnectOptions,
-): Promise<Control> {
-  const api = openApi(socket)
-  const configure = async () => {
-    const ask = <Reply>(request: ApiRequest<Reply>) => {
-      onStep(`answer ${request.method} ${request.path}`)
-      return api.request(request)
-    }
-    const { id, vmm_version } = await firstAnswer(() => ask(INSTANCE))
+function connect(boot: Boot, { place, onStep, beforeResume }: ConnectOptions): (socket: HostPath) => Promise<Control> {
+  const wait = ({ method, path }: ApiRequest<unknown>) => onStep(`answer ${method} ${path}`)
+  const settings = settingRequests(boot, ownFiles(boot, place))
+  settings.forEach(requireBody)
+  const configure = async (api: Api) => {
+    const { id, vmm_version } = await firstAnswer(() => api.requestAll(INSTANCE, settings, wait))
     if (id !== boot.name) throw strange(`the API is of ${id}, not of ${boot.name}`)
     const release = parseRelease("Firecracker", `Firecracker v${vmm_version}`)
     if (release === undefined) throw strange(`${vmm_version} is not a version of Firecracker`)
     requireKnown(needsOf(boot), release)
-    const requests = startRequests(boot, ownFiles(boot, place), release)
-    requests.forEach(requireBody)
-    for (const request of requests) {
+    for (const request of actingRequests(boot, release)) {
+      requireBody(request)
       if (request === RUN_RESTORED) beforeResume()
-      await ask(request)
+      wait(request)
+      await api.request(request)
     }
   }
-  const ready = configure()
-  ready.catch(() => {})
-  return controlOf(api, ready)
+  return async (socket) => {
+    const api = openApi(socket)
+    const ready = configure(api)
+    ready.catch(() => {})
+    return controlOf(api, ready)
+  }
 }
 
 function controlOf(api: Api, ready: Promise<void>): Control {

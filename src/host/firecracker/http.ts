@@ -16,33 +16,50 @@ export interface HttpAnswer {
 /** No head of an answer is larger, in bytes, with those of the answers that announce it. */
 const HEAD_MAX_BYTES = 16 * 1024
 
+/** How requests are made. */
+export interface Exchange {
+  readonly signal: AbortSignal
+  /** No more than this of an answer's text is read, in bytes. */
+  readonly limit: number
+  /** Is called with each answer as it comes, in the order of the requests. What it throws ends the exchange. */
+  readonly onAnswer: (answer: HttpAnswer) => void
+}
+
 /**
- * Makes one request over a connection of its own, and returns the answer. Rejects when there is none: with a system error where
- * nobody listens, with the reason of `signal` when that is aborted, and with an error that says so where what comes is no
- * answer or ends early. More than `limit` bytes of text are not read.
+ * Makes requests over a connection of their own, all at once (RFC 9112 9.3.2), until each is answered: a server serves one after
+ * the other. Rejects when an answer does not come: with a system error where nobody listens, with the reason of `signal` when
+ * that is aborted, and with an error that says so where what comes is no answer or ends early.
  */
 export async function exchange(
   unix: string,
-  request: HttpRequest,
-  { signal, limit }: { readonly signal: AbortSignal; readonly limit: number },
-): Promise<HttpAnswer> {
+  requests: readonly HttpRequest[],
+  { signal, limit, onAnswer }: Exchange,
+): Promise<void> {
   signal.throwIfAborted()
-  const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>()
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
   // It may be rejected while nobody waits for it yet, and what nobody catches ends the run.
   promise.catch(() => {})
   const abort = () => reject(signal.reason)
   signal.addEventListener("abort", abort)
   let received: Uint8Array = new Uint8Array()
+  let unanswered = requests.length
   const receive = (ended: boolean) => {
     try {
-      const answer = readAnswer(received, { limit, ended })
-      if (answer !== undefined) resolve(answer)
+      while (unanswered > 0) {
+        const taken = takeAnswer(received, { limit, ended })
+        if (taken === undefined) break
+        received = received.subarray(taken.length)
+        unanswered--
+        onAnswer(taken.answer)
+      }
+      if (unanswered === 0) resolve()
       else if (ended) throw new Error("the connection was closed before the answer was whole")
     } catch (error) {
+      unanswered = 0
       reject(error)
     }
   }
-  const unsent = { bytes: packRequest(request) }
+  const unsent = { bytes: Buffer.concat(requests.map(packRequest)) }
   const send = (to: Bun.Socket) => {
     unsent.bytes = unsent.bytes.subarray(to.write(unsent.bytes))
   }
@@ -61,7 +78,7 @@ export async function exchange(
         error: (_, error) => reject(error),
       },
     })
-    return await promise
+    await promise
   } finally {
     signal.removeEventListener("abort", abort)
     socket?.terminate()
@@ -76,14 +93,21 @@ export function packRequest({ method, path, body }: HttpRequest): Uint8Array {
   return Buffer.from(`${head.join("\r\n")}\r\n\r\n${body ?? ""}`)
 }
 
+/** An answer, and of how many bytes it is made. */
+export interface Taken {
+  readonly answer: HttpAnswer
+  readonly length: number
+}
+
 /**
- * The answer that bytes are, or undefined while more must come; `ended`: no more will. Answers that only announce another (1xx)
- * are passed over. Throws an error that says what is wrong where they are no answer. Pure.
+ * The answer that bytes begin with, or undefined while more must come; `ended`: no more will. Answers that only announce another
+ * (1xx) are passed over. One that is too long or has no length takes all bytes. Throws an error that says what is wrong where
+ * they are no answer. Pure.
  */
-export function readAnswer(
+export function takeAnswer(
   bytes: Uint8Array,
   { limit, ended }: { readonly limit: number; readonly ended: boolean },
-): HttpAnswer | undefined {
+): Taken | undefined {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   const [begin, end] = endOfHeads(buffer)
   if (end === -1 || end > HEAD_MAX_BYTES) {
@@ -93,12 +117,15 @@ export function readAnswer(
   const [first = "", ...lines] = buffer.toString("latin1", begin, end).split("\r\n")
   const status = Number(/^HTTP\/1\.[01] ([1-5]\d\d)(?: |$)/.exec(first)?.[1] ?? Number.NaN)
   if (Number.isNaN(status)) throw new Error("what it answers is not HTTP")
-  const rest = buffer.subarray(end + 4)
-  if (status === 204) return { status, text: "" }
+  const start = end + 4
+  const rest = buffer.subarray(start)
+  if (status === 204) return { answer: { status, text: "" }, length: start }
   const length = lengthOf(lines)
-  if (rest.length > limit) return { status, text: `${rest.toString("utf8", 0, limit)}…` }
+  if (Math.min(length ?? rest.length, rest.length) > limit)
+    return { answer: { status, text: `${rest.toString("utf8", 0, limit)}…` }, length: buffer.length }
   if (length === undefined ? !ended : rest.length < length) return undefined
-  return { status, text: rest.toString("utf8", 0, length) }
+  const text = rest.toString("utf8", 0, length)
+  return { answer: { status, text }, length: length === undefined ? buffer.length : start + length }
 }
 
 // --- internal ---

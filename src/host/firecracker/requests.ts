@@ -11,39 +11,18 @@ export interface OwnFiles {
   readonly metrics: JailPath
 }
 
-/** The requests that configure a boot, in order, before the one that starts it. Pure. */
-export function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
-  const settings = boot.firecracker
-  const { machine, cpu_config, vsock, entropy, balloon, memory_hotplug } = settings
-  return [
-    ...outputRequests(settings, files),
-    put("/machine-config", "machine-config", { vcpu_count: boot.vcpus, mem_size_mib: boot.memoryMiB, ...machine }),
-    // Behind the machine's, which would take its place.
-    ...optional("/cpu-config", "firecracker.cpu_config", cpu_config),
-    put("/boot-source", "kernel", {
-      kernel_image_path: boot.kernel,
-      boot_args: boot.bootArgs,
-      ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
-    }),
-    ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
-    ...vhostRequests(settings),
-    ...pmemRequests(settings),
-    ...networkRequests(boot),
-    ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path: files.vsock }),
-    ...optional("/entropy", "firecracker.entropy", entropy),
-    ...optional("/balloon", "firecracker.balloon", balloon),
-    ...optional("/hotplug/memory", "firecracker.memory_hotplug", memory_hotplug),
-    ...mmdsRequests(settings),
-  ]
+/** The requests that set what a boot needs before it is loaded or started, in order. Pure. */
+export function settingRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
+  return boot.restore === undefined ? bootRequests(boot, files) : outputRequests(boot.firecracker, files)
 }
 
 /**
- * The requests that bring a boot to run: its configuration and its start, or the loading of its snapshot. `release`: the one
- * whose words they are in; undefined: the newest. Pure.
+ * The requests that bring a boot to run when all is set: its start, or the loading of its snapshot. `release`: the one whose
+ * words they are in; undefined: the newest. Pure.
  */
-export function startRequests(boot: Boot, files: OwnFiles, release?: Release): readonly ApiRequest[] {
-  if (boot.restore === undefined) return [...bootRequests(boot, files), startRequest(boot.firecracker)]
-  return [...outputRequests(boot.firecracker, files), loadRequest(boot.restore, boot, release), RUN_RESTORED]
+export function actingRequests(boot: Boot, release?: Release): readonly ApiRequest[] {
+  if (boot.restore === undefined) return [startRequest(boot.firecracker)]
+  return [loadRequest(boot.restore, boot, release), RUN_RESTORED]
 }
 
 /** The request that lets a guest run whose snapshot is loaded. Apart from the loading: until it is made, the guest has not run. */
@@ -73,6 +52,31 @@ export const CTRL_ALT_DEL: ApiRequest = {
 }
 
 // --- internal ---
+
+function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
+  const settings = boot.firecracker
+  const { machine, cpu_config, vsock, entropy, balloon, memory_hotplug } = settings
+  return [
+    ...outputRequests(settings, files),
+    put("/machine-config", "machine-config", { vcpu_count: boot.vcpus, mem_size_mib: boot.memoryMiB, ...machine }),
+    // Behind the machine's, which would take its place.
+    ...optional("/cpu-config", "firecracker.cpu_config", cpu_config),
+    put("/boot-source", "kernel", {
+      kernel_image_path: boot.kernel,
+      boot_args: boot.bootArgs,
+      ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
+    }),
+    ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),
+    ...vhostRequests(settings),
+    ...pmemRequests(settings),
+    ...networkRequests(boot),
+    ...optional("/vsock", "firecracker.vsock", vsock && { ...vsock, uds_path: files.vsock }),
+    ...optional("/entropy", "firecracker.entropy", entropy),
+    ...optional("/balloon", "firecracker.balloon", balloon),
+    ...optional("/hotplug/memory", "firecracker.memory_hotplug", memory_hotplug),
+    ...mmdsRequests(settings),
+  ]
+}
 
 /** The request that starts what was configured. Some settings are looked at no earlier, and are refused with it. */
 function startRequest({ machine, cpu_config, pmem, memory_hotplug }: FirecrackerSettings): ApiRequest {

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs"
-import { constants } from "node:os"
+import { SIGNALS } from "../../base/linux/names.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import type { PidRef } from "./pidRef.ts"
 import { parseZombieStatus } from "./procfs.ts"
@@ -34,8 +34,7 @@ export async function exitStatusOf(
 export function decodeStatus(status: number): ExitStatus {
   const number = status & 0x7f
   if (number === 0) return { code: (status >> 8) & 0xff, signal: null }
-  const name = Object.entries(constants.signals).find(([, value]) => value === number)?.[0]
-  return { code: null, signal: name ?? `signal ${number}` }
+  return { code: null, signal: SIGNALS[number] ?? `signal ${number}` }
 }
 
 // --- internal ---

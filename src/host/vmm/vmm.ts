@@ -239,8 +239,11 @@ export interface Vmm {
   requireNow(boot: Pick<Boot, "memoryMiB" | "firecracker">): void
   /** How to start it. Pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
-  /** Connects to its control socket and lets the guest run. */
-  connect(control: HostPath, boot: Boot, options: ConnectOptions): Promise<Control>
+  /**
+   * Makes ready what a VMM that is just starting will be told; what is returned connects to its control socket and lets the guest
+   * run.
+   */
+  connect(boot: Boot, options: ConnectOptions): (control: HostPath) => Promise<Control>
   /** Its control socket; `root` is its jail's, undefined without a jail. Pure. */
   control(place: Pick<LaunchPlace, "runtime" | "qmpSocket">, root: HostPath | undefined): ControlSocket
   /** Connects to the control socket of a running VMM, whoever started it. */

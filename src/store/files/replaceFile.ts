@@ -1,3 +1,4 @@
+import { existsSync, readdirSync } from "node:fs"
 import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { sync, writeAll } from "../../base/linux/content.ts"
@@ -50,6 +51,21 @@ export function replaceFileBy(path: string, write: (fd: number) => void, previou
   })
 }
 
+/**
+ * Removes from a directory what replacements left there whose processes were killed in the middle of them. What cannot be
+ * removed (a disk that cannot be written) does no harm, and stays.
+ */
+export function removeAbandoned(path: string): void {
+  const abandoned = readdirSync(path).filter((name) => {
+    const pid = ABANDONED.exec(name)?.[1]
+    return pid !== undefined && !existsSync(`/proc/${pid}`)
+  })
+  if (abandoned.length === 0) return
+  withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O_DIRECTORY), (dir) => {
+    for (const name of abandoned) ignoring(["ENOENT", "EROFS", "EACCES", "EPERM"], () => unlinkAt(dir, name))
+  })
+}
+
 /** Gives a file of ours another name, on the same file system. */
 export function renameFile(from: string, to: string): void {
   withDescriptor(openAt(AT_FDCWD, dirname(from), O.PATH | O_DIRECTORY), (dir) =>
@@ -70,6 +86,9 @@ export function syncDirectory(path: string): void {
 }
 
 // --- internal ---
+
+/** The name of a file that is to take another's place, with the pid of its maker. */
+const ABANDONED = /^\..+\.(\d+)\.tmp$/
 
 /** Gives the old file a second name first, so that the path names a file at every moment. */
 function keep(dir: number, name: string, previous: string): void {

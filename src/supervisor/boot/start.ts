@@ -108,11 +108,18 @@ export async function startMachine(
     }
     const connecting = async () => {
       const { is, host } = launch.control
-      if (is === "own") socket = await trace.span("await socket", () => ownSocket(host, boot, late.signal))
-      if (late.signal.aborted) letGo()
+      const awaited = async () => {
+        socket = await ownSocket(host, boot, late.signal)
+        if (late.signal.aborted) letGo()
+      }
+      const own = is === "own" ? trace.span("await socket", awaited) : undefined
+      own?.catch(() => {})
+      // While the VMM makes its socket.
+      const connect = vmm.connect(boot, { place: layout, onStep, beforeResume: options.beforeResume })
+      await own
       const path = socket === undefined ? launch.control.host : hostPath(`/proc/self/fd/${socket}`)
       const control = await trace.span("configure", async () => {
-        const made = await vmm.connect(path, boot, { place: layout, onStep, beforeResume: options.beforeResume })
+        const made = await connect(path)
         shown = made.onConsole
         await made.ready
         return made

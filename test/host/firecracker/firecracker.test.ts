@@ -11,12 +11,12 @@ import { exitReason, firecracker } from "../../../src/host/firecracker/firecrack
 import { saysHalted } from "../../../src/host/firecracker/halted.ts"
 import { BALLOON_STATISTICS, CONFIGURATION, INSTANCE } from "../../../src/host/firecracker/replies.ts"
 import {
-  bootRequests,
+  actingRequests,
   CTRL_ALT_DEL,
   PAUSE,
   RESUME,
+  settingRequests,
   snapshotRequest,
-  startRequests,
 } from "../../../src/host/firecracker/requests.ts"
 import {
   knownBad,
@@ -31,6 +31,12 @@ import { BOOT, FILES } from "./boot.ts"
 
 const directory = eachInItsDirectory()
 
+/** All requests of a start, in their order. */
+const startRequests = (boot: typeof BOOT, files: typeof FILES, release?: Parameters<typeof actingRequests>[1]) => [
+  ...settingRequests(boot, files),
+  ...actingRequests(boot, release),
+]
+
 test("a boot becomes the requests of Firecracker's API, in its order", () => {
   const settings: FirecrackerSettings = {
     machine: { smt: false },
@@ -39,7 +45,7 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
     entropy: {},
     balloon: { amount_mib: 0, deflate_on_oom: true },
   }
-  const requests = bootRequests({ ...BOOT, firecracker: settings }, FILES)
+  const requests = settingRequests({ ...BOOT, firecracker: settings }, FILES)
   expect(requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
     "PUT /machine-config",
     "PUT /boot-source",
@@ -64,7 +70,7 @@ test("a boot becomes the requests of Firecracker's API, in its order", () => {
     {},
     { amount_mib: 0, deflate_on_oom: true },
   ])
-  expect(bootRequests({ ...BOOT, initrd: undefined, disks: [] }, FILES)).toHaveLength(2)
+  expect(settingRequests({ ...BOOT, initrd: undefined, disks: [] }, FILES)).toHaveLength(2)
 })
 
 test("a boot ends with its start; one that goes on from a snapshot is loaded, and only then runs", () => {
@@ -591,7 +597,7 @@ test("Ctrl-Alt-Del is pressed on a guest that runs: one that stands still goes o
   ] as const) {
     const { socket, asked, stop } = serve(state)
     steps.splice(0)
-    const control = await firecracker.connect(socket, { ...BOOT, disks: [] }, { place: PLACE, onStep, beforeResume })
+    const control = await firecracker.connect({ ...BOOT, disks: [] }, { place: PLACE, onStep, beforeResume })(socket)
     await control.ready
     expect(steps).toEqual([
       "answer GET /",
@@ -612,7 +618,7 @@ test("on arm64 there is no Ctrl-Alt-Del, and a guest that powers off ends its VM
   const arch = Object.getOwnPropertyDescriptor(process, "arch")
   Object.defineProperty(process, "arch", { ...arch, value: "arm64" })
   try {
-    const control = await firecracker.connect(socket, BOOT, { place: PLACE, onStep, beforeResume })
+    const control = await firecracker.connect(BOOT, { place: PLACE, onStep, beforeResume })(socket)
     await control.ready
     expect(control.pressCtrlAltDel).toBeUndefined()
     control.onConsole?.(new TextEncoder().encode("[    1.000000] reboot: Power down\n"))
@@ -677,6 +683,7 @@ test("devices are changed by what they are called; a body that the API would not
       asked.push([method, path, ...(body === undefined ? [] : [body])])
       return answers[path] as never
     },
+    requestAll: () => Promise.reject(new Error("one at a time")),
   })
   expect(await devices.drives()).toEqual([
     { id: "data", path: "/disk0" },

@@ -1,19 +1,20 @@
 import { expect, test } from "bun:test"
 import { join } from "node:path"
-import { exchange, packRequest, readAnswer } from "../../../src/host/firecracker/http.ts"
+import { exchange, type HttpAnswer, packRequest, takeAnswer } from "../../../src/host/firecracker/http.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
-const read = (text: string, { limit = 1000, ended = false } = {}) => readAnswer(Buffer.from(text), { limit, ended })
+const take = (text: string, { limit = 1000, ended = false } = {}) => takeAnswer(Buffer.from(text), { limit, ended })
+const read = (...args: Parameters<typeof take>) => take(...args)?.answer
 
 test("an answer is read once it is whole, however it is cut", () => {
   const text = "HTTP/1.1 200 \r\nServer: Firecracker API\r\nContent-Length: 4\r\n\r\n{ü}"
   const bytes = Buffer.from(text)
   for (let cut = 0; cut < bytes.length; cut++)
-    expect(readAnswer(bytes.subarray(0, cut), { limit: 1000, ended: false })).toBeUndefined()
+    expect(takeAnswer(bytes.subarray(0, cut), { limit: 1000, ended: false })).toBeUndefined()
   expect(read(text)).toEqual({ status: 200, text: "{ü}" })
   // What follows is no part of it.
-  expect(read(`${text}HTTP/1.1 400`)).toEqual({ status: 200, text: "{ü}" })
+  expect(take(`${text}HTTP/1.1 400`)).toEqual({ answer: { status: 200, text: "{ü}" }, length: bytes.length })
 })
 
 test.each([
@@ -98,8 +99,54 @@ function serving(unix: string, on: (socket: Bun.Socket<undefined>, text: string)
   return Bun.listen({ unix, socket: { data: (socket, chunk) => on(socket, chunk.toString()) } })
 }
 
-const ask = (unix: string, signal = AbortSignal.timeout(5000), body?: string) =>
-  exchange(unix, { method: "PUT", path: "/x", body }, { signal, limit: 100_000 })
+const ask = async (unix: string, signal = AbortSignal.timeout(5000), body?: string) =>
+  (await askAll(unix, [{ method: "PUT", path: "/x", body }], signal))[0]
+
+async function askAll(unix: string, requests: Parameters<typeof exchange>[1], signal = AbortSignal.timeout(5000)) {
+  const answers: HttpAnswer[] = []
+  await exchange(unix, requests, { signal, limit: 100_000, onAnswer: (answer) => answers.push(answer) })
+  return answers
+}
+
+test("many requests go at once; their answers come in order, however they are cut", async () => {
+  const unix = join(directory.path, "socket")
+  const bytes = Array.from(
+    { length: 4 },
+    (_, at) =>
+      `HTTP/1.1 ${at === 1 ? "204 " : `200 \r\nContent-Length: ${at}`}\r\n\r\n${at === 1 ? "" : "x".repeat(at)}`,
+  ).join("")
+  let received = ""
+  let size = 1
+  using _ = serving(unix, async (socket, text) => {
+    received += text
+    if (!received.endsWith("PUT /3 HTTP/1.1\r\nHost: firecracker\r\nAccept: application/json\r\n\r\n")) return
+    for (let at = 0; at < bytes.length; at += size) {
+      socket.write(bytes.slice(at, at + size))
+      await Bun.sleep(0)
+    }
+  })
+  const requests = [0, 1, 2, 3].map((at) => ({ method: "PUT", path: `/${at}`, body: undefined }))
+  for (size of [1, 7, 40, 1000]) {
+    received = ""
+    const answers = await askAll(unix, requests)
+    expect(answers.map(({ status, text }) => `${status}${text}`)).toEqual(["200", "204", "200xx", "200xxx"])
+  }
+})
+
+test("an answer that is not wanted ends the exchange; so does a connection that ends between two", async () => {
+  const unix = join(directory.path, "socket")
+  using _ = serving(unix, (socket) => void socket.end("HTTP/1.1 204 \r\n\r\n".repeat(2)))
+  const requests = [0, 1, 2].map((at) => ({ method: "PUT", path: `/${at}`, body: undefined }))
+  await expect(askAll(unix, requests)).rejects.toThrow("closed before the answer was whole")
+  let count = 0
+  const onAnswer = () => {
+    count++
+    throw new Error("not so")
+  }
+  const options = { signal: AbortSignal.timeout(5000), limit: 1000, onAnswer }
+  await expect(exchange(unix, requests, options)).rejects.toThrow("not so")
+  expect(count).toBe(1)
+})
 
 test("over a socket: an answer in pieces, one that is cut, none at all, nobody there", async () => {
   const unix = join(directory.path, "socket")

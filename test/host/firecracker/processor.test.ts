@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
 import type { FirecrackerSettings } from "banger"
 import { type Cpu, parseCpu, requireCpu } from "../../../src/host/firecracker/cpu.ts"
-import { bootRequests } from "../../../src/host/firecracker/requests.ts"
+import { settingRequests } from "../../../src/host/firecracker/requests.ts"
 import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
 import { BOOT, FILES } from "./boot.ts"
 
@@ -113,9 +113,9 @@ test.each([
 test("a configuration is asked for behind the machine's; the start's refusal names what it is about", () => {
   const cpu_config = { kvm_capabilities: ["172"] }
   const firecracker = { machine: { cpu_template: "T2A" }, memory_hotplug: { total_size_mib: 128 } } as const
-  const paths = bootRequests({ ...BOOT, firecracker: { cpu_config } }, FILES).map(({ path }) => path)
+  const paths = settingRequests({ ...BOOT, firecracker: { cpu_config } }, FILES).map(({ path }) => path)
   expect(paths.slice(0, 2)).toEqual(["/machine-config", "/cpu-config"])
-  const machine = bootRequests({ ...BOOT, firecracker }, FILES).find(({ path }) => path === "/machine-config")
+  const machine = settingRequests({ ...BOOT, firecracker }, FILES).find(({ path }) => path === "/machine-config")
   expect(machine?.body).toMatchObject({ cpu_template: "T2A" })
 })
 

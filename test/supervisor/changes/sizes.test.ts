@@ -18,6 +18,7 @@ async function asked(has: object, wishes: Wishes, refusal?: Failure) {
       changes.push([path, body])
       return undefined as never
     },
+    requestAll: () => Promise.reject(new Error("one at a time")),
   }
   try {
     const vm = { name: "web", vmm: "firecracker", pid: process.pid, cgroup: undefined, limitBytes: undefined }
