@@ -45,6 +45,7 @@ async function granted(has: Has, wishes: Wishes & { readonly limits?: LimitWishe
   for (const [name, text] of Object.entries(all)) writeFileSync(join(path(), name), text)
   const asked: unknown[] = []
   const api: Api = {
+    requestAll: () => Promise.reject(new Error("one at a time")),
     async request({ method, path: what, body }) {
       if (method === "GET" && what === "/hotplug/memory")
         return { requested_size_mib: plugged, plugged_size_mib: plugged } as never
