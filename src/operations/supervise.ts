@@ -14,7 +14,7 @@ import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { statusOf } from "../vm/status.ts"
 import type { DetachedVm } from "./detach.ts"
 import { restartDetached } from "./restart.ts"
-import type { RunResult } from "./runRequest.ts"
+import type { RunResult } from "./run/runRequest.ts"
 
 /** What a supervisor that has rested knows, and has. */
 export interface Woken {

@@ -4,7 +4,9 @@ import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { qemu } from "../host/qemu/qemu.ts"
 import type { Ending, Vmm } from "../host/vmm/vmm.ts"
+import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { removeAbandoned } from "../store/files/replaceFile.ts"
+import type { Sink } from "../store/logs/growing.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -23,7 +25,7 @@ import { resumeSession, type Session } from "../vm/session.ts"
 import type { StopRequest } from "../vm/stopRequest.ts"
 import { adoptMachine } from "./adopt.ts"
 import { settleLate } from "./changes/settle.ts"
-import { finish } from "./finish.ts"
+import { finish, showRest } from "./finish.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
 import { reloadPlugin } from "./reload.ts"
 import { type RunningVm, runningVm } from "./runningVm.ts"
@@ -39,6 +41,12 @@ export type TakeoverGoal =
       readonly do: "supervise"
       readonly onReady: () => void
       readonly document: boolean
+      /** Gets what the guest says from now on. */
+      readonly onConsole?: Sink | undefined
+      /** The VM is running, as this process; what this returns is called when it no longer runs. */
+      readonly onRunning?: ((pid: number) => () => void) | undefined
+      /** Its plugin, where this process has loaded it already. */
+      readonly plugin?: ResolvedPlugin | undefined
       /** This process has been its supervisor all along, and only rested. */
       readonly rested?: boolean | undefined
       /** When the run's time is up, by `monotonicMs`, where this process knows. */
@@ -49,7 +57,10 @@ export type TakeoverGoal =
   | { readonly do: "stop"; readonly request: StopRequest }
 
 /** How taking over went: the VM runs on, or has ended. `outcome` is undefined when it had ended before. */
-export type Taken = { readonly is: "running" } | { readonly is: "ended"; readonly outcome: RunOutcome | undefined }
+export type Taken =
+  | { readonly is: "running" }
+  | { readonly is: "ended"; readonly outcome: undefined }
+  | { readonly is: "ended"; readonly outcome: RunOutcome; readonly session: Session }
 
 /** Whether a VM that has not ended came to run. */
 export function hasRun(state: VmState): boolean {
@@ -84,14 +95,18 @@ export async function takeOver(
   if (liveness.is === "alive" && hasRun(record.state))
     await settleLate(session, vmmOf(record), { identity: liveness.identity, log: host.log })
   if (liveness.is === "alive" && record.state === "running" && goal.do === "recover") return { is: "running" }
-  const plugin = await reloadPlugin(host, record, needsHooks(record, liveness))
+  const loaded = goal.do === "supervise" ? goal.plugin : undefined
+  const plugin = loaded ?? (await reloadPlugin(host, record, needsHooks(record, liveness)))
   const context: VmContext = { session, plugin, args: requestOf(record).args, vmm: vmmOf(record), log: host.log }
   const running = runningVm(context, {
     dir: stageOf(layout, recalled.journal),
     network: recallNetwork(session, plugin.spec.network),
   })
   // A failure in here leaves a VM that runs as it is.
-  const machine = await adoptLiving(host, context, liveness)
+  const machine = await adoptLiving(host, context, {
+    liveness,
+    onConsole: goal.do === "supervise" ? goal.onConsole : undefined,
+  })
   if (machine !== undefined) running.started(machine)
   const document = goal.do === "supervise" && goal.document
   host.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, document })
@@ -100,8 +115,9 @@ export async function takeOver(
       ? await settle(context, running, { liveness, exited: goal.do === "supervise" ? goal.exited : undefined })
       : await pursue(host, context, running, { goal, liveness })
   const outcome = await finish(host, context, running, { failed })
+  if (goal.do === "supervise" && goal.onConsole !== undefined) await showRest(host, context, running)
   if (outcome.unreleased !== undefined && goal.do !== "supervise") throw outcome.unreleased
-  return { is: "ended", outcome }
+  return { is: "ended", outcome, session }
 }
 
 // --- internal ---
@@ -116,14 +132,18 @@ function writeIdentity({ state, journal }: Session, liveness: Known): void {
 }
 
 /** The VM as it runs, if it came to run before its supervisor was ended. */
-async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known): Promise<Machine | undefined> {
+async function adoptLiving(
+  host: PluginHost,
+  context: VmContext,
+  { liveness, onConsole }: { readonly liveness: Known; readonly onConsole: Sink | undefined },
+): Promise<Machine | undefined> {
   const { session, plugin, vmm, log } = context
   const { state, layout, journal } = session
   if (liveness.is === "dead" || !hasRun(state)) return undefined
   const { identity } = liveness
   const consoleLimit = plugin.spec.console.limit
   const machine = await adoptMachine({
-    ...{ vmm, layout, resources: journal.resources, identity, consoleLimit, log },
+    ...{ vmm, layout, resources: journal.resources, identity, consoleLimit, onConsole, log },
     process: liveness.process.move(),
   })
   host.watchdog.noteEnd("started")
@@ -163,6 +183,7 @@ async function pursue(
     if (goal.do === "supervise" && context.session.state === "running")
       await untilEnd(host, context, running, {
         onBooted: goal.onReady,
+        ...(goal.onRunning !== undefined && { onRunning: goal.onRunning }),
         taken: { until: goal.until ?? timeUpOf(context, liveness) },
       })
     else await stopRunning(host, context, running, { request: goal.do === "stop" ? goal.request : undefined })
