@@ -17,7 +17,7 @@ export default command({
     status: { type: "string", description: "The wait status of the VMM, which has exited" },
   },
   async run({ vm, lock, restarts, until, announced, status }, { output }) {
-    using state = openState()
+    using state = openState({ newer: "used" })
     const exited = status === undefined ? undefined : decodeStatus(Number(status))
     const woken = {
       ...{ lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited, announced },

@@ -19,7 +19,7 @@ export async function runUntilDone(host: PluginHost, resolved: ResolvedRun): Pro
   const { request, plugin } = resolved
   const { name, restart } = plugin.spec
   // Not closed: this process ends next, and to close the last connection takes two fsyncs.
-  const state = openState()
+  const state = openState({ newer: request.restarts === undefined ? "refused" : "used" })
   const policy = restartPolicy(restart, request.restarts)
   const log = prefixed(request.log, name)
   let logFile = request.logFile
