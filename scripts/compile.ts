@@ -1,4 +1,5 @@
 import { join } from "node:path"
+import { inOneChunk } from "./chunks.ts"
 
 /** The repository's root. */
 export const root = join(import.meta.dir, "..")
@@ -37,23 +38,30 @@ export interface Compilation {
 
 /** Builds one binary. The binary reads no .env, bunfig.toml, tsconfig.json or package.json of the directory where it runs. */
 export async function compile({ outfile, target, runtime, releases, publicKey }: Compilation): Promise<void> {
-  await Bun.build({
+  const sources: Bun.BuildConfig = {
     // The last two are threads of their own: no import leads to them.
     entrypoints: ["cli.ts", "src/supervisor/hooks/watchdogWorker.ts", "src/host/process/exitWorker.ts"].map((path) =>
       join(root, path),
     ),
     root,
-    bytecode: true,
     // So a command loads only what it imports, built-in modules included.
     splitting: true,
     format: "esm",
-    minify: { syntax: true, whitespace: true, identifiers: false },
+    target: "bun",
     define: {
       BANGER_COMMIT: JSON.stringify(commit()),
       BANGER_TARGET: JSON.stringify(target ?? hostTarget()),
       BANGER_DEFAULT_RELEASES: JSON.stringify(releases ?? ""),
       BANGER_PUBLIC_KEY: JSON.stringify(publicKey ?? ""),
     },
+  }
+  const { metafile } = await Bun.build({ ...sources, metafile: true })
+  if (metafile === undefined) throw new Error("Bun has not told what the sources import")
+  await Bun.build({
+    ...sources,
+    plugins: [inOneChunk(root, metafile, { boot: "src/cli/commands/run.ts", light: LIGHT })],
+    bytecode: true,
+    minify: { syntax: true, whitespace: true, identifiers: false },
     compile: {
       outfile,
       ...(target === undefined ? {} : { target: TARGETS[target].bun }),
@@ -77,6 +85,16 @@ export function commit(): string {
 }
 
 // --- internal ---
+
+/** What every command loads, what is called often, what a thousand VMs have running, and the threads. */
+const LIGHT = [
+  "cli.ts",
+  "src/cli/begin.ts",
+  "src/cli/commands/ps.ts",
+  "src/supervisor/rest/resting.ts",
+  "src/supervisor/hooks/watchdogWorker.ts",
+  "src/host/process/exitWorker.ts",
+]
 
 /** The build that runs on all processors of this machine's architecture. */
 function hostTarget(): Target {

@@ -15,6 +15,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "cli/commands": [
     ...[
       "operations",
+      "operations/run",
       "operations/end",
       "upkeep/metrics",
       "upkeep/sweep",
@@ -37,6 +38,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   "cli/show": [
     "operations",
+    "operations/run",
     "vm",
     "upkeep/sweep",
     "upkeep/doctor",
@@ -47,6 +49,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   operations: [
     ...[
+      "operations/run",
       "operations/end",
       "upkeep/leftovers",
       "supervisor",
@@ -56,6 +59,17 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/snapshot",
     ],
     ...["host/cgroup", "host/network", "store/logs", ...VM_AND_BELOW],
+  ],
+  "operations/run": [
+    ...[
+      "operations/end",
+      "supervisor",
+      "supervisor/boot",
+      "supervisor/hooks",
+      "supervisor/rest",
+      "supervisor/snapshot",
+    ],
+    ...["store/logs", ...VM_AND_BELOW],
   ],
   "operations/end": ["supervisor", "supervisor/hooks", "supervisor/rest", ...VM_AND_BELOW],
   "upkeep/metrics": ["upkeep/sweep", "upkeep/leftovers", "vm", "host/process", ...DISK],

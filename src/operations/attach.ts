@@ -9,8 +9,8 @@ import { isFinal } from "../store/state/vmState.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
 import { refuseIfSelfWait } from "../vm/selfWait.ts"
 import { statusOf } from "../vm/status.ts"
-import { connectInput } from "./consoleInput.ts"
 import { detach } from "./detach.ts"
+import { connectInput } from "./run/consoleInput.ts"
 
 /** So much of what was said before is shown, in bytes. */
 const TAIL_BYTES = 2048

@@ -89,7 +89,8 @@ const REPORT_WAIT_MS = 2000
 
 /** A file beside the VMs' directories, which moves into its VM's directory once there is one. */
 function newLog(): { path: string; fd: number } {
-  const state = openState()
+  // The banger that is started refuses a state that it does not know.
+  const state = openState({ newer: "used" })
   state.db.close()
   const vms = join(state.where.state, "vms")
   mkdirSync(vms, { recursive: true, mode: 0o700 })

@@ -1,6 +1,6 @@
 import * as v from "valibot"
 import { isFailure, messageOf } from "../base/terms/failure.ts"
-import { limitsAt, presentLimitsSchema } from "../host/cgroup/change.ts"
+import { limitsAt, presentLimitsSchema } from "../host/cgroup/present.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall, recalledSchema } from "../store/state/recall.ts"

@@ -9,11 +9,11 @@ import { restartPolicy } from "../supervisor/restartPolicy.ts"
 import type { RunOutcome } from "../supervisor/vmContext.ts"
 import { exitText } from "../vm/exit.ts"
 import { requestOf } from "../vm/request.ts"
-import { backOff } from "./backOff.ts"
 import { type DetachedVm, detach } from "./detach.ts"
 import { stopVm } from "./end/stop.ts"
-import { requireRunnable, resolveRun } from "./resolveRun.ts"
-import type { RunRequest } from "./runRequest.ts"
+import { backOff } from "./run/backOff.ts"
+import { requireRunnable, resolveRun } from "./run/resolveRun.ts"
+import type { RunRequest } from "./run/runRequest.ts"
 
 /**
  * Stops a VM if it runs, and runs its plugin again in the background. Before the VM is stopped it is checked that its
@@ -33,7 +33,7 @@ export async function restartVm(
     log.error(`${reference} is left as it is: its plugin cannot be run again`)
     throw error
   }
-  await stopVm(state, reference, { action: "stop", log })
+  await stopVm(state, { record, byName: reference === record.name }, { action: "stop", log })
   return await detach("__run", log.json === undefined ? words : ["--json", ...words], say)
 }
 
@@ -101,7 +101,7 @@ async function checkRerun(record: VmRecord, log: Log): Promise<void> {
 function requestFor(record: VmRecord, log: Log): RunRequest {
   return {
     ...{ plugin: record.plugin_path, name: record.name, vmm: record.vmm, args: requestOf(record).args },
-    ...{ plan: true, keepOnFailure: false, restore: undefined, timeout: undefined, trace: undefined },
+    ...{ plan: true, keepOnFailure: false, replace: false, restore: undefined, timeout: undefined, trace: undefined },
     ...{ log, onConsole: undefined, supervisor: "detached", logFile: undefined, onBooted: () => {} },
   }
 }

@@ -1,7 +1,7 @@
 import { nameProcess } from "../base/linux/processName.ts"
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
-import type { Ending } from "../host/vmm/vmm.ts"
+import type { ExitStatus } from "../host/process/exitStatus.ts"
 import { renameFile } from "../store/files/replaceFile.ts"
 import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
@@ -14,7 +14,7 @@ import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { statusOf } from "../vm/status.ts"
 import type { DetachedVm } from "./detach.ts"
 import { restartDetached } from "./restart.ts"
-import type { RunResult } from "./runRequest.ts"
+import type { RunResult } from "./run/runRequest.ts"
 
 /** What a supervisor that has rested knows, and has. */
 export interface Woken {
@@ -24,7 +24,9 @@ export interface Woken {
   /** When the run's time is up, by `monotonicMs`. */
   readonly until: number | undefined
   /** How the VMM has exited, if it has. */
-  readonly exited: Ending | undefined
+  readonly exited: ExitStatus | undefined
+  /** The reason that it has given for shutting down, if it has. */
+  readonly announced: string | undefined
 }
 
 /** How a VM is supervised. */
@@ -79,6 +81,7 @@ export async function superviseVm(
         rested: woken !== undefined,
         until: woken?.until,
         exited: woken?.exited,
+        announced: woken?.announced,
       },
     })
     if (taken.is === "running" || taken.outcome === undefined) throw ended()

@@ -8,6 +8,8 @@ import { type PidRef, SIGKILL } from "../host/process/pidRef.ts"
 import type { Child } from "../host/process/spawn.ts"
 import type { Control, Vmm } from "../host/vmm/vmm.ts"
 import { type Follower, follow } from "../store/logs/boundedFile.ts"
+import type { Sink } from "../store/logs/growing.ts"
+import { showRest } from "../store/logs/showRest.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { openOwnSocket } from "../vm/controlSocket.ts"
@@ -25,6 +27,10 @@ export interface Adoption {
   /** Its process, proven; kept open as long as it runs, and closed then. */
   readonly process: PidRef
   readonly consoleLimit: number
+  /** The reason for shutting down that its VMM has given already. */
+  readonly announced: string | undefined
+  /** Gets what the guest says from now on. */
+  readonly onConsole?: Sink | undefined
   readonly log: Log
 }
 
@@ -33,36 +39,44 @@ export interface Adoption {
  * reaches its guest by its control socket. Where that socket cannot be reached the VM can still be killed.
  */
 export async function adoptMachine(adoption: Adoption): Promise<Machine> {
-  const { layout, consoleLimit, log } = adoption
+  const { layout, consoleLimit, onConsole, log } = adoption
   const child = adoptChild(adoption)
-  const control = await connect(adoption, child.exited)
+  const connected = await connect(adoption, child.exited)
+  const control: Control = { ...connected, announced: () => connected.announced() ?? adoption.announced }
   const warn = (path: string) => (what: string) => log.warn(`${path}: ${what}`)
-  const shown = (chunk: Uint8Array) => {
-    control.onConsole?.(chunk)
-    return chunk.length
+  let show = takeAll
+  const sink = (chunk: Uint8Array) => {
+    const taken = show(chunk)
+    control.onConsole?.(chunk.subarray(0, taken))
+    return taken
   }
   const followers: Follower[] = []
+  let console: Follower | undefined
   // Somebody may have removed one: that must not keep the VM from being stopped.
   if (isThere(layout.consoleLog)) {
     const { consoleLog } = layout
-    const console = follow(consoleLog, { limitBytes: consoleLimit, sink: shown, onTrouble: warn(consoleLog) })
+    console = follow(consoleLog, { limitBytes: consoleLimit, sink, onTrouble: warn(consoleLog) })
     followers.push(console)
     // A guest that has powered off says no more: what it said while nobody listened is heard now.
     console.drain()
+    show = onConsole ?? takeAll
   } else log.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
   for (const file of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
     followers.push(follow(file, { limitBytes: VMM_LOG_MAX_BYTES, onTrouble: warn(file) }))
+  const shown = onConsole === undefined ? undefined : console
   const gone = child.exited.then(() => {
     for (const follower of followers) {
       follower.drain()
       follower.settle()
-      follower.close()
+      if (follower !== shown) follower.close()
     }
   })
-  return { child, control, gone, showRest: async () => true }
+  return { child, control, gone, showRest: async (enough) => shown === undefined || showRest(shown, enough) }
 }
 
 // --- internal ---
+
+const takeAll: Sink = (chunk) => chunk.length
 
 function adoptChild({ identity, process }: Adoption): Child {
   let ended = false

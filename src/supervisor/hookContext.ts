@@ -73,7 +73,7 @@ export function runningContext(
       if (!isAbsolute(path))
         throw new Failure("BAD_PLUGIN", `ctx.snapshot: ${path} is not an absolute path`, { subject: path })
     await changes.alone(signal, async () => {
-      using state = openState()
+      using state = openState({ newer: "used" })
       const { snapshotVm } = await import("./snapshot/save.ts")
       await snapshotVm(state, shared.vm.id, { dir, base })
     })

@@ -2,9 +2,12 @@ import { bootTimeMs, monotonicMs } from "../base/linux/clock.ts"
 import { asFailure, Failure } from "../base/terms/failure.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
+import { type ExitStatus, exitStatusOfZombie } from "../host/process/exitStatus.ts"
 import { qemu } from "../host/qemu/qemu.ts"
-import type { Ending, Vmm } from "../host/vmm/vmm.ts"
+import type { Vmm } from "../host/vmm/vmm.ts"
+import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { removeAbandoned } from "../store/files/replaceFile.ts"
+import type { Sink } from "../store/logs/growing.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -21,9 +24,9 @@ import { KILL_WAIT_MS, releaseOrThrow } from "../vm/release.ts"
 import { requestOf } from "../vm/request.ts"
 import { resumeSession, type Session } from "../vm/session.ts"
 import type { StopRequest } from "../vm/stopRequest.ts"
-import { adoptMachine } from "./adopt.ts"
+import { type Adoption, adoptMachine } from "./adopt.ts"
 import { settleLate } from "./changes/settle.ts"
-import { finish } from "./finish.ts"
+import { finish, showRest } from "./finish.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
 import { reloadPlugin } from "./reload.ts"
 import { type RunningVm, runningVm } from "./runningVm.ts"
@@ -39,17 +42,28 @@ export type TakeoverGoal =
       readonly do: "supervise"
       readonly onReady: () => void
       readonly document: boolean
+      /** Gets what the guest says from now on. */
+      readonly onConsole?: Sink | undefined
+      /** The VM is running, as this process; what this returns is called when it no longer runs. */
+      readonly onRunning?: ((pid: number) => () => void) | undefined
+      /** Its plugin, where this process has loaded it already. */
+      readonly plugin?: ResolvedPlugin | undefined
       /** This process has been its supervisor all along, and only rested. */
       readonly rested?: boolean | undefined
       /** When the run's time is up, by `monotonicMs`, where this process knows. */
       readonly until?: number | undefined
-      /** How its VMM has exited, where the process that was its parent knows. */
-      readonly exited?: Ending | undefined
+      /** How its VMM has exited, where this process, which was its parent, knows. */
+      readonly exited?: ExitStatus | undefined
+      /** The reason that its VMM has given for shutting down, where this process has heard it. */
+      readonly announced?: string | undefined
     }
   | { readonly do: "stop"; readonly request: StopRequest }
 
 /** How taking over went: the VM runs on, or has ended. `outcome` is undefined when it had ended before. */
-export type Taken = { readonly is: "running" } | { readonly is: "ended"; readonly outcome: RunOutcome | undefined }
+export type Taken =
+  | { readonly is: "running" }
+  | { readonly is: "ended"; readonly outcome: undefined }
+  | { readonly is: "ended"; readonly outcome: RunOutcome; readonly session: Session }
 
 /** Whether a VM that has not ended came to run. */
 export function hasRun(state: VmState): boolean {
@@ -84,29 +98,36 @@ export async function takeOver(
   if (liveness.is === "alive" && hasRun(record.state))
     await settleLate(session, vmmOf(record), { identity: liveness.identity, log: host.log })
   if (liveness.is === "alive" && record.state === "running" && goal.do === "recover") return { is: "running" }
-  const plugin = await reloadPlugin(host, record, needsHooks(record, liveness))
+  const loaded = goal.do === "supervise" ? goal.plugin : undefined
+  const plugin = loaded ?? (await reloadPlugin(host, record, needsHooks(record, liveness)))
   const context: VmContext = { session, plugin, args: requestOf(record).args, vmm: vmmOf(record), log: host.log }
   const running = runningVm(context, {
     dir: stageOf(layout, recalled.journal),
     network: recallNetwork(session, plugin.spec.network),
   })
   // A failure in here leaves a VM that runs as it is.
-  const machine = await adoptLiving(host, context, liveness)
+  const heard: Heard = goal.do === "supervise" ? { exited: goal.exited, announced: goal.announced } : {}
+  const onConsole = goal.do === "supervise" ? goal.onConsole : undefined
+  const machine = await adoptLiving(host, context, { liveness, announced: heard.announced, onConsole })
   if (machine !== undefined) running.started(machine)
   const document = goal.do === "supervise" && goal.document
   host.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, document })
   const failed =
     machine === undefined
-      ? await settle(context, running, { liveness, exited: goal.do === "supervise" ? goal.exited : undefined })
+      ? await settle(context, running, { liveness, ...heard })
       : await pursue(host, context, running, { goal, liveness })
   const outcome = await finish(host, context, running, { failed })
+  if (goal.do === "supervise" && goal.onConsole !== undefined) await showRest(host, context, running)
   if (outcome.unreleased !== undefined && goal.do !== "supervise") throw outcome.unreleased
-  return { is: "ended", outcome }
+  return { is: "ended", outcome, session }
 }
 
 // --- internal ---
 
 type Known = Exclude<VmLiveness, { is: "unknown" }>
+
+/** What this process knows of the VMM's end, when it has rested. */
+type Heard = Pick<Extract<TakeoverGoal, { do: "supervise" }>, "exited" | "announced">
 
 /** Where only a generation from before its process was known is left, the VMM's identity is written down again. */
 function writeIdentity({ state, journal }: Session, liveness: Known): void {
@@ -116,14 +137,18 @@ function writeIdentity({ state, journal }: Session, liveness: Known): void {
 }
 
 /** The VM as it runs, if it came to run before its supervisor was ended. */
-async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known): Promise<Machine | undefined> {
+async function adoptLiving(
+  host: PluginHost,
+  context: VmContext,
+  { liveness, ...heard }: { readonly liveness: Known } & Pick<Adoption, "announced" | "onConsole">,
+): Promise<Machine | undefined> {
   const { session, plugin, vmm, log } = context
   const { state, layout, journal } = session
   if (liveness.is === "dead" || !hasRun(state)) return undefined
   const { identity } = liveness
   const consoleLimit = plugin.spec.console.limit
   const machine = await adoptMachine({
-    ...{ vmm, layout, resources: journal.resources, identity, consoleLimit, log },
+    ...{ vmm, layout, resources: journal.resources, identity, consoleLimit, ...heard, log },
     process: liveness.process.move(),
   })
   host.watchdog.noteEnd("started")
@@ -134,7 +159,7 @@ async function adoptLiving(host: PluginHost, context: VmContext, liveness: Known
 async function settle(
   { session, vmm }: VmContext,
   running: RunningVm,
-  { liveness, exited }: { readonly liveness: Known; readonly exited: Ending | undefined },
+  { liveness, exited, announced }: Heard & { readonly liveness: Known },
 ): Promise<Failure | undefined> {
   if (liveness.is === "alive") liveness.process.kill(KILL_WAIT_MS)
   running.gone = true
@@ -144,9 +169,13 @@ async function settle(
     return new Failure("START_FAILED", why, { subject: session.id })
   }
   running.requested = session.state === "stopping"
-  const { layout } = session
+  const { layout, journal } = session
   const { requested } = running
-  running.exitKnown = exited === undefined ? lost(layout, requested) : exitOfStatus(exited, { vmm, layout, requested })
+  // It may have exited while the supervisor that had rested, its parent, woke.
+  const identity = entryOf(journal.resources, "process")?.identity
+  const status = exited ?? (identity ? exitStatusOfZombie(identity) : undefined)
+  running.exitKnown =
+    status === undefined ? lost(layout, requested) : exitOfStatus({ ...status, announced }, { vmm, layout, requested })
   if (session.state === "running") session.enter("stopping")
   return undefined
 }
@@ -163,6 +192,7 @@ async function pursue(
     if (goal.do === "supervise" && context.session.state === "running")
       await untilEnd(host, context, running, {
         onBooted: goal.onReady,
+        ...(goal.onRunning !== undefined && { onRunning: goal.onRunning }),
         taken: { until: goal.until ?? timeUpOf(context, liveness) },
       })
     else await stopRunning(host, context, running, { request: goal.do === "stop" ? goal.request : undefined })

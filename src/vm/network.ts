@@ -139,6 +139,14 @@ export async function disconnectNetwork(resource: NetworkResource, releasing: Re
   await inNetworkTurn(new AbortController().signal, () => release(resource, releasing))
 }
 
+/**
+ * Whether what was made for a card is in a network namespace that is not ours, and still exists, or may: from here nothing can be
+ * told of it.
+ */
+export function isElsewhere({ bootId: boot, namespace }: NetworkResource): boolean {
+  return boot === bootId() && namespace !== ownNamespace("net") && namespaceExists(namespace)
+}
+
 /** The networks on a journal: of the plugin's own card, and of those that were added. Pure. */
 export function networksOf(resources: readonly Resource[]): readonly NetworkResource[] {
   return resources.filter((resource) => resource.kind === "network")
@@ -262,12 +270,9 @@ function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, l
   }
 }
 
-/**
- * Throws NOT_RELEASED when the VM's interfaces are in a network namespace that is not ours and still exists: from here
- * nothing can be told of them.
- */
-function requireNamespace({ bootId: boot, namespace }: NetworkResource, id: string): void {
-  if (boot !== bootId() || namespace === ownNamespace("net") || !namespaceExists(namespace)) return
+/** Throws NOT_RELEASED when nothing can be told of the VM's interfaces from here. */
+function requireNamespace(network: NetworkResource, id: string): void {
+  if (!isElsewhere(network)) return
   const hint = "do this in the network namespace (the container) that the VM was started in"
   const message = `cannot tell what is left of the network of ${id}: it is in another network namespace`
   throw new Failure("NOT_RELEASED", message, { subject: id, hint })

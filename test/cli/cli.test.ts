@@ -95,6 +95,7 @@ test("each command has its help", () => {
                    --timeout=<TIME>    Stop the VM, as a failure, if it runs longer (90s, 10m)
                              --plan    Print every step, path and command without doing any
                   --keep-on-failure    Leave a failed start as it is, for inspection
+                          --replace    Stop the VM that has the name first
                     --restore=<DIR>    Continue from a snapshot instead of booting (Firecracker)
                      --trace=<FILE>    Write the run's phases and hooks as a Chrome trace
                        -d, --detach    Return when the VM is running, and print its name; its supervisor stays in the background

@@ -74,6 +74,7 @@ test.each([
   const { stderr, exit } = await banger(place, [...words, "one", "two"])
   expect({ stderr, exit }).toMatchObject({ exit: 0 })
   expect(stderr).not.toContain("hooks are not run")
+  for (const id of ids) expect(stderr.split(id), stderr).toHaveLength(2)
   expect(noted(place, "ended").toSorted()).toEqual(ids.toSorted())
 })
 

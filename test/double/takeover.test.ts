@@ -177,8 +177,8 @@ test("a plugin that has changed since is not run: its hooks are skipped and that
 
 test("the next run of the name finishes a dead VM first; one that lives keeps the name", async () => {
   const { id, pid } = await bootUnsupervised(place)
-  const refused = await banger(place, bootWords(place))
-  expect(refused.stderr).toContain(`the name double is taken by VM ${id} (running)`)
+  const refused = await banger(place, bootWords(place, { memory: "48M" }))
+  expect(refused.stderr).toContain(`double runs already (${id}), without a supervisor`)
   expect(refused.exit).toBe(1)
   await killed(pid)
   await boot(place)

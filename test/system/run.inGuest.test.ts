@@ -26,23 +26,27 @@ test("on a distribution's kernel with cgroup v2 alone: limits are kept, a cgroup
     changed: {
       refused: [
         "limits.memory=24M: web uses …",
-        "limits.memory=192M: the memory that web has is not counted in its cgroup",
+        "none",
         "none",
         expect.stringMatching(/^limits\.pids=1: web has \d+ threads and processes$/),
         "none",
         "limits: the kernel does not take io.max 9999:9 rbps=1",
+        "none",
+        "limits.memory=192M: the memory that web has is not counted in its cgroup",
       ],
       now: {
         ...{ memoryBytes: 192 * 1024 * 1024, cpus: 0.25, pids: 100 },
         io: [{ device: "254:0", readBytes: null, writeBytes: null, readOps: null, writeOps: 100 }],
       },
       used: true,
+      counted: true,
       lifted: {
         ...{ memoryBytes: null, cpus: null, pids: null },
         io: [{ device: "254:0", readBytes: null, writeBytes: null, readOps: null, writeOps: 100 }],
       },
       lives: true,
     },
+    gone: ["the cgroup of gone has gone", "the cgroup of gone has gone"],
     killed: "SIGKILL",
     staged: 7,
     mounts: 5,

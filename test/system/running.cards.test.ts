@@ -85,7 +85,8 @@ onBoth("a card comes with its own tap, address, ports and rules; going, it leave
     { card: "lan", address: "10.220.0.9", bridge: "bgr7" },
   ])
   expect(rules()).toContain("10.220.0.9:80")
-  expect(rules()).not.toContain("bgr8")
+  // A tap's own name may begin so.
+  expect(rules()).not.toContain('"bgr8"')
   expect(records(place)[0]?.handles).not.toContain("plugging")
   const inspected = JSON.parse((await banger(place, ["inspect", "fc"])).stdout)
   expect(inspected.vmmConfig["network-interfaces"]).toHaveLength(3)

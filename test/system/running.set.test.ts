@@ -70,6 +70,29 @@ onBoth(
   },
 )
 
+test("two at once follow one another, and wait for whoever else changes the VM", async () => {
+  const run = await running(SIZES, { script: "PRINT[up]DRIVERS" })
+  const dir = join(place.state, "vms", records(place)[0]?.id ?? "")
+  const other = Bun.spawn(["flock", dir, "sh", "-c", "echo mine; exec cat"], { stdin: "pipe", stdout: "pipe" })
+  await other.stdout.getReader().read()
+  let done = 0
+  const both = ["memory=512M", "memory=768M"].map((what) =>
+    set(what).then((ended) => {
+      done++
+      return ended
+    }),
+  )
+  await Bun.sleep(500)
+  expect(done).toBe(0)
+  expect(await asked("/hotplug/memory")).toMatchObject({ requested_size_mib: 0 })
+  other.stdin.end()
+  expect((await Promise.all(both)).map(({ exit }) => exit)).toEqual([0, 0])
+  const { requested_size_mib } = (await asked("/hotplug/memory")) as { requested_size_mib: number }
+  expect([256, 512]).toContain(requested_size_mib)
+  await other.exited
+  await ends(run)
+})
+
 onBoth("a VM with neither has neither, with a jail and without one", async () => {
   for (const jail of [true, false]) {
     const run = await running({ jail })

@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite"
 import { expect, test } from "bun:test"
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -5,7 +6,7 @@ import { monotonicMs } from "../../src/base/linux/clock.ts"
 import { banger, fixture, start, until } from "./support/banger.ts"
 import { kernelOf } from "./support/doubles.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
-import { eachInItsPlace, records } from "./support/place.ts"
+import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { killed, listed, noted, runDouble, signal } from "./support/vms.ts"
 
 // A supervisor with nothing to do becomes a program that only waits, and itself again when its VM needs it.
@@ -26,6 +27,11 @@ async function resting(flags: readonly string[] = [], script?: string, fields?: 
   const { supervisor } = vm
   await until(() => calledAs(supervisor)[0].includes(" __rest ") && calledAs(supervisor)[1] !== "exe")
   return { ...vm, supervisor }
+}
+
+/** Who has locked a VM, by its lock. */
+function supervisorOf(id: string): number {
+  return JSON.parse(readFileSync(join(place.state, "vms", id, "lock"), "utf8")).identity.pid
 }
 
 /** How often the threads of a process went to sleep or were put off by now. */
@@ -61,6 +67,24 @@ onBoth("the end of a VMM whose supervisor rests is told as it was", async () => 
   const { stdout } = await banger(place, ["inspect", id])
   expect(JSON.parse(stdout).exit).toMatchObject({ reason: "killed", requested: false, signal: "SIGKILL" })
   expect(noted(place, "ended")).toEqual([id])
+})
+
+onBoth("the end of a VMM while its supervisor wakes is told as it was", async () => {
+  for (let round = 0; round < 6; round++) {
+    const name = `wakes-${round}`
+    const { pid, id, supervisor } = await resting(["--name", name])
+    signal(supervisor, "SIGTERM")
+    while (!calledAs(supervisor)[0].includes(" __wake "));
+    const at = performance.now() + round * 10
+    while (performance.now() < at);
+    signal(pid, "SIGKILL")
+    await until(() => records(place)[0]?.state === "failed" || records(place)[0]?.state === "stopped")
+    const { stdout } = await banger(place, ["inspect", id])
+    expect({ round, exit: JSON.parse(stdout).exit }).toMatchObject({
+      round,
+      exit: { reason: "killed", signal: "SIGKILL" },
+    })
+  }
 })
 
 onBoth("restarts are counted through rests", async () => {
@@ -178,6 +202,32 @@ export default definePlugin({
   for (const { id } of [first, second])
     expect((await banger(place, ["logs", "--supervisor", id])).stdout).toContain("ended in 1!")
 })
+
+onBoth(
+  "updated to a banger that keeps more, the old one's supervisor wakes, boots its VM again, and ends it",
+  async () => {
+    const fields = { restart: { policy: "always", limit: 1, delay: "10ms" }, timeouts: { stop: "1s" } }
+    const first = await resting(["--name", "web"], undefined, fields)
+    const db = new Database(join(place.state, "state.db"))
+    const known = db.query<{ user_version: number }, []>("pragma user_version").get()?.user_version ?? 0
+    db.exec(`alter table vms add column later text; pragma user_version = ${known + 1}`)
+    try {
+      signal(first.pid, "SIGKILL")
+      await until(() => records(place)[0]?.id !== first.id && records(place)[0]?.state === "running")
+      // To whoever begins something anew it is a newer one's.
+      const refused = await banger(place, ["ps"])
+      expect(refused.stderr).toContain(`was written by a newer banger (schema ${known + 1}, this one knows ${known})`)
+      const second = supervisorOf(records(place)[0]?.id ?? "")
+      await until(() => calledAs(second)[0].includes(" __rest "))
+      signal(second, "SIGTERM")
+      await until(() => records(place)[0]?.state === "stopped")
+      await until(() => processesOf(place).length === 0)
+    } finally {
+      db.exec(`pragma user_version = ${known}`)
+      db.close()
+    }
+  },
+)
 
 test("a supervisor of QEMU rests too: it hears why its guest ended, and stops one that runs", async () => {
   const qemu = (name: string, script: string) =>

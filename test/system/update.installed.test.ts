@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs"
@@ -235,17 +236,26 @@ test("a VM that runs goes on while its banger is updated, and is stopped by the 
   expect(await child.exited).toBe(130)
 }, 90_000)
 
-test("a VM whose supervisor is of the old banger is stopped by the new one", async () => {
+test("a VM whose supervisor is of the old banger, and rests, is stopped by the new one", async () => {
   await install()
   const idle = ["--", "#!/bin/sh\nwhile :; do sleep 1; done\n", "{}"]
   expect(await run([installed(), "run", "--detach", fixture("guest"), ...idle])).toMatchObject({ exit: 0 })
+  const [{ supervisor }] = JSON.parse((await run([installed(), "ps", "--json"])).said)
+  const words = () => readFileSync(`/proc/${supervisor}/cmdline`, "latin1").replaceAll("\0", " ")
+  await until(() => words().includes(" __rest "))
   releases.server.latest = NEXT
   expect(await run([installed(), "update"])).toMatchObject({ exit: 0 })
+  // The newer one keeps more of each VM from here on.
   expect(JSON.parse((await run([installed(), "ps", "--json"])).said)).toMatchObject([
     { name: "guest", state: "running" },
   ])
+  expect((await run([`${installed()}.old`, "ps"])).said).toContain("was written by a newer banger")
+  // The next update takes the program away that the supervisor rests in.
+  rmSync(`${installed()}.old`)
   expect(await run([installed(), "stop", "guest"])).toMatchObject({ exit: 0 })
   expect(records(place)[0]?.state).toBe("stopped")
+  const { said } = await run([installed(), "logs", "--supervisor", "guest"])
+  expect(said).not.toContain("newer banger")
 }, 90_000)
 
 test("started in a directory with hostile files, it opens none of them", async () => {

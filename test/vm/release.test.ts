@@ -6,7 +6,8 @@ import { AT_FDCWD } from "../../src/base/linux/guards.ts"
 import { ownNamespace } from "../../src/host/process/procfs.ts"
 import { type Child, spawn } from "../../src/host/process/spawn.ts"
 import { removeVm } from "../../src/operations/end/remove.ts"
-import { forgetOldest } from "../../src/operations/forgetOldest.ts"
+import { meantBy } from "../../src/operations/end/stop.ts"
+import { forgetOldest } from "../../src/operations/run/forgetOldest.ts"
 import { takeLock } from "../../src/store/files/lock.ts"
 import { openDatabase } from "../../src/store/state/database.ts"
 import { type Resource, readHandles } from "../../src/store/state/handles.ts"
@@ -109,10 +110,10 @@ test("a VMM that was started but not written down is found, refused without forc
   const vm = leftover()
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: null })
-  await expect(removeVm(vm, vm.id, { force: false, log: silent })).rejects.toThrow(
+  await expect(removeVm(vm, meantBy(vm, vm.id), { force: false, log: silent })).rejects.toThrow(
     `still runs as process ${child.identity.pid}`,
   )
-  await removeVm(vm, vm.id, { force: true, log: silent })
+  await removeVm(vm, meantBy(vm, vm.id), { force: true, log: silent })
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
 })
@@ -124,7 +125,7 @@ test("a VMM not written down is looked for only in the namespace that it was sta
   expect(entry).toEqual({ kind: "process", identity: null, pidNamespace: ownNamespace("pid") ?? "" })
   vm.journal.refine({ kind: "process", identity: null, pidNamespace: "0:4:1" })
   for (const force of [false, true]) {
-    const error = await removeVm(vm, vm.id, { force, log: silent }).catch((error: unknown) => error)
+    const error = await removeVm(vm, meantBy(vm, vm.id), { force, log: silent }).catch((error: unknown) => error)
     expect(error).toMatchObject({
       message: expect.stringMatching(/cannot tell whether .*vm-1.* runs: it was started in another PID namespace$/),
       hint: "do this in the container that the VM was started in",
@@ -138,7 +139,7 @@ test("when it cannot be told whose a process is, rm says what to do about it, an
   const child = startVmm(vm)
   vm.journal.refine({ kind: "process", identity: { ...child.identity, uid: child.identity.uid + 1 } })
   for (const force of [false, true]) {
-    const error = await removeVm(vm, vm.id, { force, log: silent }).catch((error: unknown) => error)
+    const error = await removeVm(vm, meantBy(vm, vm.id), { force, log: silent }).catch((error: unknown) => error)
     expect(error).toMatchObject({
       code: "LIVENESS_UNKNOWN",
       subject: "vm-1",
@@ -155,16 +156,20 @@ test("when it cannot be told whose a process is, rm says what to do about it, an
 test("rm refuses what runs, what another holds, and what it cannot read; -f kills first", async () => {
   const vm = leftover()
   const child = startVmm(vm)
-  await expect(removeVm(vm, vm.id, { force: false, log: silent })).rejects.toThrow(
+  await expect(removeVm(vm, meantBy(vm, vm.id), { force: false, log: silent })).rejects.toThrow(
     `still runs as process ${child.identity.pid}`,
   )
   const lock = takeLock(vm.layout.lock)
-  await expect(removeVm(vm, vm.id, { force: false, log: silent })).rejects.toThrow("is in the hands of another banger")
+  await expect(removeVm(vm, meantBy(vm, vm.id), { force: false, log: silent })).rejects.toThrow(
+    "is in the hands of another banger",
+  )
   closeSync(lock ?? -1)
   writeFileSync(vm.layout.handles, "{")
   writeFileSync(`${vm.layout.handles}.prev`, "")
   vm.db.query("update vms set handles = '{'").run()
-  await expect(removeVm(vm, vm.id, { force: true, log: silent })).rejects.toThrow("can be read; nothing was removed")
+  await expect(removeVm(vm, meantBy(vm, vm.id), { force: true, log: silent })).rejects.toThrow(
+    "can be read; nothing was removed",
+  )
   expect(existsSync(vm.layout.stage)).toBe(true)
   const journal: Resource[] = [
     { kind: "stage", path: vm.layout.stage },
@@ -172,7 +177,7 @@ test("rm refuses what runs, what another holds, and what it cannot read; -f kill
     { kind: "process", identity: child.identity },
   ]
   vm.db.query("update vms set handles = ?").run(JSON.stringify(journal))
-  await removeVm(vm, vm.id, { force: true, log: silent })
+  await removeVm(vm, meantBy(vm, vm.id), { force: true, log: silent })
   expect((await child.exited).signal).toBe("SIGKILL")
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
@@ -183,7 +188,7 @@ test("a VM cut short as it was made or removed, with a record and no directory, 
   releaseAll(vm.journal, vm.layout, unexpected)
   rmSync(vm.layout.dir, { recursive: true })
   expect(releaseAll(vm.journal, vm.layout, unexpected)).toEqual([])
-  await removeVm(vm, vm.id, { force: true, log: silent })
+  await removeVm(vm, meantBy(vm, vm.id), { force: true, log: silent })
   expect(existsSync(vm.layout.dir)).toBe(false)
   expect(listRecords(vm.db)).toEqual([])
 })

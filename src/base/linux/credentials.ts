@@ -46,14 +46,16 @@ export function countedApart<T>(work: () => T): T {
   readCapabilities()
   const dumpable = prctl(PR_GET_DUMPABLE)
   try {
-    setEffectiveUid(NOBODYS_UIDS + process.pid)
+    // Of this thread alone, as glibc's function does not (setresuid(2)). The saved one stays: the way back.
+    rawSyscall("setresuid", syscallNumber("setresuid"), [UNCHANGED, NOBODYS_UIDS + process.pid, UNCHANGED])
   } catch {
     return work()
   }
   try {
     return work()
   } finally {
-    setEffectiveUid(0)
+    // As above: straight to libc.
+    libc.syscall(syscallNumber("setresuid"), UNCHANGED, 0, UNCHANGED, 0, 0, 0)
     libc.capset(HEADER_AT, OWN_AT)
     // A change of uid has taken it away, and with it what others may see of this process in /proc.
     if (dumpable === 1) prctl(PR_SET_DUMPABLE, dumpable)
@@ -70,11 +72,6 @@ const PR_SET_DUMPABLE = 4
 
 function prctl(what: number, value = 0): number {
   return rawSyscall("prctl", syscallNumber("prctl"), [what, value, 0, 0, 0])
-}
-
-/** Of this thread alone, as glibc's function does not (setresuid(2)). The saved one stays: the way back. */
-function setEffectiveUid(uid: number): void {
-  rawSyscall("setresuid", syscallNumber("setresuid"), [UNCHANGED, uid, UNCHANGED])
 }
 
 const UNCHANGED = 0xffff_ffff

@@ -13,6 +13,8 @@ export function redirectSignals(signals: readonly number[]): () => void {
   const view = new DataView(act.buffer)
   view.setBigUint64(SIGACTION.handler, BigInt(handOver()), true)
   view.setInt32(SIGACTION.flags, SA_RESTART, true)
+  // The main thread holds none back while it waits for events (epoll_pwait2(2)): two signals would hand each other over for ever.
+  act.fill(0xff, SIGACTION.mask, SIGACTION.flags)
   const before = signals.map((signal) => {
     const old = fixed(SIGACTION.size)
     checked("sigaction", () => libc.sigaction(word("signal", signal), act, old))
@@ -43,7 +45,7 @@ export function handOverCode(pid: number, arch: string = process.arch): Uint8Arr
 // --- internal ---
 
 /** struct sigaction of glibc and musl, on 64-bit machines: handler, mask, flags, restorer. */
-const SIGACTION = { size: 152, handler: 0, flags: 136 } as const
+const SIGACTION = { size: 152, handler: 0, mask: 8, flags: 136 } as const
 const SA_RESTART = 0x1000_0000
 
 let address: number | undefined

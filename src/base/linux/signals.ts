@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { O } from "./constants.ts"
-import { fixed, word } from "./guards.ts"
-import { libc, rawSyscall } from "./libc.ts"
+import { descriptor, fixed, word } from "./guards.ts"
+import { libc, rawSyscall, retried } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
 
 /** All signals that end a program unless it says otherwise, and that others send to have it end, by their numbers. */
@@ -62,7 +62,16 @@ export function openSignalFd(signals: readonly number[]): number {
   return rawSyscall("signalfd4", syscallNumber("signalfd4"), [-1, set, set.length, O.CLOEXEC])
 }
 
+/** Takes the signals that wait at such a descriptor, a few at a time; only when it can be read, else this waits. */
+export function takeSignals(fd: number): void {
+  const infos = fixed(SIGINFO_BYTES * 4)
+  retried("read", () => libc.read(descriptor(fd), infos, infos.length), "signalfd")
+}
+
 // --- internal ---
+
+/** The size of the kernel's `signalfd_siginfo`. */
+const SIGINFO_BYTES = 128
 
 const SIG_BLOCK = 0
 const SIG_UNBLOCK = 1

@@ -33,7 +33,23 @@ export function shownPath(named: { readonly path: string; readonly pathBase64?: 
   return printablePath(bytes === undefined ? new TextEncoder().encode(path) : Buffer.from(bytes, "base64"))
 }
 
+/**
+ * Words in one line, however many there are, however long, and whatever is in them: `a, b, c`, `a, b and 7 more`; `none`. They may
+ * be somebody else's. Pure.
+ */
+export function listed(words: readonly string[], atMost = LISTED_MAX_COUNT): string {
+  const shown = words.slice(0, atMost).map((word) => shownText(word.slice(0, WORD_MAX_COUNT)).replaceAll("\n", "\\n"))
+  const more = words.length - shown.length
+  return `${shown.join(", ") || "none"}${more > 0 ? ` and ${more} more` : ""}`
+}
+
 // --- internal ---
+
+/** Of more words than these, the first ones stand for all. */
+const LISTED_MAX_COUNT = 10
+
+/** A word of somebody else's is cut here. */
+const WORD_MAX_COUNT = 64
 
 const ODD = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}"\\]/u
 const ODD_EACH = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}"\\]/gu

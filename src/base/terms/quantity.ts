@@ -26,6 +26,12 @@ export function formatSize(bytes: number): string {
   return `${bytes}B`
 }
 
+/** `1610612736` as `1536M`: in the largest unit that says it exactly, so that it can be asked for. */
+export function formatExactSize(bytes: number): string {
+  const unit = ["T", "G", "M", "K"].find((each) => bytes > 0 && bytes % (BYTES[each] ?? 1) === 0)
+  return unit === undefined ? `${bytes}B` : `${bytes / (BYTES[unit] ?? 1)}${unit}`
+}
+
 /** `1500` as `1.5s`, `65000` as `1.1m`. */
 export function formatDuration(milliseconds: number): string {
   for (const unit of ["h", "m", "s"]) {

@@ -1,9 +1,10 @@
 import { Failure, joinFailures, usageError } from "../../base/terms/failure.ts"
 import { jsonText } from "../../base/terms/message.ts"
 import { endMany } from "../../operations/end/many.ts"
+import { type Meant, meantBy } from "../../operations/end/stop.ts"
 import type { Stopper } from "../../operations/end/stopper.ts"
 import type { State } from "../../store/state/open.ts"
-import { findRecord, type VmRecord } from "../../store/state/records.ts"
+import type { VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import type { Done } from "../show/documents.ts"
 import { type Invocation, vmArg } from "../terminal/command.ts"
@@ -22,7 +23,7 @@ export interface EachVm {
   /** The VMs that `--all` means. */
   readonly all: () => readonly VmRecord[]
   /** `shared`: what the work on many VMs shares. */
-  readonly work: (vm: string, how: { readonly log: Output["log"]; readonly shared?: Stopper }) => Promise<Done>
+  readonly work: (vm: Meant, how: { readonly log: Output["log"]; readonly shared?: Stopper }) => Promise<Done>
 }
 
 /**
@@ -40,10 +41,10 @@ export async function forEachVm(
     throw usageError("VM is missing", { hint: "name one or more, or give --all", subject: "VM" })
   if (vm !== undefined && all === true)
     throw usageError("--all means every VM: it takes none by name", { subject: "--all" })
-  const vms = vm === undefined ? each.all().map(reference) : distinct(state, [vm, ...invocation.more])
+  const vms = vm === undefined ? each.all().map(ofAll) : distinct(state, [vm, ...invocation.more])
   const [first] = vms
   if (vms.length > 1) return await forMany(vms, invocation, each)
-  if (first !== undefined) tell(output, await each.work(first, { log: output.log }), each)
+  if (first !== undefined) tell(output, await each.work(first.meant(), { log: output.log }), each)
   return undefined
 }
 
@@ -52,31 +53,45 @@ export async function forEachVm(
 /** Of so many VMs each is told by its name; of more, how many there were. */
 const NAMED_COUNT = 16
 
-/** What means a VM in what is asked: by its name also the one that is booted in its place meanwhile. */
-function reference({ id, name, state, restart_at }: VmRecord): string {
-  return isFinal(state) && restart_at === null ? id : name
+/** What a command was given: a word, and the VM that it meant then. */
+interface Given {
+  readonly word: string
+  /** Throws where it means none. */
+  readonly meant: () => Meant
+}
+
+/** One that has not ended is meant with what a restart policy boots in its place meanwhile. */
+function ofAll(record: VmRecord): Given {
+  const byName = !isFinal(record.state) || record.restart_at !== null
+  return { word: record.id, meant: () => ({ record, byName }) }
 }
 
 /** The words that mean a VM for the first time; those that mean none fail later, one by one. */
-function distinct({ db }: State, words: readonly string[]): readonly string[] {
-  const idOf = (word: string) => {
+function distinct(state: State, words: readonly string[]): readonly Given[] {
+  const seen = new Map<string, Given>()
+  for (const word of words) {
+    let id = word
+    let meant: () => Meant
     try {
-      return findRecord(db, word).id
-    } catch {
-      return word
+      const found = meantBy(state, word)
+      id = found.record.id
+      meant = () => found
+    } catch (error) {
+      meant = () => {
+        throw error
+      }
     }
+    if (!seen.has(id)) seen.set(id, { word, meant })
   }
-  if (words.length === 1) return words
-  const seen = new Set<string>()
-  return words.filter((word) => seen.size < seen.add(idOf(word)).size)
+  return [...seen.values()]
 }
 
 async function forMany(
-  vms: readonly string[],
+  vms: readonly Given[],
   { path, options, output }: Invocation,
   { state, words, work }: EachVm,
 ): Promise<Failure | undefined> {
-  const failures = new Map<string, Failure>()
+  const failures = new Map<Given, Failure>()
   const counter = startCounter(words.doing, vms.length, output)
   const { log } = counter
   const told = { ...output, log: vms.length > NAMED_COUNT ? { ...log, info: log.debug } : log }
@@ -84,7 +99,8 @@ async function forMany(
   const exit = await endMany(state, vms, {
     log,
     words: [...path.slice(1), ...options.filter((word) => word !== "--json" && word !== "--all")],
-    end: (vm, shared) => work(vm, { log, shared }),
+    saysDone: (message, id) => message.endsWith(`(${id}) ${words.one}`),
+    end: async ({ meant }, shared) => await work(meant(), { log, shared }),
     onEnd(vm, how) {
       if ("done" in how) {
         done++
@@ -92,7 +108,7 @@ async function forMany(
         tell(told, how.done, { words })
       } else if (how.failed.code !== "INTERRUPTED") {
         failures.set(vm, how.failed)
-        tellFailure(log, vm, how.failed)
+        tellFailure(log, vm.word, how.failed)
       }
     },
   })

@@ -2,8 +2,8 @@ import type { ArgsDef } from "citty"
 import { type Failure, usageError } from "../../base/terms/failure.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
 import type { DetachedVm } from "../../operations/detach.ts"
-import { runPlugin } from "../../operations/run.ts"
-import type { RunRequest } from "../../operations/runRequest.ts"
+import { runPlugin } from "../../operations/run/run.ts"
+import type { RunRequest } from "../../operations/run/runRequest.ts"
 import { unpackRestarts } from "../../supervisor/rest/words.ts"
 import { showDetached, showEnd } from "../show/ends.ts"
 import { command, type Invocation, type Values } from "../terminal/command.ts"
@@ -23,6 +23,7 @@ export const runArgs = {
   },
   plan: { type: "boolean", description: "Print every step, path and command without doing any" },
   "keep-on-failure": { type: "boolean", description: "Leave a failed start as it is, for inspection" },
+  replace: { type: "boolean", description: "Stop the VM that has the name first" },
   restore: {
     type: "string",
     valueHint: "DIR",
@@ -94,6 +95,7 @@ export async function runAs(
     args: rest,
     plan: plan === true,
     keepOnFailure: values["keep-on-failure"] === true,
+    replace: values.replace === true,
     timeout,
     restore,
     trace,

@@ -17,10 +17,10 @@ export default command({
     status: { type: "string", description: "The wait status of the VMM, which has exited" },
   },
   async run({ vm, lock, restarts, until, announced, status }, { output }) {
-    using state = openState()
-    const exited = status === undefined ? undefined : { ...decodeStatus(Number(status)), announced }
+    using state = openState({ newer: "used" })
+    const exited = status === undefined ? undefined : decodeStatus(Number(status))
     const woken = {
-      ...{ lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited },
+      ...{ lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited, announced },
       until: until === undefined ? undefined : Number(until),
     }
     return showEnd(await superviseVm(state, vm, { log: output.log, woken, onReady: () => {} }), output, {

@@ -1,6 +1,6 @@
 import { Failure } from "../../base/terms/failure.ts"
 import type { DetachedVm } from "../../operations/detach.ts"
-import type { RunResult } from "../../operations/runRequest.ts"
+import type { RunResult } from "../../operations/run/runRequest.ts"
 import { exitText, resultJson } from "../../vm/exit.ts"
 import type { Output } from "../terminal/output.ts"
 import { relay } from "./relay.ts"

@@ -1,13 +1,11 @@
-import * as v from "valibot"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { readAll } from "../../base/linux/content.ts"
 import { ignoring, unlessAbsent } from "../../base/linux/errors.ts"
-import { openAt, openBeneath, withDescriptor } from "../../base/linux/files.ts"
+import { close, openAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
-import { formatSize } from "../../base/terms/quantity.ts"
+import { formatExactSize, formatSize } from "../../base/terms/quantity.ts"
 import { type CgroupSetting, controllersOf, enableControllers, write } from "./cgroup.ts"
-import { CPU_PERIOD_US } from "./limits.ts"
+import { GONE, numberOf, read } from "./present.ts"
 
 /** A running VM's cgroup. */
 export interface RunningCgroup {
@@ -20,134 +18,119 @@ export interface RunningCgroup {
   readonly dir: number
 }
 
-/** Uses the cgroup of a VM that runs. Throws WRONG_STATE when it has gone. */
-export function withRunningCgroup<T>(
-  { name, id, path }: { name: string; id: string; path: string },
-  use: (dir: number) => T,
-): T {
+/** Opens the cgroup of a VM that runs; the caller closes it. Throws WRONG_STATE when it has gone. */
+export function openRunningCgroup({
+  path,
+  ...of
+}: Omit<RunningCgroup, "dir"> & { readonly path: string }): RunningCgroup & Disposable {
   const dir = unlessAbsent(() => openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW))
-  if (dir === undefined)
-    throw new Failure("WRONG_STATE", `the cgroup of ${name} has gone`, { hint: GONE_HINT, subject: id })
-  return withDescriptor(dir, use)
+  if (dir === undefined) throw gone(of)
+  return { ...of, dir, [Symbol.dispose]: () => close(dir) }
 }
 
 /**
- * Makes room for a lower memory limit, and throws a failure unless what the cgroup holds fits below it: the kernel would kill
- * the VMM for the rest. What the kernel only keeps in memory for later is given back first (memory.reclaim, Linux 5.19).
- * `anonymousBytes`: the VMM's own memory, all of which must be counted in the cgroup.
+ * Throws a failure unless what a cgroup holds, but for what the kernel only keeps in memory for later, fits below a lower memory
+ * limit: the kernel would kill the VMM for the rest. Changes nothing. `ownBytes`: the VMM's own memory, all of which must be
+ * counted in the cgroup.
  */
-export function requireRoom(
-  { name, id, dir }: RunningCgroup,
-  bytes: number,
-  { anonymousBytes }: { readonly anonymousBytes: number },
-): void {
-  const word = `limits.memory=${formatSize(bytes)}`
-  const used = () => Number(read(dir, "memory.current") ?? Number.NaN)
-  // Memory is counted where its controller was on when it was taken. The kernel counts in portions of some pages.
-  if (!(used() >= anonymousBytes - COUNTING_SLACK_BYTES)) {
+export function requireMemory(cgroup: RunningCgroup, bytes: number, { ownBytes }: { readonly ownBytes: number }): void {
+  requireThere(cgroup)
+  const { name, id, dir } = cgroup
+  const used = usedBytes(dir)
+  // Memory is counted where its controller was on when it was taken: a limit proves that it was. The kernel counts in portions
+  // of some pages.
+  if (Number.isNaN(used) || (numberOf(read(dir, "memory.max")) === null && used < ownBytes - COUNTING_SLACK_BYTES)) {
+    const message = `limits.memory=${formatExactSize(bytes)}: the memory that ${name} has is not counted in its cgroup`
     const hint = "limits.memory in the plugin, however large, has it counted from the start"
-    throw new Failure("UNSUPPORTED", `${word}: the memory that ${name} has is not counted in its cgroup`, {
-      hint,
-      subject: id,
-    })
+    throw new Failure("UNSUPPORTED", message, { hint, subject: id })
   }
-  // EAGAIN: not all could be given back.
-  if (used() > bytes)
-    ignoring(["EAGAIN", "ENOENT", "EINTR"], () => write(dir, "memory.reclaim", String(used() - bytes)))
-  const now = used()
-  if (now <= bytes) return
-  const hint = `it can have ${formatSize(now)} or more; in less the kernel would kill it`
-  throw new Failure("IN_USE", `${word}: ${name} uses ${formatSize(now)}`, { hint, subject: "limits.memory" })
+  const stat = read(dir, "memory.stat") ?? ""
+  const kept = ["inactive_file", "active_file", "slab_reclaimable"].map((name) =>
+    Number(new RegExp(`^${name} (\\d+)$`, "m").exec(stat)?.[1] ?? 0),
+  )
+  const needed = used - kept.reduce((sum, each) => sum + each, 0)
+  if (needed > bytes) throw usesMore(cgroup, bytes, needed)
 }
 
-/** Throws a failure when a cgroup has more threads than it is to have: the VMM may end when it can start none. */
-export function requireThreads({ name, dir }: RunningCgroup, count: number): void {
+/**
+ * Has the kernel give back what it only keeps in memory for later (memory.reclaim, Linux 5.19), as far as a lower memory limit
+ * needs it. Throws a failure when that is not enough.
+ */
+export function makeRoom(cgroup: RunningCgroup, bytes: number): void {
+  const { dir } = cgroup
+  const excess = usedBytes(dir) - bytes
+  // EAGAIN: not all could be given back.
+  if (excess > 0) ignoring(["EAGAIN", "EINTR", ...GONE], () => write(dir, "memory.reclaim", String(excess)))
+  const now = usedBytes(dir)
+  if (now > bytes) throw usesMore(cgroup, bytes, now)
+}
+
+/**
+ * Throws a failure when a cgroup has more threads than it is to have, or fewer than `spare` less: the VMM may end when it can start
+ * none.
+ */
+export function requireThreads(
+  cgroup: RunningCgroup,
+  count: number,
+  { spare = 0 }: { readonly spare?: number | undefined } = {},
+): void {
+  requireThere(cgroup)
+  const { name, dir } = cgroup
   const threads = (read(dir, "cgroup.threads") ?? "").split("\n").filter((line) => line !== "").length
-  if (threads <= count) return
-  throw new Failure("IN_USE", `limits.pids=${count}: ${name} has ${threads} threads and processes`, {
-    hint: `it can have ${threads} or more`,
+  const needed = threads + spare
+  if (needed <= count) return
+  const more = spare === 0 ? "" : `, and its VMM starts up to ${spare} more when its drives are busy, or ends`
+  throw new Failure("IN_USE", `limits.pids=${count}: ${name} has ${threads} threads and processes${more}`, {
+    hint: `it can have ${needed} or more`,
     subject: "limits.pids",
   })
 }
 
 /**
- * Writes other limits to a running VM's cgroup, by its descriptor. Their controllers are switched on first, for all VMs.
- * Throws a failure that names the limit when the kernel refuses one; then all are as they were.
+ * Writes other limits to a running VM's cgroup, by its descriptor. Controllers that they need are switched on first, for all VMs;
+ * what lifts a limit needs none. Throws a failure that names the limit when the kernel refuses one; then all are as they were.
+ * Returns what puts them back, which throws nothing and tells which files could not be.
  */
-export function changeLimits({ mount, dir }: RunningCgroup, settings: readonly CgroupSetting[]): void {
-  const missing = settings.filter(([file]) => read(dir, file) === undefined)
+export function changeLimits(cgroup: RunningCgroup, settings: readonly CgroupSetting[]): () => readonly string[] {
+  requireThere(cgroup)
+  const { mount, dir } = cgroup
+  const isOn = ([file]: CgroupSetting) => read(dir, file) !== undefined
+  const wanted = settings.filter((setting) => isOn(setting) || !lifts(setting))
+  const missing = wanted.filter((setting) => !isOn(setting))
   if (missing.length > 0) switchOn(mount, controllersOf(missing))
   const done: CgroupSetting[] = []
-  for (const [file, value] of settings) {
+  const putBack = () => done.toReversed().flatMap(([file, text]) => (wasWritten(dir, file, text) ? [] : [file]))
+  for (const [file, value] of wanted) {
     const before = asNow(read(dir, file) ?? "", value)
     try {
       write(dir, file, value)
       done.push([file, before])
     } catch (error) {
-      for (const [old, text] of done.toReversed()) write(dir, old, text)
-      const message = `limits: the kernel does not take ${file} ${value}`
-      throw new Failure("HOST_LACKS", message, { subject: file, cause: error })
+      const left = putBack()
+      requireThere(cgroup)
+      const message = `limits: the kernel does not take ${file} ${value}${notPutBack(left)}`
+      const hint = file === "io.max" ? "a whole disk takes one, a partition does not: lsblk" : KERNEL_HINT
+      throw new Failure("HOST_LACKS", message, { hint, subject: file, cause: error })
     }
   }
+  return putBack
 }
 
-/** What a cgroup allows now; null: as much as there is. */
-export const presentLimitsSchema = v.strictObject({
-  memoryBytes: v.nullable(v.number()),
-  /** What of it is used now; null: it is not counted. */
-  memoryUsedBytes: v.nullable(v.number()),
-  cpus: v.nullable(v.number()),
-  pids: v.nullable(v.number()),
-  io: v.array(
-    v.strictObject({
-      /** `major:minor`. */
-      device: v.string(),
-      readBytes: v.nullable(v.number()),
-      writeBytes: v.nullable(v.number()),
-      readOps: v.nullable(v.number()),
-      writeOps: v.nullable(v.number()),
-    }),
-  ),
-})
-export type PresentLimits = v.InferOutput<typeof presentLimitsSchema>
-
-/** The limits of the cgroup at a path; undefined when there is none. */
-export function limitsAt(path: string): PresentLimits | undefined {
-  const open = () => openAt(AT_FDCWD, path, O.PATH | O_DIRECTORY | O_NOFOLLOW)
-  return unlessAbsent(() => withDescriptor(open(), limitsOf), ["ENOENT", "ENODEV"])
+/** What of a change that has failed could not be undone, for the end of its message. Pure. */
+export function notPutBack(left: readonly string[]): string {
+  return left.length === 0 ? "" : `; ${left.join(", ")} could not be put back`
 }
 
-/** The limits of an open cgroup. */
-export function limitsOf(dir: number): PresentLimits {
-  const number = (file: string) => numberOf(read(dir, file))
-  const [quota, period = String(CPU_PERIOD_US)] = (read(dir, "cpu.max") ?? "max").split(" ")
-  const time = numberOf(quota)
-  return {
-    ...{ memoryBytes: number("memory.max"), memoryUsedBytes: number("memory.current") },
-    cpus: time === null ? null : time / Number(period),
-    pids: number("pids.max"),
-    io: parseIoMax(read(dir, "io.max") ?? ""),
-  }
-}
-
-/** The lines of io.max (cgroup-v2.rst). Pure. */
-export function parseIoMax(text: string): PresentLimits["io"] {
-  return text
-    .split("\n")
-    .filter((line) => line.includes("="))
-    .map((line) => {
-      const [device = "", ...words] = line.split(" ")
-      const of = Object.fromEntries(words.map((word) => word.split("=")))
-      const [readBytes, writeBytes] = [numberOf(of.rbps), numberOf(of.wbps)]
-      return { device, readBytes, writeBytes, readOps: numberOf(of.riops), writeOps: numberOf(of.wiops) }
-    })
+/** Whether a setting only lifts a limit: that takes no controller. Pure. */
+export function lifts([file, value]: CgroupSetting): boolean {
+  return file === "io.max" ? value.split(" ").every((word, at) => at === 0 || word.endsWith("=max")) : value === "max"
 }
 
 // --- internal ---
 
-const GONE_HINT = "the VM has ended, or is ending: banger ps -a tells"
-const COUNTING_SLACK_BYTES = 1024 * 1024
-const FILE_MAX_BYTES = 64 * 1024
+const KERNEL_HINT = "what it takes is in the kernel's cgroup-v2.rst"
+const MIB_BYTES = 1024 * 1024
+const COUNTING_SLACK_BYTES = MIB_BYTES
 
 function switchOn(mount: string, controllers: readonly string[]): void {
   try {
@@ -159,12 +142,36 @@ function switchOn(mount: string, controllers: readonly string[]): void {
   }
 }
 
-/** The text of a file of a cgroup; undefined when its controller is off. */
-function read(dir: number, file: string): string | undefined {
-  const open = () => openBeneath(dir, file, O.RDONLY)
-  return unlessAbsent(() =>
-    new TextDecoder().decode(withDescriptor(open(), (fd) => readAll(fd, FILE_MAX_BYTES))).trim(),
-  )
+function gone({ name, id }: Pick<RunningCgroup, "name" | "id">): Failure {
+  const hint = "the VM has ended, or is ending: banger ps -a tells"
+  return new Failure("WRONG_STATE", `the cgroup of ${name} has gone`, { hint, subject: id })
+}
+
+/** Every cgroup but the root has this file, whatever controllers are on. */
+function requireThere(cgroup: RunningCgroup): void {
+  if (read(cgroup.dir, "cgroup.events") === undefined) throw gone(cgroup)
+}
+
+function usesMore({ name }: RunningCgroup, bytes: number, used: number): Failure {
+  const least = formatExactSize(Math.ceil(used / MIB_BYTES) * MIB_BYTES)
+  const hint = `it can have ${least} or more; in less the kernel would kill it`
+  return new Failure("IN_USE", `limits.memory=${formatExactSize(bytes)}: ${name} uses ${formatSize(used)}`, {
+    hint,
+    subject: "limits.memory",
+  })
+}
+
+function usedBytes(dir: number): number {
+  return Number(read(dir, "memory.current") || Number.NaN)
+}
+
+function wasWritten(dir: number, file: string, text: string): boolean {
+  try {
+    write(dir, file, text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** What is to be written to have a file as it is now; of io.max, for the device of this value. */
@@ -174,9 +181,4 @@ function asNow(text: string, value: string): string {
   return (
     text.split("\n").find((line) => line.startsWith(`${device} `)) ?? `${device} rbps=max wbps=max riops=max wiops=max`
   )
-}
-
-function numberOf(text: string | undefined): number | null {
-  const value = Number(text ?? Number.NaN)
-  return Number.isFinite(value) && text !== "" ? value : null
 }

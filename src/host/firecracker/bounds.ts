@@ -1,5 +1,6 @@
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
+import { listed } from "../../base/terms/printable.ts"
 import type { Boot, Program, VmmNeeds } from "../vmm/vmm.ts"
 import { BODY_MAX_BYTES } from "./api.ts"
 import { HERE, requireCpu } from "./cpu.ts"
@@ -27,7 +28,7 @@ export function requireDrives({ disks, firecracker }: Pick<Boot, "firecracker"> 
   if (unknown === undefined) return
   const like = nearest(unknown, ids)
   const subject = `firecracker.drives.${unknown}`
-  const hint = `the drives are ${ids.join(", ") || "none"}`
+  const hint = `the drives are ${listed(ids)}`
   const meant = like === undefined ? "" : `; did you mean ${like}?`
   throw new Failure("BAD_PLUGIN", `firecracker.drives: no drive is called ${unknown}${meant}`, { subject, hint })
 }

@@ -3,7 +3,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { type HostPath, inJail, withoutJail } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
-import { versionText } from "../../store/files/programVersion.ts"
+import { type VersionOf, versionsIn } from "../../store/files/programVersion.ts"
 import type {
   Boot,
   ConnectOptions,
@@ -80,14 +80,12 @@ function strange(words: string): Failure {
 }
 
 async function find(paths: ProgramPaths): Promise<Program> {
-  const inPath = findProgram("firecracker")
-  const found = paths.firecracker ?? inPath.path
-  if (!found) throw lacking(["firecracker is not in PATH", ...inPath.passedOver].join("; "), "firecracker")
-  const path = await resolved(found)
+  const path = await resolved(paths.firecracker ?? inPath())
   const jailer = paths.jailer ?? findProgram("jailer").path
+  const ask = versionsIn(paths.state)
   const [release, other] = await Promise.all([
-    releaseOf("Firecracker", path, paths.state),
-    jailer === undefined ? undefined : releaseOf("Jailer", jailer, paths.state),
+    releaseOf("Firecracker", path, ask),
+    jailer === undefined ? undefined : releaseOf("Jailer", jailer, ask),
   ])
   requireSupported(path, release)
   if (other !== undefined && other.join(".") !== release.join(".")) {
@@ -95,6 +93,12 @@ async function find(paths: ProgramPaths): Promise<Program> {
     throw lacking(`Firecracker and its jailer must be of one release: ${both}`, path)
   }
   return { path, jailer, version: versionOf(release), warning: knownBad(release) }
+}
+
+function inPath(): string {
+  const { path, passedOver } = findProgram("firecracker")
+  if (path === undefined) throw lacking(["firecracker is not in PATH", ...passedOver].join("; "), "firecracker")
+  return path
 }
 
 async function resolved(path: string): Promise<string> {
@@ -107,10 +111,10 @@ async function resolved(path: string): Promise<string> {
   }
 }
 
-async function releaseOf(program: "Firecracker" | "Jailer", path: string, state: string | undefined): Promise<Release> {
+async function releaseOf(program: "Firecracker" | "Jailer", path: string, ask: VersionOf): Promise<Release> {
   let text: string
   try {
-    text = await versionText(path, state)
+    text = await ask(path)
   } catch (error) {
     throw lacking(`${path} cannot be run: ${messageOf(error)}`, path, error)
   }

@@ -37,7 +37,7 @@ const present = v.object({
   "network-interfaces": v.optional(v.array(v.object({ iface_id: v.string() })), []),
   "machine-config": v.object({ mem_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
   /** Not there where the release has none. */
-  balloon: v.nullish(v.object({})),
+  balloon: v.nullish(v.object({ amount_mib: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0)), 0) })),
   "memory-hotplug": v.nullish(
     v.object({
       total_size_mib: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),

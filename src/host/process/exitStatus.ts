@@ -30,6 +30,12 @@ export async function exitStatusOf(
   return undefined
 }
 
+/** As `exitStatusOf`, of a process that has exited and that its parent has not waited for, by /proc alone; undefined for any other. */
+export function exitStatusOfZombie({ pid, startTime }: ProcessIdentity): ExitStatus | undefined {
+  const status = parseZombieStatus(statOf(pid), startTime)
+  return status === undefined ? undefined : decodeStatus(status)
+}
+
 /** What a status of wait(2) means. Pure. */
 export function decodeStatus(status: number): ExitStatus {
   const number = status & 0x7f

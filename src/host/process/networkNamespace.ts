@@ -17,6 +17,11 @@ export function networkNamespaceOf(pid: number): string | undefined {
   return unlessAbsent(() => inodeOf(statPath(`/proc/${pid}/ns/net`)), ["ENOENT", "ESRCH", "EACCES"])
 }
 
+/** Whether two processes are in one network namespace, by what is seen of theirs; undefined when one is not seen. Pure. */
+export function isSameNamespace(one: string | undefined, other: string | undefined): boolean | undefined {
+  return one === undefined || other === undefined ? undefined : one === other
+}
+
 // --- internal ---
 
 function isIn(pid: string, namespace: string): boolean {

@@ -3,7 +3,7 @@ import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
 import type { HostPath } from "../../base/terms/path.ts"
 import { findProgram } from "../../store/files/programs.ts"
-import { versionText } from "../../store/files/programVersion.ts"
+import { versionsIn } from "../../store/files/programVersion.ts"
 import type {
   Control,
   ControlSocket,
@@ -122,7 +122,7 @@ async function connect(controlPath: HostPath, begin: (qmp: Qmp) => Promise<void>
 
 /** The version, which its command line depends on. */
 async function versionOf(path: string, state: string | undefined): Promise<Version> {
-  const version = parseVersion(await versionText(path, state))
+  const version = parseVersion(await versionsIn(state)(path))
   if (version === undefined) throw lacking(`${path} --version prints no version: is it QEMU?`, path)
   if (!isAtLeast(version, [7, 2])) {
     throw lacking(`${path} is QEMU ${version.join(".")}, which is too old: 7.2 or newer is needed`, path)

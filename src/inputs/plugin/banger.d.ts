@@ -109,11 +109,11 @@ declare module "banger" {
 
   /** Limits of the VM's cgroup. */
   export interface Limits {
-    /** The VMM's memory, which is more than the guest's: `"512M"`. */
+    /** The VMM's memory, which is more than the guest's: `"512M"`. A number alone counts bytes. */
     memory?: string | undefined
     /** How many processors' time: `1.5`. */
     cpus?: number | undefined
-    /** Threads and processes. */
+    /** Threads and processes. QEMU starts up to 64 when its drives are busy, and ends when it cannot. */
     pids?: number | undefined
     /** Rates per second, by block device. */
     io?: IoLimit[] | undefined
@@ -122,6 +122,7 @@ declare module "banger" {
   export interface IoLimit {
     /** The host's block device: `"/dev/sda"`. */
     device: string
+    /** From 4K on. */
     readBytes?: string | undefined
     writeBytes?: string | undefined
     readOps?: number | undefined

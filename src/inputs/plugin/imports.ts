@@ -20,12 +20,20 @@ export const LOADERS: Readonly<Record<string, CodeLoader | "json" | "toml" | "te
   ".txt": "text",
 }
 
+/** How imports are served. */
+export interface Serving {
+  readonly trust: Trust
+  /** The plugin's own file, which has been read already: its real path, and its bytes. */
+  readonly read: { readonly path: string; readonly bytes: Uint8Array<ArrayBuffer> }
+  /** Hears that a module is about to run whose top-level code does more than to name functions and data. */
+  readonly beforeCode: () => void
+}
+
 /**
  * Serves a plugin's imports: `"banger"` from this program, every file through `readTrusted`, so that what was checked is
- * what runs. As root, imports that cannot be read this way are refused. Before a module runs whose top-level code does more
- * than to name functions and data, `beforeCode` hears of it.
+ * what runs. As root, imports that cannot be read this way are refused.
  */
-export function serveImports(trust: Trust, beforeCode: () => void): void {
+export function serveImports({ trust, read, beforeCode }: Serving): void {
   const definePlugin = (plugin: unknown) => plugin
   Bun.plugin({
     name: "banger",
@@ -38,7 +46,7 @@ export function serveImports(trust: Trust, beforeCode: () => void): void {
         })
       build.onLoad({ filter: /\.(?:[cm]?[jt]sx?|json|toml|txt)$/ }, ({ path }) => {
         const loader = LOADERS[extname(path)] ?? "js"
-        const contents = readModule(path, trust)
+        const contents = path === read.path ? read.bytes : readModule(path, trust)
         seen.add(sha256Of(contents))
         if (loader === "json" || loader === "toml" || loader === "text") {
           modules.push(undefined)

@@ -59,9 +59,13 @@ async function load<D extends Definition>(
   requireSame(path, sha256)
   // To take them takes time that a plugin without code need not wait for.
   const deny = once(() => trust.uids !== undefined && denyWorkers())
-  serveImports(trust, () => {
-    deny()
-    beforeCode()
+  serveImports({
+    trust,
+    read: { path, bytes },
+    beforeCode() {
+      deny()
+      beforeCode()
+    },
   })
   const exported = await runModule(path)
   const definition = read(exported, { path, text: new TextDecoder().decode(bytes) })

@@ -56,11 +56,18 @@ const jail = v.union(
   "true, false or { uid, gid }",
 )
 
-const RATE_WORDS = 'a size with its unit: "10M"'
-const bytes = v.pipe(
+/** A smaller one is a mistake in its unit. */
+const MEMORY_LIMIT_WORDS = 'a size of at least 16M with its unit, "2G": a number alone counts bytes'
+const memoryLimit = v.pipe(
+  v.string(MEMORY_LIMIT_WORDS),
+  v.transform((text) => parseSize(text) ?? Number.NaN),
+  v.check((n) => n >= 16 * MIB_BYTES, MEMORY_LIMIT_WORDS),
+)
+const RATE_WORDS = 'a size of at least 4K with its unit, "10M": a number alone counts bytes'
+const rate = v.pipe(
   v.string(RATE_WORDS),
   v.transform((text) => parseSize(text) ?? Number.NaN),
-  v.check((n) => n > 0, RATE_WORDS),
+  v.check((n) => n >= 4096, RATE_WORDS),
 )
 const COUNT_WORDS = "a whole number above 0"
 const count = v.pipe(
@@ -70,7 +77,7 @@ const count = v.pipe(
 const CPUS_WORDS = "a number of processors from 0.01 on"
 /** Limits of a VM's cgroup. */
 export const limitsSpec = v.strictObject({
-  memory: v.optional(bytes),
+  memory: v.optional(memoryLimit),
   cpus: v.optional(
     v.pipe(
       v.number(CPUS_WORDS),
@@ -82,8 +89,8 @@ export const limitsSpec = v.strictObject({
     v.array(
       v.strictObject({
         device: path,
-        readBytes: v.optional(bytes),
-        writeBytes: v.optional(bytes),
+        readBytes: v.optional(rate),
+        writeBytes: v.optional(rate),
         readOps: v.optional(count),
         writeOps: v.optional(count),
       }),

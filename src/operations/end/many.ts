@@ -10,14 +10,16 @@ import { type Slot, slotsOf } from "./slots.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
 
 /** How many VMs are ended. */
-export interface EndMany<T> {
+export interface EndMany<V, T> {
   readonly log: Log
   /** Ends one VM. */
-  readonly end: (vm: string, stopper: Stopper) => Promise<T>
+  readonly end: (vm: V, stopper: Stopper) => Promise<T>
   /** The words by which another banger does the same; the VM's id follows them. */
   readonly words: readonly string[]
+  /** Whether that banger says thereby that it is done, which `onEnd` tells. */
+  readonly saysDone: (message: string, id: string) => boolean
   /** Hears how each went, as soon as it has. */
-  readonly onEnd: (vm: string, how: { readonly done: T } | { readonly failed: Failure }) => void
+  readonly onEnd: (vm: V, how: { readonly done: T } | { readonly failed: Failure }) => void
 }
 
 /**
@@ -25,24 +27,31 @@ export interface EndMany<T> {
  * memory reaches for their supervisors. A signal ends the waiting: what was not begun is not. Returns its exit code, if one
  * came.
  */
-export async function endMany<T>(
+export async function endMany<V, T>(
   state: State,
-  vms: readonly string[],
-  { log, end, words, onEnd }: EndMany<T>,
+  vms: readonly V[],
+  { log, end, words, saysDone, onEnd }: EndMany<V, T>,
 ): Promise<number | undefined> {
   using stopper = startStopper(log)
   const { interrupts } = stopper
   const working = slotsOf(availableParallelism())
   const awake = slotsOf(awakeCount())
   const pollMs = Math.min(POLL_MOST_MS, POLL_MS * Math.ceil(vms.length / POLLED_COUNT))
-  const endOne = async (vm: string) => {
-    using _awake = await awake.take()
+  const endOne = async (vm: V) => {
+    using room = await awake.take()
     using turn = await working.take()
     // Signals are heard between two VMs.
     await Bun.sleep(0)
     if (interrupts.stop.aborted) return
     const limit = setTimeout(turn.release, TURN_MS)
-    const among = { pollMs, waits: turn.release, apart: (id: string) => apart(state, id, { words, stopper, turn }) }
+    const among = {
+      ...{ pollMs, waits: turn.release },
+      sleeps() {
+        turn.release()
+        room.release()
+      },
+      apart: (id: string) => apart(state, id, { words, saysDone, stopper, turn }),
+    }
     try {
       onEnd(vm, { done: await end(vm, { ...stopper, among }) })
     } catch (error) {
@@ -73,14 +82,13 @@ function awakeCount(): number {
   return Math.max(availableParallelism(), Math.floor((Number(kib) * 1024) / 2 / AWAKE_BYTES))
 }
 
-interface Apart {
-  readonly words: readonly string[]
+interface Apart extends Pick<EndMany<unknown, unknown>, "words" | "saysDone"> {
   readonly stopper: Stopper
   readonly turn: Slot
 }
 
 /** Has another banger end a VM, because a process loads one plugin. Throws the failure that it ended with. */
-async function apart(state: State, id: string, { words, stopper, turn }: Apart): Promise<void> {
+async function apart(state: State, id: string, { words, saysDone, stopper, turn }: Apart): Promise<void> {
   const { interrupts, log } = stopper
   const stopping = () => {
     const now = findById(state.db, id)?.state
@@ -90,7 +98,7 @@ async function apart(state: State, id: string, { words, stopper, turn }: Apart):
   const over = new AbortController()
   try {
     const failure = await runSelf([...words, id], {
-      log,
+      log: { ...log, info: (message) => void (saysDone(message, id) || log.info(message)) },
       onStart(child) {
         for (const signal of [interrupts.stop, interrupts.force])
           signal.addEventListener("abort", () => child.kill("SIGINT"), { signal: over.signal })

@@ -5,7 +5,7 @@ import { removeDirectory } from "../../store/files/removeDirectory.ts"
 import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
-import { deleteRecord, findById, findRecord, holdsNothing, type VmRecord } from "../../store/state/records.ts"
+import { deleteRecord, findById, holdsNothing, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { awaitChange } from "../../vm/awaitChange.ts"
 import { openJournal } from "../../vm/journal.ts"
@@ -15,7 +15,7 @@ import { type LockedVm, lockVmRecord } from "../../vm/lockVmRecord.ts"
 import { proveAbsent } from "../../vm/proveAbsent.ts"
 import { releaseOrThrow } from "../../vm/release.ts"
 import { refuseIfSelfWait } from "../../vm/selfWait.ts"
-import { type Stopped, stopKnown, stopSuccessors } from "./stop.ts"
+import { type Meant, type Stopped, stopKnown, stopSuccessors } from "./stop.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
 
 /** How a VM is removed. */
@@ -34,14 +34,15 @@ export interface RemoveOptions {
  */
 export async function removeVm(
   state: State,
-  reference: string,
+  { record: known, byName }: Meant,
   { force, log, shared }: RemoveOptions,
 ): Promise<VmRecord> {
-  const record = findRecord(state.db, reference)
+  const record = findById(state.db, known.id)
+  // Another banger has removed it meanwhile.
+  if (record === undefined) return known
   using stopper = startStopper(prefixed(log, record.name), shared)
   const stopped = force ? await killFirst(stopper, state, record) : { record, signalledPid: undefined }
   await removeEnded(stopper, state, record, { force })
-  const byName = reference === record.name
   if (force) await stopSuccessors(stopper, state, stopped, { request: { action: "kill" }, byName })
   return record
 }

@@ -1,26 +1,34 @@
-import { Failure } from "../../base/terms/failure.ts"
 import { type Log, prefixed } from "../../base/terms/log.ts"
-import { formatDuration } from "../../base/terms/quantity.ts"
-import { isStopped } from "../../host/process/procfs.ts"
 import type { State } from "../../store/state/open.ts"
-import { type VmLayout, vmLayout } from "../../store/state/places.ts"
+import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { findById, findRecord, listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { mayRestart } from "../../supervisor/restartPolicy.ts"
-import { changesOfVm } from "../../vm/awaitChange.ts"
-import { type LockHolder, lockHolder } from "../../vm/lock.ts"
-import { lockVmRecord } from "../../vm/lockVmRecord.ts"
+import { lockHolder } from "../../vm/lock.ts"
 import { proveAbsent } from "../../vm/proveAbsent.ts"
-import { refuseSelfWait } from "../../vm/selfWait.ts"
-import { askToStop, type StopRequest } from "../../vm/stopRequest.ts"
+import type { StopRequest } from "../../vm/stopRequest.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
+import { type Asked, waitForEnd } from "./waitForEnd.ts"
 
 /** How a VM is to be stopped, and who hears of it. */
 export interface StopOptions extends StopRequest {
   readonly log: Log
   /** Of one of many VMs: what they share. */
   readonly shared?: Stopper | undefined
+}
+
+/** A VM that a user means: the one that it was when the user said so, whoever bears its name by now. */
+export interface Meant {
+  readonly record: VmRecord
+  /** Whether it was meant by its name: then so is what a restart policy boots in its place. */
+  readonly byName: boolean
+}
+
+/** The VM that a user means by a word. Throws as `findRecord` does. */
+export function meantBy(state: State, word: string): Meant {
+  const record = findRecord(state.db, word)
+  return { record, byName: word === record.name }
 }
 
 /**
@@ -30,13 +38,12 @@ export interface StopOptions extends StopRequest {
  */
 export async function stopVm(
   state: State,
-  reference: string,
+  { record, byName }: Meant,
   { log, shared, ...request }: StopOptions,
 ): Promise<VmRecord> {
-  const known = findRecord(state.db, reference)
-  using stopper = startStopper(prefixed(log, known.name), shared)
-  const stopped = await stopKnown(stopper, state, known, { request })
-  await stopSuccessors(stopper, state, stopped, { request, byName: reference === known.name })
+  using stopper = startStopper(prefixed(log, record.name), shared)
+  const stopped = await stopKnown(stopper, state, record, { request })
+  await stopSuccessors(stopper, state, stopped, { request, byName })
   return stopped.record
 }
 
@@ -46,12 +53,12 @@ export interface Stopped {
   readonly signalledPid: number | undefined
 }
 
-/** As `stopVm`, of a VM on record. `signalledPid`: a supervisor that was told to stop already. */
+/** As `stopVm`, of a VM on record. */
 export async function stopKnown(
   stopper: Stopper,
   state: State,
   known: VmRecord,
-  { request, signalledPid }: { readonly request: StopRequest; readonly signalledPid?: number | undefined },
+  { request, signalledPid }: Asked,
 ): Promise<Stopped> {
   const { id } = known
   const layout = vmLayout(state.where, id)
@@ -59,13 +66,9 @@ export async function stopKnown(
   // Another banger has removed it meanwhile.
   if (first === undefined) return { record: known, signalledPid }
   const { journal } = recall(first, layout.handles)
-  const wait: StopWait = {
-    ...{ ...stopper, state, id, layout, request, given: request, signalledPid },
-    ...{ escalateAt: Number.POSITIVE_INFINITY, giveUpAt: performance.now() + LOCK_WAIT_MS, warned: false },
-  }
-  const last = await waitForEnd(wait)
+  const { last, signalledPid: told } = await waitForEnd(stopper, state, id, { request, signalledPid })
   if (last !== undefined) proveAbsent(layout, journal)
-  return { record: last ?? first, signalledPid: wait.signalledPid }
+  return { record: last ?? first, signalledPid: told }
 }
 
 /**
@@ -93,127 +96,8 @@ export async function stopSuccessors(
 
 // --- internal ---
 
-/** A process that has locked a VM says who it is at once; one that does not in so many milliseconds is stuck. */
-const LOCK_WAIT_MS = 10_000
-
-type HeldLock = Extract<LockHolder, { is: "held" }>
-
-/** The wait for one VM's end. */
-interface StopWait extends Stopper {
-  readonly state: State
-  readonly id: string
-  readonly layout: VmLayout
-  /** What the user asked for. */
-  readonly given: StopRequest
-  /** What its supervisor is asked for: the same, until that has taken too long. */
-  request: StopRequest
-  /** The process of the supervisor that was told. */
-  signalledPid: number | undefined
-  /** When our own time limit is up, while the one of an earlier `stop` holds: then the VM is killed. */
-  escalateAt: number
-  /** When to give up on a lock that is held by nobody who could be asked. */
-  giveUpAt: number
-  /** Whether it was said that its supervisor is stopped itself. */
-  warned: boolean
-}
-
-/**
- * Waits for a VM's end: asks its supervisor, or stops it in the place of one that is gone. Returns its record, which is
- * final then; undefined when another banger has removed it meanwhile.
- */
-async function waitForEnd(wait: StopWait): Promise<VmRecord | undefined> {
-  const { state, id, layout, interrupts, among } = wait
-  using changes = changesOfVm(layout, among?.pollMs)
-  while (!interrupts.stop.aborted) {
-    const record = findById(state.db, id)
-    if (record === undefined) return undefined
-    using holder = lockHolder(layout)
-    if (holder.is === "held") {
-      refuseSelfWait(holder.process, record)
-      if (hasEnded(record, holder)) return record
-      askOnce(wait, record, holder)
-      if (isEnding(record) || holder.doing !== "supervise") among?.waits()
-      wait.giveUpAt = performance.now() + LOCK_WAIT_MS
-    } else if (isFinal(record.state) && record.restart_at === null && record.handles === "[]") return record
-    else if (await stopHere(wait)) return findById(state.db, id) ?? record
-    else if (performance.now() >= wait.giveUpAt) throw lockTimedOut(layout)
-    await changes.next(interrupts.stop)
-  }
-  const hint = "its supervisor, if it has one, still stops it; to wait for that: banger wait"
-  const exit = interrupts.exitCode()
-  throw new Failure("INTERRUPTED", `interrupted: ${id} has not ended yet`, { exit, hint, subject: id })
-}
-
-function isEnding({ state }: VmRecord): boolean {
-  return state === "stopping" || isFinal(state)
-}
-
-/** Between two boots of a restart policy the record is already final, but its supervisor has it still locked. */
-function hasEnded(record: VmRecord, { doing }: HeldLock): boolean {
-  return isFinal(record.state) && record.restart_at === null && !(doing === "supervise" && mayRestart(record))
-}
-
-/** Tells the process that has locked the VM to stop it, once, and once more when our own time limit is up. */
-function askOnce(wait: StopWait, record: VmRecord, { process, doing }: HeldLock): void {
-  const { state, id, layout, log } = wait
-  const { pid } = process
-  if (isStopped(pid) && !wait.warned) {
-    log.warn(`its supervisor (process ${pid}) is stopped; to continue it: kill -CONT ${pid}`)
-    wait.warned = true
-  }
-  if (performance.now() >= wait.escalateAt) {
-    wait.request = { action: "kill" }
-    wait.escalateAt = Number.POSITIVE_INFINITY
-    wait.signalledPid = undefined
-  }
-  if (doing !== "supervise" || wait.signalledPid === pid) return
-  const stateNow = () => findById(state.db, id)?.state ?? record.state
-  const asked = askToStop(process, wait.request, { layout, stateNow })
-  if (asked === "asked") wait.signalledPid = pid
-  // An earlier `stop` set the time limit. Ours counts only if it runs out first.
-  else if (wait.request.timeout !== undefined)
-    wait.escalateAt = Math.min(wait.escalateAt, performance.now() + wait.request.timeout)
-}
-
-/** Stops a VM in the place of its supervisor, which is gone; false when another banger has locked it. */
-async function stopHere({ state, id, given, among, ...stopper }: StopWait): Promise<boolean> {
-  const locked = lockVmRecord(state, id, "finish")
-  if (locked === "gone") return true
-  if (locked === undefined) return false
-  try {
-    const { record } = locked
-    // What has ended meanwhile takes no plugin.
-    if (among !== undefined && !isFinal(record.state)) {
-      locked.lock.unlock()
-      await among.apart(id)
-      return true
-    }
-    if (record.keptForInspection && isFinal(record.state)) throw keptForInspection(record)
-    const { takeOver } = await import("../../supervisor/takeOver.ts")
-    await takeOver(await stopper.pluginHost(), state, { locked, goal: { do: "stop", request: given } })
-    return true
-  } finally {
-    locked.lock.unlock()
-  }
-}
-
 /** The process of a VM's supervisor. */
 function supervisorOf(state: State, { id }: VmRecord): number | undefined {
   using holder = lockHolder(vmLayout(state.where, id))
   return holder.is === "held" ? holder.process.pid : undefined
-}
-
-function keptForInspection({ id, name }: VmRecord): Failure {
-  return new Failure("WRONG_STATE", `${name} (${id}) is a failed start that was kept for inspection`, {
-    ...{ hint: `to remove it: banger rm -f ${id}`, subject: id },
-  })
-}
-
-function lockTimedOut({ id, lock }: VmLayout): Failure {
-  const hint = `find who holds it: fuser -v ${lock}; end it if it is stuck, then try again`
-  return new Failure(
-    "TIMED_OUT",
-    `waited ${formatDuration(LOCK_WAIT_MS)} for ${lock}, which another process keeps locked`,
-    { hint, subject: id },
-  )
 }

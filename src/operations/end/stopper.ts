@@ -18,6 +18,8 @@ export interface Among {
   readonly pollMs: number
   /** Only its guest is waited for: another VM may be worked on. */
   waits(): void
+  /** Its supervisor was stopped itself, and may stay so: neither it nor its guest takes anything from another VM. */
+  sleeps(): void
   /** Does what is asked in a process of its own, since that takes a plugin. Throws the failure that this ended with. */
   apart(id: string): Promise<void>
 }

@@ -4,6 +4,7 @@ import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { readAll, readStart, writeAll } from "../../base/linux/content.ts"
 import { isType, openAt, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import type { Stat } from "../../base/linux/structs.ts"
+import { once } from "../../base/terms/once.ts"
 import { pinDirectory } from "./pinDirectory.ts"
 
 /** The name of the file that remembers answers, in the state directory. */
@@ -22,20 +23,26 @@ const SETTLED_MS = 2000
 const memorySchema = v.record(v.string(), v.pipe(v.string(), v.maxLength(ANSWER_MAX_COUNT)))
 type Memory = v.InferOutput<typeof memorySchema>
 
+/** Tells what `program --version` prints. Rejects with a system error when the program cannot be run. */
+export type VersionOf = (program: string) => Promise<string>
+
 /**
- * What `program --version` prints: asked once for each program, known by device, inode, size and times, and remembered in
+ * Asks each program once for its version: the program is known by device, inode, size and times, and the answer is remembered in
  * `state` if that directory is there. A memory that another user could have written is not believed, and that of a script is not
- * kept: its answer may come from another file. Throws a system error when the program cannot be run.
+ * kept: its answer may come from another file.
  */
-export async function versionText(program: string, state: string | undefined): Promise<string> {
-  const identity = state === undefined ? undefined : identityOf(program)
-  const known = state === undefined || identity === undefined ? undefined : recallFrom(state)[identity]
-  if (known !== undefined) return known
-  const child = Bun.spawn([program, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
-  const text = (await child.stdout.text()).slice(0, ANSWER_MAX_COUNT)
-  const whole = (await child.exited) === 0 && text !== "" && identityOf(program) === identity
-  if (state !== undefined && identity !== undefined && whole) remember(state, identity, text)
-  return text
+export function versionsIn(state: string | undefined): VersionOf {
+  const memory = once(() => (state === undefined ? {} : recallFrom(state)))
+  return async (program) => {
+    const identity = state === undefined ? undefined : identityOf(program)
+    const known = identity === undefined ? undefined : memory()[identity]
+    if (known !== undefined) return known
+    const child = Bun.spawn([program, "--version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore", env: {} })
+    const text = (await child.stdout.text()).slice(0, ANSWER_MAX_COUNT)
+    const whole = (await child.exited) === 0 && text !== "" && identityOf(program) === identity
+    if (state !== undefined && identity !== undefined && whole) remember(state, identity, text)
+    return text
+  }
 }
 
 // --- internal ---

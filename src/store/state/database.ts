@@ -9,7 +9,10 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, type FailureCode, messageOf } from "../../base/terms/failure.ts"
 import { withLock } from "../files/lock.ts"
 
-/** Each entry takes the schema one version on; entries are only ever added. The version is SQLite's user_version. */
+/**
+ * Each entry takes the schema one version on; entries are only ever added. The version is SQLite's user_version. An entry leaves
+ * what older bangers read and write: their supervisors go on until their VMs end, and boot them again.
+ */
 const MIGRATIONS = [
   `create table vms (
      id text primary key,
@@ -83,15 +86,21 @@ const LOG_MAX_PAGES_COUNT = 250
 /** How long a write waits for another banger's write, in milliseconds. */
 const BUSY_WAIT_MS = 10_000
 
+/** How a database is opened. */
+export interface OpenOptions {
+  /** "used": by a supervisor, whose VM outlives an update of banger. Who begins something anew refuses what he may not know. */
+  readonly newer?: "refused" | "used" | undefined
+}
+
 /**
  * Opens (and on first use makes) `state.db` in the state directory: WAL, 0600, migrated to this version's schema.
- * Throws a failure when a newer banger wrote the file, or it is not a database. It is never deleted or remade.
+ * Throws a failure when a newer banger wrote the file (`newer`), or it is not a database. It is never deleted or remade.
  */
-export function openDatabase(stateDirectory: string): Database {
+export function openDatabase(stateDirectory: string, options: OpenOptions = {}): Database {
   const path = join(stateDirectory, "state.db")
   try {
     // One process at a time: SQLite does not let some of those who make a database together wait.
-    return exclusively(stateDirectory, () => open(path))
+    return exclusively(stateDirectory, () => open(path, options))
   } catch (error) {
     if (error instanceof Failure) throw error
     const hint = "nothing was changed; check the file, the space left on its disk and its owner"
@@ -160,23 +169,24 @@ function removeCopy(spare: string, name: string): void {
   })
 }
 
-function open(path: string): Database {
+function open(path: string, { newer = "refused" }: OpenOptions = {}): Database {
   const db = new Database(path, { create: true, strict: true })
   withDescriptor(openAt(AT_FDCWD, path, O.PATH | O_NOFOLLOW), (fd) => chmodDescriptor(fd, 0o600))
   db.exec(`pragma busy_timeout = ${BUSY_WAIT_MS}`)
   db.exec("pragma journal_mode = wal")
   db.exec("pragma synchronous = normal")
   db.exec(`pragma wal_autocheckpoint = ${LOG_MAX_PAGES_COUNT}`)
-  migrate(db, path)
+  migrate(db, path, newer)
   return db
 }
 
-function migrate(db: Database, path: string): void {
+function migrate(db: Database, path: string, newer: OpenOptions["newer"]): void {
   const version = () => db.query<{ user_version: number }, []>("pragma user_version").get()?.user_version ?? 0
   if (version() === MIGRATIONS.length) return
   const run = db.transaction(() => {
     const from = version()
     if (from > MIGRATIONS.length) {
+      if (newer === "used") return
       const message = `${path} was written by a newer banger (schema ${from}, this one knows ${MIGRATIONS.length})`
       throw new Failure("BAD_STATE", message, { hint: "install the newer version again", subject: path })
     }

@@ -5,7 +5,7 @@ import { ownEnvironment } from "../../base/linux/environment.ts"
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
-import { openCopy, openDatabase } from "./database.ts"
+import { type OpenOptions, openCopy, openDatabase } from "./database.ts"
 import { type AllPlaces, type Places, places } from "./places.ts"
 
 // The room state: what is kept of VMs on disk: records, journals, leases, uids, and where all of it lies.
@@ -39,11 +39,11 @@ export function ensureRuntime(): string {
   return ensurePrivateDirectory(ownPlaces().runtime, openMode(), !env.BANGER_RUNTIME_DIR)
 }
 
-/** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. */
-export function openState(): OpenState {
+/** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. `options`: of the database. */
+export function openState(options?: OpenOptions): OpenState {
   const state = ensureState()
   const runtime = ensureRuntime()
-  return open(openDatabase(state), { state, runtime })
+  return open(openDatabase(state, options), { state, runtime })
 }
 
 /**

@@ -56,6 +56,8 @@ export interface VmLayout {
   readonly supervisorLog: HostPath
   /** How to stop the VM; `banger stop` writes it before it signals the supervisor. */
   readonly stopRequest: HostPath
+  /** What its supervisor is asked to become. */
+  readonly handover: HostPath
   /** Kernels that were unpacked, by their sha256. */
   readonly kernels: HostPath
   /** Where the jails of all VMs are. */
@@ -70,6 +72,9 @@ export interface VmLayout {
 
 /** The name of a stop request in its VM's directory. */
 export const STOP_REQUEST = "stop.json"
+
+/** The name of a request to become another program there. */
+export const HANDOVER = "handover.json"
 
 /** The layout of the VM with this id. */
 export function vmLayout(where: Places, id: string): VmLayout {
@@ -91,6 +96,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     modules: at(dir, "modules.json"),
     supervisorLog: at(dir, "supervisor.log"),
     stopRequest: at(dir, STOP_REQUEST),
+    handover: at(dir, HANDOVER),
     kernels: at(where.state, "kernels"),
     jails: at(where.state, "jail"),
     stage: at(dir, "stage"),

@@ -39,7 +39,7 @@ export interface Candidates {
  */
 export function findCandidates(asker: "start" | "look" = "start"): Candidates {
   const where = places(process.env, process.geteuid?.() ?? 0)
-  const config = { ...withDownloaded(readConfig(where.config), where), state: where.state }
+  const config = { ...withFound(readConfig(where.config), where), state: where.state }
   const finders: Finders = {
     qemu: once(async () => {
       const { qemu } = await import("../../host/qemu/qemu.ts")
@@ -54,9 +54,8 @@ export function findCandidates(asker: "start" | "look" = "start"): Candidates {
       return judgeThisKvm(where, vmm, asker)
     },
   }
-  const likelier = config.firecracker ?? findProgram("firecracker").path
   // Whoever awaits it sees its failure; it may never be awaited.
-  const early = likelier === undefined ? finders.qemu() : finders.firecracker()
+  const early = config.firecracker === undefined ? finders.qemu() : finders.firecracker()
   early.catch(() => {})
   return {
     find: async (vmm) => (await finders[vmm]()).program,
@@ -109,9 +108,10 @@ export function noticeOf({
 
 // --- internal ---
 
-/** Where neither the configuration nor PATH has a Firecracker, the pair that `banger get` has downloaded, if any. */
-function withDownloaded(config: Config, where: Places): Config {
-  if (config.firecracker !== undefined || findProgram("firecracker").path !== undefined) return config
+/** With the Firecracker of PATH, where the configuration names none; or with the pair that `banger get` has downloaded, if any. */
+function withFound(config: Config, where: Places): Config {
+  const firecracker = config.firecracker ?? findProgram("firecracker").path
+  if (firecracker !== undefined) return { ...config, firecracker }
   // The user's own image may have a similar name.
   const pairs = catalog().filter(({ members }) => members !== undefined)
   const got = listImages(where).find(({ name }) => pairs.some((item) => item.name === name))

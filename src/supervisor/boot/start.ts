@@ -12,6 +12,7 @@ import { type Child, type Launch, SIGKILL, spawn } from "../../host/process/spaw
 import type { Chosen, Control } from "../../host/vmm/vmm.ts"
 import { type Follower, follow } from "../../store/logs/boundedFile.ts"
 import type { Sink } from "../../store/logs/growing.ts"
+import { showRest } from "../../store/logs/showRest.ts"
 import { markOf } from "../../store/state/mark.ts"
 import { type Machine, VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
 import type { Session } from "../../vm/session.ts"
@@ -22,9 +23,6 @@ import { closeVsock, ownSocket } from "./vmmSockets.ts"
 
 // The room boot: from a plugin to a VMM that runs. It prepares the spec, chooses the VMM, plans, stages and starts.
 // The rule: all that can be refused is refused before anything is acquired, and all that is acquired is on the journal first.
-
-/** How long to wait before the console's last bytes are offered again to a slow reader. */
-const SLOW_READER_WAIT_MS = 20
 
 /** How long to wait for the last answer of a VMM that has ended. */
 const LAST_ANSWER_MS = 100
@@ -195,18 +193,6 @@ async function gone({ child, control, followers, console }: Running): Promise<vo
     follower.settle()
     // A supervisor may boot many VMs, so nothing of one stays open; only its console may still have to be shown.
     if (follower !== console) follower.close()
-  }
-}
-
-async function showRest(console: Follower, enough: AbortSignal): Promise<boolean> {
-  try {
-    while (!console.drain()) {
-      if (enough.aborted) return false
-      await Bun.sleep(SLOW_READER_WAIT_MS)
-    }
-    return true
-  } finally {
-    console.close()
   }
 }
 

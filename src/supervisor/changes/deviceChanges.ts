@@ -5,6 +5,7 @@ import type { Log } from "../../base/terms/log.ts"
 import type { Control, Devices } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { Session } from "../../vm/session.ts"
+import { inTurn } from "./turn.ts"
 import { addedCard, addedDrive, cardLimits, driveLimits, parse, requireId, requirePath } from "./words.ts"
 
 /** What hooks may change of a running VM's devices. */
@@ -45,9 +46,12 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
     last = next.catch(() => {})
     return next
   }
-  const inTurn = <T>(what: string, signal: AbortSignal, work: (devices: Devices) => Promise<T>) =>
+  const whenOurs = <T>(what: string, signal: AbortSignal, work: (devices: Devices) => Promise<T>) =>
     alone(signal, () => {
-      const change = naming(what, () => work(requireDevices(vm, what)))
+      const change = naming(what, async () => {
+        const devices = requireDevices(vm, what)
+        return await inTurn(vm.session.id, vm.session.layout, () => work(devices), { signal })
+      })
       changing = change.then(
         () => {},
         () => {},
@@ -60,20 +64,20 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
       return {
         drives: {
           replace: (id, path) =>
-            inTurn("ctx.drives.replace", signal, async (devices) => {
+            whenOurs("ctx.drives.replace", signal, async (devices) => {
               const image = requirePath(path)
               const { replaceDrive } = await import("./replaceDrive.ts")
               await replaceDrive({ session: vm.session, devices }, requireId(id, "drive"), { image, signal })
             }),
           update: (id, settings) =>
-            inTurn("ctx.drives.update", signal, async (devices) => {
+            whenOurs("ctx.drives.update", signal, async (devices) => {
               const limits = parse(driveLimits, settings)
               const { requireDrive } = await import("./replaceDrive.ts")
               requireDrive(await devices.drives(), requireId(id, "drive"))
               await devices.limitDrive(id, limits)
             }),
           add: (drive) =>
-            inTurn("ctx.drives.add", signal, async (devices) => {
+            whenOurs("ctx.drives.add", signal, async (devices) => {
               requirePci(vm, "drives")
               const { id, path, readonly = false } = parse(addedDrive, drive)
               const { addDrive } = await import("./plugDrive.ts")
@@ -81,7 +85,7 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
               await addDrive({ session: vm.session, devices }, image, { signal })
             }),
           remove: (id) =>
-            inTurn("ctx.drives.remove", signal, async (devices) => {
+            whenOurs("ctx.drives.remove", signal, async (devices) => {
               requirePci(vm, "drives")
               const { removeDrive } = await import("./plugDrive.ts")
               await removeDrive({ session: vm.session, devices }, requireId(id, "drive"))
@@ -89,7 +93,7 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
         },
         network: {
           update: (settings) =>
-            inTurn("ctx.network.update", signal, async (devices) => {
+            whenOurs("ctx.network.update", signal, async (devices) => {
               const { id = CARD, ...limits } = parse(cardLimits, settings)
               const cards = await devices.cards()
               if (cards.length === 0)
@@ -99,14 +103,14 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
               await devices.limitCard(id, limits)
             }),
           add: (card) =>
-            inTurn("ctx.network.add", signal, async (devices) => {
+            whenOurs("ctx.network.add", signal, async (devices) => {
               requirePci(vm, "network cards")
               const wanted = parse(addedCard, card)
               const { addCard } = await import("./plugCard.ts")
               return addCard({ session: vm.session, devices, log: vm.log }, wanted, { signal })
             }),
           remove: (id) =>
-            inTurn("ctx.network.remove", signal, async (devices) => {
+            whenOurs("ctx.network.remove", signal, async (devices) => {
               requirePci(vm, "network cards")
               const { removeCard } = await import("./plugCard.ts")
               await removeCard({ session: vm.session, devices, log: vm.log }, requireId(id, "network card"))

@@ -3,16 +3,17 @@ import { CARD } from "../../base/terms/address.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { nearest } from "../../base/terms/nearest.ts"
+import { listed } from "../../base/terms/printable.ts"
 import { requireTapRights } from "../../host/network/refusals.ts"
-import { networkNamespaceOf } from "../../host/process/networkNamespace.ts"
+import { isSameNamespace, networkNamespaceOf } from "../../host/process/networkNamespace.ts"
 import { ownNamespace } from "../../host/process/procfs.ts"
 import type { Devices } from "../../host/vmm/vmm.ts"
 import type { CardSpec } from "../../inputs/schema/network.ts"
 import { entryOf } from "../../vm/journal.ts"
-import { connectNetwork, leaseNetwork, networksOf } from "../../vm/network.ts"
+import { connectNetwork, isElsewhere, leaseNetwork, networksOf } from "../../vm/network.ts"
 import type { Session } from "../../vm/session.ts"
 import { openRunningJail } from "./settle.ts"
-import { settleCards, writeGoing } from "./settleCards.ts"
+import { settleCards, unsettledText, writeGoing } from "./settleCards.ts"
 
 /** A running VM whose network cards come and go. */
 export interface PluggingVm {
@@ -34,7 +35,7 @@ export async function addCard(
   requireTapRights(network, process.geteuid?.() === 0)
   requireHere(session)
   await devices.requirePlugging()
-  await settle(vm)
+  await settle(vm, id)
   if (id === CARD || (await devices.cards()).includes(id))
     throw new Failure("BAD_PLUGIN", `a card is called ${id} already`, { hint: "give it another id", subject: id })
   try {
@@ -43,11 +44,11 @@ export async function addCard(
     const { interface: tap = "", mac = "" } = place
     interrupt.throwIfAborted()
     await devices.addCard({ id, tap, mac, ...settings })
-    await settle(vm)
+    await settle(vm, id)
     return place
   } catch (error) {
     // Where the VMM did not answer, this or a later one finds out what it did.
-    await settle(vm).catch(() => {})
+    await settle(vm, id).catch(() => {})
     throw error
   }
 }
@@ -59,18 +60,23 @@ export async function addCard(
 export async function removeCard(vm: PluggingVm, id: string): Promise<void> {
   const { session, devices } = vm
   await devices.requirePlugging()
-  await settle(vm)
+  await settle(vm, id)
   requireCard(await devices.cards(), id)
   const network = networksOf(session.journal.resources).find(({ card = CARD }) => card === id)
   if (network === undefined) throw new Failure("CHANGED", `card ${id} is none that banger made`, { subject: id })
+  // From another namespace nothing of it could be released.
+  if (isElsewhere(network)) {
+    const hint = "remove it in the network namespace (the container) that the VM was started in"
+    throw new Failure("UNSUPPORTED", `card ${id} was made in another network namespace`, { hint, subject: id })
+  }
   writeGoing(session, network)
   try {
     await devices.removeCard(id)
   } catch (error) {
-    await settle(vm).catch(() => {})
+    await settle(vm, id).catch(() => {})
     throw error
   }
-  await settle(vm)
+  await settle(vm, id)
 }
 
 /** Throws a failure that says which cards there are, unless one has this id. */
@@ -78,14 +84,18 @@ export function requireCard(cards: readonly string[], id: string): void {
   if (cards.includes(id)) return
   const like = nearest(id, cards)
   const message = `no card is called ${JSON.stringify(id)}${like === undefined ? "" : `; did you mean ${like}?`}`
-  const hint = `the cards are ${cards.toSorted().join(", ") || "none"}`
+  const hint = `the cards are ${listed(cards.toSorted())}`
   throw new Failure("BAD_PLUGIN", message, { hint, subject: id })
 }
 
 // --- internal ---
 
-function settle({ session, devices, log }: PluggingVm): Promise<void> {
-  return settleCards({ session, devices, warn: (text) => log.warn(text) })
+/** Brings what was begun with cards to its end. Throws a failure when this one's cannot be; of another it is told. */
+async function settle({ session, devices, log }: PluggingVm, id: string): Promise<void> {
+  const unsettled = await settleCards({ session, devices, warn: (text) => log.warn(text) })
+  for (const { card, why } of unsettled) if (card !== id) log.warn(unsettledText(card, why))
+  const own = unsettled.find(({ card }) => card === id)
+  if (own !== undefined) throw own.why
 }
 
 /** Who is to open the tap; undefined without a jail. */
@@ -97,7 +107,14 @@ function ownerOf(session: PluggingVm["session"]): { readonly uid: number; readon
 /** Throws a failure when the VMM looks for its taps elsewhere than this process makes them. */
 function requireHere({ id, journal }: PluggingVm["session"]): void {
   const pid = entryOf(journal.resources, "process")?.identity?.pid
-  if (pid !== undefined && networkNamespaceOf(pid) === ownNamespace("net")) return
+  const its = pid === undefined ? undefined : networkNamespaceOf(pid)
+  const same = isSameNamespace(its, ownNamespace("net"))
+  if (same === true) return
+  if (same === undefined) {
+    const hint = "mount /proc so that banger can see the VMM's namespaces, then try again"
+    const message = "it cannot be told whether the VMM is in the network namespace that banger is in"
+    throw new Failure("LIVENESS_UNKNOWN", message, { hint, subject: id })
+  }
   const hint = "leave network.netns out, and add cards in the network namespace that the VM was started in"
   throw new Failure("UNSUPPORTED", "the VMM is in another network namespace than banger", { hint, subject: id })
 }

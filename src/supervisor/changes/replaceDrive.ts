@@ -1,6 +1,7 @@
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { hostPath, withoutJail } from "../../base/terms/path.ts"
+import { listed } from "../../base/terms/printable.ts"
 import { requireImage, stageImage } from "../../host/jail/running.ts"
 import type { Devices, PresentDrive } from "../../host/vmm/vmm.ts"
 import type { Session } from "../../vm/session.ts"
@@ -55,7 +56,7 @@ export function requireDrive(drives: readonly PresentDrive[], id: string): Prese
   const ids = drives.map((drive) => drive.id)
   const like = nearest(id, ids)
   const message = `no drive is called ${JSON.stringify(id)}${like === undefined ? "" : `; did you mean ${like}?`}`
-  throw new Failure("BAD_PLUGIN", message, { hint: `the drives are ${ids.join(", ") || "none"}`, subject: id })
+  throw new Failure("BAD_PLUGIN", message, { hint: `the drives are ${listed(ids)}`, subject: id })
 }
 
 /** The VMM says where its file is: a name in its own jail, whichever it chooses. */

@@ -10,7 +10,7 @@ import type { VmLayout } from "../../store/state/places.ts"
 import { openJailRoot, openOwnSocket } from "../../vm/controlSocket.ts"
 import { entryOf, type Journal } from "../../vm/journal.ts"
 import { networksOf } from "../../vm/network.ts"
-import { type CardSession, settleCards } from "./settleCards.ts"
+import { type CardSession, settleCards, unsettledText } from "./settleCards.ts"
 
 /** A VM whose journal this process writes. */
 export interface Settling {
@@ -97,7 +97,8 @@ export async function settleLate(
     try {
       const { devices } = await vmm.adopt(hostPath(`/proc/self/fd/${socket}`))
       if (devices !== undefined) {
-        await settleCards({ session, devices, warn: (text) => log.warn(text) })
+        const warn = (text: string) => log.warn(text)
+        for (const { card, why } of await settleCards({ session, devices, warn })) warn(unsettledText(card, why))
         await settle({ session, devices })
       }
     } finally {

@@ -1,4 +1,5 @@
 import { CARD } from "../../base/terms/address.ts"
+import { asFailure, type Failure, inOneLine } from "../../base/terms/failure.ts"
 import type { Devices } from "../../host/vmm/vmm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import type { Journal } from "../../vm/journal.ts"
@@ -18,25 +19,44 @@ export interface CardSettling {
   readonly warn: (text: string) => void
 }
 
+/** A card whose change is not at its end, and why. */
+export interface Unsettled {
+  readonly card: string
+  readonly why: Failure
+}
+
 /**
  * Brings the coming or going of network cards to its end, wherever it stands: a card that the VMM has stays, and what was
- * made for another one goes. Repeating it is fine, and so is a VM without such a change.
+ * made for another one goes. Repeating it is fine, and so is a VM without such a change. Returns the cards of which that failed:
+ * they keep no other from it, and the journal still has them. Throws a failure when the VMM does not tell its cards.
  */
-export async function settleCards({ session, devices, warn }: CardSettling): Promise<void> {
+export async function settleCards({ session, devices, warn }: CardSettling): Promise<readonly Unsettled[]> {
   const { journal, layout } = session
   const changing = networksOf(journal.resources).filter((one) => one.plugging === true)
-  if (changing.length === 0) return
+  if (changing.length === 0) return []
   const there = await devices.cards()
+  const unsettled: Unsettled[] = []
   for (const network of changing) {
-    if (there.includes(network.card ?? CARD)) {
-      const { plugging: _, ...stays } = network
-      journal.refine(stays)
-    } else {
-      // A VMM that says so falsely still holds its tap, which is never taken from it.
-      await disconnectNetwork(network, { db: journal.db, layout, warn })
-      journal.keepOnly(journal.resources.filter((resource) => resource !== network))
+    const card = network.card ?? CARD
+    try {
+      if (there.includes(card)) {
+        const { plugging: _, ...stays } = network
+        journal.refine(stays)
+      } else {
+        // A VMM that says so falsely still holds its tap, which is never taken from it.
+        await disconnectNetwork(network, { db: journal.db, layout, warn })
+        journal.keepOnly(journal.resources.filter((resource) => resource !== network))
+      }
+    } catch (error) {
+      unsettled.push({ card, why: asFailure(error, "NOT_RELEASED") })
     }
   }
+  return unsettled
+}
+
+/** What there is to say about such a card. */
+export function unsettledText(card: string, why: Failure): string {
+  return `network card ${card} was coming or going, and is not settled: ${inOneLine(why)}`
 }
 
 /** Writes on the journal that a card goes. */

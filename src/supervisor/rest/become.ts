@@ -4,13 +4,22 @@ import { holdSignals } from "../../base/linux/signals.ts"
 import { selfArgv } from "../../host/process/self.ts"
 import { HELD } from "./signals.ts"
 
+/** What a process becomes. */
+export interface Next {
+  readonly words: readonly string[]
+  /** What stays open. */
+  readonly fds: readonly number[]
+  /** The first words of the program; this very one's, when undefined. */
+  readonly program?: readonly string[]
+}
+
 /**
- * Makes this process another banger, named for the VM, with these words and descriptors. Throws when the kernel refuses; then
- * this process is as it was, but that its signals are held back.
+ * Makes this process another banger, named for the VM. Throws when the kernel refuses; then this process is as it was, but that
+ * its signals are held back.
  */
-export function become(name: string, words: readonly string[], fds: readonly number[]): never {
+export function become(name: string, { words, fds, program = selfArgv() }: Next): never {
   holdSignals(HELD)
-  const [path = "", ...own] = selfArgv()
+  const [path = "", ...own] = program
   keepOnExec(fds)
   try {
     return replaceProgram({ path, argv: [`banger: ${name}`, ...own, ...words], env: ownEnvironment() })

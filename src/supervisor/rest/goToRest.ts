@@ -90,7 +90,8 @@ function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Re
     replaceFile(layout.modules, JSON.stringify(codeModules()), { lasting: "nothing" })
     const database = databaseDescriptors(session.db)
     const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, events, database, logs, until, restarts })
-    become(name, ["__rest", ...words], [lockFd, vmm, ...(events === undefined ? [] : [events]), ...database, ...opened])
+    const fds = [lockFd, vmm, ...(events === undefined ? [] : [events]), ...database, ...opened]
+    become(name, { words: ["__rest", ...words], fds })
   } finally {
     for (const fd of opened) close(fd)
   }

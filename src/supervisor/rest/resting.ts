@@ -5,15 +5,14 @@ import { takeWrites, watchWrites } from "../../base/linux/inotify.ts"
 import { pidfdExited, reapChild } from "../../base/linux/pidfd.ts"
 import { awaitReadable } from "../../base/linux/poll.ts"
 import { nameProcess } from "../../base/linux/processName.ts"
-import { openSignalFd } from "../../base/linux/signals.ts"
-import { receive } from "../../base/linux/sockets.ts"
-import { lineCutter } from "../../base/terms/lines.ts"
+import { openSignalFd, takeSignals } from "../../base/linux/signals.ts"
 import { HALTED_TAIL_BYTES, saysHalted } from "../../host/firecracker/halted.ts"
-import { announcedBy } from "../../host/qemu/announced.ts"
 import { keepDescriptorBelow, lastBytes } from "../../store/logs/keep.ts"
 import { STOP_REQUEST } from "../../store/state/places.ts"
 import { become } from "./become.ts"
-import { WAKING } from "./signals.ts"
+import { takeHandover } from "./handover.ts"
+import { type Heard, hearing } from "./hearing.ts"
+import { ASKING, WAKING } from "./signals.ts"
 import { packRestarts, type Rest, unpackRest } from "./words.ts"
 
 // The room rest: a supervisor whose plugin has nothing to do holds its VM in a program that does nothing but wait.
@@ -38,64 +37,48 @@ export function restUntilNeeded(words: readonly string[]): never {
   // Asked before it was known that this process would rest.
   if (awaitReadable([signals], 0).length === 0 && isThere(rest.dir, STOP_REQUEST)) process.kill(process.pid, "SIGTERM")
   const heard = rest.events === undefined ? undefined : hearing(rest.events)
-  waitUntilNeeded(rest, signals, heard)
+  const handOver = () => handOverOf(rest, words)
+  waitUntilNeeded(rest, { signals, heard, asked: openSignalFd([ASKING]), handOver })
   heard?.take()
   const status = pidfdExited(rest.vmm) ? reapChild(rest.vmm) : undefined
-  return become(
-    rest.name,
-    [
+  return become(rest.name, {
+    words: [
       ...["__wake", rest.id, `--lock=${rest.lock}`, `--restarts=${packRestarts(rest.restarts)}`],
       ...(rest.until === undefined ? [] : [`--until=${rest.until}`]),
       ...(heard?.announced === undefined ? [] : [`--announced=${heard.announced}`]),
       ...(status === undefined ? [] : [`--status=${status}`]),
     ],
-    [rest.lock, ...rest.database],
-  )
+    fds: [rest.lock, ...rest.database],
+  })
 }
 
 // --- internal ---
 
-/** What QEMU tells meanwhile: the reason of its end alone matters. */
-interface Heard {
-  /** The descriptor, until nothing more can come. */
-  fd: number | undefined
-  announced: string | undefined
-  /** Takes what there is, so that QEMU never waits for a reader. */
-  take(): void
+/** What is waited for beside the VM itself. */
+interface Waiting {
+  /** Signals that end the rest; that ask for another program in its place. */
+  readonly signals: number
+  readonly asked: number
+  readonly heard: Heard | undefined
+  handOver(): void
 }
 
-/** A line of QEMU's never has more characters than this: what sends one is not believed. */
-const LINE_MAX_COUNT = 1024 * 1024
-
-function hearing(fd: number): Heard {
-  const buffer = new Uint8Array(16 * 1024)
-  const cutter = lineCutter()
-  return {
-    fd,
-    announced: undefined,
-    take() {
-      while (this.fd !== undefined) {
-        const count = receive(this.fd, buffer)
-        if (count === undefined) return
-        for (const line of cutter.cut(buffer.subarray(0, count))) this.announced ??= announcedBy(line)
-        if (count === 0 || cutter.restLength > LINE_MAX_COUNT) this.fd = undefined
-      }
-    },
-  }
-}
-
-function waitUntilNeeded({ vmm, logs, until, events }: Rest, signals: number, heard: Heard | undefined): void {
+function waitUntilNeeded({ vmm, logs, until, events }: Rest, { signals, asked, heard, handOver }: Waiting): void {
   const watch = watchOf(logs.map(({ fd }) => fd))
   const timeLeft = () => (until === undefined ? undefined : until - monotonicMs())
   for (;;) {
     heard?.take()
     if (needsAttention(logs, events === undefined)) return
     const news = awaitReadable(
-      [vmm, signals, ...[watch, heard?.fd].filter((fd) => fd !== undefined)],
+      [vmm, signals, asked, ...[watch, heard?.fd].filter((fd) => fd !== undefined)],
       watch === undefined ? least(timeLeft(), POLL_MS) : timeLeft(),
     )
     if (news.includes(vmm) || news.includes(signals)) return
     if ((timeLeft() ?? 1) <= 0) return
+    if (news.includes(asked)) {
+      takeSignals(asked)
+      handOver()
+    }
     if (awaitReadable([vmm, signals], least(timeLeft(), LOOK_AGAIN_MS)).length > 0) return
     if (watch !== undefined) takeWrites(watch)
   }
@@ -113,6 +96,21 @@ function needsAttention(logs: Rest["logs"], halts: boolean): boolean {
   } catch {
     // The supervisor runs into it as well, and says what it is.
     return true
+  }
+}
+
+/**
+ * Makes this process the rest of another banger, where that is asked for: with the same words, all that is held stays held. One
+ * that the kernel refuses changes nothing; whoever has asked sees that this program goes on.
+ */
+function handOverOf({ lock, vmm, dir, events, database, logs, name }: Rest, words: readonly string[]): void {
+  const program = takeHandover(dir)
+  if (program === undefined) return
+  const held = [lock, vmm, dir, ...(events === undefined ? [] : [events]), ...database, ...logs.map(({ fd }) => fd)]
+  try {
+    become(name, { words: ["__rest", ...words], fds: held, program })
+  } catch {
+    // It is said where it was asked for.
   }
 }
 

@@ -1,6 +1,7 @@
 import { S } from "../../base/linux/constants.ts"
 import { isType } from "../../base/linux/files.ts"
 import type { Stat } from "../../base/linux/structs.ts"
+import { listed } from "../../base/terms/printable.ts"
 import { type Finding, ok, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
 
@@ -12,7 +13,7 @@ export function checkLeftovers(host: Host): Finding {
   const watched = watchedVms(host)
   const found = LEFTOVERS.flatMap((find) => find(host, (id) => watched.has(id)))
   if (found.length === 0) return ok("nothing is left of VMs that ended")
-  const some = found.length > 5 ? `${found.slice(0, 5).join(", ")} and ${found.length - 5} more` : found.join(", ")
+  const some = listed(found, 5)
   return warn(
     `there are things of VMs that no banger watches: ${some}`,
     "banger ps tells what they are; banger sweep takes away what is dead",

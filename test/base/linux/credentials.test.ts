@@ -2,6 +2,7 @@ import { expect, test } from "bun:test"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { countedApart } from "../../../src/base/linux/credentials.ts"
+import { interpose } from "../../../src/base/linux/interpose.ts"
 
 const isRoot = process.geteuid?.() === 0
 const source = (path: string) => JSON.stringify(join(import.meta.dir, "../../../src", path))
@@ -19,6 +20,16 @@ test("what is counted apart leaves this thread as it was", () => {
   expect(own()).toEqual(before)
   // Where it is not dumpable, others without CAP_SYS_PTRACE could not tell any more what process this is.
   expect(readFileSync("/proc/self/environ").length).toBeGreaterThan(0)
+})
+
+test("no failing call keeps this thread from being what it was", () => {
+  const before = readFileSync("/proc/thread-self/status", "utf8").match(/^Uid:.*$/m)?.[0]
+  try {
+    countedApart(() => interpose({ before: (call) => (call === "setresuid" ? 12 : 0) }))
+  } finally {
+    interpose(undefined)
+  }
+  expect(readFileSync("/proc/thread-self/status", "utf8")).toContain(`${before}\n`)
 })
 
 test.skipIf(!isRoot)("many processes of root watch files where root may watch but once", async () => {

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test"
 import { Failure, isFailure, messageOf, usageError } from "../../../src/base/terms/failure.ts"
 import { failureLine, messageLine, readMessage } from "../../../src/base/terms/message.ts"
 import { nearest } from "../../../src/base/terms/nearest.ts"
+import { listed } from "../../../src/base/terms/printable.ts"
 import { formatDuration, formatSize, parseDuration, parseSize } from "../../../src/base/terms/quantity.ts"
 import { shellWords } from "../../../src/base/terms/shell.ts"
 
@@ -104,3 +105,13 @@ test.each([
   '{"log":{"level":"loud","message":"x"}}',
   '{"error":{"code":"E","message":"x"}}',
 ])("%j is no message of a banger", (line) => expect(readMessage(line)).toBeUndefined())
+
+test("words are listed in one short line, however many there are and whatever is in them", () => {
+  expect(listed([])).toBe("none")
+  expect(listed(["a", "b"])).toBe("a, b")
+  const many = Array.from({ length: 31 }, (_, at) => `c${at}`)
+  expect(listed(many.slice(0, 10))).toBe(many.slice(0, 10).join(", "))
+  expect(listed(many)).toBe(`${many.slice(0, 10).join(", ")} and 21 more`)
+  expect(listed(many, 2)).toBe("c0, c1 and 29 more")
+  expect(listed(["a\nb", "\u001b[31m", "x".repeat(1000)])).toBe(`a\\nb, \\x1b[31m, ${"x".repeat(64)}`)
+})

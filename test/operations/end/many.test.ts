@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { availableParallelism } from "node:os"
+import { availableParallelism, totalmem } from "node:os"
 import { Failure } from "../../../src/base/terms/failure.ts"
 import { endMany } from "../../../src/operations/end/many.ts"
 import { slotsOf } from "../../../src/operations/end/slots.ts"
@@ -39,7 +39,7 @@ test("as many VMs are worked on as there are processors, and all of them wait at
   const everybody = Promise.withResolvers<void>()
   const ended: string[] = []
   const exit = await endMany(state, VMS, {
-    ...{ log, words: [], onEnd: (vm: string) => void ended.push(vm) },
+    ...{ log, words: [], saysDone: () => false, onEnd: (vm: string) => void ended.push(vm) },
     async end(_vm, { among }) {
       count("working", 1)
       await Bun.sleep(1)
@@ -56,9 +56,30 @@ test("as many VMs are worked on as there are processors, and all of them wait at
   expect(ended.toSorted()).toEqual(VMS.toSorted())
 })
 
+test("those whose supervisors are stopped keep no other waiting, however many they are", async () => {
+  // More than memory reaches for, were they awake.
+  const MANY = Array.from({ length: Math.ceil(totalmem() / (48 * 1024 * 1024)) + 8 }, (_, index) => index)
+  let asleep = 0
+  const all = Promise.withResolvers<void>()
+  await endMany(state, MANY, {
+    ...{ log, words: [], saysDone: () => false, onEnd() {} },
+    async end(_vm, { among }) {
+      among?.sleeps()
+      if (++asleep === MANY.length) all.resolve()
+      await all.promise
+    },
+  })
+  expect(asleep).toBe(MANY.length)
+})
+
 test("one that fails stops no other; after a signal none is begun", async () => {
   const failed: string[] = []
-  const work = { log, words: [], onEnd: (vm: string, how: object) => void ("failed" in how && failed.push(vm)) }
+  const work = {
+    log,
+    words: [],
+    saysDone: () => false,
+    onEnd: (vm: string, how: object) => void ("failed" in how && failed.push(vm)),
+  }
   const unlucky = async (vm: string) => {
     if (vm === "vm-3") throw new Failure("BUSY", "no luck")
   }

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test"
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { versionText } from "../../../src/store/files/programVersion.ts"
+import { versionsIn } from "../../../src/store/files/programVersion.ts"
 
 let dir: string
 let program: string
@@ -32,34 +32,34 @@ int main(void) { FILE *f = fopen("${asked}", "a"); fputs("x", f); fclose(f); put
 const count = () => (statSync(asked, { throwIfNoEntry: false })?.size ?? 0) as number
 
 test("a program is asked once; a changed one is asked again, and not remembered at once", async () => {
-  for (let i = 0; i < 3; i++) expect(await versionText(program, dir)).toBe("Program v1\n")
+  for (let i = 0; i < 3; i++) expect(await versionsIn(dir)(program)).toBe("Program v1\n")
   expect(count()).toBe(1)
   expect(statSync(memory()).mode & 0o777).toBe(0o600)
   const { mtime, size } = statSync(program)
   compile("2")
   expect(statSync(program).size).toBe(size)
   utimesSync(program, mtime, mtime)
-  for (let i = 0; i < 2; i++) expect(await versionText(program, dir)).toBe("Program v2\n")
+  for (let i = 0; i < 2; i++) expect(await versionsIn(dir)(program)).toBe("Program v2\n")
   expect(count()).toBe(2)
   await Bun.sleep(2100)
-  for (let i = 0; i < 3; i++) expect(await versionText(program, dir)).toBe("Program v2\n")
+  for (let i = 0; i < 3; i++) expect(await versionsIn(dir)(program)).toBe("Program v2\n")
   expect(count()).toBe(3)
 })
 
 test("a memory that others can write, or that is nonsense, is not believed", async () => {
   const good = readFileSync(memory(), "utf8")
   writeFileSync(memory(), good.replaceAll("v2", "v9"))
-  expect(await versionText(program, dir)).toBe("Program v9\n")
+  expect(await versionsIn(dir)(program)).toBe("Program v9\n")
   chmodSync(memory(), 0o666)
-  expect(await versionText(program, dir)).toBe("Program v2\n")
+  expect(await versionsIn(dir)(program)).toBe("Program v2\n")
   for (const bad of ["", "[]", '{"a":1}', "{", good.replaceAll("v2", "v2".repeat(500))]) {
     writeFileSync(memory(), bad)
     chmodSync(memory(), 0o600)
-    expect(await versionText(program, dir)).toBe("Program v2\n")
+    expect(await versionsIn(dir)(program)).toBe("Program v2\n")
   }
   chmodSync(dir, 0o777)
   writeFileSync(memory(), good.replaceAll("v2", "v9"))
-  expect(await versionText(program, dir)).toBe("Program v2\n")
+  expect(await versionsIn(dir)(program)).toBe("Program v2\n")
   chmodSync(dir, 0o700)
 })
 
@@ -68,8 +68,8 @@ test("a script is asked each time, and so is every program without a state direc
   writeFileSync(script, `#!/bin/sh\nprintf x >> ${asked}\necho Program v3\n`, { mode: 0o755 })
   rmSync(asked, { force: true })
   await Bun.sleep(2100)
-  for (let i = 0; i < 2; i++) expect(await versionText(script, dir)).toBe("Program v3\n")
+  for (let i = 0; i < 2; i++) expect(await versionsIn(dir)(script)).toBe("Program v3\n")
   expect(count()).toBe(2)
-  for (const state of [undefined, join(dir, "missing")]) await versionText(program, state)
+  for (const state of [undefined, join(dir, "missing")]) await versionsIn(state)(program)
   expect(count()).toBe(4)
 })

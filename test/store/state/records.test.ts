@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite"
 import { expect, test } from "bun:test"
-import { readFileSync, statSync, writeFileSync } from "node:fs"
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { openDatabase } from "../../../src/store/state/database.ts"
 import {
@@ -42,8 +42,13 @@ test("a database of a newer banger, or that is none, is refused and not touched"
   const path = join(directory.path, "state.db")
   const newer = new Database(path, { create: true })
   newer.exec("pragma user_version = 999")
-  newer.close()
   expect(() => openDatabase(directory.path)).toThrow(failure("BAD_STATE", "was written by a newer banger (schema 999"))
+  newer.exec("create table later (vm text)")
+  const used = openDatabase(directory.path, { newer: "used" })
+  expect(used.query("pragma user_version").get()).toEqual({ user_version: 999 })
+  used.close()
+  newer.close()
+  for (const name of ["state.db-wal", "state.db-shm"]) rmSync(join(directory.path, name), { force: true })
   writeFileSync(path, "this is not a database, but it is somebody's file\n".repeat(50))
   const before = readFileSync(path)
   expect(() => openDatabase(directory.path)).toThrow(

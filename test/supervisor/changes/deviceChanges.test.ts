@@ -1,15 +1,20 @@
 import { expect, test } from "bun:test"
+import { mkdirSync } from "node:fs"
 import type { Failure } from "../../../src/base/terms/failure.ts"
 import type { Control, Devices } from "../../../src/host/vmm/vmm.ts"
 import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
 import { vmLayout } from "../../../src/store/state/places.ts"
 import { deviceChanges } from "../../../src/supervisor/changes/deviceChanges.ts"
+import { inTurn } from "../../../src/supervisor/changes/turn.ts"
+import { eachInItsDirectory } from "../../temporary.ts"
 
+const directory = eachInItsDirectory()
 const LIMIT = { ops: { size: 10, refill_time: 100 } }
 
 function changesOf(control: Partial<Control>, fields: object = {}) {
   const spec = parseSpec({ kernel: "k", ...fields }, { path: "plugin.ts", text: "" })
-  const layout = vmLayout({ state: "/s", runtime: "/r" }, "vm-1")
+  const layout = vmLayout({ state: directory.path, runtime: "/r" }, "vm-1")
+  mkdirSync(layout.dir, { recursive: true })
   const session = { id: "vm-1", layout, journal: { resources: [] } as never, db: {} as never }
   const log = { debug() {}, info() {}, warn() {}, error() {} }
   return deviceChanges({ session, spec, vmm: "qemu", control, log, onOwnCardGone() {} })
@@ -79,6 +84,22 @@ test("changes are made one after the other, and one that fails stops no other", 
   answer()
   expect((await all).map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"])
   expect(asked).toEqual(["limit data", "limit eth0"])
+})
+
+test("a hook's change waits for one that somebody else makes", async () => {
+  const { devices, asked, answer } = noting()
+  const { drives } = changesOf({ devices }).context(never())
+  let others = () => {}
+  const dir = vmLayout({ state: directory.path, runtime: "/r" }, "vm-1").dir
+  const other = inTurn("web", { id: "vm-1", dir }, () => new Promise<void>((resolve) => (others = resolve)))
+  const change = drives.update("data", { rate_limiter: LIMIT })
+  await Bun.sleep(30)
+  expect(asked).toEqual([])
+  others()
+  await other
+  while (asked.length === 0) await Bun.sleep(1)
+  answer()
+  await change
 })
 
 test("when the VM is over, what is being changed is waited for, and nothing begins any more", async () => {

@@ -1,8 +1,8 @@
-import { removeDirectory } from "../store/files/removeDirectory.ts"
-import type { State } from "../store/state/open.ts"
-import { vmLayout } from "../store/state/places.ts"
-import { deleteRecord, listOldest, type VmRecord } from "../store/state/records.ts"
-import { lockVm } from "../vm/lock.ts"
+import { removeDirectory } from "../../store/files/removeDirectory.ts"
+import type { State } from "../../store/state/open.ts"
+import { vmLayout } from "../../store/state/places.ts"
+import { deleteRecord, listOldest, type VmRecord } from "../../store/state/records.ts"
+import { lockVm } from "../../vm/lock.ts"
 
 /** So many VMs that have ended are remembered, with their logs. */
 const REMEMBERED_COUNT = 50

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test"
 import { Failure } from "../../../src/base/terms/failure.ts"
 import type { Api } from "../../../src/host/firecracker/api.ts"
-import { changeMemory, type Wishes } from "../../../src/supervisor/changes/setVm.ts"
+import { grant } from "../../../src/supervisor/changes/grant.ts"
+import type { Wishes } from "../../../src/supervisor/changes/sizes.ts"
 
 const BOOT = { drives: [], "machine-config": { mem_size_mib: 256 } }
 const HOTPLUG = { "memory-hotplug": { total_size_mib: 1024, block_size_mib: 2 } }
@@ -20,7 +21,8 @@ async function asked(has: object, wishes: Wishes, refusal?: Failure) {
     requestAll: () => Promise.reject(new Error("one at a time")),
   }
   try {
-    await changeMemory(api, "web", wishes)
+    const vm = { name: "web", vmm: "firecracker", pid: process.pid, cgroup: undefined, limitBytes: undefined }
+    await grant({ ...vm, api, guestMiB: async () => 256 }, wishes)
     return { changes }
   } catch (error) {
     const { code, message, hint } = error as Failure

@@ -1,8 +1,8 @@
 import type { Database } from "bun:sqlite"
-import type { Log } from "../base/terms/log.ts"
-import { formatDuration } from "../base/terms/quantity.ts"
-import { noteRestart } from "../store/state/records.ts"
-import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
+import type { Log } from "../../base/terms/log.ts"
+import { formatDuration } from "../../base/terms/quantity.ts"
+import { noteRestart } from "../../store/state/records.ts"
+import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 
 /** The wait before a VM is booted again. */
 export interface BackOff {

@@ -1,7 +1,7 @@
 import { closeSync, openSync, writeSync } from "node:fs"
-import { O } from "../base/linux/constants.ts"
-import { errorCode } from "../base/linux/errors.ts"
-import { inForeground } from "../base/linux/terminal.ts"
+import { O } from "../../base/linux/constants.ts"
+import { errorCode } from "../../base/linux/errors.ts"
+import { inForeground } from "../../base/linux/terminal.ts"
 
 const STDIN = 0
 

@@ -1,23 +1,21 @@
-import { nameProcess } from "../base/linux/processName.ts"
-import { messageOf } from "../base/terms/failure.ts"
-import { type Log, prefixed } from "../base/terms/log.ts"
-import { renameFile } from "../store/files/replaceFile.ts"
-import { type Follower, follow } from "../store/logs/boundedFile.ts"
-import type { State } from "../store/state/open.ts"
-import type { VmLayout } from "../store/state/places.ts"
-import { noteRestart } from "../store/state/records.ts"
-import { requireSocketPaths } from "../supervisor/boot/vmmSockets.ts"
-import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
-import { goToRest, type Resting } from "../supervisor/rest/goToRest.ts"
-import type { Restarts } from "../supervisor/rest/words.ts"
-import { supervise } from "../supervisor/supervise.ts"
-import type { RunOutcome, VmContext } from "../supervisor/vmContext.ts"
-import { type Machine, VMM_LOG_MAX_BYTES } from "../vm/machine.ts"
-import { layoutFor, type Session } from "../vm/session.ts"
-import { connectInput } from "./consoleInput.ts"
+import { nameProcess } from "../../base/linux/processName.ts"
+import { messageOf } from "../../base/terms/failure.ts"
+import { type Log, prefixed } from "../../base/terms/log.ts"
+import type { State } from "../../store/state/open.ts"
+import { noteRestart } from "../../store/state/records.ts"
+import { requireSocketPaths } from "../../supervisor/boot/vmmSockets.ts"
+import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
+import { goToRest, type Resting } from "../../supervisor/rest/goToRest.ts"
+import type { Restarts } from "../../supervisor/rest/words.ts"
+import { supervise } from "../../supervisor/supervise.ts"
+import type { RunOutcome, VmContext } from "../../supervisor/vmContext.ts"
+import type { Machine } from "../../vm/machine.ts"
+import { layoutFor, type Session } from "../../vm/session.ts"
 import { createVm } from "./createVm.ts"
 import { forgetOldest } from "./forgetOldest.ts"
+import { takeLog } from "./ownLog.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
+import { connectTerminal } from "./runTerminal.ts"
 
 /** What one boot of a run has from the boot before it. */
 export interface BeforeBoot {
@@ -115,30 +113,4 @@ function unlock(ended: Session | undefined): void {
   if (ended === undefined) return
   noteRestart(ended.db, ended.id, null)
   ended.unlock()
-}
-
-/** Every key goes to the guest but Ctrl-C, which asks the run to end. */
-function connectTerminal(fifo: string, { interrupts }: PluginHost): () => void {
-  const onTyped = (keys: Uint8Array) => {
-    if (keys.includes(CTRL_C)) interrupts.press("SIGINT")
-    return { keys: keys.filter((key) => key !== CTRL_C) }
-  }
-  return connectInput(fifo, { onTyped, terminalOnly: true })
-}
-
-const CTRL_C = 3
-
-/** What this process says goes to the log of the VM that it watches, which is kept below a limit. */
-function takeLog(path: string, { supervisorLog }: VmLayout, log: Log): Follower | undefined {
-  try {
-    renameFile(path, supervisorLog)
-  } catch (error) {
-    // Somebody has removed the VM before this one, and the log with it: this VM is run all the same.
-    log.warn(`what its supervisor says is lost: ${messageOf(error)}`)
-    return undefined
-  }
-  return follow(supervisorLog, {
-    limitBytes: VMM_LOG_MAX_BYTES,
-    onTrouble: (what) => log.warn(`${supervisorLog}: ${what}`),
-  })
 }

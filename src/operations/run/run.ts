@@ -1,10 +1,10 @@
-import { messageOf } from "../base/terms/failure.ts"
-import type { Log } from "../base/terms/log.ts"
-import { noticeOf } from "../supervisor/boot/chooseVmm.ts"
-import type { Plan } from "../supervisor/boot/planRun.ts"
-import { orInterrupted } from "../supervisor/hooks/interrupts.ts"
-import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
-import { requireTraceFile, type Trace } from "../supervisor/hooks/trace.ts"
+import { messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
+import { noticeOf } from "../../supervisor/boot/chooseVmm.ts"
+import type { Plan } from "../../supervisor/boot/planRun.ts"
+import { orInterrupted } from "../../supervisor/hooks/interrupts.ts"
+import { startPluginHost } from "../../supervisor/hooks/pluginHost.ts"
+import { requireTraceFile, type Trace } from "../../supervisor/hooks/trace.ts"
 import { type ResolvedRun, requireRunnable, resolveRun } from "./resolveRun.ts"
 import type { RunRequest, RunResult } from "./runRequest.ts"
 import { runUntilDone } from "./runUntilDone.ts"
@@ -25,7 +25,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     const notice = noticeOf(run)
     if (notice !== undefined) request.log.info(notice)
     if (request.plan) {
-      const { planRun } = await import("../supervisor/boot/planRun.ts")
+      const { planRun } = await import("../../supervisor/boot/planRun.ts")
       return planRun(run.plugin, run, { ...run.confinement, restore: run.restore })
     }
     requireRunnable(run)

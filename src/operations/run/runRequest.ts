@@ -1,8 +1,8 @@
-import type { Log } from "../base/terms/log.ts"
-import type { Sink } from "../store/logs/growing.ts"
-import type { Overrides } from "../supervisor/boot/prepare.ts"
-import type { Restarts } from "../supervisor/rest/words.ts"
-import type { Ended } from "../vm/exit.ts"
+import type { Log } from "../../base/terms/log.ts"
+import type { Sink } from "../../store/logs/growing.ts"
+import type { Overrides } from "../../supervisor/boot/prepare.ts"
+import type { Restarts } from "../../supervisor/rest/words.ts"
+import type { Ended } from "../../vm/exit.ts"
 
 /** What the user asked `banger run` for. */
 export interface RunRequest extends Overrides {
@@ -10,6 +10,8 @@ export interface RunRequest extends Overrides {
   readonly args: readonly string[]
   readonly plan: boolean
   readonly keepOnFailure: boolean
+  /** Whether a VM that has the name is stopped first. */
+  readonly replace: boolean
   /** The directory of a snapshot to restore, instead of booting. */
   readonly restore: string | undefined
   /** Limit for the whole run in milliseconds, over the plugin's own. */

@@ -1,32 +1,34 @@
-import { prefixed } from "../base/terms/log.ts"
-import { openState } from "../store/state/open.ts"
-import type { PluginHost } from "../supervisor/hooks/pluginHost.ts"
-import { restartPolicy } from "../supervisor/restartPolicy.ts"
-import type { RunOutcome } from "../supervisor/vmContext.ts"
-import { exitText } from "../vm/exit.ts"
-import type { Session } from "../vm/session.ts"
+import { prefixed } from "../../base/terms/log.ts"
+import { openState } from "../../store/state/open.ts"
+import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
+import { restartPolicy } from "../../supervisor/restartPolicy.ts"
+import type { RunOutcome } from "../../supervisor/vmContext.ts"
+import { exitText } from "../../vm/exit.ts"
+import type { Session } from "../../vm/session.ts"
 import { backOff } from "./backOff.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 import { runOnce } from "./runOnce.ts"
 import type { RunResult } from "./runRequest.ts"
+import { takeUp } from "./takeUp.ts"
 
-/** Boots or restores the VM, and after its end boots another one, as its restart policy says. */
+/**
+ * Boots or restores the VM, or watches the one that runs already as it is asked for; and after its end boots another one, as its
+ * restart policy says.
+ */
 export async function runUntilDone(host: PluginHost, resolved: ResolvedRun): Promise<RunResult | "left"> {
   const { request, plugin } = resolved
   const { name, restart } = plugin.spec
   // Not closed: this process ends next, and to close the last connection takes two fsyncs.
-  const state = openState()
+  const state = openState({ newer: request.restarts === undefined ? "refused" : "used" })
   const policy = restartPolicy(restart, request.restarts)
   const log = prefixed(request.log, name)
   let logFile = request.logFile
   let ended: Session | undefined
   let run = resolved
   for (;;) {
-    const { session, outcome, booted, ...next } = await runOnce(host, state, run, {
-      logFile,
-      ended,
-      restarts: policy.restarts,
-    })
+    const taken = ended === undefined ? await takeUp(host, state, { run, logFile }) : undefined
+    const { session, outcome, booted, ...next } =
+      taken ?? (await runOnce(host, state, run, { logFile, ended, restarts: policy.restarts }))
     if (outcome === "left") return outcome
     // A first boot that failed is the user's to look at: no restart policy counts it.
     const waitMs = (booted || ended !== undefined) && !host.interrupts.stop.aborted ? policy.next(outcome) : undefined

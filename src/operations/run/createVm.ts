@@ -1,12 +1,12 @@
-import { ownEnvironment } from "../base/linux/environment.ts"
-import { isFailure } from "../base/terms/failure.ts"
-import type { HookName } from "../inputs/plugin/definition.ts"
-import { loadedFiles } from "../inputs/plugin/imports.ts"
-import { trustOf } from "../inputs/plugin/trust.ts"
-import type { State } from "../store/state/open.ts"
-import { inOrder } from "../supervisor/hooks/callHook.ts"
-import type { VmRequest } from "../vm/request.ts"
-import { createSession, type Session } from "../vm/session.ts"
+import { ownEnvironment } from "../../base/linux/environment.ts"
+import { isFailure } from "../../base/terms/failure.ts"
+import type { HookName } from "../../inputs/plugin/definition.ts"
+import { loadedFiles } from "../../inputs/plugin/imports.ts"
+import { trustOf } from "../../inputs/plugin/trust.ts"
+import type { State } from "../../store/state/open.ts"
+import { inOrder } from "../../supervisor/hooks/callHook.ts"
+import type { VmRequest } from "../../vm/request.ts"
+import { createSession, type Session } from "../../vm/session.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
 /**
@@ -33,7 +33,7 @@ export async function createVm(
     return createSession(state, vm)
   } catch (error) {
     if (!isFailure(error) || error.code !== "IN_USE") throw error
-    const { finishNamed } = await import("../supervisor/recover.ts")
+    const { finishNamed } = await import("../../supervisor/recover.ts")
     await finishNamed(state, [spec.name, error.subject], request.log)
     return createSession(state, vm)
   }

@@ -1,0 +1,132 @@
+import { Failure } from "../../base/terms/failure.ts"
+import { prefixed } from "../../base/terms/log.ts"
+import type { State } from "../../store/state/open.ts"
+import { vmLayout } from "../../store/state/places.ts"
+import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
+import { isFinal } from "../../store/state/vmState.ts"
+import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
+import { takeOver } from "../../supervisor/takeOver.ts"
+import { changesOfVm } from "../../vm/awaitChange.ts"
+import { lockHolder } from "../../vm/lock.ts"
+import { type LockedVm, lockVmRecord } from "../../vm/lockVmRecord.ts"
+import { requestOf } from "../../vm/request.ts"
+import { statusOf } from "../../vm/status.ts"
+import { stopVm } from "../end/stop.ts"
+import { differences } from "./differences.ts"
+import { takeLog } from "./ownLog.ts"
+import type { ResolvedRun } from "./resolveRun.ts"
+import type { Booted } from "./runOnce.ts"
+import { connectTerminal } from "./runTerminal.ts"
+
+/** What may be taken up. */
+export interface TakingUp {
+  readonly run: ResolvedRun
+  /** Where this process's messages go, when it has no terminal. */
+  readonly logFile: string | undefined
+}
+
+/**
+ * Instead of a first boot: watches to its end the VM of the run's name that has lost its supervisor, where it was booted from the
+ * same plugin file, spec and arguments. Undefined where there is none; a VM that is to be replaced is stopped first. Throws
+ * IN_USE, with the VM left as it is, where something differs.
+ */
+export async function takeUp(host: PluginHost, state: State, { run, logFile }: TakingUp): Promise<Booted | undefined> {
+  const { request, plugin } = run
+  const { name } = plugin.spec
+  const living = listUnfinished(state.db, name).find((record) => !isFinal(record.state))
+  if (living === undefined) return undefined
+  if (request.replace) return void (await replace(host, state, { request, record: living }))
+  if (request.supervisor === "none" || request.restore !== undefined) return undefined
+  const locked = await lockUnsupervised(host, state, living.id)
+  if (locked === undefined) return undefined
+  let unlocks = true
+  try {
+    // What is not well is finished as ever.
+    if (locked.record.state !== "running" || statusOf(state, locked.record).liveness !== "alive") return undefined
+    requireSame(locked.record, run)
+    const booted = await watch(host, state, { run, locked, logFile })
+    unlocks = booted === undefined
+    return booted
+  } finally {
+    if (unlocks) locked.lock.unlock()
+  }
+}
+
+// --- internal ---
+
+/** What another banger does with a VM for a moment is waited for so long, in milliseconds. */
+const LOCK_WAIT_MS = 10_000
+
+async function replace(
+  host: PluginHost,
+  state: State,
+  { request, record }: Pick<ResolvedRun, "request"> & { readonly record: VmRecord },
+): Promise<void> {
+  const { id, name } = record
+  request.log.info(`${name} runs already (${id}): stopping it, to be replaced`)
+  const log = prefixed(request.log, name)
+  const shared = { interrupts: host.interrupts, log, pluginHost: async () => host }
+  await stopVm(state, { record, byName: false }, { action: "stop", log, shared })
+}
+
+/** Undefined where it has a supervisor, or is gone. */
+async function lockUnsupervised({ interrupts }: PluginHost, state: State, id: string): Promise<LockedVm | undefined> {
+  const layout = vmLayout(state.where, id)
+  const late = AbortSignal.any([interrupts.stop, AbortSignal.timeout(LOCK_WAIT_MS)])
+  using changes = changesOfVm(layout)
+  for (;;) {
+    const locked = lockVmRecord(state, id, "supervise")
+    if (locked === "gone") return undefined
+    if (locked !== undefined) return locked
+    using holder = lockHolder(layout)
+    if (late.aborted || (holder.is === "held" && holder.doing === "supervise")) return undefined
+    await changes.next(late)
+  }
+}
+
+/** Throws IN_USE, with what differs, unless a VM on record is what a run asks for. */
+function requireSame(record: VmRecord, { request, plugin }: ResolvedRun): void {
+  const { id, name } = record
+  const { args } = requestOf(record)
+  const differs = [
+    ...(record.plugin_sha256 === plugin.loaded.sha256 ? [] : [`its plugin, ${record.plugin_path}, was another file`]),
+    ...differences({ ...JSON.parse(record.spec), name }, { ...JSON.parse(JSON.stringify(plugin.written)), name }),
+    ...differences({ arguments: args }, { arguments: request.args }),
+  ]
+  if (differs.length === 0) return
+  const hint = `to watch it as it is: banger supervise ${id}; to stop it and boot this one: run again with --replace`
+  const message = `${name} runs already (${id}), without a supervisor, and is not what is asked for: ${differs.join("; ")}`
+  throw new Failure("IN_USE", message, { hint, subject: name })
+}
+
+async function watch(
+  host: PluginHost,
+  state: State,
+  { run: { request, plugin }, locked, logFile }: TakingUp & { readonly locked: LockedVm },
+): Promise<Booted | undefined> {
+  const { record, layout } = locked
+  const { id, name, vmm } = record
+  const log = prefixed(request.log, name)
+  const own = logFile === undefined ? undefined : takeLog(logFile, layout, request.log)
+  const toTerminal = request.onConsole !== undefined
+  let pid: number | undefined
+  const taken = await takeOver({ ...host, log }, state, {
+    locked,
+    goal: {
+      ...{ do: "supervise", plugin, onConsole: request.onConsole },
+      document: request.supervisor === "foreground" && !toTerminal,
+      onRunning: (running) => {
+        pid = running
+        return toTerminal ? connectTerminal(layout.consoleInput, host) : () => {}
+      },
+      onReady() {
+        log.info(`runs already (${id}), as it is asked for: watched from now on`)
+        request.onBooted({ id, name, vmm, pid, dir: layout.dir })
+      },
+    },
+  })
+  own?.close()
+  if (taken.is === "running" || taken.outcome === undefined) return undefined
+  const { session, outcome } = taken
+  return { session, outcome, booted: true, logFile: own === undefined ? logFile : layout.supervisorLog }
+}
