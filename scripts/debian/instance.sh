@@ -65,7 +65,7 @@ start_qemu() {
     -M q35,accel=tcg -cpu EPYC-v3,+svm,+npt -smp 2 -m 3G -nodefaults -no-user-config -display none \
     -kernel "$image/vmlinux" -initrd "$image/initrd" \
     -append "root=/dev/vda rw console=ttyS0 mitigations=off quiet systemd.show_status=0" \
-    $drives -serial "file:$instance/serial.log" -qmp "unix:$instance/qmp,server=on,wait=off" -device virtio-rng-pci \
+    $drives -serial "file:$instance/serial.log" -qmp "unix:$instance/qmp,server=on,wait=off" -device virtio-rng-pci -device pvpanic-pci \
     -netdev user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22 -device virtio-net-pci,netdev=net \
     > "$instance/qemu.log" 2>&1 < /dev/null &
   echo $! > "$instance/pid"
@@ -78,6 +78,12 @@ clear_dead() {
   done
 }
 
+# Says what a host that is gone said last: a panic of its kernel ends it.
+host_ended() {
+  say "the host said last:"
+  grep -h -e BUG: -e 'Kernel panic' "$instance/serial.log" >&2 || tail -n 5 "$instance/serial.log" "$instance/qemu.log" >&2
+}
+
 times_up() { grep -c '^host is up' "$instance/serial.log" || true; }
 
 wait_until_up() {
@@ -86,7 +92,7 @@ wait_until_up() {
     lives "$instance" || break
     sleep 0.2
   done
-  tail -n 5 "$instance/serial.log" "$instance/qemu.log" >&2
+  host_ended
   say "the host did not boot"
   return 1
 }

@@ -10,7 +10,7 @@ async function outlivesItsLogin(vmm: "qemu" | "firecracker"): Promise<void> {
   const kernel = `${GIVEN}/dist/guest/${vmm === "qemu" ? "vmlinuz" : "vmlinux"}`
   const spec = JSON.stringify({ vmm, kernel, accel: "auto" })
   await must(`banger run ${fixture("guest")} --name web --detach -- 'echo up; sleep 600' '${spec}'`, { login: true })
-  await until("banger logs web | grep -q up")
+  await until("banger logs web | grep -q ^up")
   const [vm] = JSON.parse(await must("banger ps --json"))
   expect(vm).toMatchObject({ name: "web", state: "running", liveness: "alive", vmm })
   // Jailed: a root, a uid and a cgroup of its own. By KVM, though the guest is emulated elsewhere.
