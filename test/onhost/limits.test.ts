@@ -12,18 +12,18 @@ async function boot(script: string, spec: object): Promise<string> {
 }
 
 test("the kernel's own controllers keep a VM's limits, and set changes them", async () => {
-  const limits = { memory: "400M", cpus: 0.5, pids: 60 }
+  const limits = { memory: "400M", cpus: 0.5, pids: 100 }
   const cgroup = await boot("echo up; while :; do :; done", { limits })
   const read = (file: string) => must(`cat ${cgroup}/${file}`).then((text) => text.trim())
   expect(await read("memory.max")).toBe(String(400 * 1024 ** 2))
   expect(await read("cpu.max")).toBe("50000 100000")
-  expect(await read("pids.max")).toBe("60")
+  expect(await read("pids.max")).toBe("100")
   expect(Number(await read("memory.current"))).toBeGreaterThan(20 * 1024 ** 2)
   // Its guest never rests, so the limit holds it back.
   await until(`[ "$(sed -n 's/^nr_throttled //p' ${cgroup}/cpu.stat)" -gt 5 ]`)
-  await must("banger set web limits.cpus=2 limits.memory=500M limits.pids=50")
+  await must("banger set web limits.cpus=2 limits.memory=500M limits.pids=90")
   expect(await must(`cat ${cgroup}/cpu.max ${cgroup}/memory.max ${cgroup}/pids.max`)).toBe(
-    `200000 100000\n${500 * 1024 ** 2}\n50\n`,
+    `200000 100000\n${500 * 1024 ** 2}\n90\n`,
   )
   const refused = await run("banger set web limits.pids=1")
   expect(refused.exit).not.toBe(0)
