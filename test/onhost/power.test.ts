@@ -28,7 +28,6 @@ const names = (list: readonly { name: string }[]) => list.map(({ name }) => name
 test("what a power cut leaves of running VMs the next banger finishes: postStop once, nothing leaked", async () => {
   await put(PLUGIN, SOURCE)
   for (const vmm of VMMS) await must(`banger run ${PLUGIN} --vmm ${vmm} --name ${vmm} --detach`)
-  await must("sync")
   await cutPower()
 
   expect(await must("journalctl -b --no-pager -o cat -u systemd-fsck-root.service")).not.toMatch(/ERROR|UNEXPECTED/)
