@@ -1,4 +1,5 @@
 import { readFileSync, realpathSync } from "node:fs"
+import { basename } from "node:path"
 import { unlessAbsent } from "../base/linux/errors.ts"
 import { inodeOf, statPath, unlinkAt } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
@@ -85,10 +86,14 @@ function started(vm: DetachedVm | number, how: Upgraded["how"]): Upgraded | numb
   return typeof vm === "number" ? vm : { vm, how }
 }
 
-/** What a process of banger's does in the background; undefined for one in the foreground. */
+/**
+ * What a process of banger's does in the background; undefined for one in the foreground, whatever its plugin's own words are. A
+ * binary has its command first, Bun behind the name of its file.
+ */
 function roleOf(pid: number): (typeof ROLES)[number] | undefined {
-  const words = commandLine(pid)
-  return ROLES.find((role) => words.indexOf(role) > 0)
+  const [, first = "", second] = commandLine(pid)
+  const command = basename(first) === "cli.ts" ? second : first
+  return ROLES.find((role) => role === command)
 }
 
 function commandLine(pid: number): readonly string[] {

@@ -121,13 +121,16 @@ test("without a supervisor it gets one; one that was started for it later is rep
 
 test("one in the foreground is told of; one that has ended is no VM to hand over", async () => {
   kernelOf(place.dir)
-  const run = start(place, doubleWords(place, []), { ...firecracker.env })
+  // Its plugin's own words are those of banger in the background.
+  const own = ["__rest", "__supervise", "__run"]
+  const run = start(place, [...doubleWords(place, []), ...own], { ...firecracker.env })
   await run.shows("up")
   await until(() => records(place)[0]?.state === "running")
   const other = another()
   const refused = await other.run("supervise", "--upgrade", "double")
   expect(refused.stderr).toContain(`process ${run.pid}, runs in the foreground`)
   expect(refused.exit).toBe(1)
+  expect(await listed(place)).toMatchObject([{ supervisor: run.pid, state: "running" }])
   run.signal("SIGINT")
   await run.ended
   const [{ id } = { id: "" }] = records(place)
