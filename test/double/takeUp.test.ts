@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { appendFileSync, copyFileSync, readFileSync, writeFileSync } from "node:fs"
+import { appendFileSync, copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, start, until } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
@@ -96,4 +96,35 @@ test("a VM with a supervisor keeps its name; one that has died is finished, and 
 test("--replace of nothing is a run", async () => {
   expect(await banger(place, [...foreground({ flags: ["--replace", "--detach"] })])).toMatchObject({ exit: 0 })
   expect(await banger(place, ["stop", "double"])).toMatchObject({ exit: 0 })
+})
+
+test("--replace stops one that is about to restart, and its supervisor with it", async () => {
+  const old = await boot(place, { restart: { policy: "always", delay: "60s" } })
+  await killed(old.pid)
+  await until(() => records(place)[0]?.state === "failed")
+  const replaced = await banger(place, foreground({ flags: ["--replace", "--detach"] }))
+  expect(replaced).toMatchObject({ stderr: expect.stringContaining("double is about to restart"), exit: 0 })
+  await until(() => !existsSync(`/proc/${old.supervisor}`))
+  expect(await banger(place, ["stop", "double"])).toMatchObject({ exit: 0 })
+})
+
+test("--replace ends a VM of another plugin in a process of its own: one loads one plugin", async () => {
+  const words = foreground()
+  const path = String(words.find((word) => word.endsWith("double.ts")))
+  const other = join(place.dir, "other.ts")
+  writeFileSync(other, readFileSync(path, "utf8").replaceAll("ctx.vm.id", "process.pid"))
+  const flags = ["--supervise=none", other]
+  expect(
+    await banger(
+      place,
+      words.flatMap((word) => (word === path ? flags : [word])),
+    ),
+  ).toMatchObject({ exit: 0 })
+  const run = start(place, foreground({ flags: ["--replace"], script: "PRINT[anew]" }))
+  await run.shows("anew")
+  const [ender] = noted(place, "ended")
+  expect(ender).toMatch(/^\d+$/)
+  expect(ender).not.toBe(String(run.pid))
+  run.signal("SIGINT")
+  await run.ended
 })

@@ -1,4 +1,3 @@
-import { nameProcess } from "../../base/linux/processName.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { type Log, prefixed } from "../../base/terms/log.ts"
 import type { State } from "../../store/state/open.ts"
@@ -45,7 +44,6 @@ export async function runOnce(
 ): Promise<Booted> {
   const { request, plugin, vmm, program, confinement } = run
   const { name, firecracker } = plugin.spec
-  if (request.supervisor === "detached") nameProcess(`banger: ${name}`)
   const { id, layout: planned } = layoutFor(name)
   requireSocketPaths(run, { layout: planned, jailed: confinement.jail !== undefined, firecracker })
   const session = await host.trace.span("record", () => createVm(state, run, id).finally(() => unlock(ended)))

@@ -11,7 +11,9 @@ import { lockHolder } from "../../vm/lock.ts"
 import { type LockedVm, lockVmRecord } from "../../vm/lockVmRecord.ts"
 import { requestOf } from "../../vm/request.ts"
 import { statusOf } from "../../vm/status.ts"
+import { runApart } from "../end/apart.ts"
 import { stopVm } from "../end/stop.ts"
+import type { Among } from "../end/stopper.ts"
 import { differences } from "./differences.ts"
 import { takeLog } from "./ownLog.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
@@ -25,6 +27,11 @@ export interface TakingUp {
   readonly logFile: string | undefined
 }
 
+/** The VM of a name that has not ended, if there is one. */
+export function livingNamed({ db }: State, name: string): VmRecord | undefined {
+  return listUnfinished(db, name).find((record) => !isFinal(record.state))
+}
+
 /**
  * Instead of a first boot: watches to its end the VM of the run's name that has lost its supervisor, where it was booted from the
  * same plugin file, spec and arguments. Undefined where there is none; a VM that is to be replaced is stopped first. Throws
@@ -33,9 +40,9 @@ export interface TakingUp {
 export async function takeUp(host: PluginHost, state: State, { run, logFile }: TakingUp): Promise<Booted | undefined> {
   const { request, plugin } = run
   const { name } = plugin.spec
-  const living = listUnfinished(state.db, name).find((record) => !isFinal(record.state))
+  if (request.replace) return void (await replace(host, state, { request, name }))
+  const living = livingNamed(state, name)
   if (living === undefined) return undefined
-  if (request.replace) return void (await replace(host, state, { request, record: living }))
   if (request.supervisor === "none" || request.restore !== undefined) return undefined
   const locked = await lockUnsupervised(host, state, living.id)
   if (locked === undefined) return undefined
@@ -57,16 +64,35 @@ export async function takeUp(host: PluginHost, state: State, { run, logFile }: T
 /** What another banger does with a VM for a moment is waited for so long, in milliseconds. */
 const LOCK_WAIT_MS = 10_000
 
+/** How often to look whether a VM has ended, in milliseconds. */
+const LOOK_MS = 250
+
+/** Another that its restart policy is about to boot again is stopped as well. */
 async function replace(
   host: PluginHost,
   state: State,
-  { request, record }: Pick<ResolvedRun, "request"> & { readonly record: VmRecord },
+  { request, name }: Pick<ResolvedRun, "request"> & { readonly name: string },
 ): Promise<void> {
-  const { id, name } = record
-  request.log.info(`${name} runs already (${id}): stopping it, to be replaced`)
+  const record = listUnfinished(state.db, name).find((one) => !isFinal(one.state) || one.restart_at !== null)
+  if (record === undefined) return
+  const { id, state: now } = record
+  request.log.info(
+    `${name} ${isFinal(now) ? "is about to restart" : "runs already"} (${id}): stopping it, to be replaced`,
+  )
   const log = prefixed(request.log, name)
-  const shared = { interrupts: host.interrupts, log, pluginHost: async () => host }
-  await stopVm(state, { record, byName: false }, { action: "stop", log, shared })
+  const { interrupts } = host
+  const among: Among = {
+    ...{ pollMs: LOOK_MS, waits() {}, sleeps() {} },
+    async apart(vm) {
+      const failure = await runApart(["stop", vm], { interrupts, log: { ...log, info: log.debug } })
+      if (failure !== undefined) throw failure
+    },
+  }
+  await stopVm(
+    state,
+    { record, byName: true },
+    { action: "stop", log, shared: { interrupts, log, among, pluginHost: async () => host } },
+  )
 }
 
 /** Undefined where it has a supervisor, or is gone. */
