@@ -10,14 +10,16 @@ import { changesOfVm } from "../../vm/awaitChange.ts"
 import { lockHolder } from "../../vm/lock.ts"
 import { type LockedVm, lockVmRecord } from "../../vm/lockVmRecord.ts"
 import { requestOf } from "../../vm/request.ts"
+import { requireRestorable } from "../../vm/session.ts"
 import { statusOf } from "../../vm/status.ts"
 import { runApart } from "../end/apart.ts"
 import { stopVm } from "../end/stop.ts"
 import type { Among } from "../end/stopper.ts"
+import { claimOf } from "./createVm.ts"
 import { differences } from "./differences.ts"
 import { takeLog } from "./ownLog.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
-import type { Booted } from "./runOnce.ts"
+import { type Booted, planId } from "./runOnce.ts"
 import { connectTerminal } from "./runTerminal.ts"
 
 /** What may be taken up. */
@@ -40,7 +42,7 @@ export function livingNamed({ db }: State, name: string): VmRecord | undefined {
 export async function takeUp(host: PluginHost, state: State, { run, logFile }: TakingUp): Promise<Booted | undefined> {
   const { request, plugin } = run
   const { name } = plugin.spec
-  if (request.replace) return void (await replace(host, state, { request, name }))
+  if (request.replace) return void (await replace(host, state, run))
   const living = livingNamed(state, name)
   if (living === undefined) return undefined
   if (request.supervisor === "none" || request.restore !== undefined) return undefined
@@ -68,13 +70,15 @@ const LOCK_WAIT_MS = 10_000
 const LOOK_MS = 250
 
 /** Another that its restart policy is about to boot again is stopped as well. */
-async function replace(
-  host: PluginHost,
-  state: State,
-  { request, name }: Pick<ResolvedRun, "request"> & { readonly name: string },
-): Promise<void> {
+async function replace(host: PluginHost, state: State, run: ResolvedRun): Promise<void> {
+  const { request, plugin } = run
+  const { name } = plugin.spec
   const record = listUnfinished(state.db, name).find((one) => !isFinal(one.state) || one.restart_at !== null)
   if (record === undefined) return
+  // Nothing is stopped for a VM that could not take its place.
+  planId(run)
+  const claim = claimOf(run)
+  if (claim !== undefined) requireRestorable(state.db, claim)
   const { id, state: now } = record
   request.log.info(
     `${name} ${isFinal(now) ? "is about to restart" : "runs already"} (${id}): stopping it, to be replaced`,
