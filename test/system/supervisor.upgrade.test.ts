@@ -98,6 +98,23 @@ test("a request that is none, or of no program, changes nothing", async () => {
   expect(await banger(place, ["stop", "double"])).toMatchObject({ exit: 0 })
 })
 
+test("a run in the background that watches a VM which ran already is replaced as well", async () => {
+  const { id, pid, supervisor } = await booted()
+  await killed(supervisor)
+  const { supervisor: watcher } = await booted()
+  const other = another()
+  expect(await other.run("supervise", "--upgrade", "double")).toMatchObject({
+    stderr: expect.stringContaining("it has another supervisor now"),
+    exit: 0,
+  })
+  const [next] = await listed(place)
+  expect(next).toMatchObject({ id, pid, state: "running" })
+  expect(next?.supervisor).not.toBe(watcher)
+  expect(await banger(place, ["stop", "double"])).toMatchObject({ exit: 0 })
+  expect(noted(place, "booted")).toEqual([id])
+  expect(noted(place, "ended")).toEqual([id])
+})
+
 test("without a supervisor it gets one; one that was started for it later is replaced", async () => {
   const { id, pid, supervisor } = await booted()
   await killed(supervisor)
