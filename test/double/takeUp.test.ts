@@ -5,7 +5,7 @@ import { banger, start, until } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
 import { killed, listed, noted } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import { boot, bootUnsupervised, bootWords } from "./support/vms.ts"
+import { boot, bootUnsupervised, bootWords, heldWords, hold } from "./support/vms.ts"
 
 // A run of a name whose VM lives without a supervisor.
 
@@ -127,4 +127,22 @@ test("--replace ends a VM of another plugin in a process of its own: one loads o
   expect(ender).not.toBe(String(run.pid))
   run.signal("SIGINT")
   await run.ended
+})
+
+test("one whose supervisor was ended in a postBoot hook is no VM that runs as it was asked for", async () => {
+  hold(place, "postBoot")
+  const first = start(place, heldWords(place, { flags: [] }))
+  await until(() => records(place)[0]?.state === "running")
+  await killed(Number(first.pid))
+  await first.ended
+  hold(place, undefined)
+  const [old] = records(place)
+  expect(await banger(place, heldWords(place))).toMatchObject({
+    stderr: expect.stringContaining("is not what is asked for: of its 1 postBoot hooks 0 are done"),
+    exit: 1,
+  })
+  expect(records(place)).toMatchObject([{ id: old?.id, state: "running" }])
+  expect(await banger(place, heldWords(place, { flags: ["--replace", "--detach"] }))).toMatchObject({ exit: 0 })
+  expect(records(place)).toMatchObject([{ state: "running" }, { id: old?.id, state: "stopped" }])
+  expect(await banger(place, ["stop", "held"])).toMatchObject({ exit: 0 })
 })

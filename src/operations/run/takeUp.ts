@@ -4,6 +4,7 @@ import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
+import { inOrder } from "../../supervisor/hooks/callHook.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import { takeOver } from "../../supervisor/takeOver.ts"
 import { changesOfVm } from "../../vm/awaitChange.ts"
@@ -18,6 +19,7 @@ import type { Among } from "../end/stopper.ts"
 import { claimOf } from "./createVm.ts"
 import { differences } from "./differences.ts"
 import { takeLog } from "./ownLog.ts"
+import { countPostBoots } from "./postBoots.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 import { type Booted, planId } from "./runOnce.ts"
 import { connectTerminal } from "./runTerminal.ts"
@@ -52,7 +54,7 @@ export async function takeUp(host: PluginHost, state: State, { run, logFile }: T
   try {
     // What is not well is finished as ever.
     if (locked.record.state !== "running" || statusOf(state, locked.record).liveness !== "alive") return undefined
-    requireSame(locked.record, run)
+    requireSame(locked, run)
     const booted = await watch(host, state, { run, locked, logFile })
     unlocks = booted === undefined
     return booted
@@ -115,13 +117,16 @@ async function lockUnsupervised({ interrupts }: PluginHost, state: State, id: st
 }
 
 /** Throws IN_USE, with what differs, unless a VM on record is what a run asks for. */
-function requireSame(record: VmRecord, { request, plugin }: ResolvedRun): void {
+function requireSame({ record, layout }: LockedVm, { request, plugin }: ResolvedRun): void {
   const { id, name } = record
   const { args } = requestOf(record)
+  const [hooks, done] = [inOrder(plugin.loaded, "postBoot").length, countPostBoots(layout)]
   const differs = [
     ...(record.plugin_sha256 === plugin.loaded.sha256 ? [] : [`its plugin, ${record.plugin_path}, was another file`]),
     ...differences({ ...JSON.parse(record.spec), name }, { ...JSON.parse(JSON.stringify(plugin.written)), name }),
     ...differences({ arguments: args }, { arguments: request.args }),
+    // Nobody knows what the one has done that its supervisor was ended in.
+    ...(done >= hooks ? [] : [`of its ${hooks} postBoot hooks ${done} are done`]),
   ]
   if (differs.length === 0) return
   const hint = `to watch it as it is: banger supervise ${id}; to stop it and boot this one: run again with --replace`
