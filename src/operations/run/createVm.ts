@@ -6,7 +6,7 @@ import { trustOf } from "../../inputs/plugin/trust.ts"
 import type { State } from "../../store/state/open.ts"
 import { inOrder } from "../../supervisor/hooks/callHook.ts"
 import type { VmRequest } from "../../vm/request.ts"
-import { createSession, type Session } from "../../vm/session.ts"
+import { createSession, type NewVm, type Session } from "../../vm/session.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
 /**
@@ -27,7 +27,7 @@ export async function createVm(
     ...askerOf(),
   }
   const source = { path: loaded.source.path, sha256: loaded.sha256 }
-  const claim = restore && { id: restore.id, dir: restore.dir, again: spec.unsafeClone }
+  const claim = claimOf({ plugin, restore })
   const vm = { id, name: spec.name, vmm: vmm.name, plugin: source, spec: written, request: asked, restore: claim }
   try {
     return createSession(state, vm)
@@ -37,6 +37,11 @@ export async function createVm(
     await finishNamed(state, [spec.name, error.subject], request.log)
     return createSession(state, vm)
   }
+}
+
+/** What a run goes on from. */
+export function claimOf({ plugin, restore }: Pick<ResolvedRun, "plugin" | "restore">): NewVm["restore"] {
+  return restore && { id: restore.id, dir: restore.dir, again: plugin.spec.unsafeClone }
 }
 
 // --- internal ---

@@ -40,6 +40,13 @@ export function claimRestore(db: Database, { snapshot, vm, name, again }: Claim)
   return durably(db, claim.immediate)
 }
 
+/** The restore of a snapshot whose guest ran, if there is one. */
+export function findRestored(db: Database, snapshot: string): Restore | undefined {
+  const query = "select * from restores where snapshot = ? and ran_at is not null order by claimed_at, rowid"
+  const first = db.query(query).get(snapshot)
+  return first === null ? undefined : v.parse(rowSchema, first)
+}
+
 /** Notes that a VM's restored guest is about to run, before it does: from here on its snapshot counts as restored, for good. */
 export function noteRestored(db: Database, vm: string): void {
   const note = db.transaction(() => {
