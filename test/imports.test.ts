@@ -58,7 +58,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/rest",
       "supervisor/snapshot",
     ],
-    ...["host/cgroup", "host/network", "store/logs", ...VM_AND_BELOW],
+    ...["host/bridge", "host/cgroup", "host/network", "store/logs", ...VM_AND_BELOW],
   ],
   "operations/run": [
     ...[
@@ -77,7 +77,16 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...["upkeep/leftovers", "supervisor", "supervisor/hooks", "vm", "host/process", "host/sockets", "inputs/plugin"],
     ...["store/logs", ...DISK],
   ],
-  "upkeep/leftovers": ["vm", "host/cgroup", "host/jail", "host/network", "host/process", "host/search", ...DISK],
+  "upkeep/leftovers": [
+    "vm",
+    "host/bridge",
+    "host/cgroup",
+    "host/jail",
+    "host/network",
+    "host/process",
+    "host/search",
+    ...DISK,
+  ],
   "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/kvm", "host/network", "host/process", "host/vmm", ...DISK],
   supervisor: [
     ...[
@@ -93,7 +102,15 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...["store/logs", ...VM_AND_BELOW],
   ],
   "supervisor/boot": [
-    ...["supervisor/hooks", "supervisor/snapshot", "host/cgroup", "host/firecracker", "host/jail", "host/kvm"],
+    ...[
+      "supervisor/hooks",
+      "supervisor/snapshot",
+      "host/bridge",
+      "host/cgroup",
+      "host/firecracker",
+      "host/jail",
+      "host/kvm",
+    ],
     ...[
       "host/network",
       "host/qemu",
@@ -117,11 +134,19 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...DISK,
   ],
   "supervisor/snapshot": ["supervisor/changes", "host/firecracker", ...VM_AND_BELOW],
-  "supervisor/changes": ["host/cgroup", "host/firecracker", "host/jail", "host/network", ...VM_AND_BELOW],
-  vm: [
-    ...["host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search", "host/vmm"],
-    ...["inputs/schema", "store/logs", ...DISK],
+  "supervisor/changes": [
+    "host/bridge",
+    "host/cgroup",
+    "host/firecracker",
+    "host/jail",
+    "host/network",
+    ...VM_AND_BELOW,
   ],
+  vm: [
+    ...["host/bridge", "host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search"],
+    ...["host/vmm", "inputs/schema", "store/logs", ...DISK],
+  ],
+  "host/bridge": ["host/network", ...DISK],
   "host/cgroup": DISK,
   "host/firecracker": ["host/vmm", "inputs/schema", ...DISK],
   "host/jail": DISK,

@@ -1,16 +1,20 @@
 import { withRoute } from "../base/linux/rtnetlink.ts"
 import { CARD, parseAddress, parseSubnet } from "../base/terms/address.ts"
 import { Failure, usageError } from "../base/terms/failure.ts"
+import { portFault } from "../host/bridge/port.ts"
+import { portTableName } from "../host/bridge/portRules.ts"
+import { requireUsersBridge } from "../host/bridge/usersBridge.ts"
 import { ensureBridge, removeBridge } from "../host/network/bridge.ts"
 import { checkPath, type Step } from "../host/network/check.ts"
 import { linkName, macOf, ownerOf } from "../host/network/names.ts"
-import { applyRules, nftProgram } from "../host/network/nft.ts"
+import { applyRules, listOwnTables, nftProgram } from "../host/network/nft.ts"
 import { planRules, ruledLeases } from "../host/network/rules.ts"
 import { withNetworkLock } from "../host/network/turn.ts"
-import { DEFAULT_BRIDGE, defaultSubnet } from "../inputs/schema/network.ts"
+import { DEFAULT_BRIDGE, defaultSubnet, isOwnBridge } from "../inputs/schema/network.ts"
+import { listBridgeLeases } from "../store/state/bridgeLeases.ts"
 import { freeLease, listLeases, takeLease } from "../store/state/leases.ts"
 import type { State } from "../store/state/open.ts"
-import { newVmId } from "../store/state/vmId.ts"
+import { newVmId } from "../store/state/places.ts"
 
 /**
  * Sends packets as a guest on a bridge would, from a namespace that is thrown away, and tells how far they came. The
@@ -23,17 +27,37 @@ export function checkNetwork(state: State, bridge: string | undefined, target: s
   if (process.geteuid?.() !== 0)
     throw new Failure("NEEDS_ROOT", "banger net check makes interfaces: only root can", { hint: "run it as root" })
   nftProgram()
-  return withNetworkLock(() => check(state, bridge ?? DEFAULT_BRIDGE, to))
+  const name = bridge ?? DEFAULT_BRIDGE
+  if (isOwnBridge(name)) return withNetworkLock(() => check(state, name, to))
+  if (target !== undefined) {
+    const hint = "its packets are not banger's: try it from a guest"
+    throw usageError(`--to is for bridges of banger's own, and ${name} is not one`, { subject: "--to", hint })
+  }
+  return withNetworkLock(() => checkPorts(state, name))
 }
 
 // --- internal ---
 
+/** Whether a bridge of the user's, and what banger has there, are as they should be: no packet is sent. */
+function checkPorts({ db, where }: State, bridge: string): readonly Step[] {
+  const leases = listBridgeLeases(db).filter((lease) => lease.bridge === bridge)
+  const rules = listOwnTables().includes(portTableName(ownerOf(where.state)))
+  return withRoute((route) => {
+    requireUsersBridge(route, { bridge })
+    const told = leases.map((lease): Step => {
+      const { vm, link, vlan } = lease
+      const why = rules ? portFault(route, lease) : "its rules are gone: banger net rm makes them anew"
+      const where = vlan === undefined ? "" : ` in VLAN ${vlan} alone`
+      return { what: `${link} of ${vm} is a port of ${bridge}${where}, with its rules`, ok: why === undefined, why }
+    })
+    return [{ what: `${bridge} is a bridge of this host, and up`, ok: true }, ...told]
+  })
+}
+
 function check({ db, where }: State, bridge: string, to: number | undefined): readonly Step[] {
   const owner = ownerOf(where.state)
   const subnet = listLeases(db).find((lease) => lease.bridge === bridge)?.subnet ?? parseSubnet(defaultSubnet(bridge))
-  if (subnet === undefined || !/^bgr(?:\d{1,4}|-[a-z0-9-]{1,11})$/.test(bridge)) {
-    throw usageError(`--bridge ${bridge} is not a name for a bridge of banger's`, { subject: "--bridge" })
-  }
+  if (subnet === undefined) throw usageError(`--bridge ${bridge} has no subnet`, { subject: "--bridge" })
   const vm = newVmId("check")
   const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: true, number: undefined }
   const lease = takeLease(db, { vm, card: CARD, bridge, subnet, mac: macOf(vm), link: linkName(vm), ...settings })

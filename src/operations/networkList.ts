@@ -4,8 +4,10 @@ import { listAddresses } from "../base/linux/routes.ts"
 import { withRoute } from "../base/linux/rtnetlink.ts"
 import { addressOf, formatAddress, formatSubnet } from "../base/terms/address.ts"
 import { formatPort } from "../base/terms/ports.ts"
+import { portTableName } from "../host/bridge/portRules.ts"
 import { ownerOf, parseAlias, tableName } from "../host/network/names.ts"
 import { hasNft, listOwnTables } from "../host/network/nft.ts"
+import { listBridgeLeases } from "../store/state/bridgeLeases.ts"
 import { listLeases } from "../store/state/leases.ts"
 import type { State } from "../store/state/open.ts"
 import { listRecords } from "../store/state/records.ts"
@@ -43,8 +45,12 @@ export const networkListSchema = v.strictObject({
       name: v.nullable(v.string()),
       state: v.nullable(vmStateSchema),
       bridge: v.string(),
-      subnet: v.string(),
-      address: v.string(),
+      /** null: the bridge is the user's. */
+      subnet: v.nullable(v.string()),
+      /** null: on a bridge of the user's any. */
+      address: v.nullable(v.string()),
+      /** The VLAN that it is in on a bridge of the user's; null: what the bridge gives. */
+      vlan: v.nullable(v.number()),
       mac: v.string(),
       interface: v.string(),
       isolated: v.boolean(),
@@ -66,6 +72,10 @@ export function listNetwork(state: State): NetworkList {
   const addressAt = (index: number) => addresses.find((one) => one.index === index)
   const nameAt = (index: number | undefined) => links.find((link) => link.index === index)?.name ?? null
   const records = new Map(listRecords(state.db).map((record) => [record.id, record]))
+  const whose = ({ vm, card }: { readonly vm: string; readonly card: string }) => {
+    const { name = null, state: now = null } = records.get(vm) ?? {}
+    return { vm, card, name, state: now }
+  }
   return {
     bridges: marked
       .filter(({ mark }) => mark.kind === "bridge")
@@ -85,22 +95,33 @@ export function listNetwork(state: State): NetworkList {
         owner: mark.owner,
         ours,
       })),
-    leases: listLeases(state.db).map(({ vm, card, bridge, subnet, number, mac, link, isolate, ports }) => ({
-      vm,
-      card,
-      name: records.get(vm)?.name ?? null,
-      state: records.get(vm)?.state ?? null,
-      bridge,
-      subnet: formatSubnet(subnet),
-      address: formatAddress(subnet.base + number),
-      mac,
-      interface: link,
-      isolated: isolate,
-      ports: ports.map(formatPort),
-    })),
+    leases: [
+      ...listLeases(state.db).map(({ vm, card, bridge, subnet, number, mac, link, isolate, ports }) => ({
+        ...whose({ vm, card }),
+        bridge,
+        subnet: formatSubnet(subnet),
+        address: formatAddress(subnet.base + number),
+        vlan: null,
+        mac,
+        interface: link,
+        isolated: isolate,
+        ports: ports.map(formatPort),
+      })),
+      ...listBridgeLeases(state.db).map(({ vm, card, bridge, address, vlan, mac, link, isolate }) => ({
+        ...whose({ vm, card }),
+        bridge,
+        subnet: null,
+        address: address ?? null,
+        vlan: vlan ?? null,
+        mac,
+        interface: link,
+        isolated: isolate,
+        ports: [],
+      })),
+    ],
     tables: (hasNft() && process.geteuid?.() === 0 ? listOwnTables() : []).map((name) => ({
       name,
-      ours: name === tableName(owner),
+      ours: name === tableName(owner) || name === portTableName(owner),
     })),
   }
 }

@@ -18,8 +18,11 @@ import {
 import { asFailure, Failure, joinFailures, messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { clash, hostSide } from "../base/terms/ports.ts"
+import { makePort, removePort } from "../host/bridge/port.ts"
+import { isPortTable } from "../host/bridge/portRules.ts"
+import { requireBridgeAndRules } from "../host/bridge/usersBridge.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
-import { blockersHere, checkForwarding } from "../host/network/forwarding.ts"
+import { blockersHere, carryingBlockersHere, checkForwarding } from "../host/network/forwarding.ts"
 import { parseForwards, portHolder } from "../host/network/listeners.ts"
 import { cardMac, ipv6Network, linkOf, ownerOf, tableName } from "../host/network/names.ts"
 import { closeNamespace, openNamespace } from "../host/network/namespace.ts"
@@ -29,8 +32,15 @@ import { makeTap, removeTap } from "../host/network/tap.ts"
 import { inNetworkTurn, withNetworkLock } from "../host/network/turn.ts"
 import { namespaceExists } from "../host/process/networkNamespace.ts"
 import { ownNamespace } from "../host/process/procfs.ts"
-import type { NetworkSpec } from "../inputs/schema/network.ts"
+import { isOwnBridge, type NetworkSpec } from "../inputs/schema/network.ts"
 import { bootId } from "../store/state/bootId.ts"
+import {
+  type BridgeLease,
+  bridgeLeaseOf,
+  freeBridgeLease,
+  listBridgeLeases,
+  takeBridgeLease,
+} from "../store/state/bridgeLeases.ts"
 import type { Resource } from "../store/state/handles.ts"
 import { freeLease, type Lease, leaseOf, listLeases, takeLease } from "../store/state/leases.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -42,7 +52,7 @@ export type NetworkResource = Extract<Resource, { kind: "network" }>
 /**
  * Leases a network card's place in its network, until the VM's journal is released: an address, a MAC, the name of its
  * interface. The host is not changed yet. `card`: one that comes to a VM that runs; undefined: the plugin's own. Throws
- * IN_USE when a port is taken.
+ * IN_USE when a port is taken, and as `requireBridgeAndRules` does.
  */
 export function leaseNetwork(
   session: Pick<Session, "id" | "db" | "journal" | "layout">,
@@ -60,24 +70,27 @@ export function leaseNetwork(
   }
   const { id, db, journal, layout } = session
   if (spec.mode === "user") return userNetwork(spec)
+  const users = isOwnBridge(spec.bridge) ? undefined : withRoute((route) => requireBridgeAndRules(route, spec))
   const link = linkOf(
     id,
     networksOf(journal.resources).map((one) => one.link),
   )
   const here = { netns: spec.netns, bootId: bootId(), namespace: ownNamespace("net") ?? "" }
   journal.acquire({ kind: "network", link, ...here, ...(card === undefined ? {} : { card, plugging: true }) })
-  const subnet = subnetOf(spec)
-  const number = spec.address === undefined ? undefined : (parseAddress(spec.address) ?? 0) - subnet.base
-  const { bridge, ports, nat, isolate, ipv6, netns } = spec
+  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan } = spec
   const of = { vm: id, card: card ?? CARD }
   const mac = spec.mac ?? cardMac(of)
+  if (users !== undefined)
+    return bridgedNetwork(takeBridgeLease(db, { ...of, bridge, address, mac, link, vlan, isolate, index: users.index }))
+  const subnet = subnetOf(spec)
+  const number = address === undefined ? undefined : (parseAddress(address) ?? 0) - subnet.base
   const request = { ...of, bridge, subnet, number, link, ports, nat, isolate, ipv6, netns, mac }
   return networkOf(takeLease(db, request), layout)
 }
 
 /**
- * Makes what a lease stands for: the bridge, the card's tap on it (in a network namespace of the VM's own, if the spec says
- * so), and the rules. `user` may open the tap; root, when it is undefined. Warns of what keeps packets from being forwarded.
+ * Makes what a lease stands for: the bridge unless it is the user's, the card's tap on it (in a network namespace of the VM's own,
+ * if the spec says so), and the rules. `user` may open the tap; root, when it is undefined. Warns of what keeps packets from being forwarded.
  */
 export async function connectNetwork(
   session: Pick<Session, "id" | "db" | "layout">,
@@ -97,6 +110,16 @@ export async function connectNetwork(
   if (spec.mode === "user") return
   const { id, db, layout } = session
   const owner = ownerOfLayout(layout)
+  if (!isOwnBridge(spec.bridge)) {
+    await inNetworkTurn(interrupt, () => {
+      const leases = listBridgeLeases(db)
+      const lease = bridgeLeaseOf(leases, { vm: id, card })
+      if (lease === undefined) throw new Failure("BAD_STATE", `${id} has no lease on ${spec.bridge}`, { subject: id })
+      withRoute((route) => makePort(route, { lease, leases, owner, user, log }))
+    })
+    sayBlockers(log, () => carryingBlockersHere(spec.bridge))
+    return
+  }
   await inNetworkTurn(interrupt, () => {
     const leases = listLeases(db)
     const lease = leaseOf(leases, { vm: id, card })
@@ -159,7 +182,12 @@ export function recallNetwork(
 ): VmNetwork | undefined {
   if (spec === false) return undefined
   if (spec.mode === "user") return userNetwork(spec)
-  const lease = leaseOf(listLeases(db), { vm: id, card: CARD })
+  const of = { vm: id, card: CARD }
+  if (!isOwnBridge(spec.bridge)) {
+    const lease = bridgeLeaseOf(listBridgeLeases(db), of)
+    return lease && bridgedNetwork(lease)
+  }
+  const lease = leaseOf(listLeases(db), of)
   return lease && networkOf(lease, layout)
 }
 
@@ -185,15 +213,21 @@ export function networkOf(lease: Lease, layout: VmLayout): VmNetwork {
   }
 }
 
+/** A VM's place on a bridge of the user's, by its lease. Pure. */
+export function bridgedNetwork({ bridge, address, mac, link }: Omit<BridgeLease, "index">): VmNetwork {
+  const unknown = { prefix: undefined, gateway: undefined, ipv6: undefined }
+  return { mode: "tap", address, mac, interface: link, bridge, netns: undefined, ports: [], ...unknown }
+}
+
 /** What QEMU's user-mode network gives to every guest by DHCP. */
 export function userNetwork({ mac, ports }: NetworkSpec): VmNetwork {
   const none = { interface: undefined, bridge: undefined, netns: undefined, ipv6: undefined }
   return { mode: "user", address: "10.0.2.15", prefix: 24, gateway: "10.0.2.2", mac, ports, ...none }
 }
 
-/** The subnet of a network, which its schema has checked. */
+/** The subnet of a network of banger's own, which its schema has checked. */
 export function subnetOf({ subnet }: NetworkSpec): Subnet {
-  const parsed = parseSubnet(subnet)
+  const parsed = subnet === undefined ? undefined : parseSubnet(subnet)
   if (parsed === undefined) throw new Failure("BAD_PLUGIN", `${subnet} is no subnet`, { subject: "network.subnet" })
   return parsed
 }
@@ -203,9 +237,18 @@ export function subnetOf({ subnet }: NetworkSpec): Subnet {
 const ROOT = { uid: 0, gid: 0 }
 
 /** The caller holds the network's lock. */
-function release({ card = CARD, netns, link }: NetworkResource, { db, layout, warn }: Releasing): void {
+function release({ card = CARD, netns, link, bootId: boot }: NetworkResource, releasing: Releasing): void {
+  const { db, layout, warn } = releasing
   const { id } = layout
   const owner = ownerOfLayout(layout)
+  const bridged = listBridgeLeases(db)
+  const port = bridgeLeaseOf(bridged, { vm: id, card })
+  if (port !== undefined) {
+    const others = bridged.filter((one) => one !== port)
+    withRoute((route) => removePort(route, { lease: port, others, owner, warn, sameBoot: boot === bootId() }))
+    freeBridgeLease(db, { vm: id, card })
+    return
+  }
   const leases = listLeases(db)
   const lease = leaseOf(leases, { vm: id, card })
   const others = leases.filter((one) => one !== lease)
@@ -244,7 +287,8 @@ function release({ card = CARD, netns, link }: NetworkResource, { db, layout, wa
 /** Throws IN_USE when a table of another state directory, whose leases are not ours, forwards one of the ports. */
 function requireUnforwarded({ ports }: Lease, owner: string): void {
   if (ports.length === 0) return
-  for (const table of listOwnTables().filter((name) => name !== tableName(owner))) {
+  const forwarding = listOwnTables().filter((name) => name !== tableName(owner) && !isPortTable(name))
+  for (const table of forwarding) {
     const taken = parseForwards(listTable(table))
     const port = ports.find((own) => taken.some((other) => clash(own, other)))
     if (port === undefined) continue
@@ -263,8 +307,12 @@ function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, l
   const { works, info, warnings } = checkForwarding(forward, ipv6)
   if (info !== undefined) log.info(info)
   for (const warning of warnings) log.warn(warning)
+  if (works) sayBlockers(log, () => blockersHere(bridge))
+}
+
+function sayBlockers(log: Log, find: () => readonly string[]): void {
   try {
-    if (works) for (const blocker of blockersHere(bridge)) log.warn(blocker)
+    for (const blocker of find()) log.warn(blocker)
   } catch (error) {
     log.debug(`the host's rules cannot be looked at: ${messageOf(error)}`)
   }

@@ -34,7 +34,7 @@ const SCHEMAS: readonly (readonly [heading: string, schema: v.GenericSchema])[] 
 /** Numbers without a unit. */
 const LIMITS = ["cpus", "pids", "readOps", "writeOps"]
 const COUNTS = ["generation", "begun", "done", "postStop", "examined", "alive", "dead", "removed", "gone", "unknown"]
-const IDS = ["pid", "supervisor", "uid", "exit", "code"]
+const IDS = ["pid", "supervisor", "uid", "exit", "code", "vlan"]
 /** In clock ticks, as the kernel has it: its own name for it. */
 const KERNELS = ["startTime"]
 const UNITLESS = [...COUNTS, ...LIMITS, "errors", ...KEPT_FOR, ...IDS, ...KERNELS]

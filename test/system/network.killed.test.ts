@@ -5,10 +5,15 @@ import { join } from "node:path"
 import { banger, fixture, start } from "./support/banger.ts"
 import { doublesOfFile, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, expectNothingLeft, records } from "./support/place.ts"
-import { beHost, expectNoNetwork } from "./support/wire.ts"
+import { beHost, expectNoNetwork, must } from "./support/wire.ts"
 
 const doubles = doublesOfFile()
-beforeEach(beHost)
+beforeEach(() => {
+  beHost()
+  must("ip", "link", "add", "br0", "type", "bridge")
+  must("ip", "link", "set", "br0", "up")
+})
+afterEach(() => must("ip", "link", "delete", "br0"))
 const place = eachInItsPlace()
 afterEach(expectNoNetwork)
 
@@ -24,6 +29,7 @@ async function drive(work: string, dir: string, id: string, network: object, las
 test.each([
   ["tap", { ports: ["8080:80"], ipv6: true }],
   ["namespace", { netns: true }],
+  ["bridge of the user's", { bridge: "br0", address: "192.0.2.7" }],
 ])(
   "with a %s, killed after each system call of making or of giving back: what was written down is enough to leave nothing",
   async (kind, network) => {

@@ -71,6 +71,7 @@ function link(more: Partial<Link>): Link {
     up: true,
     carrier: false,
     mac: "",
+    mtu: 1500,
     holder: undefined,
     ...more,
   }

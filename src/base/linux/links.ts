@@ -8,7 +8,6 @@ import {
   parseAttributes,
   textAttribute,
   textOf,
-  u8Attribute,
   u32Attribute,
   u32Of,
 } from "./netlink.ts"
@@ -27,6 +26,8 @@ export interface Link {
   readonly up: boolean
   readonly carrier: boolean
   readonly mac: string
+  /** The largest packet that it carries, in bytes. */
+  readonly mtu: number
   /** The uid that can hold a tap without any capability, where the kernel tells it (Linux 4.20). */
   readonly holder: { readonly uid: number | undefined; readonly gid: number | undefined } | undefined
 }
@@ -36,7 +37,7 @@ export const NAME_MAX = 15
 
 /** The link of this name, or undefined when no link has it (RTM_GETLINK). */
 export function findLink(route: Route, name: string): Link | undefined {
-  return oneLink(route, joined(linkHeader({}), nameAttribute(name)), name)
+  return oneLink(route, joined(linkHeader({}), textAttribute(IFLA.IFNAME, requireName(name, /^[!-~]{1,15}$/))), name)
 }
 
 /** Every link of the namespace. */
@@ -91,14 +92,22 @@ export interface LinkChange {
   readonly master?: number
   readonly alias?: string
   readonly mac?: string
+  /** In bytes. */
+  readonly mtu?: number
 }
 
 /** Changes the link with this index (RTM_SETLINK). `name` is for errors only. */
-export function changeLink(route: Route, index: number, name: string, { up, master, alias, mac }: LinkChange): void {
+export function changeLink(
+  route: Route,
+  index: number,
+  name: string,
+  { up, master, alias, mac, mtu }: LinkChange,
+): void {
   const body = joined(
     linkHeader({ index, up }),
     ...(alias === undefined ? [] : [textAttribute(IFLA.IFALIAS, alias)]),
     ...(mac === undefined ? [] : [attribute(IFLA.ADDRESS, macBytes(mac))]),
+    ...(mtu === undefined ? [] : [u32Attribute(IFLA.MTU, mtu)]),
     ...(master === undefined ? [] : [u32Attribute(IFLA.MASTER, master)]),
   )
   route.request({ type: "SETLINK", body, subject: name })
@@ -108,13 +117,6 @@ export function changeLink(route: Route, index: number, name: string, { up, mast
 export interface LinkRef {
   readonly index: number
   readonly name: string
-}
-
-/** Keeps a port of a bridge from reaching the other isolated ports of it, or no longer (IFLA_BRPORT_ISOLATED, Linux 4.18). */
-export function isolatePort(route: Route, { index, name }: LinkRef, isolated: boolean): void {
-  const flag = u8Attribute(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0)
-  const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA.PROTINFO, flag))
-  route.request({ type: "SETLINK", body, subject: name })
 }
 
 /** Removes the link with this index. Returns whether it was there. */
@@ -134,32 +136,16 @@ export function macBytes(mac: string): Uint8Array {
   return Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16))
 }
 
-// --- internal ---
-
-const IFLA = {
-  ADDRESS: 1,
-  IFNAME: 3,
-  MASTER: 10,
-  PROTINFO: 12,
-  LINKINFO: 18,
-  IFALIAS: 20,
-  GROUP: 27,
-  NET_NS_FD: 28,
-  CARRIER: 33,
-} as const
-const IFLA_INFO_KIND = 1
-const IFLA_INFO_DATA = 2
-const VETH_INFO_PEER = 1
-const IFLA_TUN_OWNER = 1
-const IFLA_TUN_GROUP = 2
-const IFLA_BRPORT_ISOLATED = 33
-const AF_BRIDGE = 7
-const IFF_UP = 1
-
 /** `struct ifinfomsg`: u8 family, u8, u16 type, i32 index, u32 flags, u32 change. */
-const LINK_HEADER = 16
-
-function linkHeader({ index = 0, up, family = 0 }: { index?: number; up?: boolean | undefined; family?: number }) {
+export function linkHeader({
+  index = 0,
+  up,
+  family = 0,
+}: {
+  index?: number
+  up?: boolean | undefined
+  family?: number
+}): Uint8Array {
   const bytes = new Uint8Array(LINK_HEADER)
   const view = new DataView(bytes.buffer)
   view.setUint8(0, family)
@@ -171,12 +157,36 @@ function linkHeader({ index = 0, up, family = 0 }: { index?: number; up?: boolea
   return bytes
 }
 
+// --- internal ---
+
+const IFLA = {
+  ADDRESS: 1,
+  IFNAME: 3,
+  MTU: 4,
+  MASTER: 10,
+  LINKINFO: 18,
+  IFALIAS: 20,
+  GROUP: 27,
+  NET_NS_FD: 28,
+  CARRIER: 33,
+} as const
+const IFLA_INFO_KIND = 1
+const IFLA_INFO_DATA = 2
+const VETH_INFO_PEER = 1
+const IFLA_TUN_OWNER = 1
+const IFLA_TUN_GROUP = 2
+const IFF_UP = 1
+
+const LINK_HEADER = 16
+
 /** Checked here, since the kernel cuts or interprets (`tap%d`) what does not fit. */
 function nameAttribute(name: string): Uint8Array {
-  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === "." || name === "..") {
-    throw new TypeError(`not a name for an interface: ${JSON.stringify(name)}`)
-  }
-  return textAttribute(IFLA.IFNAME, name)
+  return textAttribute(IFLA.IFNAME, requireName(name, /^[A-Za-z0-9_.-]{1,15}$/))
+}
+
+function requireName(name: string, form: RegExp): string {
+  if (form.test(name) && name !== "." && name !== "..") return name
+  throw new TypeError(`not a name for an interface: ${JSON.stringify(name)}`)
 }
 
 function oneLink(route: Route, body: Uint8Array, subject: string): Link | undefined {
@@ -205,6 +215,7 @@ function parseLink({ body }: Message): Link {
     mac: Buffer.from(found.get(IFLA.ADDRESS) ?? [])
       .toString("hex")
       .replace(/..(?=.)/g, "$&:"),
+    mtu: u32Of(found.get(IFLA.MTU)) ?? 0,
     holder: kind === "tun" ? parseHolder(info.get(IFLA_INFO_DATA)) : undefined,
   }
 }

@@ -79,12 +79,17 @@ export function u8Attribute(type: number, value: number): Uint8Array {
 
 /** The attributes of a body behind its family's header, by type. A second one of a type takes the first one's place. */
 export function parseAttributes(bytes: Uint8Array): ReadonlyMap<number, Uint8Array> {
+  return new Map(listAttributes(bytes))
+}
+
+/** The attributes of a body behind its family's header in their order: each one's type and value. */
+export function listAttributes(bytes: Uint8Array): readonly (readonly [type: number, value: Uint8Array])[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const found = new Map<number, Uint8Array>()
+  const found: (readonly [number, Uint8Array])[] = []
   for (let at = 0; at + ATTRIBUTE <= bytes.length; ) {
     const length = view.getUint16(at, true)
     if (length < ATTRIBUTE || at + length > bytes.length) throw new RangeError(`netlink attribute of ${length} bytes`)
-    found.set(view.getUint16(at + 2, true) & TYPE_MASK, bytes.subarray(at + ATTRIBUTE, at + length))
+    found.push([view.getUint16(at + 2, true) & TYPE_MASK, bytes.subarray(at + ATTRIBUTE, at + length)])
     at += aligned(length)
   }
   return found

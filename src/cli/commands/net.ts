@@ -73,11 +73,12 @@ function tables({ bridges, taps, leases, tables: rules }: NetworkList): string {
       taps.map((t) => [t.name, t.kind, t.bridge ?? "-", t.vm, yes(t.up), whose(t.owner, t.ours)]),
     ),
     tableOf(
-      ["VM", "STATE", "ADDRESS", "MAC", "INTERFACE", "ISOLATED", "PORTS"],
+      ["VM", "STATE", "BRIDGE", "ADDRESS", "MAC", "INTERFACE", "ISOLATED", "PORTS"],
       leases.map((l) => [
         l.vm,
         l.state ?? "none",
-        l.address,
+        l.vlan === null ? l.bridge : `${l.bridge} VLAN ${l.vlan}`,
+        l.address ?? "any",
         l.mac,
         l.interface,
         yes(l.isolated),

@@ -70,12 +70,13 @@ export function legacyBlockers(rules: string, program: string, bridge: string): 
 
 // --- internal ---
 
-/** Whether rules name a bridge, or a prefix of its name: `"bgr0"`, `"bgr*"`, `-i bgr+`. */
+/** Whether rules name a bridge, or a prefix of its name: `"bgr0"`, `"bgr*"`, `-i bgr+`; of `ANY_BRIDGE` one of banger's. */
 function knows(rules: string, bridge: string): boolean {
-  const names = [...rules.matchAll(/"(bgr[^"]*)"|-[io] (bgr\S*)/g)].map(([, nft, iptables]) => nft ?? iptables ?? "")
+  const names = [...rules.matchAll(/"([^"]*)"|-[io] (\S*)/g)].map(([, nft, iptables]) => nft ?? iptables ?? "")
   return names.some((name) => {
+    if (bridge === ANY_BRIDGE) return name.startsWith("bgr")
     const beginning = /^(.*)[*+]$/.exec(name)?.[1]
-    return bridge === ANY_BRIDGE || name === bridge || (beginning !== undefined && bridge.startsWith(beginning))
+    return name === bridge || (beginning !== undefined && bridge.startsWith(beginning))
   })
 }
 

@@ -33,6 +33,12 @@ export function checkForwarding(wanted: boolean, ipv6: boolean): Forwarding {
   }
 }
 
+/** As `blockersHere`, of what a bridge carries from one of its ports to another: the host's rules judge that only with br_netfilter. */
+export function carryingBlockersHere(bridge: string): readonly string[] {
+  if (readSetting("bridge/bridge-nf-call-iptables") !== "1") return []
+  return blockersHere(bridge).map((said) => `net.bridge.bridge-nf-call-iptables is on: ${said}`)
+}
+
 /** Which other rules of this host drop what is forwarded for a bridge, in words, with the remedy. */
 export function blockersHere(bridge: string): readonly string[] {
   const read = (path: string) => {

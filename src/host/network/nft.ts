@@ -18,7 +18,7 @@ export function forgetTable(name: string): string {
 export function listOwnTables(): readonly string[] {
   const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
   const names = listed.nftables.map(({ table }) => table?.name ?? "")
-  return [...new Set(names.filter((name) => /^banger(?:_[0-9a-f]{8}|_check)?$/.test(name)))]
+  return [...new Set(names.filter((name) => /^banger(?:_[0-9a-f]{8})?(?:_ports)?$|^banger_check$/.test(name)))]
 }
 
 /** A table's rules as nft prints them. */
@@ -39,16 +39,16 @@ export function hasNft(): boolean {
   return findProgram("nft", ADMIN_PATH).path !== undefined
 }
 
-/** The path of nft. Throws a failure that names its package. */
-export function nftProgram(): string {
+/** The path of nft. Throws a failure that names its package; `instead`: what to do without. */
+export function nftProgram(instead = "Or a network without rules: network: { nat: false, isolate: false }"): string {
   const { path, passedOver } = findProgram("nft", ADMIN_PATH)
   if (path !== undefined) return path
   if (passedOver.length > 0)
     throw new Failure("UNTRUSTED", `no nft can be used: ${passedOver.join("; ")}`, { subject: "nft" })
   const hint =
     "install the package nftables (Debian, Ubuntu, Fedora, Alpine and Arch call it so); it works beside iptables. " +
-    "Or a network without rules: network: { nat: false, isolate: false }"
-  const message = "nft is not installed: a network with NAT, ports or isolation needs it"
+    instead
+  const message = "nft is not installed: the rules of a network need it"
   throw new Failure("HOST_LACKS", message, { hint, subject: "nft" })
 }
 

@@ -1,6 +1,7 @@
+import { isolatePort, setPortVlan } from "../../base/linux/bridges.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { close, withDescriptor } from "../../base/linux/files.ts"
-import { changeLink, findLink, isolatePort, type Link } from "../../base/linux/links.ts"
+import { changeLink, findLink, type Link } from "../../base/linux/links.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { giveTap, holdTap, keepTap, newTap, openTun } from "../../base/linux/tun.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
@@ -19,6 +20,18 @@ export interface TapPlan {
   /** The index of the bridge that it is a port of. */
   readonly bridge: number
   readonly isolated: boolean
+  /** What keeps the tap from changing a bridge that is not banger's; undefined on one that is. */
+  readonly guest?: GuestPort | undefined
+}
+
+/** A tap on a bridge that is not banger's. */
+export interface GuestPort {
+  /** The tap's own: a bridge without a MAC address of its own takes the lowest of its ports. */
+  readonly mac: string
+  /** In bytes. A bridge that nobody gave an MTU takes the lowest of its ports. */
+  readonly mtu: number
+  /** The one VLAN that it is in; undefined: whatever the bridge gives its ports. */
+  readonly vlan: number | undefined
 }
 
 /** A VMM that was just killed may hold its tap this much longer. */
@@ -29,7 +42,7 @@ const RELEASE_WAIT_MS = 2000
  * tap of this owner that a dead VM left is replaced. Throws a failure when a process holds that tap, or it is another's.
  */
 export function makeTap(route: Route, plan: TapPlan): void {
-  const { name, vm, owner, user, bridge, isolated } = plan
+  const { name, vm, owner, user, bridge, isolated, guest } = plan
   const fd = open()
   try {
     try {
@@ -43,8 +56,13 @@ export function makeTap(route: Route, plan: TapPlan): void {
     hardenInterface(name, false)
     const link = findLink(route, name)
     if (link === undefined) throw wentAway(`the tap ${name}`)
-    changeLink(route, link.index, name, { alias: formatAlias({ kind: "tap", vm, owner }), master: bridge, up: true })
+    const alias = formatAlias({ kind: "tap", vm, owner })
+    // One request: the kernel gives it its MAC and MTU before it makes it a port, and brings it up after (do_setlink()).
+    const own = guest === undefined ? { up: true } : { mac: guest.mac, mtu: guest.mtu }
+    changeLink(route, link.index, name, { ...own, alias, master: bridge })
+    if (guest?.vlan !== undefined) setPortVlan(route, { index: link.index, name }, guest.vlan)
     if (isolated) isolatePort(route, { index: link.index, name }, true)
+    if (guest !== undefined) changeLink(route, link.index, name, { up: true })
     requireHolder(findLink(route, name), plan)
     keepTap(fd, true)
   } catch (error) {

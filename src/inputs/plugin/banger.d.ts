@@ -83,19 +83,31 @@ declare module "banger" {
   export interface Network {
     /** `"user"` takes only `mac` and `ports`. Default: `"tap"`. */
     mode?: "tap" | "user" | undefined
-    /** A bridge of banger's own, made where it is missing: `"bgr0"`, or `"bgr-"` and a name. Default: `"bgr0"`. */
+    /**
+     * A bridge of banger's own, made where it is missing: `"bgr0"`, or `"bgr-"` and a name. Or a bridge of yours, which is there:
+     * banger puts a tap on it, and the guest asks your DHCP server for an address. That takes no `subnet`, `ports`, `nat`,
+     * `forward`, `ipv6`, `netns` and `dns`. Default: `"bgr0"`.
+     */
     bridge?: string | undefined
     /** The bridge's IPv4 subnet; the host has its first address. Default: `"10.213.0.0/16"` for bgr0, the next for bgr1, … */
     subnet?: string | undefined
-    /** The guest's address. Default: the first free one of the subnet. */
+    /**
+     * The guest's address. Default: the first free one of the subnet. On a bridge of yours: the only one that the guest may use;
+     * default: any.
+     */
     address?: string | undefined
     /** The guest's MAC. Default: made from the VM's id. */
     mac?: string | undefined
+    /** On a bridge of yours that filters VLANs: the one VLAN of the guest, 1 to 4094, untagged. Default: the bridge's. */
+    vlan?: number | undefined
     /** Ports of the host that lead to the guest: `"8080:80"`, `"53:53/udp"`, `"127.0.0.1:2222:22"`. */
     ports?: string[] | undefined
     /** Whether the guest's packets leave with the host's address. Default: true. */
     nat?: boolean | undefined
-    /** Whether this VM and the other VMs of the bridge are out of each other's reach. Default: true. */
+    /**
+     * Whether this VM and the other VMs of the bridge are out of each other's reach. Default: true; on a bridge of yours false,
+     * and `true` keeps it from all isolated ports.
+     */
     isolate?: boolean | undefined
     /** Switches the host's IP forwarding on when it is off. It stays on. Default: false. */
     forward?: boolean | undefined
@@ -313,11 +325,15 @@ declare module "banger" {
 
   export interface VmNetwork {
     readonly mode: "tap" | "user"
-    /** The guest's IPv4 address; `prefix` says how many of its bits are the subnet's. */
-    readonly address: string
-    readonly prefix: number
-    /** The host's address on the bridge, or the address that stands for the host in the user-mode network. */
-    readonly gateway: string
+    /** The guest's IPv4 address. Undefined on a bridge of yours, unless the plugin names one. */
+    readonly address: string | undefined
+    /** How many bits of `address` are the subnet's. Undefined on a bridge of yours. */
+    readonly prefix: number | undefined
+    /**
+     * The host's address on the bridge, or the address that stands for the host in the user-mode network. Undefined on a bridge of
+     * yours.
+     */
+    readonly gateway: string | undefined
     /** Undefined where the VMM chooses it. */
     readonly mac: string | undefined
     /** The guest's IPv6 address, with `ipv6`. */

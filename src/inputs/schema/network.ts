@@ -6,6 +6,11 @@ import { SETTINGS } from "./firecracker.ts"
 /** The bridge of a network that does not name one. */
 export const DEFAULT_BRIDGE = "bgr0"
 
+/** Whether this is the name of a bridge that banger makes; any other is a bridge of the user's. Pure. */
+export function isOwnBridge(name: string): boolean {
+  return /^bgr(?:\d{1,4}|-[a-z0-9-]{1,11})$/.test(name)
+}
+
 /** The default subnet of a bridge: `10.213.0.0/16` for `bgr0`, the next for `bgr1`, and so on up to 10.254. */
 export function defaultSubnet(bridge: string): string {
   const number = /^bgr(\d+)$/.exec(bridge)?.[1] ?? Buffer.from(bridge).reduce((sum, byte) => sum * 31 + byte, 7)
@@ -13,14 +18,15 @@ export function defaultSubnet(bridge: string): string {
 }
 
 const BRIDGE_WORDS =
-  'a name for a bridge of banger\'s own: "bgr0" to "bgr9999", or "bgr-" and at most 11 of a-z, 0-9 and -'
+  'a name for a bridge of banger\'s own ("bgr0" to "bgr9999", or "bgr-" and at most 11 of a-z, 0-9 and -), or the name of a bridge of yours'
+const VLAN_WORDS = "the number of a VLAN: a whole number from 1 to 4094"
 const SUBNET_WORDS =
   'an IPv4 subnet from /8 to /30 that hosts can have, without host bits: "10.213.0.0/16", "192.168.7.0/24"'
 const ADDRESS_WORDS = 'an IPv4 address: "10.213.0.7"'
 const ADDRESS_OF_GUEST = "an address of the subnet that guests can have: not its first two, nor its last"
 const MAC_WORDS = 'a MAC address of one interface, not of a group: "02:00:5e:10:00:01"'
 const PORTS_WORDS = "a list of ports"
-const flag = v.boolean("true or false")
+const flag = v.optional(v.boolean("true or false"))
 
 const ipv4 = v.pipe(
   v.string(ADDRESS_WORDS),
@@ -45,14 +51,14 @@ const ports = v.optional(
     v.maxLength(1024, "at most 1024 ports"),
     v.check((all) => !all.some((a, at) => all.slice(at + 1).some((b) => clash(a, b))), "each port of the host once"),
   ),
-  [],
 )
 
 /** What a network can be told. */
 export const networkEntries = {
   mode: v.optional(v.picklist(["tap", "user"], '"tap" or "user"'), "tap"),
   bridge: v.optional(
-    v.pipe(v.string(BRIDGE_WORDS), v.regex(/^bgr(?:\d{1,4}|-[a-z0-9-]{1,11})$/, BRIDGE_WORDS)),
+    // What Linux lets an interface be called; not %, which stands for a number, nor what cannot be printed.
+    v.pipe(v.string(BRIDGE_WORDS), v.regex(/^(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}$/, BRIDGE_WORDS)),
     DEFAULT_BRIDGE,
   ),
   subnet: v.optional(
@@ -64,20 +70,26 @@ export const networkEntries = {
   address: v.optional(ipv4),
   mac: v.optional(mac),
   ports,
-  nat: v.optional(flag, true),
-  isolate: v.optional(flag, true),
-  forward: v.optional(flag, false),
-  ipv6: v.optional(flag, false),
-  netns: v.optional(flag, false),
+  vlan: v.optional(
+    v.pipe(v.number(VLAN_WORDS), v.integer(VLAN_WORDS), v.minValue(1, VLAN_WORDS), v.maxValue(4094, VLAN_WORDS)),
+  ),
+  nat: flag,
+  isolate: flag,
+  forward: flag,
+  ipv6: flag,
+  netns: flag,
   dns: v.optional(v.pipe(v.array(ipv4, "a list of IPv4 addresses"), v.maxLength(2, "at most two name servers"))),
 }
 
-const ONLY_TAP = ["bridge", "subnet", "address", "nat", "isolate", "forward", "ipv6", "netns", "dns"]
+const ONLY_TAP = ["bridge", "subnet", "address", "vlan", "nat", "isolate", "forward", "ipv6", "netns", "dns"]
 const SIMPLE_WORDS = 'true, false, "user" or { bridge, subnet, ports, … }'
 
 const object = v.pipe(
   v.strictObject(networkEntries, SIMPLE_WORDS),
-  v.transform(({ subnet, ...rest }) => ({ ...rest, subnet: subnet ?? defaultSubnet(rest.bridge) })),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (dataset.typed) for (const issue of unfitting(dataset.value)) addIssue(issue)
+  }),
+  v.transform(({ mode, netns = false, dns, ...rest }) => ({ mode, netns, dns, ...complete(rest) })),
   v.check(({ subnet, address }) => address === undefined || isOfGuest(subnet, address), ADDRESS_OF_GUEST),
 )
 
@@ -120,23 +132,24 @@ export const cardSpec = v.pipe(
     ...cardEntries,
     ...SETTINGS.network.entries,
   }),
-  v.check(
-    ({ subnet, bridge, address }) => address === undefined || isOfGuest(subnet ?? defaultSubnet(bridge), address),
-    ADDRESS_OF_GUEST,
-  ),
-  v.transform(({ id, subnet, rx_rate_limiter, tx_rate_limiter, mtu, ...rest }) => ({
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (dataset.typed) for (const issue of unfitting(dataset.value)) addIssue(issue)
+  }),
+  v.transform(({ id, rx_rate_limiter, tx_rate_limiter, mtu, ...rest }) => ({
     id,
     settings: { rx_rate_limiter, tx_rate_limiter, mtu },
-    network: {
-      ...{ mode: "tap" as const, netns: false, dns: undefined, ...rest },
-      subnet: subnet ?? defaultSubnet(rest.bridge),
-    } satisfies NetworkSpec,
+    network: { mode: "tap" as const, netns: false, dns: undefined, ...complete(rest) } satisfies NetworkSpec,
   })),
+  v.check(({ network: { subnet, address } }) => address === undefined || isOfGuest(subnet, address), ADDRESS_OF_GUEST),
 )
 export type CardSpec = v.InferOutput<typeof cardSpec>
 
-/** Whether a guest can have an address of a subnet: not its first two, nor its last. True for what is no subnet. */
-export function isOfGuest(subnet: string, address: string): boolean {
+/**
+ * Whether a guest can have an address of a subnet: not its first two, nor its last. True for what is no subnet. Of a network whose
+ * subnet is not known (undefined): whether a host can have it at all.
+ */
+export function isOfGuest(subnet: string | undefined, address: string): boolean {
+  if (subnet === undefined) return isForHosts({ base: parseAddress(address) ?? 0, prefix: 30 })
   const parsed = parseSubnet(subnet)
   if (parsed === undefined) return true
   const number = (parseAddress(address) ?? 0) - parsed.base
@@ -145,6 +158,61 @@ export function isOfGuest(subnet: string, address: string): boolean {
 }
 
 // --- internal ---
+
+/** Of a card that is to be on a bridge: what was written. */
+interface Written {
+  readonly bridge: string
+  readonly subnet?: string | undefined
+  readonly address?: string | undefined
+  readonly mac?: string | undefined
+  readonly vlan?: number | undefined
+  readonly ports?: Port[] | undefined
+  readonly nat?: boolean | undefined
+  readonly isolate?: boolean | undefined
+  readonly forward?: boolean | undefined
+  readonly ipv6?: boolean | undefined
+}
+
+/** With every default; a bridge of the user's has no subnet that is known. */
+function complete({ bridge, subnet, address, mac, vlan, ports = [], nat, isolate, forward, ipv6 }: Written) {
+  const own = isOwnBridge(bridge)
+  return {
+    ...{ bridge, subnet: own ? (subnet ?? defaultSubnet(bridge)) : undefined, address, mac, vlan, ports },
+    ...{ nat: nat ?? own, isolate: isolate ?? own, forward: forward ?? false, ipv6: ipv6 ?? false },
+  }
+}
+
+/** What banger's own network has and a bridge of the user's cannot give, each with what to do instead. */
+const NOT_OF_YOURS: Readonly<Record<string, string>> = {
+  subnet: "it has your network's: leave subnet out",
+  nat: "your router's affair: leave nat out",
+  ports: "others reach the guest at its own address: leave ports out",
+  forward: "the bridge carries the frames, this host forwards nothing: leave forward out",
+  ipv6: "the guest has what your network gives it: leave ipv6 out",
+  netns: "that is for bridges of banger's own: leave netns out",
+  dns: "your DHCP server's affair: leave dns out, or tell the guest by bootArgs",
+}
+
+/** An issue for each setting that the kind of bridge cannot give. */
+function unfitting(written: Written & { readonly mode?: "tap" | "user" }) {
+  const { bridge, mode } = written
+  if (mode === "user") return []
+  const given = Object.entries(written).filter(([, value]) => value !== undefined)
+  const issue = (key: string, value: unknown, message: string): { message: string; path: [v.ObjectPathItem] } => ({
+    message,
+    path: [{ type: "object", origin: "value", input: { ...written }, key, value }],
+  })
+  if (isOwnBridge(bridge))
+    return given
+      .filter(([key]) => key === "vlan")
+      .map(([key, value]) =>
+        issue(key, value, `no vlan on ${bridge}, which is banger's own: name a bridge of yours that filters VLANs`),
+      )
+  return given.flatMap(([key, value]) => {
+    const why = NOT_OF_YOURS[key]
+    return why === undefined ? [] : [issue(key, value, `no ${key} on ${bridge}, which is a bridge of yours: ${why}`)]
+  })
+}
 
 function isObject(input: unknown): boolean {
   return typeof input === "object" && input !== null && !Array.isArray(input)

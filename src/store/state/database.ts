@@ -78,6 +78,18 @@ const MIGRATIONS = [
    insert into card_leases select vm, bridge, subnet, number, mac, link, detail, 'eth0' from leases;
    drop table leases;
    alter table card_leases rename to leases;`,
+  // Places of network cards on bridges of the user's, whose addresses are not banger's to give.
+  `create table bridge_leases (
+     vm text not null,
+     card text not null,
+     bridge text not null,
+     address text,
+     mac text not null unique,
+     link text not null unique,
+     detail text not null,
+     primary key (vm, card),
+     unique (bridge, address)
+   ) strict;`,
 ]
 
 /** SQLite's log is written back at this size: whoever opens the file first reads the log, which takes half a millisecond then. */

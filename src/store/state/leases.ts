@@ -91,12 +91,12 @@ export function listLeases(db: Database): readonly Lease[] {
   return rows.map((row) => v.parse(rowSchema, row))
 }
 
-// --- internal ---
-
 /** Whose a lease is, for a message: the VM, and which of its cards when it has more than the plugin's. Pure. */
-function holderOf({ vm, card }: Pick<Lease, "vm" | "card">): string {
+export function holderOf({ vm, card }: Pick<Lease, "vm" | "card">): string {
   return card === CARD ? `the VM ${vm}` : `the card ${card} of the VM ${vm}`
 }
+
+// --- internal ---
 
 function subnetOf(text: string): Subnet {
   const subnet = parseSubnet(text)

@@ -106,7 +106,16 @@ export function vmLayout(where: Places, id: string): VmLayout {
   }
 }
 
+/** A fresh id for one boot of the VM with this name: `[a-z0-9-]`, at most 28 characters, 41 random bits. */
+export function newVmId(name: string): string {
+  const random = crypto.getRandomValues(new Uint32Array(8))
+  const suffix = Array.from(random, (value) => LETTERS[value % LETTERS.length]).join("")
+  return `${name.slice(0, 19).replace(/-+$/, "")}-${suffix}`
+}
+
 // --- internal ---
+
+const LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 function absolute(env: PlacesEnv, name: string): string | undefined {
   const value = env[name]

@@ -3,9 +3,9 @@ import { CARD, formatIpv6, ipv6Bytes, parseAddress } from "../../base/terms/addr
 import { guestWords, hostNameServers } from "../../host/network/guestWords.ts"
 import { ipv6Network, linkName, macOf } from "../../host/network/names.ts"
 import type { Boot } from "../../host/vmm/vmm.ts"
-import type { NetworkSpec } from "../../inputs/schema/network.ts"
+import { isOwnBridge, type NetworkSpec } from "../../inputs/schema/network.ts"
 import type { VmLayout } from "../../store/state/places.ts"
-import { networkOf, ownerOfLayout, subnetOf, userNetwork } from "../../vm/network.ts"
+import { bridgedNetwork, networkOf, ownerOfLayout, subnetOf, userNetwork } from "../../vm/network.ts"
 
 /** A VM's place in its network. */
 export interface LeasedNetwork {
@@ -22,19 +22,23 @@ export function withNetwork(boot: Boot, { name, spec, network, layout }: LeasedN
     return { ...boot, network: { tap: undefined, mac: spec.mac, ports: spec.ports, netns: undefined } }
   }
   const { interface: tap, mac, netns, address, prefix, gateway, ipv6 } = network
+  const card = { tap, mac, ports: [], netns }
+  // On a bridge of the user's a guest is told its address by others.
+  if (address === undefined || prefix === undefined || gateway === undefined) return { ...boot, network: card }
   const dns = spec.dns ?? (spec.nat ? hostNameServers() : [])
   const gateway6 = formatIpv6(ipv6Bytes(ipv6Network(ownerOfLayout(layout), spec.bridge), 1))
   const other = ipv6 === undefined ? undefined : { address: ipv6, gateway: gateway6 }
   const words = guestWords(boot.bootArgs, { name, address, prefix, gateway, ipv6: other, dns })
-  return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: { tap, mac, ports: [], netns } }
+  return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: card }
 }
 
 /** The network that a plan shows: the one that the first VM of an empty host would get. Pure. */
 export function plannedNetwork(id: string, spec: NetworkSpec, layout: VmLayout): VmNetwork {
   if (spec.mode === "user") return userNetwork(spec)
+  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan } = spec
+  const of = { vm: id, card: CARD, bridge, link: linkName(id), mac: spec.mac ?? macOf(id), isolate }
+  if (!isOwnBridge(bridge)) return bridgedNetwork({ ...of, address, vlan })
   const subnet = subnetOf(spec)
-  const number = spec.address === undefined ? 2 : (parseAddress(spec.address) ?? 0) - subnet.base
-  const { bridge, ports, nat, isolate, ipv6, netns } = spec
-  const lease = { vm: id, card: CARD, bridge, subnet, number, link: linkName(id), ports, nat, isolate, ipv6, netns }
-  return networkOf({ ...lease, mac: spec.mac ?? macOf(id) }, layout)
+  const number = address === undefined ? 2 : (parseAddress(address) ?? 0) - subnet.base
+  return networkOf({ ...of, subnet, number, ports, nat, ipv6, netns }, layout)
 }

@@ -113,6 +113,8 @@ export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, program, con
 export interface PlanOptions {
   readonly boot: Boot
   readonly cgroup?: string | undefined
+  /** The bridge of the user's that its card is to be on. */
+  readonly bridge?: { readonly bridge: string; readonly vlan: number | undefined } | undefined
   /** The snapshot that it goes on from; `again`: whether others may too. */
   readonly restore?: { readonly dir: string; readonly again: boolean } | undefined
 }
@@ -121,12 +123,12 @@ export interface PlanOptions {
 export function planSteps(
   layout: VmLayout,
   { vmm, program }: Chosen,
-  { boot, cgroup, restore }: PlanOptions,
+  { boot, cgroup, bridge, restore }: PlanOptions,
 ): readonly string[] {
   const { confinement } = boot
   const { argv, control } = vmm.launch(program, boot, layout)
   const command = shellWords(argv)
-  const network = networkSteps(boot)
+  const network = networkSteps(boot, bridge)
   return [
     `add a record of ${boot.name} to state.db`,
     ...(restore === undefined ? [] : [claimStep(restore)]),
@@ -163,9 +165,22 @@ function loadStep({ state, memory, uffd }: SnapshotFiles): string {
   return `load the snapshot (state ${state}, ${from}) instead of booting, and let its guest run on`
 }
 
-function networkSteps({ network, bootArgs }: Boot): Record<"lease" | "make" | "gone", readonly string[]> {
+function networkSteps(
+  { network, bootArgs }: Boot,
+  users: PlanOptions["bridge"],
+): Record<"lease" | "make" | "gone", readonly string[]> {
   if (network === false || network.tap === undefined) return { lease: [], make: [], gone: [] }
   const { tap, mac, netns } = network
+  if (users !== undefined) {
+    const { bridge, vlan } = users
+    return {
+      lease: [`lease the MAC ${mac} on ${bridge}, a bridge that is there`],
+      make: [
+        `make the nftables rules of the tap ${tap}, and the tap on ${bridge}${vlan === undefined ? "" : ` in VLAN ${vlan}`}`,
+      ],
+      gone: [`the tap ${tap}, its rules and its lease`],
+    }
+  }
   const address = /(?:^| )ip=([\d.]+)/.exec(bootArgs)?.[1] ?? "an address"
   const where = netns === undefined ? "" : " in a network namespace of its own"
   return {

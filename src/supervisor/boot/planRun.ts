@@ -2,6 +2,7 @@ import * as v from "valibot"
 import { cgroupPath } from "../../host/cgroup/cgroup.ts"
 import { jailRoot } from "../../host/jail/base.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
+import { isOwnBridge } from "../../inputs/schema/network.ts"
 import { UID_RANGE } from "../../store/state/uids.ts"
 import { layoutFor } from "../../vm/session.ts"
 import { type Snapshot, savedDisks } from "../snapshot/manifest.ts"
@@ -51,7 +52,9 @@ export function planRun(
     network === false
       ? bare
       : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
+  const bridge = network === false || isOwnBridge(network.bridge) ? undefined : network
   const steps = planSteps(layout, chosen, {
+    bridge,
     ...{ boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) },
     restore: restore && { dir: restore.dir, again: spec.unsafeClone },
   })

@@ -29,7 +29,8 @@ const manifestSchema = v.strictObject({
   /** What the guest has of its network; null: it has no network card. */
   network: v.nullable(
     v.strictObject({
-      address: v.pipe(v.string(), v.ipv4()),
+      /** Absent where the guest has it from others, on a bridge of the user's. */
+      address: v.optional(v.pipe(v.string(), v.ipv4())),
       mac: v.pipe(v.string(), v.regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/)),
     }),
   ),

@@ -222,5 +222,5 @@ function manifestOf({ record, network, version }: Saving): Manifest {
 
 function cardOf(network: VmNetwork | undefined): Manifest["network"] {
   const { address, mac } = network ?? {}
-  return address === undefined || mac === undefined ? null : { address, mac }
+  return mac === undefined ? null : { ...(address === undefined ? {} : { address }), mac }
 }

@@ -51,5 +51,8 @@ export function checkForwardPolicy(host: Host): Finding {
   const whose = found.some(({ docker }) => docker) ? "Docker's" : "others'"
   const mends = found.map(({ chain, mend }) => mend ?? `let what comes from and goes to bgr* pass in ${chain}`)
   const names = found.map(({ chain }) => chain).join(", ")
-  return warn(`${whose} rules drop what VMs send beyond this host: ${names}`, mends.join(" && "))
+  // Then they judge what a bridge of the user's carries, too.
+  const carried = host.read("/proc/sys/net/bridge/bridge-nf-call-iptables")?.trim() === "1"
+  const also = carried ? ", and what bridges of yours carry (net.bridge.bridge-nf-call-iptables=1)" : ""
+  return warn(`${whose} rules drop what VMs send beyond this host${also}: ${names}`, mends.join(" && "))
 }

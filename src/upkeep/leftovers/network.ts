@@ -1,8 +1,10 @@
 import { whyOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
+import { portTableName } from "../../host/bridge/portRules.ts"
 import { ownerOf, tableName } from "../../host/network/names.ts"
 import { hasNft, listOwnTables } from "../../host/network/nft.ts"
 import { needsRules } from "../../host/network/rules.ts"
+import { listBridgeLeases } from "../../store/state/bridgeLeases.ts"
 import { listLeases } from "../../store/state/leases.ts"
 import type { State } from "../../store/state/open.ts"
 import type { Leftover, LeftoverRules, Verdict } from "./leftover.ts"
@@ -44,6 +46,12 @@ function remove(state: State, leftover: Leftover): Leftover {
 }
 
 function lackRules({ db, where }: State): boolean {
-  if (!listLeases(db).some(needsRules)) return false
-  return hasNft() && !listOwnTables().includes(tableName(ownerOf(where.state)))
+  const owner = ownerOf(where.state)
+  const needed = [
+    ...(listLeases(db).some(needsRules) ? [tableName(owner)] : []),
+    ...(listBridgeLeases(db).length > 0 ? [portTableName(owner)] : []),
+  ]
+  if (needed.length === 0 || !hasNft()) return false
+  const there = listOwnTables()
+  return needed.some((name) => !there.includes(name))
 }

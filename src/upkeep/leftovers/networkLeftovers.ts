@@ -2,6 +2,7 @@ import { type Link, listLinks } from "../../base/linux/links.ts"
 import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
 import { CARD } from "../../base/terms/address.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { planPortRules, portTableName } from "../../host/bridge/portRules.ts"
 import { removeBridge } from "../../host/network/bridge.ts"
 import { CHECK_TABLE, MARK, ownerOf, parseAlias, tableName } from "../../host/network/names.ts"
 import { closeNamespace } from "../../host/network/namespace.ts"
@@ -10,6 +11,7 @@ import { needsRules, planRules, ruledLeases } from "../../host/network/rules.ts"
 import { removeTap } from "../../host/network/tap.ts"
 import { allTapHolders, type TapHolders, tapHolders } from "../../host/network/tapHolders.ts"
 import { withNetworkLock } from "../../host/network/turn.ts"
+import { freeBridgeLease, listBridgeLeases } from "../../store/state/bridgeLeases.ts"
 import { freeLease, type Lease, listLeases } from "../../store/state/leases.ts"
 import type { State } from "../../store/state/open.ts"
 import { listRecordIds } from "../../store/state/records.ts"
@@ -21,9 +23,12 @@ import type { Leftover, Verdict } from "./leftover.ts"
  */
 export function reapplyRules(state: State): boolean {
   return withNetworkLock(() => {
+    const owner = ownerOf(state.where.state)
     const leases = ruledLeases(listLeases(state.db))
-    if (leases.length > 0) applyRules(planRules(ownerOf(state.where.state), leases))
-    return leases.length > 0
+    const bridged = listBridgeLeases(state.db)
+    if (leases.length > 0) applyRules(planRules(owner, leases))
+    if (bridged.length > 0) applyRules(planPortRules(owner, bridged))
+    return leases.length + bridged.length > 0
   })
 }
 
@@ -51,7 +56,7 @@ export function removeNetworkLeftover(state: State, leftover: Leftover): Leftove
 /** What an interface is judged by. */
 export interface LinkFacts {
   readonly owner: string
-  readonly leases: readonly Lease[]
+  readonly leases: readonly Pick<Lease, "bridge" | "link">[]
   /** Of a bridge: the ports that stay. */
   readonly ports: readonly Link[]
   /** Who holds the tap of this name; of a pair of veths, the one in the namespace behind it. */
@@ -94,10 +99,12 @@ function judgeTap(held: boolean, { pids, unreadable }: TapHolders): Verdict {
 function findLeftovers(state: State, about?: Leftover): readonly Leftover[] {
   const owner = ownerOf(state.where.state)
   // In this order: a VM has its record before its lease, and its lease before its interface, which is made under the lock.
-  const all = listLeases(state.db)
+  const [own, bridged] = [listLeases(state.db), listBridgeLeases(state.db)]
   const known = listRecordIds(state.db)
-  const leases = all.filter(({ vm }) => known.has(vm))
-  const orphans = all.filter(({ vm }) => !known.has(vm))
+  const ofVm = ({ vm }: Pick<Lease, "vm">) => known.has(vm)
+  const [ownOfVms, bridgedOfVms] = [own.filter(ofVm), bridged.filter(ofVm)]
+  const leases = [...ownOfVms, ...bridgedOfVms]
+  const orphans = [...own, ...bridged].filter((lease) => !ofVm(lease))
   const links = withRoute(listLinks)
   let holders: ReturnType<typeof allTapHolders> | undefined
   const holdersOf = (name: string) => {
@@ -117,23 +124,24 @@ function findLeftovers(state: State, about?: Leftover): readonly Leftover[] {
     // In the order they can be removed in: a bridge has no ports then.
     ...found.filter(({ kind }) => kind !== "bridge"),
     ...found.filter(({ kind }) => kind === "bridge"),
-    ...deadTables(owner, leases.some(needsRules)),
+    ...deadTables(owner, { own: ownOfVms.some(needsRules), ports: bridgedOfVms.length > 0 }),
     ...orphans.map((lease) => judgeLease(lease, found)),
   ]
 }
 
-function deadTables(owner: string, needed: boolean): readonly Leftover[] {
+function deadTables(owner: string, needed: { readonly own: boolean; readonly ports: boolean }): readonly Leftover[] {
   const tables = hasNft() ? listOwnTables() : []
   const dead = (name: string, why: string) => ({ kind: "table", name, is: "dead", why }) as const
   return tables.flatMap((name) => {
-    if (name === tableName(owner) && !needed) return [dead(name, "no VM needs it")]
+    if (name === tableName(owner) && !needed.own) return [dead(name, "no VM needs it")]
+    if (name === portTableName(owner) && !needed.ports) return [dead(name, "no VM needs it")]
     // A check holds the lock that is held here.
     return name === CHECK_TABLE ? [dead(name, "a check was killed")] : []
   })
 }
 
 /** The address of a VM whose interface some process holds is not to become another's. */
-function judgeLease({ vm, card, link }: Lease, found: readonly Leftover[]): Leftover {
+function judgeLease({ vm, card, link }: Pick<Lease, "vm" | "card" | "link">, found: readonly Leftover[]): Leftover {
   const held = found.find(({ name, is }) => name === link && is !== "dead")
   const leftover = { kind: "lease", name: card === CARD ? vm : `${vm}:${card}`, vm } as const
   if (held !== undefined) return { ...leftover, is: held.is, why: `${link}: ${held.why}` }
@@ -142,11 +150,18 @@ function judgeLease({ vm, card, link }: Lease, found: readonly Leftover[]): Left
 
 function remove(route: Route, state: State, { kind, name }: Leftover): void {
   const owner = ownerOf(state.where.state)
-  if (kind === "lease") freeLease(state.db, leaseNamed(name))
-  else if (kind === "table") applyRules(name === CHECK_TABLE ? forgetTable(name) : planRules(owner, []))
+  if (kind === "lease") {
+    freeLease(state.db, leaseNamed(name))
+    freeBridgeLease(state.db, leaseNamed(name))
+  } else if (kind === "table") applyRules(withoutTable(name, owner))
   else if (kind === "tap") removeTap(route, name, { owner })
   else if (kind === "veth") closeNamespace(route, undefined, name, { owner, vm: undefined })
   else if (kind === "bridge") requirePortless(name, removeBridge(route, name, owner))
+}
+
+function withoutTable(name: string, owner: string): string {
+  if (name === CHECK_TABLE) return forgetTable(name)
+  return name === portTableName(owner) ? planPortRules(owner, []) : planRules(owner, [])
 }
 
 /** Whose the lease of a leftover's name is: an id has no colon. */

@@ -1,0 +1,111 @@
+import { listPortVlans } from "../../base/linux/bridges.ts"
+import { findLink, listLinks } from "../../base/linux/links.ts"
+import type { Route } from "../../base/linux/rtnetlink.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
+import type { BridgeLease } from "../../store/state/bridgeLeases.ts"
+import { macOf } from "../network/names.ts"
+import { applyRules } from "../network/nft.ts"
+import { makeTap, removeTap, type TapPlan } from "../network/tap.ts"
+import { planPortRules } from "./portRules.ts"
+import { requireUsersBridge, type UsersBridge } from "./usersBridge.ts"
+
+/** The tap to make on a bridge of the user's. */
+export interface PortPlan extends Pick<TapPlan, "owner" | "user"> {
+  readonly lease: BridgeLease
+  /** All of this owner's on bridges of the user's, this one among them. */
+  readonly leases: readonly BridgeLease[]
+  readonly log: Pick<Log, "info" | "warn">
+}
+
+/**
+ * Makes a card's tap on a bridge of the user's, behind its rules, and says what was left alone. Throws a failure when the bridge
+ * is not the one that was leased, or the tap did not become the port that was asked for. The caller holds the network's lock.
+ */
+export function makePort(route: Route, { lease, leases, owner, user, log }: PortPlan): void {
+  const { vm, bridge: name, link, vlan, isolate } = lease
+  const bridge = requireUsersBridge(route, lease)
+  if (bridge.index !== lease.index)
+    throw changed(name, `the bridge ${name} was replaced by another one while ${vm} was started`)
+  applyRules(planPortRules(owner, leases))
+  const guest = { mac: tapMac(owner, link), mtu: bridge.mtu, vlan }
+  makeTap(route, { name: link, vm, owner, user, bridge: bridge.index, isolated: isolate, guest })
+  requirePort(route, lease)
+  log.info(saidOf(route, lease))
+  sayWhatChanged(route, bridge, log)
+}
+
+/** What of a tap on a bridge of the user's is released. */
+export interface PortRemoval {
+  readonly lease: BridgeLease
+  /** All of this owner's on bridges of the user's, without this one. */
+  readonly others: readonly BridgeLease[]
+  readonly owner: string
+  /** Whether the host has not been booted since the lease was taken: then the bridge is to be the same. */
+  readonly sameBoot: boolean
+  readonly warn: (text: string) => void
+}
+
+/**
+ * Removes a card's tap, if it is this owner's, and its rules, and nothing else; a bridge that went away meanwhile, or another of its
+ * name, is told of. What is gone already is fine. Throws a failure when the tap could not be proven gone: then its rules stay.
+ */
+export function removePort(route: Route, { lease, others, owner, sameBoot, warn }: PortRemoval): void {
+  const { vm, bridge: name, link, index } = lease
+  const removed = removeTap(route, link, { owner, vm })
+  applyRules(planPortRules(owner, others))
+  if (removed === "gone" || !sameBoot) return
+  const bridge = findLink(route, name)
+  if (bridge === undefined)
+    warn(`the bridge ${name} went away while ${vm} had its tap ${link} there; the tap is removed`)
+  else if (bridge.index !== index)
+    warn(
+      `the bridge ${name} was replaced by another one while ${vm} had its tap ${link} there: left alone; the tap is removed`,
+    )
+}
+
+/** What of a port is not as its lease says, in words; undefined when all is. */
+export function portFault(route: Route, { bridge: name, link, index, vlan }: BridgeLease): string | undefined {
+  const tap = findLink(route, link)
+  if (tap === undefined) return `the tap ${link} is gone`
+  if (tap.master !== index) return `the tap ${link} is no port of ${name}`
+  if (vlan === undefined) return undefined
+  const vlans = listPortVlans(route, tap)
+  const [only] = vlans
+  if (vlans.length === 1 && only?.id === vlan && only.pvid && only.untagged) return undefined
+  const ids = vlans.map(({ id }) => id).join(", ")
+  return `the tap ${link} is not in VLAN ${vlan} alone: it is in ${ids === "" ? "none" : ids}`
+}
+
+// --- internal ---
+
+/** High, since a bridge without a MAC address of its own takes the lowest of its ports; no card's, which begin with 02. */
+function tapMac(owner: string, link: string): string {
+  return `fe${macOf(`${owner} ${link}`).slice(2)}`
+}
+
+function requirePort(route: Route, lease: BridgeLease): void {
+  const fault = portFault(route, lease)
+  if (fault !== undefined) throw changed(lease.link, fault)
+}
+
+function changed(subject: string, message: string): Failure {
+  const hint = "something else changes this host's network: look for it, then start the VM again"
+  return new Failure("CHANGED", message, { hint, subject })
+}
+
+function saidOf(route: Route, { bridge, link, vlan, index }: BridgeLease): string {
+  const others = listLinks(route).filter(({ master, name }) => master === index && name !== link).length
+  const where = vlan === undefined ? "" : `, in VLAN ${vlan} alone`
+  const alone = `${bridge} itself, its addresses and its ${others === 1 ? "other port" : `${others} other ports`}`
+  return `${link} is a port of ${bridge}${where}; left alone: ${alone}`
+}
+
+/** A bridge that nobody gave a MAC address takes one of its ports' (Linux, br_stp_recalculate_bridge_id()). */
+function sayWhatChanged(route: Route, { name, mac }: UsersBridge, log: PortPlan["log"]): void {
+  const now = findLink(route, name)
+  if (now === undefined || now.mac === mac) return
+  log.warn(
+    `the bridge ${name} had the MAC address ${mac} by chance, and has one of its ports' now: ip link set ${name} address ${mac} gives it one that stays`,
+  )
+}
