@@ -201,6 +201,10 @@ test("a guest is held to its MAC and its address; DHCP, probes and IPv6 pass, an
   // Another port may do all of that, also with the guest's own words.
   for (const [what, content] of sends)
     expect({ what, passing: await passes(other, watcher, content, thief) }).toEqual({ what, passing: true })
+  // It is the rules that drop them.
+  must("nft", "flush", "ruleset")
+  for (const [what, content] of sends)
+    expect({ what, passing: await passes(guest, watcher, content) }).toEqual({ what, passing: true })
   letGo(guest)
   release("vm-aaaaaaaa")
 })

@@ -5,17 +5,20 @@ import { join } from "node:path"
 import { banger, fixture, start } from "./support/banger.ts"
 import { doublesOfFile, kernelOf } from "./support/doubles.ts"
 import { eachInItsPlace, expectNothingLeft, records } from "./support/place.ts"
-import { beHost, expectNoNetwork, must } from "./support/wire.ts"
+import { beHost, expectNoNetwork, must, sh } from "./support/wire.ts"
 
 const doubles = doublesOfFile()
 beforeEach(() => {
   beHost()
+  // Somebody's, as the tests of it need one: nothing that is killed touches it.
   must("ip", "link", "add", "br0", "type", "bridge")
   must("ip", "link", "set", "br0", "up")
 })
-afterEach(() => must("ip", "link", "delete", "br0"))
 const place = eachInItsPlace()
-afterEach(expectNoNetwork)
+afterEach(() => {
+  sh("ip", "link", "delete", "br0")
+  expectNoNetwork()
+})
 
 const driver = join(import.meta.dir, "../fixtures/networkDriver.ts")
 

@@ -8,6 +8,7 @@ import type { Lease } from "../../src/store/state/leases.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
 import { plannedNetwork, withNetwork } from "../../src/supervisor/boot/network.ts"
 import { requireFitting, requireNetwork } from "../../src/supervisor/boot/requireNetwork.ts"
+import { addedCard, parse } from "../../src/supervisor/changes/words.ts"
 import { judgeLink } from "../../src/upkeep/leftovers/networkLeftovers.ts"
 
 const layout = vmLayout({ state: "/var/lib/banger", runtime: "/run/banger" }, "web-abcd1234")
@@ -37,6 +38,67 @@ test("a namespace, IPv6 and another bridge change what they are about", () => {
   expect(bootArgs).toMatch(/ banger\.ip6=(fd\S+):1::2\/64,\1:1::1$/)
 })
 
+test("on a bridge of the user's a guest is not told an address; a plan says what is made, and what is there", () => {
+  const { network, bootArgs } = booted({ bridge: "br0", address: "192.0.2.7", mac: "02:00:00:00:00:09" })
+  expect(network).toEqual({ tap: "bgrabcd1234", mac: "02:00:00:00:00:09", ports: [], netns: undefined })
+  expect(bootArgs).toBe("console=ttyS0")
+  const planned = (network: unknown) => plannedNetwork("web-abcd1234", networkSpec(network), layout)
+  expect(planned({ bridge: "br0" })).toMatchObject({ address: undefined, prefix: undefined, gateway: undefined })
+  expect(planned({ bridge: "br0", address: "192.0.2.7" })).toMatchObject({
+    address: "192.0.2.7",
+    bridge: "br0",
+    ports: [],
+  })
+})
+
+test.each([
+  ["br0", true],
+  ["lan.20", true],
+  ["my_bridge", true],
+  ["bgr10000", true],
+  ["0123456789abcde", true],
+  ["0123456789abcdef", false],
+  ["", false],
+  [".", false],
+  ["..", false],
+  ["a/b", false],
+  ["br0:1", false],
+  ["br%d", false],
+  ["a b", false],
+  ["br\u00e9", false],
+  ["br0\n", false],
+])("%p as a name of a bridge of the user's: %p", (bridge, taken) => {
+  if (taken) expect(networkSpec({ bridge })).toMatchObject({ bridge, subnet: undefined, nat: false, isolate: false })
+  else expect(() => networkSpec({ bridge })).toThrow("or the name of a bridge of yours")
+})
+
+test.each([
+  [{ bridge: "br0", subnet: "10.9.0.0/24" }, "no subnet on br0, which is a bridge of yours"],
+  [{ bridge: "br0", nat: false }, "no nat on br0"],
+  [{ bridge: "br0", ports: ["80:80"] }, "no ports on br0"],
+  [{ bridge: "br0", forward: true }, "no forward on br0"],
+  [{ bridge: "br0", ipv6: true }, "no ipv6 on br0"],
+  [{ bridge: "br0", netns: true }, "no netns on br0"],
+  [{ bridge: "br0", dns: ["1.1.1.1"] }, "no dns on br0"],
+  [{ bridge: "br0", address: "127.0.0.1" }, "an IPv4 address that a host can have"],
+  [{ bridge: "br0", vlan: 0 }, "network.vlan is 0; allowed: the number of a VLAN"],
+  [{ bridge: "br0", vlan: 4095 }, "a whole number from 1 to 4094"],
+  [{ vlan: 20 }, "network.vlan is 20; allowed: no vlan on bgr0, which is banger's own"],
+  [{ mode: "user", vlan: 20 }, 'with mode "user" only mac and ports'],
+])("%p is refused: %s", (network, words) => expect(() => networkSpec(network)).toThrow(words))
+
+test("a card on a bridge of the user's takes the same words, and what is refused is named", () => {
+  const card = { id: "lan", bridge: "br0", vlan: 20, isolate: true, address: "192.0.2.7" }
+  expect(parse(addedCard, card).network).toMatchObject({
+    bridge: "br0",
+    vlan: 20,
+    isolate: true,
+    nat: false,
+    subnet: undefined,
+  })
+  expect(() => parse(addedCard, { id: "lan", bridge: "br0", ports: ["80:80"] })).toThrow("ports: no ports on br0")
+})
+
 test("the user mode's ports are the VMM's own, and its guest asks for its address", () => {
   const { network, bootArgs } = booted({ mode: "user", ports: ["8080:80"] })
   expect(network).toMatchObject({ tap: undefined, ports: [{ host: 8080, guest: 80 }] })
@@ -51,6 +113,9 @@ test("what a VMM or a user cannot have is refused before anything is made", () =
   )
   requireFitting(spec({ address: "10.213.0.9", mac: "02:00:00:00:00:09" }), "firecracker", true)
   requireFitting(spec(true), "qemu", false)
+  const bridged = (more: object) => () => requireFitting(spec({ bridge: "br0", ...more }), "firecracker", true)
+  expect(bridged({})).toThrow("network: the snapshot")
+  bridged({ mac: "02:00:00:00:00:09" })()
   expect(() => requireNetwork(spec(true), false)).toThrow("only root")
   requireNetwork(spec("user"), false)
   requireNetwork({ network: false }, false)

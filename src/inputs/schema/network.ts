@@ -24,6 +24,7 @@ const SUBNET_WORDS =
   'an IPv4 subnet from /8 to /30 that hosts can have, without host bits: "10.213.0.0/16", "192.168.7.0/24"'
 const ADDRESS_WORDS = 'an IPv4 address: "10.213.0.7"'
 const ADDRESS_OF_GUEST = "an address of the subnet that guests can have: not its first two, nor its last"
+const ADDRESS_OF_HOST = "an IPv4 address that a host can have"
 const MAC_WORDS = 'a MAC address of one interface, not of a group: "02:00:5e:10:00:01"'
 const PORTS_WORDS = "a list of ports"
 const flag = v.optional(v.boolean("true or false"))
@@ -90,6 +91,7 @@ const object = v.pipe(
     if (dataset.typed) for (const issue of unfitting(dataset.value)) addIssue(issue)
   }),
   v.transform(({ mode, netns = false, dns, ...rest }) => ({ mode, netns, dns, ...complete(rest) })),
+  v.check((network) => isBindable(network), ADDRESS_OF_HOST),
   v.check(({ subnet, address }) => address === undefined || isOfGuest(subnet, address), ADDRESS_OF_GUEST),
 )
 
@@ -140,17 +142,17 @@ export const cardSpec = v.pipe(
     settings: { rx_rate_limiter, tx_rate_limiter, mtu },
     network: { mode: "tap" as const, netns: false, dns: undefined, ...complete(rest) } satisfies NetworkSpec,
   })),
+  v.check(({ network }) => isBindable(network), ADDRESS_OF_HOST),
   v.check(({ network: { subnet, address } }) => address === undefined || isOfGuest(subnet, address), ADDRESS_OF_GUEST),
 )
 export type CardSpec = v.InferOutput<typeof cardSpec>
 
 /**
- * Whether a guest can have an address of a subnet: not its first two, nor its last. True for what is no subnet. Of a network whose
- * subnet is not known (undefined): whether a host can have it at all.
+ * Whether a guest can have an address of a subnet: not its first two, nor its last. True for what is no subnet, or not known
+ * (undefined).
  */
 export function isOfGuest(subnet: string | undefined, address: string): boolean {
-  if (subnet === undefined) return isForHosts({ base: parseAddress(address) ?? 0, prefix: 30 })
-  const parsed = parseSubnet(subnet)
+  const parsed = subnet === undefined ? undefined : parseSubnet(subnet)
   if (parsed === undefined) return true
   const number = (parseAddress(address) ?? 0) - parsed.base
   const { first, last } = guestNumbers(parsed)
@@ -216,6 +218,17 @@ function unfitting(written: Written & { readonly mode?: "tap" | "user" }) {
 
 function isObject(input: unknown): boolean {
   return typeof input === "object" && input !== null && !Array.isArray(input)
+}
+
+/** Whether a guest may be bound to its address: on a bridge of the user's any that a host can have. */
+function isBindable({
+  subnet,
+  address,
+}: {
+  readonly subnet: string | undefined
+  readonly address: string | undefined
+}): boolean {
+  return subnet !== undefined || address === undefined || isForHosts({ base: parseAddress(address) ?? 0, prefix: 30 })
 }
 
 /** Not this host itself, not link-local, no multicast. */

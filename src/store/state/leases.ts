@@ -62,6 +62,7 @@ export function takeLease(db: Database, request: LeaseRequest): Lease {
     const own = leaseOf(all, request)
     if (own !== undefined) return own
     refuse(request, all)
+    refuseMac(db, request)
     const { subnet, vm, card, bridge, mac, link, number: wanted, ...detail } = request
     const taken = new Set(all.filter((lease) => lease.bridge === bridge).map(({ number }) => number))
     const number = wanted ?? freeNumber(request, taken)
@@ -98,6 +99,8 @@ export function holderOf({ vm, card }: Pick<Lease, "vm" | "card">): string {
 
 // --- internal ---
 
+const MAC_HINT = "leave network.mac out, and the VM gets one of its own"
+
 function subnetOf(text: string): Subnet {
   const subnet = parseSubnet(text)
   if (subnet === undefined) {
@@ -121,8 +124,7 @@ function refuse(request: LeaseRequest, all: readonly Lease[]): void {
       throw inUse(address, `the address ${address} is in use by ${holderOf(lease)}`, hint)
     }
     if (lease.mac === mac) {
-      const hint = "leave network.mac out, and the VM gets one of its own"
-      throw inUse(mac, `the MAC address ${mac} is in use by ${holderOf(lease)}`, hint)
+      throw inUse(mac, `the MAC address ${mac} is in use by ${holderOf(lease)}`, MAC_HINT)
     }
     // Its name is made of the VM's id: another try has another one.
     if (lease.link === link) throw inUse(link, `the interface ${link} is in use by ${holderOf(lease)}`, "try again")
@@ -132,6 +134,14 @@ function refuse(request: LeaseRequest, all: readonly Lease[]): void {
       throw inUse(hostSide(port), `the port ${hostSide(port)} is in use by ${holderOf(lease)}`, hint)
     }
   }
+}
+
+/** The other table has the cards on bridges of the user's. */
+function refuseMac(db: Database, { mac }: LeaseRequest): void {
+  const row = db.query("select vm, card from bridge_leases where mac = ?").get(mac)
+  if (row === null) return
+  const holder = holderOf(v.parse(v.object({ vm: v.string(), card: v.string() }), row))
+  throw inUse(mac, `the MAC address ${mac} is in use by ${holder}`, MAC_HINT)
 }
 
 function freeNumber({ bridge, subnet }: LeaseRequest, taken: ReadonlySet<number>): number {

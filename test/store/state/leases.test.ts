@@ -3,6 +3,12 @@ import { mkdtempSync } from "node:fs"
 import { formatSubnet, parseSubnet, type Subnet } from "../../../src/base/terms/address.ts"
 import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
 import { macOf } from "../../../src/host/network/names.ts"
+import {
+  type BridgeLease,
+  freeBridgeLease,
+  listBridgeLeases,
+  takeBridgeLease,
+} from "../../../src/store/state/bridgeLeases.ts"
 import { openDatabase } from "../../../src/store/state/database.ts"
 import { freeLease, type LeaseRequest, listLeases, takeLease } from "../../../src/store/state/leases.ts"
 import { failure } from "../../failure.ts"
@@ -91,6 +97,68 @@ test("the leases of an older banger are of the plugins' own cards", () => {
     .run(formatSubnet(subnet), mac, link, detail)
   expect(listLeases(db)).toMatchObject([{ vm: "b", card: "eth0", number: 3, mac, link }])
   old.close()
+})
+
+const bridged = (vm: string, more: Partial<BridgeLease> = {}): BridgeLease => ({
+  ...{
+    vm,
+    card: "eth0",
+    bridge: "br0",
+    address: undefined,
+    mac: macOf(vm),
+    link: `bgr${vm}`,
+    isolate: false,
+    index: 7,
+  },
+  ...more,
+})
+
+test("a place on a bridge of the user's is unknown to older bangers; a VM that has one gets the same again", () => {
+  const db = database()
+  const first = takeBridgeLease(db, bridged("a", { vlan: 20 }))
+  expect(takeBridgeLease(db, bridged("a", { address: "192.0.2.7" }))).toEqual(first)
+  takeBridgeLease(db, bridged("b"))
+  takeBridgeLease(db, bridged("c", { address: "192.0.2.7" }))
+  takeBridgeLease(db, bridged("d", { address: "192.0.2.7", bridge: "br1" }))
+  expect(listBridgeLeases(db).map(({ vm, address, vlan }) => [vm, address, vlan])).toEqual([
+    ["a", undefined, 20],
+    ["b", undefined, undefined],
+    ["c", "192.0.2.7", undefined],
+    ["d", "192.0.2.7", undefined],
+  ])
+  expect(listLeases(db)).toEqual([])
+  for (let round = 0; round < 2; round++) freeBridgeLease(db, { vm: "a", card: "eth0" })
+  expect(listBridgeLeases(db)).toHaveLength(3)
+})
+
+test.each<[string, Partial<BridgeLease>, string]>([
+  ["its MAC", { mac: macOf("a"), bridge: "br1" }, `the MAC address ${macOf("a")} is in use by the VM a`],
+  ["its MAC on banger's own", { mac: macOf("own") }, `the MAC address ${macOf("own")} is in use by the VM own`],
+  ["its address", { address: "192.0.2.7" }, "the address 192.0.2.7 is in use on br0 by the VM a"],
+  ["its interface", { link: "bgra" }, "the interface bgra is in use by the VM a"],
+])("what one VM has on a bridge of the user's, another does not get: %s", (_, more, words) => {
+  const db = database()
+  takeLease(db, request("own"))
+  takeBridgeLease(db, bridged("a", { address: "192.0.2.7" }))
+  expect(() => takeBridgeLease(db, bridged("b", more))).toThrow(failure("IN_USE", words))
+  expect(() => takeLease(db, request("b", { mac: macOf("a") }))).toThrow(
+    failure("IN_USE", `the MAC address ${macOf("a")} is in use by the VM a`),
+  )
+  expect(listBridgeLeases(db)).toHaveLength(1)
+})
+
+test.each([
+  ["link", 'bgr0" accept; flush ruleset; #'],
+  ["bridge", "br0 "],
+  ["mac", "02:00:00:00:00:01 }"],
+  ["address", "192.0.2.7 }"],
+  ["detail", '{"isolate":false,"index":7,"vlan":4095}'],
+  ["detail", "{"],
+])("a place on a bridge of the user's whose %s is %p is not believed", (column, value) => {
+  const db = database()
+  takeBridgeLease(db, bridged("a"))
+  db.query(`update bridge_leases set ${column} = ?`).run(value)
+  expect(() => listBridgeLeases(db)).toThrow()
 })
 
 test("a full subnet says so", () => {

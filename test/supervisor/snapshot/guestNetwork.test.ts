@@ -26,6 +26,22 @@ test("what the plugin says of them comes first", () => {
   expect(withGuestNetwork(plugin({ mac }), snapshot).spec.network).toMatchObject({ address: saved.address, mac })
 })
 
+test("on a bridge of the user's a guest keeps its MAC; it is bound to an address by the plugin alone", () => {
+  const bare = { ...snapshot, network: { mac: saved.mac } }
+  const given = withGuestNetwork(plugin({ bridge: "br0" }), bare)
+  expect(given.spec.network).toMatchObject({ bridge: "br0", address: undefined, mac: saved.mac })
+  expect(given.written.network).toEqual({ bridge: "br0", mac: saved.mac })
+  expect(withGuestNetwork(plugin({ bridge: "br0" }), snapshot).written.network).toEqual({
+    bridge: "br0",
+    mac: saved.mac,
+  })
+  const bound = { bridge: "br0", address: "192.0.2.7" }
+  expect(withGuestNetwork(plugin(bound), bare).written.network).toEqual({ ...bound, mac: saved.mac })
+  expect(() => withGuestNetwork(plugin(true), bare)).toThrow(
+    failure("BAD_PLUGIN", "network.bridge: the guest of /saved had its address from others, not on bgr0"),
+  )
+})
+
 test("a network that the guest cannot have is refused by name", () => {
   for (const [network, has, words] of [
     [false, saved, "network: the guest of /saved has a network card, with 10.213.0.9"],

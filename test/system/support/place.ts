@@ -90,6 +90,7 @@ export function expectNothingLeft(place: Place): void {
   }
   expect(rowsOf(place, "uids", "select * from uids")).toEqual([])
   expect(rowsOf(place, "leases", "select * from leases")).toEqual([])
+  expect(rowsOf(place, "bridge_leases", "select * from bridge_leases")).toEqual([])
   expect(jailsOf(place)).toEqual([])
   expect(cgroupsOf(place)).toEqual([])
   place.expectHostUnchanged()
