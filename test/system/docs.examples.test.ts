@@ -9,7 +9,7 @@ import { kernelOf } from "./support/doubles.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace } from "./support/place.ts"
 import { listed } from "./support/vms.ts"
-import { beHost, expectNoNetwork } from "./support/wire.ts"
+import { beHost, expectNoNetwork, must } from "./support/wire.ts"
 
 const root = join(import.meta.dir, "../..")
 const guest = join(root, "dist/guest")
@@ -38,11 +38,15 @@ const { firecracker, onBoth } = onEachFirecracker()
 // Before the place's own, which looks whether anything is left.
 afterEach(() => {
   expect(Bun.spawnSync(["umount", BACKUPS]).exitCode).toBe(0)
+  must("ip", "link", "delete", "br0")
   expectNoNetwork()
 })
 const place = eachInItsPlace()
 beforeEach(() => {
   beHost()
+  // A bridge of the user's that an example names.
+  must("ip", "link", "add", "br0", "type", "bridge")
+  must("ip", "link", "set", "br0", "up")
   mkdirSync(BACKUPS, { recursive: true })
   expect(Bun.spawnSync(["mount", "-t", "tmpfs", "tmpfs", BACKUPS]).exitCode).toBe(0)
 })

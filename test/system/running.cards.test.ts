@@ -150,7 +150,7 @@ onBoth("what is refused is refused by its name, and leaves nothing", async () =>
     "ctx.network.add: id: a-z, 0-9 and _, at most 20 long; not eth0, which is the plugin's own",
     "ctx.network.add: id: missing",
     "ctx.network.add: netns: unknown",
-    expect.stringContaining("ctx.network.add: bridge: a name for a bridge of banger's own"),
+    "ctx.network.add: network.bridge: there is no interface eth0 in this network namespace",
     expect.stringContaining("ctx.network.add: an address of the subnet that guests can have"),
     "ctx.network.add: mtu: a whole number from 68 to 65535",
     "ctx.network.add: the bridge bgr0 has the subnet 10.213.0.0/16, not 10.9.0.0/24",
@@ -162,6 +162,34 @@ onBoth("what is refused is refused by its name, and leaves nothing", async () =>
     "ctx.network.remove: 7 is not a network card's id",
     'ctx.network.update: no card is called "lam"; did you mean lan?',
   ])
+})
+
+onBoth("a card goes on a bridge of the user's, as the plugin's own, and leaves that as it was", async () => {
+  const ip = (...argv: readonly string[]) => expect(Bun.spawnSync(["ip", ...argv]).exitCode).toBe(0)
+  ip("link", "add", "br0", "address", "02:aa:00:00:00:01", "type", "bridge")
+  ip("link", "set", "br0", "up")
+  try {
+    const run = await running({ network: { bridge: "br0" }, ...PCI }, [
+      ["network.add", { id: "lan", bridge: "br0", address: "192.0.2.9", isolate: true }],
+      ["network.add", { id: "gone", bridge: "br0", mac: "02:00:00:00:00:08" }],
+      ["network.remove", "gone"],
+      ["network.add", { id: "wan", bridge: "br0", ports: ["18080:80"] }],
+    ])
+    expect(await cards()).toEqual({ eth0: linkOf(), lan: linkOf(1) })
+    const made = links()
+    expect(made[linkOf(1)]).toMatchObject({ master: "br0", ifalias: expect.stringContaining(` tap ${idOf()} `) })
+    expect(made[linkOf(1)]?.linkinfo?.info_data).toEqual(made[linkOf()]?.linkinfo?.info_data as never)
+    expect(rules()).toContain(`"${linkOf(1)}" . 192.0.2.9`)
+    expect(rules()).not.toContain("02:00:00:00:00:08")
+    const { stderr } = await ends(run)
+    const known = { mode: "tap", bridge: "br0", ports: [] }
+    expect(toldIn(stderr)).toMatchObject([{ ...known, address: "192.0.2.9", interface: linkOf(1) }, known])
+    expect(refusedIn(stderr)).toEqual([expect.stringContaining("ctx.network.add: ports: no ports on br0")])
+    expect(links()).toEqual({})
+    expect(rules()).not.toContain("banger")
+  } finally {
+    ip("link", "delete", "br0")
+  }
 })
 
 onBoth("without a PCI bus, and for a VMM in a network namespace of its own, no card comes", async () => {

@@ -217,6 +217,10 @@ test("what drops forwarded packets is named with the commands that let them thro
   )
   expect(said(docker("").replaceAll("DOCKER-USER", "x"))[0]).toContain("iptables -I FORWARD -i bgr0 -j ACCEPT")
   expect(said(docker("").replace("ip filter", "inet firewall"))[0]).toContain("add rules there")
+  // Of a bridge of the user's too, by whatever name.
+  expect(said(docker(""), "br0")[0]).toContain("iptables -I DOCKER-USER -i br0 -j ACCEPT")
+  expect(said(docker('iifname "br0" accept'), "br0")).toEqual([])
+  expect(said(docker('iifname "eth0" accept'), ANY_BRIDGE)).toHaveLength(1)
 })
 
 test("rules that let the bridge through, other hooks, and banger's own tables drop nothing", () => {

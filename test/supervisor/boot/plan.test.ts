@@ -87,6 +87,16 @@ test("a plan with a jail tells where it is, whose, and what is in it", () => {
     expect(text).toContain(part)
 })
 
+test("a plan says that a bridge of the user's is there, and in which VLAN its tap is", () => {
+  const network = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined }
+  const boot = { ...bootOf([], "vm-1"), network }
+  const steps = (vlan?: number) => planSteps(layout, chosen, { boot, bridge: { bridge: "br0", vlan } })
+  expect(steps()).toContain("lease the MAC 02:00:00:00:00:01 on br0, a bridge that is there")
+  expect(steps()).toContain("make the nftables rules of the tap bgrabcd1234, and the tap on br0")
+  expect(steps(20).join("\n")).toContain("and the tap on br0 in VLAN 20\n")
+  expect(steps().join("\n")).not.toContain("make the bridge")
+})
+
 test.each([
   ["in a jail", hostPath("/s/jail/firecracker/vm-1/root"), undefined, "state /restore/state, memory /restore/memory"],
   ["without a jail", undefined, undefined, "state /snap/state, memory /snap/memory"],

@@ -250,6 +250,15 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /legacy/,
     /^iptables-legacy -I FORWARD/,
   ],
+  [
+    "forward-policy",
+    "warn",
+    {
+      files: { "/proc/sys/net/bridge/bridge-nf-call-iptables": "1\n" },
+      runs: { "nft -t list ruleset": { exit: 0, stdout: docker("") } },
+    },
+    /and what bridges of yours carry \(net\.bridge\.bridge-nf-call-iptables=1\)/,
+  ],
   ["forward-policy", "unknown", { uid: 1000 }, /by root only/],
   [
     "sysctls",
