@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite"
 import * as v from "valibot"
+import { durably } from "./database.ts"
 
 const rowSchema = v.object({
   snapshot: v.string(),
@@ -76,13 +77,3 @@ export function moveBaseline(
 /** Its guest never ran, and never will: its VM has ended, or is not on record. */
 const VOID =
   "ran_at is null and vm not in (select id from vms where state not in ('stopped', 'failed') or running_at is not null)"
-
-/** A write that is on the disk when this returns: the record that a guest has run must outlive a loss of power. */
-function durably<T>(db: Database, write: () => T): T {
-  db.run("pragma synchronous = full")
-  try {
-    return write()
-  } finally {
-    db.run("pragma synchronous = normal")
-  }
-}
