@@ -27,6 +27,8 @@ const names = (list: readonly { name: string }[]) => list.map(({ name }) => name
 
 test("what a power cut leaves of running VMs the next banger finishes: postStop once, nothing leaked", async () => {
   await put(PLUGIN, SOURCE)
+  // The plugin's file is its user's to keep. What banger needs to know is on the disk when a VM runs.
+  await must(`sync ${PLUGIN}`)
   for (const vmm of VMMS) await must(`banger run ${PLUGIN} --vmm ${vmm} --name ${vmm} --detach`)
   await cutPower()
 

@@ -41,11 +41,14 @@ export function restUntilNeeded(words: readonly string[]): never {
   const handOver = () => handOverOf(rest, [...words, ...packAnnounced(heard?.announced)])
   waitUntilNeeded(rest, { signals, heard, asked: openSignalFd([ASKING]), handOver })
   heard?.take()
+  const taken = awaitReadable([signals], 0).length > 0 ? takeSignals(signals) : []
   const status = pidfdExited(rest.vmm) ? reapChild(rest.vmm) : undefined
   return become(rest.name, {
     words: [
       ...["__wake", rest.id, `--lock=${rest.lock}`, `--restarts=${packRestarts(rest.restarts)}`],
       ...(rest.until === undefined ? [] : [`--until=${rest.until}`]),
+      // Not left to wait: until the next program has all of its code, it may wait for events, when the kernel lets all signals through.
+      ...(taken.length === 0 ? [] : [`--signals=${taken.join()}`]),
       ...(heard?.announced === undefined ? [] : [`--announced=${heard.announced}`]),
       ...(status === undefined ? [] : [`--status=${status}`]),
     ],
