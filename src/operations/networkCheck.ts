@@ -10,7 +10,7 @@ import { linkName, macOf, ownerOf } from "../host/network/names.ts"
 import { applyRules, listOwnTables, nftProgram } from "../host/network/nft.ts"
 import { planRules, ruledLeases } from "../host/network/rules.ts"
 import { withNetworkLock } from "../host/network/turn.ts"
-import { DEFAULT_BRIDGE, defaultSubnet, isOwnBridge } from "../inputs/schema/network.ts"
+import { DEFAULT_BRIDGE, defaultSubnet, isBridgeName, isOwnBridge } from "../inputs/schema/network.ts"
 import { listBridgeLeases } from "../store/state/bridgeLeases.ts"
 import { freeLease, listLeases, takeLease } from "../store/state/leases.ts"
 import type { State } from "../store/state/open.ts"
@@ -28,6 +28,7 @@ export function checkNetwork(state: State, bridge: string | undefined, target: s
     throw new Failure("NEEDS_ROOT", "banger net check makes interfaces: only root can", { hint: "run it as root" })
   nftProgram()
   const name = bridge ?? DEFAULT_BRIDGE
+  if (!isBridgeName(name)) throw usageError(`--bridge ${name} is not a name for a bridge`, { subject: "--bridge" })
   if (isOwnBridge(name)) return withNetworkLock(() => check(state, name, to))
   if (target !== undefined) {
     const hint = "its packets are not banger's: try it from a guest"

@@ -279,6 +279,7 @@ test("what banger did not make is not touched by net rm, and net takes only what
     ["rm", "--to", "1.1.1.1"],
     ["check", "--to", "nowhere"],
     ["check", "--bridge", "br0", "--to", "192.0.2.2"],
+    ["check", "--bridge", "br 0"],
     [],
   ]) {
     expect((await banger(place, ["net", ...words])).exit, words.join(" ")).toBe(2)

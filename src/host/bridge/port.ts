@@ -3,6 +3,7 @@ import { findLink, listLinks } from "../../base/linux/links.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import type { BridgeLease } from "../../store/state/bridgeLeases.ts"
 import { macOf } from "../network/names.ts"
 import { applyRules } from "../network/nft.ts"
@@ -106,6 +107,6 @@ function sayWhatChanged(route: Route, { name, mac }: UsersBridge, log: PortPlan[
   const now = findLink(route, name)
   if (now === undefined || now.mac === mac) return
   log.warn(
-    `the bridge ${name} had the MAC address ${mac} by chance, and has one of its ports' now: ip link set ${name} address ${mac} gives it one that stays`,
+    `the bridge ${name} had the MAC address ${mac} by chance, and has one of its ports' now: ${shellWords(["ip", "link", "set", name, "address", mac])} gives it one that stays`,
   )
 }

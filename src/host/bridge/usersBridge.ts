@@ -2,6 +2,7 @@ import { filtersVlans } from "../../base/linux/bridges.ts"
 import { findLink } from "../../base/linux/links.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import { nftProgram } from "../network/nft.ts"
 
 // The room bridge: a bridge of the user's, the taps of VMs on it, and their rules.
@@ -29,8 +30,10 @@ export interface BridgeWish {
  */
 export function requireUsersBridge(route: Route, { bridge: name, vlan }: BridgeWish): UsersBridge {
   const link = findLink(route, name)
+  // Its name may have what a shell does not take as it stands.
+  const word = shellWords([name])
   if (link === undefined) {
-    const hint = `make it (ip link add ${name} type bridge && ip link set ${name} up), or take one that banger makes: ${OWN}`
+    const hint = `make it (ip link add ${word} type bridge && ip link set ${word} up), or take one that banger makes: ${OWN}`
     throw refused("HOST_LACKS", `there is no interface ${name} in this network namespace`, hint)
   }
   const { index, kind, mac, mtu, up } = link
@@ -39,13 +42,13 @@ export function requireUsersBridge(route: Route, { bridge: name, vlan }: BridgeW
     throw refused("UNSUPPORTED", `${name} is a bridge of Open vSwitch, which is not one of Linux`, hint)
   }
   if (kind !== "bridge") {
-    const hint = `give the bridge that it is a port of (ip -d link show ${name}), or take one that banger makes: ${OWN}`
+    const hint = `give the bridge that it is a port of (ip -d link show ${word}), or take one that banger makes: ${OWN}`
     throw refused("UNSUPPORTED", `${name} is not a bridge (${kind ?? "a device"})`, hint)
   }
   if (!up)
-    throw refused("HOST_LACKS", `the bridge ${name} is down, and banger does not change it`, `ip link set ${name} up`)
+    throw refused("HOST_LACKS", `the bridge ${name} is down, and banger does not change it`, `ip link set ${word} up`)
   if (vlan !== undefined && !filtersVlans(route, link)) {
-    const hint = `leave network.vlan out; or let it filter, which concerns all of its ports: ip link set ${name} type bridge vlan_filtering 1`
+    const hint = `leave network.vlan out; or let it filter, which concerns all of its ports: ip link set ${word} type bridge vlan_filtering 1`
     throw new Failure("HOST_LACKS", `network.vlan: the bridge ${name} does not filter VLANs`, {
       hint,
       subject: "network.vlan",

@@ -1,3 +1,5 @@
+import { shellWords } from "../../base/terms/shell.ts"
+
 /** What is read of a host's rules, and by what. */
 export interface Look {
   /** Runs a program that only reports. Undefined when the program is missing. */
@@ -86,5 +88,5 @@ function isDockers(rules: string): boolean {
 
 function mend(program: string, docker: boolean, bridge: string): string {
   const into = docker ? "DOCKER-USER" : "FORWARD"
-  return ["-i", "-o"].map((way) => `${program} -I ${into} ${way} ${bridge} -j ACCEPT`).join(" && ")
+  return ["-i", "-o"].map((way) => shellWords([program, "-I", into, way, bridge, "-j", "ACCEPT"])).join(" && ")
 }

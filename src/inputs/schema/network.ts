@@ -11,6 +11,14 @@ export function isOwnBridge(name: string): boolean {
   return /^bgr(?:\d{1,4}|-[a-z0-9-]{1,11})$/.test(name)
 }
 
+/** What Linux lets an interface be called; not %, which stands for a number, nor what cannot be printed. */
+const INTERFACE_NAME = /^(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}$/
+
+/** Whether a bridge can be called so, banger's own or the user's. Pure. */
+export function isBridgeName(name: string): boolean {
+  return INTERFACE_NAME.test(name)
+}
+
 /** The default subnet of a bridge: `10.213.0.0/16` for `bgr0`, the next for `bgr1`, and so on up to 10.254. */
 export function defaultSubnet(bridge: string): string {
   const number = /^bgr(\d+)$/.exec(bridge)?.[1] ?? Buffer.from(bridge).reduce((sum, byte) => sum * 31 + byte, 7)
@@ -57,11 +65,7 @@ const ports = v.optional(
 /** What a network can be told. */
 export const networkEntries = {
   mode: v.optional(v.picklist(["tap", "user"], '"tap" or "user"'), "tap"),
-  bridge: v.optional(
-    // What Linux lets an interface be called; not %, which stands for a number, nor what cannot be printed.
-    v.pipe(v.string(BRIDGE_WORDS), v.regex(/^(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}$/, BRIDGE_WORDS)),
-    DEFAULT_BRIDGE,
-  ),
+  bridge: v.optional(v.pipe(v.string(BRIDGE_WORDS), v.check(isBridgeName, BRIDGE_WORDS)), DEFAULT_BRIDGE),
   subnet: v.optional(
     v.pipe(
       v.string(SUBNET_WORDS),

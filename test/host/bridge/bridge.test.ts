@@ -13,6 +13,7 @@ import {
   u32Attribute,
 } from "../../../src/base/linux/netlink.ts"
 import type { Request, Route } from "../../../src/base/linux/rtnetlink.ts"
+import type { Failure } from "../../../src/base/terms/failure.ts"
 import { planPortRules } from "../../../src/host/bridge/portRules.ts"
 import { requireUsersBridge } from "../../../src/host/bridge/usersBridge.ts"
 import type { BridgeLease } from "../../../src/store/state/bridgeLeases.ts"
@@ -83,6 +84,20 @@ function portWith(vlans: readonly (readonly [id: number, flags: number])[], aske
     },
   }
 }
+
+test("what is to be typed is quoted where a shell would not take the name as it stands", () => {
+  const route: Route = { request: () => [] }
+  const hintOf = (bridge: string) => {
+    try {
+      requireUsersBridge(route, { bridge })
+    } catch (error) {
+      return (error as Failure).hint
+    }
+    return undefined
+  }
+  expect(hintOf("br0")).toContain("ip link add br0 type bridge && ip link set br0 up")
+  expect(hintOf("$(reboot)")).toContain("ip link set '$(reboot)' up")
+})
 
 test("a port is put into one VLAN, untagged, and taken out of every other one", () => {
   const asked: Request[] = []
