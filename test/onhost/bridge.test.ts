@@ -6,7 +6,7 @@ import { eachOnHost, fixture, must, run, until } from "./support/host.ts"
 // Before what looks whether anything is left.
 afterEach(async () => {
   await run(
-    "banger rm -f vlan; ip link delete br0; for id in 20 30; do ip link delete p$id; ip netns delete v$id; done",
+    "banger rm -f vlan; ip link delete br0; for id in 20 30; do ip link delete p$id; ip netns delete v$id; done; umount /run/netns",
   )
 }, 60_000)
 eachOnHost()
