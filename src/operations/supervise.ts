@@ -6,7 +6,9 @@ import { renameFile } from "../store/files/replaceFile.ts"
 import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
+import { ownService } from "../supervisor/hooks/ownService.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
+import { leaveCaller } from "../supervisor/leaveCaller.ts"
 import { useKeptModules } from "../supervisor/rest/useKeptModules.ts"
 import type { Restarts } from "../supervisor/rest/words.ts"
 import { hasRun, takeOver } from "../supervisor/takeOver.ts"
@@ -64,12 +66,17 @@ export async function superviseVm(
   try {
     if (isFinal(record.state)) throw ended()
     const { pid } = statusOf(state, record)
-    const ready = () => onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
     if (logFile !== undefined) renameFile(logFile, layout.supervisorLog)
     // One with a log of its own has no terminal that could go.
     const detached = logFile !== undefined || woken !== undefined
     if (detached) nameProcess(`banger: ${name}`)
-    using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [] })
+    if (logFile !== undefined) await leaveCaller({ id, name }, log)
+    const service = detached ? undefined : await ownService()
+    using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [], service })
+    const ready = () => {
+      onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
+      service?.ready(`${name}: running (${id})`)
+    }
     if (woken !== undefined) useKeptModules(layout.modules, log)
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {

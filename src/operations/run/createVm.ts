@@ -6,7 +6,7 @@ import { trustOf } from "../../inputs/plugin/trust.ts"
 import type { State } from "../../store/state/open.ts"
 import { inOrder } from "../../supervisor/hooks/callHook.ts"
 import type { VmRequest } from "../../vm/request.ts"
-import { createSession, type Session } from "../../vm/session.ts"
+import { createSession, type NewVm, type Session } from "../../vm/session.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
 /**
@@ -16,7 +16,7 @@ import type { ResolvedRun } from "./resolveRun.ts"
 export async function createVm(
   state: State,
   { request, plugin, vmm, restore }: Pick<ResolvedRun, "request" | "plugin" | "vmm" | "restore">,
-  id: string,
+  { id, onState }: Pick<NewVm, "id" | "onState">,
 ): Promise<Session> {
   const count = (name: HookName) => inOrder(plugin.loaded, name).length
   const { loaded, spec, written } = plugin
@@ -24,11 +24,21 @@ export async function createVm(
     args: [...request.args],
     postStop: count("postStop"),
     supervised: request.supervisor !== "none",
+    ...(onState !== undefined && { service: true }),
     ...askerOf(),
   }
   const source = { path: loaded.source.path, sha256: loaded.sha256 }
   const claim = restore && { id: restore.id, dir: restore.dir, again: spec.unsafeClone }
-  const vm = { id, name: spec.name, vmm: vmm.name, plugin: source, spec: written, request: asked, restore: claim }
+  const vm = {
+    id,
+    name: spec.name,
+    vmm: vmm.name,
+    plugin: source,
+    spec: written,
+    request: asked,
+    restore: claim,
+    onState,
+  }
   try {
     return createSession(state, vm)
   } catch (error) {

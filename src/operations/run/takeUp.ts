@@ -5,6 +5,7 @@ import { vmLayout } from "../../store/state/places.ts"
 import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
+import { leaveCaller } from "../../supervisor/leaveCaller.ts"
 import { takeOver } from "../../supervisor/takeOver.ts"
 import { changesOfVm } from "../../vm/awaitChange.ts"
 import { lockHolder } from "../../vm/lock.ts"
@@ -109,6 +110,7 @@ async function watch(
   const log = prefixed(request.log, name)
   const own = logFile === undefined ? undefined : takeLog(logFile, layout, request.log)
   const toTerminal = request.onConsole !== undefined
+  if (request.supervisor === "detached") await leaveCaller({ id, name }, request.log)
   let pid: number | undefined
   const taken = await takeOver({ ...host, log }, state, {
     locked,
