@@ -9,13 +9,14 @@ const at = (...path: string[]) => join(directory.path, ...path)
 /** A repository with the script, and a few test files that pass or fail. */
 beforeEach(() => {
   cpSync(join(import.meta.dir, "../../scripts"), at("scripts"), { recursive: true })
-  for (const dir of ["node_modules", "test/host", "test/system"]) mkdirSync(at(dir), { recursive: true })
+  for (const dir of ["node_modules", "test/host", "test/system", "test/onhost"]) mkdirSync(at(dir), { recursive: true })
   for (const lock of ["bun.lock", "node_modules/.installed-lock"]) writeFileSync(at(lock), "")
   const body = (name: string, code: string) =>
     `import { test } from "bun:test"\ntest("${name} one", () => {})\ntest("${name} two", () => {${code}})\n`
   writeFileSync(at("test/host/good.test.ts"), body("good", ""))
   writeFileSync(at("test/host/bad.test.ts"), body("bad", 'throw new Error("it is broken")'))
   writeFileSync(at("test/system/run.good.test.ts"), body("system", ""))
+  writeFileSync(at("test/onhost/run.test.ts"), body("in a host", ""))
   writeFileSync(at("test/unlike.test.ts"), "no program")
 })
 
@@ -37,7 +38,7 @@ function runWith(changes: Readonly<Record<string, string>>, ...words: string[]):
 
 test("a word chooses the files that have it in their path; they are said, and the last line is the total", () => {
   const { out, last, exit } = run("--quick", "good")
-  expect(out).toContain("test files: 1 without root, 0 as root\n  test/host/good.test.ts\n")
+  expect(out).toContain("test files: 1 without root, 0 as root, 0 in a host\n  test/host/good.test.ts\n")
   expect({ last, exit }).toEqual({ last: "2 passed, 0 failed", exit: 0 })
 })
 
@@ -49,13 +50,47 @@ test("a line for each tier says that it runs, or why it does not; the real Firec
     "tier pure: files: 1",
     `tier double: ${none}`,
     "tier system: left out: --quick leaves it out",
+    "tier host: left out: --quick leaves it out",
     "tier real Firecracker: left out: --quick leaves it out",
   ])
   const missing = at("nowhere")
-  expect(runWith({ BANGER_TEST_FIRECRACKER: missing, BANGER_TEST_QUICK: "" }, "host").out).toContain(
-    `tier system: ${none}\ntier real Firecracker: left out: ${missing}/firecracker is not there or cannot be run\n`,
+  expect(runWith({ BANGER_TEST_FIRECRACKER: missing, BANGER_TEST_QUICK: "" }, "test/host").out).toContain(
+    `tier system: ${none}\ntier host: ${none}\ntier real Firecracker: left out: ${missing}/firecracker is not there or cannot be run\n`,
   )
 })
+
+test("host is the tier of that name, and no word; where no host can be made, it is left out, and the others run", () => {
+  const nowhere = { BANGER_HOST_MIRROR: "http://127.0.0.1:1/debian", BANGER_TEST_HOST_IMAGES: at("images") }
+  const alone = runWith(nowhere, "host")
+  expect(alone.out).toContain("0 as root, 1 in a host\n  test/onhost/run.test.ts\n")
+  expect(alone.out).toMatch(/^tier host: left out: .*(?:needs root|cannot fetch Debian's index)/m)
+  expect({ said: alone.said, exit: alone.exit }).toEqual({ said: expect.stringContaining("no test ran"), exit: 1 })
+  expect(runWith(nowhere, "host", "host/good").last).toBe("2 passed, 0 failed")
+})
+
+test.skipIf(process.getuid?.() !== 0)(
+  "a host that ends in the middle of its tests is no verdict: they run again",
+  () => {
+    for (const [path, code] of [
+      ["scripts/build.ts", ""],
+      ["scripts/guest-image", "#!/bin/sh\n"],
+      [
+        "scripts/host",
+        '#!/bin/sh\n[ "$1" = make ] || [ -f once ] || { touch once; echo " 1 fail"; exit 125; }\necho " 3 pass"\n',
+      ],
+      ["dist/banger", ""],
+      ["dist/guest/vmlinux", ""],
+      ["plugins/hello.ts", ""],
+      ["test/fixtures/plugins/guest.ts", ""],
+    ] as const) {
+      mkdirSync(dirname(at(path)), { recursive: true })
+      writeFileSync(at(path), code, { mode: 0o755 })
+    }
+    const { out, last, exit } = run("host")
+    expect(out).toContain("they run once more")
+    expect({ last, exit }).toEqual({ last: "3 passed, 0 failed", exit: 0 })
+  },
+)
 
 test("a directory, a file, several words; what fails is counted, and fails the script", () => {
   for (const words of [
@@ -77,8 +112,8 @@ test("a file that does not load fails the script, with no test to blame", () => 
 })
 
 test("flags after -- are bun test's own; where they choose no test at all, that is a failure", () => {
-  expect(run("host", "--", "-t", "one")).toMatchObject({ last: "2 passed, 0 failed", exit: 0 })
-  const { said, exit } = run("host", "--", "-t", "three")
+  expect(run("test/host", "--", "-t", "one")).toMatchObject({ last: "2 passed, 0 failed", exit: 0 })
+  const { said, exit } = run("test/host", "--", "-t", "three")
   expect(said).toContain("no test ran")
   expect(exit).toBe(1)
 })

@@ -1,0 +1,46 @@
+import { expect, test } from "bun:test"
+import { hasFirecracker } from "./support/firecracker.ts"
+import { cutPower, eachOnHost, GIVEN, must, put, run } from "./support/host.ts"
+
+eachOnHost()
+
+const PLUGIN = "/root/power.ts"
+const SOURCE = `import { appendFile } from "node:fs/promises"
+import { definePlugin } from "banger"
+
+export default definePlugin({
+  kernel: "${GIVEN}/dist/guest/vmlinux",
+  initrd: "${GIVEN}/dist/guest/initrd.img",
+  network: true,
+  async postStop(ctx) {
+    await appendFile("/root/postStop", ctx.vm.name + ": " + ctx.exit.reason + "\\n")
+  },
+})
+`
+const VMMS = hasFirecracker ? ["qemu", "firecracker"] : ["qemu"]
+
+const listed = async (...words: string[]) => {
+  const { stdout } = await run(`banger ps --json ${words.join(" ")}`)
+  return JSON.parse(stdout) as { name: string; state: string; liveness: string; why?: string; exit?: object }[]
+}
+const names = (list: readonly { name: string }[]) => list.map(({ name }) => name).sort()
+
+test("what a power cut leaves of running VMs the next banger finishes: postStop once, nothing leaked", async () => {
+  await put(PLUGIN, SOURCE)
+  for (const vmm of VMMS) await must(`banger run ${PLUGIN} --vmm ${vmm} --name ${vmm} --detach`)
+  await must("sync")
+  await cutPower()
+
+  expect(await must("journalctl -b --no-pager -o cat -u systemd-fsck-root.service")).not.toMatch(/ERROR|UNEXPECTED/)
+  const left = await listed()
+  expect(names(left)).toEqual(VMMS.toSorted())
+  for (const vm of left)
+    expect(vm).toMatchObject({ state: "running", liveness: "dead", why: "the host was rebooted since" })
+  expect(await listed("--reconcile")).toEqual([])
+  for (const vm of await listed("--all")) expect(vm).toMatchObject({ state: "failed", exit: { reason: "lost" } })
+  await must("banger sweep")
+  const noted = (await must("cat /root/postStop")).trim().split("\n")
+  expect(noted.sort()).toEqual(VMMS.map((vmm) => `${vmm}: lost`).sort())
+  expect(await must("banger net ls --json")).toContain('"leases": []')
+  await must(`rm ${PLUGIN} /root/postStop`)
+}, 240_000)
