@@ -13,6 +13,7 @@ import { listRecords, listUnfinished, type VmRecord } from "../store/state/recor
 import { isFinal } from "../store/state/vmState.ts"
 import { recoverAll } from "../supervisor/recover.ts"
 import { requestOf } from "../vm/request.ts"
+import { statusOf } from "../vm/status.ts"
 import { detach } from "./detach.ts"
 import { slotsOf } from "./end/slots.ts"
 import { rerunArgv } from "./restart.ts"
@@ -56,9 +57,16 @@ export async function bootVms(state: State, log: Log): Promise<Failure | undefin
   return failures.length > 1 ? joinFailures(`${failures.length} VMs`, failures) : failures[0]
 }
 
+/** The VMs that `banger system shutdown` stops: all that have not ended but services that are supervised, which systemd stops. */
+export function vmsToShutDown(state: State): readonly VmRecord[] {
+  return listUnfinished(state.db).filter(
+    (record) => requestOf(record).service !== true || statusOf(state, record).supervisor === undefined,
+  )
+}
+
 /** Before the host stops all VMs: notes which live, since it is not their users who stop them. */
 export function noteShutdown(state: State): void {
-  const living = listUnfinished(state.db).filter((record) => !isFinal(record.state) || record.restart_at !== null)
+  const living = vmsToShutDown(state).filter((record) => !isFinal(record.state) || record.restart_at !== null)
   const ids = [...new Set([...readShutdown(state), ...living.map(({ id }) => id)])]
   replaceFile(shutdownPath(state), `${JSON.stringify(ids)}\n`)
 }

@@ -8,7 +8,6 @@ import { findRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
 import { ownService } from "../supervisor/hooks/ownService.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
-import { leaveCaller } from "../supervisor/leaveCaller.ts"
 import { useKeptModules } from "../supervisor/rest/useKeptModules.ts"
 import type { Restarts } from "../supervisor/rest/words.ts"
 import { hasRun, takeOver } from "../supervisor/takeOver.ts"
@@ -70,7 +69,10 @@ export async function superviseVm(
     // One with a log of its own has no terminal that could go.
     const detached = logFile !== undefined || woken !== undefined
     if (detached) nameProcess(`banger: ${name}`)
-    if (logFile !== undefined) await leaveCaller({ id, name }, log)
+    if (logFile !== undefined) {
+      const { leaveCaller } = await import("../supervisor/leaveCaller.ts")
+      await leaveCaller({ id, name }, log)
+    }
     const service = detached ? undefined : await ownService()
     using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [], service })
     const ready = () => {

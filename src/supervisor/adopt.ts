@@ -48,9 +48,9 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
   const connected = await connect(adoption, child.exited)
   const control: Control = { ...connected, announced: () => connected.announced() ?? adoption.announced }
   const warn = (path: string) => (what: string) => log.warn(`${path}: ${what}`)
-  let show = takeAll
-  const sink = (chunk: Uint8Array) => {
-    const taken = show(chunk)
+  let show: Sink = takeAll
+  const sink: Sink = (chunk, source) => {
+    const taken = show(chunk, source)
     control.onConsole?.(chunk.subarray(0, taken))
     return taken
   }

@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test"
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { close } from "../../src/base/linux/files.ts"
+import { checked, libc } from "../../src/base/linux/libc.ts"
+import { packSockaddrUn } from "../../src/base/linux/structs.ts"
 import { receiver } from "../host/systemd/support/receiver.ts"
 import { banger, start, until } from "../system/support/banger.ts"
 import { killed, listed, noted } from "../system/support/vms.ts"
@@ -94,34 +97,65 @@ test("nobody there, or no address: the VM runs as ever", async () => {
   }
 })
 
+/** Takes what bangers print to a stream socket, as the journal does: one connection each. */
+function collector(path: string) {
+  const parts: string[] = []
+  const server = Bun.listen<number>({
+    unix: path,
+    socket: {
+      open(socket) {
+        socket.data = parts.push("") - 1
+      },
+      data(socket, bytes) {
+        parts[socket.data] += Buffer.from(bytes).toString()
+      },
+    },
+  })
+  const address = packSockaddrUn(path)
+  return {
+    text: () => parts.join(""),
+    connect() {
+      const fd = checked("socket", () => libc.socket(1, 1 | 0o2000000, 0))
+      checked("connect", () => libc.connect(fd, address, address.length), path)
+      return fd
+    },
+    [Symbol.dispose]: () => server.stop(true),
+  }
+}
+
 test("each line of the console is shown once, however often its supervisor is killed; so is what was said meanwhile", async () => {
-  const env = { NOTIFY_SOCKET: "/none" }
-  const shown: string[] = []
-  let run = start(place, foreground(), env)
-  await run.shows("up")
+  using journal = collector(join(place.dir, "journal"))
+  const begin = () => {
+    const stdout = journal.connect()
+    const run = start(place, foreground(), { NOTIFY_SOCKET: "/none" }, { stdout })
+    close(stdout)
+    return run
+  }
+  let run = begin()
+  await until(() => journal.text().includes("up\n"))
   const [vm] = await listed(place)
   const log = join(place.state, "vms", String(vm?.id), "console.log")
   let said = 0
   const writing = setInterval(() => appendFileSync(log, `line ${said++}\nline ${said++}\nsome `), 1)
   for (let round = 0; round < 20; round++) {
-    await run.shows(`line ${said}\n`)
+    const next = said
+    await until(() => journal.text().includes(`line ${next}\n`))
     await Bun.sleep(Math.random() * 30)
     run.signal("SIGKILL")
-    shown.push((await run.ended).stdout)
-    run = start(place, foreground(), env)
+    await run.ended
+    run = begin()
     await run.shows("watched from now on")
   }
   clearInterval(writing)
-  await run.shows(`line ${said - 1}\n`)
+  await until(() => journal.text().includes(`line ${said - 1}\n`))
   expect((await listed(place))[0]).toMatchObject({ id: vm?.id, pid: vm?.pid })
   run.signal("SIGTERM")
-  const last = await run.ended
-  shown.push(last.stdout)
+  await run.ended
   const expected = Array.from(
     { length: said },
     (_, index) => `${index % 2 === 0 && index > 0 ? "some " : ""}line ${index}`,
   )
-  const lines = shown.join("").split("\n")
+  const lines = journal.text().split("\n")
   expect(lines.slice(lines.findIndex((line) => line.startsWith("line 0"))).slice(0, said)).toEqual(expected)
   expect(noted(place, "booted")).toHaveLength(1)
 }, 120_000)

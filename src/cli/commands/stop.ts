@@ -1,7 +1,7 @@
 import type { Failure } from "../../base/terms/failure.ts"
 import { stopVm } from "../../operations/end/stop.ts"
 import { openState, type State } from "../../store/state/open.ts"
-import { listUnfinished } from "../../store/state/records.ts"
+import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { command, type Invocation } from "../terminal/command.ts"
 import { durationOf } from "../terminal/duration.ts"
 import { eachVmArgs, forEachVm } from "./forEach.ts"
@@ -20,19 +20,24 @@ export default command({
   },
 })
 
+/** Which VMs are stopped: a first one by its word, or `every` one, and how many milliseconds each guest has. */
+interface Which {
+  readonly vm?: string | undefined
+  readonly all?: boolean | undefined
+  readonly every?: () => readonly VmRecord[]
+  readonly timeout?: number | undefined
+}
+
 /** Stops VMs as `banger stop` does. */
 export function stopVms(
   state: State,
-  {
-    timeout,
-    ...which
-  }: { readonly vm?: string | undefined; readonly all?: boolean | undefined; readonly timeout?: number | undefined },
+  { timeout, every = () => listUnfinished(state.db), ...which }: Which,
   invocation: Invocation,
 ): Promise<Failure | undefined> {
   return forEachVm(which, invocation, {
     state,
     words: { doing: "stopping", one: "has ended", many: "have ended" },
-    all: () => listUnfinished(state.db),
+    all: every,
     work: (vm, how) => stopVm(state, vm, { action: "stop", timeout, ...how }),
   })
 }

@@ -50,11 +50,12 @@ export default command({
       meta: { name: "shutdown", description: "Stop every VM; `banger system boot` starts again what is to run always" },
       args: {},
       async run(_, invocation) {
-        const { noteShutdown } = await import("../../operations/bootVms.ts")
+        const { noteShutdown, vmsToShutDown } = await import("../../operations/bootVms.ts")
         using state = openState()
         noteShutdown(state)
+        const every = () => vmsToShutDown(state)
         // Other bangers that stop some of them hear the words of `stop`.
-        return await stopVms(state, { all: true }, { ...invocation, path: ["banger", "stop"], options: [] })
+        return await stopVms(state, { all: true, every }, { ...invocation, path: ["banger", "stop"], options: [] })
       },
     }),
   },
@@ -85,12 +86,13 @@ async function install(
   const systemctl = manager === "user" ? "systemctl --user" : "systemctl"
   if (still.length > 0)
     log.warn(`still enabled, and without a file now: ${still.join(", ")}; run: ${systemctl} disable ${still.join(" ")}`)
-  if (files.some(({ is }) => is !== "as it was")) {
+  if (files.some(({ is }) => is !== "unchanged")) {
     const { reloadUnits } = await import("../../upkeep/system/reload.ts")
     reloadUnits(manager, log)
   }
   const text = files.map(({ path, is }) => `${path}: ${is}`).join("\n")
-  output.show({ files } satisfies Installed, text)
+  const document = { files: files.map(({ path, is }) => ({ path, done: is })) } satisfies Installed
+  output.show(document, text)
   const plugins = manager === "user" ? "~/.config/banger/vms/NAME.ts" : "/etc/banger/vms/NAME.ts"
   if (remove !== true)
     log.info(

@@ -59,7 +59,7 @@ export type Written = v.InferOutput<typeof writtenSchema>
 
 /** What `banger system install --json` prints. */
 export const installedSchema = v.strictObject({
-  files: v.array(v.strictObject({ path: v.string(), is: v.picklist(["written", "removed", "as it was"]) })),
+  files: v.array(v.strictObject({ path: v.string(), done: v.picklist(["written", "removed", "unchanged"]) })),
 })
 export type Installed = { readonly files: readonly v.InferOutput<typeof installedSchema>["files"][number][] }
 

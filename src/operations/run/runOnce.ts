@@ -6,7 +6,6 @@ import { noteRestart } from "../../store/state/records.ts"
 import { requireSocketPaths } from "../../supervisor/boot/vmmSockets.ts"
 import { stateTeller } from "../../supervisor/hooks/ownService.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
-import { leaveCaller } from "../../supervisor/leaveCaller.ts"
 import { goToRest, type Resting } from "../../supervisor/rest/goToRest.ts"
 import type { Restarts } from "../../supervisor/rest/words.ts"
 import { supervise } from "../../supervisor/supervise.ts"
@@ -51,7 +50,7 @@ export async function runOnce(
   if (request.supervisor === "detached") nameProcess(`banger: ${name}`)
   const { id, layout: planned } = layoutFor(name)
   requireSocketPaths(run, { layout: planned, jailed: confinement.jail !== undefined, firecracker })
-  const left = leaves(request.supervisor) && ended === undefined ? leaveCaller({ id, name }, request.log) : undefined
+  const left = leaves(request.supervisor) && ended === undefined ? leave({ id, name }, request.log) : undefined
   // What root starts has a cgroup of its own; of other users it is born in this process's.
   if (process.geteuid?.() !== 0) await left
   const onState = stateTeller(host.service, { id, name })
@@ -96,6 +95,11 @@ export async function runOnce(
 /** Whether this process, or what root has no cgroup for, is to outlive what started it. */
 function leaves(supervisor: RunRequest["supervisor"]): boolean {
   return supervisor === "detached" || (supervisor === "none" && process.geteuid?.() !== 0)
+}
+
+async function leave(vm: { readonly id: string; readonly name: string }, log: Log): Promise<void> {
+  const { leaveCaller } = await import("../../supervisor/leaveCaller.ts")
+  await leaveCaller(vm, log)
 }
 
 /** The run itself does not fail by it; the next one tries again. */

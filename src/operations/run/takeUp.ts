@@ -5,7 +5,6 @@ import { vmLayout } from "../../store/state/places.ts"
 import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
-import { leaveCaller } from "../../supervisor/leaveCaller.ts"
 import { takeOver } from "../../supervisor/takeOver.ts"
 import { changesOfVm } from "../../vm/awaitChange.ts"
 import { lockHolder } from "../../vm/lock.ts"
@@ -110,7 +109,10 @@ async function watch(
   const log = prefixed(request.log, name)
   const own = logFile === undefined ? undefined : takeLog(logFile, layout, request.log)
   const toTerminal = request.onConsole !== undefined
-  if (request.supervisor === "detached") await leaveCaller({ id, name }, request.log)
+  if (request.supervisor === "detached") {
+    const { leaveCaller } = await import("../../supervisor/leaveCaller.ts")
+    await leaveCaller({ id, name }, request.log)
+  }
   let pid: number | undefined
   const taken = await takeOver({ ...host, log }, state, {
     locked,

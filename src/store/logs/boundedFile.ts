@@ -61,7 +61,8 @@ export function follow(path: string, { limitBytes, sink = takeAll, shown: noted,
       const count = readSync(fd, buffer, 0, Math.min(CHUNK_BYTES, end - shown), shown)
       const ready = whole ? linesIn(buffer.subarray(0, count)) : count
       if (ready === 0) return count > 0
-      const taken = sink(buffer.subarray(0, ready))
+      noted?.note(shown)
+      const taken = sink(buffer.subarray(0, ready), noted?.source(fd, ready))
       shown += taken
       noted?.note(shown)
       if (taken < ready) return false

@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync } from "node:fs"
-import { setLength } from "../../base/linux/content.ts"
+import { sendFrom, setLength } from "../../base/linux/content.ts"
+import type { Source } from "../../base/linux/writer.ts"
 
 /** How far a log was shown: kept in a file, so that whoever shows it next, after this process was killed, goes on from there. */
 export interface Shown {
@@ -7,6 +8,8 @@ export interface Shown {
   readonly before: number | undefined
   /** Keeps an offset, at once. */
   note(offset: number): void
+  /** So many bytes of an open log, from the offset that is kept: the kernel moves them and notes that in one system call. */
+  source(log: number, count: number): Source
 }
 
 /** Opens the file of an offset, or makes it (0600). The caller's is the only process that writes it (mmap(2)). */
@@ -21,11 +24,21 @@ export function openShown(path: string): Shown {
   }
   const bytes = Bun.mmap(path, { shared: true })
   const view = new DataView(bytes.buffer, bytes.byteOffset, OFFSET_BYTES)
-  const kept = view.getFloat64(0, true)
+  const kept = Number(view.getBigInt64(0, true))
   const before = !isNew && Number.isSafeInteger(kept) && kept >= 0 ? kept : undefined
-  if (isNew) view.setFloat64(0, 0, true)
-  // A file system call would leave time to be killed between what is shown and what is noted.
-  return { before, note: (offset) => view.setFloat64(0, offset, true) }
+  const note = (offset: number) => view.setBigInt64(0, BigInt(offset), true)
+  if (isNew) note(0)
+  const sendAll = (log: number, fd: number, count: number) => {
+    let all = 0
+    while (all < count) {
+      const sent = sendFrom(log, fd, { offset: bytes, count: count - all })
+      if (sent === undefined && all === 0) return undefined
+      if (sent === undefined || sent === 0) break
+      all += sent
+    }
+    return all
+  }
+  return { before, note, source: (log, count) => ({ sendTo: (fd) => sendAll(log, fd, count) }) }
 }
 
 // --- internal ---

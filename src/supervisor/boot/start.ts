@@ -84,8 +84,8 @@ export async function startMachine(
     if (socket !== undefined) close(socket)
     socket = undefined
   }
-  const sink: Sink = (chunk) => {
-    const taken = options.onConsole(chunk)
+  const sink: Sink = (chunk, source) => {
+    const taken = options.onConsole(chunk, source)
     shown?.(chunk.subarray(0, taken))
     return taken
   }

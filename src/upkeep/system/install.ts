@@ -12,7 +12,7 @@ import type { Unit } from "./units.ts"
 /** What became of one unit file. */
 export interface Placed {
   readonly path: string
-  readonly is: "written" | "removed" | "as it was"
+  readonly is: "written" | "removed" | "unchanged"
 }
 
 /** A unit as it is installed: its first line says who wrote it, and what, so that a change shows. */
@@ -54,7 +54,7 @@ function place(dir: string, units: readonly Unit[]): readonly Placed[] {
   const before = units.map((unit) => ({ unit, path: join(dir, unit.name), there: contentAt(join(dir, unit.name)) }))
   for (const { path, there } of before) if (there !== undefined) requireOwn(path, there, "replaced")
   const placed = before.map(({ unit, path, there }): Placed => {
-    if (there === signed(unit)) return { path, is: "as it was" }
+    if (there === signed(unit)) return { path, is: "unchanged" }
     replaceFileBy(path, (fd) => {
       writeAll(fd, new TextEncoder().encode(signed(unit)))
       fchmodSync(fd, 0o644)

@@ -34,7 +34,7 @@ test("units are written whole, readable by all, once; and removed again, with no
   writeFileSync(join(dir(), "other.service"), "")
   expect(placeUnits(dir(), units).map(({ is }) => is)).toEqual(names.map(() => "written"))
   expect(statSync(join(dir(), "banger@.service")).mode & 0o777).toBe(0o644)
-  expect(placeUnits(dir(), units).map(({ is }) => is)).toEqual(names.map(() => "as it was"))
+  expect(placeUnits(dir(), units).map(({ is }) => is)).toEqual(names.map(() => "unchanged"))
   // An update of banger writes others.
   const later = units.map(({ name, text }) => ({ name, text: `${text}# more\n` }))
   expect(placeUnits(dir(), later).map(({ is }) => is)).toEqual(names.map(() => "written"))
