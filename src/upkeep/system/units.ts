@@ -146,6 +146,7 @@ const PARTS = {
       "RestrictRealtime=yes",
       "LockPersonality=yes",
       "SystemCallArchitectures=native",
+      "SystemCallErrorNumber=EPERM",
       "SystemCallFilter=~@clock @cpu-emulation @module @obsolete @reboot @swap",
     ],
     target: "multi-user.target",
