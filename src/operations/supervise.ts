@@ -1,4 +1,5 @@
 import { nameProcess } from "../base/linux/processName.ts"
+import { ENDING_SIGNALS, ignoredOf } from "../base/linux/signals.ts"
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import type { ExitStatus } from "../host/process/exitStatus.ts"
@@ -6,6 +7,7 @@ import { renameFile } from "../store/files/replaceFile.ts"
 import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
+import type { Interrupt } from "../supervisor/hooks/interrupts.ts"
 import { ownService } from "../supervisor/hooks/ownService.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { useKeptModules } from "../supervisor/rest/useKeptModules.ts"
@@ -24,6 +26,8 @@ export interface Woken {
   readonly restarts: Restarts
   /** When the run's time is up, by `monotonicMs`. */
   readonly until: number | undefined
+  /** The numbers of the signals that woke it. */
+  readonly signals: readonly number[]
   /** How the VMM has exited, if it has. */
   readonly exited: ExitStatus | undefined
   /** The reason that it has given for shutting down, if it has. */
@@ -79,6 +83,7 @@ export async function superviseVm(
       onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
       service?.ready(`${name}: running (${id})`)
     }
+    for (const name of namesOf(woken?.signals ?? [])) host.interrupts.press(name)
     if (woken !== undefined) useKeptModules(layout.modules, log)
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {
@@ -104,4 +109,15 @@ export async function superviseVm(
   } finally {
     lock.unlock()
   }
+}
+
+// --- internal ---
+
+/** The names of signals, but of those that this process was told to ignore (`watchInterrupts`). */
+function namesOf(signals: readonly number[]): readonly Interrupt[] {
+  const deaf = ignoredOf(signals)
+  return (Object.keys(ENDING_SIGNALS) as Interrupt[]).filter((name) => {
+    const number = ENDING_SIGNALS[name]
+    return signals.includes(number) && (name === "SIGTERM" || !deaf.includes(number))
+  })
 }

@@ -1,10 +1,12 @@
 import { readFileSync, realpathSync } from "node:fs"
+import { basename } from "node:path"
 import { unlessAbsent } from "../base/linux/errors.ts"
 import { inodeOf, statPath, unlinkAt } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import { Failure } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
+import { parentOf } from "../host/process/ancestors.ts"
 import type { PidRef } from "../host/process/pidRef.ts"
 import { selfArgv } from "../host/process/self.ts"
 import type { State } from "../store/state/open.ts"
@@ -27,7 +29,7 @@ export type Upgraded = {
 
 /**
  * Hands a VM to this banger: its supervisor, which rests, becomes this program, with all that it holds: the VM's lock, and the VMM as
- * its child. Where a supervisor was itself started for a VM that ran, another takes its place; where there is none, one is started.
+ * its child. Where a supervisor has itself found a VM that ran, another takes its place; where there is none, one is started.
  * Throws WRONG_STATE, with nothing changed, for a supervisor that is awake or runs in the foreground.
  */
 export async function upgradeSupervisor(
@@ -55,8 +57,8 @@ export async function upgradeSupervisor(
         log.debug(`the supervisor of ${name} is process ${process.pid} still, and this program now`)
         return { vm: vm(), how: "handed over" }
       }
-      if (role === "__supervise" && getRecord(state.db, id).state === "running") {
-        // It was the parent of nothing, and only waits: the next one knows as much as it does.
+      if (role !== undefined && getRecord(state.db, id).state === "running" && isForeign(vm().pid, process.pid)) {
+        // It is the parent of nothing, and only waits: the next one knows as much as it does.
         process.kill(KILL_WAIT_MS)
         return started(await detach("__supervise", [id], say), "replaced")
       }
@@ -85,10 +87,20 @@ function started(vm: DetachedVm | number, how: Upgraded["how"]): Upgraded | numb
   return typeof vm === "number" ? vm : { vm, how }
 }
 
-/** What a process of banger's does in the background; undefined for one in the foreground. */
+/**
+ * What a process of banger's does in the background; undefined for one in the foreground, whatever its plugin's own words are. A
+ * binary has its command first, Bun behind the name of its file.
+ */
 function roleOf(pid: number): (typeof ROLES)[number] | undefined {
-  const words = commandLine(pid)
-  return ROLES.find((role) => words.indexOf(role) > 0)
+  const [, first = "", second] = commandLine(pid)
+  const command = basename(first) === "cli.ts" ? second : first
+  return ROLES.find((role) => role === command)
+}
+
+/** Whether a VMM was started by another process than the supervisor that watches it now. */
+function isForeign(vmm: number | undefined, supervisor: number): boolean {
+  const parent = vmm === undefined ? undefined : parentOf(vmm)
+  return parent !== undefined && parent !== supervisor
 }
 
 function commandLine(pid: number): readonly string[] {

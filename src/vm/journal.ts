@@ -25,7 +25,8 @@ export interface Journal {
 
 /**
  * Opens a VM's journal, with what it holds already. A change goes to handles.json first, then to the record. Of handles.json and
- * the generation before it a loss of power leaves one at least, and whatever names a thing that outlives it.
+ * the generation before it a loss of power leaves one at least, and whatever names a thing that outlives it; of the first
+ * generation, and of the VM itself, the record.
  */
 export function openJournal(
   db: Database,
@@ -37,12 +38,14 @@ export function openJournal(
   // Whether a loss of power leaves what is written last. The file before it does, when it does not.
   let lasts = false
   const write = (next: readonly Resource[], lasting: boolean) => {
-    writeHandles(handles, { generation: ++generation, journal: next }, { lasting: lasting || !lasts })
+    // With the first generation the record is made to last, which tells of the VM: the file need not as well.
+    const first = generation === 0
+    writeHandles(handles, { generation: ++generation, journal: next }, { lasting: !first && (lasting || !lasts) })
     lasts = lasting || !lasts
   }
   const change = (next: readonly Resource[], { toFile = write, lasting = true }: Change = {}) => {
     toFile(next, lasting)
-    mirrorJournal(db, id, { generation, journal: next })
+    mirrorJournal(db, id, { generation, journal: next, lasting: generation === 1 })
     resources = next
   }
   return {

@@ -11,7 +11,7 @@ import type { Generation } from "../store/state/handles.ts"
 import { ownPlaces, type State } from "../store/state/open.ts"
 import { type VmLayout, vmLayout } from "../store/state/places.ts"
 import { changeState, deleteRecord, findById, insertRecord } from "../store/state/records.ts"
-import { claimRestore, moveBaseline } from "../store/state/restores.ts"
+import { claimRestore, findRestored, moveBaseline, type Restore } from "../store/state/restores.ts"
 import { newVmId } from "../store/state/vmId.ts"
 import type { VmState } from "../store/state/vmState.ts"
 import { type Journal, openJournal } from "./journal.ts"
@@ -107,6 +107,12 @@ export function resumeSession(
   return openSession({ db, layout, lock, state: record.state, journal: openJournal(db, layout, journal), onState })
 }
 
+/** Throws IN_USE when a snapshot was restored already, and no other VM may go on from it. Nothing is claimed. */
+export function requireRestorable(db: Database, { id, dir, again }: NonNullable<NewVm["restore"]>): void {
+  const first = again ? undefined : findRestored(db, id)
+  if (first !== undefined) throw restoredBefore(db, first, dir)
+}
+
 // --- internal ---
 
 function undoing<T>(undo: () => void, work: () => T): T {
@@ -125,11 +131,14 @@ function requireUnrestored(
 ): void {
   const first = claimRestore(db, { snapshot, vm, name, again })
   if (first === undefined) return void moveBaseline(db, vm, { to: snapshot })
-  const { vm: id, ran_at } = first
-  const by = `by VM ${id} (${first.name})`
+  throw restoredBefore(db, first, dir)
+}
+
+function restoredBefore(db: Database, { vm: id, ran_at, name: first }: Restore, dir: string): Failure {
+  const by = `by VM ${id} (${first})`
   if (ran_at === null) {
     const hint = `wait for it, or end it: banger stop ${id}`
-    throw new Failure("IN_USE", `--restore: ${dir} is being restored ${by}`, { subject: id, hint })
+    return new Failure("IN_USE", `--restore: ${dir} is being restored ${by}`, { subject: id, hint })
   }
   const record = findById(db, id)
   // Its banger may have been killed at the very moment.
@@ -137,7 +146,7 @@ function requireUnrestored(
   const message = `--restore: ${dir} was restored already ${by} at ${new Date(ran_at).toISOString()}${unsure}`
   const hint =
     "take a new snapshot; or say unsafeClone: true in the plugin, if it does no harm that both guests have the same random numbers, keys and addresses"
-  throw new Failure("IN_USE", message, { subject: dir, hint })
+  return new Failure("IN_USE", message, { subject: dir, hint })
 }
 
 function requireLock(layout: VmLayout): VmLock {

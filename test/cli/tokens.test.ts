@@ -23,7 +23,7 @@ function known(words: readonly string[]) {
 
 test("the tokens are those of node:util", () => {
   const parts = [
-    ...["-", "-n", "-q", "-d", "-x", "-qd", "-nv", "-qnv", "-qxd", "-q=1", "-n=1", "-é"],
+    ...["-", "-n", "-q", "-d", "-x", "-qd", "-nv", "-qnv", "-qxd", "-q=1", "-n=1", "-é", "-q-d", "-d-quiet", "-q--"],
     ...["--name", "--name=", "--name=a=b", "--quiet", "--quiet=1", "--no-quiet", "--no-name", "--no-", "--no-x=1"],
     ...["--nobody", "--=x", "--x=", "---", "---x", "a", "", "a=b", "no-quiet", "ü", "--set", "--constructor"],
   ]

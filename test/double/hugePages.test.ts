@@ -1,10 +1,13 @@
+import { Database } from "bun:sqlite"
 import { expect, test } from "bun:test"
 import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { pairs } from "../real.ts"
 import { banger, fixture } from "../system/support/banger.ts"
 import { kernelOf } from "../system/support/doubles.ts"
 import { records } from "../system/support/place.ts"
 import { eachOnDoubles } from "./support/place.ts"
+import { bootUnsupervised, bootWords } from "./support/vms.ts"
 
 const place = eachOnDoubles()
 const COUNTS = "/sys/kernel/mm/hugepages/hugepages-2048kB"
@@ -49,3 +52,25 @@ for (const [which, { env }] of pairs({ bin: "", env: {} })) {
     expect((await run({ memory: "16M", firecracker: none })).exit).toBe(0)
   })
 }
+
+test.skipIf(pages === undefined)(
+  "a VM that lives has its pages: a run watches or replaces it all the same",
+  async () => {
+    const machine = (huge_pages: string) => ({
+      memory: `${((pages ?? 0) + 8) * 2}M`,
+      firecracker: { machine: { huge_pages } },
+    })
+    const { id } = await bootUnsupervised(place, machine("None"))
+    // As if this host had had so many.
+    using db = new Database(join(place.state, "state.db"))
+    db.query("update vms set spec = replace(spec, 'None', '2M'), request = replace(request, 'None', '2M')").run()
+    const watched = await banger(place, bootWords(place, machine("2M")))
+    expect(watched).toMatchObject({ stdout: "double\n", exit: 0 })
+    expect(records(place)).toMatchObject([{ id, state: "running" }])
+    const larger = { ...machine("2M"), memory: `${((pages ?? 0) + 100) * 2}M` }
+    const refused = await banger(place, bootWords(place, { ...larger, flags: ["--replace", "--detach"] }))
+    expect(refused.stderr).toContain("huge_pages: the guest's")
+    expect(records(place)).toMatchObject([{ id, state: "running" }])
+    expect(await banger(place, ["stop", "double"])).toMatchObject({ exit: 0 })
+  },
+)

@@ -12,7 +12,7 @@ const RUN = ["run", fixture("guest"), "--", "true"]
 const MANY = 80
 
 test.each([
-  ["writes a journal", "fsync"],
+  ["writes a journal", "fsync,fdatasync"],
   ["makes a directory", "mkdir,mkdirat"],
   ["starts a process and has not written down which", "pidfd_open"],
 ])("a banger killed whenever it %s: rm -f takes all of it, and the name is free", async (_, calls) => {
@@ -25,7 +25,7 @@ test.each([
   throw new Error(`still killed at ${calls} number ${MANY}`)
 })
 
-test.each(["fsync", "unlink,unlinkat,rmdir", "renameat2"])(
+test.each(["fsync,fdatasync", "unlink,unlinkat,rmdir", "renameat2"])(
   "an rm that is killed at %s: the next one takes the rest",
   async (calls) => {
     for (let count = 1; count < MANY; count++) {

@@ -26,6 +26,9 @@ for (const one of firecrackers) {
     expect(await refusal(boot("second", ["--restore", dir]))).toMatch(
       /ERROR {2}--restore: \S+saved was restored already by VM first-\w+ \(first\) at 20[\d-]+T\S+Z\n/,
     )
+    // Nothing is stopped for a VM that could not take its place.
+    expect(await refusal(boot("first", ["--replace", "--restore", dir]))).toContain("restored already by VM first-")
+    expect(records(place).find(({ name }) => name === "first")?.state).toBe("running")
     await ended(first)
     const copy = join(place.dir, "copy")
     cpSync(dir, copy, { recursive: true })

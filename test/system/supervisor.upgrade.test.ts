@@ -98,6 +98,23 @@ test("a request that is none, or of no program, changes nothing", async () => {
   expect(await banger(place, ["stop", "double"])).toMatchObject({ exit: 0 })
 })
 
+test("a run in the background that watches a VM which ran already is replaced as well", async () => {
+  const { id, pid, supervisor } = await booted()
+  await killed(supervisor)
+  const { supervisor: watcher } = await booted()
+  const other = another()
+  expect(await other.run("supervise", "--upgrade", "double")).toMatchObject({
+    stderr: expect.stringContaining("it has another supervisor now"),
+    exit: 0,
+  })
+  const [next] = await listed(place)
+  expect(next).toMatchObject({ id, pid, state: "running" })
+  expect(next?.supervisor).not.toBe(watcher)
+  expect(await banger(place, ["stop", "double"])).toMatchObject({ exit: 0 })
+  expect(noted(place, "booted")).toEqual([id])
+  expect(noted(place, "ended")).toEqual([id])
+})
+
 test("without a supervisor it gets one; one that was started for it later is replaced", async () => {
   const { id, pid, supervisor } = await booted()
   await killed(supervisor)
@@ -121,13 +138,16 @@ test("without a supervisor it gets one; one that was started for it later is rep
 
 test("one in the foreground is told of; one that has ended is no VM to hand over", async () => {
   kernelOf(place.dir)
-  const run = start(place, doubleWords(place, []), { ...firecracker.env })
+  // Its plugin's own words are those of banger in the background.
+  const own = ["__rest", "__supervise", "__run"]
+  const run = start(place, [...doubleWords(place, []), ...own], { ...firecracker.env })
   await run.shows("up")
   await until(() => records(place)[0]?.state === "running")
   const other = another()
   const refused = await other.run("supervise", "--upgrade", "double")
   expect(refused.stderr).toContain(`process ${run.pid}, runs in the foreground`)
   expect(refused.exit).toBe(1)
+  expect(await listed(place)).toMatchObject([{ supervisor: run.pid, state: "running" }])
   run.signal("SIGINT")
   await run.ended
   const [{ id } = { id: "" }] = records(place)

@@ -62,10 +62,12 @@ export function openSignalFd(signals: readonly number[]): number {
   return rawSyscall("signalfd4", syscallNumber("signalfd4"), [-1, set, set.length, O.CLOEXEC])
 }
 
-/** Takes the signals that wait at such a descriptor, a few at a time; only when it can be read, else this waits. */
-export function takeSignals(fd: number): void {
-  const infos = fixed(SIGINFO_BYTES * 4)
-  retried("read", () => libc.read(descriptor(fd), infos, infos.length), "signalfd")
+/** Takes the signals that wait at such a descriptor, by their numbers; only when it can be read, else this waits. */
+export function takeSignals(fd: number): readonly number[] {
+  const infos = fixed(SIGINFO_BYTES * Object.keys(ENDING_SIGNALS).length)
+  const length = Number(retried("read", () => libc.read(descriptor(fd), infos, infos.length), "signalfd"))
+  const view = new DataView(infos.buffer, infos.byteOffset)
+  return Array.from({ length: length / SIGINFO_BYTES }, (_, index) => view.getUint32(index * SIGINFO_BYTES, true))
 }
 
 // --- internal ---

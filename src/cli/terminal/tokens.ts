@@ -40,18 +40,22 @@ export function tokensOf(words: readonly string[], forms: ReadonlyMap<string, Op
     const inlineValue = inline !== undefined ? true : value !== undefined ? false : undefined
     tokens.push({ kind: "option", name, rawName, value, inlineValue })
   }
+  /** A letter that takes a value takes the rest of the word, if there is one, and else the next word. */
+  const addGroup = (group: string) => {
+    for (let at = 1; at < group.length; at++) {
+      const [letter, rest] = [group.charAt(at), group.slice(at + 1)]
+      const name = nameOf(letter)
+      if (takesValue(name) && rest !== "") return add(`-${letter}`, name, rest)
+      add(`-${letter}`, name)
+    }
+  }
   for (let word = left.shift(); word !== undefined; word = left.shift()) {
     const cut = word.indexOf("=", 3)
     if (word === "-" || !word.startsWith("-")) tokens.push({ kind: "positional", value: word })
     else if (word.startsWith("--") && cut !== -1) add(word.slice(0, cut), word.slice(2, cut), word.slice(cut + 1))
     else if (word.startsWith("--no-")) tokens.push(negative(word))
     else if (word.startsWith("--")) add(word, word.slice(2))
-    else {
-      const [short, name] = [word.slice(0, 2), nameOf(word.charAt(1))]
-      if (word.length === 2) add(short, name)
-      else if (takesValue(name)) add(short, name, word.slice(2))
-      else left.unshift(short, `-${word.slice(2)}`)
-    }
+    else addGroup(word)
   }
   return tokens
 }

@@ -47,7 +47,7 @@ export const firecracker: Vmm = {
   // Firecracker itself tells the kernel where the root file system is.
   bootArgs: () => [],
   require: requireNeeds,
-  requireNow: (boot) => requireHugePages(boot),
+  requireNow: (boot, freed) => requireHugePages(boot, { freed }),
   launch,
   connect,
   control: ({ runtime }, root) => ({ is: "own", ...socketOf(API_SOCKET, runtime, root) }),

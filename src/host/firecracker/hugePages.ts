@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { Failure } from "../../base/terms/failure.ts"
-import type { Boot } from "../vmm/vmm.ts"
+import type { Taking } from "../vmm/vmm.ts"
 
 /** Where the kernel counts its huge pages of 2 MiB (Documentation/admin-guide/mm/hugetlbpage.rst). */
 const COUNTS = "/sys/kernel/mm/hugepages/hugepages-2048kB"
@@ -13,17 +13,19 @@ const MIB_BYTES = 1024 * 1024
 /**
  * Throws a failure when a guest's memory is to be of huge pages and this host has not enough of them now: Firecracker would say
  * only that it is "unable to read kernel image" (1.16), or the guest would die when it uses the first page that is not there.
- * A host that does not tell how many it has passes.
+ * A host that does not tell how many it has passes. `freed`: a guest that ends first, and gives its pages back.
  */
 export function requireHugePages(
-  { memoryMiB, firecracker }: Pick<Boot, "memoryMiB" | "firecracker">,
-  counts = COUNTS,
+  boot: Taking,
+  { freed, counts = COUNTS }: { readonly freed?: Taking | undefined; readonly counts?: string } = {},
 ): void {
-  if (firecracker.machine?.huge_pages !== "2M") return
-  const host = readCounts(counts)
-  const needed = Math.ceil((memoryMiB * MIB_BYTES) / PAGE_BYTES)
-  if (host === undefined || host.available >= needed) return
-  const { available, total } = host
+  const needed = pagesOf(boot)
+  const host = needed === 0 ? undefined : readCounts(counts)
+  if (host === undefined) return
+  const available = host.available + (freed === undefined ? 0 : pagesOf(freed))
+  if (available >= needed) return
+  const { memoryMiB } = boot
+  const { total } = host
   const subject = "firecracker.machine.huge_pages"
   const words = `the guest's ${memoryMiB} MiB need ${needed} huge pages of 2 MiB, and this host has ${available} free`
   const hint = `reserve them: sysctl vm.nr_hugepages=${total + needed - available}; or leave huge_pages out`
@@ -31,6 +33,11 @@ export function requireHugePages(
 }
 
 // --- internal ---
+
+/** How many pages a guest's memory is of. */
+function pagesOf({ memoryMiB, firecracker }: Taking): number {
+  return firecracker.machine?.huge_pages === "2M" ? Math.ceil((memoryMiB * MIB_BYTES) / PAGE_BYTES) : 0
+}
 
 /**
  * How many pages there are, and how many of them a VMM can have: those that are free and that no other program has been

@@ -22,13 +22,11 @@ export function ancestorsOf(pid: number): readonly number[] {
   return ancestors
 }
 
-// --- internal ---
-
-function parentOf(pid: number): number | undefined {
+/** The parent of a process; undefined where it has ended, or /proc hides it. */
+export function parentOf(pid: number): number | undefined {
   try {
     return parseParent(readFileSync(`/proc/${pid}/stat`, "latin1"))
   } catch {
-    // It has ended, or is hidden.
     return undefined
   }
 }

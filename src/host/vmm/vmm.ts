@@ -224,6 +224,9 @@ export interface Control {
   inherit?(): number | undefined
 }
 
+/** What of a guest takes something of the host that there may be too little of. */
+export type Taking = Pick<Boot, "memoryMiB" | "firecracker">
+
 /** A program that can be the VM. */
 export interface Vmm {
   readonly name: "qemu" | "firecracker"
@@ -235,8 +238,11 @@ export interface Vmm {
   bootArgs(given: string, disks: readonly Disk[], program: Pick<Program, "accel">): readonly string[]
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
   require(program: Program, needs: VmmNeeds): void
-  /** Throws a failure that names the setting when this host cannot give now what is to be booted. */
-  requireNow(boot: Pick<Boot, "memoryMiB" | "firecracker">): void
+  /**
+   * Throws a failure that names the setting when this host cannot give now what is to be booted. `freed`: a guest that ends first, so
+   * that what it has can be given.
+   */
+  requireNow(boot: Taking, freed?: Taking): void
   /** How to start it. Pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /**

@@ -2,10 +2,10 @@ import { readFileSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { asFailure, type Failure } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
-import { runSelf } from "../../host/process/runSelf.ts"
 import type { State } from "../../store/state/open.ts"
 import { findById } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
+import { runApart } from "./apart.ts"
 import { type Slot, slotsOf } from "./slots.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
 
@@ -95,18 +95,13 @@ async function apart(state: State, id: string, { words, saysDone, stopper, turn 
     return now === undefined || now === "stopping" || isFinal(now)
   }
   const looking = setInterval(() => stopping() && turn.release(), POLL_MS)
-  const over = new AbortController()
   try {
-    const failure = await runSelf([...words, id], {
+    const failure = await runApart([...words, id], {
+      interrupts,
       log: { ...log, info: (message) => void (saysDone(message, id) || log.info(message)) },
-      onStart(child) {
-        for (const signal of [interrupts.stop, interrupts.force])
-          signal.addEventListener("abort", () => child.kill("SIGINT"), { signal: over.signal })
-      },
     })
     if (failure !== undefined) throw failure
   } finally {
-    over.abort()
     clearInterval(looking)
   }
 }

@@ -28,7 +28,7 @@ export async function createVm(
     ...askerOf(),
   }
   const source = { path: loaded.source.path, sha256: loaded.sha256 }
-  const claim = restore && { id: restore.id, dir: restore.dir, again: spec.unsafeClone }
+  const claim = claimOf({ plugin, restore })
   const vm = {
     id,
     name: spec.name,
@@ -47,6 +47,11 @@ export async function createVm(
     await finishNamed(state, [spec.name, error.subject], request.log)
     return createSession(state, vm)
   }
+}
+
+/** What a run goes on from. */
+export function claimOf({ plugin, restore }: Pick<ResolvedRun, "plugin" | "restore">): NewVm["restore"] {
+  return restore && { id: restore.id, dir: restore.dir, again: plugin.spec.unsafeClone }
 }
 
 // --- internal ---

@@ -1,6 +1,10 @@
 import { Failure } from "../../base/terms/failure.ts"
-import type { VmmNeeds } from "../../host/vmm/vmm.ts"
+import type { Taking, VmmNeeds } from "../../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
+import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
+import type { Spec } from "../../inputs/schema/vm.ts"
+import type { VmRecord } from "../../store/state/records.ts"
+import { isFinal } from "../../store/state/vmState.ts"
 import { type Choice, findCandidates } from "../../supervisor/boot/chooseVmm.ts"
 import { type ConfinementPlan, likelyOwner, planConfinement } from "../../supervisor/boot/confinement.ts"
 import { requireDrives } from "../../supervisor/boot/drives.ts"
@@ -54,15 +58,30 @@ export async function resolveRun(
   return { ...choice, request, plugin: fitted, confinement, restore }
 }
 
-/** Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. */
-export function requireRunnable({ request, plugin, vmm }: ResolvedRun): void {
-  const { memory, firecracker } = plugin.spec
-  vmm.requireNow({ memoryMiB: memory, firecracker })
+/**
+ * Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. `record`: the VM
+ * of the run's name, if there is one: if it lives, what it has is the run's own.
+ */
+export function requireRunnable({ request, plugin, vmm }: ResolvedRun, record: VmRecord | undefined): void {
+  vmm.requireNow(takingOf(plugin.spec), record === undefined || isFinal(record.state) ? undefined : takenBy(record))
   requireNetwork(plugin.spec, process.geteuid?.() === 0)
   requireSupervised(request, plugin)
 }
 
 // --- internal ---
+
+/** Undefined where its record cannot be read: then nothing is known that it would give back. */
+function takenBy(record: VmRecord): Taking | undefined {
+  try {
+    return takingOf(specOfRecord(record))
+  } catch {
+    return undefined
+  }
+}
+
+function takingOf({ memory, firecracker }: Pick<Spec, "memory" | "firecracker">): Taking {
+  return { memoryMiB: memory, firecracker }
+}
 
 function needsOf(
   { vcpus, memory, bootArgs, initrd, drives, firecracker, network }: ResolvedPlugin["spec"],

@@ -1,6 +1,7 @@
 import { messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import type { Service } from "../../host/systemd/service.ts"
+import { openState } from "../../store/state/open.ts"
 import { noticeOf } from "../../supervisor/boot/chooseVmm.ts"
 import type { Plan } from "../../supervisor/boot/planRun.ts"
 import { orInterrupted } from "../../supervisor/hooks/interrupts.ts"
@@ -10,6 +11,7 @@ import { requireTraceFile, type Trace } from "../../supervisor/hooks/trace.ts"
 import { type ResolvedRun, requireRunnable, resolveRun } from "./resolveRun.ts"
 import type { RunRequest, RunResult } from "./runRequest.ts"
 import { runUntilDone } from "./runUntilDone.ts"
+import { livingNamed } from "./takeUp.ts"
 
 // This room has what can be asked of a VM, a verb a file: each finds the VM, and leaves the work to the rooms below.
 
@@ -32,9 +34,11 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
       const { planRun } = await import("../../supervisor/boot/planRun.ts")
       return planRun(run.plugin, run, { ...run.confinement, restore: run.restore })
     }
-    requireRunnable(run)
+    // Not closed: this process ends next, and to close the last connection takes two fsyncs.
+    const state = openState({ newer: request.restarts === undefined ? "refused" : "used" })
+    requireRunnable(run, livingNamed(state, run.plugin.spec.name))
     sayWhatIsMissing(request.log, run)
-    const result = await runUntilDone(host, run)
+    const result = await runUntilDone(host, state, run)
     service?.stopping(`${run.plugin.spec.name}: ended`)
     return result
   } catch (error) {

@@ -1,4 +1,3 @@
-import { nameProcess } from "../../base/linux/processName.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { type Log, prefixed } from "../../base/terms/log.ts"
 import type { State } from "../../store/state/open.ts"
@@ -46,10 +45,8 @@ export async function runOnce(
   { logFile, ended, restarts }: BeforeBoot,
 ): Promise<Booted> {
   const { request, plugin, vmm, program, confinement } = run
-  const { name, firecracker } = plugin.spec
-  if (request.supervisor === "detached") nameProcess(`banger: ${name}`)
-  const { id, layout: planned } = layoutFor(name)
-  requireSocketPaths(run, { layout: planned, jailed: confinement.jail !== undefined, firecracker })
+  const { name } = plugin.spec
+  const id = planId(run)
   const left = leaves(request.supervisor) && ended === undefined ? leave({ id, name }, request.log) : undefined
   // What root starts has a cgroup of its own; of other users it is born in this process's.
   if (process.geteuid?.() !== 0) await left
@@ -88,6 +85,14 @@ export async function runOnce(
   own?.close()
   if (!booted) forgetOld(state, id, request.log)
   return { session, outcome, booted, logFile: own === undefined ? logFile : layout.supervisorLog }
+}
+
+/** A new id for a run's VM. Throws BAD_CONFIG where a path with it is too long for a socket. */
+export function planId(run: ResolvedRun): string {
+  const { name, firecracker } = run.plugin.spec
+  const { id, layout } = layoutFor(name)
+  requireSocketPaths(run, { layout, jailed: run.confinement.jail !== undefined, firecracker })
+  return id
 }
 
 // --- internal ---

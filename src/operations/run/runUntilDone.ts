@@ -1,5 +1,6 @@
+import { nameProcess } from "../../base/linux/processName.ts"
 import { prefixed } from "../../base/terms/log.ts"
-import { openState } from "../../store/state/open.ts"
+import type { State } from "../../store/state/open.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import { restartPolicy } from "../../supervisor/restartPolicy.ts"
 import type { RunOutcome } from "../../supervisor/vmContext.ts"
@@ -15,11 +16,10 @@ import { takeUp } from "./takeUp.ts"
  * Boots or restores the VM, or watches the one that runs already as it is asked for; and after its end boots another one, as its
  * restart policy says.
  */
-export async function runUntilDone(host: PluginHost, resolved: ResolvedRun): Promise<RunResult | "left"> {
+export async function runUntilDone(host: PluginHost, state: State, resolved: ResolvedRun): Promise<RunResult | "left"> {
   const { request, plugin } = resolved
   const { name, restart } = plugin.spec
-  // Not closed: this process ends next, and to close the last connection takes two fsyncs.
-  const state = openState({ newer: request.restarts === undefined ? "refused" : "used" })
+  if (request.supervisor === "detached") nameProcess(`banger: ${name}`)
   const policy = restartPolicy(restart, request.restarts)
   const log = prefixed(request.log, name)
   let logFile = request.logFile

@@ -4,18 +4,24 @@ import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
+import { inOrder } from "../../supervisor/hooks/callHook.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import { takeOver } from "../../supervisor/takeOver.ts"
 import { changesOfVm } from "../../vm/awaitChange.ts"
 import { lockHolder } from "../../vm/lock.ts"
 import { type LockedVm, lockVmRecord } from "../../vm/lockVmRecord.ts"
 import { requestOf } from "../../vm/request.ts"
+import { requireRestorable } from "../../vm/session.ts"
 import { statusOf } from "../../vm/status.ts"
+import { runApart } from "../end/apart.ts"
 import { stopVm } from "../end/stop.ts"
+import type { Among } from "../end/stopper.ts"
+import { claimOf } from "./createVm.ts"
 import { differences } from "./differences.ts"
 import { takeLog } from "./ownLog.ts"
+import { countPostBoots } from "./postBoots.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
-import type { Booted } from "./runOnce.ts"
+import { type Booted, planId } from "./runOnce.ts"
 import { connectTerminal } from "./runTerminal.ts"
 
 /** What may be taken up. */
@@ -23,6 +29,11 @@ export interface TakingUp {
   readonly run: ResolvedRun
   /** Where this process's messages go, when it has no terminal. */
   readonly logFile: string | undefined
+}
+
+/** The VM of a name that has not ended, if there is one. */
+export function livingNamed({ db }: State, name: string): VmRecord | undefined {
+  return listUnfinished(db, name).find((record) => !isFinal(record.state))
 }
 
 /**
@@ -33,9 +44,9 @@ export interface TakingUp {
 export async function takeUp(host: PluginHost, state: State, { run, logFile }: TakingUp): Promise<Booted | undefined> {
   const { request, plugin } = run
   const { name } = plugin.spec
-  const living = listUnfinished(state.db, name).find((record) => !isFinal(record.state))
+  if (request.replace) return void (await replace(host, state, run))
+  const living = livingNamed(state, name)
   if (living === undefined) return undefined
-  if (request.replace) return void (await replace(host, state, { request, record: living }))
   if (request.supervisor === "none" || request.restore !== undefined) return undefined
   const locked = await lockUnsupervised(host, state, living.id)
   if (locked === undefined) return undefined
@@ -43,7 +54,7 @@ export async function takeUp(host: PluginHost, state: State, { run, logFile }: T
   try {
     // What is not well is finished as ever.
     if (locked.record.state !== "running" || statusOf(state, locked.record).liveness !== "alive") return undefined
-    requireSame(locked.record, run)
+    requireSame(locked, run)
     const booted = await watch(host, state, { run, locked, logFile })
     unlocks = booted === undefined
     return booted
@@ -57,16 +68,37 @@ export async function takeUp(host: PluginHost, state: State, { run, logFile }: T
 /** What another banger does with a VM for a moment is waited for so long, in milliseconds. */
 const LOCK_WAIT_MS = 10_000
 
-async function replace(
-  host: PluginHost,
-  state: State,
-  { request, record }: Pick<ResolvedRun, "request"> & { readonly record: VmRecord },
-): Promise<void> {
-  const { id, name } = record
-  request.log.info(`${name} runs already (${id}): stopping it, to be replaced`)
+/** How often to look whether a VM has ended, in milliseconds. */
+const LOOK_MS = 250
+
+/** Another that its restart policy is about to boot again is stopped as well. */
+async function replace(host: PluginHost, state: State, run: ResolvedRun): Promise<void> {
+  const { request, plugin } = run
+  const { name } = plugin.spec
+  const record = listUnfinished(state.db, name).find((one) => !isFinal(one.state) || one.restart_at !== null)
+  if (record === undefined) return
+  // Nothing is stopped for a VM that could not take its place.
+  planId(run)
+  const claim = claimOf(run)
+  if (claim !== undefined) requireRestorable(state.db, claim)
+  const { id, state: now } = record
+  request.log.info(
+    `${name} ${isFinal(now) ? "is about to restart" : "runs already"} (${id}): stopping it, to be replaced`,
+  )
   const log = prefixed(request.log, name)
-  const shared = { interrupts: host.interrupts, log, pluginHost: async () => host }
-  await stopVm(state, { record, byName: false }, { action: "stop", log, shared })
+  const { interrupts } = host
+  const among: Among = {
+    ...{ pollMs: LOOK_MS, waits() {}, sleeps() {} },
+    async apart(vm) {
+      const failure = await runApart(["stop", vm], { interrupts, log: { ...log, info: log.debug } })
+      if (failure !== undefined) throw failure
+    },
+  }
+  await stopVm(
+    state,
+    { record, byName: true },
+    { action: "stop", log, shared: { interrupts, log, among, pluginHost: async () => host } },
+  )
 }
 
 /** Undefined where it has a supervisor, or is gone. */
@@ -85,13 +117,16 @@ async function lockUnsupervised({ interrupts }: PluginHost, state: State, id: st
 }
 
 /** Throws IN_USE, with what differs, unless a VM on record is what a run asks for. */
-function requireSame(record: VmRecord, { request, plugin }: ResolvedRun): void {
+function requireSame({ record, layout }: LockedVm, { request, plugin }: ResolvedRun): void {
   const { id, name } = record
   const { args } = requestOf(record)
+  const [hooks, done] = [inOrder(plugin.loaded, "postBoot").length, countPostBoots(layout)]
   const differs = [
     ...(record.plugin_sha256 === plugin.loaded.sha256 ? [] : [`its plugin, ${record.plugin_path}, was another file`]),
     ...differences({ ...JSON.parse(record.spec), name }, { ...JSON.parse(JSON.stringify(plugin.written)), name }),
     ...differences({ arguments: args }, { arguments: request.args }),
+    // Nobody knows what the one has done that its supervisor was ended in.
+    ...(done >= hooks ? [] : [`of its ${hooks} postBoot hooks ${done} are done`]),
   ]
   if (differs.length === 0) return
   const hint = `to watch it as it is: banger supervise ${id}; to stop it and boot this one: run again with --replace`

@@ -143,6 +143,16 @@ export function openCopy(stateDirectory: string, spare: string): Database {
   }
 }
 
+/** Makes a write that outlives a loss of power when this returns, with all that was written before (fdatasync(2) of SQLite's log). */
+export function durably<T>(db: Database, write: () => T): T {
+  db.run("pragma synchronous = full")
+  try {
+    return write()
+  } finally {
+    db.run("pragma synchronous = normal")
+  }
+}
+
 /** Runs `work` while no other banger does so with the same state directory. */
 export function exclusively<T>(stateDirectory: string, work: () => T): T {
   return withLock(join(stateDirectory, "state.lock"), work)

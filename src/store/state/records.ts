@@ -2,7 +2,7 @@ import { type Database, SQLiteError } from "bun:sqlite"
 import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
-import { codeOf } from "./database.ts"
+import { codeOf, durably } from "./database.ts"
 import { type Generation, journalSchema, type ProcessIdentity, processIdentitySchema } from "./handles.ts"
 import { isFinal, TRANSITIONS, type VmState, vmStateSchema } from "./vmState.ts"
 
@@ -90,7 +90,10 @@ export interface StateChange {
   readonly exit?: unknown
 }
 
-/** Moves a VM to another state in one transaction. Throws when the table of transitions does not have the move. */
+/**
+ * Moves a VM to another state in one transaction. That it runs outlives a loss of power: a failed start ends otherwise. Throws when
+ * the table of transitions does not have the move.
+ */
 export function changeState(db: Database, id: string, { to, exit }: StateChange): void {
   const change = db.transaction(() => {
     const from = getRecord(db, id).state
@@ -105,13 +108,21 @@ export function changeState(db: Database, id: string, { to, exit }: StateChange)
          ended_at = coalesce(?, ended_at), updated_at = ? where id = ?`,
     ).run(to, text, runningAt, endedAt, now, id)
   })
-  write(db, change.immediate)
+  const make = () => write(db, change.immediate)
+  if (to === "running") durably(db, make)
+  else make()
 }
 
-/** Mirrors a generation of the journal on the record. */
-export function mirrorJournal(db: Database, id: string, { generation, journal }: Generation): void {
+/** Mirrors a generation of the journal on the record; `lasting`: the record outlives a loss of power then. */
+export function mirrorJournal(
+  db: Database,
+  id: string,
+  { generation, journal, lasting = false }: Generation & { readonly lasting?: boolean },
+): void {
   const update = db.query("update vms set handles = ?, generation = ?, updated_at = ? where id = ?")
-  write(db, () => update.run(JSON.stringify(journal), generation, Date.now(), id))
+  const mirror = () => write(db, () => update.run(JSON.stringify(journal), generation, Date.now(), id))
+  if (lasting) durably(db, mirror)
+  else mirror()
 }
 
 /** The generation of the journal that is mirrored on a record, or undefined when it cannot be read. */

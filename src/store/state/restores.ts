@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite"
 import * as v from "valibot"
+import { durably } from "./database.ts"
 
 const rowSchema = v.object({
   snapshot: v.string(),
@@ -39,6 +40,13 @@ export function claimRestore(db: Database, { snapshot, vm, name, again }: Claim)
   return durably(db, claim.immediate)
 }
 
+/** The restore of a snapshot whose guest ran, if there is one. */
+export function findRestored(db: Database, snapshot: string): Restore | undefined {
+  const query = "select * from restores where snapshot = ? and ran_at is not null order by claimed_at, rowid"
+  const first = db.query(query).get(snapshot)
+  return first === null ? undefined : v.parse(rowSchema, first)
+}
+
 /** Notes that a VM's restored guest is about to run, before it does: from here on its snapshot counts as restored, for good. */
 export function noteRestored(db: Database, vm: string): void {
   const note = db.transaction(() => {
@@ -69,13 +77,3 @@ export function moveBaseline(
 /** Its guest never ran, and never will: its VM has ended, or is not on record. */
 const VOID =
   "ran_at is null and vm not in (select id from vms where state not in ('stopped', 'failed') or running_at is not null)"
-
-/** A write that is on the disk when this returns: the record that a guest has run must outlive a loss of power. */
-function durably<T>(db: Database, write: () => T): T {
-  db.run("pragma synchronous = full")
-  try {
-    return write()
-  } finally {
-    db.run("pragma synchronous = normal")
-  }
-}

@@ -13,7 +13,7 @@ import { become } from "./become.ts"
 import { takeHandover } from "./handover.ts"
 import { type Heard, hearing } from "./hearing.ts"
 import { ASKING, WAKING } from "./signals.ts"
-import { packRestarts, type Rest, unpackRest } from "./words.ts"
+import { packAnnounced, packRestarts, type Rest, unpackRest } from "./words.ts"
 
 // The room rest: a supervisor whose plugin has nothing to do holds its VM in a program that does nothing but wait.
 // The rule: pid, lock, children and signals stay the process's own from one program to the next.
@@ -37,14 +37,18 @@ export function restUntilNeeded(words: readonly string[]): never {
   // Asked before it was known that this process would rest.
   if (awaitReadable([signals], 0).length === 0 && isThere(rest.dir, STOP_REQUEST)) process.kill(process.pid, "SIGTERM")
   const heard = rest.events === undefined ? undefined : hearing(rest.events)
-  const handOver = () => handOverOf(rest, words)
+  if (heard !== undefined) heard.announced = rest.announced
+  const handOver = () => handOverOf(rest, [...words, ...packAnnounced(heard?.announced)])
   waitUntilNeeded(rest, { signals, heard, asked: openSignalFd([ASKING]), handOver })
   heard?.take()
+  const taken = awaitReadable([signals], 0).length > 0 ? takeSignals(signals) : []
   const status = pidfdExited(rest.vmm) ? reapChild(rest.vmm) : undefined
   return become(rest.name, {
     words: [
       ...["__wake", rest.id, `--lock=${rest.lock}`, `--restarts=${packRestarts(rest.restarts)}`],
       ...(rest.until === undefined ? [] : [`--until=${rest.until}`]),
+      // Not left to wait: until the next program has all of its code, it may wait for events, when the kernel lets all signals through.
+      ...(taken.length === 0 ? [] : [`--signals=${taken.join()}`]),
       ...(heard?.announced === undefined ? [] : [`--announced=${heard.announced}`]),
       ...(status === undefined ? [] : [`--status=${status}`]),
     ],

@@ -18,6 +18,8 @@ export interface Rest {
   readonly dir: number
   /** The connection that QEMU tells its events to; Firecracker has none. */
   readonly events: number | undefined
+  /** The reason for shutting down that QEMU has told already, to the program before this one. */
+  readonly announced?: string | undefined
   /** The state's database. */
   readonly database: readonly number[]
 }
@@ -36,6 +38,7 @@ export function packRest({
   vmm,
   dir,
   events,
+  announced,
   database,
   logs,
   until,
@@ -45,6 +48,7 @@ export function packRest({
     ...[id, name, `lock=${lock}`, `vmm=${vmm}`, `dir=${dir}`, `restarts=${packRestarts(restarts)}`],
     ...(until === undefined ? [] : [`until=${until}`]),
     ...(events === undefined ? [] : [`events=${events}`]),
+    ...packAnnounced(announced),
     ...database.map((fd) => `database=${fd}`),
     ...logs.map(({ fd, limitBytes }) => `log=${fd}:${limitBytes}`),
   ]
@@ -63,7 +67,12 @@ export function unpackRest([id, name, ...words]: readonly string[]): Rest | unde
     return { fd: fd ?? -1, limitBytes: limitBytes ?? Number.NaN }
   })
   const known = { id, name, lock, vmm, dir, events: number("events"), until: number("until"), restarts }
-  return { ...known, database: of("database").map(Number), logs }
+  return { ...known, announced: of("announced").at(-1), database: of("database").map(Number), logs }
+}
+
+/** What is added to the words of a rest when QEMU has told its reason. Pure. */
+export function packAnnounced(announced: string | undefined): readonly string[] {
+  return announced === undefined ? [] : [`announced=${announced}`]
 }
 
 /** As the word of an option. Pure. */

@@ -23,7 +23,7 @@ test.each([
   ["too few on demand", { nr: 0, free: 0, nr_overcommit: 100, surplus: 90 }, "has 10 free", "vm.nr_hugepages=118"],
 ])("a host with %s is told of before the start", (_, has, words, command) => {
   const dir = counts(has)
-  expect(() => requireHugePages(boot, dir)).toThrow(
+  expect(() => requireHugePages(boot, { counts: dir })).toThrow(
     expect.objectContaining({
       code: "HOST_LACKS",
       message: expect.stringMatching(
@@ -43,12 +43,25 @@ test.each([
   ["half a table", { nr: 0 }],
   ["a table that is none", { nr: "many", free: "0x10" }],
   ["no table", {}],
-])("a host with %s passes", (_, has) => requireHugePages(boot, counts(has)))
+])("a host with %s passes", (_, has) => requireHugePages(boot, { counts: counts(has) }))
 
 test("a guest whose memory is of small pages needs none, nor does a host need the files", () => {
-  requireHugePages({ ...boot, firecracker: {} }, counts({ nr: 0, free: 0 }))
-  requireHugePages({ ...boot, firecracker: { machine: { huge_pages: "None" } } }, join(directory.path, "counts"))
-  requireHugePages(boot, join(directory.path, "none"))
+  requireHugePages({ ...boot, firecracker: {} }, { counts: counts({ nr: 0, free: 0 }) })
+  requireHugePages(
+    { ...boot, firecracker: { machine: { huge_pages: "None" } } },
+    { counts: join(directory.path, "counts") },
+  )
+  requireHugePages(boot, { counts: join(directory.path, "none") })
   writeFileSync(join(directory.path, "file"), "")
-  requireHugePages(boot, join(directory.path, "file"))
+  requireHugePages(boot, { counts: join(directory.path, "file") })
+})
+
+test("what a guest has that ends first is there again", () => {
+  const dir = counts({ nr: 128, free: 28 })
+  const freed = (memoryMiB: number, huge_pages: "2M" | "None") => () =>
+    requireHugePages(boot, { counts: dir, freed: { memoryMiB, firecracker: { machine: { huge_pages } } } })
+  expect(freed(200, "2M")).not.toThrow()
+  expect(freed(199, "2M")).not.toThrow()
+  expect(freed(198, "2M")).toThrow("this host has 127 free")
+  expect(freed(256, "None")).toThrow("this host has 28 free")
 })
