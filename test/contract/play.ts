@@ -37,14 +37,22 @@ export interface Played {
   readonly answer: string
 }
 
-/** Runs the program, asks each step in order that has an answer for its release, or `every` step, and ends the process. */
+/** How a sequence is played. */
+export interface Playing {
+  /** Whether each step is asked, also one without an answer for the release. */
+  readonly every?: boolean
+  /** So many milliseconds without an answer are silence. */
+  readonly silenceMs?: number | undefined
+}
+
+/** Runs the program, asks each step in order that has an answer for its release, and ends the process. */
 export async function play(
   sequence: Sequence,
   programs: Programs,
-  { every = false }: { readonly every?: boolean } = {},
+  { every = false, silenceMs }: Playing = {},
 ): Promise<readonly Played[]> {
   const dir = mkdtempSync(join(tmpdir(), "banger-contract-"))
-  const scene = begin(dir, sequence, programs)
+  const scene = { ...begin(dir, sequence, programs), silenceMs }
   try {
     if (!sequence.exact) await ready(scene)
     const played: Played[] = []
@@ -67,6 +75,7 @@ interface Scene {
   readonly work: string
   readonly socket: string
   readonly words: readonly string[]
+  readonly silenceMs?: number | undefined
   child: ChildProcess
 }
 
@@ -152,7 +161,7 @@ async function perform(scene: Scene, line: string): Promise<string> {
     case "CROWD":
       return crowd(scene.socket, Number(value))
     case "RAW":
-      return askRaw(scene.socket, value.split("<pause>"))
+      return askRaw(scene.socket, value.split("<pause>"), scene.silenceMs)
     default:
       return ask(
         scene.socket,

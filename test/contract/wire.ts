@@ -16,12 +16,15 @@ export function ask(socket: string, request: string, body: string): Promise<stri
   return talk(socket, [Buffer.from(`${head}${length}\r\n${body}`)], { many: false })
 }
 
-/** Sends bytes as they stand, part by part, and gives every answer that comes, up to the first that ends a connection. */
-export function askRaw(socket: string, parts: readonly string[]): Promise<string> {
+/**
+ * Sends bytes as they stand, part by part, and gives every answer that comes, up to the first that ends a connection, or that so
+ * many milliseconds of silence follow.
+ */
+export function askRaw(socket: string, parts: readonly string[], silenceMs = SILENCE_MS): Promise<string> {
   return talk(
     socket,
     parts.map((part) => Buffer.from(part, "latin1")),
-    { many: true },
+    { many: true, silenceMs },
   )
 }
 
@@ -70,7 +73,11 @@ async function turnedAway(unix: string): Promise<string> {
   return "closed"
 }
 
-function talk(socket: string, parts: readonly Buffer[], { many }: { many: boolean }): Promise<string> {
+function talk(
+  socket: string,
+  parts: readonly Buffer[],
+  { many, silenceMs = SILENCE_MS }: { many: boolean; silenceMs?: number },
+): Promise<string> {
   return new Promise((resolve) => {
     let got = ""
     let timer: Timer | undefined
@@ -92,7 +99,7 @@ function talk(socket: string, parts: readonly Buffer[], { many }: { many: boolea
         client.write(part)
         if (parts.length > 1) await Bun.sleep(20)
       }
-      if (many) wait(SILENCE_MS)
+      if (many) wait(silenceMs)
     })
     client.on("data", (bytes) => {
       got += bytes.toString("latin1")
@@ -103,7 +110,7 @@ function talk(socket: string, parts: readonly Buffer[], { many }: { many: boolea
       const over = said.some((answer) => answer.includes('{ "error": "'))
       if (over) said.splice(said.findIndex((answer) => answer.includes('{ "error": "')) + 1)
       if ((said.length > 0 && !many) || over) finish()
-      else if (many) wait(SILENCE_MS)
+      else if (many) wait(silenceMs)
     })
     client.on("error", (error) => finish("code" in error && error.code === "ECONNREFUSED" ? "refused" : "broken"))
     client.on("close", () => finish("closed"))
