@@ -91,7 +91,7 @@ export function rerunArgv(record: VmRecord): readonly string[] {
 async function checkRerun(record: VmRecord, log: Log): Promise<void> {
   using host = startPluginHost(log)
   try {
-    requireRunnable(await resolveRun(host, requestFor(record, log)), record)
+    requireRunnable(await resolveRun(host, requestFor(record, log)), () => record)
   } catch (error) {
     throw orInterrupted(host.interrupts, error)
   }

@@ -1,5 +1,5 @@
 import { nameProcess } from "../base/linux/processName.ts"
-import { ENDING_SIGNALS, ignoredOf } from "../base/linux/signals.ts"
+import { ENDING_SIGNALS } from "../base/linux/signals.ts"
 import { Failure } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
 import type { ExitStatus } from "../host/process/exitStatus.ts"
@@ -7,7 +7,7 @@ import { renameFile } from "../store/files/replaceFile.ts"
 import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
-import type { Interrupt } from "../supervisor/hooks/interrupts.ts"
+import { heeded } from "../supervisor/hooks/interrupts.ts"
 import { ownService } from "../supervisor/hooks/ownService.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { useKeptModules } from "../supervisor/rest/useKeptModules.ts"
@@ -83,7 +83,8 @@ export async function superviseVm(
       onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
       service?.ready(`${name}: running (${id})`)
     }
-    for (const name of namesOf(woken?.signals ?? [])) host.interrupts.press(name)
+    const came = woken?.signals ?? []
+    for (const name of heeded()) if (came.includes(ENDING_SIGNALS[name])) host.interrupts.press(name)
     if (woken !== undefined) useKeptModules(layout.modules, log)
     const document = !detached && log.json !== undefined
     const taken = await takeOver(host, state, {
@@ -109,15 +110,4 @@ export async function superviseVm(
   } finally {
     lock.unlock()
   }
-}
-
-// --- internal ---
-
-/** The names of signals, but of those that this process was told to ignore (`watchInterrupts`). */
-function namesOf(signals: readonly number[]): readonly Interrupt[] {
-  const deaf = ignoredOf(signals)
-  return (Object.keys(ENDING_SIGNALS) as Interrupt[]).filter((name) => {
-    const number = ENDING_SIGNALS[name]
-    return signals.includes(number) && (name === "SIGTERM" || !deaf.includes(number))
-  })
 }

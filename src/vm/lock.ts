@@ -1,10 +1,10 @@
 import { mkdirSync } from "node:fs"
 import * as v from "valibot"
-import { LOCK, O, O_NOFOLLOW } from "../base/linux/constants.ts"
+import { O, O_NOFOLLOW } from "../base/linux/constants.ts"
 import { readStart, seek, setLength, writeAll } from "../base/linux/content.ts"
 import { errorCode } from "../base/linux/errors.ts"
 import { keepOnExec } from "../base/linux/exec.ts"
-import { close, flock, inodeOf, openAt, statDescriptor, statPath, withDescriptor } from "../base/linux/files.ts"
+import { close, inodeOf, openAt, statDescriptor, statPath, tryFlock, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import { identifySelf, processLiveness, surelyRuns } from "../host/process/identity.ts"
 import { closing, type PidRef } from "../host/process/pidRef.ts"
@@ -111,13 +111,7 @@ function inheritedLock({ lock }: VmLayout, fd: number): number | undefined {
   if (inodeOf(statDescriptor(fd)) !== inodeOf(statPath(lock))) throw new Error(`descriptor ${fd} is not ${lock}`)
   // It was left open for this program; those that this one starts are not to have it.
   keepOnExec([])
-  try {
-    flock(fd, LOCK.EX | LOCK.NB)
-    return fd
-  } catch (error) {
-    if (errorCode(error) === "EAGAIN") return undefined
-    throw error
-  }
+  return tryFlock(fd) ? fd : undefined
 }
 
 function write(fd: number, text: string): void {

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
-import { chmodSync, mkdirSync, symlinkSync } from "node:fs"
+import { chmodSync, chownSync, mkdirSync, symlinkSync } from "node:fs"
 import { join } from "node:path"
 import { findLink } from "../../src/base/linux/links.ts"
 import { withRoute } from "../../src/base/linux/rtnetlink.ts"
@@ -158,7 +158,10 @@ test("without /dev/net/tun, nft, or CAP_NET_ADMIN it says what to do", async () 
   await refused(boot(true, [], weak), "this root is without CAP_NET_ADMIN")
   const user = ["setpriv", "--reuid", "65533", "--regid", "65533", "--clear-groups"]
   for (const dir of [place.dir, join(doubles.bin, "..")]) chmodSync(dir, 0o755)
-  const dirs = { BANGER_STATE_DIR: "/tmp/banger-none/s", BANGER_RUNTIME_DIR: "/tmp/banger-none/r" }
+  const own = join(place.dir, "user")
+  mkdirSync(own)
+  chownSync(own, 65533, 65533)
+  const dirs = { BANGER_STATE_DIR: join(own, "s"), BANGER_RUNTIME_DIR: join(own, "r") }
   const argv = ["run", fixture("firecracker"), "--vmm", "firecracker", "--", kernelOf(place.dir), '{"network":true}']
   const { stderr } = await start(place, argv, { ...doubles.env, ...dirs }, { through: user }).ended
   expect(stderr).toContain("network: only root can make a tap and a bridge (CAP_NET_ADMIN)")

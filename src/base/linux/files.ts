@@ -1,5 +1,6 @@
 import { ptr } from "bun:ffi"
-import { AT, O, RENAME_NOREPLACE, RESOLVE, S } from "./constants.ts"
+import { AT, LOCK, O, RENAME_NOREPLACE, RESOLVE, S } from "./constants.ts"
+import { errorCode } from "./errors.ts"
 import { AT_FDCWD, cPath, descriptor, EMPTY_PATH, fixed, type Path, shown, word } from "./guards.ts"
 import { checked, libc, outcome, rawSyscall, retried } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
@@ -173,6 +174,17 @@ export function renameNoReplace(dir: number, from: Path, newDir: number, to: Pat
 /** Sets or lifts an advisory lock (flock(2)). With LOCK.NB a held lock is EAGAIN. */
 export function flock(fd: number, operation: number): void {
   retried("flock", () => libc.flock(descriptor(fd), operation))
+}
+
+/** Locks a file for this descriptor alone, without waiting (flock(2), LOCK_EX | LOCK_NB); false where another one has locked it. */
+export function tryFlock(fd: number): boolean {
+  try {
+    flock(fd, LOCK.EX | LOCK.NB)
+    return true
+  } catch (error) {
+    if (errorCode(error) === "EAGAIN") return false
+    throw error
+  }
 }
 
 /** Locks a whole file without waiting (fcntl(2), F_OFD_SETLK, Linux 3.15): for writing, or for reading. EAGAIN when it is locked. */

@@ -43,9 +43,13 @@ export function letSignals(signals: readonly number[]): void {
   changeMask(SIG_UNBLOCK, signals)
 }
 
-/** Runs `work`, which must not wait for anything, with all signals held back from this thread (rt_sigprocmask(2), SIG_SETMASK). */
+/**
+ * Runs `work`, which must not wait for anything, with all signals held back from this thread (rt_sigprocmask(2), SIG_SETMASK), but the
+ * one by which the engine stops its own threads (a profiler does): who stops one of them waits for it, and may have a lock that it needs.
+ */
 export function holdingAllSignals<T>(work: () => T): T {
   const [all, before] = [fixed(SET_BYTES).fill(0xff), fixed(SET_BYTES)]
+  all.set([0xff & ~(1 << ((SIGPWR - 1) % 8))], Math.floor((SIGPWR - 1) / 8))
   const set = (mask: Uint8Array, old: Uint8Array | 0) =>
     rawSyscall("rt_sigprocmask", syscallNumber("rt_sigprocmask"), [SIG_SETMASK, mask, old, SET_BYTES])
   set(all, before)
@@ -94,5 +98,7 @@ function changeMask(how: number, signals: readonly number[]): void {
 }
 
 const SIGALRM = 14
+
+const SIGPWR = 30
 
 const SIG_DFL = 0

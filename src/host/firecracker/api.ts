@@ -56,15 +56,15 @@ export function openApi(socket: string, limit: number = ANSWER_WAIT_MS): Api {
     last = next.catch(() => {})
     return next
   }
-  return {
-    request(request) {
-      return this.requestAll(request, [], () => {})
-    },
-    async requestAll<Reply>(first: ApiRequest<Reply>, more: readonly ApiRequest[], onStep: (asked: Asked) => void) {
-      const [reply] = await queue(() => ask(socket, [first, ...more], { limit, onStep }))
-      return reply as Reply
-    },
+  const requestAll: Api["requestAll"] = async <Reply>(
+    first: ApiRequest<Reply>,
+    more: readonly ApiRequest[],
+    onStep: (asked: Asked) => void,
+  ) => {
+    const [reply] = await queue(() => ask(socket, [first, ...more], { limit, onStep }))
+    return reply as Reply
   }
+  return { requestAll, request: (request) => requestAll(request, [], () => {}) }
 }
 
 /** The words of a refusal: its `fault_message` or `error`, which may contain raw newlines, or the beginning of its text. */

@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs"
 import { basename } from "node:path"
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
@@ -80,7 +81,7 @@ function strange(words: string): Failure {
 }
 
 async function find(paths: ProgramPaths): Promise<Program> {
-  const path = await resolved(paths.firecracker ?? inPath())
+  const path = resolved(paths.firecracker ?? inPath())
   const jailer = paths.jailer ?? findProgram("jailer").path
   const ask = versionsIn(paths.state)
   const [release, other] = await Promise.all([
@@ -101,10 +102,9 @@ function inPath(): string {
   return path
 }
 
-async function resolved(path: string): Promise<string> {
-  const { realpath } = await import("node:fs/promises")
+function resolved(path: string): string {
   try {
-    return await realpath(path)
+    return realpathSync(path)
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error
     throw new Failure("BAD_CONFIG", `there is no ${path}`, { hint: HINT, subject: path, cause: error })

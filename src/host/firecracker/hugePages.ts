@@ -13,16 +13,22 @@ const MIB_BYTES = 1024 * 1024
 /**
  * Throws a failure when a guest's memory is to be of huge pages and this host has not enough of them now: Firecracker would say
  * only that it is "unable to read kernel image" (1.16), or the guest would die when it uses the first page that is not there.
- * A host that does not tell how many it has passes. `freed`: a guest that ends first, and gives its pages back.
+ * A host that does not tell how many it has passes. `freed` is
+ * asked, where they are too few, for a guest that ends first, and gives its pages back.
  */
 export function requireHugePages(
   boot: Taking,
-  { freed, counts = COUNTS }: { readonly freed?: Taking | undefined; readonly counts?: string } = {},
+  {
+    freed,
+    counts = COUNTS,
+  }: { readonly freed?: (() => Taking | undefined) | undefined; readonly counts?: string } = {},
 ): void {
   const needed = pagesOf(boot)
   const host = needed === 0 ? undefined : readCounts(counts)
   if (host === undefined) return
-  const available = host.available + (freed === undefined ? 0 : pagesOf(freed))
+  if (host.available >= needed) return
+  const ending = freed?.()
+  const available = host.available + (ending === undefined ? 0 : pagesOf(ending))
   if (available >= needed) return
   const { memoryMiB } = boot
   const { total } = host

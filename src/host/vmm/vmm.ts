@@ -239,10 +239,10 @@ export interface Vmm {
   /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
   require(program: Program, needs: VmmNeeds): void
   /**
-   * Throws a failure that names the setting when this host cannot give now what is to be booted. `freed`: a guest that ends first, so
-   * that what it has can be given.
+   * Throws a failure that names the setting when this host cannot give now what is to be booted. `freed` is asked, where what is
+   * free is too little, for a guest that ends first and gives back what it has.
    */
-  requireNow(boot: Taking, freed?: Taking): void
+  requireNow(boot: Taking, freed?: () => Taking | undefined): void
   /** How to start it. Pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /**

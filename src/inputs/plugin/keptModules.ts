@@ -1,6 +1,5 @@
 import { existsSync, realpathSync } from "node:fs"
 import { resolve } from "node:path"
-import { fileURLToPath } from "node:url"
 import * as v from "valibot"
 import { readTrusted, type Trust } from "./trust.ts"
 
@@ -63,7 +62,7 @@ export function realPathOf(file: string): string {
 
 /** The kept module that a kept one means by a word, or that the program does by a path or file: URL. */
 export function keptImport(word: string, importer: string): string | undefined {
-  const path = word.startsWith("file:") ? fileURLToPath(word) : word
+  const path = word.startsWith("file:") ? Bun.fileURLToPath(word) : word
   return Object.hasOwn(kept, path) ? path : of(of(kept, importer)?.imports ?? {}, word)
 }
 

@@ -1,5 +1,4 @@
 import { extname } from "node:path"
-import { pathToFileURL } from "node:url"
 import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, type FailureDetail, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { once } from "../../base/terms/once.ts"
@@ -98,7 +97,7 @@ async function runModule(path: string): Promise<unknown> {
   const hint = "move slow work into a hook"
   const timer = setTimeout(() => reject(new Failure("TIMED_OUT", message, { hint, subject: path })), LOAD_MAX_MS)
   try {
-    const module: unknown = await Promise.race([import(pathToFileURL(path).href), late])
+    const module: unknown = await Promise.race([import(Bun.pathToFileURL(path).href), late])
     return typeof module === "object" && module !== null && "default" in module ? module.default : undefined
   } catch (error) {
     throw explain(error, path)

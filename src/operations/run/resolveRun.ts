@@ -59,11 +59,14 @@ export async function resolveRun(
 }
 
 /**
- * Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. `record`: the VM
- * of the run's name, if there is one: if it lives, what it has is the run's own.
+ * Throws a failure unless this user can, on this host, have what a run asks for; a plan is printed all the same. `named`
+ * looks up the VM of the run's name: if there is one that lives, what it has is the run's own.
  */
-export function requireRunnable({ request, plugin, vmm }: ResolvedRun, record: VmRecord | undefined): void {
-  vmm.requireNow(takingOf(plugin.spec), record === undefined || isFinal(record.state) ? undefined : takenBy(record))
+export function requireRunnable({ request, plugin, vmm }: ResolvedRun, named: () => VmRecord | undefined): void {
+  vmm.requireNow(takingOf(plugin.spec), () => {
+    const record = named()
+    return record === undefined || isFinal(record.state) ? undefined : takenBy(record)
+  })
   requireNetwork(plugin.spec, process.geteuid?.() === 0)
   requireSupervised(request, plugin)
 }

@@ -36,7 +36,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     }
     // Not closed: this process ends next, and to close the last connection takes two fsyncs.
     const state = openState({ newer: request.restarts === undefined ? "refused" : "used" })
-    requireRunnable(run, livingNamed(state, run.plugin.spec.name))
+    requireRunnable(run, () => livingNamed(state, run.plugin.spec.name))
     sayWhatIsMissing(request.log, run)
     const result = await runUntilDone(host, state, run)
     service?.stopping(`${run.plugin.spec.name}: ended`)

@@ -104,15 +104,16 @@ async function replace(host: PluginHost, state: State, run: ResolvedRun): Promis
 /** Undefined where it has a supervisor, or is gone. */
 async function lockUnsupervised({ interrupts }: PluginHost, state: State, id: string): Promise<LockedVm | undefined> {
   const layout = vmLayout(state.where, id)
-  const late = AbortSignal.any([interrupts.stop, AbortSignal.timeout(LOCK_WAIT_MS)])
+  const deadline = performance.now() + LOCK_WAIT_MS
   using changes = changesOfVm(layout)
   for (;;) {
     const locked = lockVmRecord(state, id, "supervise")
     if (locked === "gone") return undefined
     if (locked !== undefined) return locked
     using holder = lockHolder(layout)
-    if (late.aborted || (holder.is === "held" && holder.doing === "supervise")) return undefined
-    await changes.next(late)
+    const late = interrupts.stop.aborted || performance.now() >= deadline
+    if (late || (holder.is === "held" && holder.doing === "supervise")) return undefined
+    await changes.next(interrupts.stop)
   }
 }
 

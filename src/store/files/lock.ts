@@ -1,12 +1,12 @@
-import { LOCK, O, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
+import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import {
   close,
-  flock,
   inodeOf,
   openAt,
   statAt,
   statDescriptor,
+  tryFlock,
   verified,
   withDescriptor,
 } from "../../base/linux/files.ts"
@@ -63,14 +63,13 @@ export function takeNamedLock(dir: number, name: string): number | undefined {
 
 function takeAt(dir: number, path: string): number | undefined {
   const fd = openAt(dir, path, O.RDWR | O.CREAT | O_NOFOLLOW, 0o600)
-  try {
-    flock(fd, LOCK.EX | LOCK.NB)
-    return fd
-  } catch (error) {
-    close(fd)
-    if (errorCode(error) === "EAGAIN") return undefined
-    throw error
-  }
+  let locked = false
+  verified(fd, () => {
+    locked = tryFlock(fd)
+  })
+  if (locked) return fd
+  close(fd)
+  return undefined
 }
 
 function stuck(path: string, patienceMs: number): Failure {

@@ -1,7 +1,8 @@
-import { existsSync, readdirSync } from "node:fs"
+import { readdirSync } from "node:fs"
 import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { sync, writeAll } from "../../base/linux/content.ts"
+import { hasEnded } from "../../base/linux/ended.ts"
 import { errorCode, ignoring } from "../../base/linux/errors.ts"
 import { close, linkAt, openAt, renameAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
@@ -57,13 +58,19 @@ export function replaceFileBy(path: string, write: (fd: number) => void, previou
  */
 export function removeAbandoned(path: string): void {
   const abandoned = readdirSync(path).filter((name) => {
-    const pid = ABANDONED.exec(name)?.[1]
-    return pid !== undefined && !existsSync(`/proc/${pid}`)
+    const maker = makerOf(name)
+    return maker !== undefined && hasEnded(maker)
   })
   if (abandoned.length === 0) return
   withDescriptor(openAt(AT_FDCWD, path, O.RDONLY | O_DIRECTORY), (dir) => {
     for (const name of abandoned) ignoring(["ENOENT", "EROFS", "EACCES", "EPERM"], () => unlinkAt(dir, name))
   })
+}
+
+/** The pid of the process that makes a file which is to take another's place; undefined for a file of any other name. */
+export function makerOf(name: string): number | undefined {
+  const [, pid] = /^\..+\.(\d+)\.tmp$/.exec(name) ?? []
+  return pid === undefined ? undefined : Number(pid)
 }
 
 /** Gives a file of ours another name, on the same file system. */
@@ -86,9 +93,6 @@ export function syncDirectory(path: string): void {
 }
 
 // --- internal ---
-
-/** The name of a file that is to take another's place, with the pid of its maker. */
-const ABANDONED = /^\..+\.(\d+)\.tmp$/
 
 /** Gives the old file a second name first, so that the path names a file at every moment. */
 function keep(dir: number, name: string, previous: string): void {

@@ -1,6 +1,6 @@
-import { LOCK, O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
-import { close, flock, openAt } from "../../base/linux/files.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
+import { close, openAt, tryFlock } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
@@ -24,7 +24,7 @@ export async function inTurn<T>(
   if (fd === undefined) throw new Failure("WRONG_STATE", `the directory of ${name} has gone: ${dir}`, { subject: id })
   try {
     const deadline = performance.now() + patienceMs
-    while (!locked(fd)) {
+    while (!tryFlock(fd)) {
       signal?.throwIfAborted()
       if (performance.now() >= deadline) {
         const message = `something else is changing ${name}: waited ${formatDuration(patienceMs)} for it`
@@ -43,13 +43,3 @@ export async function inTurn<T>(
 
 /** How long to wait before trying again. */
 const RETRY_MS = 10
-
-function locked(fd: number): boolean {
-  try {
-    flock(fd, LOCK.EX | LOCK.NB)
-    return true
-  } catch (error) {
-    if (errorCode(error) === "EAGAIN") return false
-    throw error
-  }
-}

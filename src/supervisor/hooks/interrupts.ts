@@ -26,8 +26,8 @@ export interface Interrupts extends Disposable {
 }
 
 /**
- * Takes over the signals that ask a run to end, until it is disposed of. Signals that the caller of this program had ignored
- * (nohup(1)) stay ignored, except SIGTERM; those in `ignored` do nothing. `onPress` hears how many there were.
+ * Takes over the signals that ask a run to end and that this process heeds, until it is disposed of; those in `ignored` do nothing.
+ * `onPress` hears how many there were.
  */
 export function watchInterrupts(onPress: (count: number) => void, ignored: readonly Interrupt[] = []): Interrupts {
   const stop = new AbortController()
@@ -47,11 +47,8 @@ export function watchInterrupts(onPress: (count: number) => void, ignored: reado
     onPress(count)
   }
   // The children of a process that ignores SIGCHLD vanish when they end, and nobody learns how.
-  const deaf = ignoredOf([SIGCHLD, ...Object.values(ENDING_SIGNALS)])
-  if (deaf.includes(SIGCHLD)) resetSignal(SIGCHLD)
-  const handlers = (Object.keys(ENDING_SIGNALS) as Interrupt[])
-    .filter((name) => name === "SIGTERM" || !deaf.includes(ENDING_SIGNALS[name]))
-    .map((name) => [name, ignored.includes(name) ? () => {} : () => press(name)] as const)
+  if (ignoredOf([SIGCHLD]).length > 0) resetSignal(SIGCHLD)
+  const handlers = heeded().map((name) => [name, ignored.includes(name) ? () => {} : () => press(name)] as const)
   for (const [name, handler] of handlers) process.on(name, handler)
   // The program that was in this process before may have held them back, so that none is lost.
   letSignals(Object.values(ENDING_SIGNALS))
@@ -70,6 +67,13 @@ export function watchInterrupts(onPress: (count: number) => void, ignored: reado
       for (const [name, handler] of handlers) process.off(name, handler)
     },
   }
+}
+
+/** The signals that this process heeds: not those that its caller had ignored (nohup(1)), but SIGTERM always. */
+export function heeded(): readonly Interrupt[] {
+  const deaf = ignoredOf(Object.values(ENDING_SIGNALS))
+  const all = Object.keys(ENDING_SIGNALS) as Interrupt[]
+  return all.filter((name) => name === "SIGTERM" || !deaf.includes(ENDING_SIGNALS[name]))
 }
 
 /** Says of the second signal what it does: it asks for an end at once. */

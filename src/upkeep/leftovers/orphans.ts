@@ -1,6 +1,6 @@
-import { LOCK, O, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
-import { close, flock, openAt, withDescriptor } from "../../base/linux/files.ts"
+import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
+import { openAt, tryFlock, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { whyOf } from "../../base/terms/failure.ts"
 import { processesUsing } from "../../host/search/processesUsing.ts"
@@ -103,16 +103,10 @@ function removeUnderLock(state: State, orphan: Orphan, { grace }: LeftoverRules)
 function underLock<T>(state: State, { id }: Orphan, work: () => T): T | Verdict {
   const fd = openLock(vmLayout(state.where, id).lock)
   if (fd === undefined) return work()
-  try {
-    flock(fd, LOCK.EX | LOCK.NB)
-  } catch (error) {
-    close(fd)
-    if (errorCode(error) === "EAGAIN") return BUSY
-    throw error
-  }
-  return withDescriptor(fd, () =>
-    findById(state.db, id) === undefined ? work() : { is: "kept", why: "it has a record" },
-  )
+  return withDescriptor(fd, () => {
+    if (!tryFlock(fd)) return BUSY
+    return findById(state.db, id) === undefined ? work() : { is: "kept", why: "it has a record" }
+  })
 }
 
 function openLock(path: string): number | undefined {

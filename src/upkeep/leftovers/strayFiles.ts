@@ -1,20 +1,22 @@
-import { existsSync, readdirSync } from "node:fs"
+import { readdirSync } from "node:fs"
 import { join } from "node:path"
-import { LOCK, O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
+import { hasEnded } from "../../base/linux/ended.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import {
-  flock,
   inodeOf,
   isType,
   openAt,
   statAt,
   statDescriptor,
+  tryFlock,
   unlinkAt,
   withDescriptor,
 } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { whyOf } from "../../base/terms/failure.ts"
+import { makerOf } from "../../store/files/replaceFile.ts"
 import { LOCKS } from "../../store/state/directoryLocks.ts"
 import type { Places } from "../../store/state/places.ts"
 import { tooYoung } from "./age.ts"
@@ -45,7 +47,7 @@ export function sweepStrayFiles({ state, runtime }: Places, rules: LeftoverRules
 
 interface Sort {
   readonly kind: "temporary" | "log" | "lock"
-  readonly pattern: RegExp
+  readonly is: (name: string) => boolean
   /** How old it must be at least, in milliseconds, whatever the grace. */
   readonly minAgeMs: number
   readonly why: string
@@ -55,7 +57,7 @@ interface Sort {
 
 const TEMPORARY: Sort = {
   kind: "temporary",
-  pattern: /^\..+\.(\d+)\.tmp$/,
+  is: (name) => makerOf(name) !== undefined,
   minAgeMs: 3_600_000,
   why: "the process that made it is gone",
   locked: false,
@@ -63,7 +65,7 @@ const TEMPORARY: Sort = {
 
 const DETACHED: Sort = {
   kind: "log",
-  pattern: /^\.detached-[0-9a-f-]{36}\.log$/,
+  is: (name) => /^\.detached-[0-9a-f-]{36}\.log$/.test(name),
   // A detached banger locks its log right after making it.
   minAgeMs: UNMARKED_GRACE_MS,
   why: "its banger is gone",
@@ -72,7 +74,7 @@ const DETACHED: Sort = {
 
 const SWEEPS: Sort = {
   kind: "lock",
-  pattern: /^\d+-\d+-\d+\.lock$/,
+  is: (name) => /^\d+-\d+-\d+\.lock$/.test(name),
   // Testing a lock takes it, which a sweep that is about to take it must not notice.
   minAgeMs: UNMARKED_GRACE_MS,
   why: "no sweep holds it",
@@ -80,7 +82,7 @@ const SWEEPS: Sort = {
 }
 
 function sweepFiles(dir: string, sort: Sort, rules: LeftoverRules): readonly Leftover[] {
-  const names = namesIn(dir).filter((name) => sort.pattern.test(name))
+  const names = namesIn(dir).filter((name) => sort.is(name))
   if (names.length === 0) return []
   return withDescriptor(openAt(AT_FDCWD, dir, O.PATH | O_DIRECTORY | O_NOFOLLOW), (fd) =>
     names.flatMap((name) => {
@@ -109,7 +111,7 @@ function sweepFile(
     // Only a plain file is opened, and no link followed: opening a FIFO could wait for ever.
     const stat = statAt(dir, name)
     if (!isType(stat, S.IFREG) || stat.nlink !== 1) return { is: "kept", why: "it is not a plain file of one name" }
-    const verdict = tooYoung(stat, Math.max(grace, sort.minAgeMs)) ?? judgeMaker(name, sort)
+    const verdict = tooYoung(stat, Math.max(grace, sort.minAgeMs)) ?? judgeMaker(name)
     if (verdict !== undefined) return verdict
     if (sort.locked) return unlinkUnlocked(dir, name, stat, { dryRun })
     if (!dryRun) unlinkAt(dir, name)
@@ -121,10 +123,10 @@ function sweepFile(
 }
 
 /** A temporary file's name has its maker's pid. While any process has that pid, even another one, the file stays. */
-function judgeMaker(name: string, { kind, pattern }: Sort): Verdict | undefined {
-  const [, pid] = pattern.exec(name) ?? []
-  if (kind !== "temporary" || !existsSync(`/proc/${pid}`)) return undefined
-  return { is: "kept", why: `process ${pid} may be its maker` }
+function judgeMaker(name: string): Verdict | undefined {
+  const maker = makerOf(name)
+  if (maker === undefined || hasEnded(maker)) return undefined
+  return { is: "kept", why: `process ${maker} may be its maker` }
 }
 
 /** Only the holder of its lock removes such a file: so the file that was locked is the one that has the name, if any has. */
@@ -135,12 +137,7 @@ function unlinkUnlocked(
   { dryRun }: Pick<LeftoverRules, "dryRun">,
 ): Verdict | "gone" | undefined {
   return withDescriptor(openAt(dir, name, O.RDONLY | O_NOFOLLOW | O.NONBLOCK), (fd) => {
-    try {
-      flock(fd, LOCK.EX | LOCK.NB)
-    } catch (error) {
-      if (errorCode(error) === "EAGAIN") return { is: "kept", why: "a process holds it" }
-      throw error
-    }
+    if (!tryFlock(fd)) return { is: "kept", why: "a process holds it" }
     const { nlink, ...held } = statDescriptor(fd)
     if (nlink === 0) return "gone"
     if (inodeOf({ nlink, ...held }) !== inodeOf(seen)) return { is: "kept", why: "it is another file by now" }

@@ -175,3 +175,21 @@ test.skipIf(process.geteuid?.() !== 0 || mount === undefined)("it is born in its
     startProgram({ path: sh, argv: ["sh"], env: {}, fds: [0, 1, 2], umask: 0, cgroup })
   expect(start(0)).toThrow("EBADF")
 })
+
+test("a profiler, which stops this thread again and again, does not keep a program from being started", async () => {
+  const code = `
+    import { startProgram } from "${join(import.meta.dir, "../../../src/base/linux/startProgram.ts")}"
+    import { pidfdExited } from "${join(import.meta.dir, "../../../src/base/linux/pidfd.ts")}"
+    for (let round = 0; round < 300; round++) {
+      const { pidfd } = startProgram({ path: "/bin/true", argv: ["true"], env: {}, fds: [0, 1, 2], umask: 0o27 })
+      if (!pidfdExited(pidfd, 5000)) throw new Error("it has not ended")
+    }
+    console.log("all started")`
+  const profiled = ["--cpu-prof", "--cpu-prof-interval=100", `--cpu-prof-dir=${directory.path}`]
+  const child = Bun.spawn([process.execPath, ...profiled, "-e", code], {
+    stdout: "pipe",
+    timeout: 20_000,
+    killSignal: 9,
+  })
+  expect(await new Response(child.stdout).text()).toBe("all started\n")
+}, 30_000)

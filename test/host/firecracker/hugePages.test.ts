@@ -59,7 +59,7 @@ test("a guest whose memory is of small pages needs none, nor does a host need th
 test("what a guest has that ends first is there again", () => {
   const dir = counts({ nr: 128, free: 28 })
   const freed = (memoryMiB: number, huge_pages: "2M" | "None") => () =>
-    requireHugePages(boot, { counts: dir, freed: { memoryMiB, firecracker: { machine: { huge_pages } } } })
+    requireHugePages(boot, { counts: dir, freed: () => ({ memoryMiB, firecracker: { machine: { huge_pages } } }) })
   expect(freed(200, "2M")).not.toThrow()
   expect(freed(199, "2M")).not.toThrow()
   expect(freed(198, "2M")).toThrow("this host has 127 free")

@@ -1,13 +1,15 @@
 import { expect, test } from "bun:test"
-import { mkdtempSync } from "node:fs"
 import { formatSubnet, parseSubnet, type Subnet } from "../../../src/base/terms/address.ts"
 import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
 import { macOf } from "../../../src/host/network/names.ts"
 import { openDatabase } from "../../../src/store/state/database.ts"
 import { freeLease, type LeaseRequest, listLeases, takeLease } from "../../../src/store/state/leases.ts"
 import { failure } from "../../failure.ts"
+import { eachInItsDirectory } from "../../temporary.ts"
 
-const database = () => openDatabase(mkdtempSync("/tmp/banger-leases-"))
+const directory = eachInItsDirectory()
+
+const database = () => openDatabase(directory.path)
 
 function request(vm: string, more: Partial<LeaseRequest> = {}): LeaseRequest {
   const subnet = parseSubnet("10.9.0.0/29") as Subnet
@@ -74,15 +76,14 @@ test("a VM has a place for each of its cards, which go one by one; what one has 
 })
 
 test("the leases of an older banger are of the plugins' own cards", () => {
-  const dir = mkdtempSync("/tmp/banger-leases-")
-  const old = openDatabase(dir)
+  const old = database()
   old.exec(`drop table leases; create table leases (vm text primary key, bridge text not null, subnet text not null,
     number integer not null, mac text not null unique, link text not null unique, detail text not null,
     unique (bridge, number)) strict; pragma user_version = 6`)
   const { subnet, mac, link } = request("a")
   const detail = JSON.stringify({ ports: [], nat: true, isolate: true, ipv6: false, netns: false })
   old.query("insert into leases values ('a', 'bgr0', ?, 2, ?, ?, ?)").run(formatSubnet(subnet), mac, link, detail)
-  const db = openDatabase(dir)
+  const db = database()
   expect(listLeases(db)).toMatchObject([{ vm: "a", card: "eth0", number: 2, mac, link }])
   // A supervisor of the older banger boots its VM again.
   old.query("delete from leases where vm = ?").run("a")
