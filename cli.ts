@@ -13,6 +13,7 @@ start()
 async function start(): Promise<void> {
   // Nothing else is loaded: this is what a thousand VMs have running.
   if (words[0] === "__rest") return (await import("./src/supervisor/rest/resting.ts")).restUntilNeeded(words.slice(1))
+  if (process.env.NOTIFY_SOCKET !== undefined) (await import("./src/host/systemd/manager.ts")).hideManager(words)
   const { begin } = await import("./src/cli/begin.ts")
   await begin(words)
 }

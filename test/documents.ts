@@ -4,6 +4,7 @@ import {
   doneSchema,
   imageListSchema,
   imageSchema,
+  installedSchema,
   logLineSchema,
   messageSchema,
   savedSchema,
@@ -52,6 +53,7 @@ export const DOCUMENTS = {
   "banger set --json": setResultSchema,
   "banger logs --json": logLineSchema,
   "banger init --json": writtenSchema,
+  "banger system install --json": installedSchema,
   "banger version --json": versionSchema,
   "banger help --json": textSchema,
 } satisfies Readonly<Record<string, v.GenericSchema>>
@@ -101,6 +103,8 @@ export function documentOf(args: readonly string[]): DocumentName | undefined {
   const unsupervised = has("--supervise=none") || (alone !== -1 && words[alone + 1] === "none")
   const background = command === "run" || command === "supervise" ? unsupervised || has("--detach", "-d") : false
   if (command === "restart" || background) return "banger run --detach --json"
+  if (command === "system" && action === "install") return "banger system install --json"
+  if (command === "system" && action === "shutdown") return "banger stop --json"
   if (command !== undefined && LIKE[command] !== undefined) return LIKE[command]
   const below = command === "net" || (command === "get" && action === "ls")
   const name = `banger ${below ? `${command} ${action}` : command} --json`

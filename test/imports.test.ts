@@ -11,7 +11,7 @@ const VM_AND_BELOW = ["vm", "host/process", "host/vmm", ...INPUTS, ...DISK]
 
 /** From each room, the rooms below it that it may import from; cli.ts is in the room `cli`. Upper rooms come first. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
-  cli: ["supervisor/rest", "base/linux", "cli/commands", "cli/show", "cli/terminal", "base/terms"],
+  cli: ["supervisor/rest", "host/systemd", "base/linux", "cli/commands", "cli/show", "cli/terminal", "base/terms"],
   "cli/commands": [
     ...[
       "operations",
@@ -19,6 +19,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "operations/end",
       "upkeep/metrics",
       "upkeep/sweep",
+      "upkeep/system",
       "upkeep/leftovers",
       "upkeep/doctor",
       "supervisor",
@@ -58,7 +59,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/rest",
       "supervisor/snapshot",
     ],
-    ...["host/bridge", "host/cgroup", "host/network", "store/logs", ...VM_AND_BELOW],
+    ...["host/bridge", "host/cgroup", "host/network", "host/systemd", "store/logs", ...VM_AND_BELOW],
   ],
   "operations/run": [
     ...[
@@ -69,7 +70,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/rest",
       "supervisor/snapshot",
     ],
-    ...["store/logs", ...VM_AND_BELOW],
+    ...["host/systemd", "store/logs", ...VM_AND_BELOW],
   ],
   "operations/end": ["supervisor", "supervisor/hooks", "supervisor/rest", ...VM_AND_BELOW],
   "upkeep/metrics": ["upkeep/sweep", "upkeep/leftovers", "vm", "host/process", ...DISK],
@@ -77,6 +78,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...["upkeep/leftovers", "supervisor", "supervisor/hooks", "vm", "host/process", "host/sockets", "inputs/plugin"],
     ...["store/logs", ...DISK],
   ],
+  "upkeep/system": GROUND,
   "upkeep/leftovers": [
     "vm",
     "host/bridge",
@@ -95,9 +97,11 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/hooks",
       "supervisor/rest",
       "supervisor/snapshot",
+      "host/cgroup",
       "host/firecracker",
       "host/jail",
       "host/qemu",
+      "host/systemd",
     ],
     ...["store/logs", ...VM_AND_BELOW],
   ],
@@ -122,7 +126,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       ...VM_AND_BELOW,
     ],
   ],
-  "supervisor/hooks": ["vm", "inputs/plugin", ...DISK],
+  "supervisor/hooks": ["vm", "host/systemd", "inputs/plugin", ...DISK],
   "supervisor/rest": [
     "inputs/plugin",
     "supervisor/hooks",
@@ -156,6 +160,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "host/qemu": ["host/vmm", ...DISK],
   "host/search": ["host/process", ...DISK],
   "host/sockets": DISK,
+  "host/systemd": ["host/process", ...DISK],
   "host/vmm": ["inputs/schema", ...DISK],
   "inputs/plugin": ["inputs/schema", "base/linux", "base/terms"],
   "inputs/schema": ["base/terms"],

@@ -78,14 +78,14 @@ export async function restartDetached(
   }
 }
 
-// --- internal ---
-
 /** The words of `banger run` that run a VM's plugin again as it was asked for, under the same name and by the same VMM. */
-function rerunArgv(record: VmRecord): readonly string[] {
+export function rerunArgv(record: VmRecord): readonly string[] {
   const { args } = requestOf(record)
   const words = [`--name=${record.name}`, `--vmm=${record.vmm}`, record.plugin_path]
   return args.length === 0 ? words : [...words, "--", ...args]
 }
+
+// --- internal ---
 
 /** Throws a failure unless a VM's plugin can be loaded, its files are there, and this host can still run it. */
 async function checkRerun(record: VmRecord, log: Log): Promise<void> {

@@ -8,6 +8,7 @@ import type { State } from "../store/state/open.ts"
 import { findRecord } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
 import { heeded } from "../supervisor/hooks/interrupts.ts"
+import { ownService } from "../supervisor/hooks/ownService.ts"
 import { startPluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { useKeptModules } from "../supervisor/rest/useKeptModules.ts"
 import type { Restarts } from "../supervisor/rest/words.ts"
@@ -68,12 +69,20 @@ export async function superviseVm(
   try {
     if (isFinal(record.state)) throw ended()
     const { pid } = statusOf(state, record)
-    const ready = () => onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
     if (logFile !== undefined) renameFile(logFile, layout.supervisorLog)
     // One with a log of its own has no terminal that could go.
     const detached = logFile !== undefined || woken !== undefined
     if (detached) nameProcess(`banger: ${name}`)
-    using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [] })
+    if (logFile !== undefined) {
+      const { leaveCaller } = await import("../supervisor/leaveCaller.ts")
+      await leaveCaller({ id, name }, log)
+    }
+    const service = detached ? undefined : await ownService()
+    using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [], service })
+    const ready = () => {
+      onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
+      service?.ready(`${name}: running (${id})`)
+    }
     const came = woken?.signals ?? []
     for (const name of heeded()) if (came.includes(ENDING_SIGNALS[name])) host.interrupts.press(name)
     if (woken !== undefined) useKeptModules(layout.modules, log)

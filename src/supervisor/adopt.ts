@@ -3,12 +3,14 @@ import { close } from "../base/linux/files.ts"
 import { Failure, messageOf } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { hostPath } from "../base/terms/path.ts"
+import { HALTED_TAIL_BYTES } from "../host/firecracker/halted.ts"
 import { exitStatusOf } from "../host/process/exitStatus.ts"
 import { type PidRef, SIGKILL } from "../host/process/pidRef.ts"
 import type { Child } from "../host/process/spawn.ts"
 import type { Control, Vmm } from "../host/vmm/vmm.ts"
 import { type Follower, follow } from "../store/logs/boundedFile.ts"
-import type { Sink } from "../store/logs/growing.ts"
+import { type Sink, tailOf } from "../store/logs/growing.ts"
+import { openShown } from "../store/logs/shown.ts"
 import { showRest } from "../store/logs/showRest.ts"
 import type { ProcessIdentity, Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -31,6 +33,8 @@ export interface Adoption {
   readonly announced: string | undefined
   /** Gets what the guest says from now on. */
   readonly onConsole?: Sink | undefined
+  /** Whether it is noted how far the console was shown: then it is shown from there. */
+  readonly notesShown?: boolean
   readonly log: Log
 }
 
@@ -39,14 +43,14 @@ export interface Adoption {
  * reaches its guest by its control socket. Where that socket cannot be reached the VM can still be killed.
  */
 export async function adoptMachine(adoption: Adoption): Promise<Machine> {
-  const { layout, consoleLimit, onConsole, log } = adoption
+  const { layout, consoleLimit, onConsole, notesShown, log } = adoption
   const child = adoptChild(adoption)
   const connected = await connect(adoption, child.exited)
   const control: Control = { ...connected, announced: () => connected.announced() ?? adoption.announced }
   const warn = (path: string) => (what: string) => log.warn(`${path}: ${what}`)
-  let show = takeAll
-  const sink = (chunk: Uint8Array) => {
-    const taken = show(chunk)
+  let show: Sink = takeAll
+  const sink: Sink = (chunk, source) => {
+    const taken = show(chunk, source)
     control.onConsole?.(chunk.subarray(0, taken))
     return taken
   }
@@ -55,9 +59,12 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
   // Somebody may have removed one: that must not keep the VM from being stopped.
   if (isThere(layout.consoleLog)) {
     const { consoleLog } = layout
-    console = follow(consoleLog, { limitBytes: consoleLimit, sink, onTrouble: warn(consoleLog) })
-    followers.push(console)
+    const shown = onConsole !== undefined && notesShown === true ? openShown(layout.consoleShown) : undefined
     // A guest that has powered off says no more: what it said while nobody listened is heard now.
+    if (shown?.before !== undefined) control.onConsole?.(Buffer.from(tailOf(consoleLog, HALTED_TAIL_BYTES)))
+    console = follow(consoleLog, { limitBytes: consoleLimit, sink, shown, onTrouble: warn(consoleLog) })
+    followers.push(console)
+    if (shown?.before !== undefined) show = onConsole ?? takeAll
     console.drain()
     show = onConsole ?? takeAll
   } else log.warn(`${layout.consoleLog} was removed: what the guest says is lost`)

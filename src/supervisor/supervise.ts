@@ -112,7 +112,7 @@ async function stage(
 }
 
 async function start(
-  { interrupts, trace, watchdog }: PluginHost,
+  { interrupts, trace, watchdog, service }: PluginHost,
   { session, plugin, vmm, log }: VmContext,
   running: RunningVm,
   { program, staged, onConsole, confinement }: BootOptions & { readonly staged: Staged },
@@ -126,6 +126,7 @@ async function start(
     limit: timeouts.start,
     interrupt: interrupts.stop,
     onConsole,
+    notesShown: service !== undefined,
     log,
     trace,
     cgroup: confinement.cgroup,

@@ -27,6 +27,7 @@ import type { StopRequest } from "../vm/stopRequest.ts"
 import { type Adoption, adoptMachine } from "./adopt.ts"
 import { settleLate } from "./changes/settle.ts"
 import { finish, showRest } from "./finish.ts"
+import { stateTeller } from "./hooks/ownService.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
 import { reloadPlugin } from "./reload.ts"
 import { type RunningVm, runningVm } from "./runningVm.ts"
@@ -91,7 +92,7 @@ export async function takeOver(
   if (liveness.is === "alive") for (const warning of liveness.warnings) host.log.warn(warning)
   setAside(layout.handles)
   removeAbandoned(layout.dir)
-  const session = resumeSession(state, locked, recalled)
+  const session = resumeSession(state, locked, { journal: recalled, onState: stateTeller(host.service, record) })
   // A disk that cannot be written shows here, before anything is done; but its own supervisor must stop a VM on a full one.
   if (!(goal.do === "supervise" && goal.rested === true && recalled.whole)) session.journal.mend()
   writeIdentity(session, liveness)
@@ -149,6 +150,7 @@ async function adoptLiving(
   const consoleLimit = plugin.spec.console.limit
   const machine = await adoptMachine({
     ...{ vmm, layout, resources: journal.resources, identity, consoleLimit, ...heard, log },
+    notesShown: host.service !== undefined,
     process: liveness.process.move(),
   })
   host.watchdog.noteEnd("started")

@@ -7,6 +7,8 @@ export const requestSchema = v.strictObject({
   /** How many postStop hooks its plugin has; undefined when that is not known. */
   postStop: v.optional(v.number()),
   supervised: v.optional(v.boolean(), true),
+  /** Whether a service manager has started it, which starts it again. */
+  service: v.optional(v.boolean()),
   /** The user that root ran it for, by sudo, and the sha256 of each file of the plugin. */
   asker: v.optional(v.object({ uid: v.number(), files: v.array(v.string()) })),
 })

@@ -59,6 +59,8 @@ export interface NewVm {
   readonly request?: VmRequest
   /** The snapshot that it goes on from, and whether another VM may have gone on from that. */
   readonly restore?: { readonly id: string; readonly dir: string; readonly again: boolean } | undefined
+  /** Hears each state that it enters. */
+  readonly onState?: ((state: VmState) => void) | undefined
 }
 
 /**
@@ -67,7 +69,7 @@ export interface NewVm {
  * process has locked it.
  */
 export function createSession({ db, where }: State, vm: NewVm): Session {
-  const { id, name, vmm, plugin, spec, request = { args: [], supervised: true }, restore } = vm
+  const { id, name, vmm, plugin, spec, request = { args: [], supervised: true }, restore, onState } = vm
   const layout = vmLayout(where, id)
   const record = {
     ...{ id, name, vmm, boot_id: bootId(), plugin_path: plugin.path, plugin_sha256: plugin.sha256 },
@@ -89,15 +91,19 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
     // For people to read: the record has both too.
     const source = `${JSON.stringify({ path: plugin.path, sha256: plugin.sha256 })}\n`
     replaceFile(layout.plugin, source, { lasting: "nothing" })
-    const session = openSession({ db, layout, lock, state: "creating", journal: openJournal(db, layout) })
+    const session = openSession({ db, layout, lock, state: "creating", journal: openJournal(db, layout), onState })
     session.note({ event: "state", state: "creating" })
     return session
   })
 }
 
 /** Takes up a VM whose supervisor is gone, with what its journal holds. The caller has locked it. */
-export function resumeSession({ db }: State, { record, layout, lock }: LockedVm, journal: Generation): Session {
-  return openSession({ db, layout, lock, state: record.state, journal: openJournal(db, layout, journal) })
+export function resumeSession(
+  { db }: State,
+  { record, layout, lock }: LockedVm,
+  { journal, onState }: { readonly journal: Generation } & Pick<NewVm, "onState">,
+): Session {
+  return openSession({ db, layout, lock, state: record.state, journal: openJournal(db, layout, journal), onState })
 }
 
 /** Throws IN_USE when a snapshot was restored already, and no other VM may go on from it. Nothing is claimed. */
@@ -149,11 +155,11 @@ function requireLock(layout: VmLayout): VmLock {
   throw new Failure("BUSY", `another process has locked ${layout.lock}`, { subject: layout.id, hint })
 }
 
-interface Opened extends Pick<Session, "db" | "layout" | "journal" | "state"> {
+interface Opened extends Pick<Session, "db" | "layout" | "journal" | "state">, Pick<NewVm, "onState"> {
   readonly lock: VmLock
 }
 
-function openSession({ db, layout, lock, journal, ...opened }: Opened): Session {
+function openSession({ db, layout, lock, journal, onState, ...opened }: Opened): Session {
   let { state } = opened
   const note = (event: VmEvent) => {
     try {
@@ -174,6 +180,7 @@ function openSession({ db, layout, lock, journal, ...opened }: Opened): Session 
       changeState(db, layout.id, { to: next, exit })
       state = next
       note(exit === undefined ? { event: "state", state } : { event: "state", state, exit })
+      onState?.(state)
     },
     note,
     unlock: lock.unlock,

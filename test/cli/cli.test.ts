@@ -63,7 +63,7 @@ test("help is data when it is asked for, and not success when nothing was", () =
     This host
       doctor     Check whether this host can run VMs, and say how to mend it
       net        Look after the network: list it, remove leftovers, send packets
-      system     Print what runs banger sweep by itself: a cron file, or systemd units
+      system     Have the host run banger by itself: a cron file, or systemd units
 
     banger itself
       update     Replace this banger by a newer release; running VMs are left alone
@@ -188,9 +188,9 @@ test("each command has its help", () => {
     "
   `)
   expect(cli("system", "--help").stdout).toMatchInlineSnapshot(`
-    "Print what runs banger sweep by itself: a cron file, or systemd units (banger system)
+    "Have the host run banger by itself: a cron file, or systemd units (banger system)
 
-    USAGE banger system [OPTIONS] cron|units
+    USAGE banger system [OPTIONS] cron|units|install|boot|shutdown
 
     OPTIONS
 
@@ -201,8 +201,11 @@ test("each command has its help", () => {
 
     COMMANDS
 
-       cron    Print a file for /etc/cron.d that sweeps every minute
-      units    Print a systemd service and its timer that sweep every minute
+          cron    Print a file for /etc/cron.d that sweeps every minute
+         units    Print systemd units that run VMs, after a reboot too, and sweep
+       install    Install these units; as root the host's, else your own
+          boot    Finish VMs that a reboot has ended, and start again what is to run always
+      shutdown    Stop every VM; \`banger system boot\` starts again what is to run always
 
     Use banger system <command> --help for more information about a command.
     "

@@ -90,7 +90,7 @@ const TYPED: readonly [words: readonly string[], offered: string][] = [
   [["run", "--vmm", "="], "auto firecracker qemu"],
   [["ru"], "run"],
   [["net", ""], "ls rm check"],
-  [["system", ""], "cron units"],
+  [["system", ""], "cron units install boot shutdown"],
   [["run", "pl"], "plugins/"],
   [["nonsense", ""], ""],
   [["logs", ">", "precious", "--f"], "--follow"],

@@ -2,8 +2,9 @@ import { expect, test } from "bun:test"
 import { failureOf, summary } from "../../src/cli/show/sweep.ts"
 import { noTotals } from "../../src/host/sockets/report.ts"
 import { metricsText } from "../../src/upkeep/metrics/sweep.ts"
-import { cronText, ownProgram, unitsText } from "../../src/upkeep/sweep/schedule.ts"
 import { requireLinux, type SweepReport } from "../../src/upkeep/sweep/sweep.ts"
+import { cronText, ownProgram } from "../../src/upkeep/system/schedule.ts"
+import { unitsOf } from "../../src/upkeep/system/units.ts"
 
 const directory = (is: "swept" | "busy") => ({ path: "/x", is, sockets: [] })
 const report = (
@@ -57,14 +58,17 @@ test("a cron file runs the sweep every minute, its words safe from the shell and
 })
 
 test("systemd units run it too, its words safe from systemd", () => {
-  const text = unitsText("/usr/bin/banger", ["/run/a b", "/run/50%", "/run/$x", '/run/"q"'])
+  const dirs = ["/run/a b", "/run/50%", "/run/$x", '/run/"q"']
+  const text = unitsOf("system", { program: "/usr/bin/banger", dirs })
+    .map((unit) => unit.text)
+    .join("\n")
   expect(text).toContain('ExecStart=/usr/bin/banger sweep --quiet "/run/a b" /run/50%% /run/$$x "/run/\\"q\\""\n')
   expect(text).toContain("OnCalendar=minutely")
 })
 
 test.each([["run/x"], ["/run/new\nline"]])("%p is no directory for cron or systemd", (dir) => {
   expect(() => cronText("/b", [dir])).toThrow()
-  expect(() => unitsText("/b", [dir])).toThrow()
+  expect(() => unitsOf("system", { program: "/b", dirs: [dir] })).toThrow()
 })
 
 test("the program is this one, where it is a compiled one", () => {

@@ -1,7 +1,9 @@
-import { FICLONE } from "./constants.ts"
+import { FICLONE, S } from "./constants.ts"
+import { statDescriptor } from "./files.ts"
 import { descriptor } from "./guards.ts"
-import { checked, libc, rawSyscall, retried } from "./libc.ts"
+import { checked, failureOf, libc, outcome, rawSyscall, retried } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
+import { canWrite } from "./poll.ts"
 
 /** Writes all of `bytes`, however many write(2) calls that takes. */
 export function writeAll(fd: number, bytes: Uint8Array): void {
@@ -63,6 +65,27 @@ export function sendRange(source: number, target: number, length: number): numbe
   return retried("sendfile", () => libc.sendfile(descriptor(target), descriptor(source), null, length))
 }
 
+/**
+ * Moves bytes from a file to a socket without waiting for its reader, from the offset that memory holds (i64), and has the kernel
+ * write the new one there before anything can end this process (sendfile(2)). Returns how many that was; undefined where the target
+ * is no socket, or takes none so.
+ */
+export function sendFrom(
+  source: number,
+  target: number,
+  { offset, count }: { readonly offset: Uint8Array; readonly count: number },
+): number | undefined {
+  if ((statDescriptor(target).mode & S.IFMT) !== S.IFSOCK) return undefined
+  // Where poll(2) calls a stream socket writable, three quarters of its buffer are free.
+  if (!canWrite(target)) return 0
+  const length = Math.min(count, PIECE_BYTES)
+  const sent = outcome("sendfile", () => libc.sendfile(descriptor(target), descriptor(source), offset, length))
+  if (sent >= 0) return sent
+  if (sent === -EAGAIN || sent === -EINTR) return 0
+  if (sent === -EINVAL || sent === -ENOSYS) return undefined
+  throw failureOf("sendfile", sent)
+}
+
 /** lseek(2); returns the new position. ENXIO for SEEK_DATA past the last data. */
 export function seek(fd: number, offset: number, whence: number): number {
   return checked("lseek", () => libc.lseek(descriptor(fd), offset, whence))
@@ -87,6 +110,11 @@ export function sync(fd: number): void {
 }
 
 // --- internal ---
+
+const [EINTR, EAGAIN, EINVAL, ENOSYS] = [4, 11, 22, 38]
+
+/** Fits into what is free of a socket's buffer, whose default is 208 KiB. */
+const PIECE_BYTES = 32 * 1024
 
 const KEEP_SIZE = 1
 const PUNCH_HOLE = 2

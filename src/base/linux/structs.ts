@@ -88,6 +88,17 @@ export function packSockaddrUn(path: string): Uint8Array {
   return address
 }
 
+/** As `packSockaddrUn`, of a name of the abstract namespace: a NUL, then the name, which its length ends. */
+export function packSockaddrUnAbstract(name: string): Uint8Array {
+  const bytes = new TextEncoder().encode(name)
+  if (bytes.length > SUN_PATH_MAX) throw new RangeError(`socket name longer than ${SUN_PATH_MAX} bytes: ${name}`)
+  if (bytes.length === 0) throw new TypeError("not a socket name: it is empty")
+  const address = new Uint8Array(2 + 1 + bytes.length)
+  new DataView(address.buffer).setUint16(0, 1, true)
+  address.set(bytes, 3)
+  return address
+}
+
 /** `struct mount_attr` of mount_setattr(2): u64 set, clear, propagation, user namespace. */
 export function packMountAttr(set: number, clear: number, propagation: number): Uint8Array {
   return new Uint8Array(new BigUint64Array([BigInt(set), BigInt(clear), BigInt(propagation), 0n]).buffer)

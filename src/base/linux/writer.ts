@@ -8,6 +8,12 @@ import { awaitWritable, canWrite } from "./poll.ts"
 /** Writes what the reader takes without waiting and returns how many bytes that was; 0 when it would have to wait. */
 export type Writer = (bytes: Uint8Array) => number
 
+/** Bytes that the kernel can move by itself from where they are. */
+export interface Source {
+  /** Moves to a descriptor what it takes without waiting, and returns how many bytes that was; undefined where this cannot be. */
+  sendTo(fd: number): number | undefined
+}
+
 /**
  * A writer to an inherited descriptor that never waits for a reader. It opens the file anew on first use, because
  * O_NONBLOCK on the descriptor itself would reach others who share it, like the shell.

@@ -1,7 +1,8 @@
+import type { Failure } from "../../base/terms/failure.ts"
 import { stopVm } from "../../operations/end/stop.ts"
-import { openState } from "../../store/state/open.ts"
-import { listUnfinished } from "../../store/state/records.ts"
-import { command } from "../terminal/command.ts"
+import { openState, type State } from "../../store/state/open.ts"
+import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
+import { command, type Invocation } from "../terminal/command.ts"
 import { durationOf } from "../terminal/duration.ts"
 import { eachVmArgs, forEachVm } from "./forEach.ts"
 
@@ -12,14 +13,31 @@ export default command({
     timeout: { type: "string", valueHint: "TIME", description: "Kill a guest that has not stopped by then (10s)" },
   },
   takesMany: true,
-  async run({ vm, all, timeout: given }, invocation) {
-    const timeout = durationOf("--timeout", given)
+  async run({ vm, all, timeout }, invocation) {
+    const limit = durationOf("--timeout", timeout)
     using state = openState()
-    return await forEachVm({ vm, all }, invocation, {
-      state,
-      words: { doing: "stopping", one: "has ended", many: "have ended" },
-      all: () => listUnfinished(state.db),
-      work: (vm, how) => stopVm(state, vm, { action: "stop", timeout, ...how }),
-    })
+    return await stopVms(state, { vm, all, timeout: limit }, invocation)
   },
 })
+
+/** Which VMs are stopped: a first one by its word, or `every` one, and how many milliseconds each guest has. */
+interface Which {
+  readonly vm?: string | undefined
+  readonly all?: boolean | undefined
+  readonly every?: () => readonly VmRecord[]
+  readonly timeout?: number | undefined
+}
+
+/** Stops VMs as `banger stop` does. */
+export function stopVms(
+  state: State,
+  { timeout, every = () => listUnfinished(state.db), ...which }: Which,
+  invocation: Invocation,
+): Promise<Failure | undefined> {
+  return forEachVm(which, invocation, {
+    state,
+    words: { doing: "stopping", one: "has ended", many: "have ended" },
+    all: every,
+    work: (vm, how) => stopVm(state, vm, { action: "stop", timeout, ...how }),
+  })
+}

@@ -1,29 +1,110 @@
-import { cronText, ownProgram, unitsText } from "../../upkeep/sweep/schedule.ts"
-import type { Text } from "../show/documents.ts"
-import { command } from "../terminal/command.ts"
+import { homedir } from "node:os"
+import { join } from "node:path"
+import { Failure } from "../../base/terms/failure.ts"
+import { openState } from "../../store/state/open.ts"
+import { cronText, ownProgram } from "../../upkeep/system/schedule.ts"
+import { type Manager, UNIT_DIRECTORY, unitsOf } from "../../upkeep/system/units.ts"
+import type { Installed, Text } from "../show/documents.ts"
+import { command, type Invocation } from "../terminal/command.ts"
+import { stopVms } from "./stop.ts"
 
-const schedule = { cron: cronText, units: unitsText }
+const dirArg = { type: "positional", required: false, description: "A directory to sweep, and more of them" } as const
 
 export default command({
-  meta: { name: "system", description: "Print what runs banger sweep by itself: a cron file, or systemd units" },
+  meta: { name: "system", description: "Have the host run banger by itself: a cron file, or systemd units" },
   args: {},
   subCommands: {
-    cron: print("cron", "Print a file for /etc/cron.d that sweeps every minute"),
-    units: print("units", "Print a systemd service and its timer that sweep every minute"),
+    cron: command({
+      meta: { name: "cron", description: "Print a file for /etc/cron.d that sweeps every minute" },
+      args: { dir: dirArg },
+      takesMany: true,
+      run: ({ dir }, { more, output }) => print(cronText(ownProgram(), dirsOf(dir, more)), output),
+    }),
+    units: command({
+      meta: { name: "units", description: "Print systemd units that run VMs, after a reboot too, and sweep" },
+      args: { dir: dirArg, user: { type: "boolean", description: "Those of a user's own manager" } },
+      takesMany: true,
+      run({ dir, user }, { more, output }) {
+        const manager = user === true ? "user" : "system"
+        const units = unitsOf(manager, { program: ownProgram(), dirs: dirsOf(dir, more) })
+        const texts = units.map(({ name, text }) => `# ${UNIT_DIRECTORY[manager]}/${name}\n${text}`)
+        return print(texts.join("\n").trimEnd(), output)
+      },
+    }),
+    install: command({
+      meta: { name: "install", description: "Install these units; as root the host's, else your own" },
+      args: { dir: dirArg, remove: { type: "boolean", description: "Remove what it has installed" } },
+      takesMany: true,
+      run: ({ dir, remove }, invocation) => install(invocation, { dirs: dirsOf(dir, invocation.more), remove }),
+    }),
+    boot: command({
+      meta: { name: "boot", description: "Finish VMs that a reboot has ended, and start again what is to run always" },
+      args: {},
+      async run(_, { output }) {
+        const { bootVms } = await import("../../operations/bootVms.ts")
+        using state = openState()
+        return await bootVms(state, output.log)
+      },
+    }),
+    shutdown: command({
+      meta: { name: "shutdown", description: "Stop every VM; `banger system boot` starts again what is to run always" },
+      args: {},
+      async run(_, invocation) {
+        const { noteShutdown, vmsToShutDown } = await import("../../operations/bootVms.ts")
+        using state = openState()
+        noteShutdown(state)
+        const every = () => vmsToShutDown(state)
+        // Other bangers that stop some of them hear the words of `stop`.
+        return await stopVms(state, { all: true, every }, { ...invocation, path: ["banger", "stop"], options: [] })
+      },
+    }),
   },
 })
 
 // --- internal ---
 
-function print(name: keyof typeof schedule, description: string) {
-  return command({
-    meta: { name, description },
-    args: { dir: { type: "positional", required: false, description: "A directory to sweep, and more of them" } },
-    takesMany: true,
-    run({ dir }, { more, output }) {
-      const text = schedule[name](ownProgram(), dir === undefined ? [] : [dir, ...more])
-      output.show({ text } satisfies Text, text)
-      return undefined
-    },
-  })
+function dirsOf(dir: string | undefined, more: readonly string[]): readonly string[] {
+  return dir === undefined ? [] : [dir, ...more]
+}
+
+function print(text: string, { show }: Invocation["output"]): undefined {
+  show({ text } satisfies Text, text)
+}
+
+async function install(
+  { output }: Invocation,
+  { dirs, remove }: { readonly dirs: readonly string[]; readonly remove: boolean | undefined },
+): Promise<undefined> {
+  const { enabledOf, placeUnits, removeUnits } = await import("../../upkeep/system/install.ts")
+  const manager = process.geteuid?.() === 0 ? "system" : "user"
+  const to = directoryOf(manager)
+  const units = unitsOf(manager, { program: ownProgram(), dirs })
+  const names = units.map(({ name }) => name)
+  const files = remove === true ? removeUnits(to, names) : placeUnits(to, units)
+  const { log } = output
+  const still = remove === true ? enabledOf(to, names) : []
+  const systemctl = manager === "user" ? "systemctl --user" : "systemctl"
+  if (still.length > 0)
+    log.warn(`still enabled, and without a file now: ${still.join(", ")}; run: ${systemctl} disable ${still.join(" ")}`)
+  if (files.some(({ is }) => is !== "unchanged")) {
+    const { reloadUnits } = await import("../../upkeep/system/reload.ts")
+    reloadUnits(manager, log)
+  }
+  const text = files.map(({ path, is }) => `${path}: ${is}`).join("\n")
+  const document = { files: files.map(({ path, is }) => ({ path, done: is })) } satisfies Installed
+  output.show(document, text)
+  const plugins = manager === "user" ? "~/.config/banger/vms/NAME.ts" : "/etc/banger/vms/NAME.ts"
+  if (remove !== true)
+    log.info(
+      `a VM of ${plugins}: ${systemctl} enable --now banger@NAME; VMs after a reboot: ${systemctl} enable --now banger-boot; sweeps: ${systemctl} enable --now banger-sweep.timer`,
+    )
+  return undefined
+}
+
+function directoryOf(manager: Manager): string {
+  if (manager === "system") return UNIT_DIRECTORY.system
+  const { XDG_CONFIG_HOME } = process.env
+  const config = XDG_CONFIG_HOME?.startsWith("/") === true ? XDG_CONFIG_HOME : join(homedir(), ".config")
+  if (!config.startsWith("/")) throw new Failure("BAD_CONFIG", "there is no home directory", { subject: "HOME" })
+  return join(config, "systemd/user")
 }

@@ -57,6 +57,12 @@ export type LogLine = v.InferOutput<typeof logLineSchema>
 export const writtenSchema = v.strictObject({ files: v.array(v.string()) })
 export type Written = v.InferOutput<typeof writtenSchema>
 
+/** What `banger system install --json` prints. */
+export const installedSchema = v.strictObject({
+  files: v.array(v.strictObject({ path: v.string(), done: v.picklist(["written", "removed", "unchanged"]) })),
+})
+export type Installed = { readonly files: readonly v.InferOutput<typeof installedSchema>["files"][number][] }
+
 /** What `banger get NAME`, `get path` and `get rm` print with --json. */
 export const imageSchema = v.strictObject({
   name: v.string(),

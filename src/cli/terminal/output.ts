@@ -1,5 +1,5 @@
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
-import { type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
+import { type Source, type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { failureLine, jsonText, type Level, messageLine } from "../../base/terms/message.ts"
@@ -20,8 +20,8 @@ export interface Output {
   readonly captures: boolean
   /** Data, to standard output: a line, or bytes as they are. False when nobody reads it any more. */
   print(data: string | Uint8Array): boolean
-  /** Prints what standard output takes without waiting, and tells how many bytes that was. */
-  printSome(data: Uint8Array): number
+  /** Prints what standard output takes without waiting, and tells how many bytes that was; from their `source`, where that can be. */
+  printSome(data: Uint8Array, source?: Source): number
   /** A command's result: with --json its document, otherwise its text, if it has any. */
   show(document: unknown, text: string): void
   /** A line that somebody else said. It may be lost where nobody reads: this waits only a moment and never throws. */
@@ -53,7 +53,7 @@ export async function createOutput(manner: Manner, capture = false): Promise<Out
     manner,
     captures: captured !== undefined,
     print,
-    printSome: (data) => ifRead(() => writeSome(stdout, data)) ?? data.length,
+    printSome: (data, source) => ifRead(() => source?.sendTo(to.stdout) ?? writeSome(stdout, data)) ?? data.length,
     ...said,
     show(document, text) {
       if (manner.json) print(jsonText(document, 2))

@@ -17,6 +17,9 @@ import { formatDuration } from "../../base/terms/quantity.ts"
 /** The cgroup that all VMs' cgroups are in. */
 const PARENT = "banger"
 
+/** The cgroup of supervisors that left the one of their caller where no systemd has scopes for them. It stays. */
+const SUPERVISORS = "banger-supervisors"
+
 /** A file of a cgroup and the value to write to it. */
 export type CgroupSetting = readonly [file: string, value: string]
 
@@ -34,6 +37,14 @@ export function cgroupPath(mount: string, id: string): string {
 /** The controllers that settings need: the first word of each file's name. Pure. */
 export function controllersOf(settings: readonly CgroupSetting[]): readonly string[] {
   return [...new Set(settings.map(([file]) => file.split(".")[0] ?? ""))]
+}
+
+/** Moves a process into the cgroup of supervisors, which is made. Throws a system error where that may not be. */
+export function joinSupervisors(mount: string, pid: number): void {
+  withDescriptor(openAt(AT_FDCWD, mount, O.PATH | O_DIRECTORY), (root) => {
+    ignoring(["EEXIST"], () => mkdirAt(root, SUPERVISORS, 0o755))
+    withDescriptor(enter(root, SUPERVISORS), (dir) => write(dir, "cgroup.procs", String(pid)))
+  })
 }
 
 /** Throws a failure that names the controllers that this host's hierarchy lacks, or that v1 has taken. */

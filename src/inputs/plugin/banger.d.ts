@@ -54,7 +54,9 @@ declare module "banger" {
     console?: ConsoleOptions | undefined
     /**
      * Whether the supervisor boots the VM again when the VM ended and nobody asked it to: never (`"no"`, the default),
-     * when its run has failed, or always. A first boot that fails is not tried again.
+     * when its run has failed, or always. A first boot that fails is not tried again. Where `banger-boot.service` is enabled,
+     * the host's boot starts a VM of `"always"` again too, also one that was stopped before; of `"unless-stopped"` only one
+     * that nobody had stopped.
      */
     restart?: RestartPolicy | RestartOptions | undefined
     /**
@@ -65,7 +67,7 @@ declare module "banger" {
     unsafeClone?: boolean | undefined
   }
 
-  export type RestartPolicy = "no" | "on-failure" | "always"
+  export type RestartPolicy = "no" | "on-failure" | "unless-stopped" | "always"
 
   export interface RestartOptions {
     /** Default: `"on-failure"`. */

@@ -124,8 +124,8 @@ const consoleOptions = v.strictObject({
   ),
 })
 
-const POLICY_WORDS = '"no", "on-failure" or "always"'
-const policy = v.picklist(["no", "on-failure", "always"], POLICY_WORDS)
+const POLICY_WORDS = '"no", "on-failure", "unless-stopped" or "always"'
+const policy = v.picklist(["no", "on-failure", "unless-stopped", "always"], POLICY_WORDS)
 const LIMIT_WORDS = "a whole number from 1 to 1000"
 const restartOptions = v.strictObject({
   policy: v.optional(policy, "on-failure"),

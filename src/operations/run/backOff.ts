@@ -17,11 +17,13 @@ export interface BackOff {
  * finds whom to tell. Returns false, with the note on its record taken back, when this process was told to stop meanwhile.
  */
 export async function backOff(
-  { interrupts }: PluginHost,
+  { interrupts, service }: PluginHost,
   { db, id }: { readonly db: Database; readonly id: string },
   { waitMs, why, log }: BackOff,
 ): Promise<boolean> {
-  log.warn(`${why}; booting it again in ${formatDuration(waitMs)}`)
+  const words = `${why}; booting it again in ${formatDuration(waitMs)}`
+  log.warn(words)
+  service?.status(words)
   noteRestart(db, id, Date.now() + waitMs)
   await waited(waitMs, interrupts.stop)
   if (!interrupts.stop.aborted) return true

@@ -16,7 +16,7 @@ import type { ResolvedRun } from "./resolveRun.ts"
 export async function createVm(
   state: State,
   { request, plugin, vmm, restore }: Pick<ResolvedRun, "request" | "plugin" | "vmm" | "restore">,
-  id: string,
+  { id, onState }: Pick<NewVm, "id" | "onState">,
 ): Promise<Session> {
   const count = (name: HookName) => inOrder(plugin.loaded, name).length
   const { loaded, spec, written } = plugin
@@ -24,11 +24,21 @@ export async function createVm(
     args: [...request.args],
     postStop: count("postStop"),
     supervised: request.supervisor !== "none",
+    ...(onState !== undefined && { service: true }),
     ...askerOf(),
   }
   const source = { path: loaded.source.path, sha256: loaded.sha256 }
   const claim = claimOf({ plugin, restore })
-  const vm = { id, name: spec.name, vmm: vmm.name, plugin: source, spec: written, request: asked, restore: claim }
+  const vm = {
+    id,
+    name: spec.name,
+    vmm: vmm.name,
+    plugin: source,
+    spec: written,
+    request: asked,
+    restore: claim,
+    onState,
+  }
   try {
     return createSession(state, vm)
   } catch (error) {

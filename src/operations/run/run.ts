@@ -1,9 +1,11 @@
 import { messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
+import type { Service } from "../../host/systemd/service.ts"
 import { openState } from "../../store/state/open.ts"
 import { noticeOf } from "../../supervisor/boot/chooseVmm.ts"
 import type { Plan } from "../../supervisor/boot/planRun.ts"
 import { orInterrupted } from "../../supervisor/hooks/interrupts.ts"
+import { ownService } from "../../supervisor/hooks/ownService.ts"
 import { startPluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import { requireTraceFile, type Trace } from "../../supervisor/hooks/trace.ts"
 import { type ResolvedRun, requireRunnable, resolveRun } from "./resolveRun.ts"
@@ -20,10 +22,12 @@ import { livingNamed } from "./takeUp.ts"
  */
 export async function runPlugin(request: RunRequest): Promise<Plan | RunResult | "left"> {
   if (request.trace !== undefined) requireTraceFile(request.trace)
+  // Only one in the foreground is the service that it was started as.
+  const service = request.supervisor === "foreground" && !request.plan ? await ownService() : undefined
   // A detached supervisor has no terminal that could go.
-  using host = startPluginHost(request.log, { ignored: request.supervisor === "detached" ? ["SIGHUP"] : [] })
+  using host = startPluginHost(request.log, { ignored: request.supervisor === "detached" ? ["SIGHUP"] : [], service })
   try {
-    const run = await resolveRun(host, request)
+    const run = await resolveRun(host, service === undefined ? request : telling(service, request))
     const notice = noticeOf(run)
     if (notice !== undefined) request.log.info(notice)
     if (request.plan) {
@@ -34,7 +38,9 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     const state = openState({ newer: request.restarts === undefined ? "refused" : "used" })
     requireRunnable(run, () => livingNamed(state, run.plugin.spec.name))
     sayWhatIsMissing(request.log, run)
-    return await runUntilDone(host, state, run)
+    const result = await runUntilDone(host, state, run)
+    service?.stopping(`${run.plugin.spec.name}: ended`)
+    return result
   } catch (error) {
     throw orInterrupted(host.interrupts, error)
   } finally {
@@ -43,6 +49,14 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
 }
 
 // --- internal ---
+
+function telling(service: Service, request: RunRequest): RunRequest {
+  const onBooted: RunRequest["onBooted"] = (vm) => {
+    request.onBooted(vm)
+    service.ready(`${vm.name}: running (${vm.id})`)
+  }
+  return { ...request, onBooted }
+}
 
 const NAMES = { qemu: "QEMU", firecracker: "Firecracker" }
 

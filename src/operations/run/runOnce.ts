@@ -3,6 +3,7 @@ import { type Log, prefixed } from "../../base/terms/log.ts"
 import type { State } from "../../store/state/open.ts"
 import { noteRestart } from "../../store/state/records.ts"
 import { requireSocketPaths } from "../../supervisor/boot/vmmSockets.ts"
+import { stateTeller } from "../../supervisor/hooks/ownService.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import { goToRest, type Resting } from "../../supervisor/rest/goToRest.ts"
 import type { Restarts } from "../../supervisor/rest/words.ts"
@@ -14,6 +15,7 @@ import { createVm } from "./createVm.ts"
 import { forgetOldest } from "./forgetOldest.ts"
 import { takeLog } from "./ownLog.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
+import type { RunRequest } from "./runRequest.ts"
 import { connectTerminal } from "./runTerminal.ts"
 
 /** What one boot of a run has from the boot before it. */
@@ -45,7 +47,13 @@ export async function runOnce(
   const { request, plugin, vmm, program, confinement } = run
   const { name } = plugin.spec
   const id = planId(run)
-  const session = await host.trace.span("record", () => createVm(state, run, id).finally(() => unlock(ended)))
+  const left = leaves(request.supervisor) && ended === undefined ? leave({ id, name }, request.log) : undefined
+  // What root starts has a cgroup of its own; of other users it is born in this process's.
+  if (process.geteuid?.() !== 0) await left
+  const onState = stateTeller(host.service, { id, name })
+  const session = await host.trace.span("record", () =>
+    createVm(state, run, { id, onState }).finally(() => unlock(ended)),
+  )
   const { layout } = session
   const { dir } = layout
   const own = logFile === undefined ? undefined : takeLog(logFile, layout, request.log)
@@ -67,7 +75,9 @@ export async function runOnce(
     },
     onBooted: () => {
       booted = true
-      if (ended === undefined) request.onBooted({ id, name, vmm: vmm.name, pid, dir })
+      const told = { id, name, vmm: vmm.name, pid, dir }
+      if (left !== undefined) left.then(() => request.onBooted(told))
+      else if (ended === undefined) request.onBooted(told)
       // Nothing waits for this process now, as it would at the end.
       forgetOld(state, id, request.log)
     },
@@ -86,6 +96,16 @@ export function planId(run: ResolvedRun): string {
 }
 
 // --- internal ---
+
+/** Whether this process, or what root has no cgroup for, is to outlive what started it. */
+function leaves(supervisor: RunRequest["supervisor"]): boolean {
+  return supervisor === "detached" || (supervisor === "none" && process.geteuid?.() !== 0)
+}
+
+async function leave(vm: { readonly id: string; readonly name: string }, log: Log): Promise<void> {
+  const { leaveCaller } = await import("../../supervisor/leaveCaller.ts")
+  await leaveCaller(vm, log)
+}
 
 /** The run itself does not fail by it; the next one tries again. */
 function forgetOld(state: State, current: string, log: Log): void {

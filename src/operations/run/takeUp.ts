@@ -145,6 +145,10 @@ async function watch(
   const log = prefixed(request.log, name)
   const own = logFile === undefined ? undefined : takeLog(logFile, layout, request.log)
   const toTerminal = request.onConsole !== undefined
+  if (request.supervisor === "detached") {
+    const { leaveCaller } = await import("../../supervisor/leaveCaller.ts")
+    await leaveCaller({ id, name }, request.log)
+  }
   let pid: number | undefined
   const taken = await takeOver({ ...host, log }, state, {
     locked,

@@ -5,6 +5,7 @@ import { messageOf } from "../../base/terms/failure.ts"
 import { replaceFileBy } from "../files/replaceFile.ts"
 import { keptFrom, type Sink } from "./growing.ts"
 import { forgetOlderHalf, keepDescriptorBelow } from "./keep.ts"
+import type { Shown } from "./shown.ts"
 import { watchFile } from "./watchFile.ts"
 
 /** A growing file that is kept below its limit and shown as it grows. Its functions throw nothing. */
@@ -22,6 +23,8 @@ export interface FollowOptions {
   readonly limitBytes: number
   /** Where its content is shown. Without a sink it is only kept small. */
   readonly sink?: Sink
+  /** Where it is shown from, and noted how far it was: then in whole lines, until the writer has gone. */
+  readonly shown?: Shown | undefined
   readonly onTrouble: (what: string) => void
 }
 
@@ -35,12 +38,13 @@ const CHUNK_BYTES = 64 * 1024
  * written meanwhile. What a slow sink has not taken by then is not shown. `onTrouble` hears once that the sink failed,
  * after which nothing more is shown, and once that the file cannot be kept small.
  */
-export function follow(path: string, { limitBytes, sink = takeAll, onTrouble }: FollowOptions): Follower {
+export function follow(path: string, { limitBytes, sink = takeAll, shown: noted, onTrouble }: FollowOptions): Follower {
   const fd = openSync(path, "r+")
   const buffer = new Uint8Array(CHUNK_BYTES)
   // A file that was followed before may begin with a hole.
   let start = keptFrom(fd, 0)
-  let shown = start
+  let shown = Math.max(start, Math.min(noted?.before ?? 0, fstatSync(fd).size))
+  let whole = noted !== undefined
   const told = new Set<string>()
   const attempt = (what: string, work: () => void) => {
     try {
@@ -51,13 +55,19 @@ export function follow(path: string, { limitBytes, sink = takeAll, onTrouble }: 
     }
   }
 
-  const show = (end: number) => {
+  /** False when the sink did not take all that is to be shown. */
+  const show = (end: number): boolean => {
     while (shown < end) {
       const count = readSync(fd, buffer, 0, Math.min(CHUNK_BYTES, end - shown), shown)
-      const taken = count === 0 ? 0 : sink(buffer.subarray(0, count))
+      const ready = whole ? linesIn(buffer.subarray(0, count)) : count
+      if (ready === 0) return count > 0
+      noted?.note(shown)
+      const taken = sink(buffer.subarray(0, ready), noted?.source(fd, ready))
       shown += taken
-      if (taken < count || count === 0) return
+      noted?.note(shown)
+      if (taken < ready) return false
     }
+    return true
   }
   const drain = (): boolean => {
     let behind = false
@@ -66,8 +76,7 @@ export function follow(path: string, { limitBytes, sink = takeAll, onTrouble }: 
     attempt(NOT_SHOWN, () => {
       size = fstatSync(fd).size
       if (told.has(NOT_SHOWN)) return
-      show(size)
-      behind = shown < size
+      behind = !show(size)
     })
     attempt("it is not kept below its limit", () => {
       if (size - start < limitBytes) return
@@ -82,6 +91,7 @@ export function follow(path: string, { limitBytes, sink = takeAll, onTrouble }: 
     drain,
     settle() {
       watcher.close()
+      whole = false
       // If this fails, the hole stays, and readers skip it.
       if (start > 0) attempt("it could not be made smaller", () => keepOnly(fd, start, path))
     },
@@ -108,6 +118,14 @@ export function keepBelow(path: string, limitBytes: number): number {
 // --- internal ---
 
 const takeAll: Sink = (chunk) => chunk.length
+
+/** How many of these bytes are whole lines; all, where a line is longer than they are. */
+function linesIn(bytes: Uint8Array): number {
+  const end = bytes.lastIndexOf(NEWLINE) + 1
+  return end === 0 && bytes.length === CHUNK_BYTES ? bytes.length : end
+}
+
+const NEWLINE = "\n".charCodeAt(0)
 
 function withLog<T>(path: string, missing: T, use: (fd: number, size: number) => T): T {
   const fd = unlessAbsent(() => openSync(path, "r+"))

@@ -1,12 +1,16 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs"
 import { seek } from "../../base/linux/content.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
+import type { Source } from "../../base/linux/writer.ts"
 
 // The room logs: files that grow: read as they come, shown, and kept below a limit.
 // The rule: what a slow reader does not take holds up neither the writer nor the limit.
 
-/** Shows bytes and returns how many it took: fewer than it was given when it would have to wait. */
-export type Sink = (chunk: Uint8Array) => number
+/**
+ * Shows bytes and returns how many it took: fewer than it was given when it would have to wait. `source`: the same bytes, where
+ * they may be taken so that it is noted at once.
+ */
+export type Sink = (chunk: Uint8Array, source?: Source) => number
 
 /** A file that another process appends to, read from where the last reading stopped. */
 export interface Growing {

@@ -67,6 +67,8 @@ export interface VmLayout {
   /** Sockets and FIFOs of this VM; removed with it. */
   readonly runtime: HostPath
   readonly consoleInput: HostPath
+  /** How far the console was shown by a supervisor that is a service. */
+  readonly consoleShown: HostPath
   readonly qmpSocket: HostPath
 }
 
@@ -102,6 +104,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     stage: at(dir, "stage"),
     runtime,
     consoleInput: at(runtime, "console.in"),
+    consoleShown: at(runtime, "console.shown"),
     qmpSocket: at(runtime, "qmp.sock"),
   }
 }

@@ -12,6 +12,7 @@ import { type Child, type Launch, SIGKILL, spawn } from "../../host/process/spaw
 import type { Chosen, Control } from "../../host/vmm/vmm.ts"
 import { type Follower, follow } from "../../store/logs/boundedFile.ts"
 import type { Sink } from "../../store/logs/growing.ts"
+import { openShown } from "../../store/logs/shown.ts"
 import { showRest } from "../../store/logs/showRest.ts"
 import { markOf } from "../../store/state/mark.ts"
 import { type Machine, VMM_LOG_MAX_BYTES } from "../../vm/machine.ts"
@@ -35,6 +36,8 @@ export interface StartOptions extends Chosen {
   /** Aborted when the start is no longer wanted. */
   readonly interrupt: AbortSignal
   readonly onConsole: Sink
+  /** Whether it is noted how far the console was shown. */
+  readonly notesShown?: boolean
   readonly log: Log
   readonly trace: Trace
   /** Is called when a restored guest is about to run. When it throws, the guest does not run. */
@@ -81,8 +84,8 @@ export async function startMachine(
     if (socket !== undefined) close(socket)
     socket = undefined
   }
-  const sink: Sink = (chunk) => {
-    const taken = options.onConsole(chunk)
+  const sink: Sink = (chunk, source) => {
+    const taken = options.onConsole(chunk, source)
     shown?.(chunk.subarray(0, taken))
     return taken
   }
@@ -93,6 +96,7 @@ export async function startMachine(
     const console = follow(layout.consoleLog, {
       limitBytes: options.consoleLimit,
       sink,
+      shown: options.notesShown === true ? openShown(layout.consoleShown) : undefined,
       onTrouble: warn(layout.consoleLog),
     })
     followers.push(console)

@@ -1,5 +1,7 @@
 import type { Log } from "../../base/terms/log.ts"
+import type { Service } from "../../host/systemd/service.ts"
 import { type Interrupt, type Interrupts, sayingAtOnce, watchInterrupts } from "./interrupts.ts"
+import { toldTo } from "./ownService.ts"
 import { startTrace, type Trace } from "./trace.ts"
 import { trapPluginExit } from "./trapPluginExit.ts"
 import { startWatchdog, type Watchdog } from "./watchdog.ts"
@@ -13,6 +15,8 @@ export interface PluginHost {
   readonly trace: Trace
   /** Messages of the work: where it is on one VM, they name it. */
   readonly log: Log
+  /** What hears how the run goes, where this process is a service. */
+  readonly service?: Service | undefined
 }
 
 /** How a process that runs a plugin's code is interrupted. */
@@ -21,22 +25,31 @@ export interface HostOptions {
   readonly ignored?: readonly Interrupt[]
   /** Those of work that has begun before, which stay when the host is disposed of. */
   readonly interrupts?: Interrupts
+  /** The service that this process is; it is disposed of with the host. */
+  readonly service?: Service | undefined
 }
 
 /**
  * Prepares this process for a plugin's code, until it is disposed of: signals ask the run to end, the plugin cannot end the
  * process, and another thread watches that it does not block it.
  */
-export function startPluginHost(log: Log, { ignored, interrupts: given }: HostOptions = {}): PluginHost & Disposable {
+export function startPluginHost(
+  log: Log,
+  { ignored, interrupts: given, service }: HostOptions = {},
+): PluginHost & Disposable {
   const interrupts = given ?? watchInterrupts(sayingAtOnce(log), ignored)
-  const watchdog = startWatchdog(log)
+  const thread = startWatchdog(log)
+  const watchdog = service === undefined ? thread : toldTo(service, thread)
+  if (service !== undefined)
+    interrupts.stop.addEventListener("abort", () => service.stopping("stopping"), { once: true })
   const release = trapPluginExit(interrupts)
   return {
-    ...{ interrupts, watchdog, log },
+    ...{ interrupts, watchdog, log, service },
     trace: startTrace(),
     [Symbol.dispose]() {
       release()
       watchdog.dispose()
+      service?.[Symbol.dispose]()
       if (given === undefined) interrupts[Symbol.dispose]()
     },
   }

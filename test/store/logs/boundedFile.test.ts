@@ -3,6 +3,7 @@ import { appendFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFi
 import { basename, dirname, join } from "node:path"
 import { follow } from "../../../src/store/logs/boundedFile.ts"
 import { tailOf } from "../../../src/store/logs/growing.ts"
+import { openShown } from "../../../src/store/logs/shown.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -107,4 +108,39 @@ test("the tail of a file is its last bytes, and that of none is empty", () => {
     "0123456789",
     "",
   ])
+})
+
+test("where it is noted how far a file was shown, it is shown in whole lines, and the next one goes on there", () => {
+  const [path, noted] = [join(directory.path, "noted.log"), join(directory.path, "noted.shown")]
+  const seen: string[] = []
+  let most = Number.POSITIVE_INFINITY
+  const sink = (chunk: Uint8Array) => {
+    const taken = chunk.subarray(0, most)
+    seen.push(Buffer.from(taken).toString())
+    return taken.length
+  }
+  const options = () => ({
+    limitBytes: 1 << 20,
+    sink,
+    shown: openShown(noted),
+    onTrouble: (what: string) => seen.push(what),
+  })
+  writeFileSync(path, "one\ntw")
+  const first = follow(path, options())
+  expect(first.drain()).toBe(true)
+  appendFileSync(path, "o\nthr")
+  most = 2
+  expect(first.drain()).toBe(false)
+  first.close()
+  most = Number.POSITIVE_INFINITY
+  appendFileSync(path, "ee\nrest")
+  const next = follow(path, options())
+  expect(next.drain()).toBe(true)
+  next.settle()
+  expect(next.drain()).toBe(true)
+  next.close()
+  expect(seen).toEqual(["one\n", "tw", "o\nthree\n", "rest"])
+  writeFileSync(noted, "torn")
+  expect(openShown(noted).before).toBeUndefined()
+  expect(openShown(noted).before).toBe(0)
 })

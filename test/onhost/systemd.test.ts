@@ -1,0 +1,102 @@
+import { afterAll, expect, test } from "bun:test"
+import { cutPower, eachOnHost, GIVEN, must, put, run, until } from "./support/host.ts"
+
+eachOnHost()
+
+/** Leaves the host as it was for the files after this one. */
+afterAll(() => must("banger system install --remove; rm -rf /etc/banger/vms; loginctl disable-linger alice; true"))
+
+const plugin = (more = "") => `import { definePlugin } from "banger"
+
+const script = \`#!/bin/sh
+echo "boot id $(cat /proc/sys/kernel/random/boot_id)"
+i=0; while :; do echo "tick $i"; i=$((i + 1)); sleep 0.2; done
+\`
+
+export default definePlugin({
+  kernel: "${GIVEN}/dist/guest/vmlinuz",
+  initrd: "${GIVEN}/dist/guest/initrd.img",
+  bootArgs: "console=ttyS0 reboot=k panic=1 loglevel=3 cryptomgr.notests pci=off",
+  vmm: "qemu",
+  ${more}
+  async preBoot(ctx) {
+    ctx.drives.add({ id: "job", path: await ctx.stage.write("job.sh", script), readonly: true })
+  },
+  postStop: (ctx) => ctx.log.info("postStop of " + ctx.vm.id),
+})
+`
+
+const journal = (unit: string) => must(`journalctl -b -u ${unit} -o cat --no-pager`)
+const running = async () => JSON.parse(await must("banger ps --json")) as readonly { name: string; id: string }[]
+
+test("a service keeps its guest over 20 kills of its supervisor; its journal has each line once", async () => {
+  await put("/etc/banger/vms/kept.ts", plugin())
+  await must("banger system install")
+  expect(await must("systemd-analyze verify banger@kept.service banger-boot.service banger-sweep.timer 2>&1")).toBe("")
+  await must("systemctl start banger@kept")
+  const [vm] = await running()
+  expect(await must("systemctl show -p StatusText --value banger@kept")).toBe(`kept: running (${vm?.id})\n`)
+  await until("journalctl -b -u banger@kept -o cat | grep -q 'tick 3'")
+  for (let round = 1; round <= 20; round++) {
+    await must("systemctl kill --signal KILL --kill-who main banger@kept")
+    await until(`[ "$(systemctl show -p NRestarts -p ActiveState --value banger@kept | xargs)" = "${round} active" ]`)
+    expect(await running()).toEqual([vm ?? { name: "", id: "" }].map((one) => expect.objectContaining({ id: one.id })))
+  }
+  await must("systemctl stop banger@kept")
+  expect(await must("systemctl is-failed banger@kept || true")).toBe("inactive\n")
+  const lines = (await journal("banger@kept")).split("\n")
+  expect(lines.filter((line) => line.startsWith("boot id "))).toHaveLength(1)
+  const ticks = lines.flatMap((line) => (/^tick \d+$/.test(line) ? [Number(line.slice(5))] : []))
+  expect(ticks.length).toBeGreaterThan(50)
+  expect(ticks).toEqual(ticks.map((_, index) => index))
+  expect(lines.filter((line) => line.includes("postStop of"))).toHaveLength(1)
+}, 400_000)
+
+test("a detached VM outlives the service that started it, and a login of a user who lingers", async () => {
+  await put("/root/plain.ts", plugin())
+  await must("systemd-run -q --unit caller sh -c 'banger run --detach /root/plain.ts --name root; sleep 1000'")
+  await until("journalctl -b -u caller -o cat | grep -q '^root$'", 60_000)
+  await must("systemctl stop caller")
+  const [vm] = await running()
+  expect(await must(`systemctl is-active banger-${vm?.id}.scope`)).toBe("active\n")
+  expect(await must("banger stop root 2>&1")).toContain("has ended")
+  await until(`! systemctl is-active banger-${vm?.id}.scope`)
+
+  await must("loginctl enable-linger alice")
+  await put("plain.ts", plugin(), { user: "alice" })
+  const alice = { user: "alice", login: true } as const
+  const { stderr, exit } = await run("banger run --detach plain.ts --name alice", alice)
+  expect({ exit, stays: stderr.includes("stays in") }).toEqual({ exit: 0, stays: false })
+  const [theirs] = JSON.parse(await must("banger ps --json", alice))
+  const cgroup = `/user@1000.service/app.slice/banger-${theirs.id}.scope`
+  for (const pid of [theirs.pid, theirs.supervisor]) expect(await must(`cat /proc/${pid}/cgroup`)).toContain(cgroup)
+  await must("banger stop alice", alice)
+  await must("loginctl disable-linger alice")
+  const { stderr: told } = await run("banger run --detach plain.ts --name alice", alice)
+  expect(told).toContain("the supervisor stays in /user.slice/user-1000.slice/session-")
+  await must("banger stop alice; banger rm --all", alice)
+}, 180_000)
+
+test("after a loss of power what is to run always runs again, and nothing else; a shutdown stops all", async () => {
+  await must("banger system install; systemctl -q enable --now banger-boot")
+  for (const [name, restart] of Object.entries({
+    all: "always",
+    unless: "unless-stopped",
+    no: "no",
+    ended: "unless-stopped",
+  })) {
+    await put(`/root/${name}.ts`, plugin(`restart: "${restart}",`))
+    await must(`banger run --detach /root/${name}.ts --name ${name}`)
+  }
+  await must("banger stop ended; sync")
+  await cutPower()
+  await until("systemctl is-active banger-boot", 90_000)
+  expect((await running()).map(({ name }) => name).sort()).toEqual(["all", "unless"])
+  const finished = [...(await journal("banger-boot")).matchAll(/postStop of (?:all|unless|no)-/g)]
+  expect(finished.map(([text]) => text).sort()).toEqual(["all", "no", "unless"].map((name) => `postStop of ${name}-`))
+  await must("systemctl stop banger-boot", { timeoutMs: 200_000 })
+  expect(await running()).toEqual([])
+  await must("systemctl start banger-boot")
+  expect((await running()).map(({ name }) => name).sort()).toEqual(["all", "unless"])
+  await must("banger stop --all; systemctl -q disable --now banger-boot")
+}, 400_000)
