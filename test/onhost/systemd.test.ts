@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "bun:test"
-import { cutPower, eachOnHost, GIVEN, must, put, run, until } from "./support/host.ts"
+import { cutPower, eachOnHost, GIVEN, must, put, reboot, run, until } from "./support/host.ts"
 
 eachOnHost()
 
@@ -99,4 +99,37 @@ test("after a loss of power what is to run always runs again, and nothing else; 
   await must("systemctl start banger-boot")
   expect((await running()).map(({ name }) => name).sort()).toEqual(["all", "unless"])
   await must("banger stop --all; systemctl -q disable --now banger-boot")
+}, 400_000)
+
+test("a host that reboots has its guests end by themselves, and starts again what is to run always, in order", async () => {
+  await must("banger system install; systemctl -q enable --now banger-boot")
+  await put("/etc/banger/vms/service.ts", plugin())
+  await must("systemctl -q enable --now banger@service")
+  for (const [name, more] of Object.entries({
+    web: 'restart: "always", after: ["db"],',
+    db: 'restart: "always",',
+    no: "",
+  })) {
+    await put(`/root/${name}.ts`, plugin(more))
+    await must(`banger run --detach /root/${name}.ts --name ${name}`)
+  }
+  const before = await running()
+  expect(before.map(({ name }) => name).sort()).toEqual(["db", "no", "service", "web"])
+  await reboot()
+  await until("systemctl is-active banger-boot banger@service", 90_000)
+  for (const { id } of before) {
+    const { state, exit } = JSON.parse(await must(`banger inspect ${id}`))
+    expect({ id, state, exit }).toMatchObject({ state: "stopped", exit: { requested: true } })
+    const said = `{ cat /var/lib/banger/vms/${id}/supervisor.log; journalctl -b -1 -o cat --no-pager; } 2> /dev/null`
+    expect(await must(`${said} | grep -c 'postStop of ${id}' || true`)).toBe("1\n")
+  }
+  const after = await running()
+  expect(after.map(({ name }) => name).sort()).toEqual(["db", "service", "web"])
+  const at = async (name: string, state: string) => {
+    const id = after.find((vm) => vm.name === name)?.id
+    const lines = await must(`grep '"${state}"' /var/lib/banger/vms/${id}/events.jsonl`)
+    return Number(JSON.parse(lines.split("\n")[0] ?? "").atMs)
+  }
+  expect(await at("web", "creating")).toBeGreaterThanOrEqual(await at("db", "running"))
+  await must("systemctl -q disable --now banger@service; banger stop --all; systemctl -q disable --now banger-boot")
 }, 400_000)
