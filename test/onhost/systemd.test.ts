@@ -1,4 +1,6 @@
 import { afterAll, expect, test } from "bun:test"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { cutPower, eachOnHost, GIVEN, must, put, reboot, run, until } from "./support/host.ts"
 
 eachOnHost()
@@ -25,6 +27,24 @@ export default definePlugin({
   postStop: (ctx) => ctx.log.info("postStop of " + ctx.vm.id),
 })
 `
+
+/** The commands of docs/systemd.md, in order. */
+const [, COMMANDS = ""] =
+  /^```sh\n(.*?)^```$/ms.exec(readFileSync(join(import.meta.dir, "../../docs/systemd.md"), "utf8")) ?? []
+
+test("every command of docs/systemd.md does what it says", async () => {
+  await put("/etc/banger/vms/web.ts", plugin())
+  const lines = COMMANDS.trimEnd().split("\n")
+  expect(lines.length).toBeGreaterThan(3)
+  for (const line of lines) {
+    if (line.startsWith("banger system install --remove")) await must("systemctl disable --now banger@web")
+    const { stdout, stderr, exit } = await run(line)
+    expect({ line, stdout, stderr, exit }).toMatchObject({ line, exit: 0 })
+    if (line.startsWith("systemctl enable")) await until("journalctl -b -u banger@web -o cat | grep -q 'tick 1'")
+    if (line.startsWith("journalctl")) expect(stdout).toContain("tick 1")
+  }
+  expect(await must("ls /etc/systemd/system | grep banger || true")).toBe("")
+}, 120_000)
 
 const journal = (unit: string) => must(`journalctl -b -u ${unit} -o cat --no-pager`)
 const running = async () => JSON.parse(await must("banger ps --json")) as readonly { name: string; id: string }[]
