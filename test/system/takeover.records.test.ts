@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite"
 import { expect, test } from "bun:test"
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { close } from "../../src/base/linux/files.ts"
 import { pidfdExited, pidfdOpen } from "../../src/base/linux/pidfd.ts"
@@ -247,3 +247,23 @@ test.each(["read-only", "full"])(
     }
   },
 )
+
+test("where the state cannot be written, and there is no room for a copy to look at, it is said where to make some", async () => {
+  const disks = [place.state, place.runtime]
+  for (const path of disks) {
+    mkdirSync(path, { mode: 0o700 })
+    expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=4M,mode=700", "small", path]).exitCode).toBe(0)
+  }
+  try {
+    const { id } = await unsupervised()
+    for (const path of disks) writeFileFully(join(path, "filler"))
+    const { stderr, exit } = await banger(place, ["ps", "--json"])
+    expect({ exit, said: JSON.parse(stderr) }).toMatchObject({ exit: 1, said: { error: { code: "NO_SPACE" } } })
+    expect(stderr).toContain(`make room in ${place.runtime}`)
+    expect(readdirSync(place.runtime).filter((name) => name.startsWith(".look"))).toEqual([])
+    for (const path of disks) rmSync(join(path, "filler"))
+    expect((await banger(place, ["stop", id])).exit).toBe(0)
+  } finally {
+    for (const path of disks) Bun.spawnSync(["umount", "--lazy", path])
+  }
+})

@@ -3,7 +3,7 @@ import { existsSync, realpathSync } from "node:fs"
 import { join } from "node:path"
 import { ownEnvironment } from "../../base/linux/environment.ts"
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
-import { messageOf } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
 import { type OpenOptions, openCopy, openDatabase } from "./database.ts"
 import { type AllPlaces, type Places, places } from "./places.ts"
@@ -48,7 +48,7 @@ export function openState(options?: OpenOptions): OpenState {
 
 /**
  * As `openState`, for commands that only look: on a full or read-only disk they see a copy of the state, and `warn` hears
- * of it.
+ * of it. Throws NO_SPACE where there is no room for a copy either.
  */
 export function openStateToLook(warn: (text: string) => void): OpenState {
   try {
@@ -58,7 +58,7 @@ export function openStateToLook(warn: (text: string) => void): OpenState {
     if (!isOnDeadDisk(error) || !existsSync(join(named.state, "state.db"))) throw error
     // The runtime directory is usually a tmpfs: writable even when the disk is not.
     const spare = ensurePrivateDirectory(named.runtime, 0o1711, !env.BANGER_RUNTIME_DIR)
-    const db = openCopy(named.state, spare)
+    const db = copyIn(spare, named.state)
     warn(`${messageOf(error)}: only a look is possible`)
     return open(db, { state: realpathSync(named.state), runtime: spare })
   }
@@ -68,6 +68,16 @@ export function openStateToLook(warn: (text: string) => void): OpenState {
 
 function open(db: Database, where: Places): OpenState {
   return { db, where, [Symbol.dispose]: () => db.close() }
+}
+
+function copyIn(spare: string, state: string): Database {
+  try {
+    return openCopy(state, spare)
+  } catch (error) {
+    if (!isOnDeadDisk(error)) throw error
+    const message = `${state} cannot be written, and ${spare} has no room for a copy to look at: ${messageOf(error)}`
+    throw new Failure("NO_SPACE", message, { hint: `make room in ${spare}`, subject: spare, cause: error })
+  }
 }
 
 /** Root's directories can be crossed: the uids of jails must reach what is below. */
