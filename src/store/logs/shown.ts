@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync } from "node:fs"
-import { sendFrom, setLength } from "../../base/linux/content.ts"
+import { sendFrom, setLength, writeAll } from "../../base/linux/content.ts"
+import { isDiskFull } from "../../base/linux/errors.ts"
 import type { Source } from "../../base/linux/writer.ts"
 
 /** How far a log was shown: kept in a file, so that whoever shows it next, after this process was killed, goes on from there. */
@@ -12,16 +13,13 @@ export interface Shown {
   source(log: number, count: number): Source
 }
 
-/** Opens the file of an offset, or makes it (0600). The caller's is the only process that writes it (mmap(2)). */
-export function openShown(path: string): Shown {
-  const fd = openSync(path, "a+", 0o600)
-  let isNew = false
-  try {
-    isNew = fstatSync(fd).size !== OFFSET_BYTES
-    if (isNew) setLength(fd, OFFSET_BYTES)
-  } finally {
-    closeSync(fd)
-  }
+/**
+ * Opens the file of an offset, or makes it (0600). The caller's is the only process that writes it (mmap(2)). Undefined where there
+ * is no room for it: then nobody notes how far the log was shown.
+ */
+export function openShown(path: string): Shown | undefined {
+  const isNew = unlessFull(() => makeOffset(path))
+  if (isNew === undefined) return undefined
   const bytes = Bun.mmap(path, { shared: true })
   const view = new DataView(bytes.buffer, bytes.byteOffset, OFFSET_BYTES)
   const kept = Number(view.getBigInt64(0, true))
@@ -44,3 +42,26 @@ export function openShown(path: string): Shown {
 // --- internal ---
 
 const OFFSET_BYTES = 8
+
+/** Whether it had to be made. */
+function makeOffset(path: string): boolean {
+  const fd = openSync(path, "a+", 0o600)
+  try {
+    if (fstatSync(fd).size === OFFSET_BYTES) return false
+    setLength(fd, 0)
+    // Not a hole: a full disk would end whoever writes into one by its memory (SIGBUS).
+    writeAll(fd, new Uint8Array(OFFSET_BYTES))
+    return true
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function unlessFull<T>(work: () => T): T | undefined {
+  try {
+    return work()
+  } catch (error) {
+    if (!isDiskFull(error)) throw error
+    return undefined
+  }
+}

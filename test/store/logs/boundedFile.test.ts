@@ -141,6 +141,6 @@ test("where it is noted how far a file was shown, it is shown in whole lines, an
   next.close()
   expect(seen).toEqual(["one\n", "tw", "o\nthree\n", "rest"])
   writeFileSync(noted, "torn")
-  expect(openShown(noted).before).toBeUndefined()
-  expect(openShown(noted).before).toBe(0)
+  expect(openShown(noted)?.before).toBeUndefined()
+  expect(openShown(noted)?.before).toBe(0)
 })
