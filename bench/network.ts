@@ -73,7 +73,15 @@ function prepare(): () => void {
 function makeOurs(): void {
   withRoute((route) => {
     const bridge = ensureBridge(route, { name: BRIDGE, subnet: SUBNET, ipv6: false, owner: OWNER })
-    makeTap(route, { name: OURS, vm: "bench-00000001", owner: OWNER, user: USER, bridge, isolated: true })
+    makeTap(route, {
+      name: OURS,
+      vm: "bench-00000001",
+      owner: OWNER,
+      user: USER,
+      bridge,
+      isolated: true,
+      onlyMac: undefined,
+    })
   })
 }
 

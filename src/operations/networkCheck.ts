@@ -2,12 +2,12 @@ import { withRoute } from "../base/linux/rtnetlink.ts"
 import { CARD, parseAddress, parseSubnet } from "../base/terms/address.ts"
 import { Failure, usageError } from "../base/terms/failure.ts"
 import { portFault } from "../host/bridge/port.ts"
-import { portTableName } from "../host/bridge/portRules.ts"
+import { portTableName, rulesCover } from "../host/bridge/portRules.ts"
 import { requireUsersBridge } from "../host/bridge/usersBridge.ts"
 import { ensureBridge, removeBridge } from "../host/network/bridge.ts"
 import { checkPath, type Step } from "../host/network/check.ts"
 import { linkName, macOf, ownerOf } from "../host/network/names.ts"
-import { applyRules, listOwnTables, nftProgram } from "../host/network/nft.ts"
+import { applyRules, nftProgram, tableText } from "../host/network/nft.ts"
 import { planRules, ruledLeases } from "../host/network/rules.ts"
 import { withNetworkLock } from "../host/network/turn.ts"
 import { DEFAULT_BRIDGE, defaultSubnet, isBridgeName, isOwnBridge } from "../inputs/schema/network.ts"
@@ -42,12 +42,14 @@ export function checkNetwork(state: State, bridge: string | undefined, target: s
 /** Whether a bridge of the user's, and what banger has there, are as they should be: no packet is sent. */
 function checkPorts({ db, where }: State, bridge: string): readonly Step[] {
   const leases = listBridgeLeases(db).filter((lease) => lease.bridge === bridge)
-  const rules = listOwnTables().includes(portTableName(ownerOf(where.state)))
+  const rules = tableText(portTableName(ownerOf(where.state)), "bridge")
   return withRoute((route) => {
     requireUsersBridge(route, { bridge })
     const told = leases.map((lease): Step => {
       const { vm, link, vlan } = lease
-      const why = rules ? portFault(route, lease) : "its rules are gone: banger net rm makes them anew"
+      const why = rulesCover(rules, lease)
+        ? portFault(route, lease)
+        : "its rules are gone: banger net rm makes them anew"
       const where = vlan === undefined ? "" : ` in VLAN ${vlan} alone`
       return { what: `${link} of ${vm} is a port of ${bridge}${where}, with its rules`, ok: why === undefined, why }
     })

@@ -129,7 +129,8 @@ export async function connectNetwork(
     withRoute((route) => {
       const ipv6 = leases.some((one) => one.bridge === lease.bridge && one.ipv6)
       const bridge = ensureBridge(route, { name: lease.bridge, subnet: lease.subnet, ipv6, owner })
-      const tap = { name: lease.link, vm: id, owner, user, bridge, isolated: lease.isolate }
+      const onlyMac = ruled.includes(lease) ? lease.mac : undefined
+      const tap = { name: lease.link, vm: id, owner, user, bridge, isolated: lease.isolate, onlyMac }
       if (lease.netns) openNamespace(route, namespaceFile(layout), tap)
       else makeTap(route, tap)
       for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, { address, mac: lease.mac })

@@ -351,3 +351,77 @@ test("a snapshot of a guest on a bridge of the user's goes on there with its MAC
   expect(leases).toMatchObject([{ name: "again", bridge: "br0", address: null, mac }])
   await end(again)
 })
+
+const fdb = () => must("bridge", "fdb", "show", "br", "br0")
+const rootPort = () => JSON.parse(must("ip", "-d", "-j", "link", "show", "br0"))[0].linkinfo.info_data.root_port
+
+/** A bridge protocol data unit that claims to be the root of all. */
+function bpdu(from = GUEST): Buffer {
+  const root = Buffer.concat([Buffer.from("0000", "hex"), bytes(from)])
+  const body = ["4242030000000000", root, "00000000", root, "8001", "0000", "1400", "0200", "0000"]
+  const words = Buffer.concat(body.map((part) => (typeof part === "string" ? Buffer.from(part, "hex") : part)))
+  return frame({ from, to: "01:80:c2:00:00:00", type: words.length, body: words })
+}
+
+test.each([
+  ["without spanning tree", 0],
+  ["with it", 1],
+])(
+  "%s a bridge learns no MAC from a guest but its own, and takes no root from it, whatever it sends",
+  async (_, stp) => {
+    must("ip", "link", "set", "br0", "type", "bridge", "stp_state", String(stp), "forward_delay", "200")
+    const watcher = otherPort("watch0")
+    drive("connect", "vm-aaaaaaaa", { bridge: "br0", mac: GUEST })
+    const link = lastEight("vm-aaaaaaaa")
+    const guest = guestOn(link)
+    expect(fdb()).toContain(`${GUEST} dev ${link} master br0 static`)
+    // A port of a bridge that speaks spanning tree listens and learns before it forwards.
+    expect(await passes(guest, watcher, frame({}))).toBe(true)
+    const thief = (last: string) => `02:de:ad:00:00:${last}`
+    put(guest, frame({ from: thief("ff") }))
+    for (const last of ["00", "01", "02", "03", "0d", "0e", "0f", "20", "21"])
+      put(guest, frame({ from: thief(last), to: `01:80:c2:00:00:${last}`, type: 0x88cc }))
+    expect(await passes(guest, watcher, frame({}))).toBe(true)
+    expect(fdb()).not.toContain("02:de:ad")
+    put(guest, bpdu())
+    // The port is shut by that, so nothing behind it tells when it was taken.
+    await Bun.sleep(300)
+    expect(rootPort()).toBe(0)
+    letGo(guest)
+    release("vm-aaaaaaaa")
+  },
+  60_000,
+)
+
+test("a VM that lost its record keeps its rules while its VMM runs; emptied rules are told, and made anew", async () => {
+  const watcher = otherPort("watch0")
+  drive("connect", "vm-aaaaaaaa", { bridge: "br0", mac: GUEST })
+  const guest = guestOn(lastEight("vm-aaaaaaaa"))
+  const thief = frame({ from: "02:00:00:00:00:99" })
+  forget("vm-aaaaaaaa")
+  for (const words of [["net", "rm"], ["sweep"], ["sweep"]]) {
+    await banger(place, words)
+    expect({ words, passing: await passes(guest, watcher, thief) }).toEqual({ words, passing: false })
+  }
+  const [table = ""] = must("nft", "list", "tables")
+    .split("\n")
+    .filter((line) => line.endsWith("_ports"))
+  must("nft", ...table.replace("table", "flush table").split(" "))
+  const check = await banger(place, ["net", "check", "--bridge", "br0"])
+  expect(check).toMatchObject({ exit: 1, stdout: expect.stringContaining("its rules are gone") })
+  await banger(place, ["sweep"])
+  expect(await passes(guest, watcher, thief)).toBe(false)
+  must("ip", "link", "set", lastEight("vm-aaaaaaaa"), "down")
+  expect((await banger(place, ["net", "check", "--bridge", "br0"])).stdout).toContain("is down")
+  letGo(guest)
+  await banger(place, ["sweep"])
+  expect(portsOf("br0")).toEqual(["watch0"])
+  // Too young for a sweep.
+  rmSync(join(place.runtime, "vm-aaaaaaaa"), { recursive: true })
+})
+
+test("a bridge by another name of it is refused, with the name that it has", async () => {
+  must("ip", "link", "property", "add", "dev", "br0", "altname", "lan0")
+  const { stderr, exit } = await boot({ bridge: "lan0" }, "other").ended
+  expect({ stderr, exit }).toMatchObject({ exit: 2, stderr: expect.stringContaining("lan0 is another name of br0") })
+})

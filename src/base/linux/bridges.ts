@@ -1,4 +1,4 @@
-import { type LinkRef, linkHeader } from "./links.ts"
+import { type LinkRef, linkHeader, macBytes } from "./links.ts"
 import {
   attribute,
   joined,
@@ -14,9 +14,30 @@ import type { Route } from "./rtnetlink.ts"
 
 /** Keeps a port of a bridge from reaching the other isolated ports of it, or no longer (IFLA_BRPORT_ISOLATED, Linux 4.18). */
 export function isolatePort(route: Route, { index, name }: LinkRef, isolated: boolean): void {
-  const flag = u8Attribute(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0)
+  const flag = u8Attribute(IFLA_BRPORT.ISOLATED, isolated ? 1 : 0)
   const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA_PROTINFO, flag))
   route.request({ type: "SETLINK", body, subject: name })
+}
+
+/**
+ * Ties a port of a bridge to one MAC address: the bridge learns no other there, whatever comes in (IFLA_BRPORT_LEARNING, and a static
+ * entry of its table, in all VLANs that the port is in now), and shuts the port when spanning tree is spoken there
+ * (IFLA_BRPORT_GUARD). Rules cannot do that: to some frames a bridge listens before it asks them (br_handle_frame()).
+ */
+export function tiePort(route: Route, { index, name }: LinkRef, mac: string): void {
+  const flags = [u8Attribute(IFLA_BRPORT.LEARNING, 0), u8Attribute(IFLA_BRPORT.GUARD, 1)]
+  const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA_PROTINFO, ...flags))
+  route.request({ type: "SETLINK", body, subject: name })
+  // `struct ndmsg`: u8 family, u8, u16, i32 index, u16 state, u8 flags, u8 type.
+  const entry = new Uint8Array(12)
+  const view = new DataView(entry.buffer)
+  view.setUint8(0, AF_BRIDGE)
+  view.setInt32(4, index, true)
+  view.setUint16(8, NUD_NOARP, true)
+  view.setUint8(10, NTF_MASTER)
+  const address = attribute(NDA_LLADDR, macBytes(mac))
+  const flag = NLM_F.CREATE | NLM_F.REPLACE
+  route.request({ type: "NEWNEIGH", flags: flag, body: joined(entry, address), subject: `${name} ${mac}` })
 }
 
 /** Whether a bridge filters VLANs (IFLA_BR_VLAN_FILTERING); false also where the kernel cannot (CONFIG_BRIDGE_VLAN_FILTERING). */
@@ -35,20 +56,60 @@ export interface PortVlan {
   readonly untagged: boolean
 }
 
-/** The VLANs that a port of a bridge is in (RTM_GETLINK of AF_BRIDGE, which lists all ports). */
-export function listPortVlans(route: Route, { index, name }: LinkRef): readonly PortVlan[] {
-  const body = joined(linkHeader({ family: AF_BRIDGE }), u32Attribute(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN))
+/** A port of a bridge. */
+export interface Port {
+  readonly isolated: boolean
+  /** Whether the bridge learns MAC addresses there. */
+  readonly learns: boolean
+  /** Whether spanning tree shuts it. */
+  readonly guarded: boolean
+  readonly vlans: readonly PortVlan[]
+}
+
+/** What a port of a bridge is (RTM_GETLINK of AF_BRIDGE, which lists all ports). */
+export function readPort(route: Route, { index, name }: LinkRef): Port {
+  // Compressed: one port in all VLANs does not fit into a message otherwise.
+  const mask = RTEXT_FILTER_BRVLAN_COMPRESSED
+  const body = joined(linkHeader({ family: AF_BRIDGE }), u32Attribute(IFLA_EXT_MASK, mask))
   const ports = route.request({ type: "GETLINK", flags: NLM_F.DUMP, body, subject: name })
   const port = ports.find((one) => new DataView(one.body.buffer, one.body.byteOffset).getInt32(4, true) === index)
-  return listAttributes(attributesOf(port).get(IFLA_AF_SPEC) ?? NONE)
+  const found = attributesOf(port)
+  const flags = parseAttributes(found.get(IFLA_PROTINFO) ?? NONE)
+  const is = (flag: number) => flags.get(flag)?.[0] === 1
+  const vlans = listAttributes(found.get(IFLA_AF_SPEC) ?? NONE)
     .filter(([type]) => type === IFLA_BRIDGE_VLAN_INFO)
-    .map(([, value]) => parseVlan(value))
+    .map(([, value]) => value)
+  return {
+    isolated: is(IFLA_BRPORT.ISOLATED),
+    learns: is(IFLA_BRPORT.LEARNING),
+    guarded: is(IFLA_BRPORT.GUARD),
+    vlans: parseVlans(vlans),
+  }
+}
+
+/** The VLANs of a list of `struct bridge_vlan_info` (u16 flags, u16 id), in which two may stand for all between them. Pure. */
+export function parseVlans(infos: readonly Uint8Array[]): readonly PortVlan[] {
+  const vlans: PortVlan[] = []
+  let first: number | undefined
+  for (const value of infos) {
+    const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+    const [flags, id] = [view.getUint16(0, true), view.getUint16(2, true)]
+    if ((flags & VLAN_RANGE_BEGIN) !== 0) {
+      first = id
+      continue
+    }
+    const from = (flags & VLAN_RANGE_END) === 0 ? id : (first ?? id)
+    for (let each = from; each <= id; each++)
+      vlans.push({ id: each, pvid: (flags & VLAN_PVID) !== 0, untagged: (flags & VLAN_UNTAGGED) !== 0 })
+    first = undefined
+  }
+  return vlans
 }
 
 /** Puts a port of a bridge into a VLAN, in both directions without a tag, and takes it out of all others. */
 export function setPortVlan(route: Route, port: LinkRef, id: number): void {
   changeVlan(route, port, { type: "SETLINK", id, flags: VLAN_PVID | VLAN_UNTAGGED })
-  for (const other of listPortVlans(route, port))
+  for (const other of readPort(route, port).vlans)
     if (other.id !== id) changeVlan(route, port, { type: "DELLINK", id: other.id, flags: 0 })
 }
 
@@ -61,24 +122,22 @@ const IFLA_LINKINFO = 18
 const IFLA_AF_SPEC = 26
 const IFLA_EXT_MASK = 29
 const IFLA_INFO_DATA = 2
-const IFLA_BRPORT_ISOLATED = 33
+const IFLA_BRPORT = { GUARD: 5, LEARNING: 8, ISOLATED: 33 } as const
 const IFLA_BR_VLAN_FILTERING = 7
 const IFLA_BRIDGE_VLAN_INFO = 2
-const RTEXT_FILTER_BRVLAN = 2
+const RTEXT_FILTER_BRVLAN_COMPRESSED = 4
 const VLAN_PVID = 2
 const VLAN_UNTAGGED = 4
+const VLAN_RANGE_BEGIN = 8
+const VLAN_RANGE_END = 16
+const NDA_LLADDR = 2
+const NUD_NOARP = 0x40
+const NTF_MASTER = 4
 
 const NONE = new Uint8Array(0)
 
 function attributesOf(message: Message | undefined): ReadonlyMap<number, Uint8Array> {
   return parseAttributes(message?.body.subarray(LINK_HEADER) ?? NONE)
-}
-
-/** `struct bridge_vlan_info`: u16 flags, u16 id. */
-function parseVlan(value: Uint8Array): PortVlan {
-  const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
-  const flags = view.getUint16(0, true)
-  return { id: view.getUint16(2, true), pvid: (flags & VLAN_PVID) !== 0, untagged: (flags & VLAN_UNTAGGED) !== 0 }
 }
 
 function changeVlan(

@@ -1,4 +1,4 @@
-import { listPortVlans } from "../../base/linux/bridges.ts"
+import { filtersVlans, readPort } from "../../base/linux/bridges.ts"
 import { findLink, listLinks } from "../../base/linux/links.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { Failure } from "../../base/terms/failure.ts"
@@ -24,15 +24,23 @@ export interface PortPlan extends Pick<TapPlan, "owner" | "user"> {
  * is not the one that was leased, or the tap did not become the port that was asked for. The caller holds the network's lock.
  */
 export function makePort(route: Route, { lease, leases, owner, user, log }: PortPlan): void {
-  const { vm, bridge: name, link, vlan, isolate } = lease
+  const { vm, bridge: name, link, mac, vlan, isolate } = lease
   const bridge = requireUsersBridge(route, lease)
   if (bridge.index !== lease.index)
     throw changed(name, `the bridge ${name} was replaced by another one while ${vm} was started`)
   applyRules(planPortRules(owner, leases))
   const guest = { mac: tapMac(owner, link), mtu: bridge.mtu, vlan }
-  makeTap(route, { name: link, vm, owner, user, bridge: bridge.index, isolated: isolate, guest })
+  makeTap(route, { name: link, vm, owner, user, bridge: bridge.index, isolated: isolate, onlyMac: mac, guest })
   requirePort(route, lease)
   log.info(saidOf(route, lease))
+  if (
+    vlan === undefined &&
+    filtersVlans(route, bridge) &&
+    readPort(route, { index: indexOf(route, link), name: link }).vlans.length === 0
+  )
+    log.warn(
+      `${name} filters VLANs and gives its new ports none: ${link} reaches nobody; network.vlan puts it into one`,
+    )
   sayWhatChanged(route, bridge, log)
 }
 
@@ -66,12 +74,16 @@ export function removePort(route: Route, { lease, others, owner, sameBoot, warn 
 }
 
 /** What of a port is not as its lease says, in words; undefined when all is. */
-export function portFault(route: Route, { bridge: name, link, index, vlan }: BridgeLease): string | undefined {
+export function portFault(route: Route, { bridge: name, link, index, vlan, isolate }: BridgeLease): string | undefined {
   const tap = findLink(route, link)
   if (tap === undefined) return `the tap ${link} is gone`
   if (tap.master !== index) return `the tap ${link} is no port of ${name}`
+  if (!tap.up) return `the tap ${link} is down`
+  const { vlans, isolated, learns, guarded } = readPort(route, tap)
+  if (learns || !guarded) return `the tap ${link} is not tied to its guest's MAC address any more`
+  if (isolate && !isolated) return `the tap ${link} is not isolated any more`
   if (vlan === undefined) return undefined
-  const vlans = listPortVlans(route, tap)
+  if (!filtersVlans(route, { index, name })) return `${name} does not filter VLANs any more: the tap ${link} is in all`
   const [only] = vlans
   if (vlans.length === 1 && only?.id === vlan && only.pvid && only.untagged) return undefined
   const ids = vlans.map(({ id }) => id).join(", ")
@@ -83,6 +95,10 @@ export function portFault(route: Route, { bridge: name, link, index, vlan }: Bri
 /** High, since a bridge without a MAC address of its own takes the lowest of its ports; no card's, which begin with 02. */
 function tapMac(owner: string, link: string): string {
   return `fe${macOf(`${owner} ${link}`).slice(2)}`
+}
+
+function indexOf(route: Route, name: string): number {
+  return findLink(route, name)?.index ?? 0
 }
 
 function requirePort(route: Route, lease: BridgeLease): void {

@@ -23,6 +23,12 @@ export function planPortRules(owner: string, leases: readonly BridgeLease[]): st
   return `${[...clear, ...(leases.length === 0 ? [] : rules(table, leases))].join("\n")}\n`
 }
 
+/** Whether a table, as nft prints it, has the rules of this tap. Pure. */
+export function rulesCover(listing: string, { link, mac }: Pick<BridgeLease, "link" | "mac">): boolean {
+  const words = listing.replace(/\s+/g, " ")
+  return words.includes("iifname . ether saddr != @macs drop") && words.includes(`"${link}" . ${mac}`)
+}
+
 // --- internal ---
 
 /** netfilter.org's priority of family bridge by number. */
@@ -30,6 +36,12 @@ const PRIORITY = { filter: -200 } as const
 
 /** What bridges keep for themselves (IEEE 802.1Q): spanning tree, LACP, 802.1X, LLDP. */
 const CONTROL = "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00"
+
+/** By what else bridges and switches speak to each other: MVRP, MMRP; CDP, VTP, PVST+. */
+const SPEECH = [
+  "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:20",
+  "ether daddr { 01:00:0c:cc:cc:cc, 01:00:0c:cc:cc:cd }",
+] as const
 
 function rules(table: string, leases: readonly BridgeLease[]): readonly string[] {
   const bound = leases.flatMap(({ link, address }) => (address === undefined ? [] : [{ link, address }]))
@@ -61,8 +73,8 @@ function rules(table: string, leases: readonly BridgeLease[]): readonly string[]
     "iifname != @ports accept",
     "iifname . ether saddr != @macs drop",
     // A tag would choose the VLAN, and hide from these rules what is behind it.
-    "ether type { 8021q, 8021ad } drop",
-    `${CONTROL} drop`,
+    "ether type { 8021q, 8021ad, 0x9100, 0x9200 } drop",
+    ...[CONTROL, ...SPEECH].map((words) => `${words} drop`),
     "ether type arp iifname . arp saddr ether != @macs drop",
     "iifname != @bound accept",
     // An ARP probe has no sender address, nor has who asks for one by DHCP.
@@ -70,6 +82,8 @@ function rules(table: string, leases: readonly BridgeLease[]): readonly string[]
     "ether type arp iifname . arp saddr ip != @own drop",
     "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept",
     "ether type ip iifname . ip saddr != @own drop",
+    // A length instead of a type: what is behind it (LLC/SNAP) could be of any address.
+    "ether type < 0x0600 drop",
     "}",
     // A bridge that speaks spanning tree takes these frames without asking the chain above.
     "chain control {",

@@ -37,6 +37,13 @@ export function requireUsersBridge(route: Route, { bridge: name, vlan }: BridgeW
     throw refused("HOST_LACKS", `there is no interface ${name} in this network namespace`, hint)
   }
   const { index, kind, mac, mtu, up } = link
+  // The kernel finds an interface by its other names too (ip link property).
+  if (link.name !== name)
+    throw refused(
+      "UNSUPPORTED",
+      `${name} is another name of ${link.name}`,
+      `name it so: network: { bridge: ${JSON.stringify(link.name)} }`,
+    )
   if (kind === "openvswitch") {
     const hint = `banger puts taps on bridges of Linux: give one, or take one that banger makes: ${OWN}`
     throw refused("UNSUPPORTED", `${name} is a bridge of Open vSwitch, which is not one of Linux`, hint)

@@ -22,8 +22,18 @@ export function listOwnTables(): readonly string[] {
 }
 
 /** A table's rules as nft prints them. */
-export function listTable(name: string): string {
-  return run(["list", "table", "inet", name], "")
+export function listTable(name: string, family: "inet" | "bridge" = "inet"): string {
+  return run(["list", "table", family, name], "")
+}
+
+/** As `listTable`; empty where there is no such table, or nft cannot tell. */
+export function tableText(name: string, family: "inet" | "bridge"): string {
+  try {
+    return listTable(name, family)
+  } catch {
+    // Whoever asks takes the rules for gone then, and makes them anew.
+    return ""
+  }
 }
 
 /** The packets that each named counter of an inet table has seen. */

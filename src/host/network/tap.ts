@@ -1,4 +1,4 @@
-import { isolatePort, setPortVlan } from "../../base/linux/bridges.ts"
+import { isolatePort, setPortVlan, tiePort } from "../../base/linux/bridges.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { close, withDescriptor } from "../../base/linux/files.ts"
 import { changeLink, findLink, type Link } from "../../base/linux/links.ts"
@@ -20,6 +20,8 @@ export interface TapPlan {
   /** The index of the bridge that it is a port of. */
   readonly bridge: number
   readonly isolated: boolean
+  /** The MAC address of its guest, where that may have no other. */
+  readonly onlyMac: string | undefined
   /** What keeps the tap from changing a bridge that is not banger's; undefined on one that is. */
   readonly guest?: GuestPort | undefined
 }
@@ -42,7 +44,7 @@ const RELEASE_WAIT_MS = 2000
  * tap of this owner that a dead VM left is replaced. Throws a failure when a process holds that tap, or it is another's.
  */
 export function makeTap(route: Route, plan: TapPlan): void {
-  const { name, vm, owner, user, bridge, isolated, guest } = plan
+  const { name, vm, owner, user, bridge, isolated, onlyMac, guest } = plan
   const fd = open()
   try {
     try {
@@ -62,6 +64,7 @@ export function makeTap(route: Route, plan: TapPlan): void {
     changeLink(route, link.index, name, { ...own, alias, master: bridge })
     if (guest?.vlan !== undefined) setPortVlan(route, { index: link.index, name }, guest.vlan)
     if (isolated) isolatePort(route, { index: link.index, name }, true)
+    if (onlyMac !== undefined) tiePort(route, { index: link.index, name }, onlyMac)
     if (guest !== undefined) changeLink(route, link.index, name, { up: true })
     requireHolder(findLink(route, name), plan)
     keepTap(fd, true)

@@ -1,8 +1,8 @@
 import { whyOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
-import { portTableName } from "../../host/bridge/portRules.ts"
+import { portTableName, rulesCover } from "../../host/bridge/portRules.ts"
 import { ownerOf, tableName } from "../../host/network/names.ts"
-import { hasNft, listOwnTables } from "../../host/network/nft.ts"
+import { hasNft, listOwnTables, tableText } from "../../host/network/nft.ts"
 import { needsRules } from "../../host/network/rules.ts"
 import { listBridgeLeases } from "../../store/state/bridgeLeases.ts"
 import { listLeases } from "../../store/state/leases.ts"
@@ -47,11 +47,10 @@ function remove(state: State, leftover: Leftover): Leftover {
 
 function lackRules({ db, where }: State): boolean {
   const owner = ownerOf(where.state)
-  const needed = [
-    ...(listLeases(db).some(needsRules) ? [tableName(owner)] : []),
-    ...(listBridgeLeases(db).length > 0 ? [portTableName(owner)] : []),
-  ]
-  if (needed.length === 0 || !hasNft()) return false
-  const there = listOwnTables()
-  return needed.some((name) => !there.includes(name))
+  const ports = listBridgeLeases(db)
+  const own = listLeases(db).some(needsRules)
+  if ((!own && ports.length === 0) || !hasNft()) return false
+  if (own && !listOwnTables().includes(tableName(owner))) return true
+  const rules = ports.length === 0 ? "" : tableText(portTableName(owner), "bridge")
+  return ports.some((lease) => !rulesCover(rules, lease))
 }

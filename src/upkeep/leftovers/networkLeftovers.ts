@@ -11,7 +11,7 @@ import { needsRules, planRules, ruledLeases } from "../../host/network/rules.ts"
 import { removeTap } from "../../host/network/tap.ts"
 import { allTapHolders, type TapHolders, tapHolders } from "../../host/network/tapHolders.ts"
 import { withNetworkLock } from "../../host/network/turn.ts"
-import { freeBridgeLease, listBridgeLeases } from "../../store/state/bridgeLeases.ts"
+import { type BridgeLease, freeBridgeLease, listBridgeLeases } from "../../store/state/bridgeLeases.ts"
 import { freeLease, type Lease, listLeases } from "../../store/state/leases.ts"
 import type { State } from "../../store/state/open.ts"
 import { listRecordIds } from "../../store/state/records.ts"
@@ -111,7 +111,8 @@ function findLeftovers(state: State, about?: Leftover): readonly Leftover[] {
     holders ??= allTapHolders()
     return holders(name)
   }
-  const relevant = ({ name }: Link) => about === undefined || name === about.name || about.kind === "lease"
+  const relevant = ({ name }: Link) =>
+    about === undefined || name === about.name || about.kind === "lease" || about.kind === "table"
   const found = links.filter(relevant).flatMap((link) => {
     const ports = links.filter(
       ({ master, name }) => master === link.index && !orphans.some((lease) => lease.link === name),
@@ -120,12 +121,18 @@ function findLeftovers(state: State, about?: Leftover): readonly Leftover[] {
     const staying = ports.filter((port) => judgeLink(port, { ...facts, ports: [] })?.is !== "dead")
     return judgeLink(link, { ...facts, ports: staying }) ?? []
   })
+  const judged = orphans.map((lease) => judgeLease(lease, found))
+  // A VM that lost its record may live: its rules are what holds it.
+  const lives = (lease: Lease | BridgeLease) => ofVm(lease) || judged[orphans.indexOf(lease)]?.is !== "dead"
   return [
     // In the order they can be removed in: a bridge has no ports then.
     ...found.filter(({ kind }) => kind !== "bridge"),
     ...found.filter(({ kind }) => kind === "bridge"),
-    ...deadTables(owner, { own: ownOfVms.some(needsRules), ports: bridgedOfVms.length > 0 }),
-    ...orphans.map((lease) => judgeLease(lease, found)),
+    ...deadTables(owner, {
+      own: own.some((lease) => lives(lease) && needsRules(lease)),
+      ports: bridged.some(lives),
+    }),
+    ...judged,
   ]
 }
 

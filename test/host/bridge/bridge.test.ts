@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { listPortVlans, setPortVlan } from "../../../src/base/linux/bridges.ts"
+import { parseVlans, readPort, setPortVlan } from "../../../src/base/linux/bridges.ts"
 import { linkHeader } from "../../../src/base/linux/links.ts"
 import {
   attribute,
@@ -14,7 +14,7 @@ import {
 } from "../../../src/base/linux/netlink.ts"
 import type { Request, Route } from "../../../src/base/linux/rtnetlink.ts"
 import type { Failure } from "../../../src/base/terms/failure.ts"
-import { planPortRules } from "../../../src/host/bridge/portRules.ts"
+import { planPortRules, rulesCover } from "../../../src/host/bridge/portRules.ts"
 import { requireUsersBridge } from "../../../src/host/bridge/usersBridge.ts"
 import type { BridgeLease } from "../../../src/store/state/bridgeLeases.ts"
 
@@ -110,7 +110,7 @@ test("a port is put into one VLAN, untagged, and taken out of every other one", 
     asked,
   )
   const port = { index: 9, name: "bgraaaaaaaa" }
-  expect(listPortVlans(route, port)).toEqual([
+  expect(readPort(route, port).vlans).toEqual([
     { id: 1, pvid: true, untagged: true },
     { id: 20, pvid: true, untagged: true },
     { id: 4094, pvid: false, untagged: false },
@@ -126,4 +126,32 @@ test("a port is put into one VLAN, untagged, and taken out of every other one", 
     ["DELLINK", 9, 2, [0, 0, 1, 0]],
     ["DELLINK", 9, 2, [0, 0, 0xfe, 0x0f]],
   ])
+})
+
+test("a port in all VLANs is read as well: the kernel tells two that stand for all between them", () => {
+  const info = (id: number, flags: number) => new Uint8Array(Uint16Array.of(flags, id).buffer)
+  const ids = (...infos: readonly Uint8Array[]) => parseVlans(infos).map(({ id }) => id)
+  const all = parseVlans([info(1, 6), info(2, 8), info(4094, 16)])
+  expect([all.length, all[0], all[1], all.at(-1)]).toEqual([
+    4094,
+    { id: 1, pvid: true, untagged: true },
+    { id: 2, pvid: false, untagged: false },
+    { id: 4094, pvid: false, untagged: false },
+  ])
+  expect(ids(info(7, 12), info(9, 20), info(20, 0), info(30, 8), info(31, 16))).toEqual([7, 8, 9, 20, 30, 31])
+  expect(parseVlans([info(7, 12), info(9, 20)]).every(({ untagged }) => untagged)).toBe(true)
+  expect(ids()).toEqual([])
+  expect(ids(info(9, 16))).toEqual([9])
+})
+
+test("rules count as there when they judge this tap, by this MAC", () => {
+  const lease = { link: "bgraaaaaaaa", mac: "02:00:00:00:00:11" }
+  const whole = planPortRules("/state", [
+    { ...lease, vm: "vm", card: "eth0", bridge: "br0", index: 3, address: undefined, vlan: undefined, isolate: false },
+  ])
+  expect(rulesCover(whole, lease)).toBe(true)
+  expect(rulesCover(whole, { ...lease, link: "bgrbbbbbbbb" })).toBe(false)
+  expect(rulesCover(whole, { ...lease, mac: "02:00:00:00:00:12" })).toBe(false)
+  expect(rulesCover("table bridge banger_ports {\n\tset macs {\n\t}\n}", lease)).toBe(false)
+  expect(rulesCover("", lease)).toBe(false)
 })
