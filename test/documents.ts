@@ -1,6 +1,7 @@
 import * as v from "valibot"
 import { errorSchema } from "../src/base/terms/failureSchema.ts"
 import {
+  diskFileSchema,
   doneSchema,
   imageListSchema,
   imageSchema,
@@ -17,6 +18,7 @@ import {
 } from "../src/cli/show/documents.ts"
 import { stepSchema } from "../src/host/network/check.ts"
 import { detachedVmSchema } from "../src/operations/detach.ts"
+import { diskListSchema } from "../src/operations/diskList.ts"
 import { eventLineSchema } from "../src/operations/events.ts"
 import { inspectedSchema } from "../src/operations/inspect.ts"
 import { networkListSchema } from "../src/operations/networkList.ts"
@@ -44,6 +46,8 @@ export const DOCUMENTS = {
   "banger net ls --json": networkListSchema,
   "banger net rm --json": v.array(leftoverSchema),
   "banger net check --json": v.array(stepSchema),
+  "banger disk ls --json": diskListSchema,
+  "banger disk --json": diskFileSchema,
   "banger get ls --json": imageListSchema,
   "banger get --json": imageSchema,
   "banger update --check --json": updateCheckSchema,

@@ -60,7 +60,8 @@ function telling(service: Service, request: RunRequest): RunRequest {
 
 const NAMES = { qemu: "QEMU", firecracker: "Firecracker" }
 
-function sayWhatIsMissing(log: Log, { vmm, program, confinement }: ResolvedRun): void {
+function sayWhatIsMissing(log: Log, { vmm, program, confinement, disksNotice }: ResolvedRun): void {
+  if (disksNotice !== undefined) log.warn(disksNotice)
   if (program.warning !== undefined) log.warn(program.warning.words)
   if (process.geteuid?.() !== 0) return
   if (confinement.jail === undefined)

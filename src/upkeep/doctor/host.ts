@@ -1,7 +1,7 @@
 import { accessSync, closeSync, constants, openSync, readdirSync, statfsSync, writeSync } from "node:fs"
 import { release } from "node:os"
 import { dirname } from "node:path"
-import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
+import { O, O_TMPFILE } from "../../base/linux/constants.ts"
 import { cloneInto } from "../../base/linux/content.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { statAt, statPath } from "../../base/linux/files.ts"
@@ -77,9 +77,6 @@ export function nearestDirectory(host: Pick<Host, "stat">, path: string): string
 
 /** Such a program has this long, in milliseconds. */
 const PROGRAM_WAIT_MS = 10_000
-
-/** Opens a file without a name (open(2)): nothing is left behind. */
-const O_TMPFILE = 0o20000000 | O_DIRECTORY
 
 function orAbsent<T>(read: () => T): T | undefined {
   return unlessAbsent(read, ["ENOENT", "ENOTDIR"])
