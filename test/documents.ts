@@ -110,7 +110,7 @@ export function documentOf(args: readonly string[]): DocumentName | undefined {
   if (command === "system" && action === "install") return "banger system install --json"
   if (command === "system" && action === "shutdown") return "banger stop --json"
   if (command !== undefined && LIKE[command] !== undefined) return LIKE[command]
-  const below = command === "net" || (command === "get" && action === "ls")
+  const below = command === "net" || ((command === "get" || command === "disk") && action === "ls")
   const name = `banger ${below ? `${command} ${action}` : command} --json`
   if (name === "banger update --json" && has("--check")) return "banger update --check --json"
   return Object.keys(DOCUMENTS).find((each): each is DocumentName => each === name)

@@ -27,7 +27,10 @@ export function requireUnclaimed(db: Database, disks: readonly string[], vm?: st
   for (const holder of listHolders(db)) {
     if (!disks.includes(holder.disk) || holder.id === vm) continue
     const { disk, id, name, state } = holder
-    const hint = `end that VM first: banger stop ${id}`
+    const ended = state === "stopped" || state === "failed"
+    const hint = ended
+      ? `it has ended; to remove what is left of it: banger rm -f ${id}`
+      : `end it first: banger stop ${id}`
     throw new Failure("IN_USE", `the disk ${disk} is in use by VM ${id} (${name}, ${state})`, { hint, subject: id })
   }
 }

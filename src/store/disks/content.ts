@@ -1,5 +1,6 @@
 import { O, S } from "../../base/linux/constants.ts"
 import { readStart, seek, setLength, writeAll } from "../../base/linux/content.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { close, isType, openNamed, statDescriptor, verified } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { copyContent } from "../files/copyContent.ts"
@@ -15,7 +16,9 @@ export interface Image extends Disposable {
 /** Opens a raw image that the user named. Throws BAD_FILE for one that is empty, no regular file, or of another format. */
 export function openImage(path: string): Image {
   const bad = (words: string, hint?: string) => new Failure("BAD_FILE", `${path} ${words}`, { hint, subject: path })
-  const fd = verified(openNamed(path, O.RDONLY | O.NONBLOCK), (image) => {
+  const named = unlessAbsent(() => openNamed(path, O.RDONLY | O.NONBLOCK), ["ENOENT", "ENOTDIR"])
+  if (named === undefined) throw new Failure("BAD_FILE", `there is no file ${path}`, { subject: path })
+  const fd = verified(named, (image) => {
     const stat = statDescriptor(image)
     if (!isType(stat, S.IFREG)) throw bad("is not a regular file")
     if (stat.size === 0) throw bad("is empty", "a disk needs a size: truncate -s SIZE makes one of zeros")
