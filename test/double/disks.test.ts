@@ -17,7 +17,7 @@ import { kernelOf } from "../system/support/doubles.ts"
 import { records } from "../system/support/place.ts"
 import { killed, listed } from "../system/support/vms.ts"
 import { bangersOf, eachOnDoubles } from "./support/place.ts"
-import { boot, bootWords } from "./support/vms.ts"
+import { type Boot, boot, bootWords } from "./support/vms.ts"
 
 // Disks that persist, without a jail.
 
@@ -27,7 +27,7 @@ const DATA = { drives: [{ id: "data", persist: "web-data", size: "4M" }] }
 const disks = () => join(place.state, "disks")
 const file = (name = "web-data") => join(disks(), `${name}.raw`)
 const disk = (...words: readonly string[]) => banger(place, ["disk", ...words])
-const run = (how: object) => banger(place, bootWords(place, how))
+const run = (how: Boot) => banger(place, bootWords(place, how))
 
 /** Writes as a guest would: into the file, which keeps its inode. */
 function write(path: string, text: string, at = 0): void {

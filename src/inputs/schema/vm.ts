@@ -58,7 +58,7 @@ const hostDrive = v.strictObject({
   stage: v.optional(v.picklist(["bind", "clone", "copy", "link"], '"bind", "clone", "copy" or "link"')),
 })
 
-/** A disk that outlives its VMs; `path`: the image that it is first made from; `size` in bytes. */
+/** A disk that outlives its VMs; `path`: the image that it is first made from; `size` as `parseSize` reads it. */
 const diskDrive = v.strictObject({
   ...driveEntries,
   persist: name,
@@ -66,8 +66,8 @@ const diskDrive = v.strictObject({
   size: v.optional(
     v.pipe(
       v.string(DISK_SIZE_WORDS),
-      v.transform((text) => parseSize(text) ?? Number.NaN),
-      v.check(isDiskSize, DISK_SIZE_WORDS),
+      // It stays a text: a hook that adds a drive has them all checked again.
+      v.check((text) => isDiskSize(parseSize(text) ?? Number.NaN), DISK_SIZE_WORDS),
     ),
   ),
 })

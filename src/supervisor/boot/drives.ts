@@ -6,7 +6,7 @@ import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { close, isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { type Placed, withoutJail } from "../../base/terms/path.ts"
-import { formatSize } from "../../base/terms/quantity.ts"
+import { formatSize, parseSize } from "../../base/terms/quantity.ts"
 import type { Jail } from "../../host/jail/makeJail.ts"
 import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
 import { type DiskImage, isWhole, padToSectors, requireContent, requireWhole } from "../../host/jail/sectors.ts"
@@ -182,7 +182,7 @@ function deviceImage(path: string): DiskImage {
 }
 
 function wantedDisk({ persist, size, path }: DiskDrive, setting: string): WantedDisk {
-  return { name: persist, sizeBytes: size, image: path, setting }
+  return { name: persist, sizeBytes: size === undefined ? undefined : parseSize(size), image: path, setting }
 }
 
 function nearestDirectory(path: string): string {
