@@ -7,6 +7,7 @@ import { Failure } from "../base/terms/failure.ts"
 import { copyImage, openImage, padDisk, writeStream } from "../store/disks/content.ts"
 import { fileOf, openDisk, openPresentDisk } from "../store/disks/disks.ts"
 import { makeFile } from "../store/disks/makeFile.ts"
+import { removeAbandoned } from "../store/files/replaceFile.ts"
 import type { State } from "../store/state/open.ts"
 import { type ChangedDisk, present, withFreeDisk } from "./diskChange.ts"
 
@@ -68,6 +69,7 @@ export function importDisk(state: State, name: string, file: string, options: Im
       const hint = `remove it first: banger disk rm ${name}; or add --replace`
       throw new Failure("BAD_FILE", `the disk ${name} is there already`, { hint, subject: name })
     }
+    removeAbandoned(disks.path)
     const target = { dir: disks.fd, name: fileOf(name), path: disks.path, replace }
     await makeFile(target, async (to) => {
       if (stream === undefined) {

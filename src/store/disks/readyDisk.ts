@@ -6,6 +6,7 @@ import { isDiskFull } from "../../base/linux/errors.ts"
 import { close, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
+import { removeAbandoned } from "../files/replaceFile.ts"
 import { copyImage, type Image, openImage, padDisk } from "./content.ts"
 import { type Disks, fileOf, findDisks, openDisk, openDisks, openPresentDisk } from "./disks.ts"
 import { withDisk } from "./lockDisk.ts"
@@ -47,6 +48,7 @@ export async function readyDisk(
     using image = path === undefined ? undefined : openImage(path)
     const { bytes } = planDisk({ name, setting, sizeBytes: wanted.sizeBytes, imageBytes: image?.bytes }, undefined)
     if (image !== undefined) requireRoom(disks, image, setting)
+    removeAbandoned(disks.path)
     await makeFile({ dir: disks.fd, name: fileOf(name), path: disks.path }, async (file) => {
       if (image !== undefined) await copyImage(image, file, { signal })
       padDisk(file, bytes)
