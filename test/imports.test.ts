@@ -91,7 +91,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "host/search",
     ...DISKS,
   ],
-  "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/kvm", "host/network", "host/process", "host/vmm", ...DISK],
+  "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/kvm", "host/network", "host/process", "host/vmm", ...DISKS],
   supervisor: [
     ...[
       "supervisor/boot",

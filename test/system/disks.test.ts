@@ -12,8 +12,8 @@ import {
   writeSync,
 } from "node:fs"
 import { join } from "node:path"
-import { banger, startGuest, until } from "./support/banger.ts"
-import { onEachFirecracker } from "./support/firecrackers.ts"
+import { banger, fixture, start, startGuest, until } from "./support/banger.ts"
+import { onEachFirecracker, pollingGuest } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { killed, listed, runDouble } from "./support/vms.ts"
 
@@ -113,6 +113,39 @@ onBoth("a restart policy boots the VM again with its disk", async () => {
   const [again] = (await listed(place)).filter(({ state }) => state === "running")
   expect(JSON.parse((await banger(place, ["disk", "ls", "--json"])).stdout)).toMatchObject([{ vm: { id: again?.id } }])
   expect(await banger(place, ["stop", again?.id ?? ""])).toMatchObject({ exit: 0 })
+})
+
+onBoth(
+  "a drive that is given another image while its VM runs leaves the disk as it is: it is the VM's to its end",
+  async () => {
+    const image = join(place.dir, "image")
+    writeFileSync(image, Buffer.alloc(MIB_BYTES, "i"))
+    const drives = [{ id: "data", persist: "data", size: "4M" }]
+    const calls = JSON.stringify([["drives.replace", "data", image]])
+    const words = ["run", fixture("changing"), "--", pollingGuest(place.dir), JSON.stringify({ drives }), calls]
+    const running = start(place, words, { ...firecracker.env })
+    await running.shows("changed")
+    expect(JSON.parse((await banger(place, ["disk", "ls", "--json"])).stdout)).toMatchObject([
+      { vm: { state: "running" } },
+    ])
+    running.signal("SIGINT")
+    expect((await running.ended).stderr).not.toContain("refused")
+    expect(owned(file())).toMatchObject(ROOTS)
+    expect(readFileSync(file()).equals(Buffer.alloc(4 * MIB_BYTES))).toBe(true)
+    expect(statSync(image)).toMatchObject({ uid: 0, size: MIB_BYTES })
+  },
+)
+
+test("that a restart has new copies of images is said, unless the disk persists", async () => {
+  const image = join(place.dir, "image")
+  writeFileSync(image, Buffer.alloc(MIB_BYTES))
+  const run = (drives: readonly object[]) =>
+    runDouble(place, firecracker, [], "RESET PRINT[up]", { drives, restart: "on-failure" })
+  expect((await run([{ path: image }])).stderr).toContain(
+    `each boot gets a new copy of ${image}, without what the guest`,
+  )
+  for (const drives of [DATA.drives, [{ path: image, readonly: true }]])
+    expect((await run(drives)).stderr).not.toContain("each boot gets a new copy")
 })
 
 /** Runs `use` with a file system of one mebibyte where the disks are. */

@@ -26,8 +26,11 @@ export async function withDisk<T>(disks: Disks, { name, what }: DiskWork, work: 
   const file = lockOf(name)
   const fd = await lock(disks, name)
   try {
-    setLength(fd, 0)
-    writeAll(fd, new TextEncoder().encode(`${what} by process ${process.pid}`))
+    // A full disk keeps nobody from a disk that is there.
+    ignoring(["ENOSPC", "EDQUOT"], () => {
+      setLength(fd, 0)
+      writeAll(fd, new TextEncoder().encode(`${what} by process ${process.pid}`))
+    })
     return await work()
   } finally {
     // First its name goes, then the lock: whoever waits for it makes another.

@@ -98,6 +98,15 @@ export function requireDisks(drives: readonly Drive[], directory: string): strin
   return `${what} may come to take ${formatSize(grow)} more, and ${place} has ${formatSize(room)} left: when ${has} cannot grow, the guest gets I/O errors`
 }
 
+/** The first writable drive of a jailed VM of which each boot has a new private copy; undefined: there is none. */
+export function copiedDrive(drives: readonly Drive[]): HostDrive | undefined {
+  const copied = (drive: Drive): drive is HostDrive =>
+    !isDisk(drive) &&
+    !drive.readonly &&
+    (drive.stage === undefined || drive.stage === "copy" || drive.stage === "clone")
+  return drives.filter(copied).find(({ path }) => statSync(path).isFile())
+}
+
 /** Throws UNSUPPORTED for a spec with a persistent disk that is to go on from a snapshot: the disk has gone on since. Pure. */
 export function requireNoDisks(drives: readonly Drive[]): void {
   const [disk] = disksOf(drives)
