@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   statSync,
   symlinkSync,
@@ -169,6 +170,31 @@ test("disks may be on a file system of their own; that it could become full is s
     expect(stdout).toContain("failed")
     expect(owned(file())).toMatchObject(ROOTS)
   })
+})
+
+test("a guest that fills the state's own file system by its disk is cleaned up all the same, and the disk is given back", async () => {
+  const full = join(place.dir, "full")
+  mkdirSync(full)
+  expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=3M", "full", full]).exitCode).toBe(0)
+  try {
+    const env = { BANGER_STATE_DIR: join(full, "state") }
+    const filler = join(full, "filler")
+    writeFileSync(filler, Buffer.alloc(MIB_BYTES / 2))
+    const script = "dd if=/dev/urandom of=/dev/vda bs=64k count=64 conv=fsync || echo failed; echo goes on"
+    const words = ["run", fixture("guest"), "--", script, JSON.stringify(DATA)]
+    const { stdout, stderr } = await start(place, words, env).ended
+    expect(stdout).toContain("failed")
+    expect(stderr).toContain("postStop: guest reset")
+    expect(readdirSync(join(full, "state/jail/qemu"))).toEqual([])
+    expect(owned(join(full, "state/disks/data.raw"))).toMatchObject(ROOTS)
+    // Where even the record could not be written, that is made good once there is room.
+    Bun.spawnSync(["rm", filler])
+    expect(await banger(place, ["sweep", "--grace", "0s"], env)).toMatchObject({ exit: 0 })
+    const { stdout: listed } = await banger(place, ["disk", "ls", "--json"], env)
+    expect(JSON.parse(listed)).toMatchObject([{ name: "data", vm: null }])
+  } finally {
+    expect(Bun.spawnSync(["umount", full]).exitCode).toBe(0)
+  }
 })
 
 test("an image that does not fit is refused before anything is made, and so is an import: nothing is left of it", async () => {
