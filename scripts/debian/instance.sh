@@ -35,8 +35,16 @@ start_host() {
 # Cuts the power, and waits until the host is up again.
 reset_host() {
   boots=$(times_up)
-  for who in root alice; do ssh -F "$instance/ssh_config" -O exit "$who@host" 2> /dev/null || true; done
+  disconnect
   qmp reset && wait_until_up $((boots + 1)) && connect
+}
+
+# Has the host shut down and start again, as its administrator would, and waits until it is up again.
+reboot_host() {
+  boots=$(times_up)
+  ssh -F "$instance/ssh_config" root@host 'systemctl --no-block reboot'
+  disconnect
+  wait_until_up $((boots + 1)) && connect
 }
 
 # Ends the host of this directory, where one runs, and removes the directory.
@@ -115,6 +123,10 @@ Host host
   ServerAliveInterval 15
   ControlPath $instance/ssh-%r
 CONFIG
+}
+
+disconnect() {
+  for who in root alice; do ssh -F "$instance/ssh_config" -O exit "$who@host" 2> /dev/null || true; done
 }
 
 # One connection for each user, which every command goes through: a new one takes seconds. They end with QEMU.

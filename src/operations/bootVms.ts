@@ -14,14 +14,15 @@ import { isFinal } from "../store/state/vmState.ts"
 import { recoverAll } from "../supervisor/recover.ts"
 import { requestOf } from "../vm/request.ts"
 import { statusOf } from "../vm/status.ts"
+import { bootOrder } from "./bootOrder.ts"
 import { detach } from "./detach.ts"
 import { slotsOf } from "./end/slots.ts"
 import { rerunArgv } from "./restart.ts"
 
 /**
  * After a boot of the host: finishes what that has ended (postStop hooks once), then starts again, in the background and as many
- * at a time as there are processors, the VMs whose restart policy says so. Returns what failed, told already; one failure stops
- * no other.
+ * at a time as there are processors, the VMs whose restart policy says so: each when those that it is `after` run, or have failed.
+ * Returns what failed, told already; one failure stops no other.
  */
 export async function bootVms(state: State, log: Log): Promise<Failure | undefined> {
   const before = listRecords(state.db)
@@ -51,7 +52,16 @@ export async function bootVms(state: State, log: Log): Promise<Failure | undefin
     }
   }
   const again = startedAgain(before, { lived, shutDown: readShutdown(state) })
-  await Promise.all(again.map(start))
+  const { places, dropped } = bootOrder(again.map((vm) => ({ vm, name: vm.name, after: afterOf(vm) })))
+  for (const { name, after } of dropped)
+    log.warn(`${name} is to start after ${after}, which itself waits for ${name}: ${name} does not wait`)
+  const started = new Map<string, Promise<void>>()
+  for (const { vm, waitsFor } of places)
+    started.set(
+      vm.name,
+      Promise.all(waitsFor.map((name) => started.get(name))).then(() => start(vm)),
+    )
+  await Promise.all(started.values())
   // Only now: a boot that is cut short begins anew.
   ignoring(["ENOENT"], () => unlinkAt(AT_FDCWD, shutdownPath(state)))
   return failures.length > 1 ? joinFailures(`${failures.length} VMs`, failures) : failures[0]
@@ -80,18 +90,22 @@ export interface Ends {
 }
 
 /**
- * The VMs that a boot of the host starts again, of all records from before it, newest first: of each name the newest, unless it was
- * kept for inspection, never ran by itself, or is a service that systemd starts. With `"always"` in any case, with
+ * The VMs that a boot of the host starts again, of all records from before it, newest first: of each name the newest that
+ * ran, unless a newer start that failed was kept for inspection, or it is a service that systemd starts. With `"always"` in any case, with
  * `"unless-stopped"` unless a user had stopped it. Pure.
  */
 export function startedAgain(records: readonly VmRecord[], { lived, shutDown }: Ends): readonly VmRecord[] {
-  const newest = [...new Map([...records].reverse().map((record) => [record.name, record])).values()]
+  const isDown = ({ id }: VmRecord) => lived.has(id) || shutDown.has(id)
+  // A start that failed changes nothing of what is to run.
+  const counting = records.filter(
+    (record) => record.keptForInspection || !isFinal(record.state) || record.running_at !== null || isDown(record),
+  )
+  const newest = [...new Map([...counting].reverse().map((record) => [record.name, record])).values()]
   return newest.filter((record) => {
     if (record.keptForInspection || requestOf(record).service === true) return false
-    const down = lived.has(record.id) || shutDown.has(record.id)
+    const down = isDown(record)
     // It runs, or what became of it is not known.
     if (!isFinal(record.state) && !down) return false
-    if (record.running_at === null && !down) return false
     const policy = policyOf(record)
     return policy === "always" || (policy === "unless-stopped" && (down || !stoppedByUser(record)))
   })
@@ -103,6 +117,7 @@ const shutdownSchema = v.pipe(v.string(), v.parseJson(), v.array(v.string()))
 const restartSchema = v.object({
   restart: v.optional(v.union([v.string(), v.object({ policy: v.optional(v.string()) })])),
 })
+const afterSchema = v.object({ after: v.optional(v.union([v.string(), v.array(v.string())]), []) })
 const exitSchema = v.object({ requested: v.boolean() })
 
 function shutdownPath({ where }: State): string {
@@ -123,6 +138,12 @@ function policyOf({ spec }: VmRecord): string | undefined {
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), restartSchema), spec)
   const restart = parsed.success ? parsed.output.restart : undefined
   return typeof restart === "object" ? (restart.policy ?? "on-failure") : restart
+}
+
+/** As the plugin wrote it; none where the record does not tell. */
+function afterOf({ spec }: VmRecord): readonly string[] {
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), afterSchema), spec)
+  return parsed.success ? [parsed.output.after].flat() : []
 }
 
 function stoppedByUser({ exit }: VmRecord): boolean {

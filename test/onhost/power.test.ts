@@ -45,3 +45,37 @@ test("what a power cut leaves of running VMs the next banger finishes: postStop 
   expect(await must("banger net ls --json")).toContain('"leases": []')
   await must(`rm ${PLUGIN} /root/postStop`)
 }, 240_000)
+
+/** How many times the power is cut at a moment of chance. */
+const CUTS_COUNT = Number(process.env.BANGER_TEST_POWER_CUTS ?? 3)
+
+test(
+  `power cut at ${CUTS_COUNT} moments of a start, a run and a stop leaves what the next banger finishes`,
+  async () => {
+    await put(PLUGIN, SOURCE)
+    await must(`sync ${PLUGIN}`)
+    for (let cut = 0; cut < CUTS_COUNT; cut++) {
+      const name = `cut${cut}`
+      const vmm = VMMS[cut % VMMS.length]
+      // Where the moment falls into the start, the run or the stop, is chance's.
+      const [stop, moment] = [1.5 * Math.random(), 5000 * Math.random()]
+      const words = `banger run ${PLUGIN} --vmm ${vmm} --name ${name} --detach; sleep ${stop}; banger stop ${name}`
+      await must(`setsid sh -c '${words}' > /dev/null 2>&1 < /dev/null &`)
+      await Bun.sleep(moment)
+      const before = await listed("--all").catch(() => [])
+      await cutPower()
+      const told = `${name} on ${vmm}, cut after ${Math.round(moment)} ms, ${JSON.stringify(before.map(({ state }) => state))}`
+      console.log(told)
+      const fsck = await must("journalctl -b --no-pager -o cat -u systemd-fsck-root.service")
+      expect({ told, fsck }).toEqual({ told, fsck: expect.not.stringMatching(/ERROR|UNEXPECTED/) })
+      const { exit, stderr } = await run("banger sweep")
+      expect({ told, exit, stderr }).toMatchObject({ exit: 0 })
+      expect({ told, left: await listed() }).toEqual({ told, left: [] })
+      const ended = (await run("cat /root/postStop")).stdout.split("\n").filter((line) => line.startsWith(`${name}:`))
+      expect({ told, ended: ended.length <= 1 }).toEqual({ told, ended: true })
+      expect(await must("banger net ls --json")).toContain('"leases": []')
+    }
+    await must(`rm -f ${PLUGIN} /root/postStop`)
+  },
+  CUTS_COUNT * 90_000,
+)

@@ -1,5 +1,7 @@
 import { afterAll, expect, test } from "bun:test"
-import { cutPower, eachOnHost, GIVEN, must, put, run, until } from "./support/host.ts"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { cutPower, eachOnHost, GIVEN, must, put, reboot, run, until } from "./support/host.ts"
 
 eachOnHost()
 
@@ -25,6 +27,24 @@ export default definePlugin({
   postStop: (ctx) => ctx.log.info("postStop of " + ctx.vm.id),
 })
 `
+
+/** The commands of docs/systemd.md, in order. */
+const [, COMMANDS = ""] =
+  /^```sh\n(.*?)^```$/ms.exec(readFileSync(join(import.meta.dir, "../../docs/systemd.md"), "utf8")) ?? []
+
+test("every command of docs/systemd.md does what it says", async () => {
+  await put("/etc/banger/vms/web.ts", plugin())
+  const lines = COMMANDS.trimEnd().split("\n")
+  expect(lines.length).toBeGreaterThan(3)
+  for (const line of lines) {
+    if (line.startsWith("banger system install --remove")) await must("systemctl disable --now banger@web")
+    const { stdout, stderr, exit } = await run(line)
+    expect({ line, stdout, stderr, exit }).toMatchObject({ line, exit: 0 })
+    if (line.startsWith("systemctl enable")) await until("journalctl -b -u banger@web -o cat | grep -q 'tick 1'")
+    if (line.startsWith("journalctl")) expect(stdout).toContain("tick 1")
+  }
+  expect(await must("ls /etc/systemd/system | grep banger || true")).toBe("")
+}, 120_000)
 
 const journal = (unit: string) => must(`journalctl -b -u ${unit} -o cat --no-pager`)
 const running = async () => JSON.parse(await must("banger ps --json")) as readonly { name: string; id: string }[]
@@ -99,4 +119,37 @@ test("after a loss of power what is to run always runs again, and nothing else; 
   await must("systemctl start banger-boot")
   expect((await running()).map(({ name }) => name).sort()).toEqual(["all", "unless"])
   await must("banger stop --all; systemctl -q disable --now banger-boot")
+}, 400_000)
+
+test("a host that reboots has its guests end by themselves, and starts again what is to run always, in order", async () => {
+  await must("banger system install; systemctl -q enable --now banger-boot")
+  await put("/etc/banger/vms/service.ts", plugin())
+  await must("systemctl -q enable --now banger@service")
+  for (const [name, more] of Object.entries({
+    web: 'restart: "always", after: ["db"],',
+    db: 'restart: "always",',
+    no: "",
+  })) {
+    await put(`/root/${name}.ts`, plugin(more))
+    await must(`banger run --detach /root/${name}.ts --name ${name}`)
+  }
+  const before = await running()
+  expect(before.map(({ name }) => name).sort()).toEqual(["db", "no", "service", "web"])
+  await reboot()
+  await until("systemctl is-active banger-boot banger@service", 90_000)
+  for (const { id } of before) {
+    const { state, exit } = JSON.parse(await must(`banger inspect ${id}`))
+    expect({ id, state, exit }).toMatchObject({ state: "stopped", exit: { requested: true } })
+    const said = `{ cat /var/lib/banger/vms/${id}/supervisor.log; journalctl -b -1 -o cat --no-pager; } 2> /dev/null`
+    expect(await must(`${said} | grep -c 'postStop of ${id}' || true`)).toBe("1\n")
+  }
+  const after = await running()
+  expect(after.map(({ name }) => name).sort()).toEqual(["db", "service", "web"])
+  const at = async (name: string, state: string) => {
+    const id = after.find((vm) => vm.name === name)?.id
+    const lines = await must(`grep '"${state}"' /var/lib/banger/vms/${id}/events.jsonl`)
+    return Number(JSON.parse(lines.split("\n")[0] ?? "").atMs)
+  }
+  expect(await at("web", "creating")).toBeGreaterThanOrEqual(await at("db", "running"))
+  await must("systemctl -q disable --now banger@service; banger stop --all; systemctl -q disable --now banger-boot")
 }, 400_000)

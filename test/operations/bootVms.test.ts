@@ -58,7 +58,10 @@ test("of each name the newest counts; services, failed starts and what runs are 
   ).toEqual([])
   expect(ids([vm("a-1", "always", { state: "running" })])).toEqual([])
   expect(ids([vm("a-1", "always", { state: "running" })], { lived: new Set(["a-1"]) })).toEqual(["a-1"])
-  expect(ids([vm("a-1", "always", { running_at: null, state: "failed" })])).toEqual([])
+  const failed = { running_at: null, state: "failed" } as const
+  expect(ids([vm("a-1", "always", failed)])).toEqual([])
+  expect(ids([vm("a-2", "always", failed), vm("a-1", "always")])).toEqual(["a-1"])
+  expect(ids([vm("a-2", "always", { ...failed, keptForInspection: true }), vm("a-1", "always")])).toEqual([])
   expect(ids([vm("a-1", "always", { keptForInspection: true })])).toEqual([])
   expect(ids([vm("a-1", "always", { spec: "torn" }), vm("b-1", "always", { exit: "torn" })])).toEqual(["b-1"])
 })

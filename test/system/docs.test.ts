@@ -16,7 +16,10 @@ const ELSEWHERE: Readonly<Record<string, readonly [file: string, text: string]>>
 }
 
 /** Documents whose commands belong together and have a test of their own, which reads them from there. */
-const OWN_TEST: Readonly<Record<string, string>> = { "docs/testkit.md": "test/system/testkit.test.ts" }
+const OWN_TEST: Readonly<Record<string, string>> = {
+  "docs/testkit.md": "test/system/testkit.test.ts",
+  "docs/systemd.md": "test/onhost/systemd.test.ts",
+}
 
 /** Lines that go on until they are interrupted, or want a terminal: what they are shown by. */
 const UNTIL_INTERRUPTED = /^banger (?:logs -f|attach) /

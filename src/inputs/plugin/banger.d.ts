@@ -60,6 +60,11 @@ declare module "banger" {
      */
     restart?: RestartPolicy | RestartOptions | undefined
     /**
+     * The names of VMs that the host's boot starts first, where it starts them: this one is started when their postBoot hooks are
+     * done, or when they could not be started. Default: none.
+     */
+    after?: string | string[] | undefined
+    /**
      * Lets `banger run --restore` make several VMs of one snapshot. Unsafe: their guests begin with the same state of
      * `/dev/urandom`, so that keys, session ids and TCP sequence numbers of one tell those of the other; and with the same
      * clock, host keys, machine id, address and MAC. Default: false.

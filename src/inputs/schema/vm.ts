@@ -178,6 +178,13 @@ const restart = v.lazy((input) =>
       ),
 )
 
+const AFTER_WORDS = "the name of a VM, or a list of at most 64 names"
+const after = v.pipe(
+  v.union([name, v.array(name)], AFTER_WORDS),
+  v.transform((names) => [names].flat()),
+  v.maxLength(64, AFTER_WORDS),
+)
+
 /**
  * What a plugin says about its VM. Input is what plugin files write (banger.d.ts has the words for users); output has
  * every default filled in, sizes in MiB or bytes as named, times in milliseconds.
@@ -224,6 +231,7 @@ export const specSchema = v.strictObject({
   timeouts: v.optional(timeouts, {}),
   console: v.optional(consoleOptions, {}),
   restart: v.optional(restart, "no"),
+  after: v.optional(after, []),
   unsafeClone: v.optional(v.boolean("true or false"), false),
 })
 

@@ -26,6 +26,7 @@ test("a spec has every default filled in", () => {
     timeouts: { start: 30_000, stop: 30_000, hook: 60_000 },
     console: { limit: 16 * 1024 * 1024 },
     restart: { policy: "no", limit: 5, delay: 1000 },
+    after: [],
     unsafeClone: false,
   })
 })

@@ -21,6 +21,7 @@ export const same: { readonly [Field in keyof Required<SpecInput>]: Same<Spec[Fi
   timeouts: true,
   console: true,
   restart: true,
+  after: true,
   unsafeClone: true,
 }
 export const noField: Same<keyof Spec, keyof SpecInput> = true

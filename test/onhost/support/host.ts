@@ -69,15 +69,13 @@ export async function until(command: string, timeoutMs = 30_000): Promise<void> 
 }
 
 /** Cuts the host's power in the middle of whatever it does, and resolves when it is up again. What no process synced is lost. */
-export async function cutPower(): Promise<void> {
-  const child = Bun.spawn([join(import.meta.dir, "../../../scripts/host"), "reset"], {
-    env: { ...process.env, BANGER_TEST_HOST: directory() },
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: 150_000,
-  })
-  const said = await child.stderr.text()
-  if ((await child.exited) !== 0) throw new Error(`the host did not come back: ${said}`)
+export function cutPower(): Promise<void> {
+  return comesBack("reset")
+}
+
+/** Has the host shut down and start again, and resolves when it is up again. */
+export function reboot(): Promise<void> {
+  return comesBack("reboot")
 }
 
 /**
@@ -108,6 +106,17 @@ export function eachOnHost(): void {
 }
 
 // --- internal ---
+
+async function comesBack(from: "reset" | "reboot"): Promise<void> {
+  const child = Bun.spawn([join(import.meta.dir, "../../../scripts/host"), from], {
+    env: { ...process.env, BANGER_TEST_HOST: directory() },
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: 150_000,
+  })
+  const said = await child.stderr.text()
+  if ((await child.exited) !== 0) throw new Error(`the host did not come back: ${said}`)
+}
 
 function directory(): string {
   const path = process.env.BANGER_TEST_HOST
