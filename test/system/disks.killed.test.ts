@@ -24,8 +24,10 @@ async function kill(at: Place, words: readonly string[], moment: number): Promis
   }
   const { exit, stderr } = await start(at, words, env, { through: [process.execPath, killDisk], self: false }).ended
   if (moment === 0) expect({ stderr, exit }).toMatchObject({ exit: 0 })
-  else expect(exit, `moment ${moment}: ${readFileSync(moments, "utf8").split("\n").at(-2)}`).toBeNull()
-  return readFileSync(moments, "utf8").split("\n").length - 1
+  const reached = readFileSync(moments, "utf8").split("\n").length - 1
+  // How often a run writes to its logs varies by a few: one may be over before its last moment.
+  if (exit !== null && moment > 0) expect({ exit, over: reached < moment }).toEqual({ exit: 0, over: true })
+  return exit === null ? moment : moment === 0 ? reached : 0
 }
 
 /** Two workers, each in a place of its own, try all moments. */
@@ -55,8 +57,9 @@ test("a start and an end that are killed at any moment leave a whole disk or non
   }
   const moments = await kill(place, words(place), 0)
   expect(moments).toBeGreaterThan(80)
+  let killed = 0
   await atEach(moments, async (at, moment) => {
-    await kill(at, words(at), moment)
+    if ((await kill(at, words(at), moment)) === moment) killed++
     // A guest that runs comes to its end by itself.
     for (let tries = 0; tries < 20; tries++) {
       expect(await banger(at, ["sweep", "--grace", "0s"]), `moment ${moment}`).toMatchObject({ exit: 0 })
@@ -77,6 +80,7 @@ test("a start and an end that are killed at any moment leave a whole disk or non
     }
     expect(rowsOf(at, "select id from vms where handles <> '[]'")).toEqual([])
   })
+  expect(killed).toBeGreaterThan(moments - 6)
   expect(await banger(place, ["disk", "rm", "data"])).toMatchObject({ exit: 0 })
 }, 300_000)
 
