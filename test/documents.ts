@@ -1,6 +1,7 @@
 import * as v from "valibot"
 import { errorSchema } from "../src/base/terms/failureSchema.ts"
 import {
+  diskFileSchema,
   doneSchema,
   imageListSchema,
   imageSchema,
@@ -17,6 +18,7 @@ import {
 } from "../src/cli/show/documents.ts"
 import { stepSchema } from "../src/host/network/check.ts"
 import { detachedVmSchema } from "../src/operations/detach.ts"
+import { diskListSchema } from "../src/operations/diskList.ts"
 import { eventLineSchema } from "../src/operations/events.ts"
 import { inspectedSchema } from "../src/operations/inspect.ts"
 import { networkListSchema } from "../src/operations/networkList.ts"
@@ -44,6 +46,8 @@ export const DOCUMENTS = {
   "banger net ls --json": networkListSchema,
   "banger net rm --json": v.array(leftoverSchema),
   "banger net check --json": v.array(stepSchema),
+  "banger disk ls --json": diskListSchema,
+  "banger disk --json": diskFileSchema,
   "banger get ls --json": imageListSchema,
   "banger get --json": imageSchema,
   "banger update --check --json": updateCheckSchema,
@@ -106,7 +110,7 @@ export function documentOf(args: readonly string[]): DocumentName | undefined {
   if (command === "system" && action === "install") return "banger system install --json"
   if (command === "system" && action === "shutdown") return "banger stop --json"
   if (command !== undefined && LIKE[command] !== undefined) return LIKE[command]
-  const below = command === "net" || (command === "get" && action === "ls")
+  const below = command === "net" || ((command === "get" || command === "disk") && action === "ls")
   const name = `banger ${below ? `${command} ${action}` : command} --json`
   if (name === "banger update --json" && has("--check")) return "banger update --check --json"
   return Object.keys(DOCUMENTS).find((each): each is DocumentName => each === name)

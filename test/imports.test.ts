@@ -6,8 +6,9 @@ const root = join(import.meta.dir, "..")
 
 const GROUND = ["store/files", "base/linux", "base/terms"]
 const DISK = ["store/state", ...GROUND]
+const DISKS = ["store/disks", ...DISK]
 const INPUTS = ["inputs/plugin", "inputs/schema"]
-const VM_AND_BELOW = ["vm", "host/process", "host/vmm", ...INPUTS, ...DISK]
+const VM_AND_BELOW = ["vm", "host/process", "host/vmm", ...INPUTS, ...DISKS]
 
 /** From each room, the rooms below it that it may import from; cli.ts is in the room `cli`. Upper rooms come first. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
@@ -44,6 +45,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "upkeep/sweep",
     "upkeep/doctor",
     "inputs/image",
+    "store/disks",
     "store/state",
     "cli/terminal",
     "base/terms",
@@ -87,9 +89,9 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "host/network",
     "host/process",
     "host/search",
-    ...DISK,
+    ...DISKS,
   ],
-  "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/kvm", "host/network", "host/process", "host/vmm", ...DISK],
+  "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/kvm", "host/network", "host/process", "host/vmm", ...DISKS],
   supervisor: [
     ...[
       "supervisor/boot",
@@ -148,7 +150,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   vm: [
     ...["host/bridge", "host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search"],
-    ...["host/vmm", "inputs/schema", "store/logs", ...DISK],
+    ...["host/vmm", "inputs/schema", "store/logs", ...DISKS],
   ],
   "host/bridge": ["host/network", ...DISK],
   "host/cgroup": DISK,
@@ -168,6 +170,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "inputs/kernel": GROUND,
   "inputs/download": ["store/files", "base/linux", "base/terms"],
   "cli/terminal": ["base/linux", "base/terms"],
+  "store/disks": DISK,
   "store/logs": GROUND,
   "store/state": GROUND,
   "store/files": ["base/linux", "base/terms"],

@@ -21,6 +21,7 @@ export const root: Command = command({
     get: lazy(() => import("./commands/get.ts")),
     update: lazy(() => import("./commands/update.ts")),
     complete: lazy(() => import("./commands/complete.ts")),
+    disk: lazy(() => import("./commands/disk.ts")),
     net: lazy(() => import("./commands/net.ts")),
     set: lazy(() => import("./commands/set.ts")),
     snapshot: lazy(() => import("./commands/snapshot.ts")),

@@ -114,6 +114,10 @@ export function preBootContext(
   const open = AbortSignal.any([signal, over])
   const add = (drive: Drive) => {
     open.throwIfAborted()
+    if ("persist" in drive || "size" in drive) {
+      const detail = { hint: "name it in the plugin's own drives, or in what configure returns", subject: "persist" }
+      throw new Failure("BAD_PLUGIN", "drives.add: a disk that persists cannot be added by a hook", detail)
+    }
     if (!isAbsolute(drive.path)) {
       const detail = { hint: "use what ctx.stage returns", subject: drive.path }
       throw new Failure("BAD_PLUGIN", `drives.add: path ${drive.path} is not absolute`, detail)

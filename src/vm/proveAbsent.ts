@@ -28,6 +28,8 @@ function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource
     new Failure("NOT_RELEASED", message, { subject: layout.id, hint: `to try again: banger rm ${layout.id}` })
   if (resource.kind === "network")
     return hasLink(resource.link) ? left(`the interface ${resource.link} is still there`) : undefined
+  // It outlives the VM.
+  if (resource.kind === "disk") return undefined
   if (resource.kind !== "process") {
     const path =
       resource.kind === "jail" ? jailRoot({ base: layout.jails, vmm: resource.vmm, id: layout.id }) : resource.path

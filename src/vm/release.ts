@@ -7,6 +7,8 @@ import { type JailSite, jailRoot } from "../host/jail/base.ts"
 import { tearDown } from "../host/jail/tearDown.ts"
 import { endMembers } from "../host/process/members.ts"
 import { findVmm } from "../host/search/findVmm.ts"
+import { freeClaim } from "../store/disks/claims.ts"
+import { takeBackDisk } from "../store/disks/readyDisk.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -19,7 +21,7 @@ export const KILL_WAIT_MS = 10_000
 
 /**
  * Releases everything a journal names, newest first, and proves each thing gone. One failure does not stop the rest, but
- * while a process may run, its files stay. What failed stays on the journal, and its failures are returned. `warn` is told
+ * while a process may run, its files stay; a disk is given back, and stays. What failed stays on the journal, and its failures are returned. `warn` is told
  * what was released, but not as expected.
  */
 export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: string) => void): readonly Failure[] {
@@ -35,7 +37,7 @@ export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: stri
     }
   }
   for (const resource of journal.resources.toReversed()) {
-    if (kept.some(({ kind }) => kind === "process" || kind === "cgroup")) kept.unshift(resource)
+    if (kept.some((stays) => keeps(stays, resource))) kept.unshift(resource)
     else
       attempt(
         () => releaseOne(release, resource),
@@ -66,9 +68,14 @@ interface Release {
   cgroupEmpty: boolean
 }
 
+/** Whether a resource must stay while another one does: no file while a process may use it, no disk while a jail may have it. */
+function keeps({ kind }: Resource, { kind: other }: Resource): boolean {
+  return kind === "process" || kind === "cgroup" || (kind === "jail" && other === "disk")
+}
+
 function releaseOne(release: Release, resource: Resource): void {
   const { journal, layout, warn } = release
-  const { id, jails, stage } = layout
+  const { id, jails, stage, disks } = layout
   if (resource.kind === "process") killVmm(release, release.cgroupEmpty && resource.identity !== null)
   else if (resource.kind === "cgroup") release.cgroupEmpty = removeCgroup(requireOwn(resource.path, id), KILL_WAIT_MS)
   else if (resource.kind === "jail") {
@@ -78,7 +85,10 @@ function releaseOne(release: Release, resource: Resource): void {
     tearDown(site, resource.root).forEach(warn)
   } else if (resource.kind === "network") releaseNetwork(resource, { db: journal.db, layout, warn })
   else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
-  else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))
+  else if (resource.kind === "disk") {
+    const { name } = resource
+    freeClaim(journal.db, { disk: name, vm: id }, () => takeBackDisk(disks, name))
+  } else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))
 }
 
 /** Kills what a VMM has left running in its jail, where no cgroup has done so. */

@@ -2,6 +2,7 @@ import type { Database } from "bun:sqlite"
 import type { Exit } from "banger"
 import { Failure } from "../base/terms/failure.ts"
 import { requireHostSocket } from "../host/vmm/socketPaths.ts"
+import { claimDisks } from "../store/disks/claims.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
 import { replaceFile } from "../store/files/replaceFile.ts"
 import { bootId } from "../store/state/bootId.ts"
@@ -59,17 +60,19 @@ export interface NewVm {
   readonly request?: VmRequest
   /** The snapshot that it goes on from, and whether another VM may have gone on from that. */
   readonly restore?: { readonly id: string; readonly dir: string; readonly again: boolean } | undefined
+  /** The persistent disks that are to be its alone. */
+  readonly disks?: readonly string[]
   /** Hears each state that it enters. */
   readonly onState?: ((state: VmState) => void) | undefined
 }
 
 /**
  * Makes a VM's record and directory, and locks it. From here on every end of the run must bring the record into a final
- * state. Throws a failure, with nothing made: IN_USE when the name is taken or the snapshot was restored, BUSY when another
+ * state. Throws a failure, with nothing made: IN_USE when the name is taken, the snapshot was restored or a disk is in use, BUSY when another
  * process has locked it.
  */
 export function createSession({ db, where }: State, vm: NewVm): Session {
-  const { id, name, vmm, plugin, spec, request = { args: [], supervised: true }, restore, onState } = vm
+  const { id, name, vmm, plugin, spec, request = { args: [], supervised: true }, restore, disks = [], onState } = vm
   const layout = vmLayout(where, id)
   const record = {
     ...{ id, name, vmm, boot_id: bootId(), plugin_path: plugin.path, plugin_sha256: plugin.sha256 },
@@ -84,6 +87,7 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
     insertRecord(db, record)
     return undoing(undo, () => {
       if (restore !== undefined) requireUnrestored(db, { ...restore, vm: id, name })
+      claimDisks(db, id, disks)
       return requireLock(layout)
     })
   })

@@ -62,6 +62,7 @@ test("help is data when it is asked for, and not success when nothing was", () =
 
     This host
       doctor     Check whether this host can run VMs, and say how to mend it
+      disk       Look after persistent disks: list, remove, copy and resize them
       net        Look after the network: list it, remove leftovers, send packets
       system     Have the host run banger by itself: a cron file, or systemd units
 

@@ -51,6 +51,16 @@ test("plugins, and directories on the way to them", () => {
   expect(offered("run", "none/x")).toEqual([])
 })
 
+test("disks by name, for what is done with one; nothing is made", () => {
+  expect(offered("disk", "rm", "")).toEqual([])
+  expect(existsSync(join(directory.path, "state"))).toBe(false)
+  mkdirSync(join(directory.path, "state/disks"), { recursive: true, mode: 0o700 })
+  for (const name of ["web-data.raw", ".other.lock", "Bad.raw"])
+    writeFileSync(join(directory.path, "state/disks", name), "x".repeat(512))
+  for (const action of ["rm", "export", "import", "resize"]) expect(offered("disk", action, "w")).toEqual(["web-data"])
+  expect(offered("disk", "")).toEqual(["ls", "rm", "export", "import", "resize"])
+})
+
 test("VMs on record, and nothing where there is no record or an unreadable one; nothing is made", () => {
   expect(offered("rm", "")).toEqual([])
   expect(existsSync(join(directory.path, "state"))).toBe(false)

@@ -16,6 +16,9 @@ export const O = {
 export const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000
 export const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000
 
+/** Makes a file without a name in a directory (Linux 3.11); EOPNOTSUPP, EISDIR or ENOENT where the file system cannot. */
+export const O_TMPFILE = 0o20000000 | O_DIRECTORY
+
 /** openat2(2) resolution flags, Linux 5.6. */
 export const RESOLVE = { NO_XDEV: 1, NO_MAGICLINKS: 2, NO_SYMLINKS: 4, BENEATH: 8 } as const
 

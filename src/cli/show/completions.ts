@@ -3,9 +3,12 @@ import { type Dirent, readdirSync } from "node:fs"
 import { dirname, join } from "node:path"
 import type { Complete } from "@bomb.sh/tab"
 import type { ArgDef } from "citty"
+import { formatSize } from "../../base/terms/quantity.ts"
 import { catalog, shortNames } from "../../inputs/image/catalog.ts"
 import { listImages } from "../../inputs/image/store.ts"
+import { findDisks, listDisks } from "../../store/disks/disks.ts"
 import { ownPlaces } from "../../store/state/open.ts"
+import { disksDirectory } from "../../store/state/places.ts"
 
 /** Adds what may stand in a place of the command line. */
 type Candidates = (add: Complete) => void
@@ -41,6 +44,10 @@ const PLACES: Readonly<Record<string, (add: Complete, current: string) => void>>
   "set what": (add) => addAll(add, ["memory=", "balloon="]),
   "get path name": addImages,
   "get rm name": addImages,
+  "disk rm name": addDisks,
+  "disk export name": addDisks,
+  "disk import name": addDisks,
+  "disk resize name": addDisks,
 }
 
 function addAll(add: Complete, values: readonly string[]): void {
@@ -67,6 +74,12 @@ function addKnown(add: Complete): void {
 
 function addImages(add: Complete): void {
   for (const { name } of listImages(ownPlaces())) add(name, "")
+}
+
+function addDisks(add: Complete): void {
+  using disks = findDisks(disksDirectory(ownPlaces()))
+  if (disks === undefined) return
+  for (const { name, sizeBytes } of listDisks(disks).disks) add(name, formatSize(sizeBytes))
 }
 
 /** Files that a beginning leads to, and directories, which can be gone into. */

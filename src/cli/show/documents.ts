@@ -88,6 +88,15 @@ export const imageListSchema = v.array(
 )
 export type ImageList = v.InferOutput<typeof imageListSchema>
 
+/** What `banger disk rm`, `export`, `import` and `resize` print with --json. */
+export const diskFileSchema = v.strictObject({
+  name: v.string(),
+  /** The disk's file, or with `export` the file that was made. */
+  path: v.string(),
+  sizeBytes: v.number(),
+})
+export type DiskFile = v.InferOutput<typeof diskFileSchema>
+
 /** What `banger update --json` prints, also with --rollback. */
 export const updateSchema = v.strictObject({
   /** The version that is here now. */

@@ -158,7 +158,16 @@ function loadRequest({ state, memory, uffd }: SnapshotFiles, boot: Boot, [, mino
   return put("/snapshot/load", "restore", { snapshot_path: state, mem_backend, ...other, ...tracking })
 }
 
-function driveRequest({ id, path, readonly, root }: Disk, index: number, { drives }: FirecrackerSettings): ApiRequest {
-  const body = { drive_id: id, path_on_host: path, is_root_device: root, is_read_only: readonly, ...drives?.[id] }
+function driveRequest(
+  { id, path, readonly, root, persist }: Disk,
+  index: number,
+  { drives }: FirecrackerSettings,
+): ApiRequest {
+  const body = {
+    ...{ drive_id: id, path_on_host: path, is_root_device: root, is_read_only: readonly },
+    // By default it does not tell its guest that there is anything to flush, and syncs nothing.
+    ...(persist === undefined ? {} : { cache_type: "Writeback" }),
+    ...drives?.[id],
+  }
   return put(`/drives/${id}`, `drives[${index}]`, body)
 }

@@ -45,6 +45,17 @@ export async function stageFile(jail: Jail, name: string, source: string, option
   }
 }
 
+/**
+ * Binds an open file itself, not a copy, under a name of the jail. Writable, it is one that the owner of the jail alone has, by
+ * no name that others have too.
+ */
+export function bindOpen(jail: Jail, name: string, source: number, { readonly }: Pick<StagingWish, "readonly">): void {
+  withDescriptor(createFile(jail, name), () => {})
+  withParent(jail, name, (dir, base) => {
+    bindAt(source, { dir, name: base }, BOUND_ATTRIBUTES | (readonly ? MOUNT_ATTR.RDONLY : 0))
+  })
+}
+
 // --- internal ---
 
 /** One file that is being staged. */
@@ -63,7 +74,7 @@ function requireDisk(image: DiskImage, ways: readonly Way[]): void {
 async function stageBy(ways: readonly Way[], staging: FileStaging): Promise<Way> {
   const { jail, name, source, wish } = staging
   const [way = "copy"] = ways
-  if (way === "bind") bindFile(staging)
+  if (way === "bind") bindOpen(jail, name, source.fd, wish)
   else if (way === "link") linkSource(jail, name, source)
   else if (ways.includes("copy") && ways.includes("clone")) {
     await stageContent(jail, name, source.fd, wish)
@@ -81,12 +92,4 @@ async function insist({ jail, name, source, wish }: FileStaging, way: "clone" | 
     const message = `${source.path} cannot be cloned into the jail: ${messageOf(error)}`
     throw new Failure("HOST_LACKS", message, { hint, subject: source.path, cause: error })
   }
-}
-
-function bindFile({ jail, name, source, wish }: FileStaging): void {
-  withDescriptor(createFile(jail, name), () => {})
-  withParent(jail, name, (dir, base) => {
-    const attributes = BOUND_ATTRIBUTES | (wish.readonly ? MOUNT_ATTR.RDONLY : 0)
-    bindAt(source.fd, { dir, name: base }, attributes)
-  })
 }

@@ -15,6 +15,8 @@ export interface Disk {
   readonly device: boolean
   /** Whether the guest's root file system is on it: it comes first. */
   readonly root: boolean
+  /** The name of a persistent disk: what its guest has synced is to be on the host's disk. */
+  readonly persist?: string
 }
 
 /** What a VMM boots. */

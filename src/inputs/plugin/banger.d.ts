@@ -31,7 +31,7 @@ declare module "banger" {
     /** With its unit, in whole MiB: `"256M"`, `"2G"`. Default: `"256M"`. */
     memory?: string | undefined
     /** Disks in the order the guest sees them (/dev/vda, /dev/vdb, …), the root disk first; at most 16. */
-    drives?: Drive[] | undefined
+    drives?: (Drive | PersistentDrive)[] | undefined
     /**
      * `true`: a tap on one of banger's bridges, with an address and NAT (root only). `"user"`: QEMU's user-mode network,
      * which needs no privilege. Default: no network.
@@ -167,6 +167,23 @@ declare module "banger" {
      * jail uid's alone), `"clone"` (shares blocks), `"copy"`, `"link"` (only when the image is the jail uid's alone).
      */
     stage?: "bind" | "clone" | "copy" | "link" | undefined
+  }
+
+  /**
+   * A disk that keeps its content: over stop, restart, `banger rm` of the VM, and updates. One VM at a time has it, in a jail and
+   * without one, on both VMMs. What the guest has synced is on the host's disk. `banger disk` lists, removes, copies and resizes.
+   */
+  export interface PersistentDrive {
+    /** The disk's name on this host: a DNS label. */
+    persist: string
+    /** In whole MiB, `"10G"`; needed where the disk is first made, unless it has a `path`. A larger one later makes it grow. */
+    size?: string | undefined
+    /** The raw image that it is first made from; not looked at later. Default: an empty disk. */
+    path?: string | undefined
+    /** As of a `Drive`. */
+    id?: string | undefined
+    readonly?: boolean | undefined
+    root?: boolean | undefined
   }
 
   /** Times with their unit: `"500ms"`, `"30s"`, `"5m"`. */

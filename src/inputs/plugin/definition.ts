@@ -3,7 +3,7 @@ import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { networkEntries } from "../schema/network.ts"
-import { type Spec, specSchema } from "../schema/vm.ts"
+import { DRIVE_KEYS, type Spec, specSchema } from "../schema/vm.ts"
 import { lineOf } from "./lineOf.ts"
 
 const hook = v.optional(v.custom<(...args: never) => unknown>((value) => typeof value === "function", "a function"))
@@ -135,7 +135,7 @@ function allowedKeys(path: readonly (string | number)[]): readonly string[] {
   if (first === "network") return Object.keys(networkEntries)
   const inner = specSchema.entries[first as keyof typeof specSchema.entries]
   if (first === "restart") return ["policy", "limit", "delay"]
-  if (typeof second === "number" && first === "drives") return ["id", "path", "readonly", "root", "stage"]
+  if (typeof second === "number" && first === "drives") return DRIVE_KEYS
   if ("wrapped" in inner && "entries" in inner.wrapped) return Object.keys(inner.wrapped.entries)
   return []
 }

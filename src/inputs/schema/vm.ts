@@ -28,6 +28,14 @@ const memory = v.pipe(
   v.transform((bytes) => bytes / MIB_BYTES),
 )
 
+/** What `isDiskSize` takes, in words. */
+export const DISK_SIZE_WORDS = 'a size in whole MiB from 1M to 16T: "10G"'
+
+/** Whether a persistent disk may have this many bytes. Pure. */
+export function isDiskSize(bytes: number): boolean {
+  return bytes >= MIB_BYTES && bytes <= 16 * 1024 * 1024 * MIB_BYTES && bytes % MIB_BYTES === 0
+}
+
 const DURATION_WORDS = 'a time with its unit: "500ms", "30s", "5m"'
 
 /** A time limit, as milliseconds. Timers cannot count beyond 24.8 days, and then ring at once. */
@@ -37,13 +45,39 @@ const durationSchema = v.pipe(
   v.check((ms) => ms > 0 && ms <= 24 * 3_600_000, `${DURATION_WORDS}, above 0 and at most 24h`),
 )
 
-const drive = v.strictObject({
+const driveEntries = {
   id: v.optional(v.pipe(v.string("a name"), v.regex(/^[a-z0-9_]{1,20}$/, "a name of a-z, 0-9 and _, at most 20 long"))),
-  path,
   readonly: v.optional(v.boolean("true or false"), false),
   root: v.optional(v.boolean("true or false"), false),
+}
+
+/** A file or block device of this host. */
+const hostDrive = v.strictObject({
+  ...driveEntries,
+  path,
   stage: v.optional(v.picklist(["bind", "clone", "copy", "link"], '"bind", "clone", "copy" or "link"')),
 })
+
+/** A disk that outlives its VMs; `path`: the image that it is first made from; `size` as `parseSize` reads it. */
+const diskDrive = v.strictObject({
+  ...driveEntries,
+  persist: name,
+  path: v.optional(path),
+  size: v.optional(
+    v.pipe(
+      v.string(DISK_SIZE_WORDS),
+      // It stays a text: a hook that adds a drive has them all checked again.
+      v.check((text) => isDiskSize(parseSize(text) ?? Number.NaN), DISK_SIZE_WORDS),
+    ),
+  ),
+})
+
+const drive = v.lazy((input) =>
+  typeof input === "object" && input !== null && ("persist" in input || "size" in input) ? diskDrive : hostDrive,
+)
+
+/** The keys that some drive has. */
+export const DRIVE_KEYS: readonly string[] = Object.keys({ ...hostDrive.entries, ...diskDrive.entries })
 
 const UID_WORDS = "a whole number from 1 to 4294967293"
 const uid = v.pipe(
@@ -181,6 +215,10 @@ export const specSchema = v.strictObject({
       v.maxLength(DRIVES_MAX_COUNT, `at most ${DRIVES_MAX_COUNT} drives`),
       v.check((drives) => drives.filter((d) => d.root).length <= 1, "one root drive at most"),
       v.check((drives) => repeated(drives.map((d) => d.id)) === undefined, "a different id for each drive"),
+      v.check(
+        (drives) => repeated(drives.filter(isDisk).map((d) => d.persist)) === undefined,
+        "a different disk for each drive",
+      ),
     ),
     [],
   ),
@@ -202,3 +240,17 @@ export type SpecInput = v.InferInput<typeof specSchema>
 
 /** A spec with every default filled in. */
 export type Spec = v.InferOutput<typeof specSchema>
+
+/** A drive that is a file or block device of this host. */
+export type HostDrive = v.InferOutput<typeof hostDrive>
+
+/** A drive that is a persistent disk. */
+export type DiskDrive = v.InferOutput<typeof diskDrive>
+
+/** A drive of a spec. */
+export type Drive = HostDrive | DiskDrive
+
+/** Whether a drive is a persistent disk. Pure. */
+export function isDisk(drive: Drive): drive is DiskDrive {
+  return "persist" in drive
+}

@@ -4,14 +4,15 @@ import type { HookName } from "../../inputs/plugin/definition.ts"
 import { loadedFiles } from "../../inputs/plugin/imports.ts"
 import { trustOf } from "../../inputs/plugin/trust.ts"
 import type { State } from "../../store/state/open.ts"
+import { disksOf } from "../../supervisor/boot/drives.ts"
 import { inOrder } from "../../supervisor/hooks/callHook.ts"
 import type { VmRequest } from "../../vm/request.ts"
 import { createSession, type NewVm, type Session } from "../../vm/session.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
 /**
- * Gives the VM its record. One whose banger was killed, and that is dead, is finished first when it has that name, or the
- * snapshot that this one goes on from.
+ * Gives the VM its record. One whose banger was killed, and that is dead, is finished first when it has that name, the snapshot
+ * that this one goes on from, or a disk that this one is to have.
  */
 export async function createVm(
   state: State,
@@ -37,6 +38,7 @@ export async function createVm(
     spec: written,
     request: asked,
     restore: claim,
+    disks: disksOf(spec.drives),
     onState,
   }
   try {

@@ -3,11 +3,13 @@ import type { Taking, VmmNeeds } from "../../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
+import { ownPlaces } from "../../store/state/open.ts"
+import { disksDirectory } from "../../store/state/places.ts"
 import type { VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { type Choice, findCandidates } from "../../supervisor/boot/chooseVmm.ts"
 import { type ConfinementPlan, likelyOwner, planConfinement } from "../../supervisor/boot/confinement.ts"
-import { requireDrives } from "../../supervisor/boot/drives.ts"
+import { requireDisks, requireDrives, requireNoDisks } from "../../supervisor/boot/drives.ts"
 import { requireHandler } from "../../supervisor/boot/handler.ts"
 import { driveId } from "../../supervisor/boot/plan.ts"
 import { prepare } from "../../supervisor/boot/prepare.ts"
@@ -25,6 +27,8 @@ export interface ResolvedRun extends Choice {
   readonly confinement: ConfinementPlan
   /** What its first boot goes on from, instead. `plugin` has its guest's network already. */
   readonly restore: Snapshot | undefined
+  /** That its disks may come to need more room than there is. */
+  readonly disksNotice: string | undefined
 }
 
 /**
@@ -45,6 +49,8 @@ export async function resolveRun(
   const { spec } = plugin
   const confinement = planConfinement(spec, root)
   requireDrives(spec.drives, confinement.jail)
+  if (restored) requireNoDisks(spec.drives)
+  const notice = requireDisks(spec.drives, disksDirectory(ownPlaces()))
   const jailed = confinement.jail !== undefined
   const wanted = { vmm: wantedVmm(spec), accel: spec.accel }
   const choice = await trace.span("choose", () => candidates.choose(wanted, jailed))
@@ -55,7 +61,7 @@ export async function resolveRun(
   vmm.require(program, needsOf(spec, { jailed, restored }))
   if (vmm.name === "firecracker") requireSettingFiles(spec.firecracker, likelyOwner(confinement.jail))
   if (restored && spec.firecracker.uffd !== undefined) requireHandler(spec.firecracker.uffd, confinement)
-  return { ...choice, request, plugin: fitted, confinement, restore }
+  return { ...choice, request, plugin: fitted, confinement, restore, disksNotice: notice }
 }
 
 /**

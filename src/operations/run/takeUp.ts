@@ -1,9 +1,11 @@
 import { Failure } from "../../base/terms/failure.ts"
 import { prefixed } from "../../base/terms/log.ts"
+import { requireUnclaimed } from "../../store/disks/claims.ts"
 import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
+import { disksOf } from "../../supervisor/boot/drives.ts"
 import { inOrder } from "../../supervisor/hooks/callHook.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import { takeOver } from "../../supervisor/takeOver.ts"
@@ -82,6 +84,7 @@ async function replace(host: PluginHost, state: State, run: ResolvedRun): Promis
   const claim = claimOf(run)
   if (claim !== undefined) requireRestorable(state.db, claim)
   const { id, state: now } = record
+  requireUnclaimed(state.db, disksOf(plugin.spec.drives), id)
   request.log.info(
     `${name} ${isFinal(now) ? "is about to restart" : "runs already"} (${id}): stopping it, to be replaced`,
   )

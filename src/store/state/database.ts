@@ -90,6 +90,13 @@ const MIGRATIONS = [
      primary key (vm, card),
      unique (bridge, address)
    ) strict;`,
+  // Which VM has which persistent disk. Older bangers do not begin anything with this schema, nor read a journal that has one.
+  `create table disk_claims (
+     disk text primary key,
+     vm text not null,
+     claimed_at integer not null
+   ) strict;
+   create index disk_claims_by_vm on disk_claims (vm);`,
 ]
 
 /** SQLite's log is written back at this size: whoever opens the file first reads the log, which takes half a millisecond then. */

@@ -6,6 +6,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { NAME_PATTERN } from "../../base/terms/name.ts"
 import { replaceFile } from "../files/replaceFile.ts"
 import { bootId } from "./bootId.ts"
 
@@ -50,6 +51,8 @@ const resourceSchema = v.variant("kind", [
     changing: v.optional(v.strictObject({ drive: v.string(), file: v.optional(v.string()), next: v.string() })),
   }),
   v.strictObject({ kind: v.literal("cgroup"), path: v.string() }),
+  /** A persistent disk: its claim, and that its file is the VM's uid's. The disk itself stays. */
+  v.strictObject({ kind: v.literal("disk"), name: v.pipe(v.string(), v.regex(NAME_PATTERN)) }),
   /**
    * A lease, with its tap or veth of this name, its part of the rules, and the bridge when it is the last one's. `card`: the
    * network card that it is for; absent for the plugin's own. `plugging`: it comes or goes while the VM runs.

@@ -60,6 +60,8 @@ export interface VmLayout {
   readonly handover: HostPath
   /** Kernels that were unpacked, by their sha256. */
   readonly kernels: HostPath
+  /** The persistent disks, which are no VM's alone. */
+  readonly disks: HostPath
   /** Where the jails of all VMs are. */
   readonly jails: HostPath
   /** What is staged for a VM without a jail; removed with the VM. */
@@ -100,6 +102,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     stopRequest: at(dir, STOP_REQUEST),
     handover: at(dir, HANDOVER),
     kernels: at(where.state, "kernels"),
+    disks: disksDirectory(where),
     jails: at(where.state, "jail"),
     stage: at(dir, "stage"),
     runtime,
@@ -107,6 +110,11 @@ export function vmLayout(where: Places, id: string): VmLayout {
     consoleShown: at(runtime, "console.shown"),
     qmpSocket: at(runtime, "qmp.sock"),
   }
+}
+
+/** Where the persistent disks are. */
+export function disksDirectory({ state }: Pick<Places, "state">): HostPath {
+  return hostPath(`${state}/disks`)
 }
 
 /** A fresh id for one boot of the VM with this name: `[a-z0-9-]`, at most 28 characters, 41 random bits. */

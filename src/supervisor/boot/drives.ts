@@ -1,28 +1,33 @@
-import { statSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
+import { dirname } from "node:path"
 import { O, S } from "../../base/linux/constants.ts"
 import { seek } from "../../base/linux/content.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
-import { isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { close, isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
-import type { Placed } from "../../base/terms/path.ts"
+import { type Placed, withoutJail } from "../../base/terms/path.ts"
+import { formatSize, parseSize } from "../../base/terms/quantity.ts"
 import type { Jail } from "../../host/jail/makeJail.ts"
 import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
 import { type DiskImage, isWhole, padToSectors, requireContent, requireWhole } from "../../host/jail/sectors.ts"
 import type { StageRoot } from "../../host/jail/stage.ts"
-import { stageFile } from "../../host/jail/stageFile.ts"
+import { bindOpen, stageFile } from "../../host/jail/stageFile.ts"
 import { waysFor } from "../../host/jail/ways.ts"
-import type { Spec } from "../../inputs/schema/vm.ts"
+import { type DiskDrive, type Drive, type HostDrive, isDisk } from "../../inputs/schema/vm.ts"
+import { diskPath } from "../../store/disks/disks.ts"
+import { giveDisk, readyDisk, requireDisk, roomIn, type WantedDisk } from "../../store/disks/readyDisk.ts"
+import type { VmLayout } from "../../store/state/places.ts"
 import { type ConfinementPlan, likelyOwner } from "./confinement.ts"
 import type { FoundDrive, StagedDrive } from "./plan.ts"
-
-type Drive = Spec["drives"][number]
 
 /**
  * Throws a failure for a drive of a spec whose last bytes a guest would not see. One that the VM gets a private copy of may
  * have any size: the copy is padded. Nothing is made.
  */
 export function requireDrives(drives: readonly Drive[], jail: ConfinementPlan["jail"]): void {
-  for (const [index, { path, readonly, stage: way }] of drives.entries()) {
+  for (const [index, drive] of drives.entries()) {
+    if (isDisk(drive)) continue
+    const { path, readonly, stage: way } = drive
     const stat = statSync(path)
     if (!stat.isFile() || isWhole(stat.size)) continue
     const image = { setting: `drives[${index}].path`, path, bytes: stat.size }
@@ -32,14 +37,14 @@ export function requireDrives(drives: readonly Drive[], jail: ConfinementPlan["j
   }
 }
 
-/** Finds out whether a drive of the host is a block device. */
-export function findDrive(drive: Drive): FoundDrive {
-  const device = withDescriptor(openNamed(drive.path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
-  return { ...drive, device }
+/** A drive of a plan: a persistent disk may not be there yet. */
+export function plannedDrive(drive: Drive, { disks }: Pick<VmLayout, "disks">): FoundDrive {
+  if (isDisk(drive)) return { ...drive, path: diskPath(disks, drive.persist), device: false }
+  return findDrive(drive)
 }
 
 /** A drive for a VM without a jail, which uses it where it is; what a hook staged is padded. */
-export function useDrive(root: StageRoot, drive: Drive): FoundDrive {
+export function useDrive(root: StageRoot, drive: HostDrive): FoundDrive {
   const name = stagedName(root, drive.path)
   // What a symlink of the stage leads to is no file of the stage.
   const own = name === undefined ? undefined : unlessAbsent(() => takeStaged(root, name), ["ELOOP", "EXDEV"])
@@ -53,7 +58,7 @@ export function useDrive(root: StageRoot, drive: Drive): FoundDrive {
 /** Stages a disk and returns where it is; one that a hook has staged is there already, and is padded. */
 export async function stageDrive(
   jail: Jail,
-  drive: Drive,
+  drive: HostDrive,
   { name, signal }: { readonly name: string; readonly signal: AbortSignal },
 ): Promise<StagedDrive> {
   const { path, readonly, stage: way } = drive
@@ -72,9 +77,79 @@ export async function stageDrive(
   return { ...drive, ...makeNode(jail, name, blockDevice(path)), device: true }
 }
 
+/** The persistent disks that a spec names, by name. Pure. */
+export function disksOf(drives: readonly Drive[]): readonly string[] {
+  return drives.filter(isDisk).map(({ persist }) => persist)
+}
+
+/**
+ * Throws a failure for a persistent disk that a VM could not have as its spec wants it; which VM has it is not looked at. Returns
+ * a line where the disks may come to need more room than there is. Nothing is made. `directory`: of the disks.
+ */
+export function requireDisks(drives: readonly Drive[], directory: string): string | undefined {
+  const wanted = drives.flatMap((drive, index) => (isDisk(drive) ? [wantedDisk(drive, `drives[${index}]`)] : []))
+  if (wanted.length === 0) return undefined
+  const grow = wanted.reduce((sum, disk) => sum + requireDisk(directory, disk).growsBytes, 0)
+  const place = nearestDirectory(directory)
+  const room = roomIn(place)
+  if (grow <= room) return undefined
+  const names = wanted.map(({ name }) => name).join(", ")
+  const [what, has] = wanted.length === 1 ? [`the disk ${names}`, "it"] : [`the disks ${names}`, "they"]
+  return `${what} may come to take ${formatSize(grow)} more, and ${place} has ${formatSize(room)} left: when ${has} cannot grow, the guest gets I/O errors`
+}
+
+/** The first writable drive of a jailed VM of which each boot has a new private copy; undefined: there is none. */
+export function copiedDrive(drives: readonly Drive[]): HostDrive | undefined {
+  const copied = (drive: Drive): drive is HostDrive =>
+    !isDisk(drive) &&
+    !drive.readonly &&
+    (drive.stage === undefined || drive.stage === "copy" || drive.stage === "clone")
+  return drives.filter(copied).find(({ path }) => statSync(path).isFile())
+}
+
+/** Throws UNSUPPORTED for a spec with a persistent disk that is to go on from a snapshot: the disk has gone on since. Pure. */
+export function requireNoDisks(drives: readonly Drive[]): void {
+  const [disk] = disksOf(drives)
+  if (disk === undefined) return
+  const message = `--restore: the disk ${disk} persists, and is not as it was when the snapshot was taken`
+  throw new Failure("UNSUPPORTED", message, { hint: "restore with a plugin without it, or boot the VM", subject: disk })
+}
+
+/** The disk of a VM without a jail, which uses it where it is. */
+export async function useDisk(
+  layout: VmLayout,
+  drive: DiskDrive,
+  how: { readonly signal: AbortSignal },
+): Promise<StagedDrive> {
+  close(await readyDisk(layout.disks, wantedDisk(drive, "drives"), how))
+  return { ...drive, ...withoutJail(diskPath(layout.disks, drive.persist)), device: false }
+}
+
+/** Binds a disk itself, not a copy, into a jail, and gives it to the jail's owner until `takeBackDisk`. */
+export async function stageDisk(
+  jail: Jail,
+  drive: DiskDrive,
+  { name, signal, layout }: { readonly name: string; readonly signal: AbortSignal; readonly layout: VmLayout },
+): Promise<StagedDrive> {
+  const fd = await readyDisk(layout.disks, wantedDisk(drive, "drives"), { signal })
+  try {
+    giveDisk(fd, jail.owner)
+    bindOpen(jail, name, fd, { readonly: drive.readonly })
+  } finally {
+    close(fd)
+  }
+  return { ...drive, ...jail.placed(name), device: false }
+}
+
 // --- internal ---
 
 const SEEK_END = 2
+
+/** Finds out whether a drive of the host is a block device. */
+function findDrive(drive: HostDrive): FoundDrive {
+  const device = withDescriptor(openNamed(drive.path, O.PATH), (fd) => isType(statDescriptor(fd), S.IFBLK))
+  return { ...drive, device }
+}
 
 /** The name in the stage that a path is of, if it is of one. */
 function stagedName(root: StageRoot, path: string): string | undefined {
@@ -113,4 +188,12 @@ function deviceImage(path: string): DiskImage {
     if (errorCode(error) === undefined) throw error
     return { ...image, bytes: Number.MAX_SAFE_INTEGER }
   }
+}
+
+function wantedDisk({ persist, size, path }: DiskDrive, setting: string): WantedDisk {
+  return { name: persist, sizeBytes: size === undefined ? undefined : parseSize(size), image: path, setting }
+}
+
+function nearestDirectory(path: string): string {
+  return existsSync(path) ? path : nearestDirectory(dirname(path))
 }

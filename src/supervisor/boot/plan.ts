@@ -1,7 +1,7 @@
 import { type HostPath, hostPath, inJail, type Placed, withoutJail } from "../../base/terms/path.ts"
 import { shellWords } from "../../base/terms/shell.ts"
 import type { Boot, Chosen, Confinement, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
-import type { Spec } from "../../inputs/schema/vm.ts"
+import type { HostDrive, Spec } from "../../inputs/schema/vm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import { savedDisk, snapshotFiles } from "../snapshot/manifest.ts"
 
@@ -12,14 +12,16 @@ export const IN_JAIL = {
   vhostUser: (index: number) => `vhost${index}.sock`,
 } as const
 
-/** A drive of the host, known to be a block device or a file. */
-export type FoundDrive = Spec["drives"][number] & { readonly device: boolean }
-
-/** A drive whose file is in place. */
-export interface StagedDrive extends Pick<Spec["drives"][number], "id" | "readonly" | "root">, Placed {
+/** A drive of the host, known to be a block device or a file, or a persistent disk. */
+export interface FoundDrive extends Pick<HostDrive, "id" | "path" | "readonly" | "root"> {
   /** Whether it is a block device, not a file. */
   readonly device: boolean
+  /** The name of a persistent disk. */
+  readonly persist?: string
 }
+
+/** A drive whose file is in place. */
+export interface StagedDrive extends Omit<FoundDrive, "path">, Placed {}
 
 /** What a drive is called that may have no id of its own. */
 export function driveId(id: string | undefined, index: number): string {
@@ -91,6 +93,7 @@ export interface BootOptions {
 export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, program, confinement }: BootOptions): Boot {
   const numbered = files.drives.map(({ jail: path, readonly, device, root, ...drive }, index) => ({
     ...{ id: driveId(drive.id, index), path, readonly, device, root },
+    ...(drive.persist === undefined ? {} : { persist: drive.persist }),
   }))
   const disks = [...numbered.filter(({ root }) => root), ...numbered.filter(({ root }) => !root)]
   return {
@@ -129,8 +132,10 @@ export function planSteps(
   const { argv, control } = vmm.launch(program, boot, layout)
   const command = shellWords(argv)
   const network = networkSteps(boot, bridge)
+  const disks = boot.disks.flatMap(({ persist }) => persist ?? [])
   return [
     `add a record of ${boot.name} to state.db`,
+    ...disks.map((disk) => `claim the disk ${disk} for it alone (made in ${layout.disks} unless it is there)`),
     ...(restore === undefined ? [] : [claimStep(restore)]),
     `make ${layout.dir} (0700) for handles.json, events.jsonl, plugin.json, console.log and vmm.log`,
     `make ${layout.runtime} (1700), ${layout.consoleInput} (FIFO, 0600) and ${control.host} (socket, 0600)`,
@@ -149,6 +154,7 @@ export function planSteps(
     "run postBoot hooks once it runs",
     "wait for its end; when asked to stop: run preStop hooks, press Ctrl-Alt-Del, at last kill it",
     "run postStop hooks",
+    ...disks.map((disk) => `keep the disk ${disk}, for the next VM that claims it`),
     `remove ${[...network.gone, confinement?.root ?? layout.stage].join(", ")} and ${layout.runtime}, and check that they and the process are gone`,
   ]
 }
@@ -195,10 +201,11 @@ function jailSteps(
   boot: Boot,
   { uid, vmm }: Confinement & { readonly vmm: Vmm["name"] },
 ): readonly string[] {
+  const lasting = boot.disks.filter(({ persist }) => persist !== undefined)
   const { pmem = [], vhost_user = [] } = vmm === "firecracker" ? boot.firecracker : {}
   const devices = boot.disks.filter(({ device }) => device)
   const copied = [
-    ...boot.disks.filter(({ device, readonly }) => !device && !readonly),
+    ...boot.disks.filter(({ device, readonly, persist }) => !device && !readonly && persist === undefined),
     ...pmem.filter(({ read_only }) => read_only !== true),
   ]
   const named = (disks: readonly { readonly id: string }[], as: string) =>
@@ -206,6 +213,6 @@ function jailSteps(
   return [
     `take the uid ${uid} for this VM alone`,
     `make a jail in ${layout.jails} (its root 0700), mounted on itself nosuid, nodev, noexec`,
-    `stage the kernel, the initrd${boot.restore === undefined ? "" : ", the snapshot's state and memory"} and what is only read by read-only binds${named(copied, "private copies")}${named(devices, "device nodes")}${named(vhost_user, "sockets of their programs")}`,
+    `stage the kernel, the initrd${boot.restore === undefined ? "" : ", the snapshot's state and memory"} and what is only read by read-only binds${named(copied, "private copies")}${named(lasting, "the persistent disks themselves")}${named(devices, "device nodes")}${named(vhost_user, "sockets of their programs")}`,
   ]
 }

@@ -8,7 +8,7 @@ import { layoutFor } from "../../vm/session.ts"
 import { type Snapshot, savedDisks } from "../snapshot/manifest.ts"
 import { type Choice, noticeOf } from "./chooseVmm.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
-import { findDrive } from "./drives.ts"
+import { plannedDrive } from "./drives.ts"
 import { plannedNetwork, withNetwork } from "./network.ts"
 import { planBoot, plannedFiles, plannedSnapshot, planSteps } from "./plan.ts"
 import { requireSocketPaths } from "./vmmSockets.ts"
@@ -43,7 +43,11 @@ export function planRun(
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
   const drives = restore === undefined ? spec.drives : savedDisks(spec.drives, restore.dir)
   const files = {
-    ...plannedFiles(spec, drives.map(findDrive), root),
+    ...plannedFiles(
+      spec,
+      drives.map((drive) => plannedDrive(drive, layout)),
+      root,
+    ),
     restore: restore && plannedSnapshot(restore.dir, spec.firecracker.uffd, root),
   }
   const bare = planBoot(spec, files, { id, vmm, program, confinement })

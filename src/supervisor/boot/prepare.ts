@@ -8,7 +8,7 @@ import { parseSpec } from "../../inputs/plugin/definition.ts"
 import { LOAD_MAX_MS, type Loaded, loadPlugin } from "../../inputs/plugin/load.ts"
 import { nameFromFile, type ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { trustOf } from "../../inputs/plugin/trust.ts"
-import type { Spec } from "../../inputs/schema/vm.ts"
+import { isDisk, type Spec } from "../../inputs/schema/vm.ts"
 import { ownPlaces } from "../../store/state/open.ts"
 import { inOrder, runHook } from "../hooks/callHook.ts"
 import type { Interrupts } from "../hooks/interrupts.ts"
@@ -104,7 +104,10 @@ function absolutePaths(spec: Spec, pluginPath: string): Spec & { name: string } 
     name: spec.name ?? nameFromFile(pluginPath),
     kernel: fileNamed(from, spec.kernel),
     initrd: spec.initrd === undefined ? undefined : fileNamed(from, spec.initrd),
-    drives: spec.drives.map((drive) => ({ ...drive, path: fileNamed(from, drive.path) })),
+    drives: spec.drives.map((drive) => {
+      if (isDisk(drive)) return { ...drive, path: drive.path && fileNamed(from, drive.path) }
+      return { ...drive, path: fileNamed(from, drive.path) }
+    }),
     firecracker: absoluteSettings(from, spec.firecracker),
   }
 }
@@ -119,7 +122,7 @@ function pathsOf(
     name,
     kernel,
     ...(initrd === undefined ? {} : { initrd }),
-    drives: drives.map(({ path }, index) => ({ ...given[index], path })),
+    drives: drives.map(({ path }, index) => ({ ...given[index], ...(path === undefined ? {} : { path }) })),
     // Of these what was written is what was read.
     ...(written.firecracker === undefined ? {} : { firecracker }),
   }
@@ -141,7 +144,9 @@ function fileNamed(from: string, path: string): string {
 function checkFiles(spec: Spec): void {
   checkFile("kernel", spec.kernel)
   if (spec.initrd !== undefined) checkFile("initrd", spec.initrd)
-  for (const [index, drive] of spec.drives.entries()) checkFile(`drives[${index}].path`, drive.path, true)
+  // What a disk is made from need not be there any more.
+  for (const [index, drive] of spec.drives.entries())
+    if (!isDisk(drive)) checkFile(`drives[${index}].path`, drive.path, true)
 }
 
 function checkFile(role: string, path: string, deviceAllowed = false): void {

@@ -9,20 +9,18 @@ import { stageFile } from "../../host/jail/stageFile.ts"
 import { bindSocket } from "../../host/jail/userSockets.ts"
 import type { Boot, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import { elfKernel } from "../../inputs/kernel/elfKernel.ts"
-import type { Spec } from "../../inputs/schema/vm.ts"
+import { type Drive, isDisk, type Spec } from "../../inputs/schema/vm.ts"
 import type { Resource } from "../../store/state/handles.ts"
 import { markOf, RUNTIME_MARK } from "../../store/state/mark.ts"
 import { takeUid } from "../../store/state/uids.ts"
 import type { Session } from "../../vm/session.ts"
 import { savedDisk, savedDisks, snapshotFiles } from "../snapshot/manifest.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
-import { stageDrive, useDrive } from "./drives.ts"
+import { disksOf, stageDisk, stageDrive, useDisk, useDrive } from "./drives.ts"
 import { HANDLER_SETTING } from "./handler.ts"
 import { IN_JAIL, planBoot, plannedFiles, type StagedDrive, type StagedFiles } from "./plan.ts"
 import { stageSettings } from "./settingFiles.ts"
 import { makeOwnFile, ownFiles, stageForFirecracker } from "./stageFirecracker.ts"
-
-type Drive = Spec["drives"][number]
 
 /** A VM whose files are being staged. */
 export interface VmStage {
@@ -58,7 +56,9 @@ export interface Staging {
 export async function stageVm(staging: Staging): Promise<VmStage> {
   const { session, confinement } = staging
   const { layout, journal } = session
-  journal.acquire({ kind: "runtime", path: layout.runtime }, stageResource(staging))
+  const disks = disksOf(staging.spec.drives).map((name) => ({ kind: "disk", name }) as const)
+  // Released in reverse: a disk is given back once no jail has it.
+  journal.acquire(...disks, { kind: "runtime", path: layout.runtime }, stageResource(staging))
   // Sticky: then a sweep can remove exactly the socket that it found dead.
   mkdirSync(layout.runtime, { mode: 0o1700 })
   withDescriptor(openAt(AT_FDCWD, layout.runtime, O.PATH | O_NOFOLLOW), (dir) =>
@@ -81,24 +81,37 @@ function stageResource({ session, vmm, program, confinement }: Staging): Resourc
 }
 
 /** Without a jail the VMM uses the files where they are. */
-function stagePlain({ session, spec, vmm, program, restore }: Staging): VmStage {
+async function stagePlain({ session, spec, vmm, program, restore, signal }: Staging): Promise<VmStage> {
   const root = makeStage(session.layout.stage)
   if (vmm.name === "firecracker") {
     for (const path of Object.values(ownFiles(session.layout, spec.firecracker))) makeOwnFile(path)
   }
-  const drives = spec.drives.map((drive) => useDrive(root, drive))
+  const drives: StagedDrive[] = []
+  const add = async (drive: Drive) => {
+    if (isDisk(drive)) drives.push(await useDisk(session.layout, drive, { signal }))
+    else {
+      const found = useDrive(root, drive)
+      drives.push({ ...found, ...withoutJail(hostPath(found.path)) })
+    }
+  }
+  try {
+    for (const drive of spec.drives) await add(drive)
+  } catch (error) {
+    closeStage(root)
+    throw error
+  }
   const finish = () => {
     const saved = restore === undefined ? undefined : snapshotFiles(restore)
     const { uffd } = spec.firecracker
     const memory = uffd === undefined ? saved?.memory : hostPath(uffd)
     const restored = saved &&
       memory && { state: withoutJail(saved.state).jail, memory: withoutJail(memory).jail, uffd: uffd !== undefined }
-    const files = { ...plannedFiles(spec, drives, undefined), restore: restored }
+    const files = { ...plannedFiles(spec, [], undefined), drives, restore: restored }
     return { boot: planBoot(spec, files, { id: session.id, vmm, program, confinement: undefined }), runsAs: undefined }
   }
   return {
     root,
-    add: async (drive) => void drives.push(useDrive(root, drive)),
+    add,
     finish,
     close: () => closeStage(root),
   }
@@ -117,7 +130,8 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   })
   const drives: StagedDrive[] = []
   const add = async (drive: Drive) => {
-    drives.push(await stageDrive(jail, drive, { name: savedDisk(drives.length), signal }))
+    const how = { name: savedDisk(drives.length), signal, layout }
+    drives.push(isDisk(drive) ? await stageDisk(jail, drive, how) : await stageDrive(jail, drive, how))
   }
   let files: Omit<StagedFiles, "drives">
   try {

@@ -1,7 +1,7 @@
 import { CARD } from "../../base/terms/address.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { Present } from "../../host/firecracker/replies.ts"
-import type { Spec } from "../../inputs/schema/vm.ts"
+import { isDisk, type Spec } from "../../inputs/schema/vm.ts"
 import { PLUGGED } from "../changes/plugDrive.ts"
 
 /** What of a VM cannot be saved, and why. */
@@ -38,7 +38,13 @@ export function requireOwnCards(cards: Present["network-interfaces"], { network 
 }
 
 /** Throws a failure that names the setting with which a VM cannot be saved. */
-export function requireSavable({ firecracker }: Pick<Spec, "firecracker">): void {
+export function requireSavable({ firecracker, drives }: Pick<Spec, "firecracker" | "drives">): void {
+  const disk = drives.find(isDisk)?.persist
+  if (disk !== undefined) {
+    const message = `the disk ${disk} persists: what is written to it after a snapshot would be under a guest that was restored`
+    const hint = `stop the VM and keep a copy of the disk: banger disk export ${disk} FILE`
+    throw new Failure("UNSUPPORTED", message, { hint, subject: disk })
+  }
   for (const [setting, why] of Object.entries(UNSAVABLE)) {
     if ((firecracker[setting as keyof typeof UNSAVABLE]?.length ?? 0) === 0) continue
     const message = `firecracker.${setting}: a VM with it cannot be saved: ${why}`

@@ -59,7 +59,7 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
   // A VM that is stopping still runs in its preStop hooks.
   if (record.state !== "running" && record.state !== "stopping")
     throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
-  requireSavable(specOfRecord(record, ["kernel", "firecracker"]))
+  requireSavable(specOfRecord(record, ["kernel", "firecracker", "drives"]))
   const layout = vmLayout(state.where, record.id)
   const { journal: resources, generation } = recall(record, layout.handles)
   const identity = identityOf(record, resources)

@@ -2,6 +2,7 @@ import { inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { once } from "../../base/terms/once.ts"
 import { findCandidates } from "../../supervisor/boot/chooseVmm.ts"
 import { checkCgroups } from "./cgroups.ts"
+import { checkDisks } from "./disks.ts"
 import {
   checkDirectories,
   checkJailFileSystem,
@@ -56,6 +57,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     reflinks: checkReflinks,
     "image-file-system": checkSameFileSystem,
     space: checkSpace,
+    disks: checkDisks,
     memory: checkMemory,
     mounts: checkMounts,
     tun: checkTun,

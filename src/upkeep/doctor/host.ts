@@ -1,7 +1,7 @@
 import { accessSync, closeSync, constants, openSync, readdirSync, statfsSync, writeSync } from "node:fs"
 import { release } from "node:os"
 import { dirname } from "node:path"
-import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
+import { O, O_TMPFILE } from "../../base/linux/constants.ts"
 import { cloneInto } from "../../base/linux/content.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { statAt, statPath } from "../../base/linux/files.ts"
@@ -10,8 +10,9 @@ import { refusedCalls } from "../../base/linux/probe.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import type { KvmHost } from "../../host/kvm/judge.ts"
 import { thisKvmHost } from "../../host/kvm/thisHost.ts"
+import { findDisks, listDisks, type PresentDisk } from "../../store/disks/disks.ts"
 import { runSystem, type Said as SystemSaid } from "../../store/files/programs.ts"
-import type { AllPlaces } from "../../store/state/places.ts"
+import { type AllPlaces, disksDirectory } from "../../store/state/places.ts"
 
 /** What a program said. */
 export type Said = Pick<SystemSaid, "exit" | "stdout">
@@ -45,6 +46,10 @@ export interface Host extends KvmHost {
   /** Whether files in a directory can share blocks; throws where nothing can be written. */
   clones(path: string): boolean
   refusedCalls(): readonly string[]
+  /** The persistent disks, and why something in the place of one is none; undefined: they have no directory yet. */
+  disks():
+    | { readonly disks: readonly Pick<PresentDisk, "sizeBytes" | "usedBytes">[]; readonly strange: readonly string[] }
+    | undefined
 }
 
 /** This host. */
@@ -65,6 +70,12 @@ export function thisHost(places: AllPlaces, binary: string | undefined): Host {
     },
     clones,
     refusedCalls,
+    disks() {
+      using disks = findDisks(disksDirectory(places))
+      if (disks === undefined) return undefined
+      const { disks: found, strange } = listDisks(disks)
+      return { disks: found, strange: strange.map(({ message }) => message) }
+    },
   }
 }
 
@@ -77,9 +88,6 @@ export function nearestDirectory(host: Pick<Host, "stat">, path: string): string
 
 /** Such a program has this long, in milliseconds. */
 const PROGRAM_WAIT_MS = 10_000
-
-/** Opens a file without a name (open(2)): nothing is left behind. */
-const O_TMPFILE = 0o20000000 | O_DIRECTORY
 
 function orAbsent<T>(read: () => T): T | undefined {
   return unlessAbsent(read, ["ENOENT", "ENOTDIR"])

@@ -16,22 +16,26 @@ import {
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { whyOf } from "../../base/terms/failure.ts"
+import { isDiskLock } from "../../store/disks/lockDisk.ts"
 import { makerOf } from "../../store/files/replaceFile.ts"
 import { LOCKS } from "../../store/state/directoryLocks.ts"
-import type { Places } from "../../store/state/places.ts"
+import { disksDirectory, type Places } from "../../store/state/places.ts"
 import { tooYoung } from "./age.ts"
 import { isId } from "./findOrphans.ts"
 import { type Leftover, type LeftoverRules, UNMARKED_GRACE_MS, type Verdict } from "./leftover.ts"
 
 /**
- * Removes single files that a killed banger left: temporary files an hour old, logs of detached bangers, locks of sweeps.
+ * Removes single files that a killed banger left: temporary files an hour old, logs of detached bangers, locks of sweeps and of
+ * disks. A disk itself is never one.
  * Never one that another process uses: a log or a lock in use is locked.
  */
 export function sweepStrayFiles({ state, runtime }: Places, rules: LeftoverRules): readonly Leftover[] {
   const vms = join(state, "vms")
+  const disks = disksDirectory({ state })
   const homes = [
     state,
     join(state, "kernels"),
+    disks,
     ...namesIn(vms)
       .filter(isId)
       .map((id) => join(vms, id)),
@@ -39,6 +43,7 @@ export function sweepStrayFiles({ state, runtime }: Places, rules: LeftoverRules
   return [
     ...homes.flatMap((dir) => sweepFiles(dir, TEMPORARY, rules)),
     ...sweepFiles(vms, DETACHED, rules),
+    ...sweepFiles(disks, DISKS, rules),
     ...sweepFiles(join(runtime, LOCKS), SWEEPS, rules),
   ]
 }
@@ -78,6 +83,14 @@ const SWEEPS: Sort = {
   // Testing a lock takes it, which a sweep that is about to take it must not notice.
   minAgeMs: UNMARKED_GRACE_MS,
   why: "no sweep holds it",
+  locked: true,
+}
+
+const DISKS: Sort = {
+  kind: "lock",
+  is: isDiskLock,
+  minAgeMs: UNMARKED_GRACE_MS,
+  why: "no command is at that disk",
   locked: true,
 }
 

@@ -8,13 +8,15 @@ import { requireHostSocket, requireJailSocket } from "../../../src/host/vmm/sock
 import type { Disk, Vmm } from "../../../src/host/vmm/vmm.ts"
 import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
 import { nameFromFile } from "../../../src/inputs/plugin/resolved.ts"
+import { isDisk } from "../../../src/inputs/schema/vm.ts"
 import { vmLayout } from "../../../src/store/state/places.ts"
 import { planBoot, plannedFiles, plannedSnapshot, planSteps } from "../../../src/supervisor/boot/plan.ts"
 import { requireSocketPaths } from "../../../src/supervisor/boot/vmmSockets.ts"
 import { endedWell, exitText, neverStarted, panicOf } from "../../../src/vm/exit.ts"
 
 const spec = (fields: object = {}) => parseSpec({ kernel: "/k", bootArgs: "quiet", ...fields }, { path: "", text: "" })
-const found = (drives: object[]) => spec({ drives }).drives.map((drive) => ({ ...drive, device: false }))
+const found = (drives: object[]) =>
+  spec({ drives }).drives.flatMap((drive) => (isDisk(drive) ? [] : [{ ...drive, device: false }]))
 const vmm = { bootArgs: (_: string, disks: readonly Disk[]) => [...rootArgs(disks), "tsc=1"] }
 const bootOf = (drives: object[], id = "vm") =>
   planBoot(spec(), plannedFiles(spec(), found(drives), undefined), { id, vmm, program: {}, confinement: undefined })

@@ -75,8 +75,12 @@ test("a socket that the jail's uid may not write to is refused, with what mends 
 })
 
 test("a VM that Firecracker, or banger, cannot save is not asked to be", () => {
-  requireSavable({ firecracker: { pmem: [], entropy: {} } })
+  requireSavable({ drives: [], firecracker: { pmem: [], entropy: {} } })
   const [pmem, vhost_user] = [[{ id: "p", path: "/p" }], [{ id: "v", socket: "/s" }]]
-  expect(() => requireSavable({ firecracker: { pmem } })).toThrow("firecracker.pmem: a VM with it cannot be saved")
-  expect(() => requireSavable({ firecracker: { vhost_user } })).toThrow("firecracker.vhost_user: a VM with it cannot")
+  expect(() => requireSavable({ drives: [], firecracker: { pmem } })).toThrow(
+    "firecracker.pmem: a VM with it cannot be saved",
+  )
+  expect(() => requireSavable({ drives: [], firecracker: { vhost_user } })).toThrow(
+    "firecracker.vhost_user: a VM with it cannot",
+  )
 })

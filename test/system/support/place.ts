@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite"
 import { afterEach, beforeEach, expect } from "bun:test"
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../../src/host/cgroup/cgroup.ts"
 import { requireOwnNamespaces } from "./namespace.ts"
@@ -91,6 +91,16 @@ export function expectNothingLeft(place: Place): void {
   expect(rowsOf(place, "uids", "select * from uids")).toEqual([])
   expect(rowsOf(place, "leases", "select * from leases")).toEqual([])
   expect(rowsOf(place, "bridge_leases", "select * from bridge_leases")).toEqual([])
+  expect(rowsOf(place, "disk_claims", "select * from disk_claims")).toEqual([])
+  for (const disk of disksOf(place)) {
+    const { uid, mode, nlink } = statSync(disk)
+    expect({ disk, uid, mode: mode & 0o7777, nlink }).toEqual({
+      disk,
+      uid: process.geteuid?.() ?? 0,
+      mode: 0o600,
+      nlink: 1,
+    })
+  }
   expect(jailsOf(place)).toEqual([])
   expect(cgroupsOf(place)).toEqual([])
   place.expectHostUnchanged()
@@ -150,6 +160,12 @@ function jailsOf(place: Place): readonly string[] {
   const jails = join(place.state, "jail")
   const found = existsSync(jails) ? readdirSync(jails, { recursive: true, encoding: "utf8" }) : []
   return found.filter((path) => ![".grave", "qemu", "firecracker"].includes(path))
+}
+
+/** The persistent disks of this place, and whatever else is there. */
+function disksOf(place: Place): readonly string[] {
+  const disks = join(place.state, "disks")
+  return existsSync(disks) ? readdirSync(disks).map((name) => join(disks, name)) : []
 }
 
 /** The cgroups of VMs of this place. */
