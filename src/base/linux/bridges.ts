@@ -1,4 +1,4 @@
-import { type LinkRef, linkHeader, macBytes } from "./links.ts"
+import { type LinkRef, linkHeader } from "./links.ts"
 import {
   attribute,
   joined,
@@ -10,13 +10,12 @@ import {
   u8Attribute,
   u32Attribute,
 } from "./netlink.ts"
+import { setBridgeEntry } from "./routes.ts"
 import type { Route } from "./rtnetlink.ts"
 
 /** Keeps a port of a bridge from reaching the other isolated ports of it, or no longer (IFLA_BRPORT_ISOLATED, Linux 4.18). */
-export function isolatePort(route: Route, { index, name }: LinkRef, isolated: boolean): void {
-  const flag = u8Attribute(IFLA_BRPORT.ISOLATED, isolated ? 1 : 0)
-  const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA_PROTINFO, flag))
-  route.request({ type: "SETLINK", body, subject: name })
+export function isolatePort(route: Route, port: LinkRef, isolated: boolean): void {
+  setFlags(route, port, { ISOLATED: isolated })
 }
 
 /**
@@ -24,20 +23,9 @@ export function isolatePort(route: Route, { index, name }: LinkRef, isolated: bo
  * entry of its table, in all VLANs that the port is in now), and shuts the port when spanning tree is spoken there
  * (IFLA_BRPORT_GUARD). Rules cannot do that: to some frames a bridge listens before it asks them (br_handle_frame()).
  */
-export function tiePort(route: Route, { index, name }: LinkRef, mac: string): void {
-  const flags = [u8Attribute(IFLA_BRPORT.LEARNING, 0), u8Attribute(IFLA_BRPORT.GUARD, 1)]
-  const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA_PROTINFO, ...flags))
-  route.request({ type: "SETLINK", body, subject: name })
-  // `struct ndmsg`: u8 family, u8, u16, i32 index, u16 state, u8 flags, u8 type.
-  const entry = new Uint8Array(12)
-  const view = new DataView(entry.buffer)
-  view.setUint8(0, AF_BRIDGE)
-  view.setInt32(4, index, true)
-  view.setUint16(8, NUD_NOARP, true)
-  view.setUint8(10, NTF_MASTER)
-  const address = attribute(NDA_LLADDR, macBytes(mac))
-  const flag = NLM_F.CREATE | NLM_F.REPLACE
-  route.request({ type: "NEWNEIGH", flags: flag, body: joined(entry, address), subject: `${name} ${mac}` })
+export function tiePort(route: Route, port: LinkRef, mac: string): void {
+  setFlags(route, port, { LEARNING: false, GUARD: true })
+  setBridgeEntry(route, port, mac)
 }
 
 /** Whether a bridge filters VLANs (IFLA_BR_VLAN_FILTERING); false also where the kernel cannot (CONFIG_BRIDGE_VLAN_FILTERING). */
@@ -130,11 +118,21 @@ const VLAN_PVID = 2
 const VLAN_UNTAGGED = 4
 const VLAN_RANGE_BEGIN = 8
 const VLAN_RANGE_END = 16
-const NDA_LLADDR = 2
-const NUD_NOARP = 0x40
-const NTF_MASTER = 4
 
 const NONE = new Uint8Array(0)
+
+/** Sets flags of a port of a bridge: a byte each (IFLA_PROTINFO). */
+function setFlags(
+  route: Route,
+  { index, name }: LinkRef,
+  flags: Readonly<Partial<Record<keyof typeof IFLA_BRPORT, boolean>>>,
+): void {
+  const bytes = Object.entries(flags).map(([flag, on]) =>
+    u8Attribute(IFLA_BRPORT[flag as keyof typeof IFLA_BRPORT], on ? 1 : 0),
+  )
+  const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA_PROTINFO, ...bytes))
+  route.request({ type: "SETLINK", body, subject: name })
+}
 
 function attributesOf(message: Message | undefined): ReadonlyMap<number, Uint8Array> {
   return parseAttributes(message?.body.subarray(LINK_HEADER) ?? NONE)

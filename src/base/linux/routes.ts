@@ -43,7 +43,7 @@ export function addAddress(
   { index, name }: LinkRef,
   { address, prefix }: { readonly address: Bytes; readonly prefix: number },
 ): void {
-  const body = header(8, address.length === 4 ? AF_INET : AF_INET6)
+  const body = header(8, familyOfBytes(address))
   const view = new DataView(body.buffer)
   view.setUint8(1, prefix)
   // Nobody else has our IPv6 addresses, so duplicate address detection need not delay them.
@@ -82,16 +82,25 @@ export function setNeighbour(
   { address, mac }: { readonly address: Bytes; readonly mac: string },
 ): void {
   const body = joined(
-    neighbour(index, address, NUD_PERMANENT),
+    neighbour({ family: familyOfBytes(address), index, state: NUD_PERMANENT }),
     attribute(NDA_DST, address),
     attribute(NDA_LLADDR, macBytes(mac)),
   )
   route.request({ type: "NEWNEIGH", flags: NLM_F.CREATE | NLM_F.REPLACE, body, subject: "neighbour" })
 }
 
+/** Has a bridge find a MAC at a port of it for good, in all VLANs that the port is in now (RTM_NEWNEIGH of AF_BRIDGE, static). */
+export function setBridgeEntry(route: Route, { index, name }: LinkRef, mac: string): void {
+  const body = joined(
+    neighbour({ family: AF_BRIDGE, index, state: NUD_NOARP, flags: NTF_MASTER }),
+    attribute(NDA_LLADDR, macBytes(mac)),
+  )
+  route.request({ type: "NEWNEIGH", flags: NLM_F.CREATE | NLM_F.REPLACE, body, subject: `${name} ${mac}` })
+}
+
 /** Forgets the MAC of an address. Succeeds also when the address is unknown or the interface gone. */
 export function deleteNeighbour(route: Route, index: number, address: Bytes): void {
-  const body = joined(neighbour(index, address, 0), attribute(NDA_DST, address))
+  const body = joined(neighbour({ family: familyOfBytes(address), index, state: 0 }), attribute(NDA_DST, address))
   ignoring(["ENOENT", "ENODEV"], () => route.request({ type: "DELNEIGH", body, subject: "neighbour" }))
 }
 
@@ -111,7 +120,10 @@ const RTPROT_STATIC = 4
 const RTN_UNICAST = 1
 const NDA_DST = 1
 const NDA_LLADDR = 2
+const NUD_NOARP = 0x40
 const NUD_PERMANENT = 0x80
+const NTF_MASTER = 4
+const AF_BRIDGE = 7
 
 function familyOf(family: 4 | 6): number {
   return family === 4 ? AF_INET : AF_INET6
@@ -141,10 +153,22 @@ function parseRoute({ body }: Message): NetworkRoute | undefined {
 }
 
 /** `struct ndmsg`: u8 family, 3 bytes, i32 interface, u16 state, u8 flags, u8 type. */
-function neighbour(index: number, address: Bytes, state: number): Uint8Array {
-  const body = header(12, address.length === 4 ? AF_INET : AF_INET6)
+function neighbour({ family, index, state, flags = 0 }: Neighbour): Uint8Array {
+  const body = header(12, family)
   const view = new DataView(body.buffer)
   view.setInt32(4, index, true)
   view.setUint16(8, state, true)
+  view.setUint8(10, flags)
   return body
+}
+
+interface Neighbour {
+  readonly family: number
+  readonly index: number
+  readonly state: number
+  readonly flags?: number
+}
+
+function familyOfBytes(address: Bytes): number {
+  return address.length === 4 ? AF_INET : AF_INET6
 }

@@ -1,4 +1,4 @@
-import { filtersVlans, readPort } from "../../base/linux/bridges.ts"
+import { filtersVlans, type Port, readPort } from "../../base/linux/bridges.ts"
 import { findLink, listLinks } from "../../base/linux/links.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { Failure } from "../../base/terms/failure.ts"
@@ -31,13 +31,9 @@ export function makePort(route: Route, { lease, leases, owner, user, log }: Port
   applyRules(planPortRules(owner, leases))
   const guest = { mac: tapMac(owner, link), mtu: bridge.mtu, vlan }
   makeTap(route, { name: link, vm, owner, user, bridge: bridge.index, isolated: isolate, onlyMac: mac, guest })
-  requirePort(route, lease)
+  const port = requirePort(route, lease)
   log.info(saidOf(route, lease))
-  if (
-    vlan === undefined &&
-    filtersVlans(route, bridge) &&
-    readPort(route, { index: indexOf(route, link), name: link }).vlans.length === 0
-  )
+  if (port.vlans.length === 0 && filtersVlans(route, bridge))
     log.warn(
       `${name} filters VLANs and gives its new ports none: ${link} reaches nobody; network.vlan puts it into one`,
     )
@@ -74,36 +70,40 @@ export function removePort(route: Route, { lease, others, owner, sameBoot, warn 
 }
 
 /** What of a port is not as its lease says, in words; undefined when all is. */
-export function portFault(route: Route, { bridge: name, link, index, vlan, isolate }: BridgeLease): string | undefined {
+export function portFault(route: Route, lease: BridgeLease): string | undefined {
+  const found = lookAtPort(route, lease)
+  return typeof found === "string" ? found : undefined
+}
+
+// --- internal ---
+
+/** The port of a lease, or what of it is not as the lease says. */
+function lookAtPort(route: Route, { bridge: name, link, index, vlan, isolate }: BridgeLease): Port | string {
   const tap = findLink(route, link)
   if (tap === undefined) return `the tap ${link} is gone`
   if (tap.master !== index) return `the tap ${link} is no port of ${name}`
   if (!tap.up) return `the tap ${link} is down`
-  const { vlans, isolated, learns, guarded } = readPort(route, tap)
+  const port = readPort(route, tap)
+  const { vlans, isolated, learns, guarded } = port
   if (learns || !guarded) return `the tap ${link} is not tied to its guest's MAC address any more`
   if (isolate && !isolated) return `the tap ${link} is not isolated any more`
-  if (vlan === undefined) return undefined
+  if (vlan === undefined) return port
   if (!filtersVlans(route, { index, name })) return `${name} does not filter VLANs any more: the tap ${link} is in all`
   const [only] = vlans
-  if (vlans.length === 1 && only?.id === vlan && only.pvid && only.untagged) return undefined
+  if (vlans.length === 1 && only?.id === vlan && only.pvid && only.untagged) return port
   const ids = vlans.map(({ id }) => id).join(", ")
   return `the tap ${link} is not in VLAN ${vlan} alone: it is in ${ids === "" ? "none" : ids}`
 }
-
-// --- internal ---
 
 /** High, since a bridge without a MAC address of its own takes the lowest of its ports; no card's, which begin with 02. */
 function tapMac(owner: string, link: string): string {
   return `fe${macOf(`${owner} ${link}`).slice(2)}`
 }
 
-function indexOf(route: Route, name: string): number {
-  return findLink(route, name)?.index ?? 0
-}
-
-function requirePort(route: Route, lease: BridgeLease): void {
-  const fault = portFault(route, lease)
-  if (fault !== undefined) throw changed(lease.link, fault)
+function requirePort(route: Route, lease: BridgeLease): Port {
+  const found = lookAtPort(route, lease)
+  if (typeof found === "string") throw changed(lease.link, found)
+  return found
 }
 
 function changed(subject: string, message: string): Failure {
