@@ -432,3 +432,13 @@ test("a bridge by another name of it is refused, with the name that it has", asy
   const { stderr, exit } = await boot({ bridge: "lan0" }, "other").ended
   expect({ stderr, exit }).toMatchObject({ exit: 2, stderr: expect.stringContaining("lan0 is another name of br0") })
 })
+
+test("where nft cannot tell, the rules are not said to be gone", async () => {
+  drive("connect", "vm-aaaaaaaa", { bridge: "br0", mac: GUEST })
+  const failing = ["unshare", "--mount", "sh", "-c", 'mount --bind /bin/false "$(command -v nft)" && exec "$@"', "sh"]
+  const { stdout, stderr, exit } = await start(place, ["net", "check", "--bridge", "br0"], {}, { through: failing })
+    .ended
+  expect({ stdout, stderr, exit }).toMatchObject({ stdout: "", stderr: expect.stringContaining("nft -j list tables") })
+  expect(exit).toBe(1)
+  release("vm-aaaaaaaa")
+})

@@ -16,8 +16,7 @@ export function forgetTable(name: string): string {
 
 /** The names of banger's tables on this host, of whatever owner. */
 export function listOwnTables(): readonly string[] {
-  const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
-  const names = listed.nftables.map(({ table }) => table?.name ?? "")
+  const names = listTables().map(({ name }) => name)
   return [...new Set(names.filter((name) => /^banger(?:_[0-9a-f]{8})?(?:_ports)?$|^banger_check$/.test(name)))]
 }
 
@@ -26,14 +25,9 @@ export function listTable(name: string, family: "inet" | "bridge" = "inet"): str
   return run(["list", "table", family, name], "")
 }
 
-/** As `listTable`; empty where there is no such table, or nft cannot tell. */
+/** As `listTable`; empty where there is no such table. Throws a failure where nft cannot tell. */
 export function tableText(name: string, family: "inet" | "bridge"): string {
-  try {
-    return listTable(name, family)
-  } catch {
-    // Whoever asks takes the rules for gone then, and makes them anew.
-    return ""
-  }
+  return listTables().some((table) => table.family === family && table.name === name) ? listTable(name, family) : ""
 }
 
 /** The packets that each named counter of an inet table has seen. */
@@ -74,6 +68,11 @@ const tablesSchema = v.object({
 const countersSchema = v.object({
   nftables: v.array(v.object({ counter: v.optional(v.object({ name: text, packets: v.number() })) })),
 })
+
+function listTables(): readonly { readonly family: string; readonly name: string }[] {
+  const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
+  return listed.nftables.flatMap(({ table }) => table ?? [])
+}
 
 function run(words: readonly string[], input: string): string {
   nftProgram()
