@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs"
+import { statFields } from "../../base/linux/ended.ts"
 
 /** More generations than a process can have: a pid that is given away meanwhile could close a circle. */
 const ANCESTORS_MAX_COUNT = 4096
 
 /** The parent of a process from the text of /proc/PID/stat: field 4. Undefined when there is none. */
 export function parseParent(stat: string): number | undefined {
-  // As for the start time, fields are counted after the last bracket.
-  const pid = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1])
+  const pid = Number(statFields(stat)[1])
   return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined
 }
 

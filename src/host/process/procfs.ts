@@ -1,13 +1,13 @@
 import { O } from "../../base/linux/constants.ts"
 import { readStart as readStartOf } from "../../base/linux/content.ts"
+import { statFields } from "../../base/linux/ended.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, openAt, statPath, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 
 /** Start time of a process in clock ticks after boot: field 22 of the text of /proc/PID/stat (proc(5)). */
 export function parseStartTime(stat: string): number | undefined {
-  // A process chooses its own name (field 2), which may hold spaces and brackets: fields are counted after the LAST bracket.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+  const fields = statFields(stat)
   const ticks = Number(fields[19])
   return fields.length > 19 && Number.isSafeInteger(ticks) ? ticks : undefined
 }
@@ -17,10 +17,7 @@ export function parseStartTime(stat: string): number | undefined {
  * last field. Undefined for any other process, and where the kernel does not show it to us.
  */
 export function parseZombieStatus(stat: string, startTime: number): number | undefined {
-  const fields = stat
-    .slice(stat.lastIndexOf(")") + 2)
-    .trimEnd()
-    .split(" ")
+  const fields = statFields(stat)
   const status = Number(fields[49])
   return fields[0] === "Z" && parseStartTime(stat) === startTime && Number.isSafeInteger(status) ? status : undefined
 }
@@ -28,8 +25,8 @@ export function parseZombieStatus(stat: string, startTime: number): number | und
 /** Whether a process was stopped by a signal or a debugger (SIGSTOP, Ctrl-Z), as far as /proc tells. */
 export function isStopped(pid: number): boolean {
   try {
-    const stat = readStart(`/proc/${pid}/stat`)
-    return /^[Tt]$/.test(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[0] ?? "")
+    const [state = ""] = statFields(readStart(`/proc/${pid}/stat`))
+    return /^[Tt]$/.test(state)
   } catch {
     // It has ended, or is hidden.
     return false
