@@ -15,8 +15,9 @@ export interface Shown {
 export function followConsole(path: string, tail: number | undefined, show: Sink): Shown {
   const file = readGrowing(path, tail)
   const drain = () => file.drain(show)
-  drain()
   const watcher = watchFile(path, drain)
+  // Behind the watch: what came between the two would be shown with the next line only.
+  drain()
   return {
     drain,
     close() {
