@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite"
 import { dirname, join } from "node:path"
 import type { VmNetwork } from "banger"
+import { bootId } from "../base/linux/bootId.ts"
 import { findLink } from "../base/linux/links.ts"
 import { deleteNeighbour, setNeighbour } from "../base/linux/routes.ts"
 import { type Route, withRoute } from "../base/linux/rtnetlink.ts"
@@ -33,7 +34,6 @@ import { inNetworkTurn, withNetworkLock } from "../host/network/turn.ts"
 import { namespaceExists } from "../host/process/networkNamespace.ts"
 import { ownNamespace } from "../host/process/procfs.ts"
 import { isOwnBridge, type NetworkSpec } from "../inputs/schema/network.ts"
-import { bootId } from "../store/state/bootId.ts"
 import {
   type BridgeLease,
   bridgeLeaseOf,

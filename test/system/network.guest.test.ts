@@ -64,6 +64,17 @@ test("a guest has an address, a way out by NAT, and ways in by its ports; all of
   await end(run)
 })
 
+test("what bootArgs have behind -- is init's: banger's words stand before it, and the guest has its address", async () => {
+  const bootArgs = "console=ttyS0 reboot=k panic=1 loglevel=3 cryptomgr.notests pci=off -- one two"
+  const run = startGuest(place, "cat /proc/cmdline; echo guest-is-up; sleep 600", { bootArgs, network: true })
+  await run.shows("guest-is-up")
+  await run.shows(":eth0:off")
+  expect(pings("10.213.0.2")).toBe(true)
+  await end(run)
+  const { stdout } = await run.ended
+  expect(stdout).toMatch(/pci=off .*ip=10\.213\.0\.2:\S+ -- one two/)
+})
+
 test("isolated guests reach no other, also not by the host; open ones reach each other; none can take another's address", async () => {
   setting("ipv4/ip_forward", "1")
   const wait = "echo guest-is-up; sleep 600"

@@ -1,3 +1,4 @@
+import { hasParameter, partsOf } from "../../base/linux/commandLine.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { listed } from "../../base/terms/printable.ts"
@@ -37,14 +38,18 @@ export function requireDrives({ disks, firecracker }: Pick<Boot, "firecracker"> 
 
 type Hotplug = NonNullable<VmmNeeds["firecracker"]["memory_hotplug"]>
 
-/** The word with which an x86-64 kernel looks for no device on the PCI bus (arch/x86/pci/common.c). */
-const NO_PCI = /(?:^|\s)pci=(?:\S*,)?off(?:,|\s|$)/
+/** Whether an x86-64 kernel looks for no device on the PCI bus (arch/x86/pci/common.c). */
+const hasNoPci = (bootArgs: string) => hasParameter(bootArgs, "pci", (value) => value.split(",").includes("off"))
 
 function requireBounds(needs: VmmNeeds): void {
   const { vcpus, memoryMiB, bootArgs, firecracker, jailed, networked, restored } = needs
   const { machine, balloon, memory_hotplug, mmds, network, resource_limit, pci } = firecracker
-  if (pci === true && NO_PCI.test(bootArgs))
+  if (pci === true && hasNoPci(bootArgs))
     throw outOfBounds("pci", "bootArgs say pci=off, with which the guest finds no device", "take one of the two out")
+  if (partsOf(bootArgs).own.includes(" -- "))
+    throw new Failure("BAD_PLUGIN", "bootArgs: Firecracker takes a -- in quotes for the one before init's words", {
+      subject: "bootArgs",
+    })
   if (machine?.smt === true && process.arch !== "x64")
     throw new Failure("UNSUPPORTED", "firecracker.machine.smt: is for x86-64 alone", {
       subject: "firecracker.machine.smt",

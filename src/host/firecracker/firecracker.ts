@@ -8,6 +8,7 @@ import { type VersionOf, versionsIn } from "../../store/files/programVersion.ts"
 import type {
   Boot,
   ConnectOptions,
+  ConsoleListener,
   Control,
   Ending,
   ExitReason,
@@ -53,6 +54,7 @@ export const firecracker: Vmm = {
   connect,
   control: ({ runtime }, root) => ({ is: "own", ...socketOf(API_SOCKET, runtime, root) }),
   adopt: async (socket) => controlOf(openApi(socket), Promise.resolve()),
+  listenToConsole,
   reason: exitReason,
 }
 
@@ -168,15 +170,23 @@ function connect(boot: Boot, { place, onStep, beforeResume }: ConnectOptions): (
 }
 
 function controlOf(api: Api, ready: Promise<void>): Control {
-  const halted = Promise.withResolvers<void>()
-  let announced: string | undefined
-  let tail = ""
   return {
+    ...listenToConsole(),
     ready,
     pressCtrlAltDel: process.arch === "x64" ? () => pressCtrlAltDel(api) : undefined,
     pause: () => api.request(PAUSE),
     resume: () => api.request(RESUME),
     devices: devicesOf(api),
+    // The API sends nothing by itself: when the process has gone, nothing more is to come.
+    closed: Promise.resolve(),
+  }
+}
+
+function listenToConsole(): ConsoleListener {
+  const halted = Promise.withResolvers<void>()
+  let announced: string | undefined
+  let tail = ""
+  return {
     announced: () => announced,
     onConsole(chunk) {
       tail = (tail + new TextDecoder("latin1").decode(chunk)).slice(-HALTED_TAIL_BYTES)
@@ -185,8 +195,6 @@ function controlOf(api: Api, ready: Promise<void>): Control {
       halted.resolve()
     },
     halted: halted.promise,
-    // The API sends nothing by itself: when the process has gone, nothing more is to come.
-    closed: Promise.resolve(),
   }
 }
 

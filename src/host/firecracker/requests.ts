@@ -1,3 +1,4 @@
+import { partsOf } from "../../base/linux/commandLine.ts"
 import { CARD } from "../../base/terms/address.ts"
 import type { JailPath } from "../../base/terms/path.ts"
 import type { FirecrackerSettings } from "../../inputs/schema/firecracker.ts"
@@ -53,6 +54,15 @@ export const CTRL_ALT_DEL: ApiRequest = {
 
 // --- internal ---
 
+/**
+ * A kernel command line so that Firecracker, which adds words of its own, does so where the kernel reads them: before the first ` -- `,
+ * else at the end. Pure.
+ */
+function bootArgsFor(line: string): string {
+  const { own, init } = partsOf(line)
+  return init === undefined ? own : `${own} -- ${init}`
+}
+
 function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
   const settings = boot.firecracker
   const { machine, cpu_config, vsock, entropy, balloon, memory_hotplug } = settings
@@ -63,7 +73,7 @@ function bootRequests(boot: Boot, files: OwnFiles): readonly ApiRequest[] {
     ...optional("/cpu-config", "firecracker.cpu_config", cpu_config),
     put("/boot-source", "kernel", {
       kernel_image_path: boot.kernel,
-      boot_args: boot.bootArgs,
+      boot_args: bootArgsFor(boot.bootArgs),
       ...(boot.initrd === undefined ? {} : { initrd_path: boot.initrd }),
     }),
     ...boot.disks.map((disk, index) => driveRequest(disk, index, settings)),

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { hasParameter } from "../../base/linux/commandLine.ts"
 import { netmaskOf, parseAddress } from "../../base/terms/address.ts"
 
 /** A guest's own view of its network. */
@@ -18,7 +19,7 @@ export interface GuestNetwork {
  */
 export function guestWords(commandLine: string, guest: GuestNetwork): readonly string[] {
   const { name, address, prefix, gateway, ipv6, dns } = guest
-  const has = (key: string) => commandLine.split(/\s+/).some((word) => word.startsWith(`${key}=`))
+  const has = (key: string) => hasParameter(commandLine, key)
   const servers = dns.length === 0 ? "" : `:${dns.join(":")}`
   return [
     ...(has("ip") ? [] : [`ip=${address}::${gateway}:${netmaskOf(prefix)}:${name}:eth0:off${servers}`]),

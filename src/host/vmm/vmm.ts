@@ -198,6 +198,16 @@ export interface AddedCard extends NonNullable<FirecrackerSettings["network"]> {
 export type DriveLimits = Required<Pick<NonNullable<FirecrackerSettings["drives"]>[string], "rate_limiter">>
 export type NetworkLimits = Pick<NonNullable<FirecrackerSettings["network"]>, "rx_rate_limiter" | "tx_rate_limiter">
 
+/** What a guest's console tells of its end, where its VMM itself tells nothing. */
+export interface ConsoleListener {
+  /** Is told what the guest prints on its console. */
+  onConsole(chunk: Uint8Array): void
+  /** Resolves when the guest has powered itself off and the VMM runs on. */
+  readonly halted: Promise<void>
+  /** The reason of the end, once the console has told one. */
+  announced(): string | undefined
+}
+
 /** A running VMM's control connection. */
 export interface Control {
   /** Resolves when the guest's processors run. Rejects when the VMM refuses or ends. */
@@ -211,10 +221,9 @@ export interface Control {
   resume(): Promise<void>
   /** Undefined where the VMM cannot change devices while the guest runs. */
   readonly devices?: Devices
-  /** Is told what the guest prints on its console. */
-  readonly onConsole?: (chunk: Uint8Array) => void
-  /** Resolves when the guest has powered itself off and the VMM runs on. */
-  readonly halted?: Promise<void>
+  /** As a `ConsoleListener`, of a VMM that has one. */
+  readonly onConsole?: ConsoleListener["onConsole"]
+  readonly halted?: ConsoleListener["halted"]
   /** The reason that the VMM gave for shutting down, once it has given one. */
   announced(): string | undefined
   /** Resolves when the connection has ended, or nothing more is to come from it. */
@@ -256,6 +265,8 @@ export interface Vmm {
   control(place: Pick<LaunchPlace, "runtime" | "qmpSocket">, root: HostPath | undefined): ControlSocket
   /** Connects to the control socket of a running VMM, whoever started it. */
   adopt(control: HostPath): Promise<Control>
+  /** Of a VMM that does not tell itself how its guest has ended. */
+  listenToConsole?(): ConsoleListener
   reason(ending: Ending): ExitReason
 }
 

@@ -1,4 +1,5 @@
 import type { VmNetwork } from "banger"
+import { withParameters } from "../../base/linux/commandLine.ts"
 import { CARD, formatIpv6, ipv6Bytes, parseAddress } from "../../base/terms/address.ts"
 import { guestWords, hostNameServers } from "../../host/network/guestWords.ts"
 import { ipv6Network, linkName, macOf } from "../../host/network/names.ts"
@@ -29,7 +30,7 @@ export function withNetwork(boot: Boot, { name, spec, network, layout }: LeasedN
   const gateway6 = formatIpv6(ipv6Bytes(ipv6Network(ownerOfLayout(layout), spec.bridge), 1))
   const other = ipv6 === undefined ? undefined : { address: ipv6, gateway: gateway6 }
   const words = guestWords(boot.bootArgs, { name, address, prefix, gateway, ipv6: other, dns })
-  return { ...boot, bootArgs: [boot.bootArgs, ...words].join(" "), network: card }
+  return { ...boot, bootArgs: withParameters(boot.bootArgs, words), network: card }
 }
 
 /** The network that a plan shows: the one that the first VM of an empty host would get. Pure. */

@@ -1,3 +1,4 @@
+import { parameterOf, withParameters } from "../../base/linux/commandLine.ts"
 import { type HostPath, hostPath, inJail, type Placed, withoutJail } from "../../base/terms/path.ts"
 import { shellWords } from "../../base/terms/shell.ts"
 import type { Boot, Chosen, Confinement, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
@@ -100,7 +101,7 @@ export function planBoot(spec: Spec, files: StagedFiles, { id, vmm, program, con
     name: id,
     kernel: files.kernel.jail,
     initrd: files.initrd?.jail,
-    bootArgs: [spec.bootArgs, ...vmm.bootArgs(spec.bootArgs, disks, program)].join(" "),
+    bootArgs: withParameters(spec.bootArgs, vmm.bootArgs(spec.bootArgs, disks, program)),
     vcpus: spec.vcpus,
     memoryMiB: spec.memory,
     disks,
@@ -187,7 +188,7 @@ function networkSteps(
       gone: [`the tap ${tap}, its rules and its lease`],
     }
   }
-  const address = /(?:^| )ip=([\d.]+)/.exec(bootArgs)?.[1] ?? "an address"
+  const address = /^[\d.]+/.exec(parameterOf(bootArgs, "ip") ?? "")?.[0] ?? "an address"
   const where = netns === undefined ? "" : " in a network namespace of its own"
   return {
     lease: [`lease ${address} and the MAC ${mac} (or the first address that is free)`],

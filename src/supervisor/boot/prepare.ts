@@ -7,7 +7,7 @@ import { imagePath } from "../../inputs/image/store.ts"
 import { parseSpec } from "../../inputs/plugin/definition.ts"
 import { LOAD_MAX_MS, type Loaded, loadPlugin } from "../../inputs/plugin/load.ts"
 import { nameFromFile, type ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
-import { trustOf } from "../../inputs/plugin/trust.ts"
+import type { Trust } from "../../inputs/plugin/trust.ts"
 import { isDisk, type Spec } from "../../inputs/schema/vm.ts"
 import { ownPlaces } from "../../store/state/open.ts"
 import { inOrder, runHook } from "../hooks/callHook.ts"
@@ -33,6 +33,8 @@ export interface Preparation {
   readonly interrupts: Interrupts
   readonly trace: Trace
   readonly watchdog: Watchdog
+  /** Whose code may run. */
+  readonly trust: Trust
 }
 
 /**
@@ -40,8 +42,7 @@ export interface Preparation {
  * failure; nothing needs to be undone.
  */
 export async function prepare(file: string, overrides: Overrides, preparation: Preparation): Promise<ResolvedPlugin> {
-  const { interrupts, trace, watchdog } = preparation
-  const trust = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
+  const { interrupts, trace, watchdog, trust } = preparation
   const loaded = await trace.span("load", () => {
     return watchdog.guardFrom("the plugin's top-level code", LOAD_MAX_MS, (beforeCode) => {
       return Promise.race([loadPlugin(file, trust, { beforeCode }), interrupted(interrupts.stop)])

@@ -403,6 +403,8 @@ test.each([
   [{ pmem: [{ id: "p", path: "/p" }] }, { restored: true }, "firecracker.pmem: a snapshot has none of these"],
   [{ pci: true }, { bootArgs: "console=ttyS0 pci=off" }, "firecracker.pci: bootArgs say pci=off"],
   [{ pci: true }, { bootArgs: "pci=noacpi,off quiet" }, "firecracker.pci: bootArgs say pci=off"],
+  [{}, { bootArgs: 'a="b -- c" quiet' }, "bootArgs: Firecracker takes a -- in quotes"],
+  [{}, { bootArgs: 'quiet a="b -- c' }, "bootArgs: Firecracker takes a -- in quotes"],
   [{ resource_limit: { fsize: 1 } }, { jailed: false }, "resource_limit: the jailer keeps it, and there is no jail"],
   [
     { serial: { rate_limiter: { size: 1, refill_time: 1 } } },
@@ -414,6 +416,18 @@ test.each([
   const program = { path: "/f", version: [1, 15] } as const
   requireNeeds(program, NEEDS)
   expect(() => requireNeeds(program, { ...NEEDS, firecracker, ...more })).toThrow(words)
+})
+
+test.each([
+  ["quiet -- one two", "quiet -- one two"],
+  ["quiet\t--\tone", "quiet -- one"],
+  ["quiet --", "quiet -- "],
+  ['quiet "--" one -- two', "quiet -- one -- two"],
+  ["-- one", " -- one"],
+  ['quiet a="b c', 'quiet a="b c"'],
+])("the command line %j is told so that Firecracker's own words are the kernel's: %j", (bootArgs, told) => {
+  const [, request] = settingRequests({ ...BOOT, bootArgs }, FILES)
+  expect(request?.body).toMatchObject({ boot_args: told })
 })
 
 test("settings of a drive that there is not are refused, with the nearest that there is", () => {
