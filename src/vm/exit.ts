@@ -32,12 +32,15 @@ export async function describeExit(
   return exitOfStatus({ ...status, announced: machine.control.announced() }, { vmm, layout, requested })
 }
 
-/** As `describeExit`, by the status of a VMM that has exited. */
+/**
+ * As `describeExit`, by the status of a VMM that has exited. What its guest's console told of the end counts also where nobody was
+ * there to hear it, or whoever was has ended since.
+ */
 export function exitOfStatus(
   { code, signal, announced }: Ending,
   { vmm, layout, requested }: Circumstances & { readonly vmm: Vmm },
 ): Exit {
-  const why = vmm.reason({ code, signal, announced })
+  const why = vmm.reason({ code, signal, announced: announced ?? toldBy(vmm, layout) })
   return why === "lost" ? lost(layout, requested) : exitOf(why, { code, signal }, { layout, requested })
 }
 
@@ -135,6 +138,12 @@ export function resultJson(
 }
 
 // --- internal ---
+
+function toldBy(vmm: Vmm, { consoleLog }: VmLayout): string | undefined {
+  const listener = vmm.listenToConsole?.()
+  listener?.onConsole(Buffer.from(tailOf(consoleLog, CONSOLE_TAIL_BYTES)))
+  return listener?.announced()
+}
 
 function exitOf(
   why: Exit["reason"],

@@ -59,7 +59,7 @@ test("with /run full a VM that runs is seen and stopped; a start that needs no m
   await must("rm /run/banger/full.*")
   expect({ stderr, exit }).toMatchObject({
     exit: 1,
-    stderr: expect.stringMatching(/no space left.*\/run\/banger\/late/i),
+    stderr: expect.stringMatching(/no space left.*\/run\/banger\/late.*\n.*make room/i),
   })
   expect((await listed()).map(({ name, state }) => `${name} ${state}`).sort()).toEqual([
     "before running",

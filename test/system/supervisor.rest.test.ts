@@ -1,6 +1,15 @@
 import { Database } from "bun:sqlite"
 import { expect, test } from "bun:test"
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { monotonicMs } from "../../src/base/linux/clock.ts"
 import { banger, fixture, start, until } from "./support/banger.ts"
@@ -132,12 +141,32 @@ test("a log that cannot be kept below its limit wakes its supervisor, which says
   expect((await banger(place, ["stop", id])).exit).toBe(0)
 })
 
-onBoth("a guest that powers off wakes its supervisor, which ends it", async () => {
-  expect(await runDouble(place, firecracker, ["--detach"], "PRINT[up] HALT")).toMatchObject({ exit: 0 })
-  await until(() => records(place)[0]?.state === "stopped")
-  const { stdout } = await banger(place, ["inspect", records(place)[0]?.id ?? ""])
-  expect(JSON.parse(stdout).exit.reason).toBe("guest powered off")
+onBoth("a guest that powers off around the beginning of a rest is ended, and that is told as it was", async () => {
+  for (let round = 0; round < 12; round++) {
+    const name = `off-${round}`
+    const flags = ["--detach", "--name", name]
+    expect(await runDouble(place, firecracker, flags, "PRINT[up] HALT")).toMatchObject({ exit: 0 })
+    await until(() => records(place).every(({ state }) => state === "stopped" || state === "failed"))
+    const { stdout } = await banger(place, ["inspect", name])
+    const { state, exit } = JSON.parse(stdout)
+    expect({ name, state, reason: exit.reason }).toEqual({ name, state: "stopped", reason: "guest powered off" })
+  }
 })
+
+onBoth(
+  "a guest that has powered off is told as such also where its VMM has gone before its supervisor wakes",
+  async () => {
+    const { pid, id, supervisor } = await resting()
+    signal(supervisor, "SIGSTOP")
+    appendFileSync(join(place.state, "vms", id, "console.log"), "[    1.000000] reboot: Power down\n")
+    signal(pid, "SIGKILL")
+    signal(supervisor, "SIGCONT")
+    await until(() => ["stopped", "failed"].includes(records(place)[0]?.state ?? ""))
+    const { stdout } = await banger(place, ["inspect", id])
+    expect(JSON.parse(stdout).exit).toMatchObject({ reason: "guest powered off", requested: false, signal: "SIGKILL" })
+    expect(noted(place, "ended")).toEqual([id])
+  },
+)
 
 onBoth("one that is killed in its rest is followed by another, which rests no more", async () => {
   const { supervisor, id } = await resting()

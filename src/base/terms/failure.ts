@@ -105,9 +105,33 @@ export function isFailure(error: unknown): error is Failure {
   return typeof error === "object" && error !== null && BRAND in error
 }
 
-/** Anything that was thrown as a failure: itself, or what it says under this code. FAILED: what it is, only its text tells. */
-export function asFailure(error: unknown, code: FailureCode = "FAILED"): Failure {
-  return isFailure(error) ? error : new Failure(code, messageOf(error), { cause: error })
+/**
+ * Anything that was thrown as a failure: itself, or what it says under this code. Default: FAILED: what it is, only its text tells;
+ * but what a full disk has refused is NO_SPACE then, and instead of INTERNAL, wherever it was asked for.
+ */
+export function asFailure(error: unknown, code?: FailureCode): Failure {
+  if (isFailure(error)) return error
+  const hint = code === undefined || code === "INTERNAL" ? roomHint(error) : undefined
+  if (hint !== undefined) return new Failure("NO_SPACE", messageOf(error), { hint, cause: error })
+  return new Failure(code ?? "FAILED", messageOf(error), { cause: error })
+}
+
+/** What helps where a disk took nothing more: no space or no inodes, over quota, read-only. */
+const ROOM_HINTS: Readonly<Record<string, string>> = {
+  ENOSPC: "make room there: df, df -i",
+  EDQUOT: "make room there: quota",
+  EROFS: "it is on a file system that is mounted read-only: findmnt",
+  SQLITE_FULL: "make room there: df, df -i",
+}
+
+/** The calls by which a disk fills; mount(2), inotify(7) and others say ENOSPC of what there may be no more of in the kernel. */
+const DISK_CALL =
+  /^(?:p?writev?|openat2?|open|creat|mkdir(?:at)?|mkdtemp|mknod(?:at)?|symlink(?:at)?|link(?:at)?|rename(?:at2?)?|copy_?file(?:_range)?|sendfile|fallocate|f?truncate|f(?:data)?sync|close|bind|f?setxattr)$/
+
+function roomHint(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return undefined
+  if ("syscall" in error && typeof error.syscall === "string" && !DISK_CALL.test(error.syscall)) return undefined
+  return Object.hasOwn(ROOM_HINTS, error.code) ? ROOM_HINTS[error.code] : undefined
 }
 
 /** A failure as data. `failureSchema` holds it. */

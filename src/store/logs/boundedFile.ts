@@ -33,9 +33,9 @@ const NOT_SHOWN = "it is no longer shown"
 const CHUNK_BYTES = 64 * 1024
 
 /**
- * Follows a file that a VMM appends to (its descriptor must be O_APPEND). New bytes go to `sink`. At `limitBytes` the
- * older half becomes a hole: the VMM holds the file, so it cannot be renamed, and truncating it would lose what is
- * written meanwhile. What a slow sink has not taken by then is not shown. `onTrouble` hears once that the sink failed,
+ * Follows a file that a VMM appends to (its descriptor must be O_APPEND). What is there goes to `sink` at once, new bytes soon.
+ * At `limitBytes` the older half becomes a hole: the VMM holds the file, so it cannot be renamed, and truncating it would lose
+ * what is written meanwhile. What a slow sink has not taken by then is not shown. `onTrouble` hears once that the sink failed,
  * after which nothing more is shown, and once that the file cannot be kept small.
  */
 export function follow(path: string, { limitBytes, sink = takeAll, shown: noted, onTrouble }: FollowOptions): Follower {

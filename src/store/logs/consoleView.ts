@@ -16,8 +16,6 @@ export function followConsole(path: string, tail: number | undefined, show: Sink
   const file = readGrowing(path, tail)
   const drain = () => file.drain(show)
   const watcher = watchFile(path, drain)
-  // Behind the watch: what came between the two would be shown with the next line only.
-  drain()
   return {
     drain,
     close() {

@@ -6,7 +6,7 @@ import { watchFile } from "./watchFile.ts"
 export interface Lines {
   /** The whole lines that have come since the last call. A file that is not there has none yet. */
   take(): readonly string[]
-  /** Calls back soon after the file has grown, until the function it returns is called. */
+  /** Calls back at once, and soon after the file has grown, until the function it returns is called. */
   watch(changed: () => void): () => void
   close(): void
 }
@@ -29,7 +29,6 @@ export function followLines(path: string): Lines {
         changed()
         return true
       })
-      changed()
       return () => watcher.close()
     },
     close: () => file.close(),

@@ -23,6 +23,8 @@ export interface Resting {
   readonly consoleLimitBytes: number
   /** When the run's time is up, by `monotonicMs`. */
   readonly until: number | undefined
+  /** Aborted when the VM's end has come, or is being brought about: whoever rested then would forget why. */
+  readonly over: AbortSignal
   readonly restarts: Restarts
 }
 
@@ -48,7 +50,7 @@ export function goToRest(host: Pick<PluginHost, "interrupts" | "log">, resting: 
   }
   setTimeout(() => {
     try {
-      if (!host.interrupts.stop.aborted) rest(resting)
+      if (!host.interrupts.stop.aborted && !resting.over.aborted) rest(resting)
     } catch (error) {
       host.log.debug(`the supervisor cannot rest: ${messageOf(error)}`)
     }
@@ -67,6 +69,8 @@ function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Re
   // It has ended, or was taken over from another supervisor: its parent alone learns how it ends.
   if (vmm === undefined) return
   const { control } = machine
+  // Its guest has ended, and its VMM is about to: the next program would not know why.
+  if (control.announced() !== undefined) return
   const events = control.inherit?.()
   if (control.inherit !== undefined && events === undefined) return
   const opened: number[] = []
