@@ -1,152 +1,107 @@
-import { readFileSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { join } from "node:path"
-import * as v from "valibot"
-import { ignoring } from "../base/linux/errors.ts"
-import { unlinkAt } from "../base/linux/files.ts"
-import { AT_FDCWD } from "../base/linux/guards.ts"
+import { close } from "../base/linux/files.ts"
 import { Failure, joinFailures, messageOf } from "../base/terms/failure.ts"
 import { type Log, prefixed } from "../base/terms/log.ts"
-import { replaceFile } from "../store/files/replaceFile.ts"
+import { takeLock } from "../store/files/lock.ts"
+import { listStops } from "../store/state/notes.ts"
 import type { State } from "../store/state/open.ts"
-import { listRecords, listUnfinished, type VmRecord } from "../store/state/records.ts"
-import { isFinal } from "../store/state/vmState.ts"
+import { listRecords, type VmRecord } from "../store/state/records.ts"
+import { type Interrupts, sayingAtOnce, watchInterrupts } from "../supervisor/hooks/interrupts.ts"
 import { recoverAll } from "../supervisor/recover.ts"
-import { requestOf } from "../vm/request.ts"
-import { statusOf } from "../vm/status.ts"
 import { bootOrder } from "./bootOrder.ts"
-import { detach } from "./detach.ts"
+import { detachRun } from "./detach.ts"
 import { slotsOf } from "./end/slots.ts"
+import { afterOf, startedAgain } from "./end/startedAgain.ts"
 import { rerunArgv } from "./restart.ts"
+import { livingNamed } from "./run/takeUp.ts"
 
 /**
  * After a boot of the host: finishes what that has ended (postStop hooks once), then starts again, in the background and as many
  * at a time as there are processors, the VMs whose restart policy says so: each when those that it is `after` run, or have failed.
- * Returns what failed, told already; one failure stops no other.
+ * One process at a time does this. A signal ends it: what is starting goes on, nothing more is started, and the next call starts what
+ * is left. Returns what failed, told already; one failure stops no other.
  */
 export async function bootVms(state: State, log: Log): Promise<Failure | undefined> {
-  const before = listRecords(state.db)
-  const found = await recoverAll(state, log)
-  const lived = new Set(found.flatMap(({ id, is }) => (is === "recovered" ? [id] : [])))
+  using interrupts = watchInterrupts(sayingAtOnce(log))
+  const { stop } = interrupts
+  using _turn = await takeTurn(state, interrupts, log)
+  const found = await recoverAll(state, log, stop)
   const failures = found.flatMap(({ id, why, is }) =>
     is === "failed" || is === "unknown" ? [new Failure("FAILED", `${id}: ${why}`, { subject: id })] : [],
   )
   for (const { message } of failures) log.error(message)
-  const slots = slotsOf(availableParallelism())
-  const start = async (record: VmRecord) => {
-    using _turn = await slots.take()
-    const said = prefixed(log, record.name)
-    try {
-      const vm = await detach(
-        "__run",
-        log.json === undefined ? rerunArgv(record) : ["--json", ...rerunArgv(record)],
-        said.info,
-      )
-      if (typeof vm !== "number") return said.info(`runs again (${vm.id})`)
-      throw new Failure("START_FAILED", `${record.name} was not started again (exit code ${vm})`, {
-        subject: record.name,
-      })
-    } catch (error) {
-      said.error(messageOf(error))
-      failures.push(new Failure("START_FAILED", messageOf(error), { subject: record.name, cause: error }))
-    }
-  }
-  const again = startedAgain(before, { lived, shutDown: readShutdown(state) })
+  const again = startedAgain(listRecords(state.db), listStops(state.db))
   const { places, dropped } = bootOrder(again.map((vm) => ({ vm, name: vm.name, after: afterOf(vm) })))
   for (const { name, after } of dropped)
     log.warn(`${name} is to start after ${after}, which itself waits for ${name}: ${name} does not wait`)
+  const slots = slotsOf(availableParallelism())
   const started = new Map<string, Promise<void>>()
+  let left = 0
+  const start = async (vm: VmRecord) => {
+    using _slot = await slots.take()
+    // Signals are heard between two VMs.
+    await Bun.sleep(0)
+    if (stop.aborted) return void left++
+    const failure = await startOne(state, vm, { log, stop })
+    if (failure !== undefined) failures.push(failure)
+  }
   for (const { vm, waitsFor } of places)
     started.set(
       vm.name,
       Promise.all(waitsFor.map((name) => started.get(name))).then(() => start(vm)),
     )
   await Promise.all(started.values())
-  // Only now: a boot that is cut short begins anew.
-  ignoring(["ENOENT"], () => unlinkAt(AT_FDCWD, shutdownPath(state)))
+  if (stop.aborted) return interrupted(interrupts, log, left)
   return failures.length > 1 ? joinFailures(`${failures.length} VMs`, failures) : failures[0]
-}
-
-/** The VMs that `banger system shutdown` stops: all that have not ended but services that are supervised, which systemd stops. */
-export function vmsToShutDown(state: State): readonly VmRecord[] {
-  return listUnfinished(state.db).filter(
-    (record) => requestOf(record).service !== true || statusOf(state, record).supervisor === undefined,
-  )
-}
-
-/** Before the host stops all VMs: notes which live, since it is not their users who stop them. */
-export function noteShutdown(state: State): void {
-  const living = vmsToShutDown(state).filter((record) => !isFinal(record.state) || record.restart_at !== null)
-  const ids = [...new Set([...readShutdown(state), ...living.map(({ id }) => id)])]
-  replaceFile(shutdownPath(state), `${JSON.stringify(ids)}\n`)
-}
-
-/** How VMs have ended. */
-export interface Ends {
-  /** They lived when the host went down, and were found dead. */
-  readonly lived: ReadonlySet<string>
-  /** They were stopped because the host went down. */
-  readonly shutDown: ReadonlySet<string>
-}
-
-/**
- * The VMs that a boot of the host starts again, of all records from before it, newest first: of each name the newest that
- * ran, unless a newer start that failed was kept for inspection, or it is a service that systemd starts. With `"always"` in any case, with
- * `"unless-stopped"` unless a user had stopped it. Pure.
- */
-export function startedAgain(records: readonly VmRecord[], { lived, shutDown }: Ends): readonly VmRecord[] {
-  const isDown = ({ id }: VmRecord) => lived.has(id) || shutDown.has(id)
-  // A start that failed changes nothing of what is to run.
-  const counting = records.filter(
-    (record) => record.keptForInspection || !isFinal(record.state) || record.running_at !== null || isDown(record),
-  )
-  const newest = [...new Map([...counting].reverse().map((record) => [record.name, record])).values()]
-  return newest.filter((record) => {
-    if (record.keptForInspection || requestOf(record).service === true) return false
-    const down = isDown(record)
-    // It runs, or what became of it is not known.
-    if (!isFinal(record.state) && !down) return false
-    const policy = policyOf(record)
-    return policy === "always" || (policy === "unless-stopped" && (down || !stoppedByUser(record)))
-  })
 }
 
 // --- internal ---
 
-const shutdownSchema = v.pipe(v.string(), v.parseJson(), v.array(v.string()))
-const restartSchema = v.object({
-  restart: v.optional(v.union([v.string(), v.object({ policy: v.optional(v.string()) })])),
-})
-const afterSchema = v.object({ after: v.optional(v.union([v.string(), v.array(v.string())]), []) })
-const exitSchema = v.object({ requested: v.boolean() })
+/** How often to look whether another process is done with booting, in milliseconds. */
+const TURN_POLL_MS = 100
 
-function shutdownPath({ where }: State): string {
-  return join(where.state, "shutdown.json")
-}
-
-function readShutdown(state: State): ReadonlySet<string> {
-  try {
-    return new Set(v.parse(shutdownSchema, readFileSync(shutdownPath(state), "utf8")))
-  } catch {
-    // The host was not shut down, or lost its power; or whatever stands there is not ours to understand.
-    return new Set()
+/** Waits until no other process starts VMs again: its VMs run then, and none is started twice. */
+async function takeTurn({ where }: State, { stop, exitCode }: Interrupts, log: Log): Promise<Disposable> {
+  const path = join(where.state, "boot.lock")
+  for (let told = false; ; told = true) {
+    const fd = takeLock(path)
+    if (fd !== undefined) return { [Symbol.dispose]: () => close(fd) }
+    if (!told) log.info("another banger system boot is at work: waiting for its end")
+    if (stop.aborted)
+      throw new Failure("INTERRUPTED", "interrupted: another banger system boot still works", { exit: exitCode() })
+    await Bun.sleep(TURN_POLL_MS)
   }
 }
 
-/** As the plugin wrote it; undefined where the record does not tell. */
-function policyOf({ spec }: VmRecord): string | undefined {
-  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), restartSchema), spec)
-  const restart = parsed.success ? parsed.output.restart : undefined
-  return typeof restart === "object" ? (restart.policy ?? "on-failure") : restart
+/** Starts one VM again, unless one of its name runs by now. Returns why that failed, told already. */
+async function startOne(
+  state: State,
+  record: VmRecord,
+  { log, stop }: { readonly log: Log; readonly stop: AbortSignal },
+): Promise<Failure | undefined> {
+  const { name } = record
+  const said = prefixed(log, name)
+  // Somebody else starts it, or has: it is not for this boot to say how that went.
+  const living = () => livingNamed(state, name)
+  try {
+    const before = living()
+    if (before !== undefined) return void said.info(`is ${before.state} already (${before.id})`)
+    const words = rerunArgv(record)
+    const vm = await detachRun(log.json === undefined ? words : ["--json", ...words], said.info, stop)
+    if (vm === "left") return undefined
+    if (typeof vm !== "number") return void said.info(`runs again (${vm.id})`)
+    if (living() !== undefined) return undefined
+    throw new Failure("START_FAILED", `${name} was not started again (exit code ${vm})`, { subject: name })
+  } catch (error) {
+    said.error(messageOf(error))
+    return new Failure("START_FAILED", messageOf(error), { subject: name, cause: error })
+  }
 }
 
-/** As the plugin wrote it; none where the record does not tell. */
-function afterOf({ spec }: VmRecord): readonly string[] {
-  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), afterSchema), spec)
-  return parsed.success ? [parsed.output.after].flat() : []
-}
-
-function stoppedByUser({ exit }: VmRecord): boolean {
-  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), exitSchema), exit)
-  return parsed.success && parsed.output.requested
+function interrupted(interrupts: Interrupts, log: Log, left: number): Failure {
+  const hint = "what is to run and does not is started by the next: banger system boot"
+  const message = `interrupted: ${left} ${left === 1 ? "VM was" : "VMs were"} not started`
+  log.error(`${message}\n${hint}`)
+  return new Failure("INTERRUPTED", message, { exit: interrupts.exitCode(), hint })
 }

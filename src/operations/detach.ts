@@ -37,30 +37,38 @@ export async function detach(
   words: readonly string[],
   say: (line: string) => void,
 ): Promise<DetachedVm | number> {
-  const log = newLog()
-  const child = Bun.spawn([...selfArgv(), command, "--log", log.path, ...words], {
-    argv0: "banger",
-    stdio: ["ignore", "pipe", log.fd],
-    detached: true,
-    env: ownEnvironment(),
-  })
-  closeSync(log.fd)
-  using _forwarding = forwardSignals((name) => child.kill(name))
-  const lines = followLines(log.path)
-  const stopWatching = lines.watch(() => lines.take().forEach(say))
+  const begun = beginDetached(command, words, say)
+  using _forwarding = forwardSignals(begun.kill)
   try {
-    const booted = await firstLine(child.stdout)
-    if (booted !== undefined) {
-      child.unref()
-      return v.parse(v.pipe(v.string(), v.parseJson(), detachedVmSchema), booted)
-    }
-    await child.exited
-    return child.exitCode ?? EXIT.failed
+    return await begun.outcome
   } finally {
-    stopWatching()
-    lines.take().forEach(say)
-    lines.close()
-    removeLog(log.path)
+    begun.stopListening()
+    removeLog(begun.log)
+  }
+}
+
+/**
+ * As `detach` a run, which no signal to this process ends: once `leave` is aborted, returns "left" at once, and what is starting goes
+ * on by itself.
+ */
+export async function detachRun(
+  words: readonly string[],
+  say: (line: string) => void,
+  leave: AbortSignal,
+): Promise<DetachedVm | number | "left"> {
+  const begun = beginDetached("__run", words, say)
+  const left = new Promise<"left">((resolve) => {
+    leave.addEventListener("abort", () => resolve("left"), { once: true })
+    if (leave.aborted) resolve("left")
+  })
+  try {
+    const outcome = await Promise.race([begun.outcome, left])
+    // Where it goes on, it still has to make its log its VM's.
+    if (outcome === "left") begun.outcome.catch(() => {})
+    else removeLog(begun.log)
+    return outcome
+  } finally {
+    begun.stopListening()
   }
 }
 
@@ -83,9 +91,61 @@ export function takeReporter(): (vm: DetachedVm) => void {
   }
 }
 
+/** Whether a file beside the VMs' directories is the log of a banger that was detached, which has no record of its VM yet. */
+export function isDetachedLog(name: string): boolean {
+  return name.startsWith(DETACHED)
+}
+
 // --- internal ---
 
+const DETACHED = ".detached-"
+
 const REPORT_WAIT_MS = 2000
+
+/** A banger that starts in a session of its own. */
+interface Detached {
+  /** The path of its log, which moves into its VM's directory. */
+  readonly log: string
+  readonly outcome: Promise<DetachedVm | number>
+  kill(name: NodeJS.Signals): void
+  stopListening(): void
+}
+
+function beginDetached(
+  command: "__run" | "__supervise",
+  words: readonly string[],
+  say: (line: string) => void,
+): Detached {
+  const log = newLog()
+  const child = Bun.spawn([...selfArgv(), command, "--log", log.path, ...words], {
+    argv0: "banger",
+    stdio: ["ignore", "pipe", log.fd],
+    detached: true,
+    env: ownEnvironment(),
+  })
+  closeSync(log.fd)
+  const lines = followLines(log.path)
+  const stopWatching = lines.watch(() => lines.take().forEach(say))
+  const outcome = async () => {
+    const booted = await firstLine(child.stdout)
+    if (booted === undefined) {
+      await child.exited
+      return child.exitCode ?? EXIT.failed
+    }
+    child.unref()
+    return v.parse(v.pipe(v.string(), v.parseJson(), detachedVmSchema), booted)
+  }
+  return {
+    log: log.path,
+    outcome: outcome(),
+    kill: (name) => child.kill(name),
+    stopListening() {
+      stopWatching()
+      lines.take().forEach(say)
+      lines.close()
+    },
+  }
+}
 
 /** A file beside the VMs' directories, which moves into its VM's directory once there is one. */
 function newLog(): { path: string; fd: number } {
@@ -94,7 +154,7 @@ function newLog(): { path: string; fd: number } {
   state.db.close()
   const vms = join(state.where.state, "vms")
   mkdirSync(vms, { recursive: true, mode: 0o700 })
-  const path = join(vms, `.detached-${crypto.randomUUID()}.log`)
+  const path = join(vms, `${DETACHED}${crypto.randomUUID()}.log`)
   const fd = openAt(AT_FDCWD, path, O.WRONLY | O.CREAT | O.EXCL | O.APPEND | O_NOFOLLOW, 0o600)
   // Locked as long as one of the two bangers has it open: a sweep removes such files when nobody has locked them.
   flock(fd, LOCK.EX | LOCK.NB)

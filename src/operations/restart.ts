@@ -1,7 +1,10 @@
+import { ownEnvironment } from "../base/linux/environment.ts"
 import type { Log } from "../base/terms/log.ts"
 import { specOfRecord } from "../inputs/plugin/specOfRecord.ts"
+import { type Asker, trustOf } from "../inputs/plugin/trust.ts"
+import { noteRestart } from "../store/state/notes.ts"
 import type { State } from "../store/state/open.ts"
-import { findRecord, noteRestart, type VmRecord } from "../store/state/records.ts"
+import { findRecord, type VmRecord } from "../store/state/records.ts"
 import { orInterrupted } from "../supervisor/hooks/interrupts.ts"
 import { type PluginHost, startPluginHost } from "../supervisor/hooks/pluginHost.ts"
 import { packRestarts, type Restarts } from "../supervisor/rest/words.ts"
@@ -33,7 +36,7 @@ export async function restartVm(
     log.error(`${reference} is left as it is: its plugin cannot be run again`)
     throw error
   }
-  await stopVm(state, { record, byName: reference === record.name }, { action: "stop", log })
+  await stopVm(state, { record, byName: reference === record.name }, { action: "stop", passing: true, log })
   return await detach("__run", log.json === undefined ? words : ["--json", ...words], say)
 }
 
@@ -78,11 +81,19 @@ export async function restartDetached(
   }
 }
 
-/** The words of `banger run` that run a VM's plugin again as it was asked for, under the same name and by the same VMM. */
+/** The words of `banger __run` that run a VM's plugin again as it was asked for, under the same name and by the same VMM. */
 export function rerunArgv(record: VmRecord): readonly string[] {
   const { args } = requestOf(record)
-  const words = [`--name=${record.name}`, `--vmm=${record.vmm}`, record.plugin_path]
+  const asked = askerBefore(record) === undefined ? [] : [`--asked-as=${record.id}`]
+  const words = [...asked, `--name=${record.name}`, `--vmm=${record.vmm}`, record.plugin_path]
   return args.length === 0 ? words : [...words, "--", ...args]
+}
+
+/** Who root ran a VM for, unless they ask again now, by sudo: then their plugin may have changed. */
+export function askerBefore(record: VmRecord): Asker | undefined {
+  const { asker } = requestOf(record)
+  const { uids } = trustOf(process.geteuid?.() ?? 0, ownEnvironment().SUDO_UID)
+  return asker === undefined || uids?.includes(asker.uid) === true ? undefined : asker
 }
 
 // --- internal ---
@@ -102,6 +113,13 @@ function requestFor(record: VmRecord, log: Log): RunRequest {
   return {
     ...{ plugin: record.plugin_path, name: record.name, vmm: record.vmm, args: requestOf(record).args },
     ...{ plan: true, keepOnFailure: false, replace: false, restore: undefined, timeout: undefined, trace: undefined },
-    ...{ log, onConsole: undefined, supervisor: "detached", logFile: undefined, onBooted: () => {} },
+    ...{
+      log,
+      asker: askerBefore(record),
+      onConsole: undefined,
+      supervisor: "detached",
+      logFile: undefined,
+      onBooted: () => {},
+    },
   }
 }

@@ -17,6 +17,7 @@ import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { statusOf } from "../vm/status.ts"
 import type { DetachedVm } from "./detach.ts"
 import { restartDetached } from "./restart.ts"
+import { noteKeyboardStop } from "./run/keyboardStop.ts"
 import type { RunResult } from "./run/runRequest.ts"
 
 /** What a supervisor that has rested knows, and has. */
@@ -73,16 +74,17 @@ export async function superviseVm(
     // One with a log of its own has no terminal that could go.
     const detached = logFile !== undefined || woken !== undefined
     if (detached) nameProcess(`banger: ${name}`)
-    if (logFile !== undefined) {
-      const { leaveCaller } = await import("../supervisor/leaveCaller.ts")
-      await leaveCaller({ id, name }, log)
-    }
+    const leaving = logFile === undefined ? undefined : await import("../supervisor/leaveCaller.ts")
+    await leaving?.leaveCaller({ id, name }, log)
+    let kept: Promise<void> | undefined
     const service = detached ? undefined : await ownService()
     using host = startPluginHost(prefixed(log, name), { ignored: detached ? ["SIGHUP"] : [], service })
     const ready = () => {
-      onReady({ id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) })
+      const vm = { id, name, vmm: record.vmm, dir, ...(pid !== undefined && { pid }) }
+      kept === undefined ? onReady(vm) : kept.then(() => onReady(vm))
       service?.ready(`${name}: running (${id})`)
     }
+    using _noted = noteKeyboardStop(host.interrupts, state, { name, log })
     const came = woken?.signals ?? []
     for (const name of heeded()) if (came.includes(ENDING_SIGNALS[name])) host.interrupts.press(name)
     if (woken !== undefined) useKeptModules(layout.modules, log)
@@ -92,6 +94,10 @@ export async function superviseVm(
       goal: {
         do: "supervise",
         onReady: ready,
+        onRunning(running) {
+          kept = leaving?.keepVmm({ id, name, pid: running }, log)
+          return () => {}
+        },
         document,
         rested: woken !== undefined,
         until: woken?.until,

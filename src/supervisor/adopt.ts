@@ -62,10 +62,10 @@ export async function adoptMachine(adoption: Adoption): Promise<Machine> {
     const shown = onConsole !== undefined && notesShown === true ? openShown(layout.consoleShown) : undefined
     // A guest that has powered off says no more: what it said while nobody listened is heard now.
     if (shown?.before !== undefined) control.onConsole?.(Buffer.from(tailOf(consoleLog, HALTED_TAIL_BYTES)))
+    // What it said before is shown where it is known how far it was.
+    if (shown?.before !== undefined) show = onConsole ?? takeAll
     console = follow(consoleLog, { limitBytes: consoleLimit, sink, shown, onTrouble: warn(consoleLog) })
     followers.push(console)
-    if (shown?.before !== undefined) show = onConsole ?? takeAll
-    console.drain()
     show = onConsole ?? takeAll
   } else log.warn(`${layout.consoleLog} was removed: what the guest says is lost`)
   for (const file of [layout.vmmLog, layout.firecrackerLog, layout.firecrackerMetrics].filter(isThere))
@@ -104,6 +104,7 @@ function adoptChild({ identity, process }: Adoption): Child {
   }
 }
 
+/** Also without its control socket a guest is heard on its console, and ended when it has powered off. */
 async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Control> {
   const late = Bun.sleep(ANSWER_WAIT_MS).then(() => Promise.reject(new Error("it does not answer")))
   late.catch(() => {})
@@ -116,7 +117,7 @@ async function connect(adoption: Adoption, exited: Promise<unknown>): Promise<Co
       ready: Promise.resolve(),
       pressCtrlAltDel: undefined,
       ...{ pause: refuse, resume: refuse, unreachable },
-      announced: () => undefined,
+      ...(adoption.vmm.listenToConsole?.() ?? { announced: () => undefined }),
       closed: Promise.resolve(),
     }
   }

@@ -32,11 +32,14 @@ export interface Recovery {
 
 /**
  * Finishes every VM that is dead and whose supervisor is gone: postStop hooks, release, final state, once. One that lives
- * is left running, with its handles mended. Where liveness is unknown, nothing is changed.
+ * is left running, with its handles mended. Where liveness is unknown, nothing is changed. After `stop` no other is begun.
  */
-export async function recoverAll(state: State, log: Log): Promise<readonly Recovery[]> {
+export async function recoverAll(state: State, log: Log, stop?: AbortSignal): Promise<readonly Recovery[]> {
   const recoveries: Recovery[] = []
-  for (const record of listUnfinished(state.db)) recoveries.push(await recover(state, record, log))
+  for (const record of listUnfinished(state.db)) {
+    if (stop?.aborted === true) break
+    recoveries.push(await recover(state, record, log))
+  }
   return recoveries
 }
 

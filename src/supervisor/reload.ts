@@ -4,7 +4,7 @@ import { parseSpec } from "../inputs/plugin/definition.ts"
 import { LOAD_MAX_MS, loadPlugin } from "../inputs/plugin/load.ts"
 import { nameFromFile, type ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { specOfRecord } from "../inputs/plugin/specOfRecord.ts"
-import { trustOf } from "../inputs/plugin/trust.ts"
+import { trustAgain, trustOf } from "../inputs/plugin/trust.ts"
 import type { Spec } from "../inputs/schema/vm.ts"
 import type { VmRecord } from "../store/state/records.ts"
 import { requestOf } from "../vm/request.ts"
@@ -39,9 +39,7 @@ async function reload(
   log: Log,
   watchdog: PluginHost["watchdog"],
 ): Promise<ResolvedPlugin["loaded"] | undefined> {
-  const { asker } = requestOf(record)
-  const own = trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID)
-  const trust = own.uids && asker ? { uids: [...own.uids, asker.uid], known: new Set(asker.files) } : own
+  const trust = trustAgain(trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID), requestOf(record).asker)
   try {
     return await watchdog.guardFrom("the plugin's top-level code", LOAD_MAX_MS, (beforeCode) =>
       loadPlugin(record.plugin_path, trust, { known: record.plugin_sha256, beforeCode }),

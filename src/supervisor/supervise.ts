@@ -1,7 +1,7 @@
 import { asFailure, type Failure, messageOf } from "../base/terms/failure.ts"
 import type { Program } from "../host/vmm/vmm.ts"
 import type { Sink } from "../store/logs/growing.ts"
-import { noteKept } from "../store/state/records.ts"
+import { noteKept } from "../store/state/notes.ts"
 import { noteRestored } from "../store/state/restores.ts"
 import { neverStarted } from "../vm/exit.ts"
 import { connectNetwork, leaseNetwork } from "../vm/network.ts"
@@ -11,6 +11,7 @@ import { type Staged, stageVm } from "./boot/stage.ts"
 import { startMachine } from "./boot/start.ts"
 import { finish, showRest } from "./finish.ts"
 import { preBootContext, whileOpen } from "./hookContext.ts"
+import { inOrder } from "./hooks/callHook.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
 import { runHooks } from "./hooks/runHooks.ts"
 import { OWN_WORK_MS } from "./hooks/watchdog.ts"
@@ -28,6 +29,8 @@ export interface BootOptions extends WatchOptions {
   /** The directory of a snapshot to restore, instead of booting. */
   readonly restore: string | undefined
   readonly onConsole: Sink
+  /** Resolves when this process is out of the cgroup of what started it, where it is to leave that. */
+  readonly apart?: Promise<unknown> | undefined
 }
 
 /**
@@ -76,7 +79,7 @@ async function stage(
   host: PluginHost,
   context: VmContext,
   running: RunningVm,
-  { program, confinement, restore }: BootOptions,
+  { program, confinement, restore, apart }: BootOptions,
 ): Promise<Staged> {
   const { session, plugin, vmm, log } = context
   const { interrupts, watchdog } = host
@@ -89,6 +92,8 @@ async function stage(
     running.dir = staged.root.now
     const drives = [...spec.drives]
     const adding = { spec, pluginPath: loaded.source.path, root: staged.root, drives }
+    // What is started now stays where this process is.
+    if (confinement.cgroup === undefined || inOrder(loaded, "preBoot").length > 0) await apart
     await runHooks(host, context, "preBoot", {
       call: (hooks, signal) =>
         whileOpen((over) => hooks.preBoot?.(preBootContext(running.hookContext, signal, { ...adding, over }))),

@@ -9,10 +9,11 @@ import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { removeAbandoned } from "../store/files/replaceFile.ts"
 import type { Sink } from "../store/logs/growing.ts"
 import type { Resource } from "../store/state/handles.ts"
+import { noteRestart } from "../store/state/notes.ts"
 import type { State } from "../store/state/open.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { type Recalled, recall, setAside } from "../store/state/recall.ts"
-import { noteRestart, type VmRecord } from "../store/state/records.ts"
+import type { VmRecord } from "../store/state/records.ts"
 import { isFinal, type VmState } from "../store/state/vmState.ts"
 import { exitOfStatus, lost, neverStarted } from "../vm/exit.ts"
 import { entryOf, openJournal } from "../vm/journal.ts"
@@ -21,7 +22,7 @@ import type { LockedVm } from "../vm/lockVmRecord.ts"
 import type { Machine } from "../vm/machine.ts"
 import { recallNetwork } from "../vm/network.ts"
 import { KILL_WAIT_MS, releaseOrThrow } from "../vm/release.ts"
-import { requestOf } from "../vm/request.ts"
+import { noteService, requestOf } from "../vm/request.ts"
 import { resumeSession, type Session } from "../vm/session.ts"
 import type { StopRequest } from "../vm/stopRequest.ts"
 import { type Adoption, adoptMachine } from "./adopt.ts"
@@ -95,6 +96,8 @@ export async function takeOver(
   const session = resumeSession(state, locked, { journal: recalled, onState: stateTeller(host.service, record) })
   // A disk that cannot be written shows here, before anything is done; but its own supervisor must stop a VM on a full one.
   if (!(goal.do === "supervise" && goal.rested === true && recalled.whole)) session.journal.mend()
+  // Of a dead one it stays as it was: whoever starts it again goes by who had it.
+  if (goal.do === "supervise" && liveness.is === "alive") noteService(state, record, host.service !== undefined)
   writeIdentity(session, liveness)
   if (liveness.is === "alive" && hasRun(record.state))
     await settleLate(session, vmmOf(record), { identity: liveness.identity, log: host.log })

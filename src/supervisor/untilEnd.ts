@@ -28,9 +28,18 @@ export interface WatchOptions {
    * Called once nothing that the plugin has left could run any more, and the plugin keeps nothing between its hooks: this
    * process may become one that only waits. When it has not, it calls `awake`.
    */
-  readonly rest?: ((machine: Machine, how: { readonly until: number | undefined; awake(): void }) => void) | undefined
+  readonly rest?: ((machine: Machine, how: RestOptions) => void) | undefined
   /** Of a VM whose postBoot hooks ran under another supervisor: when the run's time is up, by `monotonicMs`. */
   readonly taken?: { readonly until: number | undefined }
+}
+
+/** How a supervisor rests. */
+export interface RestOptions {
+  /** When the run's time is up, by `monotonicMs`. */
+  readonly until: number | undefined
+  /** Aborted when the VM's end has come, or is being brought about: from then on there is no rest. */
+  readonly over: AbortSignal
+  awake(): void
 }
 
 /**
@@ -140,7 +149,7 @@ async function whileRunning(
       if (!modulesKeepNothing()) return
       // A thread that ends at the moment of execve(2) has been seen to crash; there all threads end anyway.
       if (rest === undefined) host.watchdog.dismiss()
-      else rest(machine, { until, awake: host.watchdog.dismiss })
+      else rest(machine, { until, over: over.signal, awake: host.watchdog.dismiss })
     })
     await aborted(AbortSignal.any([over.signal, interrupts.stop])).finally(keepAwake)
   } catch (error) {

@@ -157,7 +157,7 @@ test("each command has its help", () => {
     OPTIONS
 
         -a, --all    Every VM that has ended; with --force every VM
-      -f, --force    Kill it first if it still runs
+      -f, --force    Kill it first if it still runs; that there is none is fine
            --json    Print JSON, and every message and error as a line of JSON
         --verbose    Tell more, and show the stack of an error
           --quiet    Print only warnings and errors

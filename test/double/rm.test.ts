@@ -17,6 +17,17 @@ test("rm takes a VM that has ended, with its logs; a second one finds none", asy
   expect(existsSync(join(place.state, "vms", id))).toBe(false)
   expect(records(place)).toEqual([])
   expect((await banger(place, ["rm", "double"])).exit).toBe(2)
+  for (const words of [["double"], ["double", "other-1"]]) {
+    const { stdout, stderr, exit } = await banger(place, ["rm", "-f", ...words])
+    expect({ stdout, exit }).toEqual({ stdout: "", exit: 0 })
+    for (const word of words) expect(stderr).toContain(`no VM "${word}"`)
+  }
+})
+
+test("by force one that is not there hides no other", async () => {
+  const { id } = await boot(place)
+  expect(await banger(place, ["rm", "-f", "none", "double"])).toMatchObject({ exit: 0 })
+  expect(records(place).map((vm) => vm.id)).not.toContain(id)
 })
 
 test("a VM that another banger watches is not removed; by force that banger ends it first", async () => {

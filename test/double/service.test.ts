@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs"
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { close } from "../../src/base/linux/files.ts"
 import { checked, libc } from "../../src/base/linux/libc.ts"
@@ -28,8 +28,8 @@ test("it is ready when the postBoot hooks are done, tells its state, and that it
   hold(place, undefined)
   await manager.until("READY=1")
   const [vm] = await listed(place)
-  // The process that systemd has started.
-  expect(lines(manager.read())).toContain(`MAINPID=${run.pid}`)
+  // The process that systemd has started, which knows that.
+  expect(lines(manager.read()).filter((line) => line.startsWith("MAINPID="))).toEqual([])
   expect(vm?.supervisor).toBe(run.pid)
   const told = lines(manager.read()).filter((line) => line.startsWith("STATUS="))
   const states = ["creating", "staging", "booting", "running", "running"]
@@ -55,16 +55,17 @@ test("it is ready too when it watches a VM that lived; one in the background tel
   expect(lines(manager.read())).toContain(`STATUS=double: running (${vm?.id})`)
   run.signal("SIGKILL")
   await run.ended
+  const isReady = () => lines(manager.read()).filter((line) => line === "READY=1").length
+  expect(isReady()).toBe(1)
   const watch = start(place, ["supervise", String(vm?.id)], { NOTIFY_SOCKET: socket })
-  await manager.until(`MAINPID=${watch.pid}`)
+  await until(() => isReady() === 2)
   watch.signal("SIGTERM")
   await watch.ended
   expect(noted(place, "booted")).toEqual([String(vm?.id)])
 })
 
-test("what a plugin starts cannot speak for it", async () => {
-  const socket = join(place.dir, "notify")
-  using manager = receiver(socket)
+/** The words that run a plugin whose postBoot hook notes in `seen` what environment its processes get. */
+function tellingWords(): readonly string[] {
   const plugin = join(place.dir, "plugin.ts")
   const double = String(foreground().find((word) => word.endsWith("double.ts")))
   writeFileSync(
@@ -77,14 +78,104 @@ export default { ...plugin, async postBoot(ctx) {
   await Bun.write("${place.dir}/seen", seen.join("\\n"))
 } }\n`,
   )
-  const words = foreground().map((word) => (word === double ? plugin : word))
-  const run = start(place, words, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "60000000", WATCHDOG_PID: "1" })
+  return foreground().map((word) => (word === double ? plugin : word))
+}
+
+test("what a plugin starts cannot speak for it", async () => {
+  const socket = join(place.dir, "notify")
+  using manager = receiver(socket)
+  const run = start(place, tellingWords(), { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "60000000", WATCHDOG_PID: "1" })
   await manager.until("READY=1")
   run.signal("SIGTERM")
   expect(await run.ended).toMatchObject({ exit: 143 })
   const seen = readFileSync(join(place.dir, "seen"), "utf8")
   expect(seen).toContain("BANGER_STATE_DIR=")
   expect(seen).not.toMatch(/NOTIFY_SOCKET|WATCHDOG_/)
+})
+
+test("a job of another service does not speak for that, nor does what a plugin starts there", async () => {
+  mkdirSync(join(place.dir, "systemd"))
+  const socket = join(place.dir, "systemd/notify")
+  using manager = receiver(socket)
+  const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "100000", SYSTEMD_EXEC_PID: String(process.pid) }
+  const run = start(place, tellingWords(), env)
+  await until(() => existsSync(join(place.dir, "seen")))
+  // More than the watchdog's time.
+  await Bun.sleep(300)
+  run.signal("SIGTERM")
+  expect(await run.ended).toMatchObject({ exit: 143 })
+  expect(manager.read()).toEqual([])
+  const seen = readFileSync(join(place.dir, "seen"), "utf8")
+  expect(seen).toContain("BANGER_STATE_DIR=")
+  expect(seen).not.toMatch(/NOTIFY_SOCKET|WATCHDOG_|BANGER_SERVICE/)
+})
+
+test("it speaks where a shell becomes it", async () => {
+  mkdirSync(join(place.dir, "systemd"))
+  const socket = join(place.dir, "systemd/notify")
+  using manager = receiver(socket)
+  const through = ["sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh"]
+  const run = start(place, foreground(), { NOTIFY_SOCKET: socket }, { through })
+  await manager.until("READY=1")
+  run.signal("SIGTERM")
+  expect(await run.ended).toMatchObject({ exit: 143 })
+  expect(lines(manager.read())).toContain("STOPPING=1")
+})
+
+/** Boots one as a service, which is killed: the VM lives on without a supervisor. */
+async function left(): Promise<void> {
+  const run = start(place, bootWords(place, { flags: [], restart: "always" }), { NOTIFY_SOCKET: "/none" })
+  await run.shows("up")
+  await until(() => noted(place, "booted").length > noted(place, "ended").length)
+  run.signal("SIGKILL")
+  await run.ended
+}
+
+/** Its states, and what of it lives. */
+const living = async () => (await listed(place, "--all")).map(({ state }) => state)
+
+/** As a loss of power does it. */
+async function fall(): Promise<void> {
+  const [vm] = await listed(place)
+  if (vm?.supervisor !== undefined) await killed(vm.supervisor)
+  await killed(vm?.pid)
+}
+
+const takeovers: [string, () => readonly string[]][] = [
+  ["run --detach", () => bootWords(place, { restart: "always" })],
+  ["supervise --detach", () => ["supervise", "--detach", "double"]],
+]
+
+test.each(takeovers)(
+  "once a service, then taken over by %s: a boot starts it, a shutdown stops it",
+  async (_, words) => {
+    await left()
+    expect((await banger(place, words())).exit).toBe(0)
+    expect((await banger(place, ["system", "shutdown"])).exit).toBe(0)
+    expect(await living()).toEqual(["stopped"])
+    expect((await banger(place, ["system", "boot"])).exit).toBe(0)
+    expect(await living()).toEqual(["running", "stopped"])
+    await fall()
+    expect((await banger(place, ["system", "boot"])).exit).toBe(0)
+    expect((await living())[0]).toBe("running")
+    await banger(place, ["stop", "--all"])
+  },
+)
+
+test("once detached, then a service: systemd starts and stops it, no boot and no shutdown", async () => {
+  expect((await banger(place, bootWords(place, { restart: "always" }))).exit).toBe(0)
+  const [vm] = await listed(place)
+  await killed(vm?.supervisor ?? undefined)
+  const words = bootWords(place, { flags: [], restart: "always" })
+  const run = start(place, words, { NOTIFY_SOCKET: "/none" })
+  await run.shows("watched from now on")
+  expect((await banger(place, ["system", "shutdown"])).exit).toBe(0)
+  expect(await living()).toEqual(["running"])
+  run.signal("SIGKILL")
+  await run.ended
+  await fall()
+  expect((await banger(place, ["system", "boot"])).exit).toBe(0)
+  expect(await living()).toEqual(["failed"])
 })
 
 test("nobody there, or no address: the VM runs as ever", async () => {

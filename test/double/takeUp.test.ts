@@ -5,7 +5,7 @@ import { banger, start, until } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
 import { killed, listed, noted } from "../system/support/vms.ts"
 import { eachOnDoubles } from "./support/place.ts"
-import { boot, bootUnsupervised, bootWords, heldWords, hold } from "./support/vms.ts"
+import { boot, bootUnsupervised, bootWords, heldWords, hold, hooksOf } from "./support/vms.ts"
 
 // A run of a name whose VM lives without a supervisor.
 
@@ -145,4 +145,28 @@ test("one whose supervisor was ended in a postBoot hook is no VM that runs as it
   expect(await banger(place, heldWords(place, { flags: ["--replace", "--detach"] }))).toMatchObject({ exit: 0 })
   expect(records(place)).toMatchObject([{ state: "running" }, { id: old?.id, state: "stopped" }])
   expect(await banger(place, ["stop", "held"])).toMatchObject({ exit: 0 })
+})
+
+test("a service manager gets the VM that it wants, where the supervisor was ended in a postBoot hook", async () => {
+  const service = { NOTIFY_SOCKET: "/none" }
+  hold(place, "postBoot")
+  const first = start(place, heldWords(place, { flags: [] }), service)
+  await until(() => hooksOf(place).includes("postBoot"))
+  await killed(Number(first.pid))
+  await first.ended
+  hold(place, undefined)
+  const [old] = records(place)
+  const other = start(place, heldWords(place, { flags: [], memory: "64M" }), service)
+  expect(await other.ended).toMatchObject({
+    stderr: expect.stringContaining("is not what is asked for: memory"),
+    exit: 1,
+  })
+  expect(records(place)).toMatchObject([{ id: old?.id, state: "running" }])
+  const second = start(place, heldWords(place, { flags: [] }), service)
+  await second.shows("up")
+  await until(() => hooksOf(place).filter((hook) => hook === "postBoot").length === 2)
+  expect(records(place)).toMatchObject([{ state: "running" }, { id: old?.id, state: "stopped" }])
+  expect(hooksOf(place)).toEqual(["preBoot", "postBoot", "preStop", "postStop", "preBoot", "postBoot"])
+  second.signal("SIGTERM")
+  await second.ended
 })

@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from "bun:test"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { cutPower, eachOnHost, GIVEN, must, put, reboot, run, until } from "./support/host.ts"
+import { cutPower, eachOnHost, GIVEN, type Manner, must, put, reboot, run, until } from "./support/host.ts"
 
 eachOnHost()
 
@@ -52,7 +52,11 @@ const running = async () => JSON.parse(await must("banger ps --json")) as readon
 test("a service keeps its guest over 20 kills of its supervisor; its journal has each line once", async () => {
   await put("/etc/banger/vms/kept.ts", plugin())
   await must("banger system install")
-  expect(await must("systemd-analyze verify banger@kept.service banger-boot.service banger-sweep.timer 2>&1")).toBe("")
+  expect(
+    await must(
+      "systemd-analyze verify banger@kept.service banger-boot.service banger-shutdown.service banger-sweep.timer 2>&1",
+    ),
+  ).toBe("")
   await must("systemctl start banger@kept")
   const [vm] = await running()
   expect(await must("systemctl show -p StatusText --value banger@kept")).toBe(`kept: running (${vm?.id})\n`)
@@ -72,30 +76,73 @@ test("a service keeps its guest over 20 kills of its supervisor; its journal has
   expect(lines.filter((line) => line.includes("postStop of"))).toHaveLength(1)
 }, 400_000)
 
-test("a detached VM outlives the service that started it, and a login of a user who lingers", async () => {
-  await put("/root/plain.ts", plugin())
+/** What `banger ps --json` tells of the only VM, and which cgroup that and its supervisor are in. */
+async function detached(manner?: Manner) {
+  const [vm] = JSON.parse(await must("banger ps --json", manner))
+  const cgroupOf = async (pid: number) => (await must(`cat /proc/${pid}/cgroup`)).trim().replace(/^0::/, "")
+  return { ...vm, cgroup: await cgroupOf(vm.pid), supervisorCgroup: await cgroupOf(vm.supervisor) }
+}
+
+test("a detached VM outlives the service that started it, with what its hooks have started", async () => {
+  await put(
+    "/root/plain.ts",
+    plugin().replace(
+      "async preBoot(ctx) {",
+      'async preBoot(ctx) {\n    Bun.spawnSync(["cp", "/proc/self/cgroup", "/root/at"])',
+    ),
+  )
   await must("systemd-run -q --unit caller sh -c 'banger run --detach /root/plain.ts --name root; sleep 1000'")
   await until("journalctl -b -u caller -o cat | grep -q '^root$'", 60_000)
   await must("systemctl stop caller")
-  const [vm] = await running()
-  expect(await must(`systemctl is-active banger-${vm?.id}.scope`)).toBe("active\n")
+  const vm = await detached()
+  const scope = `/system.slice/banger-${vm.id}.scope`
+  expect(vm).toMatchObject({ cgroup: `/banger/${vm.id}`, supervisorCgroup: scope })
+  expect(await must("cat /root/at")).toBe(`0::${scope}\n`)
   expect(await must("banger stop root 2>&1")).toContain("has ended")
-  await until(`! systemctl is-active banger-${vm?.id}.scope`)
+  await until(`! systemctl is-active banger-${vm.id}.scope`)
+}, 180_000)
 
+test("a detached VM of a user who lingers outlives a login, a takeover, and a stop of its supervisor's scope", async () => {
   await must("loginctl enable-linger alice")
   await put("plain.ts", plugin(), { user: "alice" })
   const alice = { user: "alice", login: true } as const
   const { stderr, exit } = await run("banger run --detach plain.ts --name alice", alice)
   expect({ exit, stays: stderr.includes("stays in") }).toEqual({ exit: 0, stays: false })
-  const [theirs] = JSON.parse(await must("banger ps --json", alice))
-  const cgroup = `/user@1000.service/app.slice/banger-${theirs.id}.scope`
-  for (const pid of [theirs.pid, theirs.supervisor]) expect(await must(`cat /proc/${pid}/cgroup`)).toContain(cgroup)
-  await must("banger stop alice", alice)
-  await must("loginctl disable-linger alice")
+  const vm = await detached(alice)
+  const scope = (what = "") => `/user.slice/user-1000.slice/user@1000.service/app.slice/banger-${vm.id}${what}.scope`
+  expect(vm).toMatchObject({ cgroup: scope("-vmm"), supervisorCgroup: scope() })
+
+  // Something is left in the scope.
+  await must("systemd-run --user -q --unit held sleep 1000", alice)
+  await must(`systemctl --user show -p MainPID --value held > /sys/fs/cgroup${scope()}/cgroup.procs`, alice)
+  await must(`kill -9 ${vm.supervisor}`, alice)
+  const job = "systemd-run --user -q --unit job sh -c 'banger supervise --detach alice > job.log; sleep 1000'"
+  await must(`${job}; until grep -q alice job.log; do sleep 0.2; done; systemctl --user stop job`, alice)
+  const taken = await detached(alice)
+  expect(taken).toMatchObject({ id: vm.id, pid: vm.pid, cgroup: scope("-vmm"), supervisorCgroup: scope("-2") })
+  await must(`systemctl --user stop banger-${vm.id}.scope`, alice)
+  expect(await detached(alice)).toEqual(taken)
+
+  await must(`systemctl --user stop banger-${vm.id}-2.scope`, alice)
+  const { state, exit: how } = JSON.parse(await must(`banger inspect ${vm.id}`, alice))
+  expect({ state, how }).toMatchObject({ state: "stopped", how: { reason: "guest reset", requested: true } })
+  expect(await must(`grep -c 'postStop of' .local/state/banger/vms/${vm.id}/supervisor.log`, alice)).toBe("1\n")
+  expect(await must("systemctl --user list-units --no-legend 'banger-*.scope'", alice)).toBe("")
+}, 400_000)
+
+test("a user's guests end by themselves when their manager goes; who does not linger is told", async () => {
+  const alice = { user: "alice", login: true } as const
+  await must("banger run --detach plain.ts --name alice", alice)
+  const vm = await detached(alice)
+  await must("systemctl stop user@1000.service")
+  const { state, exit } = JSON.parse(await must(`banger inspect ${vm.id}`, alice))
+  expect({ state, exit }).toMatchObject({ state: "stopped", exit: { reason: "guest reset", requested: true } })
+
+  await must("systemctl start user@1000.service; loginctl disable-linger alice")
   const { stderr: told } = await run("banger run --detach plain.ts --name alice", alice)
   expect(told).toContain("the supervisor stays in /user.slice/user-1000.slice/session-")
   await must("banger stop alice; banger rm --all", alice)
-}, 180_000)
+}, 400_000)
 
 test("after a loss of power what is to run always runs again, and nothing else; a shutdown stops all", async () => {
   await must("banger system install; systemctl -q enable --now banger-boot")
@@ -108,17 +155,20 @@ test("after a loss of power what is to run always runs again, and nothing else; 
     await put(`/root/${name}.ts`, plugin(`restart: "${restart}",`))
     await must(`banger run --detach /root/${name}.ts --name ${name}`)
   }
-  await must("banger stop ended; sync")
+  // It was run, and cannot be started again: the others have their end in time all the same.
+  await put("/root/gone.ts", plugin('restart: "always",'))
+  await must("banger run --detach /root/gone.ts; rm /root/gone.ts; banger stop ended; sync")
   await cutPower()
-  await until("systemctl is-active banger-boot", 90_000)
+  await until("systemctl is-failed banger-boot", 90_000)
+  expect(await must("systemctl is-active banger-shutdown")).toBe("active\n")
   expect((await running()).map(({ name }) => name).sort()).toEqual(["all", "unless"])
   const finished = [...(await journal("banger-boot")).matchAll(/postStop of (?:all|unless|no)-/g)]
   expect(finished.map(([text]) => text).sort()).toEqual(["all", "no", "unless"].map((name) => `postStop of ${name}-`))
-  await must("systemctl stop banger-boot", { timeoutMs: 200_000 })
+  await must("systemctl stop banger-shutdown", { timeoutMs: 200_000 })
   expect(await running()).toEqual([])
-  await must("systemctl start banger-boot")
+  expect((await run("systemctl start banger-boot")).exit).toBe(1)
   expect((await running()).map(({ name }) => name).sort()).toEqual(["all", "unless"])
-  await must("banger stop --all; systemctl -q disable --now banger-boot")
+  await must("banger stop --all; banger rm gone; systemctl -q disable --now banger-boot banger-shutdown")
 }, 400_000)
 
 test("a host that reboots has its guests end by themselves, and starts again what is to run always, in order", async () => {
@@ -151,5 +201,7 @@ test("a host that reboots has its guests end by themselves, and starts again wha
     return Number(JSON.parse(lines.split("\n")[0] ?? "").atMs)
   }
   expect(await at("web", "creating")).toBeGreaterThanOrEqual(await at("db", "running"))
-  await must("systemctl -q disable --now banger@service; banger stop --all; systemctl -q disable --now banger-boot")
+  await must(
+    "systemctl -q disable --now banger@service; banger stop --all; systemctl -q disable --now banger-boot banger-shutdown",
+  )
 }, 400_000)

@@ -11,12 +11,12 @@ import {
   writeFileSync,
 } from "node:fs"
 import { join } from "node:path"
+import { bootId } from "../../src/base/linux/bootId.ts"
 import { close, inodeOf, statPath } from "../../src/base/linux/files.ts"
 import { listenUnix } from "../../src/base/linux/sockets.ts"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { findVmm } from "../../src/host/search/findVmm.ts"
 import type { VmmQuery } from "../../src/host/search/query.ts"
-import { bootId } from "../../src/store/state/bootId.ts"
 import { readHandles } from "../../src/store/state/handles.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
 import { vmmQuery } from "../../src/vm/liveness.ts"

@@ -11,6 +11,7 @@ import { forgetOldest } from "../../src/operations/run/forgetOldest.ts"
 import { takeLock } from "../../src/store/files/lock.ts"
 import { openDatabase } from "../../src/store/state/database.ts"
 import { type Resource, readHandles } from "../../src/store/state/handles.ts"
+import { noteStop } from "../../src/store/state/notes.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
 import { changeState, getRecord, insertRecord, listRecords, mirrored } from "../../src/store/state/records.ts"
 import { killAndCleanUp } from "../../src/supervisor/hooks/killAndCleanUp.ts"
@@ -228,6 +229,26 @@ test("the run that has just ended is never forgotten, whatever the clock says", 
   if (vm === undefined) throw new Error("no VM")
   forgetOldest(vm, "current", 1)
   expect(idsOf(vm)).toEqual(["current", "old-2"])
+})
+
+test("what a boot of the host is to start again is not forgotten, nor what its start takes the place of", () => {
+  const [one] = endedVms("always", "current", "down", "removed", "replaced", "stopped")
+  if (one === undefined) throw new Error("no VM")
+  const { db } = one
+  const set = (id: string, restart: string, name = id) =>
+    db
+      .query("update vms set name = ?, running_at = 1, spec = ? where id = ?")
+      .run(name, JSON.stringify({ restart }), id)
+  for (const id of ["always", "removed"]) set(id, "always")
+  for (const id of ["down", "stopped"]) set(id, "unless-stopped")
+  set("replaced", "unless-stopped", "lives")
+  leftover("lives")
+  db.query("update vms set name = 'lives' where id = 'lives'").run()
+  noteStop(db, "always", "stopped")
+  noteStop(db, "stopped", "stopped")
+  noteStop(db, "removed", "removed")
+  forgetOldest(one, "current", 0)
+  expect(idsOf(one)).toEqual(["always", "current", "down", "lives", "replaced"])
 })
 
 test("a VM that another banger has in its hands is not forgotten; one forgotten halfway is", () => {

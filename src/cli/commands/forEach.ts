@@ -1,4 +1,4 @@
-import { Failure, joinFailures, usageError } from "../../base/terms/failure.ts"
+import { Failure, isFailure, joinFailures, usageError } from "../../base/terms/failure.ts"
 import { jsonText } from "../../base/terms/message.ts"
 import { endMany } from "../../operations/end/many.ts"
 import { type Meant, meantBy } from "../../operations/end/stop.ts"
@@ -22,6 +22,8 @@ export interface EachVm {
   readonly words: { readonly doing: string; readonly one: string; readonly many: string }
   /** The VMs that `--all` means. */
   readonly all: () => readonly VmRecord[]
+  /** Whether a word that means no VM is fine: the work is done already. */
+  readonly mayBeGone?: boolean
   /** `shared`: what the work on many VMs shares. */
   readonly work: (vm: Meant, how: { readonly log: Output["log"]; readonly shared?: Stopper }) => Promise<Done>
 }
@@ -41,7 +43,8 @@ export async function forEachVm(
     throw usageError("VM is missing", { hint: "name one or more, or give --all", subject: "VM" })
   if (vm !== undefined && all === true)
     throw usageError("--all means every VM: it takes none by name", { subject: "--all" })
-  const vms = vm === undefined ? each.all().map(ofAll) : distinct(state, [vm, ...invocation.more])
+  const given = vm === undefined ? each.all().map(ofAll) : distinct(state, [vm, ...invocation.more])
+  const vms = each.mayBeGone === true ? given.filter((one) => isHere(one, output)) : given
   const [first] = vms
   if (vms.length > 1) return await forMany(vms, invocation, each)
   if (first !== undefined) tell(output, await each.work(first.meant(), { log: output.log }), each)
@@ -84,6 +87,18 @@ function distinct(state: State, words: readonly string[]): readonly Given[] {
     if (!seen.has(id)) seen.set(id, { word, meant })
   }
   return [...seen.values()]
+}
+
+/** Whether a word means a VM; that it means none is said. */
+function isHere({ meant }: Given, { log }: Output): boolean {
+  try {
+    meant()
+  } catch (error) {
+    if (!isFailure(error) || error.code !== "NO_SUCH_VM") return true
+    log.info(`${error.message}${error.hint === undefined ? "" : ` (${error.hint})`}`)
+    return false
+  }
+  return true
 }
 
 async function forMany(

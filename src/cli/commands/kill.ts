@@ -1,4 +1,4 @@
-import { stopVm } from "../../operations/end/stop.ts"
+import { noteAllStopped, stopVm } from "../../operations/end/stop.ts"
 import { openState } from "../../store/state/open.ts"
 import { listUnfinished } from "../../store/state/records.ts"
 import { command } from "../terminal/command.ts"
@@ -10,6 +10,7 @@ export default command({
   takesMany: true,
   async run({ vm, all }, invocation) {
     using state = openState()
+    if (all === true) noteAllStopped(state, invocation.output.log)
     return await forEachVm({ vm, all }, invocation, {
       state,
       words: { doing: "killing", one: "has ended", many: "have ended" },

@@ -9,7 +9,7 @@ export default command({
   meta: { name: "rm", description: "Remove VMs that have ended, with their logs" },
   args: {
     ...eachVmArgs("Every VM that has ended; with --force every VM"),
-    force: { type: "boolean", alias: "f", description: "Kill it first if it still runs" },
+    force: { type: "boolean", alias: "f", description: "Kill it first if it still runs; that there is none is fine" },
   },
   takesMany: true,
   async run({ vm, all, force }, invocation) {
@@ -17,6 +17,7 @@ export default command({
     return await forEachVm({ vm, all }, invocation, {
       state,
       words: { doing: "removing", one: "is removed", many: "are removed" },
+      mayBeGone: force === true,
       all: () =>
         listRecords(state.db).filter(
           (record) => force === true || (isFinal(record.state) && record.restart_at === null),

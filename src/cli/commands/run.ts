@@ -68,6 +68,8 @@ export interface Supervising {
   readonly restarts?: string | undefined
   /** Where the plugin is kept as it was booted first, where this run is a restart. */
   readonly kept?: string | undefined
+  /** Who asked for the VM before this one. */
+  readonly asker?: RunRequest["asker"]
   /** Hears that the VM is running. */
   readonly tellBooted?: (vm: DetachedVm) => void
 }
@@ -76,7 +78,7 @@ export interface Supervising {
 export async function runAs(
   values: Values<typeof runArgs & typeof globalArgs>,
   { rest, output }: Invocation,
-  { as: supervisor, logFile, restarts, kept, tellBooted }: Supervising,
+  { as: supervisor, logFile, restarts, kept, asker, tellBooted }: Supervising,
 ): Promise<Failure | undefined> {
   const { plugin, name, vmm, plan, restore, trace } = values
   const json = values.json === true || supervisor !== "foreground"
@@ -103,6 +105,7 @@ export async function runAs(
     onConsole: json ? undefined : output.printSome,
     supervisor,
     logFile,
+    asker,
     restarts: restarts === undefined ? undefined : unpackRestarts(restarts),
     onBooted: (vm) => {
       if (supervisor === "detached") tellBooted?.(vm)

@@ -1,5 +1,5 @@
 import type { Failure } from "../../base/terms/failure.ts"
-import { stopVm } from "../../operations/end/stop.ts"
+import { noteAllStopped, stopVm } from "../../operations/end/stop.ts"
 import { openState, type State } from "../../store/state/open.ts"
 import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { command, type Invocation } from "../terminal/command.ts"
@@ -16,28 +16,30 @@ export default command({
   async run({ vm, all, timeout }, invocation) {
     const limit = durationOf("--timeout", timeout)
     using state = openState()
+    if (all === true) noteAllStopped(state, invocation.output.log)
     return await stopVms(state, { vm, all, timeout: limit }, invocation)
   },
 })
 
-/** Which VMs are stopped: a first one by its word, or `every` one, and how many milliseconds each guest has. */
+/** Which VMs are stopped: a first one by its word, or `every` one, how many milliseconds each guest has, and whether that passes. */
 interface Which {
   readonly vm?: string | undefined
   readonly all?: boolean | undefined
   readonly every?: () => readonly VmRecord[]
   readonly timeout?: number | undefined
+  readonly passing?: boolean | undefined
 }
 
 /** Stops VMs as `banger stop` does. */
 export function stopVms(
   state: State,
-  { timeout, every = () => listUnfinished(state.db), ...which }: Which,
+  { timeout, passing, every = () => listUnfinished(state.db), ...which }: Which,
   invocation: Invocation,
 ): Promise<Failure | undefined> {
   return forEachVm(which, invocation, {
     state,
     words: { doing: "stopping", one: "has ended", many: "have ended" },
     all: every,
-    work: (vm, how) => stopVm(state, vm, { action: "stop", timeout, ...how }),
+    work: (vm, how) => stopVm(state, vm, { action: "stop", timeout, passing, ...how }),
   })
 }

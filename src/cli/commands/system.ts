@@ -1,8 +1,8 @@
 import { homedir } from "node:os"
 import { join } from "node:path"
-import { Failure } from "../../base/terms/failure.ts"
+import { Failure, isFailure } from "../../base/terms/failure.ts"
 import { openState } from "../../store/state/open.ts"
-import { cronText, ownProgram } from "../../upkeep/system/schedule.ts"
+import { cronText, ownProgram, requireSafeProgram } from "../../upkeep/system/schedule.ts"
 import { type Manager, UNIT_DIRECTORY, unitsOf } from "../../upkeep/system/units.ts"
 import type { Installed, Text } from "../show/documents.ts"
 import { command, type Invocation } from "../terminal/command.ts"
@@ -18,7 +18,11 @@ export default command({
       meta: { name: "cron", description: "Print a file for /etc/cron.d that sweeps every minute" },
       args: { dir: dirArg },
       takesMany: true,
-      run: ({ dir }, { more, output }) => print(cronText(ownProgram(), dirsOf(dir, more)), output),
+      run({ dir }, { more, output }) {
+        const program = ownProgram()
+        warnUnlessSafe(program, output)
+        return print(cronText(program, dirsOf(dir, more)), output)
+      },
     }),
     units: command({
       meta: { name: "units", description: "Print systemd units that run VMs, after a reboot too, and sweep" },
@@ -26,7 +30,9 @@ export default command({
       takesMany: true,
       run({ dir, user }, { more, output }) {
         const manager = user === true ? "user" : "system"
-        const units = unitsOf(manager, { program: ownProgram(), dirs: dirsOf(dir, more) })
+        const program = ownProgram()
+        if (manager === "system") warnUnlessSafe(program, output)
+        const units = unitsOf(manager, { program, dirs: dirsOf(dir, more) })
         const texts = units.map(({ name, text }) => `# ${UNIT_DIRECTORY[manager]}/${name}\n${text}`)
         return print(texts.join("\n").trimEnd(), output)
       },
@@ -48,14 +54,14 @@ export default command({
     }),
     shutdown: command({
       meta: { name: "shutdown", description: "Stop every VM; `banger system boot` starts again what is to run always" },
-      args: {},
-      async run(_, invocation) {
-        const { noteShutdown, vmsToShutDown } = await import("../../operations/bootVms.ts")
+      args: { vm: { type: "positional", required: false, description: "One VM instead of all, and more of them" } },
+      takesMany: true,
+      async run({ vm }, invocation) {
+        const { shutDown, vmsToShutDown } = await import("../../operations/shutDown.ts")
         using state = openState()
-        noteShutdown(state)
-        const every = () => vmsToShutDown(state)
-        // Other bangers that stop some of them hear the words of `stop`.
-        return await stopVms(state, { all: true, every }, { ...invocation, path: ["banger", "stop"], options: [] })
+        const how = { passing: true, every: () => vmsToShutDown(state) }
+        if (vm !== undefined) return await stopVms(state, { ...how, vm }, invocation)
+        return await shutDown(state, () => stopVms(state, { ...how, all: true }, invocation))
       },
     }),
   },
@@ -71,6 +77,16 @@ function print(text: string, { show }: Invocation["output"]): undefined {
   show({ text } satisfies Text, text)
 }
 
+/** What is printed may be meant for another place. */
+function warnUnlessSafe(program: string, { log }: Invocation["output"]): void {
+  try {
+    requireSafeProgram(program)
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    log.warn(error.hint === undefined ? error.message : `${error.message}\n${error.hint}`)
+  }
+}
+
 async function install(
   { output }: Invocation,
   { dirs, remove }: { readonly dirs: readonly string[]; readonly remove: boolean | undefined },
@@ -78,7 +94,9 @@ async function install(
   const { enabledOf, placeUnits, removeUnits } = await import("../../upkeep/system/install.ts")
   const manager = process.geteuid?.() === 0 ? "system" : "user"
   const to = directoryOf(manager)
-  const units = unitsOf(manager, { program: ownProgram(), dirs })
+  const program = ownProgram()
+  if (manager === "system" && remove !== true) requireSafeProgram(program)
+  const units = unitsOf(manager, { program, dirs })
   const names = units.map(({ name }) => name)
   const files = remove === true ? removeUnits(to, names) : placeUnits(to, units)
   const { log } = output

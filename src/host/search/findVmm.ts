@@ -1,7 +1,7 @@
+import { bootId } from "../../base/linux/bootId.ts"
 import { withDescriptor } from "../../base/linux/files.ts"
 import { isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { LivenessAnswer } from "../../base/terms/liveness.ts"
-import { bootId } from "../../store/state/bootId.ts"
 import type { ProcessIdentity } from "../../store/state/handles.ts"
 import { ELSEWHERE, processLiveness } from "../process/identity.ts"
 import { closing, closingAll, openPid, type PidRef } from "../process/pidRef.ts"

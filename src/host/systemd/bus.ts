@@ -32,7 +32,8 @@ export async function callManager(
     for (let next = takeAnswer(got); next !== undefined; next = takeAnswer(got)) {
       got = got.slice(next.length)
       if (next.answer.to !== serial) continue
-      return next.answer.error === undefined ? resolve() : reject(new Error(next.answer.error))
+      const { error } = next.answer
+      return error === undefined ? resolve() : reject(new Error(`${error.name}: ${error.text}`, { cause: error.name }))
     }
   }
   const opened = Bun.connect({
@@ -65,6 +66,11 @@ export async function callManager(
       () => {},
     )
   }
+}
+
+/** Whether `callManager` was rejected since the manager has answered with the error of this name. */
+export function isRefusedAs(error: unknown, name: string): boolean {
+  return error instanceof Error && error.cause === name
 }
 
 // --- internal ---

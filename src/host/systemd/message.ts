@@ -48,8 +48,7 @@ export function packStartTransientUnit(
 export interface Answer {
   /** The call that it answers; undefined of a signal, or a call of its own. */
   readonly to: number | undefined
-  /** The name of an error, with its text. */
-  readonly error: string | undefined
+  readonly error: { readonly name: string; readonly text: string } | undefined
 }
 
 /**
@@ -70,7 +69,7 @@ export function takeAnswer(bytes: Uint8Array): { readonly answer: Answer; readon
   if (type !== RETURN && type !== ERROR) return { answer: { to: undefined, error: undefined }, length }
   if (type === RETURN) return { answer: { to, error: undefined }, length }
   const text = length > bodyAt ? stringAt(new DataView(view.buffer, view.byteOffset, length), bodyAt, little) : ""
-  return { answer: { to, error: `${name ?? "an error"}: ${text}` }, length }
+  return { answer: { to, error: { name: name ?? "an error", text } }, length }
 }
 
 /** No answer to a call of ours is as large, in bytes. */

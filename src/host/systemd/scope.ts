@@ -1,14 +1,15 @@
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync } from "node:fs"
 import { accountOf } from "../../base/linux/accounts.ts"
 import { ownEnvironment } from "../../base/linux/environment.ts"
 import { messageOf } from "../../base/terms/failure.ts"
-import { callManager } from "./bus.ts"
-import { packStartTransientUnit, type Variant } from "./message.ts"
+import { callManager, isRefusedAs } from "./bus.ts"
+import { packStartTransientUnit } from "./message.ts"
+import { isBooted, sharesPids, unitCgroup } from "./unitCgroup.ts"
 
 /** Where a process is, and whose manager could have a scope for it. */
 export interface Surroundings {
   readonly uid: number
-  /** This process's cgroup, as /proc/self/cgroup has it. */
+  /** This process's cgroup, by which systemd would end it. */
   readonly cgroup: string
   /** The private sockets of the host's manager and the user's own, where they are. */
   readonly system: string | undefined
@@ -42,39 +43,58 @@ export function surroundings(): Surroundings {
   const there = (path: string) => (existsSync(path) ? path : undefined)
   return {
     uid,
-    cgroup: ownCgroup(),
-    // sd_booted(3): else it is another host's.
-    system: existsSync("/run/systemd/system") ? there("/run/systemd/private") : undefined,
+    cgroup: unitCgroup("self"),
+    // Else it is another host's.
+    system: isBooted() ? there("/run/systemd/private") : undefined,
     user: uid === 0 || runtime?.startsWith("/") !== true ? undefined : there(`${runtime}/systemd/private`),
     lingers: uid !== 0 && lingers(uid),
   }
 }
 
-/**
- * Moves this process into a transient scope of its own, `banger-ID.scope` (systemd.scope(5)), by the private socket of a manager.
- * The scope goes with its last process. Rejects with an Error, in a few seconds at most, when this process is not in it then.
- */
-export async function enterScope(
-  socket: string,
-  { id, name }: { readonly id: string; readonly name: string },
-): Promise<void> {
-  const unit = `banger-${id}.scope`
-  const call = packStartTransientUnit(SERIAL, unit, propertiesOf(name))
-  await callManager(socket, { call, serial: SERIAL, uid: process.geteuid?.() ?? 0, limitMs: CALL_MAX_MS })
-  // The answer says that it has begun.
-  for (const end = performance.now() + CALL_MAX_MS; !ownCgroup().endsWith(`/${unit}`); await Bun.sleep(POLL_MS))
-    if (performance.now() > end) throw new Error(`${unit} was made, and this process is not in it`)
+/** A VM, as its units are named and described. */
+export interface ScopedVm {
+  readonly id: string
+  readonly name: string
 }
 
-/** This process's cgroup in the hierarchy v2, as `/system.slice/web.service`; `/` where there is none. */
-export function ownCgroup(text = readFileSync("/proc/self/cgroup", "latin1")): string {
-  return /^0::(\/.*)$/m.exec(text)?.[1] ?? "/"
+/**
+ * Moves this process, its VM's supervisor, into a transient scope of its own (systemd.scope(5)), by the private socket of a manager:
+ * `banger-ID.scope`, or, where what an earlier supervisor has left is still in that, `banger-ID-2.scope`, and so on. The scope goes with its
+ * last process. Rejects with an Error, in a few seconds at most, when this process is not in it then.
+ */
+export async function enterScope(socket: string, { id, name }: ScopedVm): Promise<void> {
+  const scope = { pid: "self", description: `Supervisor of VM ${name}`, after: [vmmUnit(id)] } as const
+  for (let number = 1; ; number++) {
+    try {
+      return await startScope(socket, number === 1 ? `banger-${id}.scope` : `banger-${id}-${number}.scope`, scope)
+    } catch (error) {
+      if (number === NAMES_COUNT || !isRefusedAs(error, "org.freedesktop.systemd1.UnitExists")) throw error
+    }
+  }
+}
+
+/**
+ * Moves a process into the transient scope of a VMM, `banger-ID-vmm.scope`: the VMM itself, or this process, whose VMM is born there.
+ * What runs there lives on when the supervisor's scope is stopped, until the supervisor ends it. Rejects with an Error as `enterScope` does.
+ */
+export async function enterVmmScope(
+  socket: string,
+  { id, name, pid }: ScopedVm & { readonly pid: number | "self" },
+): Promise<void> {
+  if (isIn(pid, vmmUnit(id))) return
+  if (pid !== "self" && !sharesPids(socket)) throw new Error("its manager is in another PID namespace")
+  await startScope(socket, vmmUnit(id), { pid, description: `VM ${name}`, after: [] })
+}
+
+/** Whether this process is in the scope of a VMM: also where its manager came to that only after it was given up. */
+export function isWithVmm({ id }: ScopedVm): boolean {
+  return isIn("self", vmmUnit(id))
 }
 
 /** Why a process has not left, for people. */
-export function stayed(cgroup: string, error: unknown): string {
+export function stayed(what: "the supervisor" | "the VMM", cgroup: string, error: unknown): string {
   const why = typeof error === "string" ? error : messageOf(error)
-  return `the supervisor stays in ${cgroup}, and may be ended with what started it: ${why}`
+  return `${what} stays in ${cgroup}, and may be ended with what started it: ${why}`
 }
 
 // --- internal ---
@@ -87,19 +107,44 @@ const POLL_MS = 2
 /** Which call it is: each has a connection of its own. */
 const [SERIAL] = [1]
 
+/** So many supervisors of one VM may have left something running. */
+const NAMES_COUNT = 9
+
 /** A supervisor that is told to end has so long, in microseconds: hooks, guest and cleaning. */
 const STOP_MAX_US = 300_000_000n
 
-function propertiesOf(name: string): readonly (readonly [string, Variant])[] {
-  return [
-    ["Description", { is: "s", value: `Supervisor of VM ${name}` }],
+/** A host that goes down ends a scope later than this, which stops its guest first. */
+const OUTLIVED = ["banger-shutdown.service"]
+
+function vmmUnit(id: string): string {
+  return `banger-${id}-vmm.scope`
+}
+
+/** Which process, and what its scope is: it is stopped before what it comes `after`. */
+interface NewScope {
+  readonly pid: number | "self"
+  readonly description: string
+  readonly after: readonly string[]
+}
+
+async function startScope(socket: string, unit: string, { pid, description, after }: NewScope): Promise<void> {
+  const call = packStartTransientUnit(SERIAL, unit, [
+    ["Description", { is: "s", value: description }],
     // 0: whoever calls, in whatever PID namespace.
-    ["PIDs", { is: "au", value: [0] }],
+    ["PIDs", { is: "au", value: [pid === "self" ? 0 : pid] }],
     ["CollectMode", { is: "s", value: "inactive-or-failed" }],
     ["TimeoutStopUSec", { is: "t", value: STOP_MAX_US }],
-    // A host that goes down ends it later than that service, which stops its guest first.
-    ["Before", { is: "as", value: ["banger-boot.service"] }],
-  ]
+    ["After", { is: "as", value: after }],
+    ["Before", { is: "as", value: OUTLIVED }],
+  ])
+  await callManager(socket, { call, serial: SERIAL, uid: process.geteuid?.() ?? 0, limitMs: CALL_MAX_MS })
+  // The answer says that it has begun.
+  for (const end = performance.now() + CALL_MAX_MS; !isIn(pid, unit); await Bun.sleep(POLL_MS))
+    if (performance.now() > end) throw new Error(`${unit} was made, and process ${pid} is not in it`)
+}
+
+function isIn(pid: number | "self", unit: string): boolean {
+  return unitCgroup(pid).endsWith(`/${unit}`)
 }
 
 function lingers(uid: number): boolean {

@@ -14,10 +14,7 @@ export interface Service extends Disposable {
 }
 
 /** Speaks to a manager as this process, until it is disposed of: tells that it is well, where the manager wants to hear that. */
-export function startService(
-  manager: Manager,
-  { send = sender(manager), pid = process.pid }: ServiceOptions = {},
-): Service {
+export function startService(manager: Manager, { send = sender(manager) }: ServiceOptions = {}): Service {
   const { watchdogUs } = manager
   const silences = new Set<{ readonly ms: number }>()
   let ends = false
@@ -30,7 +27,7 @@ export function startService(
   const told = () => [...(watchdogUs === undefined ? [] : [patience(), "WATCHDOG=1"]), ...(ends ? [extension()] : [])]
   return {
     status: (text) => send([`STATUS=${line(text)}`], 0),
-    ready: (text) => send(["READY=1", `MAINPID=${pid}`, `STATUS=${line(text)}`], PATIENCE_MS),
+    ready: (text) => send(["READY=1", `STATUS=${line(text)}`], PATIENCE_MS),
     stopping(text) {
       if (ends) return
       ends = true
@@ -59,7 +56,6 @@ export function startService(
 /** How a service speaks, for tests. `send`: lines of one message, and the milliseconds to wait for a manager that is behind. */
 interface ServiceOptions {
   readonly send?: (lines: readonly string[], patienceMs: number) => void
-  readonly pid?: number
 }
 
 /** A manager that is behind is waited for so long, in milliseconds, with what it must hear. */

@@ -26,6 +26,18 @@ export function trustOf(uid: number, sudoUid: string | undefined): Trust {
   return { uids: /^[1-9]\d{0,9}$/.test(sudoUid ?? "") ? [0, Number(sudoUid)] : [0] }
 }
 
+/** Who asked root for a VM by sudo, and the sha256 of each file of the plugin then. */
+export interface Asker {
+  readonly uid: number
+  readonly files: readonly string[]
+}
+
+/** As root, code may also come from the user that the VM was run for before, where it is as it was then. */
+export function trustAgain(own: Trust, asker: Asker | undefined): Trust {
+  if (own.uids === undefined || asker === undefined) return own
+  return { uids: [...own.uids, asker.uid], known: new Set(asker.files) }
+}
+
 /**
  * Reads a source file by its real path. Where trust is asked for, every directory on the way and the file itself must
  * belong to a trusted user and be writable by no other, by mode or by ACL; the bytes returned are of the very file

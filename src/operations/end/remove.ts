@@ -2,10 +2,11 @@ import { Failure } from "../../base/terms/failure.ts"
 import { type Log, prefixed } from "../../base/terms/log.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { removeDirectory } from "../../store/files/removeDirectory.ts"
+import { noteStop } from "../../store/state/notes.ts"
 import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
-import { deleteRecord, findById, holdsNothing, type VmRecord } from "../../store/state/records.ts"
+import { deleteRecord, findById, holdsNothing, listRecords, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { awaitChange } from "../../vm/awaitChange.ts"
 import { openJournal } from "../../vm/journal.ts"
@@ -15,6 +16,7 @@ import { type LockedVm, lockVmRecord } from "../../vm/lockVmRecord.ts"
 import { proveAbsent } from "../../vm/proveAbsent.ts"
 import { releaseOrThrow } from "../../vm/release.ts"
 import { refuseIfSelfWait } from "../../vm/selfWait.ts"
+import { newestThatRan } from "./startedAgain.ts"
 import { type Meant, type Stopped, stopKnown, stopSuccessors } from "./stop.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
 
@@ -43,7 +45,7 @@ export async function removeVm(
   using stopper = startStopper(prefixed(log, record.name), shared)
   const stopped = force ? await killFirst(stopper, state, record) : { record, signalledPid: undefined }
   await removeEnded(stopper, state, record, { force })
-  if (force) await stopSuccessors(stopper, state, stopped, { request: { action: "kill" }, byName })
+  if (force) await stopSuccessors(stopper, state, stopped, { request: { action: "kill" }, passing: false, byName })
   return record
 }
 
@@ -52,7 +54,7 @@ export async function removeVm(
 /** Kills a VM that may run. Where its liveness is unknown (another PID namespace), removing it may still end it by its cgroup. */
 async function killFirst(stopper: Stopper, state: State, record: VmRecord): Promise<Stopped> {
   if (!mayBeKilled(state, record)) return { record, signalledPid: undefined }
-  return await stopKnown(stopper, state, record, { request: { action: "kill" } })
+  return await stopKnown(stopper, state, record, { request: { action: "kill" }, passing: false })
 }
 
 function mayBeKilled(state: State, record: VmRecord): boolean {
@@ -73,11 +75,18 @@ async function removeEnded(
   if (locked === "gone") return
   try {
     if (!holdsNothing(locked.record) && (await end(stopper, state, locked, { force })) === "removed") return
+    noteRemoved(state, locked.record)
     removeDirectory(locked.layout.dir)
     deleteRecord(state.db, id)
   } finally {
     locked.lock.unlock()
   }
+}
+
+/** Without it an older one of its name would be the newest, and started again by a boot of the host. */
+function noteRemoved({ db }: State, { id, name }: VmRecord): void {
+  const named = listRecords(db).filter((record) => record.name === name)
+  if (named.length > 1 && newestThatRan(named).some((record) => record.id === id)) noteStop(db, name, "removed")
 }
 
 /** A supervisor whose VM has ended has this long, in milliseconds, to unlock it. */

@@ -1,18 +1,23 @@
+import { messageOf } from "../../base/terms/failure.ts"
 import { type Log, prefixed } from "../../base/terms/log.ts"
+import { noteStop } from "../../store/state/notes.ts"
 import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
-import { findById, findRecord, listUnfinished, type VmRecord } from "../../store/state/records.ts"
+import { findById, findRecord, listRecords, listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { mayRestart } from "../../supervisor/restartPolicy.ts"
 import { lockHolder } from "../../vm/lock.ts"
 import { proveAbsent } from "../../vm/proveAbsent.ts"
 import type { StopRequest } from "../../vm/stopRequest.ts"
+import { startedAgain } from "./startedAgain.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
 import { type Asked, waitForEnd } from "./waitForEnd.ts"
 
 /** How a VM is to be stopped, and who hears of it. */
 export interface StopOptions extends StopRequest {
+  /** Whether it is stopped for something that passes (the host goes down, another takes its place), not because a user is done with it. */
+  readonly passing?: boolean | undefined
   readonly log: Log
   /** Of one of many VMs: what they share. */
   readonly shared?: Stopper | undefined
@@ -39,12 +44,19 @@ export function meantBy(state: State, word: string): Meant {
 export async function stopVm(
   state: State,
   { record, byName }: Meant,
-  { log, shared, ...request }: StopOptions,
+  { log, shared, passing = false, ...request }: StopOptions,
 ): Promise<VmRecord> {
   using stopper = startStopper(prefixed(log, record.name), shared)
-  const stopped = await stopKnown(stopper, state, record, { request })
-  await stopSuccessors(stopper, state, stopped, { request, byName })
+  const stopped = await stopKnown(stopper, state, record, { request, passing })
+  await stopSuccessors(stopper, state, stopped, { request, passing, byName })
+  // One that was begun in its place meanwhile has ended too.
+  if (!passing) noteUsersStop(state, stopped.record, stopper.log)
   return stopped.record
+}
+
+/** A user's stop of all holds for what has ended already, too: nothing is started again by a boot of the host. */
+export function noteAllStopped(state: State, log: Log): void {
+  for (const record of startedAgain(listRecords(state.db), new Map())) noteUsersStop(state, record, log)
 }
 
 /** A VM that has ended, and the process of the supervisor that was told to stop it, if one was. */
@@ -58,15 +70,16 @@ export async function stopKnown(
   stopper: Stopper,
   state: State,
   known: VmRecord,
-  { request, signalledPid }: Asked,
+  { request, signalledPid, passing }: Asked,
 ): Promise<Stopped> {
   const { id } = known
   const layout = vmLayout(state.where, id)
   const first = findById(state.db, id)
   // Another banger has removed it meanwhile.
   if (first === undefined) return { record: known, signalledPid }
+  if (!passing) noteUsersStop(state, first, stopper.log)
   const { journal } = recall(first, layout.handles)
-  const { last, signalledPid: told } = await waitForEnd(stopper, state, id, { request, signalledPid })
+  const { last, signalledPid: told } = await waitForEnd(stopper, state, id, { request, signalledPid, passing })
   if (last !== undefined) proveAbsent(layout, journal)
   return { record: last ?? first, signalledPid: told }
 }
@@ -79,7 +92,7 @@ export async function stopSuccessors(
   stopper: Stopper,
   state: State,
   { record, signalledPid }: Stopped,
-  { request, byName }: { readonly request: StopRequest; readonly byName: boolean },
+  { request, passing, byName }: Omit<Asked, "signalledPid"> & { readonly byName: boolean },
 ): Promise<void> {
   const { id, name } = record
   const isNext = (one: VmRecord) =>
@@ -90,11 +103,21 @@ export async function stopSuccessors(
   const next = listUnfinished(state.db, name).find(isNext)
   if (next === undefined) return
   // The supervisor's word holds for each VM that it boots: a second signal would mean "at once".
-  const stopped = await stopKnown(stopper, state, next, { request, signalledPid })
-  await stopSuccessors(stopper, state, stopped, { request, byName })
+  const stopped = await stopKnown(stopper, state, next, { request, signalledPid, passing })
+  await stopSuccessors(stopper, state, stopped, { request, passing, byName })
 }
 
 // --- internal ---
+
+/** A user's stop holds from now on, whatever becomes of the VM. */
+function noteUsersStop({ db }: State, { name }: VmRecord, log: Log): void {
+  try {
+    noteStop(db, name, "stopped")
+  } catch (error) {
+    // A full disk must not keep a VM from being stopped.
+    log.warn(`that it is to stay stopped after a boot of the host was not noted: ${messageOf(error)}`)
+  }
+}
 
 /** The process of a VM's supervisor. */
 function supervisorOf(state: State, { id }: VmRecord): number | undefined {

@@ -16,6 +16,8 @@ import type { Stopper } from "./stopper.ts"
 /** What a VM's supervisor is asked for. */
 export interface Asked {
   readonly request: StopRequest
+  /** Whether it is stopped for something that passes: then a supervisor that is stopped itself is continued, to end its VM. */
+  readonly passing: boolean
   /** The process of a supervisor that was told already. */
   readonly signalledPid?: number | undefined
 }
@@ -28,10 +30,10 @@ export async function waitForEnd(
   stopper: Stopper,
   state: State,
   id: string,
-  { request, signalledPid }: Asked,
+  { request, signalledPid, passing }: Asked,
 ): Promise<{ readonly last: VmRecord | undefined; readonly signalledPid: number | undefined }> {
   const wait: StopWait = {
-    ...{ ...stopper, state, id, layout: vmLayout(state.where, id), request, given: request, signalledPid },
+    ...{ ...stopper, state, id, layout: vmLayout(state.where, id), request, given: request, signalledPid, passing },
     ...{ escalateAt: Number.POSITIVE_INFINITY, giveUpAt: performance.now() + LOCK_WAIT_MS, warned: false },
   }
   const last = await untilEnded(wait)
@@ -42,6 +44,8 @@ export async function waitForEnd(
 
 /** A process that has locked a VM says who it is at once; one that does not in so many milliseconds is stuck. */
 const LOCK_WAIT_MS = 10_000
+
+const SIGCONT = 18
 
 type HeldLock = Extract<LockHolder, { is: "held" }>
 
@@ -56,6 +60,7 @@ interface StopWait extends Stopper {
   request: StopRequest
   /** The process of the supervisor that was told. */
   signalledPid: number | undefined
+  readonly passing: boolean
   /** When our own time limit is up, while the one of an earlier `stop` holds: then the VM is killed. */
   escalateAt: number
   /** When to give up on a lock that is held by nobody who could be asked. */
@@ -107,7 +112,8 @@ function hasEnded(record: VmRecord, { doing }: HeldLock): boolean {
 function askOnce(wait: StopWait, record: VmRecord, { process, doing }: HeldLock): void {
   const { state, id, layout, log } = wait
   const { pid } = process
-  if (isStopped(pid) && !wait.warned) {
+  if (wait.passing && isStopped(pid)) process.signal(SIGCONT)
+  else if (isStopped(pid) && !wait.warned) {
     log.warn(`its supervisor (process ${pid}) is stopped; to continue it: kill -CONT ${pid}`)
     wait.warned = true
     wait.among?.sleeps()

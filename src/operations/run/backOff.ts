@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite"
 import type { Log } from "../../base/terms/log.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
-import { noteRestart } from "../../store/state/records.ts"
+import { noteRestart } from "../../store/state/notes.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 
 /** The wait before a VM is booted again. */

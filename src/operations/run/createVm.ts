@@ -1,12 +1,13 @@
 import { ownEnvironment } from "../../base/linux/environment.ts"
-import { isFailure } from "../../base/terms/failure.ts"
+import { isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { HookName } from "../../inputs/plugin/definition.ts"
 import { loadedFiles } from "../../inputs/plugin/imports.ts"
 import { trustOf } from "../../inputs/plugin/trust.ts"
 import type { State } from "../../store/state/open.ts"
+import { getRecord } from "../../store/state/records.ts"
 import { disksOf } from "../../supervisor/boot/drives.ts"
 import { inOrder } from "../../supervisor/hooks/callHook.ts"
-import type { VmRequest } from "../../vm/request.ts"
+import { noteFiles, type VmRequest } from "../../vm/request.ts"
 import { createSession, type NewVm, type Session } from "../../vm/session.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
@@ -26,7 +27,7 @@ export async function createVm(
     postStop: count("postStop"),
     supervised: request.supervisor !== "none",
     ...(onState !== undefined && { service: true }),
-    ...askerOf(),
+    ...askerOf(request),
   }
   const source = { path: loaded.source.path, sha256: loaded.sha256 }
   const claim = claimOf({ plugin, restore })
@@ -56,10 +57,23 @@ export function claimOf({ plugin, restore }: Pick<ResolvedRun, "plugin" | "resto
   return restore && { id: restore.id, dir: restore.dir, again: plugin.spec.unsafeClone }
 }
 
+/** Notes what the hooks of a plugin that root runs for a user have loaded by now: it may run when the VM is booted again. */
+export function noteLoaded(state: State, id: string, { asker, log }: ResolvedRun["request"]): void {
+  if (askerOf({ asker }).asker === undefined) return
+  try {
+    noteFiles(state, getRecord(state.db, id), loadedFiles())
+  } catch (error) {
+    log.warn(
+      `what its hooks have loaded was not noted, and may be refused when it is booted again: ${messageOf(error)}`,
+    )
+  }
+}
+
 // --- internal ---
 
-/** Who ran banger as root, by sudo: what runs then may be theirs. */
-function askerOf(): Pick<VmRequest, "asker"> {
-  const [, uid] = trustOf(process.geteuid?.() ?? 0, ownEnvironment().SUDO_UID).uids ?? []
+/** Who ran banger as root, by sudo, now or before: what runs then may be theirs. */
+function askerOf({ asker }: Pick<ResolvedRun["request"], "asker">): Pick<VmRequest, "asker"> {
+  const [, sudoer] = trustOf(process.geteuid?.() ?? 0, ownEnvironment().SUDO_UID).uids ?? []
+  const uid = asker?.uid ?? sudoer
   return uid === undefined ? {} : { asker: { uid, files: [...loadedFiles()] } }
 }

@@ -2,6 +2,7 @@ import { Failure } from "../../base/terms/failure.ts"
 import type { Taking, VmmNeeds } from "../../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
+import { trustAgain, trustOf } from "../../inputs/plugin/trust.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { ownPlaces } from "../../store/state/open.ts"
 import { disksDirectory } from "../../store/state/places.ts"
@@ -43,7 +44,8 @@ export async function resolveRun(
   const restored = request.restore !== undefined
   const candidates = findCandidates()
   const surroundings = { args: request.args, log: request.log }
-  const prepared = await prepare(request.plugin, request, { surroundings, interrupts, trace, watchdog })
+  const trust = trustAgain(trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID), request.asker)
+  const prepared = await prepare(request.plugin, request, { surroundings, interrupts, trace, watchdog, trust })
   interrupts.stop.throwIfAborted()
   const plugin = limited(prepared, request.timeout)
   const { spec } = plugin

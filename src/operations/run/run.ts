@@ -9,6 +9,7 @@ import { orInterrupted } from "../../supervisor/hooks/interrupts.ts"
 import { ownService } from "../../supervisor/hooks/ownService.ts"
 import { startPluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import { requireTraceFile, type Trace } from "../../supervisor/hooks/trace.ts"
+import { noteKeyboardStop } from "./keyboardStop.ts"
 import { type ResolvedRun, requireRunnable, resolveRun } from "./resolveRun.ts"
 import type { RunRequest, RunResult } from "./runRequest.ts"
 import { runUntilDone } from "./runUntilDone.ts"
@@ -39,6 +40,7 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
     const state = openState({ newer: request.restarts === undefined ? "refused" : "used" })
     requireRunnable(run, () => livingNamed(state, run.plugin.spec.name))
     sayWhatIsMissing(request.log, run)
+    using _noted = noteKeyboardStop(host.interrupts, state, { name: run.plugin.spec.name, log: request.log })
     const result = await runUntilDone(host, state, run)
     service?.stopping(`${run.plugin.spec.name}: ended`)
     return result

@@ -1,7 +1,8 @@
 import { messageOf } from "../../base/terms/failure.ts"
 import { type Log, prefixed } from "../../base/terms/log.ts"
+import type { ScopedVm } from "../../host/systemd/scope.ts"
+import { noteRestart } from "../../store/state/notes.ts"
 import type { State } from "../../store/state/open.ts"
-import { noteRestart } from "../../store/state/records.ts"
 import { requireSocketPaths } from "../../supervisor/boot/vmmSockets.ts"
 import { stateTeller } from "../../supervisor/hooks/ownService.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
@@ -11,11 +12,10 @@ import { supervise } from "../../supervisor/supervise.ts"
 import type { RunOutcome, VmContext } from "../../supervisor/vmContext.ts"
 import type { Machine } from "../../vm/machine.ts"
 import { layoutFor, type Session } from "../../vm/session.ts"
-import { createVm } from "./createVm.ts"
+import { createVm, noteLoaded } from "./createVm.ts"
 import { forgetOldest } from "./forgetOldest.ts"
 import { takeLog } from "./ownLog.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
-import type { RunRequest } from "./runRequest.ts"
 import { connectTerminal } from "./runTerminal.ts"
 
 /** What one boot of a run has from the boot before it. */
@@ -47,9 +47,9 @@ export async function runOnce(
   const { request, plugin, vmm, program, confinement } = run
   const { name } = plugin.spec
   const id = planId(run)
-  const left = leaves(request.supervisor) && ended === undefined ? leave({ id, name }, request.log) : undefined
-  // What root starts has a cgroup of its own; of other users it is born in this process's.
-  if (process.geteuid?.() !== 0) await left
+  // While the VM is staged.
+  const left = request.supervisor === "foreground" ? undefined : leave({ id, name }, run, ended)
+  let apart: Promise<unknown> | undefined = left
   const onState = stateTeller(host.service, { id, name })
   const session = await host.trace.span("record", () =>
     createVm(state, run, { id, onState }).finally(() => unlock(ended)),
@@ -66,23 +66,28 @@ export async function runOnce(
     ...{ program, confinement, keepOnFailure: request.keepOnFailure, restore: run.restore?.dir },
     onConsole: request.onConsole ?? ((chunk) => chunk.length),
     leave: request.supervisor === "none",
+    apart: left,
     rest: mayRest(run)
-      ? (machine, { until, awake }) => goToRest(host, { ...restOf(context, machine, restarts()), until }, awake)
+      ? (machine, { awake, ...how }) => goToRest(host, { ...restOf(context, machine, restarts()), ...how }, awake)
       : undefined,
     onRunning: (running) => {
       pid = running
+      apart = left?.then((part) => part?.())
       return toTerminal ? connectTerminal(layout.consoleInput, host) : () => {}
     },
     onBooted: () => {
       booted = true
       const told = { id, name, vmm: vmm.name, pid, dir }
-      if (left !== undefined) left.then(() => request.onBooted(told))
-      else if (ended === undefined) request.onBooted(told)
+      if (ended === undefined) apart === undefined ? request.onBooted(told) : apart.then(() => request.onBooted(told))
       // Nothing waits for this process now, as it would at the end.
+      noteLoaded(state, id, request)
       forgetOld(state, id, request.log)
     },
   })
+  // This process may end next.
+  if (outcome === "left") await apart
   own?.close()
+  if (booted && outcome !== "left") noteLoaded(state, id, request)
   if (!booted) forgetOld(state, id, request.log)
   return { session, outcome, booted, logFile: own === undefined ? logFile : layout.supervisorLog }
 }
@@ -97,14 +102,23 @@ export function planId(run: ResolvedRun): string {
 
 // --- internal ---
 
-/** Whether this process, or what root has no cgroup for, is to outlive what started it. */
-function leaves(supervisor: RunRequest["supervisor"]): boolean {
-  return supervisor === "detached" || (supervisor === "none" && process.geteuid?.() !== 0)
-}
-
-async function leave(vm: { readonly id: string; readonly name: string }, log: Log): Promise<void> {
-  const { leaveCaller } = await import("../../supervisor/leaveCaller.ts")
-  await leaveCaller(vm, log)
+/**
+ * Has this process, or what it starts, outlive what started it, where that is to be. Resolves to what is to be called once the VMM runs, if
+ * anything.
+ */
+async function leave(
+  vm: ScopedVm,
+  { request: { supervisor, log }, confinement }: ResolvedRun,
+  ended: Session | undefined,
+): Promise<(() => Promise<void>) | undefined> {
+  const { hasOwn, leaveCaller, leaveWithVmm } = await import("../../supervisor/leaveCaller.ts")
+  if (!hasOwn(confinement.cgroup)) {
+    // Each VMM has a scope, whoever its supervisor is.
+    const part = await leaveWithVmm(vm, { log, again: ended !== undefined })
+    return supervisor === "none" ? undefined : part
+  }
+  if (supervisor === "detached" && ended === undefined) await leaveCaller(vm, log)
+  return undefined
 }
 
 /** The run itself does not fail by it; the next one tries again. */
@@ -116,7 +130,7 @@ function forgetOld(state: State, current: string, log: Log): void {
   }
 }
 
-function restOf({ session, plugin }: VmContext, machine: Machine, restarts: Restarts): Omit<Resting, "until"> {
+function restOf({ session, plugin }: VmContext, machine: Machine, restarts: Restarts): Omit<Resting, "until" | "over"> {
   const { name, console } = plugin.spec
   return { session, name, machine, consoleLimitBytes: console.limit, restarts }
 }

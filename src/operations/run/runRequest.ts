@@ -1,4 +1,5 @@
 import type { Log } from "../../base/terms/log.ts"
+import type { Asker } from "../../inputs/plugin/trust.ts"
 import type { Sink } from "../../store/logs/growing.ts"
 import type { Overrides } from "../../supervisor/boot/prepare.ts"
 import type { Restarts } from "../../supervisor/rest/words.ts"
@@ -25,6 +26,8 @@ export interface RunRequest extends Overrides {
   readonly supervisor: "foreground" | "detached" | "none"
   /** The file that this process's messages go to, when it has no terminal; it becomes the VM's. */
   readonly logFile: string | undefined
+  /** Who asked for the VM before this one, where this run is one more of it that they did not ask for. */
+  readonly asker?: Asker | undefined
   /** The restarts that were counted before, where this run is one. */
   readonly restarts?: Restarts | undefined
   /** The first VM is running, and its postBoot hooks are done. */

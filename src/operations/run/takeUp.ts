@@ -57,6 +57,15 @@ export async function takeUp(host: PluginHost, state: State, { run, logFile }: T
     // What is not well is finished as ever.
     if (locked.record.state !== "running" || statusOf(state, locked.record).liveness !== "alive") return undefined
     requireSame(locked, run)
+    const cut = cutShort(locked, run)
+    if (cut !== undefined) {
+      // Only a service manager asks for whatever it takes to have the VM run.
+      if (host.service === undefined) throw notAsAsked(locked.record, cut)
+      request.log.warn(`${name} (${living.id}) has lost its supervisor, and ${cut}: it is stopped, and booted anew`)
+      locked.lock.unlock()
+      unlocks = false
+      return void (await replace(host, state, run))
+    }
     const booted = await watch(host, state, { run, locked, logFile })
     unlocks = booted === undefined
     return booted
@@ -93,14 +102,14 @@ async function replace(host: PluginHost, state: State, run: ResolvedRun): Promis
   const among: Among = {
     ...{ pollMs: LOOK_MS, waits() {}, sleeps() {} },
     async apart(vm) {
-      const failure = await runApart(["stop", vm], { interrupts, log: { ...log, info: log.debug } })
+      const failure = await runApart(["system", "shutdown", vm], { interrupts, log: { ...log, info: log.debug } })
       if (failure !== undefined) throw failure
     },
   }
   await stopVm(
     state,
     { record, byName: true },
-    { action: "stop", log, shared: { interrupts, log, among, pluginHost: async () => host } },
+    { action: "stop", passing: true, log, shared: { interrupts, log, among, pluginHost: async () => host } },
   )
 }
 
@@ -121,21 +130,27 @@ async function lockUnsupervised({ interrupts }: PluginHost, state: State, id: st
 }
 
 /** Throws IN_USE, with what differs, unless a VM on record is what a run asks for. */
-function requireSame({ record, layout }: LockedVm, { request, plugin }: ResolvedRun): void {
-  const { id, name } = record
+function requireSame({ record }: LockedVm, { request, plugin }: ResolvedRun): void {
+  const { name } = record
   const { args } = requestOf(record)
-  const [hooks, done] = [inOrder(plugin.loaded, "postBoot").length, countPostBoots(layout)]
   const differs = [
     ...(record.plugin_sha256 === plugin.loaded.sha256 ? [] : [`its plugin, ${record.plugin_path}, was another file`]),
     ...differences({ ...JSON.parse(record.spec), name }, { ...JSON.parse(JSON.stringify(plugin.written)), name }),
     ...differences({ arguments: args }, { arguments: request.args }),
-    // Nobody knows what the one has done that its supervisor was ended in.
-    ...(done >= hooks ? [] : [`of its ${hooks} postBoot hooks ${done} are done`]),
   ]
-  if (differs.length === 0) return
+  if (differs.length > 0) throw notAsAsked(record, differs.join("; "))
+}
+
+/** How many of its postBoot hooks are done, where its supervisor was ended in one: nobody knows what that one has done. */
+function cutShort({ layout }: LockedVm, { plugin }: ResolvedRun): string | undefined {
+  const [hooks, done] = [inOrder(plugin.loaded, "postBoot").length, countPostBoots(layout)]
+  return done < hooks ? `of its ${hooks} postBoot hooks ${done} are done` : undefined
+}
+
+function notAsAsked({ id, name }: VmRecord, how: string): Failure {
   const hint = `to watch it as it is: banger supervise ${id}; to stop it and boot this one: run again with --replace`
-  const message = `${name} runs already (${id}), without a supervisor, and is not what is asked for: ${differs.join("; ")}`
-  throw new Failure("IN_USE", message, { hint, subject: name })
+  const message = `${name} runs already (${id}), without a supervisor, and is not what is asked for: ${how}`
+  return new Failure("IN_USE", message, { hint, subject: name })
 }
 
 async function watch(
@@ -148,11 +163,10 @@ async function watch(
   const log = prefixed(request.log, name)
   const own = logFile === undefined ? undefined : takeLog(logFile, layout, request.log)
   const toTerminal = request.onConsole !== undefined
-  if (request.supervisor === "detached") {
-    const { leaveCaller } = await import("../../supervisor/leaveCaller.ts")
-    await leaveCaller({ id, name }, request.log)
-  }
+  const leaving = request.supervisor === "detached" ? await import("../../supervisor/leaveCaller.ts") : undefined
+  await leaving?.leaveCaller({ id, name }, request.log)
   let pid: number | undefined
+  let kept: Promise<void> | undefined
   const taken = await takeOver({ ...host, log }, state, {
     locked,
     goal: {
@@ -160,11 +174,13 @@ async function watch(
       document: request.supervisor === "foreground" && !toTerminal,
       onRunning: (running) => {
         pid = running
+        kept = leaving?.keepVmm({ id, name, pid }, request.log)
         return toTerminal ? connectTerminal(layout.consoleInput, host) : () => {}
       },
       onReady() {
         log.info(`runs already (${id}), as it is asked for: watched from now on`)
-        request.onBooted({ id, name, vmm, pid, dir: layout.dir })
+        const told = { id, name, vmm, pid, dir: layout.dir }
+        kept === undefined ? request.onBooted(told) : kept.then(() => request.onBooted(told))
       },
     },
   })

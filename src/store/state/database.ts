@@ -1,4 +1,4 @@
-import { Database } from "bun:sqlite"
+import { Database, SQLiteError } from "bun:sqlite"
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readlinkSync } from "node:fs"
 import { basename, join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
@@ -97,6 +97,8 @@ const MIGRATIONS = [
      claimed_at integer not null
    ) strict;
    create index disk_claims_by_vm on disk_claims (vm);`,
+  // The names of VMs that their users have stopped, or removed, and not started since.
+  "create table stops (name text primary key, removed integer not null) strict;",
 ]
 
 /** SQLite's log is written back at this size: whoever opens the file first reads the log, which takes half a millisecond then. */
@@ -172,19 +174,31 @@ export function durably<T>(db: Database, write: () => T): T {
   }
 }
 
+/** Runs a write. Throws a failure that names the file: SQLite does not. */
+export function write(db: Database, work: () => unknown): void {
+  try {
+    work()
+  } catch (error) {
+    if (!(error instanceof SQLiteError)) throw error
+    const hint = "check the space left on its disk, and its owner"
+    const message = `${db.filename} cannot be written: ${error.message}`
+    throw new Failure(codeOf(error), message, { hint, subject: db.filename, cause: error })
+  }
+}
+
 /** Runs `work` while no other banger does so with the same state directory. */
 export function exclusively<T>(stateDirectory: string, work: () => T): T {
   return withLock(join(stateDirectory, "state.lock"), work)
 }
 
+// --- internal ---
+
 /** The code of a failure that SQLite, or the file system below it, has caused. */
-export function codeOf(error: unknown): FailureCode {
+function codeOf(error: unknown): FailureCode {
   const code = errorCode(error) ?? ""
   if (/^SQLITE_(?:BUSY|LOCKED)/.test(code)) return "BUSY"
   return isDiskFull(error) || /^SQLITE_(?:FULL|READONLY)/.test(code) ? "NO_SPACE" : "BAD_STATE"
 }
-
-// --- internal ---
 
 function removeCopy(spare: string, name: string): void {
   withDescriptor(openAt(AT_FDCWD, spare, O.PATH | O_DIRECTORY), (parent) => {

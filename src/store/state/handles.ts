@@ -1,5 +1,6 @@
 import { basename } from "node:path"
 import * as v from "valibot"
+import { bootId } from "../../base/linux/bootId.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { readAll } from "../../base/linux/content.ts"
 import { errorCode } from "../../base/linux/errors.ts"
@@ -8,7 +9,6 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { NAME_PATTERN } from "../../base/terms/name.ts"
 import { replaceFile } from "../files/replaceFile.ts"
-import { bootId } from "./bootId.ts"
 
 const userAndRoot = v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })
 

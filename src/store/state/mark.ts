@@ -1,6 +1,6 @@
 import { dirname } from "node:path"
+import { bootId } from "../../base/linux/bootId.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
-import { bootId } from "./bootId.ts"
 import type { VmLayout } from "./places.ts"
 
 /** The symlink in a VM's runtime directory whose text is the mark. One call makes it whole; it leads nowhere. */

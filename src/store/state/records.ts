@@ -1,8 +1,8 @@
-import { type Database, SQLiteError } from "bun:sqlite"
+import type { Database } from "bun:sqlite"
 import * as v from "valibot"
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
-import { codeOf, durably } from "./database.ts"
+import { durably, write } from "./database.ts"
 import { type Generation, journalSchema, type ProcessIdentity, processIdentitySchema } from "./handles.ts"
 import { isFinal, TRANSITIONS, type VmState, vmStateSchema } from "./vmState.ts"
 
@@ -96,7 +96,7 @@ export interface StateChange {
  */
 export function changeState(db: Database, id: string, { to, exit }: StateChange): void {
   const change = db.transaction(() => {
-    const from = getRecord(db, id).state
+    const { state: from, name } = getRecord(db, id)
     if (!TRANSITIONS[from].includes(to))
       throw new Failure("WRONG_STATE", `VM ${id} is ${from} and cannot become ${to}`, { subject: id })
     const text = exit === undefined ? null : JSON.stringify(exit)
@@ -107,6 +107,8 @@ export function changeState(db: Database, id: string, { to, exit }: StateChange)
       `update vms set state = ?, exit = coalesce(?, exit), running_at = coalesce(?, running_at),
          ended_at = coalesce(?, ended_at), updated_at = ? where id = ?`,
     ).run(to, text, runningAt, endedAt, now, id)
+    // A user's stop of one before it is over.
+    if (to === "running") db.query("delete from stops where name = ?").run(name)
   })
   const make = () => write(db, change.immediate)
   if (to === "running") durably(db, make)
@@ -143,25 +145,6 @@ export function mirroredProcess({ handles }: VmRecord): ProcessIdentity | undefi
 /** Whether a VM has ended and released everything on its journal. */
 export function holdsNothing(record: VmRecord): boolean {
   return isFinal(record.state) && mirrored(record)?.journal.length === 0
-}
-
-/** Notes how many postStop hooks were begun, or are done. */
-export function notePostStop(
-  db: Database,
-  id: string,
-  { what, count }: { readonly what: "begun" | "done"; readonly count: number },
-): void {
-  write(db, () => db.query(`update vms set post_stop_${what} = ? where id = ?`).run(count, id))
-}
-
-/** Notes that a failed start is left as it is until somebody removes it. */
-export function noteKept(db: Database, id: string): void {
-  write(db, () => db.query("update vms set kept = 1 where id = ?").run(id))
-}
-
-/** Notes when the supervisor means to boot a VM of this name again; null: it does not. */
-export function noteRestart(db: Database, id: string, at: number | null): void {
-  write(db, () => db.query("update vms set restart_at = ? where id = ?").run(at, id))
 }
 
 /** The record with exactly this id, if there is one. */
@@ -223,7 +206,7 @@ export function listOldest(db: Database, kept: number): readonly VmRecord[] {
 
 /**
  * The VM that a user means: by id, by name (the live one, else the newest), or by a prefix of one id that reaches past its
- * last hyphen. Throws a failure, with the nearest name, when no VM matches or several do.
+ * last hyphen. Throws NO_SUCH_VM, with the nearest name, when no VM matches, and USAGE when several do.
  */
 export function findRecord(db: Database, reference: string): VmRecord {
   const rows = db
@@ -237,30 +220,16 @@ export function findRecord(db: Database, reference: string): VmRecord {
   const matches = all.filter(({ id }) => id.startsWith(reference) && reference.length > id.lastIndexOf("-") + 1)
   const [only, second] = matches
   if (only && !second) return only
-  const none = (message: string, hint: string) => new Failure("NO_SUCH_VM", message, { hint, subject: reference })
-  if (second) throw none(`${reference} is ambiguous`, `it begins ${matches.map((record) => record.id).join(", ")}`)
+  if (second) {
+    const hint = `it begins ${matches.map((record) => record.id).join(", ")}`
+    throw new Failure("USAGE", `${reference} is ambiguous`, { hint, subject: reference })
+  }
   const near = nearest(reference, [...new Set(all.map((record) => record.name))])
-  throw none(
-    `no VM ${JSON.stringify(reference)}`,
-    near === undefined ? "no VM was run here yet, or it was removed" : `did you mean ${near}?`,
-  )
+  const hint = near === undefined ? "no VM was run here yet, or it was removed" : `did you mean ${near}?`
+  throw new Failure("NO_SUCH_VM", `no VM ${JSON.stringify(reference)}`, { hint, subject: reference })
 }
 
 /** Forgets a VM: the last step of removing it. */
 export function deleteRecord(db: Database, id: string): void {
   write(db, () => db.query("delete from vms where id = ?").run(id))
-}
-
-// --- internal ---
-
-/** Runs a write, and names the file when it fails: SQLite does not. */
-function write(db: Database, work: () => unknown): void {
-  try {
-    work()
-  } catch (error) {
-    if (!(error instanceof SQLiteError)) throw error
-    const hint = "check the space left on its disk, and its owner"
-    const message = `${db.filename} cannot be written: ${error.message}`
-    throw new Failure(codeOf(error), message, { hint, subject: db.filename, cause: error })
-  }
 }

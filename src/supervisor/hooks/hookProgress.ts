@@ -1,4 +1,5 @@
-import { getRecord, notePostStop } from "../../store/state/records.ts"
+import { notePostStop } from "../../store/state/notes.ts"
+import { getRecord } from "../../store/state/records.ts"
 import type { Session } from "../../vm/session.ts"
 
 /** Which hooks of one kind are done, written down where that outlives this process. */

@@ -1,13 +1,13 @@
 import { givenEnvironment } from "../../base/linux/environment.ts"
 import { nameProcess } from "../../base/linux/processName.ts"
-import { managerOf } from "../../host/systemd/manager.ts"
+import { managerOf, thisProcess } from "../../host/systemd/manager.ts"
 import type { Service } from "../../host/systemd/service.ts"
 import type { VmState } from "../../store/state/vmState.ts"
 import type { Watchdog } from "./watchdog.ts"
 
 /** This process as a service of systemd's, where it is the main process of one. */
 export async function ownService(): Promise<Service | undefined> {
-  const manager = managerOf(givenEnvironment(), process.pid)
+  const manager = managerOf(givenEnvironment(), thisProcess())
   if (manager === undefined) return undefined
   const { startService } = await import("../../host/systemd/service.ts")
   nameProcess("banger")

@@ -45,7 +45,7 @@ export function heldWords(place: Place, { flags = ["--detach"], ...fields }: Boo
 
 /** Runs one whose hooks can be held, and fails where that fails. */
 export async function bootHeld(place: Place, how: Boot = {}): Promise<Booted> {
-  expect(await banger(place, heldWords(place, how))).toMatchObject({ stdout: "held\n", exit: 0 })
+  expect(await banger(place, heldWords(place, how))).toMatchObject({ stdout: `${how.name ?? "held"}\n`, exit: 0 })
   return newest(place)
 }
 
@@ -54,7 +54,7 @@ export function hold(place: Place, hook: HookName | `${HookName} blocked` | unde
   writeFileSync(join(place.dir, "hold"), hook ?? "")
 }
 
-type HookName = "preBoot" | "postBoot" | "preStop" | "postStop"
+type HookName = "configure" | "preBoot" | "postBoot" | "preStop" | "postStop"
 
 /** The hooks that ran of such a VM, in order. */
 export function hooksOf(place: Place): readonly string[] {

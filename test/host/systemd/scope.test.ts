@@ -1,10 +1,11 @@
 import { afterAll, expect, test } from "bun:test"
-import { mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { callManager } from "../../../src/host/systemd/bus.ts"
 import { ANSWER_MAX_BYTES, packStartTransientUnit, takeAnswer } from "../../../src/host/systemd/message.ts"
-import { ownCgroup, planLeaving, type Surroundings } from "../../../src/host/systemd/scope.ts"
+import { enterScope, enterVmmScope, planLeaving, type Surroundings } from "../../../src/host/systemd/scope.ts"
+import { isOfThisNamespace, parseUnitCgroup, sharesPids } from "../../../src/host/systemd/unitCgroup.ts"
 
 const dir = mkdtempSync(join(tmpdir(), "bus-"))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -28,16 +29,43 @@ test.each<[string, Partial<Surroundings>, string]>([
   expect(plan.is === "scope" ? `scope ${plan.socket}` : plan.is).toBe(done)
 })
 
-test("the cgroup of a process is that of the hierarchy v2", () => {
-  expect(ownCgroup("12:memory:/x\n0::/system.slice/a.service\n")).toBe("/system.slice/a.service")
-  expect(ownCgroup("1:name=systemd:/x\n")).toBe("/")
+const mounted = (path: string, type: string) => `42 31 0:38 / ${path} rw,nosuid shared:4 - ${type} ${type} rw\n`
+const v1 = mounted("/sys/fs/cgroup/systemd", "cgroup")
+const alone = mounted("/sys/fs/cgroup", "cgroup2")
+const beside = `${v1}${mounted("/sys/fs/cgroup/unified", "cgroup2")}`
+const elsewhere = `${v1}${mounted("/mnt/cgroup", "cgroup2")}`
+
+test.each<[string, string, string | undefined, string]>([
+  ["v2 alone", "0::/system.slice/a.service\n", alone, "/system.slice/a.service"],
+  ["v1 beside v2", "12:memory:/x\n1:name=systemd:/b\n0::/b/c\n", beside, "/b/c"],
+  ["v1 alone", "12:memory:/x\n1:name=systemd:/system.slice/a.service\n", v1, "/system.slice/a.service"],
+  [
+    "v1, and a v2 of somebody's",
+    "1:name=systemd:/system.slice/a.service\n0::/\n",
+    elsewhere,
+    "/system.slice/a.service",
+  ],
+  ["v1 in the root of all", "1:name=systemd:/\n", v1, "/"],
+  ["no systemd, v2", "1:name=systemd:/docker/1\n0::/a\n", undefined, "/a"],
+  ["no systemd, v1", "1:name=systemd:/docker/1\n", undefined, "/"],
+])("the cgroup of a process is that by which systemd knows it: %s", (_, text, mountinfo, cgroup) => {
+  expect(parseUnitCgroup(text, mountinfo)).toBe(cgroup)
+})
+
+test("a process of a PID namespace below has pids there too", () => {
+  expect(isOfThisNamespace("Tgid:\t307\nNStgid:\t307\nNSpid:\t307\nNSpgid:\t307\n")).toBe(true)
+  expect(isOfThisNamespace("Tgid:\t307\nNStgid:\t307\t1\nNSpid:\t307\t1\n")).toBe(false)
+  expect(isOfThisNamespace("")).toBe(false)
+  expect(isOfThisNamespace(readFileSync("/proc/self/status", "latin1"))).toBe(true)
+  expect(sharesPids(peer({}))).toBe(true)
+  expect(sharesPids(join(dir, "none"))).toBe(false)
 })
 
 const call = packStartTransientUnit(1, "banger-web-1.scope", [
   ["Description", { is: "s", value: "VM wéb" }],
   ["PIDs", { is: "au", value: [0] }],
   ["TimeoutStopUSec", { is: "t", value: 300_000_000n }],
-  ["Before", { is: "as", value: ["banger-boot.service"] }],
+  ["Before", { is: "as", value: ["banger-shutdown.service"] }],
 ])
 
 test("a call is as busctl sends it", () => {
@@ -67,13 +95,13 @@ test("a call is as busctl sends it", () => {
 function peer(says: {
   readonly floods?: boolean
   readonly ok?: string
-  readonly answer?: (serial: number) => Uint8Array | undefined
+  readonly answer?: (serial: number, call: string) => Uint8Array | undefined
 }): string {
   const path = join(dir, `peer-${count++}`)
   Bun.listen<{ begun: boolean }>({
     unix: path,
     socket: {
-      drain: (socket) => void (says.floods === true && socket.write(says.answer?.(1) ?? new Uint8Array(0))),
+      drain: (socket) => void (says.floods === true && socket.write(says.answer?.(1, "") ?? new Uint8Array(0))),
       open(socket) {
         socket.data = { begun: false }
       },
@@ -83,7 +111,7 @@ function peer(says: {
           return void socket.write(says.ok ?? "OK 0123\r\n")
         if (!text.startsWith("BEGIN\r\n")) return void socket.end()
         socket.data.begun = true
-        const answer = says.answer?.(new DataView(bytes.buffer, bytes.byteOffset).getUint32(7 + 8, true))
+        const answer = says.answer?.(new DataView(bytes.buffer, bytes.byteOffset).getUint32(7 + 8, true), text)
         if (answer !== undefined) socket.write(answer)
       },
     },
@@ -143,7 +171,7 @@ test("nobody there, or no socket", async () => {
 test("whatever bytes come, they are an answer, not yet one, or an error", () => {
   const whole = message(3, 1, { error: "a.b", body: "text" })
   for (let end = 0; end < whole.length; end++) expect(takeAnswer(whole.slice(0, end))).toBeUndefined()
-  expect(takeAnswer(whole)).toEqual({ answer: { to: 1, error: "a.b: text" }, length: whole.length })
+  expect(takeAnswer(whole)).toEqual({ answer: { to: 1, error: { name: "a.b", text: "text" } }, length: whole.length })
   for (let round = 0; round < 5000; round++) {
     const bytes = Uint8Array.from(whole)
     for (let changes = 0; changes < 4; changes++)
@@ -151,9 +179,38 @@ test("whatever bytes come, they are an answer, not yet one, or an error", () => 
     try {
       const taken = takeAnswer(bytes)
       expect(taken?.length ?? 0).toBeLessThanOrEqual(ANSWER_MAX_BYTES)
-      expect((taken?.answer.error ?? "").length).toBeLessThan(500)
+      expect((taken?.answer.error?.text ?? "").length).toBeLessThan(500)
     } catch (error) {
       expect(error).toBeInstanceOf(Error)
     }
   }
+})
+
+/** What a manager is asked for that says no in these words: the units, in order. */
+async function askedFor(error: string, ask: (socket: string) => Promise<void>): Promise<readonly string[]> {
+  const units: string[] = []
+  const answer = (serial: number, text: string) => {
+    units.push(/(?<=StartTransientUnit.*)[\w.-]+\.scope/s.exec(text)?.[0] ?? "")
+    return message(3, serial, { error, body: "no" })
+  }
+  await expect(ask(peer({ answer }))).rejects.toThrow(`${error}: no`)
+  return units
+}
+
+const exists = "org.freedesktop.systemd1.UnitExists"
+const vm = { id: "web-1", name: "web" }
+
+test("where something is left in a supervisor's scope, the next one has another, and not without end", async () => {
+  const units = await askedFor(exists, (socket) => enterScope(socket, vm))
+  const more = Array.from({ length: 8 }, (_, index) => `banger-web-1-${index + 2}.scope`)
+  expect(units).toEqual(["banger-web-1.scope", ...more])
+  const other = "org.freedesktop.DBus.Error.AccessDenied"
+  expect(await askedFor(other, (socket) => enterScope(socket, vm))).toEqual(["banger-web-1.scope"])
+})
+
+test("a VMM has a scope of its own, once", async () => {
+  for (const pid of ["self", process.pid] as const)
+    expect(await askedFor(exists, (socket) => enterVmmScope(socket, { ...vm, pid }))).toEqual([
+      "banger-web-1-vmm.scope",
+    ])
 })

@@ -10,27 +10,50 @@ import { receiver } from "./support/receiver.ts"
 const dir = mkdtempSync(join(tmpdir(), "bsd-"))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
+const process = (pid: number, byManager = false) => ({ pid, byManager: () => byManager })
+
 test("what a manager says is for the process that it names", () => {
-  const socket = "/run/systemd/notify"
+  const socket = "/run/notify"
   const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "3000000", WATCHDOG_PID: "12" }
-  expect(managerOf(env, 12)).toEqual({ socket, watchdogUs: 3_000_000 })
-  expect(managerOf(env, 13)).toEqual({ socket, watchdogUs: undefined })
-  expect(managerOf({ BANGER_SERVICE: "12 3000000 @a b" }, 12)).toEqual({ socket: "@a b", watchdogUs: 3_000_000 })
-  expect(managerOf({ BANGER_SERVICE: "12  /x" }, 12)).toEqual({ socket: "/x", watchdogUs: undefined })
-  expect(managerOf({ BANGER_SERVICE: "12 3000000 /x" }, 13)).toBeUndefined()
-  expect(managerOf({}, 12)).toBeUndefined()
-  expect(managerOf({ NOTIFY_SOCKET: "" }, 12)).toBeUndefined()
+  expect(managerOf(env, process(12))).toEqual({ socket, watchdogUs: 3_000_000 })
+  expect(managerOf(env, process(13))).toEqual({ socket, watchdogUs: undefined })
+  const hidden = (text: string, pid = 12) => managerOf({ BANGER_SERVICE: text }, process(pid))
+  expect(hidden("12 3000000 @a b")).toEqual({ socket: "@a b", watchdogUs: 3_000_000 })
+  expect(hidden("12  /x")).toEqual({ socket: "/x", watchdogUs: undefined })
+  expect(hidden("12  /run/systemd/notify")).toEqual({ socket: "/run/systemd/notify", watchdogUs: undefined })
+  expect(hidden("12 3000000 /x", 13)).toBeUndefined()
+  expect(managerOf({}, process(12))).toBeUndefined()
+  expect(managerOf({ NOTIFY_SOCKET: "" }, process(12))).toBeUndefined()
   for (const bad of ["", "0", "-1", "1.5", "1e9", "x", "99999999999999999999"])
-    expect(managerOf({ NOTIFY_SOCKET: "/x", WATCHDOG_USEC: bad }, 12)?.watchdogUs, bad).toBeUndefined()
+    expect(managerOf({ NOTIFY_SOCKET: "/x", WATCHDOG_USEC: bad }, process(12))?.watchdogUs, bad).toBeUndefined()
+})
+
+test.each<[string, Record<string, string>, boolean, boolean]>([
+  ["systemd started it", { SYSTEMD_EXEC_PID: "12" }, false, true],
+  ["systemd started another, which it is a job of", { SYSTEMD_EXEC_PID: "11" }, false, false],
+  ["a job whose parent has ended", { SYSTEMD_EXEC_PID: "11" }, true, false],
+  ["a control process: another is the main one", { SYSTEMD_EXEC_PID: "12", MAINPID: "11" }, true, false],
+  ["it is the main process, told so", { SYSTEMD_EXEC_PID: "12", MAINPID: "12" }, true, true],
+  ["no number", { SYSTEMD_EXEC_PID: "" }, true, false],
+  ["an older systemd's child", {}, true, true],
+  ["an older systemd's service has started it", {}, false, false],
+  ["another's socket", { NOTIFY_SOCKET: "/run/notify/notify.sock" }, false, true],
+  ["another's socket, in a service", { NOTIFY_SOCKET: "@proxy", SYSTEMD_EXEC_PID: "11", MAINPID: "11" }, false, true],
+])("whether it is a service's main process: %s", (_, told, byManager, is) => {
+  for (const socket of ["/run/systemd/notify", "/run/user/1000/systemd/notify"]) {
+    const env = { NOTIFY_SOCKET: socket, ...told }
+    const manager = { socket: env.NOTIFY_SOCKET, watchdogUs: undefined }
+    expect(managerOf(env, process(12, byManager))).toEqual(is ? manager : undefined)
+  }
 })
 
 test("messages go to a path and to an abstract name", () => {
   for (const socket of [join(dir, "notify"), `@${dir}/abstract`]) {
     using manager = receiver(socket)
-    using service = startService({ socket, watchdogUs: undefined }, { pid: 12 })
+    using service = startService({ socket, watchdogUs: undefined })
     service.status("web: booting\nREADY=1\u0000")
     service.ready("web: running")
-    expect(manager.read()).toEqual(["STATUS=web: booting READY=1 ", "READY=1\nMAINPID=12\nSTATUS=web: running"])
+    expect(manager.read()).toEqual(["STATUS=web: booting READY=1 ", "READY=1\nSTATUS=web: running"])
   }
 })
 

@@ -83,7 +83,7 @@ test("a VM has a place for each of its cards, which go one by one; what one has 
 
 test("the leases of an older banger are of the plugins' own cards", () => {
   const old = database()
-  old.exec(`drop table disk_claims; drop table bridge_leases; drop table leases; create table leases (vm text primary key, bridge text not null, subnet text not null,
+  old.exec(`drop table stops; drop table disk_claims; drop table bridge_leases; drop table leases; create table leases (vm text primary key, bridge text not null, subnet text not null,
     number integer not null, mac text not null unique, link text not null unique, detail text not null,
     unique (bridge, number)) strict; pragma user_version = 6`)
   const { subnet, mac, link } = request("a")

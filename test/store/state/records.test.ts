@@ -3,6 +3,7 @@ import { expect, test } from "bun:test"
 import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { openDatabase } from "../../../src/store/state/database.ts"
+import { noteKept } from "../../../src/store/state/notes.ts"
 import {
   changeState,
   deleteRecord,
@@ -12,7 +13,6 @@ import {
   listRecords,
   mirrored,
   mirrorJournal,
-  noteKept,
 } from "../../../src/store/state/records.ts"
 import { TRANSITIONS, type VmState } from "../../../src/store/state/vmState.ts"
 import { failure } from "../../failure.ts"
@@ -113,7 +113,7 @@ test("a VM is found by id, by name, or by the beginning of an id", () => {
   expect(findRecord(db, "web-211").id).toBe("web-211")
   expect(findRecord(db, "web").id).toBe("web-222")
   expect(findRecord(db, "db-3").id).toBe("db-333")
-  expect(() => findRecord(db, "web-2")).toThrow(failure("NO_SUCH_VM", "web-2 is ambiguous"))
+  expect(() => findRecord(db, "web-2")).toThrow(failure("USAGE", "web-2 is ambiguous"))
   expect(() => findRecord(db, "web-")).toThrow(failure("NO_SUCH_VM", "no VM"))
   expect(() => findRecord(db, "")).toThrow('no VM ""')
   expect(() => findRecord(db, "wbe")).toThrow('no VM "wbe"')

@@ -2,9 +2,11 @@ import { expect, test } from "bun:test"
 import {
   appendFileSync,
   chmodSync,
+  chownSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -12,6 +14,7 @@ import {
 import { join } from "node:path"
 import { isFailure } from "../../../src/base/terms/failure.ts"
 import { enabledOf, placeUnits, removeUnits, signed, writerOf } from "../../../src/upkeep/system/install.ts"
+import { requireSafeProgram } from "../../../src/upkeep/system/schedule.ts"
 import { unitsOf } from "../../../src/upkeep/system/units.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
@@ -97,7 +100,51 @@ test("a unit runs the plugin of its name, and no word of a directory is systemd'
   expect(of("user")).not.toContain("NoNewPrivileges")
   for (const line of [
     ...["Type=notify", "NotifyAccess=main", "KillMode=process", "Restart=on-failure", "SyslogLevelPrefix=no"],
-    "After=banger-boot.service",
+    "After=banger-boot.service banger-shutdown.service",
   ])
     expect(of("system").split("\n")).toContain(line)
+})
+
+test("what others can change is no program for the host to run as root", () => {
+  const at = join(dir(), "bin")
+  mkdirSync(at, { recursive: true, mode: 0o755 })
+  const program = join(at, "banger")
+  writeFileSync(program, "", { mode: 0o755 })
+  symlinkSync(program, join(dir(), "link"))
+  const refused = (path: string) => failureOf(() => requireSafeProgram(path))
+  expect(requireSafeProgram(join(dir(), "none"))).toBeUndefined()
+  if (process.geteuid?.() !== 0)
+    return void expect(refused(program)).toMatchObject({ code: "UNTRUSTED", subject: realpathSync(program) })
+  requireSafeProgram(program)
+  const wrongs: readonly [() => void, () => void][] = [
+    [() => chmodSync(program, 0o775), () => chmodSync(program, 0o755)],
+    [() => chownSync(program, 4242, 0), () => chownSync(program, 0, 0)],
+    [() => chmodSync(at, 0o757), () => chmodSync(at, 0o755)],
+    [() => chownSync(at, 4242, 0), () => chownSync(at, 0, 0)],
+  ]
+  for (const [spoil, mend] of wrongs) {
+    spoil()
+    for (const path of [program, join(dir(), "link")])
+      expect(refused(path)).toMatchObject({ code: "UNTRUSTED", subject: realpathSync(program) })
+    mend()
+    requireSafeProgram(program)
+  }
+})
+
+test("what stops VMs when the host goes down starts nothing, so that it cannot have failed", () => {
+  for (const manager of ["system", "user"] as const) {
+    const of = (name: string) =>
+      unitsOf(manager, { program: "/b/banger", dirs: [] }).find((unit) => unit.name === name)?.text ?? ""
+    const [boot, shutdown] = [of("banger-boot.service").split("\n"), of("banger-shutdown.service").split("\n")]
+    expect(shutdown.filter((line) => line.startsWith("Exec"))).toEqual(["ExecStop=/b/banger system shutdown"])
+    expect(shutdown).toContain("RemainAfterExit=yes")
+    expect(boot.filter((line) => line.startsWith("Exec"))).toEqual(["ExecStart=/b/banger system boot"])
+    // Started before, so stopped after.
+    for (const line of [
+      "After=banger-shutdown.service",
+      "Requires=banger-shutdown.service",
+      "Also=banger-shutdown.service",
+    ])
+      expect(boot).toContain(line)
+  }
 })

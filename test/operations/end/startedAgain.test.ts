@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
-import { startedAgain } from "../../src/operations/bootVms.ts"
-import type { VmRecord } from "../../src/store/state/records.ts"
+import { startedAgain } from "../../../src/operations/end/startedAgain.ts"
+import type { VmRecord } from "../../../src/store/state/records.ts"
 
 function vm(id: string, restart: unknown, more: Partial<VmRecord> = {}): VmRecord {
   const [name = id] = id.split("-")
@@ -27,37 +27,29 @@ function vm(id: string, restart: unknown, more: Partial<VmRecord> = {}): VmRecor
   }
 }
 
-const none = { lived: new Set<string>(), shutDown: new Set<string>() }
-const ids = (records: readonly VmRecord[], ends = {}) =>
-  startedAgain(records, { ...none, ...ends })
+const ids = (records: readonly VmRecord[], stops: Readonly<Record<string, "stopped" | "removed">> = {}) =>
+  startedAgain(records, new Map(Object.entries(stops)))
     .map(({ id }) => id)
     .sort()
 
-test("what is to run always starts again, what a user has stopped only with always", () => {
-  const records = [
-    vm("a-1", "always"),
-    vm("b-1", "unless-stopped"),
-    vm("c-1", "on-failure"),
-    vm("d-1", "no"),
-    vm("e-1", undefined),
-    vm("f-1", { policy: "always", limit: 3 }),
-    vm("g-1", { limit: 3 }),
-    vm("h-1", "unless-stopped", { state: "failed", exit: JSON.stringify({ requested: false }) }),
-  ]
-  expect(ids(records)).toEqual(["a-1", "f-1", "h-1"])
-  const all = new Set(records.map(({ id }) => id))
-  for (const ends of [{ lived: all }, { shutDown: all }])
-    expect(ids(records, ends)).toEqual(["a-1", "b-1", "f-1", "h-1"])
+test("what is to run always starts again, what a user has stopped only with always, what they removed never", () => {
+  const policies = { a: "always", b: "unless-stopped", c: "on-failure", d: "no", e: undefined }
+  const more = { f: { policy: "always", limit: 3 }, g: { limit: 3 } }
+  const records = Object.entries({ ...policies, ...more }).map(([name, restart]) => vm(`${name}-1`, restart))
+  const all = (stop: "stopped" | "removed") => Object.fromEntries(records.map(({ name }) => [name, stop]))
+  expect(ids(records)).toEqual(["a-1", "b-1", "f-1"])
+  expect(ids(records, all("stopped"))).toEqual(["a-1", "f-1"])
+  expect(ids(records, all("removed"))).toEqual([])
+  for (const exit of [null, "torn", JSON.stringify({ requested: false })])
+    expect(ids(records.map((record) => ({ ...record, exit })))).toEqual(["a-1", "b-1", "f-1"])
 })
 
 test("of each name the newest counts; services, failed starts and what runs are left alone", () => {
   expect(ids([vm("a-2", "no"), vm("a-1", "always")])).toEqual([])
   expect(ids([vm("a-2", "always"), vm("a-1", "no")])).toEqual(["a-2"])
-  expect(
-    ids([vm("a-1", "always", { request: JSON.stringify({ service: true }) })], { lived: new Set(["a-1"]) }),
-  ).toEqual([])
+  expect(ids([vm("a-1", "always", { request: JSON.stringify({ service: true }) })])).toEqual([])
   expect(ids([vm("a-1", "always", { state: "running" })])).toEqual([])
-  expect(ids([vm("a-1", "always", { state: "running" })], { lived: new Set(["a-1"]) })).toEqual(["a-1"])
+  expect(ids([vm("a-2", "always", { state: "booting", running_at: null }), vm("a-1", "always")])).toEqual([])
   const failed = { running_at: null, state: "failed" } as const
   expect(ids([vm("a-1", "always", failed)])).toEqual([])
   expect(ids([vm("a-2", "always", failed), vm("a-1", "always")])).toEqual(["a-1"])
