@@ -130,8 +130,12 @@ function takenBy(text: string): readonly string[] {
     ([, names = "", file = ""]) => [...names.matchAll(/(?:^|,)\s*(\w+)/g)].map(([, name]) => `${file} ${name}`),
   )
   const one = [...text.matchAll(/import\("[^"]*?([\w.]+)"\)\)+\.(\w+)/g)].map(([, file, name]) => `${file} ${name}`)
+  const held = [...text.matchAll(/const (\w+) = [^{}\n]*await import\("[^"]*?([\w.]+)"\)/g)].flatMap(
+    ([, module = "", file = ""]) =>
+      [...text.matchAll(new RegExp(`\\b${module}\\??\\.(\\w+)`, "g"))].map(([, name]) => `${file} ${name}`),
+  )
   const whole = [...text.matchAll(/import \* as \w+ from "[^"]*?([\w.]+)"/g)].map(([, file]) => `${file} *`)
-  return [...named, ...loaded, ...one, ...whole]
+  return [...named, ...loaded, ...one, ...held, ...whole]
 }
 
 test("what a file exports, another file imports", () => {
@@ -154,6 +158,8 @@ import {
 } from "./z.ts"
 const { h, i: j } = await import("./later.ts")
 const k = (await import("./late.ts")).k
+const held = wanted ? await import("./rare.ts") : undefined
+await held?.m(held.n)
 import * as all from "./w.ts"`
   const seen = [
     "x.ts a",
@@ -165,6 +171,8 @@ import * as all from "./w.ts"`
     "later.ts h",
     "later.ts i",
     "late.ts k",
+    "rare.ts m",
+    "rare.ts n",
     "w.ts *",
   ]
   expect(takenBy(text)).toEqual(seen)
