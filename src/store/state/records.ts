@@ -153,6 +153,12 @@ export function findById(db: Database, id: string): VmRecord | undefined {
   return row ? v.parse(rowSchema, row) : undefined
 }
 
+/** The newest record with exactly this name, if there is one. */
+export function findNewest(db: Database, name: string): VmRecord | undefined {
+  const row = db.query("select * from vms where name = ? order by created_at desc, rowid desc limit 1").get(name)
+  return row ? v.parse(rowSchema, row) : undefined
+}
+
 /** Whether a VM is on record, and has not ended. */
 export function isUnfinished(db: Database, id: string): boolean {
   const record = findById(db, id)

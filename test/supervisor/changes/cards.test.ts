@@ -75,6 +75,8 @@ test("a card that cannot be settled keeps no other from it, and is told", async 
   expect((await failureOf(removeCard(vm, "bad")))?.message).toBe("the disk is ill")
   expect(vm.asked).toEqual([])
   if (process.geteuid?.() !== 0) return
+  if (Bun.which("nft", { PATH: `${process.env.PATH}:/usr/sbin:/sbin` }) === null)
+    return console.log("left out: how a card comes, which needs nft")
   const here = { pid: process.pid, startTime: 1, bootId: bootId(), uid: 0, root: "1:1" }
   const again = vmWith([card("bad", own, true), { kind: "process", identity: here }], ["bad"], ["bad"])
   const wanted = parse(addedCard, { id: "bad" })
