@@ -6,10 +6,11 @@ import { openAt, tryFlock, withDescriptor } from "../base/linux/files.ts"
 import { AT_FDCWD } from "../base/linux/guards.ts"
 import type { Failure } from "../base/terms/failure.ts"
 import type { State } from "../store/state/open.ts"
-import { listUnfinished, type VmRecord } from "../store/state/records.ts"
+import type { VmRecord } from "../store/state/records.ts"
 import { requestOf } from "../vm/request.ts"
 import { statusOf } from "../vm/status.ts"
 import { isDetachedLog } from "./detach.ts"
+import { listUnended } from "./end/unended.ts"
 
 /**
  * Before the host goes down: has `stopAll` stop what there is, and once more what has come to light by then, until nothing is being
@@ -33,7 +34,7 @@ export async function shutDown(
 
 /** The VMs that `banger system shutdown` stops: all that have not ended but services that are supervised, which systemd stops. */
 export function vmsToShutDown(state: State): readonly VmRecord[] {
-  return listUnfinished(state.db).filter(
+  return listUnended(state).filter(
     (record) => requestOf(record).service !== true || statusOf(state, record).supervisor === undefined,
   )
 }

@@ -6,6 +6,7 @@ import type { Stopper } from "../../operations/end/stopper.ts"
 import type { State } from "../../store/state/open.ts"
 import type { VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
+import { mayRestart } from "../../supervisor/restartPolicy.ts"
 import type { Done } from "../show/documents.ts"
 import { type Invocation, vmArg } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
@@ -65,7 +66,7 @@ interface Given {
 
 /** One that has not ended is meant with what a restart policy boots in its place meanwhile. */
 function ofAll(record: VmRecord): Given {
-  const byName = !isFinal(record.state) || record.restart_at !== null
+  const byName = !isFinal(record.state) || record.restart_at !== null || mayRestart(record)
   return { word: record.id, meant: () => ({ record, byName }) }
 }
 

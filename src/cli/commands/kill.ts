@@ -1,6 +1,6 @@
 import { noteAllStopped, stopVm } from "../../operations/end/stop.ts"
+import { listUnended } from "../../operations/end/unended.ts"
 import { openState } from "../../store/state/open.ts"
-import { listUnfinished } from "../../store/state/records.ts"
 import { command } from "../terminal/command.ts"
 import { eachVmArgs, forEachVm } from "./forEach.ts"
 
@@ -14,7 +14,7 @@ export default command({
     return await forEachVm({ vm, all }, invocation, {
       state,
       words: { doing: "killing", one: "has ended", many: "have ended" },
-      all: () => listUnfinished(state.db),
+      all: () => listUnended(state),
       work: (vm, how) => stopVm(state, vm, { action: "kill", ...how }),
     })
   },

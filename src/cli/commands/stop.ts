@@ -1,7 +1,8 @@
 import type { Failure } from "../../base/terms/failure.ts"
 import { noteAllStopped, stopVm } from "../../operations/end/stop.ts"
+import { listUnended } from "../../operations/end/unended.ts"
 import { openState, type State } from "../../store/state/open.ts"
-import { listUnfinished, type VmRecord } from "../../store/state/records.ts"
+import type { VmRecord } from "../../store/state/records.ts"
 import { command, type Invocation } from "../terminal/command.ts"
 import { durationOf } from "../terminal/duration.ts"
 import { eachVmArgs, forEachVm } from "./forEach.ts"
@@ -33,7 +34,7 @@ interface Which {
 /** Stops VMs as `banger stop` does. */
 export function stopVms(
   state: State,
-  { timeout, passing, every = () => listUnfinished(state.db), ...which }: Which,
+  { timeout, passing, every = () => listUnended(state), ...which }: Which,
   invocation: Invocation,
 ): Promise<Failure | undefined> {
   return forEachVm(which, invocation, {

@@ -4,21 +4,14 @@ import { noteStop } from "../../store/state/notes.ts"
 import type { State } from "../../store/state/open.ts"
 import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
-import {
-  findById,
-  findNewest,
-  findRecord,
-  listRecords,
-  listUnfinished,
-  type VmRecord,
-} from "../../store/state/records.ts"
+import { findById, findRecord, listRecords, listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { mayRestart } from "../../supervisor/restartPolicy.ts"
-import { lockHolder } from "../../vm/lock.ts"
 import { proveAbsent } from "../../vm/proveAbsent.ts"
 import type { StopRequest } from "../../vm/stopRequest.ts"
 import { startedAgain } from "./startedAgain.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
+import { betweenBoots, supervisorOf } from "./unended.ts"
 import { type Asked, waitForEnd } from "./waitForEnd.ts"
 
 /** How a VM is to be stopped, and who hears of it. */
@@ -107,10 +100,9 @@ export async function stopSuccessors(
     one.id !== id &&
     ((byName && mayRestart(record) && (!isFinal(one.state) || one.restart_at !== null)) ||
       (signalledPid !== undefined && !isFinal(one.state) && supervisorOf(state, one) === signalledPid))
-  const next =
-    listUnfinished(state.db, name).find(isNext) ??
-    (byName && mayRestart(record) ? lockedNext(state, record) : undefined)
-  if (next === undefined) return
+  const again = byName && mayRestart(record) ? betweenBoots(state, name) : undefined
+  const next = listUnfinished(state.db, name).find(isNext) ?? again
+  if (next === undefined || next.id === id) return
   // The supervisor's word holds for each VM that it boots: a second signal would mean "at once".
   const stopped = await stopKnown(stopper, state, next, { request, signalledPid, passing })
   await stopSuccessors(stopper, state, stopped, { request, passing, byName })
@@ -126,25 +118,4 @@ function noteUsersStop({ db }: State, { name }: VmRecord, log: Log): void {
     // A full disk must not keep a VM from being stopped.
     log.warn(`that it is to stay stopped after a boot of the host was not noted: ${messageOf(error)}`)
   }
-}
-
-/**
- * The newest VM of a name, where it has ended and its supervisor, which has it locked, is about to note when it boots the next one. It
- * unlocks it when there is a record of that: then that one is found.
- */
-function lockedNext(state: State, { id, name }: VmRecord): VmRecord | undefined {
-  for (;;) {
-    const newest = findNewest(state.db, name)
-    if (newest === undefined || newest.id === id) return undefined
-    if (!isFinal(newest.state) || newest.restart_at !== null) return newest
-    if (!mayRestart(newest)) return undefined
-    if (supervisorOf(state, newest) !== undefined) return newest
-    if (findNewest(state.db, name)?.id === newest.id) return undefined
-  }
-}
-
-/** The process of a VM's supervisor. */
-function supervisorOf(state: State, { id }: VmRecord): number | undefined {
-  using holder = lockHolder(vmLayout(state.where, id))
-  return holder.is === "held" ? holder.process.pid : undefined
 }

@@ -18,6 +18,7 @@ import { statusOf } from "../../vm/status.ts"
 import { runApart } from "../end/apart.ts"
 import { stopVm } from "../end/stop.ts"
 import type { Among } from "../end/stopper.ts"
+import { betweenBoots } from "../end/unended.ts"
 import { claimOf } from "./createVm.ts"
 import { differences } from "./differences.ts"
 import { takeLog } from "./ownLog.ts"
@@ -86,7 +87,8 @@ const LOOK_MS = 250
 async function replace(host: PluginHost, state: State, run: ResolvedRun): Promise<void> {
   const { request, plugin } = run
   const { name } = plugin.spec
-  const record = listUnfinished(state.db, name).find((one) => !isFinal(one.state) || one.restart_at !== null)
+  const unfinished = listUnfinished(state.db, name)
+  const record = unfinished.find((one) => !isFinal(one.state) || one.restart_at !== null) ?? betweenBoots(state, name)
   if (record === undefined) return
   // Nothing is stopped for a VM that could not take its place.
   planId(run)

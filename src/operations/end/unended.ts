@@ -1,0 +1,44 @@
+import type { State } from "../../store/state/open.ts"
+import { vmLayout } from "../../store/state/places.ts"
+import { findNewest, listRecords, listUnfinished, type VmRecord } from "../../store/state/records.ts"
+import { isFinal } from "../../store/state/vmState.ts"
+import { mayRestart } from "../../supervisor/restartPolicy.ts"
+import { lockHolder } from "../../vm/lock.ts"
+
+/**
+ * The VMs that run, hold something, or may be booted again by who supervises them; newest first. One that has just ended is among
+ * them as long as its supervisor has it locked, also before it notes that it boots it again.
+ */
+export function listUnended(state: State): readonly VmRecord[] {
+  const unfinished = listUnfinished(state.db)
+  const told = new Set(unfinished.filter((one) => !isFinal(one.state)).map((one) => one.name))
+  const names = new Set(
+    listRecords(state.db)
+      .filter(mayRestart)
+      .map((one) => one.name),
+  )
+  const between = [...names].filter((name) => !told.has(name)).flatMap((name) => betweenBoots(state, name) ?? [])
+  const ids = new Set(unfinished.map(({ id }) => id))
+  return [...unfinished, ...between.filter(({ id }) => !ids.has(id))]
+}
+
+/**
+ * The newest VM of a name, unless that has ended for good. A supervisor unlocks what has ended when there is a record of the
+ * next: then that one is looked at.
+ */
+export function betweenBoots(state: State, name: string): VmRecord | undefined {
+  for (let newest = findNewest(state.db, name); newest !== undefined; ) {
+    if (!isFinal(newest.state) || newest.restart_at !== null) return newest
+    if (mayRestart(newest) && supervisorOf(state, newest) !== undefined) return newest
+    const next = findNewest(state.db, name)
+    if (next?.id === newest.id) return undefined
+    newest = next
+  }
+  return undefined
+}
+
+/** The process of a VM's supervisor. */
+export function supervisorOf(state: State, { id }: VmRecord): number | undefined {
+  using holder = lockHolder(vmLayout(state.where, id))
+  return holder.is === "held" ? holder.process.pid : undefined
+}
