@@ -42,7 +42,7 @@ test.each([
 
 test("the limit of the run also ends the wait for a reader", async () => {
   const streams = { stdout: stalledPipe(place) }
-  const { stderr, exit } = await startGuest(place, "seq 1 20000", { timeouts: { run: "10s" } }, [], streams).ended
+  const { stderr, exit } = await startGuest(place, "seq 1 20000", { timeouts: { run: "25s" } }, [], streams).ended
   expect(stderr).toContain("the console was not shown to its end")
   expect(stderr).not.toContain("still ran")
   expect(records(place)[0]?.state).toBe("stopped")
