@@ -17,6 +17,7 @@ const place = eachInItsPlace()
 const soak = Number(process.env.BANGER_TEST_SOAK ?? 1)
 const LIVES = 300_000 * soak
 const TWIN_LIVES = 20_000 * soak
+const TRIES_COUNT = 20
 const MINUTES = 5 * 60_000 * soak
 let service = ""
 
@@ -67,8 +68,12 @@ test.each(["tmpfs", "ext4"])(
     const dir = makeDirectory(place, kind, "root's")
     const lost: Record<string, number> = {}
     for (const cleaner of ["probeThenUnlink", "probeTwice", "recheckInode", "moveAside"]) {
-      const { destroyed, bindFailed } = await hammerHere(cleaner, dir, TWIN_LIVES, 0)
-      lost[cleaner] = destroyed + (cleaner === "moveAside" ? bindFailed : 0)
+      const mustHit = cleaner === "probeThenUnlink" || cleaner === "moveAside"
+      // Both must run at a time, and other tests want the processors too.
+      for (let left = mustHit ? TRIES_COUNT : 1; left > 0 && (lost[cleaner] ?? 0) === 0; left--) {
+        const { destroyed, bindFailed } = await hammerHere(cleaner, dir, TWIN_LIVES, 0)
+        lost[cleaner] = destroyed + (cleaner === "moveAside" ? bindFailed : 0)
+      }
     }
     // Where the directory is not sticky, this is all that a sweep can do.
     chmodSync(dir, 0o755)
