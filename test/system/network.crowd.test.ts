@@ -69,4 +69,4 @@ test("50 VMs started by 10 processes at once have 50 addresses, MACs and taps, a
   }
   await until(() => processesOf(place).length === 0)
   expect(leases()).toEqual([])
-}, 400_000)
+}, 800_000)

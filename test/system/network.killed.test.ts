@@ -62,7 +62,7 @@ test.each([
       }
     }
   },
-  400_000,
+  800_000,
 )
 
 test("a banger killed whenever it talks to the kernel about links: rm -f takes all of it", async () => {
@@ -81,7 +81,7 @@ test("a banger killed whenever it talks to the kernel about links: rm -f takes a
     expectNoNetwork()
   }
   throw new Error("it was killed each time")
-}, 400_000)
+}, 800_000)
 
 /** The driver's VMs have no supervisor that would remove their directory and record. */
 function forget(id: string): void {

@@ -319,5 +319,5 @@ for (const [what, calls, card] of [
       }
       expect(found.size).toBe(2)
     },
-    400_000,
+    800_000,
   )

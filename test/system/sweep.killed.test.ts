@@ -67,7 +67,7 @@ test("killed after any call that changes something, a sweep loses nothing that l
       },
     )
   }
-}, 400_000)
+}, 800_000)
 
 /** 1 fails each of them in turn. */
 const STEP = Number(process.env.BANGER_TEST_FAIL_STEP ?? 23)
@@ -100,5 +100,5 @@ test.each(["EACCES", "EIO", "EMFILE"] as const)(
     }
     expect(troubled).toBeGreaterThan(5)
   },
-  400_000,
+  800_000,
 )
