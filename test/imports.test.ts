@@ -5,7 +5,7 @@ import { dirname, join, relative } from "node:path"
 const root = join(import.meta.dir, "..")
 
 const GROUND = ["store/files", "base/linux", "base/terms"]
-const DISK = ["store/state", ...GROUND]
+const DISK = ["store/state", "store/kept", ...GROUND]
 const DISKS = ["store/disks", ...DISK]
 const INPUTS = ["inputs/plugin", "inputs/schema"]
 const VM_AND_BELOW = ["vm", "host/process", "host/vmm", ...INPUTS, ...DISKS]
@@ -102,6 +102,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "host/cgroup",
       "host/firecracker",
       "host/jail",
+      "host/kept",
       "host/qemu",
       "host/systemd",
     ],
@@ -149,13 +150,14 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...VM_AND_BELOW,
   ],
   vm: [
-    ...["host/bridge", "host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search"],
-    ...["host/vmm", "inputs/schema", "store/logs", ...DISKS],
+    ...["host/bridge", "host/cgroup", "host/firecracker", "host/jail", "host/kept", "host/network", "host/process"],
+    ...["host/search", "host/vmm", "inputs/schema", "store/logs", ...DISKS],
   ],
   "host/bridge": ["host/network", ...DISK],
   "host/cgroup": DISK,
   "host/firecracker": ["host/vmm", "inputs/schema", ...DISK],
   "host/jail": DISK,
+  "host/kept": DISK,
   "host/kvm": ["host/process", ...DISK],
   "host/network": DISK,
   "host/process": DISK,
@@ -172,7 +174,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "cli/terminal": ["base/linux", "base/terms"],
   "store/disks": DISK,
   "store/logs": GROUND,
-  "store/state": GROUND,
+  "store/state": ["store/kept", ...GROUND],
+  "store/kept": [],
   "store/files": ["base/linux", "base/terms"],
   "base/linux": [],
   "base/terms": [],

@@ -31,7 +31,7 @@ export function exportDisk(state: State, name: string, file: string): Promise<Ch
       const dir = openDirectory(dirname(path))
       try {
         const target = { dir, name: basename(path), path: dirname(path) }
-        await makeFile(target, (to) => copyImage({ fd: from }, to, { signal }))
+        await makeFile(target, (to) => copyImage({ fd: from, path: name, format: "raw" }, to, { signal }))
       } finally {
         close(dir)
       }
@@ -73,7 +73,7 @@ export function importDisk(state: State, name: string, file: string, options: Im
     const target = { dir: disks.fd, name: fileOf(name), path: disks.path, replace }
     await makeFile(target, async (to) => {
       if (stream === undefined) {
-        using image = openImage(resolve(file))
+        using image = openImage({ path: resolve(file) })
         await copyImage(image, to, { signal })
       } else if ((await writeStream(to, stream)) === 0) {
         throw new Failure("BAD_FILE", "standard input is empty: a disk needs a size", { subject: name })

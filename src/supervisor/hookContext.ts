@@ -1,5 +1,5 @@
 import { isAbsolute } from "node:path"
-import type { Drive, Exit, PostStopContext, PreBootContext, RunningContext, Stage, Vm, VmNetwork } from "banger"
+import type { Drive, Exit, Kept, PostStopContext, PreBootContext, RunningContext, Stage, Vm, VmNetwork } from "banger"
 import { Failure } from "../base/terms/failure.ts"
 import { type StageRoot, stageCopy, stageLink, stageWrite } from "../host/jail/stage.ts"
 import type { Control } from "../host/vmm/vmm.ts"
@@ -7,14 +7,17 @@ import { parseSpec } from "../inputs/plugin/definition.ts"
 import type { Spec } from "../inputs/schema/vm.ts"
 import { openState } from "../store/state/open.ts"
 import type { Machine } from "../vm/machine.ts"
+import type { Session } from "../vm/session.ts"
 import type { Surroundings } from "./boot/prepare.ts"
 import type { DeviceChanges } from "./changes/deviceChanges.ts"
+import { keeping, keptNow } from "./keeping.ts"
 import type { VmContext } from "./vmContext.ts"
 
 /** What all hooks of one VM are given. */
 export interface HookContext extends Surroundings {
   readonly vm: Vm
   readonly dir: string
+  readonly kept: readonly Kept[]
 }
 
 /** What changes of a VM while it runs. */
@@ -48,6 +51,9 @@ export function hookContext({ plugin, session, vmm, log, args }: VmContext, runn
     get dir() {
       return running.dir
     },
+    get kept() {
+      return keptNow(session)
+    },
   }
 }
 
@@ -55,12 +61,13 @@ export function hookContext({ plugin, session, vmm, log, args }: VmContext, runn
 interface RunningNow {
   readonly control: Pick<Control, "pause" | "resume">
   readonly changes: DeviceChanges
+  readonly session: Session
 }
 
 /** The context of postBoot and preStop. */
 export function runningContext(
   shared: HookContext,
-  { control, changes }: RunningNow,
+  { control, changes, session }: RunningNow,
   signal: AbortSignal,
 ): RunningContext {
   const unlessOver = (work: () => Promise<void>) => async () => {
@@ -78,8 +85,9 @@ export function runningContext(
       await snapshotVm(state, shared.vm.id, { dir, base })
     })
   }
+  const keep = keeping(session, AbortSignal.any([signal, changes.ended]))
   const halting = { pause: unlessOver(control.pause), resume: unlessOver(control.resume) }
-  return { ...shared, signal, snapshot, ...halting, ...changes.context(signal) }
+  return { ...shared, signal, keep, snapshot, ...halting, ...changes.context(signal) }
 }
 
 /** The context of postStop. */
@@ -93,6 +101,7 @@ export function postStopContext(
 
 /** What a preBoot hook may add to. */
 interface PreBootOptions {
+  readonly session: Session
   readonly spec: Spec
   readonly pluginPath: string
   readonly root: StageRoot
@@ -109,7 +118,7 @@ interface PreBootOptions {
 export function preBootContext(
   shared: HookContext,
   signal: AbortSignal,
-  { spec, pluginPath, root, drives, over }: PreBootOptions,
+  { session, spec, pluginPath, root, drives, over }: PreBootOptions,
 ): PreBootContext {
   const open = AbortSignal.any([signal, over])
   const add = (drive: Drive) => {
@@ -126,7 +135,7 @@ export function preBootContext(
     const all = parseSpec({ kernel, drives: [...drives, drive] }, { path: pluginPath, text: "" }).drives
     drives.splice(0, drives.length, ...all)
   }
-  return { ...shared, signal, stage: stageApi(root, open), drives: { add } }
+  return { ...shared, signal, stage: stageApi(root, open), drives: { add }, keep: keeping(session, open) }
 }
 
 /** Runs a preBoot hook with what ends its right to add anything when it is done, well or not. */
@@ -137,7 +146,7 @@ export async function whileOpen<T>(hook: (over: AbortSignal) => T): Promise<Awai
   } finally {
     const hint = "await what you stage, in preBoot itself"
     over.abort(
-      new Failure("BAD_PLUGIN", "preBoot is over: nothing can be staged and no drive added any more", { hint }),
+      new Failure("BAD_PLUGIN", "preBoot is over: nothing can be staged or kept and no drive added any more", { hint }),
     )
   }
 }

@@ -85,13 +85,13 @@ async function stage(
   const { interrupts, watchdog } = host
   const { spec, loaded } = plugin
   session.enter("staging")
-  const staging = { session, spec, vmm, program, confinement, signal: interrupts.stop, restore }
+  const staging = { session, spec, vmm, program, confinement, signal: interrupts.stop, restore, log }
   const staged = await watchdog.allow("staging", OWN_WORK_MS.staging, () => stageVm(staging))
   try {
     if (spec.network !== false) running.network = leaseNetwork(session, spec.network)
     running.dir = staged.root.now
     const drives = [...spec.drives]
-    const adding = { spec, pluginPath: loaded.source.path, root: staged.root, drives }
+    const adding = { session, spec, pluginPath: loaded.source.path, root: staged.root, drives }
     // What is started now stays where this process is.
     if (confinement.cgroup === undefined || inOrder(loaded, "preBoot").length > 0) await apart
     await runHooks(host, context, "preBoot", {

@@ -1,5 +1,6 @@
 import { bootTimeMs, monotonicMs } from "../base/linux/clock.ts"
 import { asFailure, Failure } from "../base/terms/failure.ts"
+import { listed } from "../base/terms/printable.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { type ExitStatus, exitStatusOfZombie } from "../host/process/exitStatus.ts"
@@ -7,6 +8,7 @@ import { qemu } from "../host/qemu/qemu.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
 import { removeAbandoned } from "../store/files/replaceFile.ts"
+import { describeKept } from "../store/kept/thing.ts"
 import type { Sink } from "../store/logs/growing.ts"
 import type { Resource } from "../store/state/handles.ts"
 import { noteRestart } from "../store/state/notes.ts"
@@ -30,6 +32,7 @@ import { settleLate } from "./changes/settle.ts"
 import { finish, showRest } from "./finish.ts"
 import { stateTeller } from "./hooks/ownService.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
+import { keptOn } from "./keepThing.ts"
 import { reloadPlugin } from "./reload.ts"
 import { type RunningVm, runningVm } from "./runningVm.ts"
 import { stopRunning, untilEnd } from "./untilEnd.ts"
@@ -104,6 +107,7 @@ export async function takeOver(
   if (liveness.is === "alive" && record.state === "running" && goal.do === "recover") return { is: "running" }
   const loaded = goal.do === "supervise" ? goal.plugin : undefined
   const plugin = loaded ?? (await reloadPlugin(host, record, needsHooks(record, liveness)))
+  if (plugin.loaded.hooks.length === 0 && needsHooks(record, liveness)) nameKept(session, host)
   const context: VmContext = { session, plugin, args: requestOf(record).args, vmm: vmmOf(record), log: host.log }
   const running = runningVm(context, {
     dir: stageOf(layout, recalled.journal),
@@ -233,6 +237,12 @@ function releaseRest(
   if (recalled.journal.length === 0 || record.keptForInspection) return ended
   releaseOrThrow(openJournal(state.db, layout, recalled), layout, log.warn)
   return ended
+}
+
+/** A plugin that has changed gives nothing back itself. */
+function nameKept({ journal }: Session, { log }: Pick<PluginHost, "log">): void {
+  const kept = keptOn(journal.resources).map(({ thing }) => describeKept(thing))
+  if (kept.length > 0) log.warn(`what its plugin keeps for it is given back without the plugin: ${listed(kept)}`)
 }
 
 function needsHooks(record: VmRecord, liveness: VmLiveness): boolean {

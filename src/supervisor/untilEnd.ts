@@ -95,7 +95,7 @@ export async function stopRunning(
   // Where another supervisor was ended in a stop, the hooks may have run already.
   if (before === "running")
     await runHooks(host, context, "preStop", {
-      call: (hooks, signal) => hooks.preStop?.(contextOf(running, machine, signal)),
+      call: (hooks, signal) => hooks.preStop?.(contextOf(running, { machine, session, signal })),
       onFailure: (error) => log.error(messageOf(error)),
     })
   running.requested = !running.gone
@@ -138,7 +138,7 @@ async function whileRunning(
   try {
     if (taken === undefined)
       await runHooks(host, context, "postBoot", {
-        call: (hooks, signal) => hooks.postBoot?.(contextOf(running, machine, signal)),
+        call: (hooks, signal) => hooks.postBoot?.(contextOf(running, { machine, session: context.session, signal })),
         until: over.signal,
       })
     if (!over.signal.aborted && !interrupts.stop.aborted) {
@@ -161,9 +161,16 @@ async function whileRunning(
 }
 
 /** Its changes are there since its machine is. */
-function contextOf({ hookContext, changes }: RunningVm, { control }: Machine, signal: AbortSignal): RunningContext {
+function contextOf(
+  { hookContext, changes }: RunningVm,
+  {
+    machine,
+    session,
+    signal,
+  }: Pick<VmContext, "session"> & { readonly machine: Machine; readonly signal: AbortSignal },
+): RunningContext {
   if (changes === undefined) throw new Error("a VM that runs has no changes")
-  return runningContext(hookContext, { control, changes }, signal)
+  return runningContext(hookContext, { control: machine.control, changes, session }, signal)
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite"
 import { ignoring } from "../base/linux/errors.ts"
 import { ownNamespace } from "../host/process/procfs.ts"
+import { keptOnDisk } from "../store/kept/thing.ts"
 import { type Generation, type Resource, writeHandles } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { mirrorJournal } from "../store/state/records.ts"
@@ -11,13 +12,13 @@ export interface Journal {
   readonly db: Database
   readonly resources: readonly Resource[]
   /**
-   * Writes resources down that are acquired next, in this order; a network that a VMM is to use comes before its process, so
-   * that it is released after that has ended.
+   * Writes resources down that are acquired next, in this order; a network that a VMM is to use, and what a plugin keeps for it,
+   * come before its process, so that they are released after that has ended.
    */
   acquire(...resources: readonly Resource[]): void
   /** Writes the journal again to both of its places: one may have been lost. */
   mend(): void
-  /** Replaces the entry of the same kind, and for the same network card: more is known of the resource now. */
+  /** Replaces the entry of the same kind, and for the same network card or of the same number: more is known of the resource now. */
   refine(resource: Resource): void
   /** Keeps only these: the others are proven gone. Once the jail is, the VM's uid is free again. */
   keepOnly(resources: readonly Resource[]): void
@@ -87,17 +88,20 @@ interface Change {
 }
 
 /** Whether a resource is still there after a loss of power: what the kernel holds, or /run, is not. */
-function outlivesPower({ kind }: Resource): boolean {
+function outlivesPower(resource: Resource): boolean {
+  const { kind } = resource
+  if (kind === "kept") return keptOnDisk(resource.thing)
   return kind !== "process" && kind !== "cgroup" && kind !== "network"
 }
 
 function withAdded(resources: readonly Resource[], added: readonly Resource[]): readonly Resource[] {
   const vmm = resources.findIndex(({ kind }) => kind === "process")
-  const at = vmm !== -1 && added.every(({ kind }) => kind === "network") ? vmm : resources.length
+  const at = vmm !== -1 && added.every(({ kind }) => kind === "network" || kind === "kept") ? vmm : resources.length
   return resources.toSpliced(at, 0, ...added)
 }
 
 function isSame(a: Resource, b: Resource): boolean {
+  if (a.kind === "kept" && b.kind === "kept") return a.number === b.number
   return a.kind === b.kind && (a.kind !== "network" || b.kind !== "network" || a.card === b.card)
 }
 

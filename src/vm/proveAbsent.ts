@@ -1,10 +1,13 @@
+import { bootId } from "../base/linux/bootId.ts"
 import { unlessAbsent } from "../base/linux/errors.ts"
 import { statPath } from "../base/linux/files.ts"
 import { findLink } from "../base/linux/links.ts"
 import { withRoute } from "../base/linux/rtnetlink.ts"
 import { Failure, joinFailures } from "../base/terms/failure.ts"
 import { jailRoot } from "../host/jail/base.ts"
+import { stillKept } from "../host/kept/kept.ts"
 import { findVmm } from "../host/search/findVmm.ts"
+import { describeKept } from "../store/kept/thing.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import { livenessUnknown, vmmQuery } from "./liveness.ts"
@@ -28,6 +31,15 @@ function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource
     new Failure("NOT_RELEASED", message, { subject: layout.id, hint: `to try again: banger rm ${layout.id}` })
   if (resource.kind === "network")
     return hasLink(resource.link) ? left(`the interface ${resource.link} is still there`) : undefined
+  if (resource.kind === "kept") {
+    const still = stillKept(resource, bootId())
+    const what = describeKept(resource.thing)
+    if (still.is === "same") return left(`${what} is still there`)
+    if (still.is === "gone") return undefined
+    return new Failure("LIVENESS_UNKNOWN", `it cannot be told whether ${what} is still there: ${still.why}`, {
+      subject: layout.id,
+    })
+  }
   // It outlives the VM.
   if (resource.kind === "disk") return undefined
   if (resource.kind !== "process") {

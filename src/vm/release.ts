@@ -1,10 +1,12 @@
 import { basename, isAbsolute } from "node:path"
+import { bootId } from "../base/linux/bootId.ts"
 import { ignoring } from "../base/linux/errors.ts"
 import { inodeOf, statPath } from "../base/linux/files.ts"
 import { asFailure, Failure, joinFailures } from "../base/terms/failure.ts"
 import { removeCgroup } from "../host/cgroup/cgroup.ts"
 import { type JailSite, jailRoot } from "../host/jail/base.ts"
 import { tearDown } from "../host/jail/tearDown.ts"
+import { releaseKept } from "../host/kept/kept.ts"
 import { endMembers } from "../host/process/members.ts"
 import { findVmm } from "../host/search/findVmm.ts"
 import { freeClaim } from "../store/disks/claims.ts"
@@ -21,34 +23,51 @@ export const KILL_WAIT_MS = 10_000
 
 /**
  * Releases everything a journal names, newest first, and proves each thing gone. One failure does not stop the rest, but
- * while a process may run, its files stay; a disk is given back, and stays. What failed stays on the journal, and its failures are returned. `warn` is told
- * what was released, but not as expected.
+ * while a process may run, its files stay, and while a thing that a plugin keeps is there, those that it has kept before; a disk is
+ * given back, and stays. What failed stays on the journal, and its failures are returned. `warn` is told what was released, but not as
+ * expected.
  */
 export function releaseAll(journal: Journal, layout: VmLayout, warn: (text: string) => void): readonly Failure[] {
   const failures: Failure[] = []
-  const kept: Resource[] = []
-  const release: Release = { journal, layout, warn, cgroupEmpty: false }
-  const attempt = (work: () => void, onFailure: () => void) => {
+  const staying = new Set<Resource>()
+  const release: Release = { journal, layout, warn, cgroupEmpty: false, lastTry: true }
+  const attempt = (work: () => void, onFailure: (failure: Failure) => void) => {
     try {
       work()
     } catch (error) {
-      failures.push(asFailure(error, "NOT_RELEASED"))
-      onFailure()
+      onFailure(asFailure(error, "NOT_RELEASED"))
     }
   }
-  for (const resource of journal.resources.toReversed()) {
-    if (kept.some((stays) => keeps(stays, resource))) kept.unshift(resource)
-    else
-      attempt(
-        () => releaseOne(release, resource),
-        () => kept.unshift(resource),
-      )
+  const releaseEach = (resources: readonly Resource[], onFailure: (failure: Failure, resource: Resource) => void) => {
+    for (const resource of resources) {
+      if ([...staying].some((stays) => keeps(stays, resource))) staying.add(resource)
+      else
+        attempt(
+          () => releaseOne(release, resource),
+          (failure) => {
+            staying.add(resource)
+            onFailure(failure, resource)
+          },
+        )
+    }
+  }
+  let busy = false
+  const told = (failure: Failure) => void failures.push(failure)
+  const inJail = journal.resources.some(({ kind }) => kind === "jail" || kind === "stage")
+  release.lastTry = !inJail
+  releaseEach(journal.resources.toReversed(), (failure, { kind }) => {
+    if (release.lastTry || kind !== "kept" || failure.code === "LIVENESS_UNKNOWN") told(failure)
+    else busy = true
+  })
+  if (busy) {
+    // What the jail has in use may go now that the jail has gone.
+    release.lastTry = true
+    const again = [...staying].filter(({ kind }) => kind === "kept")
+    for (const resource of again) staying.delete(resource)
+    releaseEach(again, told)
   }
   // Written once, at the end: a full disk must not keep anything from being released.
-  attempt(
-    () => journal.keepOnly(kept),
-    () => {},
-  )
+  attempt(() => journal.keepOnly(journal.resources.filter((resource) => staying.has(resource))), told)
   return failures
 }
 
@@ -60,17 +79,26 @@ export function releaseOrThrow(journal: Journal, layout: VmLayout, warn: (text: 
 
 // --- internal ---
 
+/** So long, in milliseconds, something that the jail may have in use is waited for before the jail goes. */
+const FIRST_TRY_MS = 200
+
 interface Release {
   readonly journal: Journal
   readonly layout: VmLayout
   readonly warn: (text: string) => void
   /** The VM's cgroup was released: none of its processes is left. */
   cgroupEmpty: boolean
+  /** Whether what a plugin keeps, and is in use, is waited for; else it is tried again once the jail has gone. */
+  lastTry: boolean
 }
 
-/** Whether a resource must stay while another one does: no file while a process may use it, no disk while a jail may have it. */
+/**
+ * Whether a resource must stay while another one does: no file while a process may use it, no disk while a jail may have it; and of what
+ * a plugin keeps, one thing may be made of those before it.
+ */
 function keeps({ kind }: Resource, { kind: other }: Resource): boolean {
-  return kind === "process" || kind === "cgroup" || (kind === "jail" && other === "disk")
+  if (kind === "process" || kind === "cgroup") return true
+  return (kind === "jail" && other === "disk") || (kind === "kept" && other === "kept")
 }
 
 function releaseOne(release: Release, resource: Resource): void {
@@ -84,6 +112,8 @@ function releaseOne(release: Release, resource: Resource): void {
     if (!release.cgroupEmpty) emptyJail(site, resource.root)
     tearDown(site, resource.root).forEach(warn)
   } else if (resource.kind === "network") releaseNetwork(resource, { db: journal.db, layout, warn })
+  else if (resource.kind === "kept")
+    releaseKept(resource, bootId(), release.lastTry ? {} : { patienceMs: FIRST_TRY_MS })
   else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
   else if (resource.kind === "disk") {
     const { name } = resource

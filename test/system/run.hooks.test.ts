@@ -91,7 +91,7 @@ test.each(["configure", "preBoot", "postBoot", "preStop", "postStop"])(
 test("when preBoot is over, what it was given stages nothing more", async () => {
   const { stderr, exit } = await start(place, ["run", fixture("stale")]).ended
   for (const name of ["write", "copy", "link", "add", "left"])
-    expect(stderr).toContain(`${name}: preBoot is over: nothing can be staged and no drive added any more`)
+    expect(stderr).toContain(`${name}: preBoot is over: nothing can be staged or kept and no drive added any more`)
   expect(exit).toBe(0)
 })
 

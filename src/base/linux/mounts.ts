@@ -1,8 +1,12 @@
 import { AT } from "./constants.ts"
-import { cPath, descriptor, EMPTY_PATH, type Path, shown } from "./guards.ts"
+import { readStart } from "./content.ts"
+import { SyscallError, unlessAbsent } from "./errors.ts"
+import { packString } from "./exec.ts"
+import { withDescriptor } from "./files.ts"
+import { cPath, descriptor, EMPTY_PATH, fixed, type Path, shown } from "./guards.ts"
 import { checked, libc, rawSyscall } from "./libc.ts"
 import { syscallNumber } from "./numbers.ts"
-import { packMountAttr } from "./structs.ts"
+import { packMountAttr, STATX_SIZE } from "./structs.ts"
 
 /** Attributes of a mount (mount_setattr(2)). */
 export const MOUNT_ATTR = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOSYMFOLLOW: 0x20_0000 } as const
@@ -24,6 +28,60 @@ export function setMountAttributes(tree: number, set: number, clear: number): vo
   const attributes = packMountAttr(set, clear, MS_PRIVATE)
   const args = [descriptor(tree), EMPTY_PATH, AT.EMPTY_PATH, attributes, attributes.length]
   rawSyscall("mount_setattr", syscallNumber("mount_setattr"), args)
+}
+
+/** A file system to mount. */
+export interface NewMount {
+  readonly type: string
+  /** A device, for those that have one. */
+  readonly source: string
+  /** As mount(8) takes them behind -o: `noatime`, `size=1M`. */
+  readonly options: readonly string[]
+  /** Of `MOUNT_ATTR`. */
+  readonly attributes: number
+}
+
+/**
+ * A detached mount of a file system (fsopen(2), fsmount(2), Linux 5.2), which nobody can reach yet. Closing its descriptor before it is
+ * attached undoes it. The file system's own words are in the error where it is refused.
+ */
+export function makeMount({ type, source, options, attributes }: NewMount): number {
+  return withDescriptor(
+    rawSyscall("fsopen", syscallNumber("fsopen"), [packString(type), FSOPEN_CLOEXEC], type),
+    (fs) => {
+      const configure = (command: number, key: string | undefined, value: string | undefined) => {
+        const words = [key, value].map((word) => (word === undefined ? 0 : packString(word)))
+        rawSyscall("fsconfig", syscallNumber("fsconfig"), [fs, command, ...words, 0], `${type} ${key ?? source}`)
+      }
+      try {
+        configure(FSCONFIG.setString, "source", source)
+        for (const option of options) {
+          const at = option.indexOf("=")
+          if (at === -1) configure(FSCONFIG.setFlag, option, undefined)
+          else configure(FSCONFIG.setString, option.slice(0, at), option.slice(at + 1))
+        }
+        configure(FSCONFIG.create, undefined, undefined)
+      } catch (error) {
+        const said = wordsOf(fs)
+        if (said === "" || !(error instanceof SyscallError)) throw error
+        throw new SyscallError(error.syscall, error.errno, said, error.path)
+      }
+      return rawSyscall("fsmount", syscallNumber("fsmount"), [fs, FSOPEN_CLOEXEC, attributes], type)
+    },
+  )
+}
+
+/**
+ * The id of the mount that a descriptor is on, which no other mount of this boot has (statx(2), STATX_MNT_ID_UNIQUE, Linux 6.8).
+ * Undefined on older kernels, which give a mount the id of one that is gone.
+ */
+export function uniqueMountId(fd: number): string | undefined {
+  const stat = fixed(STATX_SIZE)
+  const args = [descriptor(fd), EMPTY_PATH, AT.EMPTY_PATH, STATX_MNT_ID_UNIQUE, stat]
+  rawSyscall("statx", syscallNumber("statx"), args)
+  const view = new DataView(stat.buffer)
+  const told = (view.getUint32(0, true) & STATX_MNT_ID_UNIQUE) !== 0
+  return told ? String(view.getBigUint64(STATX_MNT_ID_OFFSET, true)) : undefined
 }
 
 /** Attaches a detached mount on the very inode of a descriptor (move_mount(2), Linux 5.2). */
@@ -48,6 +106,28 @@ export function unmountAt(dir: number, name: Path, flags = 0): void {
 }
 
 // --- internal ---
+
+const STATX_MNT_ID_UNIQUE = 0x4000
+const STATX_MNT_ID_OFFSET = 144
+
+const FSOPEN_CLOEXEC = 1
+const FSCONFIG = { setFlag: 0, setString: 1, create: 6 } as const
+const WORDS_MAX_BYTES = 1024
+
+/** What a file system says of a refusal, one message at each read(2): `e ext4: …`. */
+function wordsOf(fs: number): string {
+  const said: string[] = []
+  for (;;) {
+    const line = unlessAbsent(() => readStart(fs, WORDS_MAX_BYTES), ["ENODATA"])
+    if (line === undefined || said.length > 8) return said.join("; ")
+    said.push(
+      new TextDecoder()
+        .decode(line)
+        .replace(/^[ewi] /, "")
+        .trim(),
+    )
+  }
+}
 
 const OPEN_TREE_CLONE = 1
 const OPEN_TREE_CLOEXEC = 0o2000000

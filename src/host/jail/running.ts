@@ -13,6 +13,7 @@ import {
 import { unmountAt } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { type HostPath, inJail, type Placed } from "../../base/terms/path.ts"
+import { requireRaw } from "../../store/files/diskFormat.ts"
 import type { Owner } from "./base.ts"
 import { blockDevice, makeNode } from "./nodes.ts"
 import { type DiskImage, requireContent, requireWhole } from "./sectors.ts"
@@ -48,6 +49,7 @@ export async function stageImage(
   const from = openSource(source)
   try {
     requireContent({ setting, path: source, bytes: statDescriptor(from).size })
+    requireRaw(from, { path: source })
     await stageContent(jail, name, from, { signal, disk: true })
     return jail.placed(name)
   } finally {
@@ -58,7 +60,10 @@ export async function stageImage(
 /** Throws a failure for an image that a VMM without a jail could not use whole. */
 export function requireImage(source: string, { setting }: Pick<DiskImage, "setting">): void {
   if (isDevice(source)) return
-  const { size } = withDescriptor(openSource(source), statDescriptor)
+  const { size } = withDescriptor(openSource(source), (fd) => {
+    requireRaw(fd, { path: source })
+    return statDescriptor(fd)
+  })
   requireWhole({ setting, path: source, bytes: size }, { jailed: false })
 }
 

@@ -129,6 +129,19 @@ export async function stageContent(
   }
 }
 
+/** Stages a new disk that `fill` writes, padded to whole sectors, and returns where it is. */
+export async function stageDisk(root: StageRoot, name: string, fill: (fd: number) => Promise<void>): Promise<Placed> {
+  const to = createFile(root, name)
+  try {
+    await fill(to)
+    padToSectors(to)
+    giveAway(root, to)
+  } finally {
+    close(to)
+  }
+  return root.placed(name)
+}
+
 /** An open file of the host. */
 export interface Source {
   readonly fd: number

@@ -163,6 +163,11 @@ declare module "banger" {
     /** Adds `root=/dev/vdX` and `ro` or `rw` to the command line. One drive at most. Default: false. */
     root?: boolean | undefined
     /**
+     * What is in the image. `"qcow2"`: banger converts it into a raw copy of the VM's own. Default: raw; then an image that begins as
+     * qcow2, VMDK, VHDX, gzip, zstd, xz … does is refused, unless you say `"raw"`.
+     */
+    format?: "raw" | "qcow2" | undefined
+    /**
      * How the image gets into the jail. Default: what suits the image best. `"bind"` (writable only when the image is the
      * jail uid's alone), `"clone"` (shares blocks), `"copy"`, `"link"` (only when the image is the jail uid's alone).
      */
@@ -178,8 +183,10 @@ declare module "banger" {
     persist: string
     /** In whole MiB, `"10G"`; needed where the disk is first made, unless it has a `path`. A larger one later makes it grow. */
     size?: string | undefined
-    /** The raw image that it is first made from; not looked at later. Default: an empty disk. */
+    /** The image that it is first made from; not looked at later. Default: an empty disk. */
     path?: string | undefined
+    /** What is in that image, as of a `Drive`. */
+    format?: "raw" | "qcow2" | undefined
     /** As of a `Drive`. */
     id?: string | undefined
     readonly?: boolean | undefined
@@ -240,9 +247,87 @@ declare module "banger" {
     readonly vm: Vm
     /** The directory on the host that has the staged files: the jail's root. It is removed after the VM. */
     readonly dir: string
+    /** What the plugin's hooks have kept for this VM, and nobody has given back, when this hook began. */
+    readonly kept: readonly Kept[]
   }
 
-  export interface PreBootContext extends HookContext {
+  /** Hooks that may make things of the host's for their VM. */
+  export interface KeepingContext extends HookContext {
+    /**
+     * Makes a thing of the host's for this VM, on whose journal it is before it is made: banger gives it back after the VM, the last
+     * one first, after postStop, and also where banger was killed, without the plugin. `command`: the hook makes it itself, once this
+     * has resolved. Needs root, but for `command`.
+     */
+    keep(thing: LoopThing | MappedThing | SnapshotThing | MountThing | CommandThing): Promise<Kept>
+  }
+
+  /** A loop device of an image. */
+  export interface LoopThing {
+    kind: "loop"
+    /** An absolute path. */
+    file: string
+    readonly?: boolean | undefined
+    /** Where in the file the device begins, and how much of it: in bytes. Default: the whole file. */
+    offset?: number | undefined
+    size?: number | undefined
+  }
+
+  /** A device of the device mapper: a snapshot, a part, an encrypted disk, … */
+  export interface MappedThing {
+    kind: "dm"
+    /** No other device has it. */
+    name: string
+    /** Its table, a line each, as dmsetup(8) takes it: `"0 2048 linear /dev/sda 0"`. */
+    table: string[]
+    readonly?: boolean | undefined
+  }
+
+  /** A snapshot of a logical volume, which goes with the VM. */
+  export interface SnapshotThing {
+    kind: "lvm"
+    /** `"group/volume"`. */
+    origin: string
+    /** Room for what changes: `"1G"`. Left out where the origin is a thin volume. */
+    size?: string | undefined
+  }
+
+  /** A mount on a directory, without set-user-ID programs and devices. */
+  export interface MountThing {
+    kind: "mount"
+    /** The directory, an absolute path without symlinks. */
+    target: string
+    /** A device; with no `type`, a directory that is to be seen there too. */
+    source: string
+    /** The file system: `"ext4"`. */
+    type?: string | undefined
+    /** As mount(8) takes them behind -o, one a word. */
+    options?: string[] | undefined
+    readonly?: boolean | undefined
+  }
+
+  /** Anything else: what it takes to know it and to give it back. Programs by absolute path, run without a shell. */
+  export interface CommandThing {
+    kind: "command"
+    /** What it is, for people. */
+    what: string
+    /** Ends with 0 while it is there and the same, with 1 once it is gone; anything else: nobody can tell. It has 10 s. */
+    still: string[]
+    /** Gives it back. It has 60 s; then `still` is asked again. */
+    release: string[]
+  }
+
+  /** A thing of the host's that a plugin keeps for its VM. */
+  export interface Kept {
+    readonly kind: "loop" | "dm" | "lvm" | "mount" | "command"
+    /** Which of the VM's things it is, from 1 on. */
+    readonly number: number
+    /** What it is, for people. */
+    readonly what: string
+    /** The block device, for `drives.add`; of a `mount` its directory. Undefined of a `command`. */
+    readonly path: string | undefined
+  }
+
+  export interface PreBootContext extends KeepingContext {
     readonly stage: Stage
     readonly drives: {
       /** Adds a disk after those of the spec. */
@@ -250,7 +335,7 @@ declare module "banger" {
     }
   }
 
-  export interface RunningContext extends HookContext {
+  export interface RunningContext extends KeepingContext {
     /**
      * Saves the VM (state, memory, its copies of the disks) to a new directory, for `banger run --restore`. The VM is paused
      * meanwhile, and continues afterwards. Firecracker in a jail only. `base`: the directory of this VM's last snapshot, or of

@@ -51,18 +51,29 @@ const driveEntries = {
   root: v.optional(v.boolean("true or false"), false),
 }
 
+/** What is in an image; without it banger takes it for raw, and refuses what begins as another format does. */
+const format = v.optional(v.picklist(["raw", "qcow2"], '"raw" or "qcow2"'))
+
 /** A file or block device of this host. */
-const hostDrive = v.strictObject({
-  ...driveEntries,
-  path,
-  stage: v.optional(v.picklist(["bind", "clone", "copy", "link"], '"bind", "clone", "copy" or "link"')),
-})
+const hostDrive = v.pipe(
+  v.strictObject({
+    ...driveEntries,
+    path,
+    format,
+    stage: v.optional(v.picklist(["bind", "clone", "copy", "link"], '"bind", "clone", "copy" or "link"')),
+  }),
+  v.check(
+    ({ stage, format }) => format !== "qcow2" || stage === undefined,
+    "no `stage` of a qcow2 image: it is converted",
+  ),
+)
 
 /** A disk that outlives its VMs; `path`: the image that it is first made from; `size` as `parseSize` reads it. */
 const diskDrive = v.strictObject({
   ...driveEntries,
   persist: name,
   path: v.optional(path),
+  format,
   size: v.optional(
     v.pipe(
       v.string(DISK_SIZE_WORDS),

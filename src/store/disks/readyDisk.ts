@@ -7,7 +7,8 @@ import { close, statDescriptor, withDescriptor } from "../../base/linux/files.ts
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
 import { removeAbandoned } from "../files/replaceFile.ts"
-import { copyImage, type Image, openImage, padDisk } from "./content.ts"
+import { copyImage, type Image, type ImageName, openImage, padDisk } from "./content.ts"
+import type { OnProgress } from "./convert.ts"
 import { type Disks, fileOf, findDisks, openDisk, openDisks, openPresentDisk } from "./disks.ts"
 import { withDisk } from "./lockDisk.ts"
 import { makeFile } from "./makeFile.ts"
@@ -18,7 +19,7 @@ export interface WantedDisk {
   readonly name: string
   readonly sizeBytes: number | undefined
   /** The image that it is first made from. */
-  readonly image: string | undefined
+  readonly image: ImageName | undefined
   /** What named it: `drives[0]`. */
   readonly setting: string
 }
@@ -30,10 +31,10 @@ export interface WantedDisk {
 export async function readyDisk(
   directory: string,
   wanted: WantedDisk,
-  { signal }: { readonly signal: AbortSignal },
+  how: { readonly signal: AbortSignal; readonly onProgress?: ((path: string) => OnProgress) | undefined },
 ): Promise<number> {
   using disks = openDisks(directory)
-  const { name, image: path, setting } = wanted
+  const { name, image: named, setting } = wanted
   return await withDisk(disks, { name, what: "a start" }, async () => {
     const fd = openDisk(disks, name)
     if (fd !== undefined) {
@@ -45,12 +46,13 @@ export async function readyDisk(
         throw error
       }
     }
-    using image = path === undefined ? undefined : openImage(path)
+    using image = named === undefined ? undefined : openImage(named)
     const { bytes } = planDisk({ name, setting, sizeBytes: wanted.sizeBytes, imageBytes: image?.bytes }, undefined)
     if (image !== undefined) requireRoom(disks, image, setting)
     removeAbandoned(disks.path)
     await makeFile({ dir: disks.fd, name: fileOf(name), path: disks.path }, async (file) => {
-      if (image !== undefined) await copyImage(image, file, { signal })
+      if (image !== undefined)
+        await copyImage(image, file, { signal: how.signal, onProgress: how.onProgress?.(image.path) })
       padDisk(file, bytes)
     })
     return openPresentDisk(disks, name)

@@ -34,6 +34,12 @@ export function findProgram(name: string, more: readonly string[] = [], PATH = p
   return { path: undefined, passedOver }
 }
 
+/** Why root must not run the program at an absolute path; undefined: it may. */
+export function whyUntrusted(path: string): string | undefined {
+  const answer = asRoot(path)
+  return "why" in answer ? answer.why : undefined
+}
+
 /** How a program ended, and its output. */
 export interface Said {
   /** Null when it was killed because its time ran out. */

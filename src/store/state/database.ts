@@ -99,6 +99,8 @@ const MIGRATIONS = [
    create index disk_claims_by_vm on disk_claims (vm);`,
   // The names of VMs that their users have stopped, or removed, and not started since.
   "create table stops (name text primary key, removed integer not null) strict;",
+  // No table: a journal may name what a plugin keeps, and older bangers do not read such a journal.
+  "select 1;",
 ]
 
 /** SQLite's log is written back at this size: whoever opens the file first reads the log, which takes half a millisecond then. */

@@ -9,6 +9,7 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { NAME_PATTERN } from "../../base/terms/name.ts"
 import { replaceFile } from "../files/replaceFile.ts"
+import { keptThingSchema } from "../kept/thing.ts"
 
 const userAndRoot = v.strictObject({ uid: v.pipe(v.number(), v.integer(), v.minValue(1)), root: v.string() })
 
@@ -66,6 +67,13 @@ const resourceSchema = v.variant("kind", [
     namespace: v.string(),
     card: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9_]{1,20}$/))),
     plugging: v.optional(v.literal(true)),
+  }),
+  /** What a plugin keeps for the VM (`ctx.keep`). `number`: which of them; `bootId`: the boot in which it was made. */
+  v.strictObject({
+    kind: v.literal("kept"),
+    number: v.pipe(v.number(), v.integer(), v.minValue(1)),
+    bootId: v.string(),
+    thing: keptThingSchema,
   }),
   /** `identity`: null until the process is started; `pidNamespace` tells where to look for it until then. */
   v.strictObject({

@@ -5,18 +5,22 @@ import { seek } from "../../base/linux/content.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { close, isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
-import { type Placed, withoutJail } from "../../base/terms/path.ts"
+import { hostPath, type Placed, withoutJail } from "../../base/terms/path.ts"
 import { formatSize, parseSize } from "../../base/terms/quantity.ts"
 import type { Jail } from "../../host/jail/makeJail.ts"
 import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
 import { type DiskImage, isWhole, padToSectors, requireContent, requireWhole } from "../../host/jail/sectors.ts"
-import type { StageRoot } from "../../host/jail/stage.ts"
+import { type StageRoot, stageDisk as stageNewDisk } from "../../host/jail/stage.ts"
 import { bindOpen, stageFile } from "../../host/jail/stageFile.ts"
 import { waysFor } from "../../host/jail/ways.ts"
 import { type DiskDrive, type Drive, type HostDrive, isDisk } from "../../inputs/schema/vm.ts"
+import { copyImage, openImage } from "../../store/disks/content.ts"
+import type { OnProgress } from "../../store/disks/convert.ts"
 import { diskPath } from "../../store/disks/disks.ts"
 import { giveDisk, readyDisk, requireDisk, roomIn, type WantedDisk } from "../../store/disks/readyDisk.ts"
+import { requireRaw } from "../../store/files/diskFormat.ts"
 import type { VmLayout } from "../../store/state/places.ts"
+import { savedDisk } from "../snapshot/manifest.ts"
 import { type ConfinementPlan, likelyOwner } from "./confinement.ts"
 import type { FoundDrive, StagedDrive } from "./plan.ts"
 
@@ -27,44 +31,72 @@ import type { FoundDrive, StagedDrive } from "./plan.ts"
 export function requireDrives(drives: readonly Drive[], jail: ConfinementPlan["jail"]): void {
   for (const [index, drive] of drives.entries()) {
     if (isDisk(drive)) continue
-    const { path, readonly, stage: way } = drive
+    const { path, readonly, stage: way, format } = drive
+    const setting = `drives[${index}].path`
     const stat = statSync(path)
-    if (!stat.isFile() || isWhole(stat.size)) continue
-    const image = { setting: `drives[${index}].path`, path, bytes: stat.size }
+    if (!stat.isFile() && format === "qcow2")
+      throw new Failure("BAD_FILE", `${setting}: ${path} is no qcow2 image`, { subject: path })
+    if (!stat.isFile()) continue
+    openImage({ setting, path, format })[Symbol.dispose]()
+    if (format === "qcow2" || isWhole(stat.size)) continue
+    const image = { setting, path, bytes: stat.size }
     const owner = likelyOwner(jail)
     const [likely] = owner === undefined ? [] : waysFor(path, stat, { owner, readonly, way })
     if (likely !== "copy" && likely !== "clone") requireWhole(image, { jailed: jail !== undefined })
   }
 }
 
-/** A drive of a plan: a persistent disk may not be there yet. */
-export function plannedDrive(drive: Drive, { disks }: Pick<VmLayout, "disks">): FoundDrive {
+/** A drive of a plan: a persistent disk may not be there yet. `index`: its place in the spec. */
+export function plannedDrive(
+  drive: Drive,
+  index: number,
+  { disks, stage }: Pick<VmLayout, "disks" | "stage">,
+): FoundDrive {
   if (isDisk(drive)) return { ...drive, path: diskPath(disks, drive.persist), device: false }
+  if (drive.format === "qcow2") return { ...drive, path: `${stage}/${savedDisk(index)}`, device: false }
   return findDrive(drive)
 }
 
-/** A drive for a VM without a jail, which uses it where it is; what a hook staged is padded. */
-export function useDrive(root: StageRoot, drive: HostDrive): FoundDrive {
+/** How a drive is staged: under which name, and what hears how far a conversion is. */
+export interface DriveStaging extends Converting {
+  readonly name: string
+}
+
+/** What a conversion is told, and tells. */
+interface Converting {
+  readonly signal: AbortSignal
+  readonly onProgress?: ((path: string) => OnProgress) | undefined
+}
+
+/**
+ * A drive for a VM without a jail, which uses it where it is; what a hook staged is padded, and a qcow2 image converted into the
+ * stage.
+ */
+export async function useDrive(root: StageRoot, drive: HostDrive, how: DriveStaging): Promise<StagedDrive> {
+  const there = (found: FoundDrive) => ({ ...found, ...withoutJail(hostPath(found.path)) })
   const name = stagedName(root, drive.path)
   // What a symlink of the stage leads to is no file of the stage.
-  const own = name === undefined ? undefined : unlessAbsent(() => takeStaged(root, name), ["ELOOP", "EXDEV"])
-  if (own !== undefined) return { ...drive, device: false }
+  const own = name === undefined ? undefined : unlessAbsent(() => takeStaged(root, name, drive), ["ELOOP", "EXDEV"])
+  if (own !== undefined) return there({ ...drive, device: false })
+  if (drive.format === "qcow2") return await stageConverted(root, drive, how)
   const found = findDrive(drive)
   if (found.device) requireContent(deviceImage(drive.path))
-  else requireWhole({ setting: "drives", path: drive.path, bytes: statSync(drive.path).size }, { jailed: false })
-  return found
+  else {
+    openImage({ setting: "drives", ...drive })[Symbol.dispose]()
+    requireWhole({ setting: "drives", path: drive.path, bytes: statSync(drive.path).size }, { jailed: false })
+  }
+  return there(found)
 }
 
 /** Stages a disk and returns where it is; one that a hook has staged is there already, and is padded. */
-export async function stageDrive(
-  jail: Jail,
-  drive: HostDrive,
-  { name, signal }: { readonly name: string; readonly signal: AbortSignal },
-): Promise<StagedDrive> {
+export async function stageDrive(jail: Jail, drive: HostDrive, how: DriveStaging): Promise<StagedDrive> {
   const { path, readonly, stage: way } = drive
+  const { name, signal } = how
   const staged = stagedName(jail, path)
-  if (staged !== undefined) return { ...drive, ...requireStaged(jail, staged), device: false }
+  if (staged !== undefined) return { ...drive, ...requireStaged(jail, staged, drive), device: false }
+  if (drive.format === "qcow2") return await stageConverted(jail, drive, how)
   if (!findDrive(drive).device) {
+    openImage({ setting: "drives", ...drive })[Symbol.dispose]()
     const placed = await stageFile(jail, name, path, { readonly, way, signal, disk: true })
     return { ...drive, ...placed, device: false }
   }
@@ -116,11 +148,7 @@ export function requireNoDisks(drives: readonly Drive[]): void {
 }
 
 /** The disk of a VM without a jail, which uses it where it is. */
-export async function useDisk(
-  layout: VmLayout,
-  drive: DiskDrive,
-  how: { readonly signal: AbortSignal },
-): Promise<StagedDrive> {
+export async function useDisk(layout: VmLayout, drive: DiskDrive, how: Converting): Promise<StagedDrive> {
   close(await readyDisk(layout.disks, wantedDisk(drive, "drives"), how))
   return { ...drive, ...withoutJail(diskPath(layout.disks, drive.persist)), device: false }
 }
@@ -129,9 +157,9 @@ export async function useDisk(
 export async function stageDisk(
   jail: Jail,
   drive: DiskDrive,
-  { name, signal, layout }: { readonly name: string; readonly signal: AbortSignal; readonly layout: VmLayout },
+  { name, layout, ...how }: DriveStaging & { readonly layout: VmLayout },
 ): Promise<StagedDrive> {
-  const fd = await readyDisk(layout.disks, wantedDisk(drive, "drives"), { signal })
+  const fd = await readyDisk(layout.disks, wantedDisk(drive, "drives"), how)
   try {
     giveDisk(fd, jail.owner)
     bindOpen(jail, name, fd, { readonly: drive.readonly })
@@ -144,6 +172,17 @@ export async function stageDisk(
 // --- internal ---
 
 const SEEK_END = 2
+
+/** A raw copy of a qcow2 image, which is the VM's own. */
+async function stageConverted(
+  root: StageRoot,
+  drive: HostDrive,
+  { name, signal, onProgress }: DriveStaging,
+): Promise<StagedDrive> {
+  using image = openImage({ setting: "drives", ...drive })
+  const how = { signal, onProgress: onProgress?.(image.path) }
+  return { ...drive, ...(await stageNewDisk(root, name, (fd) => copyImage(image, fd, how))), device: false }
+}
 
 /** Finds out whether a drive of the host is a block device. */
 function findDrive(drive: HostDrive): FoundDrive {
@@ -158,8 +197,8 @@ function stagedName(root: StageRoot, path: string): string | undefined {
 }
 
 /** What a hook staged in a jail. What was bound there is not the VM's, and what a symlink leads to is not there. */
-function requireStaged(jail: Jail, name: string): Placed {
-  const placed = unlessAbsent(() => takeStaged(jail, name), ["ENOENT", "ENOTDIR", "ELOOP", "EXDEV"])
+function requireStaged(jail: Jail, name: string, drive: HostDrive): Placed {
+  const placed = unlessAbsent(() => takeStaged(jail, name, drive), ["ENOENT", "ENOTDIR", "ELOOP", "EXDEV"])
   if (placed !== undefined) return placed
   const { host } = jail.placed(name)
   const hint = "add what ctx.stage.write, ctx.stage.copy or ctx.stage.link returned"
@@ -167,9 +206,20 @@ function requireStaged(jail: Jail, name: string): Placed {
 }
 
 /** Makes a staged file a whole disk. One that has another name is somebody's own image, and is not changed. */
-function takeStaged(root: StageRoot, name: string): Placed {
+function takeStaged(root: StageRoot, name: string, { format }: Pick<HostDrive, "format">): Placed {
   const placed = root.placed(name)
-  const stat = withDescriptor(openBeneath(root.fd, name, O.RDONLY | O.NONBLOCK), statDescriptor)
+  if (format === "qcow2") {
+    const hint = "give drives.add the image's own path"
+    throw new Failure("BAD_PLUGIN", `drives: ${placed.host} is staged, and is not converted`, {
+      hint,
+      subject: placed.host,
+    })
+  }
+  const stat = withDescriptor(openBeneath(root.fd, name, O.RDONLY | O.NONBLOCK), (fd) => {
+    if (format === undefined && isType(statDescriptor(fd), S.IFREG))
+      requireRaw(fd, { setting: "drives", path: placed.host })
+    return statDescriptor(fd)
+  })
   if (!isType(stat, S.IFREG))
     throw new Failure("BAD_FILE", `drives: ${placed.host} is not a regular file`, { subject: placed.host })
   const image = { setting: "drives", path: placed.host, bytes: stat.size }
@@ -190,8 +240,9 @@ function deviceImage(path: string): DiskImage {
   }
 }
 
-function wantedDisk({ persist, size, path }: DiskDrive, setting: string): WantedDisk {
-  return { name: persist, sizeBytes: size === undefined ? undefined : parseSize(size), image: path, setting }
+function wantedDisk({ persist, size, path, format }: DiskDrive, setting: string): WantedDisk {
+  const image = path === undefined ? undefined : { setting: `${setting}.path`, path, format }
+  return { name: persist, sizeBytes: size === undefined ? undefined : parseSize(size), image, setting }
 }
 
 function nearestDirectory(path: string): string {

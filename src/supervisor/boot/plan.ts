@@ -119,6 +119,12 @@ export interface PlanOptions {
   readonly cgroup?: string | undefined
   /** The bridge of the user's that its card is to be on. */
   readonly bridge?: { readonly bridge: string; readonly vlan: number | undefined } | undefined
+  /** Its drives that are made of qcow2 images, and their places in the spec. */
+  readonly converted?: readonly {
+    readonly index: number
+    readonly path?: string | undefined
+    readonly persist?: string
+  }[]
   /** The snapshot that it goes on from; `again`: whether others may too. */
   readonly restore?: { readonly dir: string; readonly again: boolean } | undefined
 }
@@ -127,7 +133,7 @@ export interface PlanOptions {
 export function planSteps(
   layout: VmLayout,
   { vmm, program }: Chosen,
-  { boot, cgroup, bridge, restore }: PlanOptions,
+  { boot, cgroup, bridge, converted = [], restore }: PlanOptions,
 ): readonly string[] {
   const { confinement } = boot
   const { argv, control } = vmm.launch(program, boot, layout)
@@ -143,6 +149,10 @@ export function planSteps(
     ...(confinement === undefined
       ? [`make ${layout.stage} (0700)`]
       : jailSteps(layout, boot, { ...confinement, vmm: vmm.name })),
+    ...converted.map(
+      ({ index, path, persist }) =>
+        `convert ${path} (qcow2) into ${persist === undefined ? `${savedDisk(index)}, a raw copy that is the VM's own` : `the disk ${persist}, unless that is there`}`,
+    ),
     ...network.lease,
     "run preBoot hooks, which may stage files and add drives",
     ...(confinement === undefined

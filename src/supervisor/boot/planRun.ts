@@ -45,7 +45,7 @@ export function planRun(
   const files = {
     ...plannedFiles(
       spec,
-      drives.map((drive) => plannedDrive(drive, layout)),
+      drives.map((drive, index) => plannedDrive(drive, index, layout)),
       root,
     ),
     restore: restore && plannedSnapshot(restore.dir, spec.firecracker.uffd, root),
@@ -57,8 +57,10 @@ export function planRun(
       ? bare
       : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
   const bridge = network === false || isOwnBridge(network.bridge) ? undefined : network
+  const converted = drives.flatMap((drive, index) => (drive.format === "qcow2" ? [{ ...drive, index }] : []))
   const steps = planSteps(layout, chosen, {
     bridge,
+    converted,
     ...{ boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) },
     restore: restore && { dir: restore.dir, again: spec.unsafeClone },
   })

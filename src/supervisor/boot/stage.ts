@@ -2,7 +2,9 @@ import { mkdirSync } from "node:fs"
 import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { openAt, symlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
+import type { Log } from "../../base/terms/log.ts"
 import { hostPath, withoutJail } from "../../base/terms/path.ts"
+import { formatSize } from "../../base/terms/quantity.ts"
 import { makeJail } from "../../host/jail/makeJail.ts"
 import { closeStage, makeStage, type StageRoot, stageCopy } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
@@ -10,6 +12,7 @@ import { bindSocket } from "../../host/jail/userSockets.ts"
 import type { Boot, Program, SnapshotFiles, Vmm } from "../../host/vmm/vmm.ts"
 import { elfKernel } from "../../inputs/kernel/elfKernel.ts"
 import { type Drive, isDisk, type Spec } from "../../inputs/schema/vm.ts"
+import type { OnProgress } from "../../store/disks/convert.ts"
 import type { Resource } from "../../store/state/handles.ts"
 import { markOf, RUNTIME_MARK } from "../../store/state/mark.ts"
 import { takeUid } from "../../store/state/uids.ts"
@@ -50,6 +53,7 @@ export interface Staging {
   readonly signal: AbortSignal
   /** The directory of a snapshot to restore. */
   readonly restore: string | undefined
+  readonly log: Log
 }
 
 /** Makes a VM's runtime directory and its jail, or its plain stage, with all that its spec names in it. */
@@ -80,19 +84,31 @@ function stageResource({ session, vmm, program, confinement }: Staging): Resourc
   return { kind: "jail", vmm: vmm.jailName(program), root: null }
 }
 
+/** Says that an image is converted, and every ten seconds how far that is. */
+function conversionTold(log: Log): (path: string) => OnProgress {
+  return (path) => {
+    let said = performance.now() - TELL_MS + FIRST_TELL_MS
+    return (done, total) => {
+      if (performance.now() - said < TELL_MS) return
+      said = performance.now()
+      log.info(`converting ${path}: ${formatSize(done)} of ${formatSize(total)}`)
+    }
+  }
+}
+
+const FIRST_TELL_MS = 1000
+const TELL_MS = 10_000
+
 /** Without a jail the VMM uses the files where they are. */
-async function stagePlain({ session, spec, vmm, program, restore, signal }: Staging): Promise<VmStage> {
+async function stagePlain({ session, spec, vmm, program, restore, signal, log }: Staging): Promise<VmStage> {
   const root = makeStage(session.layout.stage)
   if (vmm.name === "firecracker") {
     for (const path of Object.values(ownFiles(session.layout, spec.firecracker))) makeOwnFile(path)
   }
   const drives: StagedDrive[] = []
   const add = async (drive: Drive) => {
-    if (isDisk(drive)) drives.push(await useDisk(session.layout, drive, { signal }))
-    else {
-      const found = useDrive(root, drive)
-      drives.push({ ...found, ...withoutJail(hostPath(found.path)) })
-    }
+    const how = { name: savedDisk(drives.length), signal, onProgress: conversionTold(log) }
+    drives.push(isDisk(drive) ? await useDisk(session.layout, drive, how) : await useDrive(root, drive, how))
   }
   try {
     for (const drive of spec.drives) await add(drive)
@@ -118,7 +134,7 @@ async function stagePlain({ session, spec, vmm, program, restore, signal }: Stag
 }
 
 async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["jail"]>): Promise<VmStage> {
-  const { session, spec, vmm, program, signal, restore } = staging
+  const { session, spec, vmm, program, signal, restore, log } = staging
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
   const owner = ownerOf(takeUid(db, id, { wanted: wanted.uid }), wanted.gid)
@@ -130,7 +146,7 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   })
   const drives: StagedDrive[] = []
   const add = async (drive: Drive) => {
-    const how = { name: savedDisk(drives.length), signal, layout }
+    const how = { name: savedDisk(drives.length), signal, layout, onProgress: conversionTold(log) }
     drives.push(isDisk(drive) ? await stageDisk(jail, drive, how) : await stageDrive(jail, drive, how))
   }
   let files: Omit<StagedFiles, "drives">

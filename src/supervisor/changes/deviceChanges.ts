@@ -17,6 +17,8 @@ export interface DeviceChanges {
   context(signal: AbortSignal): DeviceContext
   /** Does work while nothing is being changed: what was begun before is waited for, what is begun meanwhile waits. */
   alone<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T>
+  /** Aborted by `over`. */
+  readonly ended: AbortSignal
   /** Ends what is being changed, and lets nothing more begin; resolves when all that was made for it is gone. */
   over(): Promise<void>
 }
@@ -120,6 +122,7 @@ export function deviceChanges(vm: ChangeableVm): DeviceChanges {
       }
     },
     alone,
+    ended: ended.signal,
     over() {
       ended.abort(new Failure("WRONG_STATE", "the VM no longer runs under this banger", { subject: vm.session.id }))
       return changing

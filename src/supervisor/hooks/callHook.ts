@@ -1,5 +1,5 @@
 import type { Hooks } from "banger"
-import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import type { Definition, HookName } from "../../inputs/plugin/definition.ts"
 
@@ -50,7 +50,8 @@ export async function runHook<T>(
     return await Promise.race([cut, work])
   } catch (error) {
     if (error === cutBy) throw error
-    throw new Failure("HOOK_FAILED", `${name} threw: ${messageOf(error)}`, { cause: error, subject: name })
+    const hint = isFailure(error) ? error.hint : undefined
+    throw new Failure("HOOK_FAILED", `${name} threw: ${messageOf(error)}`, { hint, cause: error, subject: name })
   } finally {
     clearTimeout(timer)
     limits.interrupt.removeEventListener("abort", onInterrupt)

@@ -69,7 +69,8 @@ export function savedDisk(index: number): string {
 export function savedDisks(drives: Spec["drives"], dir: string): Spec["drives"] {
   return drives.map((drive, index) => {
     const path = join(dir, savedDisk(index))
-    return existsSync(path) ? { ...drive, path } : drive
+    // What its guest has written there is nothing to judge a format by.
+    return existsSync(path) ? { ...drive, path, format: "raw" } : drive
   })
 }
 

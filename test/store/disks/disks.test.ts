@@ -26,6 +26,7 @@ import { makeFile } from "../../../src/store/disks/makeFile.ts"
 import { readyDisk, requireDisk, takeBackDisk } from "../../../src/store/disks/readyDisk.ts"
 import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
+import { CLUSTER_BYTES, qcow2Of } from "./qcow2Image.ts"
 
 const directory = eachInItsDirectory()
 const MIB_BYTES = 1024 * 1024
@@ -119,24 +120,42 @@ test("a disk is made with its size and without blocks, stays, grows, and is neve
 })
 
 test("a disk is made of an image once, grown to its size; the image need not be there later", async () => {
-  const image = join(directory.path, "image")
-  writeFileSync(image, "x".repeat(700))
+  const path = join(directory.path, "image")
+  const image = { path }
+  writeFileSync(path, "x".repeat(700))
   expect(requireDisk(at(), wanted({ image })).growsBytes).toBe(1024)
   await ready({ image, sizeBytes: MIB_BYTES })
   expect(readFileSync(file("data")).toString("latin1")).toBe("x".repeat(700).padEnd(MIB_BYTES, "\0"))
-  await ready({ image: join(directory.path, "gone") })
-  requireDisk(at(), wanted({ image: join(directory.path, "gone") }))
-  expect(statSync(image)).toMatchObject({ size: 700, nlink: 1 })
+  const gone = { path: join(directory.path, "gone") }
+  await ready({ image: gone })
+  requireDisk(at(), wanted({ image: gone }))
+  expect(statSync(path)).toMatchObject({ size: 700, nlink: 1 })
 })
 
 test("an image that is none is refused, and leaves nothing", async () => {
-  const image = join(directory.path, "image")
-  writeFileSync(image, "QFI\xfb and more", "latin1")
-  await expect(ready({ image })).rejects.toThrow(failure("BAD_FILE", "is a qcow2 image"))
-  writeFileSync(image, "")
-  await expect(ready({ image })).rejects.toThrow(failure("BAD_FILE", `${image} is empty`))
-  await expect(ready({ image: directory.path })).rejects.toThrow("is not a regular file")
+  const path = join(directory.path, "image")
+  const image = { path, setting: "drives[0].path" }
+  writeFileSync(path, "QFI\xfb and more", "latin1")
+  await expect(ready({ image })).rejects.toThrow(failure("BAD_FILE", "begins as a qcow2 file"))
+  await expect(ready({ image: { ...image, format: "qcow2" } })).rejects.toThrow(
+    failure("BAD_FILE", "is no qcow2 image"),
+  )
+  writeFileSync(path, "")
+  await expect(ready({ image })).rejects.toThrow(failure("BAD_FILE", `${path} is empty`))
+  await expect(ready({ image: { path: directory.path } })).rejects.toThrow("is not a regular file")
   expect(readdirSync(at())).toEqual([])
+})
+
+test("a disk is made of a qcow2 image by name, and has its size", async () => {
+  const path = join(directory.path, "image.qcow2")
+  writeFileSync(path, qcow2Of([{ data: "a" }, "none", { packed: "b" }, "zero"]))
+  await ready({ image: { path, format: "qcow2" }, sizeBytes: MIB_BYTES })
+  const content = readFileSync(file("data"))
+  expect(content).toHaveLength(MIB_BYTES)
+  const cluster = (letter: string) => Buffer.alloc(CLUSTER_BYTES, letter)
+  const disk = Buffer.concat([cluster("a"), cluster("\0"), cluster("b")])
+  expect(content.subarray(0, disk.length).equals(disk)).toBe(true)
+  expect(content.subarray(disk.length).every((byte) => byte === 0)).toBe(true)
 })
 
 test("a process at work on a disk keeps others from it, and says what it does; its lock goes with it", async () => {
@@ -180,7 +199,7 @@ test("holes stay holes in a copy, and what is zero in a stream becomes one", asy
   writeFileSync(image, "start")
   truncateSync(image, 32 * MIB_BYTES)
   using disks = openDisks(at())
-  using source = openImage(image)
+  using source = openImage({ path: image })
   await makeFile({ dir: disks.fd, name: "copy.raw", path: at() }, (fd) => copyImage(source, fd, { signal }))
   expect(readFileSync(file("copy")).equals(readFileSync(image))).toBe(true)
   expect(statSync(file("copy")).blocks * 512).toBeLessThan(MIB_BYTES)

@@ -1,0 +1,126 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { basename, dirname } from "node:path"
+import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
+import { inodeOf, openWithoutSymlinks, statDescriptor, statPath, withDescriptor } from "../../base/linux/files.ts"
+import {
+  attachTree,
+  cloneTree,
+  MOUNT_ATTR,
+  makeMount,
+  setMountAttributes,
+  uniqueMountId,
+  unmountAt,
+} from "../../base/linux/mounts.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import type { KeptThing } from "../../store/kept/thing.ts"
+
+/** A mount on a journal. */
+export type KeptMount = Extract<KeptThing, { kind: "mount" }>
+
+/** What is mounted where. */
+export interface MountWish {
+  readonly target: string
+  readonly source: string
+  /** Undefined: `source` is a directory, which is seen there too. */
+  readonly type?: string | undefined
+  readonly options: readonly string[]
+  readonly readonly: boolean
+}
+
+/** A mount that is not attached yet, so that nobody can reach it, and what attaches it. The caller disposes of it. */
+export function planMount({
+  target,
+  source,
+  type,
+  options,
+  readonly,
+}: MountWish): { thing: KeptMount; make: () => KeptMount } & Disposable {
+  const attributes = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | (readonly ? MOUNT_ATTR.RDONLY : 0)
+  using open = new DisposableStack()
+  const held = (fd: number) => {
+    open.defer(() => withDescriptor(fd, () => {}))
+    return fd
+  }
+  const place = held(openWithoutSymlinks(target, O.PATH | O_DIRECTORY))
+  let tree: number
+  if (type === undefined) {
+    tree = held(cloneTree(held(openWithoutSymlinks(source, O.PATH | O_DIRECTORY))))
+    setMountAttributes(tree, attributes, 0)
+  } else tree = held(makeMount({ type, source, options: readonly ? ["ro", ...options] : options, attributes }))
+  const { mountId, dev } = statDescriptor(tree)
+  const thing = {
+    kind: "mount",
+    target,
+    id: String(mountId),
+    fileSystem: dev,
+    identity: identityOf(tree),
+    namespace: namespaceOf("self"),
+  } as const
+  const make = () => {
+    attachTree(tree, place)
+    return thing
+  }
+  const kept = open.move()
+  return { thing, make, [Symbol.dispose]: () => kept.dispose() }
+}
+
+/**
+ * Where a mount is, in this mount namespace; undefined: it is gone. Throws LIVENESS_UNKNOWN where it is in another namespace that has
+ * processes.
+ */
+export function findMount({ id, fileSystem, identity, namespace, target }: KeptMount): string | undefined {
+  if (namespace !== namespaceOf("self")) {
+    const pid = readdirSync("/proc").find((name) => /^\d+$/.test(name) && isIn(name, namespace))
+    if (pid === undefined) return undefined
+    const hint = `look from there: nsenter --mount=/proc/${pid}/ns/mnt banger sweep`
+    throw new Failure("LIVENESS_UNKNOWN", "it is in another mount namespace", { hint, subject: target })
+  }
+  const lines = readFileSync("/proc/self/mountinfo", "latin1").split("\n")
+  const fields = lines.map((line) => line.split(" ")).find(([own, , dev]) => own === id && dev === fileSystem)
+  const point = fields && decoded(fields[4] ?? "")
+  if (point === undefined) return undefined
+  const seen = unlessAbsent(
+    () =>
+      withDescriptor(openWithoutSymlinks(point, O.PATH), (fd) => {
+        // Where another is mounted on it, it cannot be seen: then it may be this one.
+        return String(statDescriptor(fd).mountId) === id ? identityOf(fd) : identity
+      }),
+    ["ENOENT", "ENOTDIR", "ELOOP"],
+  )
+  return seen === undefined || seen === identity ? point : undefined
+}
+
+/** Takes a mount off, wherever it has been moved to; another one in its place is not touched. EBUSY while it is in use. */
+export function releaseMount(thing: KeptMount): void {
+  const point = findMount(thing)
+  if (point === undefined) return
+  withDescriptor(openWithoutSymlinks(dirname(point), O.PATH | O_DIRECTORY), (parent) => {
+    const { mountId } = withDescriptor(openWithoutSymlinks(point, O.PATH), statDescriptor)
+    if (String(mountId) !== thing.id)
+      throw new Failure("NOT_RELEASED", `something else is mounted on ${point}`, { subject: point })
+    unmountAt(parent, basename(point))
+  })
+}
+
+// --- internal ---
+
+/** An older kernel gives away a mount's id again: there, which directory its root is, and since when. */
+function identityOf(fd: number): string {
+  const stat = statDescriptor(fd)
+  return uniqueMountId(fd) ?? `${inodeOf(stat)} ${stat.btimeMs}`
+}
+
+function namespaceOf(pid: string): string {
+  return inodeOf(statPath(`/proc/${pid}/ns/mnt`))
+}
+
+function isIn(pid: string, namespace: string): boolean {
+  return unlessAbsent(() => namespaceOf(pid), ["ENOENT", "ESRCH", "EACCES", "EPERM"]) === namespace
+}
+
+/** `\040` and the like as what they stand for; the text's bytes are UTF-8. */
+function decoded(field: string): string {
+  const text = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+  return Buffer.from(text, "latin1").toString("utf8")
+}
