@@ -91,7 +91,16 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "host/search",
     ...DISKS,
   ],
-  "upkeep/doctor": ["supervisor/boot", "host/cgroup", "host/kvm", "host/network", "host/process", "host/vmm", ...DISKS],
+  "upkeep/doctor": [
+    "supervisor/boot",
+    "host/cgroup",
+    "host/firewall",
+    "host/kvm",
+    "host/network",
+    "host/process",
+    "host/vmm",
+    ...DISKS,
+  ],
   supervisor: [
     ...[
       "supervisor/boot",
@@ -157,7 +166,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "host/firecracker": ["host/vmm", "inputs/schema", ...DISK],
   "host/jail": DISK,
   "host/kvm": ["host/process", ...DISK],
-  "host/network": DISK,
+  "host/network": ["host/firewall", ...DISK],
+  "host/firewall": DISK,
   "host/process": DISK,
   "host/qemu": ["host/vmm", ...DISK],
   "host/search": ["host/process", ...DISK],

@@ -6,7 +6,6 @@ import { findLink } from "../base/linux/links.ts"
 import { deleteNeighbour, setNeighbour } from "../base/linux/routes.ts"
 import { type Route, withRoute } from "../base/linux/rtnetlink.ts"
 import {
-  bytesOf,
   CARD,
   formatAddress,
   formatIpv6,
@@ -23,9 +22,10 @@ import { makePort, removePort } from "../host/bridge/port.ts"
 import { isPortTable } from "../host/bridge/portRules.ts"
 import { requireBridgeAndRules } from "../host/bridge/usersBridge.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
+import { forgetFlows } from "../host/network/flows.ts"
 import { blockersHere, carryingBlockersHere, checkForwarding } from "../host/network/forwarding.ts"
 import { parseForwards, portHolder } from "../host/network/listeners.ts"
-import { cardMac, ipv6Network, linkOf, ownerOf, tableName } from "../host/network/names.ts"
+import { cardMac, guestAddresses, ipv6Network, linkOf, ownerOf, tableName } from "../host/network/names.ts"
 import { closeNamespace, openNamespace } from "../host/network/namespace.ts"
 import { applyRules, listOwnTables, listTable } from "../host/network/nft.ts"
 import { opensLoopback, planRules, ruledLeases } from "../host/network/rules.ts"
@@ -133,8 +133,12 @@ export async function connectNetwork(
       const tap = { name: lease.link, vm: id, owner, user, bridge, isolated: lease.isolate, onlyMac }
       if (lease.netns) openNamespace(route, namespaceFile(layout), tap)
       else makeTap(route, tap)
-      for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, { address, mac: lease.mac })
+      const addresses = guestAddresses(lease, owner)
+      for (const address of addresses) setNeighbour(route, bridge, { address, mac: lease.mac })
       if (ruled.includes(lease)) applyRules(planRules(owner, ruled))
+      // After the rules: what is sent before them is remembered without them.
+      const unforgotten = forgetFlows(route, { addresses, opened: [lease] })
+      if (unforgotten !== undefined) log.warn(unforgotten)
       if (opensLoopback([lease])) routeLoopback(route, { name: lease.bridge, owner }, true)
     })
   })
@@ -274,6 +278,9 @@ function release({ card = CARD, netns, link, bootId: boot }: NetworkResource, re
     attempt(() => {
       if (!opensLoopback(neighbours)) routeLoopback(route, { name: lease.bridge, owner }, false)
       if (ruledLeases(leases).includes(lease)) applyRules(planRules(owner, ruledLeases(others)))
+      // After the rules: they would have the next packet remembered again.
+      const unforgotten = forgetFlows(route, { addresses: guestAddresses(lease, owner), opened: [] })
+      if (unforgotten !== undefined) warn(unforgotten)
     })
     if (neighbours.length > 0 || failures.length > 0) return
     attempt(() => {
@@ -331,13 +338,8 @@ function namespaceFile({ runtime }: VmLayout): string {
   return join(runtime, "netns")
 }
 
-function addressesOf({ subnet, number, ipv6, bridge }: Lease, owner: string): readonly Uint8Array[] {
-  const own = bytesOf(subnet.base + number)
-  return ipv6 ? [own, ipv6Bytes(ipv6Network(owner, bridge), number)] : [own]
-}
-
 function forgetNeighbours(route: Route, lease: Lease, owner: string): void {
   const bridge = findLink(route, lease.bridge)
   if (bridge === undefined) return
-  for (const address of addressesOf(lease, owner)) deleteNeighbour(route, bridge.index, address)
+  for (const address of guestAddresses(lease, owner)) deleteNeighbour(route, bridge.index, address)
 }

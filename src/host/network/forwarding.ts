@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs"
 import { runSystem } from "../../store/files/programs.ts"
-import { forwardBlockers, sayBlocker } from "./blockers.ts"
+import { forwardBlockers, sayBlocker } from "../firewall/blockers.ts"
 import { readSetting, writeSetting } from "./sysctl.ts"
 
 /** Whether this host forwards IPv4 packets, and what to say about it. */

@@ -99,6 +99,8 @@ const MIGRATIONS = [
    create index disk_claims_by_vm on disk_claims (vm);`,
   // The names of VMs that their users have stopped, or removed, and not started since.
   "create table stops (name text primary key, removed integer not null) strict;",
+  // The addresses that were given back last, in this order. Those that an older banger gives back are not among them.
+  "create table freed_addresses (at integer primary key autoincrement, address integer not null unique) strict;",
 ]
 
 /** SQLite's log is written back at this size: whoever opens the file first reads the log, which takes half a millisecond then. */

@@ -49,7 +49,7 @@ const rowSchema = v.pipe(
 /** The place of a VM's network card in a network: an address, a MAC and an interface's name that no other card has. */
 export type Lease = v.InferOutput<typeof rowSchema>
 
-/** What a card asks for. `number`: the address, counted from the subnet's lowest; undefined takes the first that is free. */
+/** What a card asks for. `number`: the address, counted from the subnet's lowest; undefined takes the one that is free longest. */
 export type LeaseRequest = Omit<Lease, "number"> & { readonly number: number | undefined }
 
 /**
@@ -65,7 +65,7 @@ export function takeLease(db: Database, request: LeaseRequest): Lease {
     refuseMac(db, request)
     const { subnet, vm, card, bridge, mac, link, number: wanted, ...detail } = request
     const taken = new Set(all.filter((lease) => lease.bridge === bridge).map(({ number }) => number))
-    const number = wanted ?? freeNumber(request, taken)
+    const number = wanted ?? freeNumber(request, taken, freedLast(db))
     const values = { vm, card, bridge, subnet: formatSubnet(subnet), number, mac, link, detail: JSON.stringify(detail) }
     db.query(
       `insert into leases (vm, card, bridge, subnet, number, mac, link, detail)
@@ -76,9 +76,16 @@ export function takeLease(db: Database, request: LeaseRequest): Lease {
   return take.immediate()
 }
 
-/** Gives back a card's place. A card without one is fine. */
+/** Gives back a card's place, and its address to be given out last. A card without one is fine. */
 export function freeLease(db: Database, { vm, card }: Pick<Lease, "vm" | "card">): void {
-  db.query("delete from leases where vm = ? and card = ?").run(vm, card)
+  const free = db.transaction(() => {
+    const row = db.query("delete from leases where vm = ? and card = ? returning subnet, number").get(vm, card)
+    if (row === null) return
+    const { subnet, number } = v.parse(v.object({ subnet: v.string(), number: v.number() }), row)
+    db.query("insert or replace into freed_addresses (address) values (?)").run(subnetOf(subnet).base + number)
+    db.query("delete from freed_addresses where at <= (select max(at) from freed_addresses) - ?").run(FREED_MAX_COUNT)
+  })
+  free.immediate()
 }
 
 /** The place of a VM's card; undefined when it has none. Pure. */
@@ -144,9 +151,23 @@ function refuseMac(db: Database, { mac }: LeaseRequest): void {
   throw inUse(mac, `the MAC address ${mac} is in use by ${holder}`, MAC_HINT)
 }
 
-function freeNumber({ bridge, subnet }: LeaseRequest, taken: ReadonlySet<number>): number {
+/** How many addresses that were given back are remembered: a network that has more free ones gives out others before. */
+const FREED_MAX_COUNT = 1024
+
+/** The addresses that were given back last, the one that is free longest first. */
+function freedLast(db: Database): readonly number[] {
+  const rows = db.query("select address from freed_addresses order by at").all()
+  return rows.map((row) => v.parse(v.object({ address: v.number() }), row).address)
+}
+
+/** What is still sent to the VM that had an address before is to reach nobody for as long as can be. */
+function freeNumber({ bridge, subnet }: LeaseRequest, taken: ReadonlySet<number>, freed: readonly number[]): number {
   const { first, last } = guestNumbers(subnet)
-  for (let number = first; number <= last; number++) if (!taken.has(number)) return number
+  const late = freed.map((address) => address - subnet.base)
+  const isLate = new Set(late)
+  for (let number = first; number <= last; number++) if (!taken.has(number) && !isLate.has(number)) return number
+  const longest = late.find((number) => number >= first && number <= last && !taken.has(number))
+  if (longest !== undefined) return longest
   const hint = "remove VMs that have ended, or choose another bridge with a larger subnet"
   const count = sizeOf(subnet.prefix) - 3
   throw inUse(

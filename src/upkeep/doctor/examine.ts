@@ -27,7 +27,7 @@ import type { Host } from "./host.ts"
 import { checkBinary, checkCalls, checkCpu, checkEnvironment, checkKernel, checkPath } from "./kernel.ts"
 import { checkGuests, checkKvm } from "./kvm.ts"
 import { checkLeftovers } from "./leftovers.ts"
-import { checkForwarding, checkForwardPolicy, checkNft, checkTun } from "./network.ts"
+import { checkFlows, checkForwarding, checkForwardPolicy, checkNft, checkTun } from "./network.ts"
 import { checkChoice, checkFirecracker, checkQemu } from "./vmms.ts"
 
 /** Checks one thing of a host. */
@@ -62,6 +62,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     mounts: checkMounts,
     tun: checkTun,
     nft: checkNft,
+    flows: checkFlows,
     forwarding: checkForwarding,
     "forward-policy": checkForwardPolicy,
     sysctls: checkSysctls,

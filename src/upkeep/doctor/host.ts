@@ -1,6 +1,7 @@
 import { accessSync, closeSync, constants, openSync, readdirSync, statfsSync, writeSync } from "node:fs"
 import { release } from "node:os"
 import { dirname } from "node:path"
+import { requireTracking } from "../../base/linux/conntrack.ts"
 import { O, O_TMPFILE } from "../../base/linux/constants.ts"
 import { cloneInto } from "../../base/linux/content.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
@@ -46,6 +47,8 @@ export interface Host extends KvmHost {
   /** Whether files in a directory can share blocks; throws where nothing can be written. */
   clones(path: string): boolean
   refusedCalls(): readonly string[]
+  /** Throws where the kernel cannot be told to forget a flow that connection tracking remembers. */
+  requireTracking(): void
   /** The persistent disks, and why something in the place of one is none; undefined: they have no directory yet. */
   disks():
     | { readonly disks: readonly Pick<PresentDisk, "sizeBytes" | "usedBytes">[]; readonly strange: readonly string[] }
@@ -70,6 +73,7 @@ export function thisHost(places: AllPlaces, binary: string | undefined): Host {
     },
     clones,
     refusedCalls,
+    requireTracking,
     disks() {
       using disks = findDisks(disksDirectory(places))
       if (disks === undefined) return undefined

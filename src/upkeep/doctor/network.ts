@@ -1,7 +1,7 @@
 import { S } from "../../base/linux/constants.ts"
 import { isType } from "../../base/linux/files.ts"
 import { messageOf } from "../../base/terms/failure.ts"
-import { ANY_BRIDGE, forwardBlockers } from "../../host/network/blockers.ts"
+import { ANY_BRIDGE, forwardBlockers } from "../../host/firewall/blockers.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
 
@@ -30,6 +30,19 @@ export function checkNft(host: Host): Finding {
   const listed = host.run(["nft", "list", "tables"])
   if (listed?.exit === 0) return ok("nft works")
   return warn("nft cannot list tables: this kernel has no nf_tables, or a container forbids it", "modprobe nf_tables")
+}
+
+/** Whether the flows of a VM that has ended can be forgotten: what is sent in them would reach the next VM. */
+export function checkFlows(host: Host): Finding {
+  if (host.uid !== 0)
+    return unknown("the flows that this host tracks can be asked for by root only", "sudo banger doctor")
+  try {
+    host.requireTracking()
+    return ok("the flows of a VM that has ended can be forgotten (connection tracking)")
+  } catch (error) {
+    const what = "flows of VMs that have ended cannot be forgotten, and what is sent in them may reach the next VM"
+    return warn(`${what}: ${messageOf(error)}`, "modprobe nf_conntrack_netlink")
+  }
 }
 
 /** Whether packets are passed on between a VM's bridge and the world. */

@@ -4,7 +4,8 @@ import { CARD } from "../../base/terms/address.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { planPortRules, portTableName } from "../../host/bridge/portRules.ts"
 import { removeBridge } from "../../host/network/bridge.ts"
-import { CHECK_TABLE, MARK, ownerOf, parseAlias, tableName } from "../../host/network/names.ts"
+import { forgetFlows } from "../../host/network/flows.ts"
+import { CHECK_TABLE, guestAddresses, MARK, ownerOf, parseAlias, tableName } from "../../host/network/names.ts"
 import { closeNamespace } from "../../host/network/namespace.ts"
 import { applyRules, forgetTable, hasNft, listOwnTables } from "../../host/network/nft.ts"
 import { needsRules, planRules, ruledLeases } from "../../host/network/rules.ts"
@@ -12,7 +13,7 @@ import { removeTap } from "../../host/network/tap.ts"
 import { allTapHolders, type TapHolders, tapHolders } from "../../host/network/tapHolders.ts"
 import { withNetworkLock } from "../../host/network/turn.ts"
 import { type BridgeLease, freeBridgeLease, listBridgeLeases } from "../../store/state/bridgeLeases.ts"
-import { freeLease, type Lease, listLeases } from "../../store/state/leases.ts"
+import { freeLease, type Lease, leaseOf, listLeases } from "../../store/state/leases.ts"
 import type { State } from "../../store/state/open.ts"
 import { listRecordIds } from "../../store/state/records.ts"
 import type { Leftover, Verdict } from "./leftover.ts"
@@ -28,6 +29,8 @@ export function reapplyRules(state: State): boolean {
     const bridged = listBridgeLeases(state.db)
     if (leases.length > 0) applyRules(planRules(owner, leases))
     if (bridged.length > 0) applyRules(planPortRules(owner, bridged))
+    const opened = leases.filter(({ ports }) => ports.length > 0)
+    withRoute((route) => forgetFlows(route, { addresses: [], opened }))
     return leases.length + bridged.length > 0
   })
 }
@@ -158,6 +161,8 @@ function judgeLease({ vm, card, link }: Pick<Lease, "vm" | "card" | "link">, fou
 function remove(route: Route, state: State, { kind, name }: Leftover): void {
   const owner = ownerOf(state.where.state)
   if (kind === "lease") {
+    const lease = leaseOf(listLeases(state.db), leaseNamed(name))
+    if (lease !== undefined) forgetFlows(route, { addresses: guestAddresses(lease, owner), opened: [] })
     freeLease(state.db, leaseNamed(name))
     freeBridgeLease(state.db, leaseNamed(name))
   } else if (kind === "table") applyRules(withoutTable(name, owner))

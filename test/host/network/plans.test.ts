@@ -8,7 +8,7 @@ import {
   legacyBlockers,
   nftBlockers,
   sayBlocker,
-} from "../../../src/host/network/blockers.ts"
+} from "../../../src/host/firewall/blockers.ts"
 import { judge } from "../../../src/host/network/check.ts"
 import { firstCollision } from "../../../src/host/network/collisions.ts"
 import { guestWords, nameServers } from "../../../src/host/network/guestWords.ts"

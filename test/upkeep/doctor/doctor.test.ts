@@ -70,6 +70,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     kvm: () => ({ version: 12, has: () => true }),
     tryGuest: async () => ({ is: "works" }),
     refusedCalls: () => [],
+    requireTracking: () => {},
     disks: () => undefined,
     ...rest,
     read: (path) => allFiles[path],
@@ -274,6 +275,17 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /and what bridges of yours carry \(net\.bridge\.bridge-nf-call-iptables=1\)/,
   ],
   ["forward-policy", "unknown", { uid: 1000 }, /by root only/],
+  [
+    "flows",
+    "warn",
+    {
+      requireTracking: () => {
+        throw new SyscallError("CT_GET", 22, "Invalid argument", "tracked flows")
+      },
+    },
+    /may reach the next VM: CT_GET tracked flows: EINVAL/,
+    "modprobe nf_conntrack_netlink",
+  ],
   [
     "sysctls",
     "warn",
