@@ -66,7 +66,8 @@ function check({ db, where }: State, bridge: string, to: number | undefined): re
   const lease = takeLease(db, { vm, card: CARD, bridge, subnet, mac: macOf(vm), link: linkName(vm), ...settings })
   try {
     return withRoute((route) => {
-      const index = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner })
+      const wanted = listLeases(db).find((one) => one.bridge === bridge && one.mtu !== undefined)?.mtu
+      const { index } = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner, mtu: wanted })
       applyRules(planRules(owner, ruledLeases(listLeases(db))))
       return checkPath(route, lease, { bridge: index, owner, target: to })
     })

@@ -71,26 +71,32 @@ export function leaseNetwork(
   const { id, db, journal, layout } = session
   if (spec.mode === "user") return userNetwork(spec)
   const users = isOwnBridge(spec.bridge) ? undefined : withRoute((route) => requireBridgeAndRules(route, spec))
+  if (users !== undefined && spec.mtu !== undefined && spec.mtu > users.mtu) {
+    const hint = `leave network.mtu out, or: ip link set ${spec.bridge} mtu ${spec.mtu}, and its ports before it`
+    const message = `the bridge ${spec.bridge} carries ${users.mtu} bytes, not ${spec.mtu}`
+    throw new Failure("BAD_PLUGIN", message, { subject: "network.mtu", hint })
+  }
   const link = linkOf(
     id,
     networksOf(journal.resources).map((one) => one.link),
   )
   const here = { netns: spec.netns, bootId: bootId(), namespace: ownNamespace("net") ?? "" }
   journal.acquire({ kind: "network", link, ...here, ...(card === undefined ? {} : { card, plugging: true }) })
-  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan } = spec
+  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan, mtu } = spec
   const of = { vm: id, card: card ?? CARD }
   const mac = spec.mac ?? cardMac(of)
   if (users !== undefined)
     return bridgedNetwork(takeBridgeLease(db, { ...of, bridge, address, mac, link, vlan, isolate, index: users.index }))
   const subnet = subnetOf(spec)
   const number = address === undefined ? undefined : (parseAddress(address) ?? 0) - subnet.base
-  const request = { ...of, bridge, subnet, number, link, ports, nat, isolate, ipv6, netns, mac }
+  const request = { ...of, bridge, subnet, number, link, ports, nat, isolate, ipv6, netns, mac, mtu }
   return networkOf(takeLease(db, request), layout)
 }
 
 /**
  * Makes what a lease stands for: the bridge unless it is the user's, the card's tap on it (in a network namespace of the VM's own,
- * if the spec says so), and the rules. `user` may open the tap; root, when it is undefined. Warns of what keeps packets from being forwarded.
+ * if the spec says so), and the rules. `user` may open the tap; root, when it is undefined. Warns of what keeps packets from being
+ * forwarded. Returns what a frame of the card may carry, in bytes; undefined for the VMM's user mode.
  */
 export async function connectNetwork(
   session: Pick<Session, "id" | "db" | "layout">,
@@ -106,31 +112,34 @@ export async function connectNetwork(
     readonly log: Log
     readonly interrupt: AbortSignal
   },
-): Promise<void> {
-  if (spec.mode === "user") return
+): Promise<number | undefined> {
+  if (spec.mode === "user") return undefined
   const { id, db, layout } = session
   const owner = ownerOfLayout(layout)
   if (!isOwnBridge(spec.bridge)) {
-    await inNetworkTurn(interrupt, () => {
+    const mtu = await inNetworkTurn(interrupt, () => {
       const leases = listBridgeLeases(db)
       const lease = bridgeLeaseOf(leases, { vm: id, card })
       if (lease === undefined) throw new Failure("BAD_STATE", `${id} has no lease on ${spec.bridge}`, { subject: id })
-      withRoute((route) => makePort(route, { lease, leases, owner, user, log }))
+      return withRoute((route) => makePort(route, { lease, leases, owner, user, log }))
     })
     sayBlockers(log, () => carryingBlockersHere(spec.bridge))
-    return
+    return spec.mtu ?? mtu
   }
-  await inNetworkTurn(interrupt, () => {
+  const mtu = await inNetworkTurn(interrupt, () => {
     const leases = listLeases(db)
     const lease = leaseOf(leases, { vm: id, card })
     if (lease === undefined) throw new Failure("BAD_STATE", `${id} has no lease of an address`, { subject: id })
     const ruled = ruledLeases(leases)
     requireUnforwarded(lease, owner)
-    withRoute((route) => {
-      const ipv6 = leases.some((one) => one.bridge === lease.bridge && one.ipv6)
-      const bridge = ensureBridge(route, { name: lease.bridge, subnet: lease.subnet, ipv6, owner })
+    return withRoute((route) => {
+      const neighbours = leases.filter((one) => one.bridge === lease.bridge)
+      const ipv6 = neighbours.some((one) => one.ipv6)
+      const wanted = neighbours.find((one) => one.mtu !== undefined)?.mtu
+      const plan = { name: lease.bridge, subnet: lease.subnet, ipv6, owner, mtu: wanted }
+      const { index: bridge, mtu } = ensureBridge(route, plan)
       const onlyMac = ruled.includes(lease) ? lease.mac : undefined
-      const tap = { name: lease.link, vm: id, owner, user, bridge, isolated: lease.isolate, onlyMac }
+      const tap = { name: lease.link, vm: id, owner, user, bridge, isolated: lease.isolate, onlyMac, mtu }
       if (lease.netns) openNamespace(route, namespaceFile(layout), tap)
       else makeTap(route, tap)
       const addresses = guestAddresses(lease, owner)
@@ -140,9 +149,11 @@ export async function connectNetwork(
       const unforgotten = forgetFlows(route, { addresses, opened: [lease] })
       if (unforgotten !== undefined) log.warn(unforgotten)
       if (opensLoopback([lease])) routeLoopback(route, { name: lease.bridge, owner }, true)
+      return mtu
     })
   })
   sayWhatIsInTheWay(spec, log)
+  return mtu
 }
 
 /** Of what a place in a network is released. */

@@ -1,12 +1,15 @@
 import { expect, test } from "bun:test"
 import type { Link } from "../../src/base/linux/links.ts"
+import { hostPath } from "../../src/base/terms/path.ts"
+import { firecracker } from "../../src/host/firecracker/firecracker.ts"
 import { MARK } from "../../src/host/network/names.ts"
-import type { Boot } from "../../src/host/vmm/vmm.ts"
+import { qemu } from "../../src/host/qemu/qemu.ts"
+import type { Boot, Vmm } from "../../src/host/vmm/vmm.ts"
 import { parseSpec } from "../../src/inputs/plugin/definition.ts"
 import type { NetworkSpec } from "../../src/inputs/schema/network.ts"
 import type { Lease } from "../../src/store/state/leases.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
-import { plannedNetwork, withNetwork } from "../../src/supervisor/boot/network.ts"
+import { plannedNetwork, toldMtu, withNetwork } from "../../src/supervisor/boot/network.ts"
 import { requireFitting, requireNetwork } from "../../src/supervisor/boot/requireNetwork.ts"
 import { addedCard, parse } from "../../src/supervisor/changes/words.ts"
 import { judgeLink } from "../../src/upkeep/leftovers/networkLeftovers.ts"
@@ -20,16 +23,40 @@ function networkSpec(network: unknown): NetworkSpec {
   return parsed
 }
 
-function booted(network: unknown): Boot {
-  const spec = networkSpec(network)
-  return withNetwork(boot, { name: "web", spec, network: plannedNetwork("web-abcd1234", spec, layout), layout })
+function booted(written: unknown): Boot {
+  const spec = networkSpec(written)
+  const network = plannedNetwork("web-abcd1234", spec, layout)
+  return withNetwork(boot, { name: "web", spec, network, layout, mtu: spec.mtu })
 }
 
 test("a boot gets the tap, the MAC and the address of its lease", () => {
   const { network, bootArgs } = booted({ dns: [], address: "10.213.1.7", mac: "02:00:00:00:00:09" })
-  expect(network).toEqual({ tap: "bgrabcd1234", mac: "02:00:00:00:00:09", ports: [], netns: undefined })
+  expect(network).toEqual({ tap: "bgrabcd1234", mac: "02:00:00:00:00:09", ports: [], netns: undefined, mtu: undefined })
   expect(bootArgs).toBe("console=ttyS0 ip=10.213.1.7::10.213.0.1:255.255.0.0:web:eth0:off")
 })
+
+test("a guest is told of an MTU that is not every card's, where its VMM can tell it", () => {
+  expect(booted({ dns: [], mtu: 1400 }).network).toMatchObject({ mtu: 1400 })
+  const told = (mtu: number | undefined, vmm: Vmm, version: readonly [number, number]) =>
+    toldMtu(mtu, { vmm, program: { path: hostPath("/vmm"), version } })
+  for (const mtu of [undefined, 1500]) expect(told(mtu, qemu, [7, 2])).toEqual({ mtu: undefined, warning: undefined })
+  expect(told(1400, qemu, [7, 2])).toEqual({ mtu: 1400, warning: undefined })
+  expect(told(9000, firecracker, [1, 16])).toEqual({ mtu: 9000, warning: undefined })
+  expect(told(9000, firecracker, [1, 15])).toEqual({
+    mtu: undefined,
+    warning: expect.stringContaining("ip link set eth0 mtu 9000"),
+  })
+  // TCP fits by the rules, and the host tells of the rest.
+  expect(told(1400, firecracker, [1, 15])).toEqual({ mtu: undefined, warning: undefined })
+})
+
+test.each([
+  [{ mtu: 67 }, "network.mtu is 67; allowed: what a frame may carry, in bytes"],
+  [{ mtu: 65_536 }, "from 68 to 65535"],
+  [{ mtu: 1400.5 }, "a whole number"],
+  [{ mtu: 1279, ipv6: true }, "network.mtu is 1279; allowed: 1280 or more with ipv6: true"],
+  [{ mode: "user", mtu: 1400 }, 'with mode "user" only mac and ports'],
+])("%p is refused: %s", (network, words) => expect(() => networkSpec(network)).toThrow(words))
 
 test("a namespace, IPv6 and another bridge change what they are about", () => {
   const { network, bootArgs } = booted({ dns: [], bridge: "bgr3", netns: true, ipv6: true })
@@ -40,7 +67,7 @@ test("a namespace, IPv6 and another bridge change what they are about", () => {
 
 test("on a bridge of the user's a guest is not told an address; a plan says what is made, and what is there", () => {
   const { network, bootArgs } = booted({ bridge: "br0", address: "192.0.2.7", mac: "02:00:00:00:00:09" })
-  expect(network).toEqual({ tap: "bgrabcd1234", mac: "02:00:00:00:00:09", ports: [], netns: undefined })
+  expect(network).toEqual({ tap: "bgrabcd1234", mac: "02:00:00:00:00:09", ports: [], netns: undefined, mtu: undefined })
   expect(bootArgs).toBe("console=ttyS0")
   const planned = (network: unknown) => plannedNetwork("web-abcd1234", networkSpec(network), layout)
   expect(planned({ bridge: "br0" })).toMatchObject({ address: undefined, prefix: undefined, gateway: undefined })

@@ -32,7 +32,7 @@ export function openNamespace(route: Route, file: string, tap: TapPlan): void {
       if (outside === undefined) throw wentAway(`the interface ${tap.name}`)
       hardenInterface(tap.name, false)
       const alias = formatAlias({ kind: "veth", vm: tap.vm, owner: tap.owner })
-      changeLink(route, outside.index, tap.name, { alias, master: tap.bridge, up: true })
+      changeLink(route, outside.index, tap.name, { alias, mtu: tap.mtu, master: tap.bridge, up: true })
       if (tap.isolated) isolatePort(route, { index: outside.index, name: tap.name }, true)
       inNetworkNamespace(inner, () => withRoute((within) => joinInside(within, tap)))
     })
@@ -71,8 +71,8 @@ function joinInside(route: Route, tap: TapPlan): void {
   if (bridge === undefined || uplink === undefined)
     throw wentAway(`an interface of the new network namespace (${INNER.bridge}, ${INNER.uplink})`)
   for (const { name } of [bridge, uplink]) hardenInterface(name, false)
-  changeLink(route, uplink.index, uplink.name, { master: bridge.index, up: true })
-  changeLink(route, bridge.index, bridge.name, { up: true })
+  changeLink(route, uplink.index, uplink.name, { mtu: tap.mtu, master: bridge.index, up: true })
+  changeLink(route, bridge.index, bridge.name, { mtu: tap.mtu, up: true })
   makeTap(route, { ...tap, bridge: bridge.index, isolated: false })
 }
 

@@ -80,6 +80,8 @@ function routed(table: string, owner: string, leases: readonly Lease[]): readonl
     "chain forward {",
     `type filter hook forward priority ${PRIORITY.filter}; policy accept;`,
     `iifname != ${names} oifname != ${names} accept`,
+    // What a connection's ends send fits through all that this host knows of the way, whatever becomes of "fragmentation needed".
+    "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
     ...bridges.flatMap((name) => [
       `iifname "${name}" oifname "${name}" ip saddr @open ip daddr @open accept`,
       `iifname "${name}" oifname "${name}" ip6 saddr @open6 ip6 daddr @open6 accept`,

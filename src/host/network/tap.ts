@@ -22,6 +22,8 @@ export interface TapPlan {
   readonly isolated: boolean
   /** The MAC address of its guest, where that may have no other. */
   readonly onlyMac: string | undefined
+  /** In bytes: the bridge's. A bridge that nobody gave an MTU takes the lowest of its ports. */
+  readonly mtu: number
   /** What keeps the tap from changing a bridge that is not banger's; undefined on one that is. */
   readonly guest?: GuestPort | undefined
 }
@@ -30,8 +32,6 @@ export interface TapPlan {
 export interface GuestPort {
   /** The tap's own: a bridge without a MAC address of its own takes the lowest of its ports. */
   readonly mac: string
-  /** In bytes. A bridge that nobody gave an MTU takes the lowest of its ports. */
-  readonly mtu: number
   /** The one VLAN that it is in; undefined: whatever the bridge gives its ports. */
   readonly vlan: number | undefined
 }
@@ -44,7 +44,7 @@ const RELEASE_WAIT_MS = 2000
  * tap of this owner that a dead VM left is replaced. Throws a failure when a process holds that tap, or it is another's.
  */
 export function makeTap(route: Route, plan: TapPlan): void {
-  const { name, vm, owner, user, bridge, isolated, onlyMac, guest } = plan
+  const { name, vm, owner, user, bridge, isolated, onlyMac, mtu, guest } = plan
   const fd = open()
   try {
     try {
@@ -60,8 +60,8 @@ export function makeTap(route: Route, plan: TapPlan): void {
     if (link === undefined) throw wentAway(`the tap ${name}`)
     const alias = formatAlias({ kind: "tap", vm, owner })
     // One request: the kernel gives it its MAC and MTU before it makes it a port, and brings it up after (do_setlink()).
-    const own = guest === undefined ? { up: true } : { mac: guest.mac, mtu: guest.mtu }
-    changeLink(route, link.index, name, { ...own, alias, master: bridge })
+    const own = guest === undefined ? { up: true } : { mac: guest.mac }
+    changeLink(route, link.index, name, { ...own, mtu, alias, master: bridge })
     if (guest?.vlan !== undefined) setPortVlan(route, { index: link.index, name }, guest.vlan)
     if (isolated) isolatePort(route, { index: link.index, name }, true)
     if (onlyMac !== undefined) tiePort(route, { index: link.index, name }, onlyMac)

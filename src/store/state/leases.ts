@@ -29,6 +29,8 @@ const detailSchema = v.object({
   isolate: v.boolean(),
   ipv6: v.boolean(),
   netns: v.boolean(),
+  /** What the plugin says that a frame may carry, in bytes; undefined: what this host's way out carries. */
+  mtu: v.optional(v.pipe(v.number(), v.integer(), v.minValue(68), v.maxValue(65_535))),
 })
 
 const rowSchema = v.pipe(
@@ -118,12 +120,17 @@ function subnetOf(text: string): Subnet {
 }
 
 function refuse(request: LeaseRequest, all: readonly Lease[]): void {
-  const { bridge, subnet, number, mac, link, ports } = request
+  const { bridge, subnet, number, mac, link, ports, mtu } = request
   const asked = formatSubnet(subnet)
   for (const lease of all) {
     if (lease.bridge === bridge && formatSubnet(lease.subnet) !== asked) {
       const hint = `leave network.subnet out, give ${formatSubnet(lease.subnet)}, or choose another bridge: network: { bridge: "bgr1", subnet: "${asked}" }`
       throw inUse(bridge, `the bridge ${bridge} has the subnet ${formatSubnet(lease.subnet)}, not ${asked}`, hint)
+    }
+    if (lease.bridge === bridge && mtu !== undefined && lease.mtu !== mtu) {
+      const is = lease.mtu === undefined ? "the MTU of this host's way out" : `the MTU ${lease.mtu}`
+      const hint = `leave network.mtu out, or choose another bridge: network: { bridge: "bgr1", mtu: ${mtu} }`
+      throw inUse(bridge, `the bridge ${bridge} of ${holderOf(lease)} has ${is}, not ${mtu}`, hint)
     }
     if (lease.bridge === bridge && lease.number === number) {
       const address = formatAddress(subnet.base + lease.number)

@@ -3,7 +3,7 @@ import { withParameters } from "../../base/linux/commandLine.ts"
 import { CARD, formatIpv6, ipv6Bytes, parseAddress } from "../../base/terms/address.ts"
 import { guestWords, hostNameServers } from "../../host/network/guestWords.ts"
 import { ipv6Network, linkName, macOf } from "../../host/network/names.ts"
-import type { Boot } from "../../host/vmm/vmm.ts"
+import type { Boot, Chosen } from "../../host/vmm/vmm.ts"
 import { isOwnBridge, type NetworkSpec } from "../../inputs/schema/network.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import { bridgedNetwork, networkOf, ownerOfLayout, subnetOf, userNetwork } from "../../vm/network.ts"
@@ -15,15 +15,17 @@ export interface LeasedNetwork {
   readonly spec: NetworkSpec
   readonly network: VmNetwork
   readonly layout: VmLayout
+  /** What the guest is to be told that a frame may carry; undefined: nothing. */
+  readonly mtu: number | undefined
 }
 
 /** A boot with the network that its VM has. Pure, but for the host's name servers. */
-export function withNetwork(boot: Boot, { name, spec, network, layout }: LeasedNetwork): Boot {
+export function withNetwork(boot: Boot, { name, spec, network, layout, mtu }: LeasedNetwork): Boot {
   if (spec.mode === "user") {
-    return { ...boot, network: { tap: undefined, mac: spec.mac, ports: spec.ports, netns: undefined } }
+    return { ...boot, network: { tap: undefined, mac: spec.mac, ports: spec.ports, netns: undefined, mtu } }
   }
   const { interface: tap, mac, netns, address, prefix, gateway, ipv6 } = network
-  const card = { tap, mac, ports: [], netns }
+  const card = { tap, mac, ports: [], netns, mtu }
   // On a bridge of the user's a guest is told its address by others.
   if (address === undefined || prefix === undefined || gateway === undefined) return { ...boot, network: card }
   const dns = spec.dns ?? (spec.nat ? hostNameServers() : [])
@@ -33,13 +35,27 @@ export function withNetwork(boot: Boot, { name, spec, network, layout }: LeasedN
   return { ...boot, bootArgs: withParameters(boot.bootArgs, words), network: card }
 }
 
+/**
+ * What a guest is to be told of its card's MTU: nothing where it is what every card carries; and a guest that its VMM cannot tell must
+ * set it itself. Pure.
+ */
+export function toldMtu(
+  mtu: number | undefined,
+  { vmm, program }: Chosen,
+): { readonly mtu: number | undefined; readonly warning: string | undefined } {
+  if (mtu === undefined || mtu === 1500) return { mtu: undefined, warning: undefined }
+  if (vmm.tellsMtu(program)) return { mtu, warning: undefined }
+  const warning = `this ${vmm.name} cannot tell its guest that a frame may carry ${mtu} bytes: in the guest, ip link set eth0 mtu ${mtu}`
+  return { mtu: undefined, warning: mtu > 1500 ? warning : undefined }
+}
+
 /** The network that a plan shows: the one that the first VM of an empty host would get. Pure. */
 export function plannedNetwork(id: string, spec: NetworkSpec, layout: VmLayout): VmNetwork {
   if (spec.mode === "user") return userNetwork(spec)
-  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan } = spec
+  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan, mtu } = spec
   const of = { vm: id, card: CARD, bridge, link: linkName(id), mac: spec.mac ?? macOf(id), isolate }
   if (!isOwnBridge(bridge)) return bridgedNetwork({ ...of, address, vlan })
   const subnet = subnetOf(spec)
   const number = address === undefined ? 2 : (parseAddress(address) ?? 0) - subnet.base
-  return networkOf({ ...of, subnet, number, ports, nat, ipv6, netns }, layout)
+  return networkOf({ ...of, subnet, number, ports, nat, ipv6, netns, mtu }, layout)
 }

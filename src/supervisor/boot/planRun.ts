@@ -55,7 +55,13 @@ export function planRun(
   const boot =
     network === false
       ? bare
-      : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
+      : withNetwork(bare, {
+          name: spec.name,
+          spec: network,
+          network: plannedNetwork(id, network, layout),
+          layout,
+          mtu: network.mtu,
+        })
   const bridge = network === false || isOwnBridge(network.bridge) ? undefined : network
   const steps = planSteps(layout, chosen, {
     bridge,

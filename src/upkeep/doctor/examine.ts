@@ -27,7 +27,7 @@ import type { Host } from "./host.ts"
 import { checkBinary, checkCalls, checkCpu, checkEnvironment, checkKernel, checkPath } from "./kernel.ts"
 import { checkGuests, checkKvm } from "./kvm.ts"
 import { checkLeftovers } from "./leftovers.ts"
-import { checkFlows, checkForwarding, checkForwardPolicy, checkNft, checkTun } from "./network.ts"
+import { checkFlows, checkForwarding, checkForwardPolicy, checkMtu, checkNft, checkTun } from "./network.ts"
 import { checkChoice, checkFirecracker, checkQemu } from "./vmms.ts"
 
 /** Checks one thing of a host. */
@@ -63,6 +63,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     tun: checkTun,
     nft: checkNft,
     flows: checkFlows,
+    mtu: checkMtu,
     forwarding: checkForwarding,
     "forward-policy": checkForwardPolicy,
     sysctls: checkSysctls,

@@ -45,6 +45,26 @@ export function checkFlows(host: Host): Finding {
   }
 }
 
+/** What the ways out carry: networks of VMs take the least of it. */
+export function checkMtu(host: Host): Finding {
+  const out = new Set([
+    ...defaultLinks(host.read("/proc/net/route") ?? "", { to: 1, mask: 7, link: 0 }),
+    ...defaultLinks(host.read("/proc/net/ipv6_route") ?? "", { to: 0, mask: 1, link: 9 }),
+  ])
+  out.delete("lo")
+  const known = [...out].flatMap((link) => {
+    const mtu = Number(host.read(`/sys/class/net/${link}/mtu`)?.trim())
+    return Number.isInteger(mtu) && mtu > 0 ? [{ link, mtu }] : []
+  })
+  const [least] = known.toSorted((a, b) => a.mtu - b.mtu)
+  if (least === undefined) return ok("no way out of this host is known: networks of VMs carry 1500 bytes")
+  const { link, mtu } = least
+  if (mtu < 1500)
+    return ok(`the way out by ${link} carries ${mtu} bytes, and so do networks of VMs: their guests are told`)
+  if (mtu === 1500) return ok("the ways out carry 1500 bytes, and so do networks of VMs")
+  return ok(`the way out by ${link} carries ${mtu} bytes, networks of VMs 1500: network: { mtu: ${mtu} } is for more`)
+}
+
 /** Whether packets are passed on between a VM's bridge and the world. */
 export function checkForwarding(host: Host): Finding {
   const value = host.read("/proc/sys/net/ipv4/ip_forward")?.trim()
@@ -68,4 +88,18 @@ export function checkForwardPolicy(host: Host): Finding {
   const carried = host.read("/proc/sys/net/bridge/bridge-nf-call-iptables")?.trim() === "1"
   const also = carried ? ", and what bridges of yours carry (net.bridge.bridge-nf-call-iptables=1)" : ""
   return warn(`${whose} rules drop what VMs send beyond this host${also}: ${names}`, mends.join(" && "))
+}
+
+// --- internal ---
+
+/** The interfaces of default routes in a table of /proc/net, whose fields stand at these places. */
+function defaultLinks(
+  table: string,
+  at: { readonly to: number; readonly mask: number; readonly link: number },
+): readonly string[] {
+  return table.split("\n").flatMap((line) => {
+    const fields = line.trim().split(/\s+/)
+    const isDefault = [fields[at.to], fields[at.mask]].every((field) => field !== undefined && /^0+$/.test(field))
+    return isDefault ? [fields[at.link] ?? ""] : []
+  })
 }

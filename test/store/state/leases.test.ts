@@ -81,11 +81,28 @@ test.each<[string, Partial<LeaseRequest>, string]>([
     { subnet: parseSubnet("10.8.0.0/24") as Subnet },
     "the bridge bgr0 has the subnet 10.9.0.0/29, not 10.8.0.0/24",
   ],
+  ["its bridge with an MTU", { mtu: 9000 }, "the bridge bgr0 of the VM a has the MTU of this host's way out, not 9000"],
 ])("what one VM has, another does not get: %s", (_, more, words) => {
   const db = database()
   takeLease(db, request("a", { ports: [parsePort("127.0.0.1:8080:80") as Port] }))
   expect(() => takeLease(db, request("b", more))).toThrow(failure("IN_USE", words))
   expect(listLeases(db)).toHaveLength(1)
+})
+
+test("VMs of a bridge have one MTU: who names none has the one that is there, who names another is refused", () => {
+  const db = database()
+  takeLease(db, request("a", { mtu: 9000 }))
+  for (const [vm, mtu] of [
+    ["b", undefined],
+    ["c", 9000],
+  ] as const) {
+    expect(takeLease(db, request(vm, { mtu })).mtu).toBe(mtu)
+    freeLease(db, { vm, card: "eth0" })
+  }
+  expect(() => takeLease(db, request("d", { mtu: 1400 }))).toThrow(
+    failure("IN_USE", "the bridge bgr0 of the VM a has the MTU 9000, not 1400"),
+  )
+  expect(takeLease(db, request("e", { mtu: 1400, bridge: "bgr1" })).mtu).toBe(1400)
 })
 
 test("a VM has a place for each of its cards, which go one by one; what one has is refused to another by its name", () => {

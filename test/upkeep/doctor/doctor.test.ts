@@ -80,6 +80,22 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
   }
 }
 
+/** Default routes by eth0, and by IPv6 by wg0; lo has one that leads nowhere. */
+const ROUTES = {
+  "/proc/net/route":
+    "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n" +
+    "eth0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\neth1\t0002A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n",
+  "/proc/net/ipv6_route": ["wg0", "lo"]
+    .map(
+      (link) =>
+        `${"0".repeat(32)} 00 ${"0".repeat(32)} 00 ${"0".repeat(32)} 00000400 00000001 00000000 00000001 ${link}\n`,
+    )
+    .join(""),
+  "/sys/class/net/eth0/mtu": "1500\n",
+  "/sys/class/net/wg0/mtu": "1500\n",
+  "/sys/class/net/lo/mtu": "65536\n",
+}
+
 /** Every check but those that look for programs. */
 const { firecracker: _, qemu: __, vmm: ___, ...checks } = checksFor("linux-x64")
 
@@ -274,6 +290,26 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     },
     /and what bridges of yours carry \(net\.bridge\.bridge-nf-call-iptables=1\)/,
   ],
+  ["mtu", "ok", { files: ROUTES }, /the ways out carry 1500 bytes/],
+  [
+    "mtu",
+    "ok",
+    { files: { ...ROUTES, "/sys/class/net/eth0/mtu": "1420\n" } },
+    /by eth0 carries 1420 bytes, and so do networks/,
+  ],
+  [
+    "mtu",
+    "ok",
+    { files: { ...ROUTES, "/sys/class/net/wg0/mtu": "1280\n" } },
+    /by wg0 carries 1280 bytes, and so do networks/,
+  ],
+  [
+    "mtu",
+    "ok",
+    { files: { ...ROUTES, "/sys/class/net/eth0/mtu": "9000\n", "/sys/class/net/wg0/mtu": "9000\n" } },
+    /network: \{ mtu: 9000 \}/,
+  ],
+  ["mtu", "ok", {}, /no way out of this host is known/],
   ["forward-policy", "unknown", { uid: 1000 }, /by root only/],
   [
     "flows",
@@ -284,7 +320,7 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
       },
     },
     /may reach the next VM: CT_GET tracked flows: EINVAL/,
-    "modprobe nf_conntrack_netlink",
+    /^modprobe nf_conntrack_netlink$/,
   ],
   [
     "sysctls",
