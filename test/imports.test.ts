@@ -99,6 +99,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "host/network",
     "host/process",
     "host/vmm",
+    "inputs/schema",
     ...DISKS,
   ],
   supervisor: [

@@ -23,7 +23,13 @@ import { isPortTable } from "../host/bridge/portRules.ts"
 import { requireBridgeAndRules } from "../host/bridge/usersBridge.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
 import { forgetFlows } from "../host/network/flows.ts"
-import { blockersHere, carryingBlockersHere, checkForwarding } from "../host/network/forwarding.ts"
+import {
+  blockersHere,
+  carryingBlockersHere,
+  checkForwarding,
+  type LookedAt,
+  type SaidOfRules,
+} from "../host/network/forwarding.ts"
 import { parseForwards, portHolder } from "../host/network/listeners.ts"
 import { cardMac, guestAddresses, ipv6Network, linkOf, ownerOf, tableName } from "../host/network/names.ts"
 import { closeNamespace, openNamespace } from "../host/network/namespace.ts"
@@ -152,7 +158,8 @@ export async function connectNetwork(
       return mtu
     })
   })
-  sayWhatIsInTheWay(spec, log)
+  const place = leaseOf(listLeases(db), { vm: id, card })
+  if (place !== undefined) sayWhatIsInTheWay(spec, { ...place, owner, out: spec.nat || spec.forward }, log)
   return mtu
 }
 
@@ -321,17 +328,17 @@ function requireUnforwarded({ ports }: Lease, owner: string): void {
 }
 
 /** Advice only: what cannot be found out does not keep a VM from running. */
-function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, log: Log): void {
+function sayWhatIsInTheWay({ nat, ports, forward, ipv6 }: NetworkSpec, looked: LookedAt, log: Log): void {
   if (!nat && ports.length === 0 && !forward) return
   const { works, info, warnings } = checkForwarding(forward, ipv6)
   if (info !== undefined) log.info(info)
   for (const warning of warnings) log.warn(warning)
-  if (works) sayBlockers(log, () => blockersHere(bridge))
+  if (works) sayBlockers(log, () => withRoute((route) => blockersHere(route, looked)))
 }
 
-function sayBlockers(log: Log, find: () => readonly string[]): void {
+function sayBlockers(log: Log, find: () => readonly SaidOfRules[]): void {
   try {
-    for (const blocker of find()) log.warn(blocker)
+    for (const { text, serious } of find()) serious ? log.warn(text) : log.info(text)
   } catch (error) {
     log.debug(`the host's rules cannot be looked at: ${messageOf(error)}`)
   }

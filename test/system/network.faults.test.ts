@@ -183,12 +183,12 @@ test("Docker's FORWARD DROP is recognised, with the commands that let the bridge
   setting("ipv4/ip_forward", "1")
   must(
     "nft",
-    "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; add chain ip filter DOCKER-USER",
+    "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; add chain ip filter DOCKER-USER; add rule ip filter FORWARD jump DOCKER-USER",
   )
   const run = await up(true, "docker")
   await end(run)
   const { stderr } = await run.ended
-  expect(stderr).toContain("Docker's chain ip filter FORWARD drops what is forwarded")
+  expect(stderr).toContain("Docker's chain ip filter FORWARD refuses what is forwarded")
   expect(stderr).toContain("iptables -I DOCKER-USER -i bgr0 -j ACCEPT && iptables -I DOCKER-USER -o bgr0 -j ACCEPT")
   const check = () => banger(place, ["net", "check", "--to", "192.0.2.2"])
   expect(await check()).toMatchObject({

@@ -27,7 +27,15 @@ import type { Host } from "./host.ts"
 import { checkBinary, checkCalls, checkCpu, checkEnvironment, checkKernel, checkPath } from "./kernel.ts"
 import { checkGuests, checkKvm } from "./kvm.ts"
 import { checkLeftovers } from "./leftovers.ts"
-import { checkFlows, checkForwarding, checkForwardPolicy, checkMtu, checkNft, checkTun } from "./network.ts"
+import {
+  checkFlows,
+  checkForwarding,
+  checkForwardPolicy,
+  checkHostPolicy,
+  checkMtu,
+  checkNft,
+  checkTun,
+} from "./network.ts"
 import { checkChoice, checkFirecracker, checkQemu } from "./vmms.ts"
 
 /** Checks one thing of a host. */
@@ -66,6 +74,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     mtu: checkMtu,
     forwarding: checkForwarding,
     "forward-policy": checkForwardPolicy,
+    "host-policy": checkHostPolicy,
     sysctls: checkSysctls,
     swap: checkSwap,
     ksm: checkKsm,

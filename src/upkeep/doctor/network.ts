@@ -1,7 +1,9 @@
 import { S } from "../../base/linux/constants.ts"
 import { isType } from "../../base/linux/files.ts"
+import { formatAddress, parseSubnet } from "../../base/terms/address.ts"
 import { messageOf } from "../../base/terms/failure.ts"
-import { ANY_BRIDGE, forwardBlockers } from "../../host/firewall/blockers.ts"
+import { type Blocker, findBlockers, type Guest } from "../../host/firewall/blockers.ts"
+import { DEFAULT_BRIDGE, defaultSubnet, isOwnBridge } from "../../inputs/schema/network.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
 
@@ -47,12 +49,7 @@ export function checkFlows(host: Host): Finding {
 
 /** What the ways out carry: networks of VMs take the least of it. */
 export function checkMtu(host: Host): Finding {
-  const out = new Set([
-    ...defaultLinks(host.read("/proc/net/route") ?? "", { to: 1, mask: 7, link: 0 }),
-    ...defaultLinks(host.read("/proc/net/ipv6_route") ?? "", { to: 0, mask: 1, link: 9 }),
-  ])
-  out.delete("lo")
-  const known = [...out].flatMap((link) => {
+  const known = waysOut(host).flatMap((link) => {
     const mtu = Number(host.read(`/sys/class/net/${link}/mtu`)?.trim())
     return Number.isInteger(mtu) && mtu > 0 ? [{ link, mtu }] : []
   })
@@ -75,19 +72,28 @@ export function checkForwarding(host: Host): Finding {
   return warn("packets are not forwarded (net.ipv4.ip_forward=0): VMs reach this host only", hint)
 }
 
-/** Whether rules of others drop what a VM sends beyond this host: Docker sets the policy of FORWARD to drop. */
+/** Whether rules of others refuse what a VM sends beyond this host, or what comes to its ports. */
 export function checkForwardPolicy(host: Host): Finding {
-  if (host.uid !== 0) return unknown("the rules can be read by root only", "sudo banger doctor")
-  const found = forwardBlockers(host, ANY_BRIDGE)
-  if (found === undefined) return unknown("neither nft nor iptables is there to ask")
-  if (found.length === 0) return ok("no rules of others drop what is forwarded")
-  const whose = found.some(({ docker }) => docker) ? "Docker's" : "others'"
-  const mends = found.map(({ chain, mend }) => mend ?? `let what comes from and goes to bgr* pass in ${chain}`)
-  const names = found.map(({ chain }) => chain).join(", ")
+  const found = blockers(host)
+  if ("is" in found) return found
+  // Which are open to the world is for a firewall to say: this is of any.
+  const shut = found.filter(({ ways }) => ways.includes("out") || ways.includes("in"))
+  if (shut.length === 0) return ok("no rules of others refuse what is forwarded for VMs")
   // Then they judge what a bridge of the user's carries, too.
   const carried = host.read("/proc/sys/net/bridge/bridge-nf-call-iptables")?.trim() === "1"
   const also = carried ? ", and what bridges of yours carry (net.bridge.bridge-nf-call-iptables=1)" : ""
-  return warn(`${whose} rules drop what VMs send beyond this host${also}: ${names}`, mends.join(" && "))
+  const out = shut.some(({ ways }) => ways.includes("out"))
+  const what = out ? "what VMs send beyond this host" : "what comes to ports of VMs"
+  return warn(`${whoseOf(shut)} rules refuse ${what}${also}: ${namesOf(shut)}`, mendsOf(shut))
+}
+
+/** Whether rules of others refuse what a VM sends to this host itself. */
+export function checkHostPolicy(host: Host): Finding {
+  const found = blockers(host)
+  if ("is" in found) return found
+  const shut = found.filter(({ ways }) => ways.includes("here"))
+  if (shut.length === 0) return ok("no rules of others refuse what VMs send to this host")
+  return warn(`${whoseOf(shut)} rules refuse what VMs send to this host itself: ${namesOf(shut)}`, mendsOf(shut))
 }
 
 // --- internal ---
@@ -102,4 +108,41 @@ function defaultLinks(
     const isDefault = [fields[at.to], fields[at.mask]].every((field) => field !== undefined && /^0+$/.test(field))
     return isDefault ? [fields[at.link] ?? ""] : []
   })
+}
+
+/** What a firewall refuses of what a VM of banger's would send, on each of its bridges; of the first to come where there is none. */
+function blockers(host: Host): readonly Blocker[] | Finding {
+  if (host.uid !== 0) return unknown("the rules can be read by root only", "sudo banger doctor")
+  const bridges = (host.list("/sys/class/net") ?? []).filter(
+    (name) => isOwnBridge(name) && host.stat(`/sys/class/net/${name}/bridge`) !== undefined,
+  )
+  const [uplink] = waysOut(host)
+  const guests = (bridges.length === 0 ? [DEFAULT_BRIDGE] : bridges).map((bridge): Guest => {
+    const { base } = parseSubnet(defaultSubnet(bridge)) ?? { base: 0 }
+    const port = { protocol: "tcp", host: 8080, guest: 80 } as const
+    const own = { address: formatAddress(base + 2), gateway: formatAddress(base + 1), ports: [port] }
+    return { bridge, named: "bgr*", family: "ip", uplink, ...own }
+  })
+  const found = findBlockers(host, guests)
+  if (found === undefined) return unknown("neither nft nor iptables is there to ask")
+  const one = (blocker: Blocker) => `${blocker.chain} ${blocker.mend}`
+  return [...new Map(found.map((blocker) => [one(blocker), blocker])).values()]
+}
+
+function whoseOf(found: readonly Blocker[]): string {
+  const names = [...new Set(found.flatMap(({ whose }) => whose ?? []))]
+  return names.length === 0 ? "others'" : names.map((name) => `${name}'s`).join(" and ")
+}
+
+const namesOf = (found: readonly Blocker[]) => [...new Set(found.map(({ chain }) => chain))].join(", ")
+const mendsOf = (found: readonly Blocker[]) => [...new Set(found.map(({ mend }) => mend))].join(" && ")
+
+/** The interfaces of default routes. */
+function waysOut(host: Host): readonly string[] {
+  const out = new Set([
+    ...defaultLinks(host.read("/proc/net/route") ?? "", { to: 1, mask: 7, link: 0 }),
+    ...defaultLinks(host.read("/proc/net/ipv6_route") ?? "", { to: 0, mask: 1, link: 9 }),
+  ])
+  out.delete("lo")
+  return [...out]
 }

@@ -2,13 +2,6 @@ import { expect, test } from "bun:test"
 import type { Link } from "../../../src/base/linux/links.ts"
 import { parseSubnet, type Subnet } from "../../../src/base/terms/address.ts"
 import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
-import {
-  ANY_BRIDGE,
-  forwardBlockers,
-  legacyBlockers,
-  nftBlockers,
-  sayBlocker,
-} from "../../../src/host/firewall/blockers.ts"
 import { judge } from "../../../src/host/network/check.ts"
 import { firstCollision } from "../../../src/host/network/collisions.ts"
 import { guestWords, nameServers } from "../../../src/host/network/guestWords.ts"
@@ -204,54 +197,6 @@ test("of the networks of the host the first that collides is found", () => {
   }))
   expect(firstCollision(subnet, known)).toBe(known[1])
   expect(firstCollision(parseSubnet("172.20.0.0/16") as Subnet, known)).toBeUndefined()
-})
-
-const docker = (rule: string) =>
-  `table ip nat {\n\tchain x {\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t\t${rule}\n\t}\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t\tjump DOCKER-USER\n\t}\n}\n`
-
-test("what drops forwarded packets is named with the commands that let them through", () => {
-  const said = (ruleset: string, bridge = "bgr0") =>
-    nftBlockers(ruleset, bridge).map((blocker) => sayBlocker(blocker, bridge))
-  expect(said(docker(""))[0]).toMatch(
-    /^Docker's chain ip filter FORWARD drops .* run: iptables -I DOCKER-USER -i bgr0 -j ACCEPT && iptables -I DOCKER-USER -o bgr0 -j ACCEPT$/,
-  )
-  expect(said(docker("").replaceAll("DOCKER-USER", "x"))[0]).toContain("iptables -I FORWARD -i bgr0 -j ACCEPT")
-  expect(said(docker("").replace("ip filter", "inet firewall"))[0]).toContain("add rules there")
-  // Of a bridge of the user's too, by whatever name.
-  expect(said(docker(""), "br0")[0]).toContain("iptables -I DOCKER-USER -i br0 -j ACCEPT")
-  expect(said(docker('iifname "br0" accept'), "br0")).toEqual([])
-  expect(said(docker('iifname "eth0" accept'), ANY_BRIDGE)).toHaveLength(1)
-})
-
-test("rules that let the bridge through, other hooks, and banger's own tables drop nothing", () => {
-  const chains = (ruleset: string, bridge: string) => nftBlockers(ruleset, bridge).map(({ chain }) => chain)
-  expect(chains(docker('iifname "bgr1" accept'), "bgr0")).toEqual(["ip filter FORWARD"])
-  // What doctor proposes is for all bridges.
-  for (const bridge of ["bgr0", "bgr-web", ANY_BRIDGE]) {
-    expect(chains(docker('iifname "bgr*" accept'), bridge)).toEqual([])
-    expect(legacyBlockers("-P FORWARD DROP\n-A DOCKER-USER -i bgr+ -j ACCEPT\n", "iptables", bridge)).toEqual([])
-    expect(legacyBlockers("-P FORWARD DROP\n", "iptables-legacy", bridge)).toHaveLength(1)
-    expect(chains(docker("").replaceAll("forward", "input"), bridge)).toEqual([])
-    expect(chains(docker("").replace("table ip filter", "table inet banger"), bridge)).toEqual([])
-    expect(chains("", bridge)).toEqual([])
-  }
-})
-
-test("the old iptables is asked only where it has a table, and nobody where nobody is there", () => {
-  const asked: string[] = []
-  const look = (tables: string | undefined, programs: readonly string[]) => ({
-    read: () => tables,
-    run([name = ""]: readonly string[]) {
-      asked.push(name)
-      return programs.includes(name) ? { exit: 0, stdout: "-P FORWARD DROP\n" } : undefined
-    },
-  })
-  expect(forwardBlockers(look(undefined, ["nft", "iptables"]), "bgr0")).toEqual([])
-  expect(asked).toEqual(["nft"])
-  expect(forwardBlockers(look("filter\n", ["iptables"]), "bgr0")).toMatchObject([
-    { chain: "filter FORWARD (iptables)", mend: expect.stringContaining("iptables -I FORWARD -i bgr0") },
-  ])
-  expect(forwardBlockers(look("filter\n", []), "bgr0")).toBeUndefined()
 })
 
 test("a check says where packets stopped, and no more", () => {

@@ -53,7 +53,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
   const allRuns: Record<string, Said | undefined> = {
     "nft --version": { exit: 0, stdout: "" },
     "nft list tables": { exit: 0, stdout: "" },
-    "nft -t list ruleset": { exit: 0, stdout: "" },
+    "nft -t -j list ruleset": { exit: 0, stdout: '{"nftables": []}' },
     ...runs,
   }
   return {
@@ -267,8 +267,8 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
   [
     "forward-policy",
     "warn",
-    { runs: { "nft -t list ruleset": { exit: 0, stdout: docker("") } } },
-    /Docker's rules drop.*filter FORWARD/,
+    { runs: { "nft -t -j list ruleset": { exit: 0, stdout: docker() } } },
+    /Docker's rules refuse.*filter FORWARD/,
     /^iptables -I DOCKER-USER -i bgr\+ -j ACCEPT && iptables -I DOCKER-USER -o bgr\+/,
   ],
   [
@@ -276,7 +276,7 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     "warn",
     {
       files: { "/proc/net/ip_tables_names": "nat\nfilter\n" },
-      runs: { "iptables-legacy -w 5 -S": { exit: 0, stdout: "-P FORWARD DROP\n" } },
+      runs: { "iptables-legacy-save": { exit: 0, stdout: "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n" } },
     },
     /legacy/,
     /^iptables-legacy -I FORWARD/,
@@ -286,9 +286,27 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     "warn",
     {
       files: { "/proc/sys/net/bridge/bridge-nf-call-iptables": "1\n" },
-      runs: { "nft -t list ruleset": { exit: 0, stdout: docker("") } },
+      runs: { "nft -t -j list ruleset": { exit: 0, stdout: docker() } },
     },
     /and what bridges of yours carry \(net\.bridge\.bridge-nf-call-iptables=1\)/,
+  ],
+  [
+    "host-policy",
+    "warn",
+    {
+      files: { "/proc/net/ip_tables_names": "filter\n" },
+      runs: {
+        "iptables-legacy-save": { exit: 0, stdout: "*filter\n:INPUT DROP [0:0]\n:ufw-user-input - [0:0]\nCOMMIT\n" },
+      },
+    },
+    /^ufw's rules refuse what VMs send to this host itself: ip filter INPUT \(iptables-legacy\)$/,
+    /^ufw allow in on bgr0$/,
+  ],
+  [
+    "host-policy",
+    "ok",
+    { runs: { "nft -t -j list ruleset": { exit: 0, stdout: docker() } } },
+    /no rules of others refuse/,
   ],
   ["mtu", "ok", { files: ROUTES }, /the ways out carry 1500 bytes/],
   [
@@ -463,8 +481,17 @@ test("which VMM auto takes is told, with why and with what mends it", async () =
   })
 })
 
-function docker(rule: string): string {
-  return `table ip nat {\n\tchain x {\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t\t${rule}\n\t}\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t\tjump DOCKER-USER\n\t}\n}\n`
+/** What nft lists of Docker's rules. */
+function docker(): string {
+  const of = { family: "ip", table: "filter" }
+  const chain = { ...of, name: "FORWARD", type: "filter", hook: "forward", prio: 0, policy: "drop" }
+  const rules = [
+    { table: { family: "ip", name: "filter" } },
+    { chain: { ...of, name: "DOCKER-USER" } },
+    { chain },
+    { rule: { ...of, chain: "FORWARD", expr: [{ counter: null }, { jump: { target: "DOCKER-USER" } }] } },
+  ]
+  return JSON.stringify({ nftables: rules })
 }
 
 function fails(words: string): Host["tryGuest"] {
