@@ -6,7 +6,7 @@ import { noteRestored } from "../store/state/restores.ts"
 import { neverStarted } from "../vm/exit.ts"
 import { connectNetwork, leaseNetwork } from "../vm/network.ts"
 import type { ConfinementPlan } from "./boot/confinement.ts"
-import { toldMtu, withNetwork } from "./boot/network.ts"
+import { toldMtu, toldNameServers, withNetwork } from "./boot/network.ts"
 import { type Staged, stageVm } from "./boot/stage.ts"
 import { startMachine } from "./boot/start.ts"
 import { finish, showRest } from "./finish.ts"
@@ -110,8 +110,9 @@ async function stage(
       connectNetwork(session, network, { user: ready.boot.confinement, log, interrupt: interrupts.stop }),
     )
     const { mtu, warning } = toldMtu(carries, { vmm, program })
-    if (warning !== undefined) log.warn(warning)
-    const leased = { name: spec.name, spec: network, network: running.network, layout: session.layout, mtu }
+    const { dns, warning: nameless } = toldNameServers(network)
+    for (const said of [warning, nameless]) if (said !== undefined) log.warn(said)
+    const leased = { name: spec.name, spec: network, network: running.network, layout: session.layout, mtu, dns }
     return { ...ready, boot: withNetwork(ready.boot, leased) }
   } finally {
     staged.close()

@@ -33,7 +33,7 @@ import {
 import { parseForwards, portHolder } from "../host/network/listeners.ts"
 import { cardMac, guestAddresses, ipv6Network, linkOf, ownerOf, tableName } from "../host/network/names.ts"
 import { closeNamespace, openNamespace } from "../host/network/namespace.ts"
-import { applyRules, listOwnTables, listTable } from "../host/network/nft.ts"
+import { applyRules, hasNft, listOwnTables, listTable } from "../host/network/nft.ts"
 import { opensLoopback, planRules, ruledLeases } from "../host/network/rules.ts"
 import { makeTap, removeTap } from "../host/network/tap.ts"
 import { inNetworkTurn, withNetworkLock } from "../host/network/turn.ts"
@@ -48,7 +48,7 @@ import {
   takeBridgeLease,
 } from "../store/state/bridgeLeases.ts"
 import type { Resource } from "../store/state/handles.ts"
-import { freeLease, type Lease, leaseOf, listLeases, takeLease } from "../store/state/leases.ts"
+import { freeLease, type Lease, leaseOf, listLeases, requireFreePorts, takeLease } from "../store/state/leases.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { Session } from "./session.ts"
 
@@ -75,7 +75,11 @@ export function leaseNetwork(
       })
   }
   const { id, db, journal, layout } = session
-  if (spec.mode === "user") return userNetwork(spec)
+  if (spec.mode === "user") {
+    requireFreePorts(spec, listLeases(db))
+    if (spec.ports.length > 0 && process.geteuid?.() === 0 && hasNft()) requireUnforwarded(spec, ownerOfLayout(layout))
+    return userNetwork(spec)
+  }
   const users = isOwnBridge(spec.bridge) ? undefined : withRoute((route) => requireBridgeAndRules(route, spec))
   if (users !== undefined && spec.mtu !== undefined && spec.mtu > users.mtu) {
     const hint = `leave network.mtu out, or: ip link set ${spec.bridge} mtu ${spec.mtu}, and its ports before it`
@@ -311,7 +315,7 @@ function release({ card = CARD, netns, link, bootId: boot }: NetworkResource, re
 }
 
 /** Throws IN_USE when a table of another state directory, whose leases are not ours, forwards one of the ports. */
-function requireUnforwarded({ ports }: Lease, owner: string): void {
+function requireUnforwarded({ ports }: Pick<Lease, "ports">, owner: string): void {
   if (ports.length === 0) return
   const forwarding = listOwnTables().filter((name) => name !== tableName(owner) && !isPortTable(name))
   for (const table of forwarding) {

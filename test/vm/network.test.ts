@@ -9,7 +9,7 @@ import { parseSpec } from "../../src/inputs/plugin/definition.ts"
 import type { NetworkSpec } from "../../src/inputs/schema/network.ts"
 import type { Lease } from "../../src/store/state/leases.ts"
 import { vmLayout } from "../../src/store/state/places.ts"
-import { plannedNetwork, toldMtu, withNetwork } from "../../src/supervisor/boot/network.ts"
+import { plannedNetwork, toldMtu, toldNameServers, withNetwork } from "../../src/supervisor/boot/network.ts"
 import { requireFitting, requireNetwork } from "../../src/supervisor/boot/requireNetwork.ts"
 import { addedCard, parse } from "../../src/supervisor/changes/words.ts"
 import { judgeLink } from "../../src/upkeep/leftovers/networkLeftovers.ts"
@@ -26,7 +26,7 @@ function networkSpec(network: unknown): NetworkSpec {
 function booted(written: unknown): Boot {
   const spec = networkSpec(written)
   const network = plannedNetwork("web-abcd1234", spec, layout)
-  return withNetwork(boot, { name: "web", spec, network, layout, mtu: spec.mtu })
+  return withNetwork(boot, { name: "web", spec, network, layout, mtu: spec.mtu, dns: toldNameServers(spec).dns })
 }
 
 test("a boot gets the tap, the MAC and the address of its lease", () => {
@@ -126,10 +126,10 @@ test("a card on a bridge of the user's takes the same words, and what is refused
   expect(() => parse(addedCard, { id: "lan", bridge: "br0", ports: ["80:80"] })).toThrow("ports: no ports on br0")
 })
 
-test("the user mode's ports are the VMM's own, and its guest asks for its address", () => {
+test("the user mode's ports are the VMM's own, and its guest is told the address that QEMU gives", () => {
   const { network, bootArgs } = booted({ mode: "user", ports: ["8080:80"] })
   expect(network).toMatchObject({ tap: undefined, ports: [{ host: 8080, guest: 80 }] })
-  expect(bootArgs).toBe("console=ttyS0")
+  expect(bootArgs).toBe("console=ttyS0 ip=10.0.2.15::10.0.2.2:255.255.255.0:web:eth0:off:10.0.2.3")
 })
 
 test("what a VMM or a user cannot have is refused before anything is made", () => {

@@ -46,8 +46,17 @@ export function findBlockers(look: Look, guests: readonly Guest[]): readonly Blo
   return tables?.flatMap((table) => guests.flatMap((guest) => blockersIn(table, guest)))
 }
 
+/** A blocker in words, with the remedy. Pure. */
+export function sayBlocker({ chain, ways, whose, family, mend }: Blocker): string {
+  const what = whose === undefined ? `the chain ${chain}` : `${whose}'s chain ${chain}`
+  const by = family === "ip6" ? " by IPv6" : ""
+  return `${what} refuses ${effectOf(ways, by)}; run: ${mend}`
+}
+
+// --- internal ---
+
 /** The chains of a table that refuse what a guest sends or is sent. Pure. */
-export function blockersIn(table: Table, guest: Guest): readonly Blocker[] {
+function blockersIn(table: Table, guest: Guest): readonly Blocker[] {
   const probes = probesOf(guest)
   return [...table.chains.values()].flatMap((chain) => {
     const { hook } = chain
@@ -71,15 +80,6 @@ export function blockersIn(table: Table, guest: Guest): readonly Blocker[] {
   })
 }
 
-/** A blocker in words, with the remedy. Pure. */
-export function sayBlocker({ chain, ways, whose, family, mend }: Blocker): string {
-  const what = whose === undefined ? `the chain ${chain}` : `${whose}'s chain ${chain}`
-  const by = family === "ip6" ? " by IPv6" : ""
-  return `${what} refuses ${effectOf(ways, by)}; run: ${mend}`
-}
-
-// --- internal ---
-
 function effectOf(ways: readonly Way[], by: string): string {
   if (ways.includes("out")) return `what is forwarded${by}, so the guest reaches this host only`
   if (ways.includes("in")) return `what comes to the guest's ports${by}`
@@ -95,8 +95,8 @@ interface Probe {
   packets(hook: Hook): readonly Packet[]
 }
 
-/** The port that a connection comes from. */
-const FROM_PORT = 40_000
+/** Where a connection comes from. */
+const CLIENT = { port: 40_000 } as const
 
 function probesOf({ bridge, address, gateway, family, uplink = "banger-no-uplink", ports }: Guest): readonly Probe[] {
   const world = WORLD[family]
@@ -106,7 +106,7 @@ function probesOf({ bridge, address, gateway, family, uplink = "banger-no-uplink
     { protocol: "udp", port: 53 },
     { protocol: "icmp", port: undefined },
   ] as const
-  const back = (port: number | undefined) => (port === undefined ? undefined : FROM_PORT)
+  const back = (port: number | undefined) => (port === undefined ? undefined : CLIENT.port)
   const opens = { family, state: "new", dnat: false, local: false } as const
   const answers = { ...opens, state: "established" } as const
   const fromGuest = { iif: bridge, oif: uplink, source: address, destination: world }
@@ -130,7 +130,7 @@ function probesOf({ bridge, address, gateway, family, uplink = "banger-no-uplink
         way: "in",
         packets(hook) {
           if (hook === "input" || hook === "output") return []
-          const answer = { ...answers, ...fromGuest, protocol, port: FROM_PORT, dnat: true }
+          const answer = { ...answers, ...fromGuest, protocol, port: CLIENT.port, dnat: true }
           // Which address of this host it was sent to cannot be told: rules about that are not met.
           const first = { ...opens, ...toGuest, protocol, port: host, destination: "", local: true }
           if (hook === "prerouting") return [first, answer].map((each) => ({ ...each, ...before }))

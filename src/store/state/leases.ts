@@ -101,6 +101,16 @@ export function listLeases(db: Database): readonly Lease[] {
   return rows.map((row) => v.parse(rowSchema, row))
 }
 
+/** Throws IN_USE when one of these ports of the host leads to another card. */
+export function requireFreePorts({ ports }: Pick<Lease, "ports">, all: readonly Lease[]): void {
+  for (const lease of all) {
+    const port = ports.find((own) => lease.ports.some((other) => clash(own, other)))
+    if (port === undefined) continue
+    const hint = "choose another port, or stop that VM"
+    throw inUse(hostSide(port), `the port ${hostSide(port)} is in use by ${holderOf(lease)}`, hint)
+  }
+}
+
 /** Whose a lease is, for a message: the VM, and which of its cards when it has more than the plugin's. Pure. */
 export function holderOf({ vm, card }: Pick<Lease, "vm" | "card">): string {
   return card === CARD ? `the VM ${vm}` : `the card ${card} of the VM ${vm}`
@@ -142,12 +152,8 @@ function refuse(request: LeaseRequest, all: readonly Lease[]): void {
     }
     // Its name is made of the VM's id: another try has another one.
     if (lease.link === link) throw inUse(link, `the interface ${link} is in use by ${holderOf(lease)}`, "try again")
-    const port = ports.find((own) => lease.ports.some((other) => clash(own, other)))
-    if (port !== undefined) {
-      const hint = "choose another port, or stop that VM"
-      throw inUse(hostSide(port), `the port ${hostSide(port)} is in use by ${holderOf(lease)}`, hint)
-    }
   }
+  requireFreePorts({ ports }, all)
 }
 
 /** The other table has the cards on bridges of the user's. */

@@ -1,7 +1,7 @@
 import type { VmNetwork } from "banger"
 import { withParameters } from "../../base/linux/commandLine.ts"
 import { CARD, formatIpv6, ipv6Bytes, parseAddress } from "../../base/terms/address.ts"
-import { guestWords, hostNameServers } from "../../host/network/guestWords.ts"
+import { guestWords, hostNameServers, NAME_SERVER_HINT } from "../../host/network/guestWords.ts"
 import { ipv6Network, linkName, macOf } from "../../host/network/names.ts"
 import type { Boot, Chosen } from "../../host/vmm/vmm.ts"
 import { isOwnBridge, type NetworkSpec } from "../../inputs/schema/network.ts"
@@ -17,22 +17,33 @@ export interface LeasedNetwork {
   readonly layout: VmLayout
   /** What the guest is to be told that a frame may carry; undefined: nothing. */
   readonly mtu: number | undefined
+  /** The name servers that the guest is told. */
+  readonly dns: readonly string[]
 }
 
-/** A boot with the network that its VM has. Pure, but for the host's name servers. */
-export function withNetwork(boot: Boot, { name, spec, network, layout, mtu }: LeasedNetwork): Boot {
-  if (spec.mode === "user") {
-    return { ...boot, network: { tap: undefined, mac: spec.mac, ports: spec.ports, netns: undefined, mtu } }
-  }
+/** A boot with the network that its VM has. Pure. */
+export function withNetwork(boot: Boot, { name, spec, network, layout, mtu, dns }: LeasedNetwork): Boot {
   const { interface: tap, mac, netns, address, prefix, gateway, ipv6 } = network
-  const card = { tap, mac, ports: [], netns, mtu }
+  const ports = spec.mode === "user" ? spec.ports : []
+  const card = { tap, mac, ports, netns, mtu }
   // On a bridge of the user's a guest is told its address by others.
   if (address === undefined || prefix === undefined || gateway === undefined) return { ...boot, network: card }
-  const dns = spec.dns ?? (spec.nat ? hostNameServers() : [])
   const gateway6 = formatIpv6(ipv6Bytes(ipv6Network(ownerOfLayout(layout), spec.bridge), 1))
   const other = ipv6 === undefined ? undefined : { address: ipv6, gateway: gateway6 }
   const words = guestWords(boot.bootArgs, { name, address, prefix, gateway, ipv6: other, dns })
   return { ...boot, bootArgs: withParameters(boot.bootArgs, words), network: card }
+}
+
+/** The name servers that a guest is told: those of the spec, else the host's. `warning`: why there are none. */
+export function toldNameServers({ mode, dns, nat, bridge }: NetworkSpec): {
+  readonly dns: readonly string[]
+  readonly warning: string | undefined
+} {
+  // QEMU itself answers there, and asks the host's.
+  if (mode === "user") return { dns: ["10.0.2.3"], warning: undefined }
+  if (dns !== undefined || !nat || !isOwnBridge(bridge)) return { dns: dns ?? [], warning: undefined }
+  const { servers, why } = hostNameServers()
+  return { dns: servers, warning: why && `the guest has no name server: ${why}; ${NAME_SERVER_HINT}` }
 }
 
 /**

@@ -9,7 +9,7 @@ import { type Snapshot, savedDisks } from "../snapshot/manifest.ts"
 import { type Choice, noticeOf } from "./chooseVmm.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { plannedDrive } from "./drives.ts"
-import { plannedNetwork, withNetwork } from "./network.ts"
+import { plannedNetwork, toldNameServers, withNetwork } from "./network.ts"
 import { planBoot, plannedFiles, plannedSnapshot, planSteps } from "./plan.ts"
 import { requireSocketPaths } from "./vmmSockets.ts"
 
@@ -61,6 +61,7 @@ export function planRun(
           network: plannedNetwork(id, network, layout),
           layout,
           mtu: network.mtu,
+          dns: toldNameServers(network).dns,
         })
   const bridge = network === false || isOwnBridge(network.bridge) ? undefined : network
   const steps = planSteps(layout, chosen, {

@@ -33,6 +33,7 @@ import {
   checkForwardPolicy,
   checkHostPolicy,
   checkMtu,
+  checkNameServers,
   checkNft,
   checkTun,
 } from "./network.ts"
@@ -72,6 +73,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     nft: checkNft,
     flows: checkFlows,
     mtu: checkMtu,
+    "name-servers": checkNameServers,
     forwarding: checkForwarding,
     "forward-policy": checkForwardPolicy,
     "host-policy": checkHostPolicy,

@@ -3,6 +3,7 @@ import { isType } from "../../base/linux/files.ts"
 import { formatAddress, parseSubnet } from "../../base/terms/address.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { type Blocker, findBlockers, type Guest } from "../../host/firewall/blockers.ts"
+import { findNameServers, NAME_SERVER_HINT } from "../../host/network/guestWords.ts"
 import { DEFAULT_BRIDGE, defaultSubnet, isOwnBridge } from "../../inputs/schema/network.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
@@ -60,6 +61,13 @@ export function checkMtu(host: Host): Finding {
     return ok(`the way out by ${link} carries ${mtu} bytes, and so do networks of VMs: their guests are told`)
   if (mtu === 1500) return ok("the ways out carry 1500 bytes, and so do networks of VMs")
   return ok(`the way out by ${link} carries ${mtu} bytes, networks of VMs 1500: network: { mtu: ${mtu} } is for more`)
+}
+
+/** Whether this host knows a name server that guests can reach. */
+export function checkNameServers(host: Host): Finding {
+  const { servers, why } = findNameServers((path) => host.read(path))
+  if (why === undefined) return ok(`guests are told the name servers ${servers.join(" and ")}`)
+  return warn(`guests are told no name server: ${why}`, NAME_SERVER_HINT)
 }
 
 /** Whether packets are passed on between a VM's bridge and the world. */

@@ -4,7 +4,7 @@ import { parseSubnet, type Subnet } from "../../../src/base/terms/address.ts"
 import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
 import { judge } from "../../../src/host/network/check.ts"
 import { firstCollision } from "../../../src/host/network/collisions.ts"
-import { guestWords, nameServers } from "../../../src/host/network/guestWords.ts"
+import { findNameServers, guestWords, nameServers } from "../../../src/host/network/guestWords.ts"
 import { parseForwards, parseListeners } from "../../../src/host/network/listeners.ts"
 import {
   cardMac,
@@ -228,4 +228,53 @@ test("a tap that the jail's uid and gid could not both open is told before the V
 test("a tap's name is read from a descriptor's fdinfo", () => {
   expect(parseTapName("pos:\t0\nflags:\t0104002\nmnt_id:\t15\niff:\tbgrabcd1234\n")).toBe("bgrabcd1234")
   expect(parseTapName("pos:\t0\nflags:\t0104002\n")).toBeUndefined()
+})
+
+const RESOLVED = "/run/systemd/resolve/resolv.conf"
+test.each<[string, Readonly<Record<string, string>>, readonly string[], RegExp?]>([
+  ["what resolv.conf names", { "/etc/resolv.conf": "search x\nnameserver 192.0.2.1\n" }, ["192.0.2.1"]],
+  [
+    "what systemd-resolved asks",
+    { "/etc/resolv.conf": "nameserver 127.0.0.53\n", [RESOLVED]: "nameserver 192.0.2.1\n" },
+    ["192.0.2.1"],
+  ],
+  [
+    "what NetworkManager asks",
+    {
+      "/etc/resolv.conf": "nameserver 127.0.1.1\n",
+      "/run/NetworkManager/no-stub-resolv.conf": "nameserver 192.0.2.7\n",
+    },
+    ["192.0.2.7"],
+  ],
+  [
+    "what dnsmasq asks, where there is no resolv.conf",
+    { "/run/dnsmasq/resolv.conf": "nameserver 192.0.2.8\n" },
+    ["192.0.2.8"],
+  ],
+  ["a cloud's, which guests reach", { "/etc/resolv.conf": "nameserver 169.254.169.253\n" }, ["169.254.169.253"]],
+  [
+    "those of a mix that can be used",
+    { "/etc/resolv.conf": "nameserver ::1\nnameserver 2001:db8::53\n\tnameserver 192.0.2.1\n" },
+    ["192.0.2.1"],
+  ],
+  [
+    "no loopback",
+    { "/etc/resolv.conf": "nameserver 127.0.0.53\noptions edns0\n", [RESOLVED]: "nameserver ::1\n" },
+    [],
+    /^\/etc\/resolv\.conf names 127\.0\.0\.53 \(this host alone\), \/run\/systemd\/resolve\/resolv\.conf names ::1 \(this host alone\)$/,
+  ],
+  ["no IPv6", { "/etc/resolv.conf": "nameserver 2001:db8::53\n" }, [], /2001:db8::53 \(IPv6/],
+  ["nothing of one link", { "/etc/resolv.conf": "nameserver fe80::1%eth0\n" }, [], /fe80::1%eth0 \(of one link\)/],
+  [
+    "no names, and nothing that a terminal would obey",
+    { "/etc/resolv.conf": "nameserver dns.\u001b[31mtest\n" },
+    [],
+    /^(?!.*\u001b).*\(no address\)/,
+  ],
+  ["0.0.0.0 for this host", { "/etc/resolv.conf": "nameserver 0.0.0.0\n" }, [], /this host alone/],
+  ["none where none is named", { "/etc/resolv.conf": "search example.net\n" }, [], /names none$/],
+  ["none where there is no file", {}, [], /^there is no \/etc\/resolv\.conf$/],
+])("a guest is told %s", (...[_, files, servers, why]) => {
+  const found = findNameServers((path) => files[path])
+  expect(found).toEqual({ servers, why: why === undefined ? undefined : expect.stringMatching(why) })
 })

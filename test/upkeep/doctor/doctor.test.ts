@@ -37,6 +37,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     "/proc/swaps": "Filename Type Size Used Priority\n",
     "/proc/cmdline": "quiet\n",
     "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:    8000000 kB\n",
+    "/etc/resolv.conf": "nameserver 192.0.2.53\n",
     "/etc/group": "kvm:x:104:\n",
     ...files,
   }
@@ -307,6 +308,13 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     "ok",
     { runs: { "nft -t -j list ruleset": { exit: 0, stdout: docker() } } },
     /no rules of others refuse/,
+  ],
+  [
+    "name-servers",
+    "warn",
+    { files: { "/etc/resolv.conf": "nameserver 127.0.0.53\nnameserver fe80::1%eth0\n" } },
+    /told no name server: \/etc\/resolv.conf names 127\.0\.0\.53 \(this host alone\)/,
+    /^network: \{ dns:/,
   ],
   ["mtu", "ok", { files: ROUTES }, /the ways out carry 1500 bytes/],
   [
