@@ -85,6 +85,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "vm",
     "host/bridge",
     "host/cgroup",
+    "host/firewall",
     "host/jail",
     "host/network",
     "host/process",
@@ -159,8 +160,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...VM_AND_BELOW,
   ],
   vm: [
-    ...["host/bridge", "host/cgroup", "host/firecracker", "host/jail", "host/network", "host/process", "host/search"],
-    ...["host/vmm", "inputs/schema", "store/logs", ...DISKS],
+    ...["host/bridge", "host/cgroup", "host/firecracker", "host/firewall", "host/jail", "host/network", "host/process"],
+    ...["host/search", "host/vmm", "inputs/schema", "store/logs", ...DISKS],
   ],
   "host/bridge": ["host/network", ...DISK],
   "host/cgroup": DISK,

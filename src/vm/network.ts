@@ -21,8 +21,8 @@ import { clash, hostSide } from "../base/terms/ports.ts"
 import { makePort, removePort } from "../host/bridge/port.ts"
 import { isPortTable } from "../host/bridge/portRules.ts"
 import { requireBridgeAndRules } from "../host/bridge/usersBridge.ts"
+import { forgetFlows } from "../host/firewall/flows.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
-import { forgetFlows } from "../host/network/flows.ts"
 import {
   blockersHere,
   carryingBlockersHere,
@@ -289,8 +289,10 @@ function release({ card = CARD, netns, link, bootId: boot }: NetworkResource, re
   }
   withRoute((route) => {
     attempt(() => {
-      if (netns) closeNamespace(route, namespaceFile(layout), link, { owner, vm: id })
-      else removeTap(route, link, { owner, vm: id })
+      const names = [...others, ...bridged].filter((one) => one.vm === id).map((one) => one.link)
+      const whose = { owner, vm: id, others: names }
+      if (netns) closeNamespace(route, namespaceFile(layout), link, whose)
+      else removeTap(route, link, whose)
     })
     if (lease === undefined) return
     attempt(() => forgetNeighbours(route, lease, owner))

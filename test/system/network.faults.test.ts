@@ -167,6 +167,24 @@ test("without /dev/net/tun, nft, or CAP_NET_ADMIN it says what to do", async () 
   expect(stderr).toContain("network: only root can make a tap and a bridge (CAP_NET_ADMIN)")
 })
 
+test.each([true, { ports: ["8080:80"] }, { netns: true, ipv6: true }])(
+  "where /proc/sys is read-only the command that is told mends it: %p",
+  async (network) => {
+    const readOnly = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
+    const within = (then: string) => ["unshare", "--mount", "sh", "-c", `${readOnly} && ${then}exec "$@"`, "sh"]
+    const run = boot(network, [], within(""))
+    await refused(run, "/proc/sys/net/", "EROFS")
+    const [, command = ""] = /(mount -o remount\S+ \/proc\/sys) makes it writable/.exec((await run.ended).stderr) ?? []
+    expect((await run.ended).stderr).toMatch(/--sysctl net\.ipv[46]\.conf\.default\./)
+    const doctor = await start(place, ["doctor", "--json"], {}, { through: within("") }).ended
+    const found = JSON.parse(doctor.stdout).checks.find(({ id }: { id: string }) => id === "settings")
+    expect(found).toMatchObject({ is: "warn", hint: expect.stringContaining(command) })
+    const again = boot(network, ["--name", "again"], within(`${command} && `))
+    await again.shows("runs as firecracker")
+    await end(again)
+  },
+)
+
 test("without rules no nft is needed: nat and isolation off", async () => {
   const hidden = ["unshare", "--mount", "sh", "-c", 'mount --bind /dev/null "$(command -v nft)" && exec "$@"', "sh"]
   const run = boot({ nat: false, isolate: false }, [], hidden)

@@ -340,10 +340,12 @@ test.each(FIREWALLS.map(([what, ...rest]) => [what, rest] as const))(
 /** A machine on the bridge that has the lease of the VM that is there, and a server. */
 async function beGuest(): Promise<Outside> {
   const line = must("ip", "neighbour", "show", "dev", "bgr0", "nud", "permanent")
-  const guest = await makeOutside({ link: "g0", here: undefined, there: "10.213.0.2/16" })
+  // In the place of the tap: of other ports of the bridge nothing is let through.
+  must("ip", "link", "delete", "bgraaaaaaaa")
+  const guest = await makeOutside({ link: "bgraaaaaaaa", here: undefined, there: "10.213.0.2/16" })
   for (const words of [`link set eth0 address ${/lladdr (\S+)/.exec(line)?.[1]}`, "route add default via 10.213.0.1"])
     expect(guest.run("ip", ...words.split(" "))).toMatchObject({ exit: 0 })
-  must("ip", "link", "set", "g0", "master", "bgr0")
+  must("ip", "link", "set", "bgraaaaaaaa", "master", "bgr0")
   // The first frames of a port are lost.
   await until(() => guest.run("busybox", "ping", "-c", "1", "-W", "1", "10.213.0.1").exit === 0)
   await guest.start(process.execPath, "-e", SERVE).stdout.getReader().read()

@@ -83,12 +83,14 @@ test("what a client goes on sending to a port reaches the VM that has the port b
 
 /** A machine on a bridge of banger's that stands for the guest whose lease it has. */
 async function beGuest(address: string, gateway: string, lladdr: string, also: readonly (readonly string[])[] = []) {
-  const guest = await makeOutside({ link: "g0", here: undefined, there: address })
+  // In the place of the tap: of other ports of the bridge nothing is let through.
+  must("ip", "link", "delete", "bgraaaaaaaa")
+  const guest = await makeOutside({ link: "bgraaaaaaaa", here: undefined, there: address })
   const set = (...words: readonly string[]) => expect(guest.run("ip", ...words)).toMatchObject({ exit: 0 })
   set("link", "set", "eth0", "address", lladdr)
   set("route", "add", "default", "via", gateway)
   for (const words of also) set(...words)
-  must("ip", "link", "set", "g0", "master", "bgr0")
+  must("ip", "link", "set", "bgraaaaaaaa", "master", "bgr0")
   return guest
 }
 

@@ -74,7 +74,9 @@ async function guestOf(address: string): Promise<Outside> {
   const [v4, v6] = must("ip", "neighbour", "show", "dev", "bgr0", "nud", "permanent").trim().split("\n")
   const mac = /lladdr (\S+)/.exec(v4 ?? "")?.[1] ?? ""
   const address6 = [v4, v6].find((line) => line?.startsWith("fd"))?.split(" ")[0]
-  const guest = await makeOutside({ link: "g0", here: undefined, there: `${address}/16` })
+  // In the place of the tap: of other ports of the bridge nothing is let through.
+  must("ip", "link", "delete", "bgraaaaaaaa")
+  const guest = await makeOutside({ link: "bgraaaaaaaa", here: undefined, there: `${address}/16` })
   const set = (words: string) => expect(guest.run("ip", ...words.split(" ")), words).toMatchObject({ exit: 0 })
   set(`link set eth0 address ${mac}`)
   set("route add default via 10.213.0.1")
@@ -82,7 +84,7 @@ async function guestOf(address: string): Promise<Outside> {
     set(`address add ${address6}/64 dev eth0 nodad`)
     set(`-6 route add default via ${address6.replace(/::\w+$/, "::1")}`)
   }
-  must("ip", "link", "set", "g0", "master", "bgr0")
+  must("ip", "link", "set", "bgraaaaaaaa", "master", "bgr0")
   return guest
 }
 

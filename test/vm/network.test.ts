@@ -175,7 +175,7 @@ test.each<[string, Partial<Link>, string | undefined]>([
   ["a tap that somebody holds whom we cannot see", { carrier: true }, "unknown"],
   ["another banger's tap", { alias: "banger tap web-abcd1234 /elsewhere" }, "kept"],
   ["a tap without a mark", { alias: undefined }, undefined],
-  ["a tap with a mark and another name", { name: "tap0" }, undefined],
+  ["a tap with a mark and another name", { name: "tap0" }, "dead"],
   ["a bridge of no VM", { kind: "bridge", name: "bgr7", alias: `banger bridge - ${OWNER}` }, "dead"],
   ["a bridge of a VM", { kind: "bridge", name: "bgr0", alias: `banger bridge - ${OWNER}` }, undefined],
   ["a bridge made half", { kind: "bridge", name: "bgr7", alias: undefined, group: MARK }, "dead"],

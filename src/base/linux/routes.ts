@@ -1,5 +1,5 @@
 import { ignoring } from "./errors.ts"
-import { type LinkRef, macBytes } from "./links.ts"
+import { type LinkRef, macBytes, macText } from "./links.ts"
 import { attribute, joined, type Message, NLM_F, parseAttributes, u32Of } from "./netlink.ts"
 import type { Route } from "./rtnetlink.ts"
 
@@ -95,6 +95,28 @@ export function setNeighbour(
   route.request({ type: "NEWNEIGH", flags: NLM_F.CREATE | NLM_F.REPLACE, body, subject: "neighbour" })
 }
 
+/** What a neighbour table says of an address on an interface for good: its MAC. */
+export interface Neighbour {
+  readonly index: number
+  readonly address: Bytes
+  readonly mac: string
+}
+
+/** The permanent entries of the namespace's neighbour tables (RTM_GETNEIGH). */
+export function listNeighbours(route: Route): readonly Neighbour[] {
+  const families = [AF_INET, AF_INET6]
+  const answer = families.flatMap((family) =>
+    route.request({ type: "GETNEIGH", flags: NLM_F.DUMP, body: header(12, family), subject: "all neighbours" }),
+  )
+  return answer.flatMap(({ body }) => {
+    const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+    const found = parseAttributes(body.subarray(12))
+    const [address, mac] = [found.get(NDA_DST), found.get(NDA_LLADDR)]
+    if (address === undefined || mac === undefined || (view.getUint16(8, true) & NUD_PERMANENT) === 0) return []
+    return [{ index: view.getInt32(4, true), address, mac: macText(mac) }]
+  })
+}
+
 /** Has a bridge find a MAC at a port of it for good, in all VLANs that the port is in now (RTM_NEWNEIGH of AF_BRIDGE, static). */
 export function setBridgeEntry(route: Route, { index, name }: LinkRef, mac: string): void {
   const body = joined(
@@ -174,7 +196,7 @@ function nextHops(bytes: Uint8Array): readonly Pick<NetworkRoute, "index" | "gat
 }
 
 /** `struct ndmsg`: u8 family, 3 bytes, i32 interface, u16 state, u8 flags, u8 type. */
-function neighbour({ family, index, state, flags = 0 }: Neighbour): Uint8Array {
+function neighbour({ family, index, state, flags = 0 }: NeighbourHeader): Uint8Array {
   const body = header(12, family)
   const view = new DataView(body.buffer)
   view.setInt32(4, index, true)
@@ -183,7 +205,7 @@ function neighbour({ family, index, state, flags = 0 }: Neighbour): Uint8Array {
   return body
 }
 
-interface Neighbour {
+interface NeighbourHeader {
   readonly family: number
   readonly index: number
   readonly state: number

@@ -60,7 +60,8 @@ export interface PortRemoval {
  */
 export function removePort(route: Route, { lease, others, owner, sameBoot, warn }: PortRemoval): void {
   const { vm, bridge: name, link, index } = lease
-  const removed = removeTap(route, link, { owner, vm })
+  const names = others.filter((one) => one.vm === vm).map((one) => one.link)
+  const removed = removeTap(route, link, { owner, vm, others: names })
   applyRules(planPortRules(owner, others))
   if (removed === "gone" || !sameBoot) return
   const bridge = findLink(route, name)

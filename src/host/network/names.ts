@@ -5,6 +5,14 @@ import type { Lease } from "../../store/state/leases.ts"
 /** The link group that banger's interfaces are made in: `bgr` in ASCII. It marks those that have no alias yet. */
 export const MARK = 0x62_67_72
 
+/**
+ * The link group of an owner's guests' ports, on bridges of banger's own or of the user's: rules know them by it, whatever somebody
+ * calls them.
+ */
+export function portGroup(owner: string, bridges: "own" | "users"): number {
+  return 0x62_00_00_00 + digest(`${owner} ${bridges}`).readUIntBE(0, 3)
+}
+
 /** What an interface's alias says of it. */
 export interface Alias {
   readonly kind: "bridge" | "tap" | "veth"

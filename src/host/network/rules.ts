@@ -1,7 +1,7 @@
 import { formatAddress, formatIpv6, ipv6Bytes } from "../../base/terms/address.ts"
 import type { Port } from "../../base/terms/ports.ts"
 import type { Lease } from "../../store/state/leases.ts"
-import { ipv6Network, tableName } from "./names.ts"
+import { ipv6Network, portGroup, tableName } from "./names.ts"
 
 /** The leases that an owner's rules are made from: all on the bridges where one of them needs rules. Pure. */
 export function ruledLeases(leases: readonly Lease[]): readonly Lease[] {
@@ -153,6 +153,8 @@ function bridged(table: string, owner: string, leases: readonly Lease[]): readon
     ),
     "chain guard {",
     `type filter hook prerouting priority ${PRIORITY.bridgeFilter}; policy accept;`,
+    // Of a guest's port that no rule knows, by whatever name it goes, nothing is let through.
+    `meta iifgroup ${portGroup(owner, "own")} iifname != @ports drop`,
     "iifname != @ports accept",
     "iifname . ether saddr != @macs drop",
     "ether type ip iifname . ip saddr @own accept",

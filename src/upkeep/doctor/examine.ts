@@ -34,7 +34,9 @@ import {
   checkHostPolicy,
   checkMtu,
   checkNameServers,
+  checkNetworks,
   checkNft,
+  checkSettings,
   checkTun,
 } from "./network.ts"
 import { checkChoice, checkFirecracker, checkQemu } from "./vmms.ts"
@@ -74,6 +76,8 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     flows: checkFlows,
     mtu: checkMtu,
     "name-servers": checkNameServers,
+    networks: checkNetworks,
+    settings: checkSettings,
     forwarding: checkForwarding,
     "forward-policy": checkForwardPolicy,
     "host-policy": checkHostPolicy,

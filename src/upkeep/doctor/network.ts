@@ -2,6 +2,7 @@ import { S } from "../../base/linux/constants.ts"
 import { isType } from "../../base/linux/files.ts"
 import { formatAddress, parseSubnet } from "../../base/terms/address.ts"
 import { messageOf } from "../../base/terms/failure.ts"
+import { listed } from "../../base/terms/printable.ts"
 import { type Blocker, findBlockers, type Guest } from "../../host/firewall/blockers.ts"
 import { findNameServers, NAME_SERVER_HINT } from "../../host/network/guestWords.ts"
 import { DEFAULT_BRIDGE, defaultSubnet, isOwnBridge } from "../../inputs/schema/network.ts"
@@ -68,6 +69,37 @@ export function checkNameServers(host: Host): Finding {
   const { servers, why } = findNameServers((path) => host.read(path))
   if (why === undefined) return ok(`guests are told the name servers ${servers.join(" and ")}`)
   return warn(`guests are told no name server: ${why}`, NAME_SERVER_HINT)
+}
+
+/** Whether the networks of VMs that are up are as they were made. */
+export function checkNetworks(host: Host): Finding {
+  if (host.uid !== 0) return unknown("the networks of VMs can be looked at by root only", "sudo banger doctor")
+  const faults = host.networkFaults()
+  if (faults.length === 0) return ok("the networks of VMs that are up are as they were made")
+  const lost = faults.filter(({ restorable }) => !restorable)
+  const mends = [
+    ...(lost.length < faults.length ? ["banger net rm"] : []),
+    ...lost.map(({ vm }) => `banger restart ${vm}`),
+  ]
+  return warn(
+    `something has changed networks of VMs: ${listed(
+      faults.map(({ vm, what }) => `${vm}: ${what}`),
+      5,
+    )}`,
+    mends.join("; "),
+  )
+}
+
+/** Whether the settings of interfaces can be changed: each of a VM's gets its own. */
+export function checkSettings(host: Host): Finding {
+  if (host.uid !== 0) return unknown("the settings of interfaces are changed by root", "sudo banger doctor")
+  if (host.stat("/proc/sys/net/ipv4/conf/default") === undefined) return unknown("there is no /proc/sys/net")
+  if (host.writable("/proc/sys/net/ipv4/conf/default")) return ok("the settings of interfaces can be changed")
+  const words = "/proc/sys is read-only: VMs can have no network of their own"
+  return warn(
+    words,
+    "mount -o remount,bind,rw /proc/sys; in a container that must not: start it with --privileged, or /proc/sys writable",
+  )
 }
 
 /** Whether packets are passed on between a VM's bridge and the world. */

@@ -14,6 +14,7 @@ import {
   macOf,
   ownerOf,
   parseAlias,
+  portGroup,
   tableName,
 } from "../../../src/host/network/names.ts"
 import { opensLoopback, planRules, ruledLeases } from "../../../src/host/network/rules.ts"
@@ -70,6 +71,7 @@ test.each<[string, Partial<Lease>, string]>([
   ["others that are open too", { isolate: false }, 'set open {\ntype ifname;\nelements = { "bgraaaaaaaa" };\n}'],
   ["its own MAC only", {}, 'elements = { "bgraaaaaaaa" . 02:00:00:00:00:01 };'],
   ["its own address only", {}, 'elements = { "bgraaaaaaaa" . 10.213.0.2 };'],
+  ["nothing by a port that no rule knows", {}, `meta iifgroup ${portGroup(OWNER, "own")} iifname != @ports drop`],
   ["no way to the host's loopback", {}, 'iifname { "bgr0" } ip daddr 127.0.0.0/8 drop'],
   [
     "no way to a cloud's metadata",

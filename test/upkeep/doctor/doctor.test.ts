@@ -43,6 +43,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
   }
   const allStats: Record<string, Stat | undefined> = {
     "/": directory(0, 0o755),
+    "/proc/sys/net/ipv4/conf/default": directory(0, 0o555),
     "/dev/kvm": device("10:232"),
     "/dev/net/tun": device("10:200"),
     ...stats,
@@ -72,6 +73,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     tryGuest: async () => ({ is: "works" }),
     refusedCalls: () => [],
     requireTracking: () => {},
+    networkFaults: () => [],
     disks: () => undefined,
     ...rest,
     read: (path) => allFiles[path],
@@ -315,6 +317,25 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     { files: { "/etc/resolv.conf": "nameserver 127.0.0.53\nnameserver fe80::1%eth0\n" } },
     /told no name server: \/etc\/resolv.conf names 127\.0\.0\.53 \(this host alone\)/,
     /^network: \{ dns:/,
+  ],
+  [
+    "networks",
+    "warn",
+    {
+      networkFaults: () => [
+        { vm: "web-1", what: "its rules are gone", restorable: true },
+        { vm: "db-2", what: "its interface x is gone", restorable: false },
+      ],
+    },
+    /web-1: its rules are gone, db-2: its interface x is gone/,
+    /^banger net rm; banger restart db-2$/,
+  ],
+  [
+    "settings",
+    "warn",
+    { writable: (path) => !path.startsWith("/proc/sys") },
+    /\/proc\/sys is read-only/,
+    /^mount -o remount,bind,rw \/proc\/sys/,
   ],
   ["mtu", "ok", { files: ROUTES }, /the ways out carry 1500 bytes/],
   [

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test"
 import { FLOW_STATUS, parseFlow, passes } from "../../../src/base/linux/conntrack.ts"
 import { bytesOf, parseAddress, parseSubnet, type Subnet } from "../../../src/base/terms/address.ts"
 import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
-import { missesPort } from "../../../src/host/network/flows.ts"
+import { missesPort } from "../../../src/host/firewall/flows.ts"
 
 const bytes = (text: string) => bytesOf(parseAddress(text) ?? 0)
 const port = (text: string) => parsePort(text) as Port
