@@ -3,9 +3,10 @@ import { dirname, join } from "node:path"
 import type { VmNetwork } from "banger"
 import { bootId } from "../base/linux/bootId.ts"
 import { findLink } from "../base/linux/links.ts"
-import { deleteNeighbour, setNeighbour } from "../base/linux/routes.ts"
+import { deleteNeighbour, listAddresses, setNeighbour } from "../base/linux/routes.ts"
 import { type Route, withRoute } from "../base/linux/rtnetlink.ts"
 import {
+  addressOf,
   CARD,
   formatAddress,
   formatIpv6,
@@ -30,7 +31,7 @@ import {
   type LookedAt,
   type SaidOfRules,
 } from "../host/network/forwarding.ts"
-import { parseForwards, portHolder } from "../host/network/listeners.ts"
+import { missingHere, parseForwards, portHolder } from "../host/network/listeners.ts"
 import { cardMac, guestAddresses, ipv6Network, linkOf, ownerOf, tableName } from "../host/network/names.ts"
 import { closeNamespace, openNamespace } from "../host/network/namespace.ts"
 import { applyRules, hasNft, listOwnTables, listTable } from "../host/network/nft.ts"
@@ -123,6 +124,7 @@ export async function connectNetwork(
     readonly interrupt: AbortSignal
   },
 ): Promise<number | undefined> {
+  sayWhatIsMissing(spec, log)
   if (spec.mode === "user") return undefined
   const { id, db, layout } = session
   const owner = ownerOfLayout(layout)
@@ -331,6 +333,16 @@ function requireUnforwarded({ ports }: Pick<Lease, "ports">, owner: string): voi
       { subject: hostSide(port), hint },
     )
   }
+}
+
+/** Advice only: an address may come up, a name server may be started. */
+function sayWhatIsMissing({ ports, dns, subnet }: NetworkSpec, log: Log): void {
+  const bridge = subnet === undefined ? undefined : parseSubnet(subnet)
+  const addresses = withRoute(listAddresses).map(({ address }) => formatAddress(addressOf(address)))
+  // The bridge may still have to be made.
+  const own = [...addresses, ...(bridge === undefined ? [] : [formatAddress(gatewayOf(bridge))])]
+  const answers = (address: string) => portHolder({ protocol: "udp", address, host: 53, guest: 53 }) !== undefined
+  for (const text of missingHere({ ports, dns }, { own, answers })) log.warn(text)
 }
 
 /** Advice only: what cannot be found out does not keep a VM from running. */

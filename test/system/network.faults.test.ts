@@ -167,6 +167,14 @@ test("without /dev/net/tun, nft, or CAP_NET_ADMIN it says what to do", async () 
   expect(stderr).toContain("network: only root can make a tap and a bridge (CAP_NET_ADMIN)")
 })
 
+test("a port of an address that this host does not have is warned of, and works once the host has it", async () => {
+  const run = boot({ ports: ["203.0.113.9:8080:80"], dns: ["10.213.0.1"] })
+  await run.shows("the port 203.0.113.9:8080:80/tcp is of 203.0.113.9, which is no address of this host")
+  await run.shows("the name server 10.213.0.1 is this host, where nothing answers at port 53/udp")
+  await run.shows("runs as firecracker")
+  await end(run)
+})
+
 test.each([true, { ports: ["8080:80"] }, { netns: true, ipv6: true }])(
   "where /proc/sys is read-only the command that is told mends it: %p",
   async (network) => {

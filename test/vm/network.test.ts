@@ -55,6 +55,12 @@ test.each([
   [{ mtu: 65_536 }, "from 68 to 65535"],
   [{ mtu: 1400.5 }, "a whole number"],
   [{ mtu: 1279, ipv6: true }, "network.mtu is 1279; allowed: 1280 or more with ipv6: true"],
+  [{ ports: ["224.0.0.1:80:80"] }, 'network.ports[0] is "224.0.0.1:80:80"; allowed'],
+  [{ ports: ["255.255.255.255:80:80"] }, 'network.ports[0] is "255.255.255.255:80:80"; allowed'],
+  [{ ports: ["0.0.0.7:80:80"] }, 'network.ports[0] is "0.0.0.7:80:80"; allowed'],
+  [{ dns: ["127.0.0.53"] }, "allowed: an IPv4 address that a guest can send to"],
+  [{ dns: ["192.0.2.1", "0.0.0.0"] }, "network.dns[1]"],
+  [{ dns: ["239.1.1.1"] }, "an IPv4 address that a guest can send to"],
   [{ mode: "user", mtu: 1400 }, 'with mode "user" only mac and ports'],
 ])("%p is refused: %s", (network, words) => expect(() => networkSpec(network)).toThrow(words))
 

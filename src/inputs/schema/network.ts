@@ -35,6 +35,7 @@ const SUBNET_WORDS =
 const ADDRESS_WORDS = 'an IPv4 address: "10.213.0.7"'
 const ADDRESS_OF_GUEST = "an address of the subnet that guests can have: not its first two, nor its last"
 const ADDRESS_OF_HOST = "an IPv4 address that a host can have"
+const NAME_SERVER_WORDS = "an IPv4 address that a guest can send to: not 127.0.0.0/8, which is the guest itself there"
 const MAC_WORDS = 'a MAC address of one interface, not of a group: "02:00:5e:10:00:01"'
 const PORTS_WORDS = "a list of ports"
 const flag = v.optional(v.boolean("true or false"))
@@ -42,6 +43,10 @@ const flag = v.optional(v.boolean("true or false"))
 const ipv4 = v.pipe(
   v.string(ADDRESS_WORDS),
   v.check((text) => parseAddress(text) !== undefined, ADDRESS_WORDS),
+)
+const nameServer = v.pipe(
+  ipv4,
+  v.check((text) => isReachable(parseAddress(text) ?? 0), NAME_SERVER_WORDS),
 )
 const mac = v.pipe(
   v.string(MAC_WORDS),
@@ -88,7 +93,7 @@ export const networkEntries = {
   forward: flag,
   ipv6: flag,
   netns: flag,
-  dns: v.optional(v.pipe(v.array(ipv4, "a list of IPv4 addresses"), v.maxLength(2, "at most two name servers"))),
+  dns: v.optional(v.pipe(v.array(nameServer, "a list of IPv4 addresses"), v.maxLength(2, "at most two name servers"))),
 }
 
 const ONLY_TAP = ["bridge", "subnet", "address", "vlan", "mtu", "nat", "isolate", "forward", "ipv6", "netns", "dns"]
@@ -241,6 +246,12 @@ function isBindable({
   readonly address: string | undefined
 }): boolean {
   return subnet !== undefined || address === undefined || isForHosts({ base: parseAddress(address) ?? 0, prefix: 30 })
+}
+
+/** Not the sender itself, no group. */
+function isReachable(address: number): boolean {
+  const first = address >>> 24
+  return first !== 0 && first !== 127 && first < 224
 }
 
 /** Not this host itself, not link-local, no multicast. */

@@ -102,6 +102,21 @@ export function checkSettings(host: Host): Finding {
   )
 }
 
+/** Whether NetworkManager, where it is, leaves the interfaces of VMs alone. */
+export function checkNetworkManager(host: Host): Finding {
+  if (host.stat("/run/NetworkManager") === undefined) return ok("NetworkManager does not run here")
+  const directories = ["/etc", "/run", "/usr/lib"].map((base) => `${base}/NetworkManager/conf.d`)
+  const files = [
+    "/etc/NetworkManager/NetworkManager.conf",
+    ...directories.flatMap((directory) => filesIn(host, directory)),
+  ]
+  const told = files.some((path) => /^\s*unmanaged-devices\s*\+?=.*interface-name:bgr/m.test(host.read(path) ?? ""))
+  if (told) return ok("NetworkManager leaves the interfaces of VMs alone")
+  const file = "/etc/NetworkManager/conf.d/90-banger.conf"
+  const mend = `printf '[keyfile]\\nunmanaged-devices+=interface-name:bgr*\\n' > ${file} && nmcli general reload conf`
+  return warn("NetworkManager is not told to leave the interfaces of VMs alone (bgr*): it may change them", mend)
+}
+
 /** Whether packets are passed on between a VM's bridge and the world. */
 export function checkForwarding(host: Host): Finding {
   const value = host.read("/proc/sys/net/ipv4/ip_forward")?.trim()
@@ -137,6 +152,10 @@ export function checkHostPolicy(host: Host): Finding {
 }
 
 // --- internal ---
+
+function filesIn(host: Host, directory: string): readonly string[] {
+  return (host.list(directory) ?? []).map((name) => `${directory}/${name}`)
+}
 
 /** The interfaces of default routes in a table of /proc/net, whose fields stand at these places. */
 function defaultLinks(

@@ -5,7 +5,7 @@ import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
 import { judge } from "../../../src/host/network/check.ts"
 import { firstCollision } from "../../../src/host/network/collisions.ts"
 import { findNameServers, guestWords, nameServers } from "../../../src/host/network/guestWords.ts"
-import { parseForwards, parseListeners } from "../../../src/host/network/listeners.ts"
+import { missingHere, parseForwards, parseListeners } from "../../../src/host/network/listeners.ts"
 import {
   cardMac,
   formatAlias,
@@ -279,4 +279,17 @@ test.each<[string, Readonly<Record<string, string>>, readonly string[], RegExp?]
 ])("a guest is told %s", (...[_, files, servers, why]) => {
   const found = findNameServers((path) => files[path])
   expect(found).toEqual({ servers, why: why === undefined ? undefined : expect.stringMatching(why) })
+})
+
+test("what a network names and the host does not have is said by name", () => {
+  const here = { own: ["192.0.2.1", "10.213.0.1"], answers: (address: string) => address === "192.0.2.1" }
+  const missing = (ports: readonly string[], dns?: readonly string[]) =>
+    missingHere({ ports: ports.map(port), dns }, here)
+  expect(
+    missing(["80:80", "192.0.2.1:81:80", "127.0.0.1:82:80", "10.213.0.1:83:80"], ["192.0.2.1", "9.9.9.9"]),
+  ).toEqual([])
+  expect(missing(["203.0.113.9:80:80/udp"], ["10.213.0.1"])).toEqual([
+    "the port 203.0.113.9:80:80/udp is of 203.0.113.9, which is no address of this host: nobody reaches it until it is",
+    "the name server 10.213.0.1 is this host, where nothing answers at port 53/udp",
+  ])
 })

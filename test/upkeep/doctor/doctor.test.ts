@@ -83,6 +83,11 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
   }
 }
 
+const NETWORK_MANAGER = {
+  stats: { "/run/NetworkManager": directory(0, 0o755) },
+  lists: { "/sys/devices/system/cpu/vulnerabilities": [] },
+}
+
 /** Default routes by eth0, and by IPv6 by wg0; lo has one that leads nowhere. */
 const ROUTES = {
   "/proc/net/route":
@@ -336,6 +341,26 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     { writable: (path) => !path.startsWith("/proc/sys") },
     /\/proc\/sys is read-only/,
     /^mount -o remount,bind,rw \/proc\/sys/,
+  ],
+  [
+    "network-manager",
+    "warn",
+    NETWORK_MANAGER,
+    /is not told to leave/,
+    /^printf '\[keyfile\]\\nunmanaged-devices\+=interface-name:bgr\*\\n' > \/etc/,
+  ],
+  [
+    "network-manager",
+    "ok",
+    {
+      ...NETWORK_MANAGER,
+      lists: { ...NETWORK_MANAGER.lists, "/etc/NetworkManager/conf.d": ["x.conf"] },
+      files: {
+        "/etc/NetworkManager/conf.d/x.conf":
+          "[keyfile]\nunmanaged-devices=interface-name:docker0;interface-name:bgr*\n",
+      },
+    },
+    /leaves the interfaces of VMs alone/,
   ],
   ["mtu", "ok", { files: ROUTES }, /the ways out carry 1500 bytes/],
   [
