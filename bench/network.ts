@@ -66,13 +66,14 @@ function prepare(): () => void {
   const links = readFileSync("/proc/self/net/dev", "utf8").split("\n").slice(2, -1)
   if (links.length > 1)
     throw new Error("this benchmark makes interfaces: run it by scripts/bench, in a network namespace of its own")
-  withRoute((route) => ensureBridge(route, { name: BRIDGE, subnet: SUBNET, ipv6: false, owner: OWNER }))
+  withRoute((route) => ensureBridge(route, { name: BRIDGE, subnet: SUBNET, ipv6: false, owner: OWNER, mtu: undefined }))
   return () => withRoute((route) => removeBridge(route, BRIDGE, OWNER))
 }
 
 function makeOurs(): void {
   withRoute((route) => {
-    const bridge = ensureBridge(route, { name: BRIDGE, subnet: SUBNET, ipv6: false, owner: OWNER })
+    const plan = { name: BRIDGE, subnet: SUBNET, ipv6: false, owner: OWNER, mtu: undefined }
+    const { index: bridge, mtu } = ensureBridge(route, plan)
     makeTap(route, {
       name: OURS,
       vm: "bench-00000001",
@@ -81,6 +82,7 @@ function makeOurs(): void {
       bridge,
       isolated: true,
       onlyMac: undefined,
+      mtu,
     })
   })
 }

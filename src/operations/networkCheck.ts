@@ -15,6 +15,7 @@ import { listBridgeLeases } from "../store/state/bridgeLeases.ts"
 import { freeLease, listLeases, takeLease } from "../store/state/leases.ts"
 import type { State } from "../store/state/open.ts"
 import { newVmId } from "../store/state/places.ts"
+import { networkFaultsOf } from "../vm/status.ts"
 
 /**
  * Sends packets as a guest on a bridge would, from a namespace that is thrown away, and tells how far they came. The
@@ -57,18 +58,26 @@ function checkPorts({ db, where }: State, bridge: string): readonly Step[] {
   })
 }
 
-function check({ db, where }: State, bridge: string, to: number | undefined): readonly Step[] {
+function check(state: State, bridge: string, to: number | undefined): readonly Step[] {
+  const { db, where } = state
   const owner = ownerOf(where.state)
   const subnet = listLeases(db).find((lease) => lease.bridge === bridge)?.subnet ?? parseSubnet(defaultSubnet(bridge))
   if (subnet === undefined) throw usageError(`--bridge ${bridge} has no subnet`, { subject: "--bridge" })
+  const broken = networkFaultsOf(state)
+    .filter((fault) => listLeases(db).some((one) => one.vm === fault.vm && one.bridge === bridge))
+    .map(({ vm: of, what, restorable }): Step => {
+      const why = `${what}: ${restorable ? "banger net rm puts it back" : `banger restart ${of}`}`
+      return { what: `the network of ${of} is whole`, ok: false, why }
+    })
   const vm = newVmId("check")
   const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: true, number: undefined }
   const lease = takeLease(db, { vm, card: CARD, bridge, subnet, mac: macOf(vm), link: linkName(vm), ...settings })
   try {
     return withRoute((route) => {
-      const index = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner })
+      const wanted = listLeases(db).find((one) => one.bridge === bridge && one.mtu !== undefined)?.mtu
+      const { index } = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner, mtu: wanted })
       applyRules(planRules(owner, ruledLeases(listLeases(db))))
-      return checkPath(route, lease, { bridge: index, owner, target: to })
+      return [...broken, ...checkPath(route, lease, { bridge: index, owner, target: to })]
     })
   } finally {
     freeLease(db, { vm, card: CARD })

@@ -6,7 +6,7 @@ import { noteRestored } from "../store/state/restores.ts"
 import { neverStarted } from "../vm/exit.ts"
 import { connectNetwork, leaseNetwork } from "../vm/network.ts"
 import type { ConfinementPlan } from "./boot/confinement.ts"
-import { withNetwork } from "./boot/network.ts"
+import { toldMtu, toldNameServers, withNetwork } from "./boot/network.ts"
 import { type Staged, stageVm } from "./boot/stage.ts"
 import { startMachine } from "./boot/start.ts"
 import { finish, showRest } from "./finish.ts"
@@ -106,10 +106,13 @@ async function stage(
     const ready = staged.finish()
     if (spec.network === false || running.network === undefined) return ready
     const { network } = spec
-    await watchdog.allow("making the network", OWN_WORK_MS.staging, () =>
+    const carries = await watchdog.allow("making the network", OWN_WORK_MS.staging, () =>
       connectNetwork(session, network, { user: ready.boot.confinement, log, interrupt: interrupts.stop }),
     )
-    const leased = { name: spec.name, spec: network, network: running.network, layout: session.layout }
+    const { mtu, warning } = toldMtu(carries, { vmm, program })
+    const { dns, warning: nameless } = toldNameServers(network)
+    for (const said of [warning, nameless]) if (said !== undefined) log.warn(said)
+    const leased = { name: spec.name, spec: network, network: running.network, layout: session.layout, mtu, dns }
     return { ...ready, boot: withNetwork(ready.boot, leased) }
   } finally {
     staged.close()

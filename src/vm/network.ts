@@ -3,10 +3,10 @@ import { dirname, join } from "node:path"
 import type { VmNetwork } from "banger"
 import { bootId } from "../base/linux/bootId.ts"
 import { findLink } from "../base/linux/links.ts"
-import { deleteNeighbour, setNeighbour } from "../base/linux/routes.ts"
+import { deleteNeighbour, listAddresses, setNeighbour } from "../base/linux/routes.ts"
 import { type Route, withRoute } from "../base/linux/rtnetlink.ts"
 import {
-  bytesOf,
+  addressOf,
   CARD,
   formatAddress,
   formatIpv6,
@@ -22,12 +22,19 @@ import { clash, hostSide } from "../base/terms/ports.ts"
 import { makePort, removePort } from "../host/bridge/port.ts"
 import { isPortTable } from "../host/bridge/portRules.ts"
 import { requireBridgeAndRules } from "../host/bridge/usersBridge.ts"
+import { forgetFlows } from "../host/firewall/flows.ts"
 import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
-import { blockersHere, carryingBlockersHere, checkForwarding } from "../host/network/forwarding.ts"
-import { parseForwards, portHolder } from "../host/network/listeners.ts"
-import { cardMac, ipv6Network, linkOf, ownerOf, tableName } from "../host/network/names.ts"
+import {
+  blockersHere,
+  carryingBlockersHere,
+  checkForwarding,
+  type LookedAt,
+  type SaidOfRules,
+} from "../host/network/forwarding.ts"
+import { missingHere, parseForwards, portHolder } from "../host/network/listeners.ts"
+import { cardMac, guestAddresses, ipv6Network, linkOf, ownerOf, tableName } from "../host/network/names.ts"
 import { closeNamespace, openNamespace } from "../host/network/namespace.ts"
-import { applyRules, listOwnTables, listTable } from "../host/network/nft.ts"
+import { applyRules, hasNft, listOwnTables, listTable } from "../host/network/nft.ts"
 import { opensLoopback, planRules, ruledLeases } from "../host/network/rules.ts"
 import { makeTap, removeTap } from "../host/network/tap.ts"
 import { inNetworkTurn, withNetworkLock } from "../host/network/turn.ts"
@@ -42,7 +49,7 @@ import {
   takeBridgeLease,
 } from "../store/state/bridgeLeases.ts"
 import type { Resource } from "../store/state/handles.ts"
-import { freeLease, type Lease, leaseOf, listLeases, takeLease } from "../store/state/leases.ts"
+import { freeLease, type Lease, leaseOf, listLeases, requireFreePorts, takeLease } from "../store/state/leases.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { Session } from "./session.ts"
 
@@ -69,28 +76,38 @@ export function leaseNetwork(
       })
   }
   const { id, db, journal, layout } = session
-  if (spec.mode === "user") return userNetwork(spec)
+  if (spec.mode === "user") {
+    requireFreePorts(spec, listLeases(db))
+    if (spec.ports.length > 0 && process.geteuid?.() === 0 && hasNft()) requireUnforwarded(spec, ownerOfLayout(layout))
+    return userNetwork(spec)
+  }
   const users = isOwnBridge(spec.bridge) ? undefined : withRoute((route) => requireBridgeAndRules(route, spec))
+  if (users !== undefined && spec.mtu !== undefined && spec.mtu > users.mtu) {
+    const hint = `leave network.mtu out, or: ip link set ${spec.bridge} mtu ${spec.mtu}, and its ports before it`
+    const message = `the bridge ${spec.bridge} carries ${users.mtu} bytes, not ${spec.mtu}`
+    throw new Failure("BAD_PLUGIN", message, { subject: "network.mtu", hint })
+  }
   const link = linkOf(
     id,
     networksOf(journal.resources).map((one) => one.link),
   )
   const here = { netns: spec.netns, bootId: bootId(), namespace: ownNamespace("net") ?? "" }
   journal.acquire({ kind: "network", link, ...here, ...(card === undefined ? {} : { card, plugging: true }) })
-  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan } = spec
+  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan, mtu } = spec
   const of = { vm: id, card: card ?? CARD }
   const mac = spec.mac ?? cardMac(of)
   if (users !== undefined)
     return bridgedNetwork(takeBridgeLease(db, { ...of, bridge, address, mac, link, vlan, isolate, index: users.index }))
   const subnet = subnetOf(spec)
   const number = address === undefined ? undefined : (parseAddress(address) ?? 0) - subnet.base
-  const request = { ...of, bridge, subnet, number, link, ports, nat, isolate, ipv6, netns, mac }
+  const request = { ...of, bridge, subnet, number, link, ports, nat, isolate, ipv6, netns, mac, mtu }
   return networkOf(takeLease(db, request), layout)
 }
 
 /**
  * Makes what a lease stands for: the bridge unless it is the user's, the card's tap on it (in a network namespace of the VM's own,
- * if the spec says so), and the rules. `user` may open the tap; root, when it is undefined. Warns of what keeps packets from being forwarded.
+ * if the spec says so), and the rules. `user` may open the tap; root, when it is undefined. Warns of what keeps packets from being
+ * forwarded. Returns what a frame of the card may carry, in bytes; undefined for the VMM's user mode.
  */
 export async function connectNetwork(
   session: Pick<Session, "id" | "db" | "layout">,
@@ -106,39 +123,50 @@ export async function connectNetwork(
     readonly log: Log
     readonly interrupt: AbortSignal
   },
-): Promise<void> {
-  if (spec.mode === "user") return
+): Promise<number | undefined> {
+  sayWhatIsMissing(spec, log)
+  if (spec.mode === "user") return undefined
   const { id, db, layout } = session
   const owner = ownerOfLayout(layout)
   if (!isOwnBridge(spec.bridge)) {
-    await inNetworkTurn(interrupt, () => {
+    const mtu = await inNetworkTurn(interrupt, () => {
       const leases = listBridgeLeases(db)
       const lease = bridgeLeaseOf(leases, { vm: id, card })
       if (lease === undefined) throw new Failure("BAD_STATE", `${id} has no lease on ${spec.bridge}`, { subject: id })
-      withRoute((route) => makePort(route, { lease, leases, owner, user, log }))
+      return withRoute((route) => makePort(route, { lease, leases, owner, user, log }))
     })
     sayBlockers(log, () => carryingBlockersHere(spec.bridge))
-    return
+    return spec.mtu ?? mtu
   }
-  await inNetworkTurn(interrupt, () => {
+  const mtu = await inNetworkTurn(interrupt, () => {
     const leases = listLeases(db)
     const lease = leaseOf(leases, { vm: id, card })
     if (lease === undefined) throw new Failure("BAD_STATE", `${id} has no lease of an address`, { subject: id })
     const ruled = ruledLeases(leases)
     requireUnforwarded(lease, owner)
-    withRoute((route) => {
-      const ipv6 = leases.some((one) => one.bridge === lease.bridge && one.ipv6)
-      const bridge = ensureBridge(route, { name: lease.bridge, subnet: lease.subnet, ipv6, owner })
+    return withRoute((route) => {
+      const neighbours = leases.filter((one) => one.bridge === lease.bridge)
+      const ipv6 = neighbours.some((one) => one.ipv6)
+      const wanted = neighbours.find((one) => one.mtu !== undefined)?.mtu
+      const plan = { name: lease.bridge, subnet: lease.subnet, ipv6, owner, mtu: wanted }
+      const { index: bridge, mtu } = ensureBridge(route, plan)
       const onlyMac = ruled.includes(lease) ? lease.mac : undefined
-      const tap = { name: lease.link, vm: id, owner, user, bridge, isolated: lease.isolate, onlyMac }
+      const tap = { name: lease.link, vm: id, owner, user, bridge, isolated: lease.isolate, onlyMac, mtu }
       if (lease.netns) openNamespace(route, namespaceFile(layout), tap)
       else makeTap(route, tap)
-      for (const address of addressesOf(lease, owner)) setNeighbour(route, bridge, { address, mac: lease.mac })
+      const addresses = guestAddresses(lease, owner)
+      for (const address of addresses) setNeighbour(route, bridge, { address, mac: lease.mac })
       if (ruled.includes(lease)) applyRules(planRules(owner, ruled))
+      // After the rules: what is sent before them is remembered without them.
+      const unforgotten = forgetFlows(route, { addresses, opened: [lease] })
+      if (unforgotten !== undefined) log.warn(unforgotten)
       if (opensLoopback([lease])) routeLoopback(route, { name: lease.bridge, owner }, true)
+      return mtu
     })
   })
-  sayWhatIsInTheWay(spec, log)
+  const place = leaseOf(listLeases(db), { vm: id, card })
+  if (place !== undefined) sayWhatIsInTheWay(spec, { ...place, owner, out: spec.nat || spec.forward }, log)
+  return mtu
 }
 
 /** Of what a place in a network is released. */
@@ -263,8 +291,10 @@ function release({ card = CARD, netns, link, bootId: boot }: NetworkResource, re
   }
   withRoute((route) => {
     attempt(() => {
-      if (netns) closeNamespace(route, namespaceFile(layout), link, { owner, vm: id })
-      else removeTap(route, link, { owner, vm: id })
+      const names = [...others, ...bridged].filter((one) => one.vm === id).map((one) => one.link)
+      const whose = { owner, vm: id, others: names }
+      if (netns) closeNamespace(route, namespaceFile(layout), link, whose)
+      else removeTap(route, link, whose)
     })
     if (lease === undefined) return
     attempt(() => forgetNeighbours(route, lease, owner))
@@ -274,6 +304,9 @@ function release({ card = CARD, netns, link, bootId: boot }: NetworkResource, re
     attempt(() => {
       if (!opensLoopback(neighbours)) routeLoopback(route, { name: lease.bridge, owner }, false)
       if (ruledLeases(leases).includes(lease)) applyRules(planRules(owner, ruledLeases(others)))
+      // After the rules: they would have the next packet remembered again.
+      const unforgotten = forgetFlows(route, { addresses: guestAddresses(lease, owner), opened: [] })
+      if (unforgotten !== undefined) warn(unforgotten)
     })
     if (neighbours.length > 0 || failures.length > 0) return
     attempt(() => {
@@ -286,7 +319,7 @@ function release({ card = CARD, netns, link, bootId: boot }: NetworkResource, re
 }
 
 /** Throws IN_USE when a table of another state directory, whose leases are not ours, forwards one of the ports. */
-function requireUnforwarded({ ports }: Lease, owner: string): void {
+function requireUnforwarded({ ports }: Pick<Lease, "ports">, owner: string): void {
   if (ports.length === 0) return
   const forwarding = listOwnTables().filter((name) => name !== tableName(owner) && !isPortTable(name))
   for (const table of forwarding) {
@@ -302,18 +335,28 @@ function requireUnforwarded({ ports }: Lease, owner: string): void {
   }
 }
 
+/** Advice only: an address may come up, a name server may be started. */
+function sayWhatIsMissing({ ports, dns, subnet }: NetworkSpec, log: Log): void {
+  const bridge = subnet === undefined ? undefined : parseSubnet(subnet)
+  const addresses = withRoute(listAddresses).map(({ address }) => formatAddress(addressOf(address)))
+  // The bridge may still have to be made.
+  const own = [...addresses, ...(bridge === undefined ? [] : [formatAddress(gatewayOf(bridge))])]
+  const answers = (address: string) => portHolder({ protocol: "udp", address, host: 53, guest: 53 }) !== undefined
+  for (const text of missingHere({ ports, dns }, { own, answers })) log.warn(text)
+}
+
 /** Advice only: what cannot be found out does not keep a VM from running. */
-function sayWhatIsInTheWay({ nat, ports, forward, ipv6, bridge }: NetworkSpec, log: Log): void {
+function sayWhatIsInTheWay({ nat, ports, forward, ipv6 }: NetworkSpec, looked: LookedAt, log: Log): void {
   if (!nat && ports.length === 0 && !forward) return
   const { works, info, warnings } = checkForwarding(forward, ipv6)
   if (info !== undefined) log.info(info)
   for (const warning of warnings) log.warn(warning)
-  if (works) sayBlockers(log, () => blockersHere(bridge))
+  if (works) sayBlockers(log, () => withRoute((route) => blockersHere(route, looked)))
 }
 
-function sayBlockers(log: Log, find: () => readonly string[]): void {
+function sayBlockers(log: Log, find: () => readonly SaidOfRules[]): void {
   try {
-    for (const blocker of find()) log.warn(blocker)
+    for (const { text, serious } of find()) serious ? log.warn(text) : log.info(text)
   } catch (error) {
     log.debug(`the host's rules cannot be looked at: ${messageOf(error)}`)
   }
@@ -331,13 +374,8 @@ function namespaceFile({ runtime }: VmLayout): string {
   return join(runtime, "netns")
 }
 
-function addressesOf({ subnet, number, ipv6, bridge }: Lease, owner: string): readonly Uint8Array[] {
-  const own = bytesOf(subnet.base + number)
-  return ipv6 ? [own, ipv6Bytes(ipv6Network(owner, bridge), number)] : [own]
-}
-
 function forgetNeighbours(route: Route, lease: Lease, owner: string): void {
   const bridge = findLink(route, lease.bridge)
   if (bridge === undefined) return
-  for (const address of addressesOf(lease, owner)) deleteNeighbour(route, bridge.index, address)
+  for (const address of guestAddresses(lease, owner)) deleteNeighbour(route, bridge.index, address)
 }

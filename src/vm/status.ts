@@ -1,11 +1,22 @@
 import * as v from "valibot"
+import { withRoute } from "../base/linux/rtnetlink.ts"
 import { isFailure } from "../base/terms/failure.ts"
 import { livenessSchema } from "../base/terms/liveness.ts"
+import { ownerOf } from "../host/network/names.ts"
+import { findFaults, type NetworkFault } from "../host/network/repair.ts"
 import { surelyRuns } from "../host/process/identity.ts"
+import { listLeases } from "../store/state/leases.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
-import { findById, listRecords, listUnfinished, mirroredProcess, type VmRecord } from "../store/state/records.ts"
+import {
+  findById,
+  isUpIn,
+  listRecords,
+  listUnfinished,
+  mirroredProcess,
+  type VmRecord,
+} from "../store/state/records.ts"
 import { exitSchema, isFinal, vmStateSchema } from "../store/state/vmState.ts"
 import { livenessOf } from "./liveness.ts"
 import { supervisorPid } from "./lock.ts"
@@ -38,7 +49,26 @@ export type VmStatus = Readonly<v.InferOutput<typeof vmStatusSchema>>
 
 /** The VMs on record, newest first: all, or those that have not ended or hold something still. Changes nothing. */
 export function listVms(state: State, all: boolean): readonly VmStatus[] {
-  return (all ? listRecords(state.db) : listUnfinished(state.db)).map((record) => statusOf(state, record))
+  const faults = networkFaultsOf(state)
+  return (all ? listRecords(state.db) : listUnfinished(state.db)).map((record) => {
+    const status = statusOf(state, record)
+    const own = faults.filter(({ vm }) => vm === record.id)
+    if (status.liveness !== "alive" || status.why !== undefined || own.length === 0) return status
+    const hint = own.every(({ restorable }) => restorable) ? "banger net rm" : `banger restart ${record.name}`
+    return { ...status, why: `its network is not whole: ${own.map(({ what }) => what).join(", ")}`, hint }
+  })
+}
+
+/** What others have changed of the networks of this owner's VMs, where this user can see that. */
+export function networkFaultsOf({ db, where }: Pick<State, "db" | "where">): readonly NetworkFault[] {
+  const leases = process.geteuid?.() === 0 ? listLeases(db) : []
+  if (leases.length === 0) return []
+  try {
+    return withRoute((route) => findFaults(route, { owner: ownerOf(where.state), leases, isUp: isUpIn(db) }))
+  } catch {
+    // Advice only: net check says what is in the way.
+    return []
+  }
 }
 
 /** A VM as it is now. Changes nothing. Throws nothing: what cannot be read makes its liveness "unknown". */

@@ -149,7 +149,7 @@ test("a path that leaves no room for sockets", async () => {
 
 test("Docker's rules", async () => {
   const rules =
-    "add table ip filter; add chain ip filter DOCKER-USER; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
+    "add table ip filter; add chain ip filter DOCKER-USER; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; add rule ip filter FORWARD jump DOCKER-USER"
   run(["nft", rules], ["nft", "delete table ip filter"])
   expect(await findingOf("forward-policy")).toMatchObject({
     is: "warn",

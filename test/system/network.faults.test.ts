@@ -167,6 +167,32 @@ test("without /dev/net/tun, nft, or CAP_NET_ADMIN it says what to do", async () 
   expect(stderr).toContain("network: only root can make a tap and a bridge (CAP_NET_ADMIN)")
 })
 
+test("a port of an address that this host does not have is warned of, and works once the host has it", async () => {
+  const run = boot({ ports: ["203.0.113.9:8080:80"], dns: ["10.213.0.1"] })
+  await run.shows("the port 203.0.113.9:8080:80/tcp is of 203.0.113.9, which is no address of this host")
+  await run.shows("the name server 10.213.0.1 is this host, where nothing answers at port 53/udp")
+  await run.shows("runs as firecracker")
+  await end(run)
+})
+
+test.each([true, { ports: ["8080:80"] }, { netns: true, ipv6: true }])(
+  "where /proc/sys is read-only the command that is told mends it: %p",
+  async (network) => {
+    const readOnly = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
+    const within = (then: string) => ["unshare", "--mount", "sh", "-c", `${readOnly} && ${then}exec "$@"`, "sh"]
+    const run = boot(network, [], within(""))
+    await refused(run, "/proc/sys/net/", "EROFS")
+    const [, command = ""] = /(mount -o remount\S+ \/proc\/sys) makes it writable/.exec((await run.ended).stderr) ?? []
+    expect((await run.ended).stderr).toMatch(/--sysctl net\.ipv[46]\.conf\.default\./)
+    const doctor = await start(place, ["doctor", "--json"], {}, { through: within("") }).ended
+    const found = JSON.parse(doctor.stdout).checks.find(({ id }: { id: string }) => id === "settings")
+    expect(found).toMatchObject({ is: "warn", hint: expect.stringContaining(command) })
+    const again = boot(network, ["--name", "again"], within(`${command} && `))
+    await again.shows("runs as firecracker")
+    await end(again)
+  },
+)
+
 test("without rules no nft is needed: nat and isolation off", async () => {
   const hidden = ["unshare", "--mount", "sh", "-c", 'mount --bind /dev/null "$(command -v nft)" && exec "$@"', "sh"]
   const run = boot({ nat: false, isolate: false }, [], hidden)
@@ -183,12 +209,12 @@ test("Docker's FORWARD DROP is recognised, with the commands that let the bridge
   setting("ipv4/ip_forward", "1")
   must(
     "nft",
-    "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; add chain ip filter DOCKER-USER",
+    "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; add chain ip filter DOCKER-USER; add rule ip filter FORWARD jump DOCKER-USER",
   )
   const run = await up(true, "docker")
   await end(run)
   const { stderr } = await run.ended
-  expect(stderr).toContain("Docker's chain ip filter FORWARD drops what is forwarded")
+  expect(stderr).toContain("Docker's chain ip filter FORWARD refuses what is forwarded")
   expect(stderr).toContain("iptables -I DOCKER-USER -i bgr0 -j ACCEPT && iptables -I DOCKER-USER -o bgr0 -j ACCEPT")
   const check = () => banger(place, ["net", "check", "--to", "192.0.2.2"])
   expect(await check()).toMatchObject({

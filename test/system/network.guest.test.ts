@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
-import { statSync } from "node:fs"
+import { mkdirSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { banger, type Running, start, startGuest, until } from "./support/banger.ts"
+import { banger, fixture, type Running, start, startGuest, until } from "./support/banger.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./support/wire.ts"
 
@@ -154,6 +154,57 @@ test("the user-mode network has ports too, and needs no tap", async () => {
   expect(sh(...get("http://127.0.0.1:8080/"))).toMatchObject({ exit: 0, stdout: "from-the-guest\n" })
   expect(must("ip", "-o", "link").match(/\bbgr\S+/g) ?? []).toEqual([])
   await end(run)
+})
+
+test("in the user mode a guest has the network that it has on a tap, without a word of the plugin", async () => {
+  const script = `${web}; ip addr show eth0; cat /etc/resolv.conf; wget -q -O - http://10.0.2.2:8090/; echo guest-is-up; sleep 600`
+  const here = Bun.serve({ port: 8090, hostname: "127.0.0.1", fetch: () => new Response("this is the host\n") })
+  const run = startGuest(place, script, { network: { mode: "user", ports: ["8080:80"] } })
+  await run.shows("guest-is-up")
+  await here.stop(true)
+  expect(sh(...get("http://127.0.0.1:8080/"))).toMatchObject({ exit: 0, stdout: "from-the-guest\n" })
+  await end(run)
+  const { stdout } = await run.ended
+  expect(stdout).toMatch(/inet 10\.0\.2\.15\/24/)
+  expect(stdout).toContain("nameserver 10.0.2.3")
+  expect(stdout).toContain("this is the host")
+})
+
+test("a port is one VM's, on a tap or in the user mode, whoever came first", async () => {
+  const wait = "echo guest-is-up; sleep 600"
+  const user = (ports: readonly string[]) => ({ name: "second", network: { mode: "user", ports } })
+  const tap = startGuest(place, wait, { name: "first", network: { ports: ["8080:80", "127.0.0.1:5353:53/udp"] } })
+  await tap.shows("guest-is-up")
+  for (const [port, said] of [
+    ["8080:80", "the port 8080/tcp is in use by the VM first-"],
+    ["127.0.0.1:8080:80", "the port 127.0.0.1:8080/tcp is in use by the VM first-"],
+    ["5353:53/udp", "the port 5353/udp is in use by the VM first-"],
+  ] as const) {
+    const { exit, stderr } = await startGuest(place, wait, user([port])).ended
+    expect({ exit, stderr }).toMatchObject({ exit: 1, stderr: expect.stringContaining(said) })
+  }
+  const other = { BANGER_STATE_DIR: join(place.dir, "other/s"), BANGER_RUNTIME_DIR: join(place.dir, "other/r") }
+  mkdirSync(join(place.dir, "other"))
+  const words = ["run", fixture("guest"), "--", wait, JSON.stringify(user(["8080:80"]))]
+  expect((await start(place, words, other).ended).stderr).toContain("goes to a VM of another banger")
+  await end(tap)
+  const first = startGuest(place, wait, user(["8080:80"]))
+  await first.shows("guest-is-up")
+  const { exit, stderr } = await startGuest(place, wait, { name: "third", network: { ports: ["8080:80"] } }).ended
+  expect({ exit, stderr }).toMatchObject({ exit: 1, stderr: expect.stringContaining("is taken by process") })
+  await end(first)
+})
+
+test("a host whose name servers no guest can reach is told of in one line, and dns: [] is an answer", async () => {
+  const file = join(place.dir, "resolv.conf")
+  writeFileSync(file, "nameserver 127.0.0.53\n")
+  const through = ["unshare", "--mount", "sh", "-c", `mount --bind ${file} /etc/resolv.conf && exec "$@"`, "sh"]
+  const run = (network: object) =>
+    startGuest(place, "echo guest-is-up; cat /etc/resolv.conf", { network }, [], { through })
+  const told = "the guest has no name server: /etc/resolv.conf names 127.0.0.53 (this host alone)"
+  const { stderr } = await run({ forward: true }).ended
+  expect(stderr.split("\n").filter((line) => line.includes(told))).toHaveLength(1)
+  expect((await run({ forward: true, dns: [] }).ended).stderr).not.toContain("name server")
 })
 
 test("rules that somebody flushed are put back by net rm; a killed banger's network goes with its VM", async () => {

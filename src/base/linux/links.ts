@@ -91,6 +91,9 @@ export interface LinkChange {
   /** The bridge to be a port of. */
   readonly master?: number
   readonly alias?: string
+  /** Another name; the link must be down before Linux 6.2. */
+  readonly called?: string
+  readonly group?: number
   readonly mac?: string
   /** In bytes. */
   readonly mtu?: number
@@ -101,11 +104,13 @@ export function changeLink(
   route: Route,
   index: number,
   name: string,
-  { up, master, alias, mac, mtu }: LinkChange,
+  { up, master, alias, called, group, mac, mtu }: LinkChange,
 ): void {
   const body = joined(
     linkHeader({ index, up }),
+    ...(called === undefined ? [] : [nameAttribute(called)]),
     ...(alias === undefined ? [] : [textAttribute(IFLA.IFALIAS, alias)]),
+    ...(group === undefined ? [] : [u32Attribute(IFLA.GROUP, group)]),
     ...(mac === undefined ? [] : [attribute(IFLA.ADDRESS, macBytes(mac))]),
     ...(mtu === undefined ? [] : [u32Attribute(IFLA.MTU, mtu)]),
     ...(master === undefined ? [] : [u32Attribute(IFLA.MASTER, master)]),
@@ -134,6 +139,13 @@ export function deleteLink(route: Route, index: number, name: string): boolean {
 export function macBytes(mac: string): Uint8Array {
   if (!/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(mac)) throw new TypeError(`not a MAC address: ${mac}`)
   return Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16))
+}
+
+/** A MAC address in words. */
+export function macText(bytes: Uint8Array): string {
+  return Buffer.from(bytes)
+    .toString("hex")
+    .replace(/..(?=.)/g, "$&:")
 }
 
 /** `struct ifinfomsg`: u8 family, u8, u16 type, i32 index, u32 flags, u32 change. */
@@ -212,9 +224,7 @@ function parseLink({ body }: Message): Link {
     master: u32Of(found.get(IFLA.MASTER)),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     carrier: found.get(IFLA.CARRIER)?.[0] === 1,
-    mac: Buffer.from(found.get(IFLA.ADDRESS) ?? [])
-      .toString("hex")
-      .replace(/..(?=.)/g, "$&:"),
+    mac: macText(found.get(IFLA.ADDRESS) ?? new Uint8Array(0)),
     mtu: u32Of(found.get(IFLA.MTU)) ?? 0,
     holder: kind === "tun" ? parseHolder(info.get(IFLA_INFO_DATA)) : undefined,
   }

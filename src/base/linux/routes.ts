@@ -1,5 +1,5 @@
 import { ignoring } from "./errors.ts"
-import { type LinkRef, macBytes } from "./links.ts"
+import { type LinkRef, macBytes, macText } from "./links.ts"
 import { attribute, joined, type Message, NLM_F, parseAttributes, u32Of } from "./netlink.ts"
 import type { Route } from "./rtnetlink.ts"
 
@@ -13,7 +13,7 @@ export interface InterfaceAddress {
   readonly prefix: number
 }
 
-/** A route of the host to a network. */
+/** A route of the host to a network; one with several next hops counts once for each. */
 export interface NetworkRoute {
   readonly to: Bytes
   readonly prefix: number
@@ -55,14 +55,20 @@ export function addAddress(
 }
 
 /** The routes to other networks, of every table but the kernel's own for local addresses, the default ones included. */
-export function listRoutes(route: Route): readonly NetworkRoute[] {
+export function listRoutes(route: Route, family: 4 | 6 = 4): readonly NetworkRoute[] {
   const answer = route.request({
     type: "GETROUTE",
     flags: NLM_F.DUMP,
-    body: header(12, AF_INET),
+    body: header(12, familyOf(family)),
     subject: "all routes",
   })
-  return answer.flatMap((message) => parseRoute(message) ?? [])
+  return answer.flatMap(parseRoute)
+}
+
+/** The indexes of the interfaces that lead out to the world, by either family: of default routes, also of one split in two halves. */
+export function uplinks(route: Route): ReadonlySet<number> {
+  const routes = [4, 6].flatMap((family) => listRoutes(route, family === 4 ? 4 : 6))
+  return new Set(routes.flatMap(({ prefix, index }) => (prefix <= 1 && index !== undefined ? [index] : [])))
 }
 
 /** Adds a default route through a gateway, for a namespace of our own. */
@@ -89,6 +95,28 @@ export function setNeighbour(
   route.request({ type: "NEWNEIGH", flags: NLM_F.CREATE | NLM_F.REPLACE, body, subject: "neighbour" })
 }
 
+/** What a neighbour table says of an address on an interface for good: its MAC. */
+export interface Neighbour {
+  readonly index: number
+  readonly address: Bytes
+  readonly mac: string
+}
+
+/** The permanent entries of the namespace's neighbour tables (RTM_GETNEIGH). */
+export function listNeighbours(route: Route): readonly Neighbour[] {
+  const families = [AF_INET, AF_INET6]
+  const answer = families.flatMap((family) =>
+    route.request({ type: "GETNEIGH", flags: NLM_F.DUMP, body: header(12, family), subject: "all neighbours" }),
+  )
+  return answer.flatMap(({ body }) => {
+    const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+    const found = parseAttributes(body.subarray(12))
+    const [address, mac] = [found.get(NDA_DST), found.get(NDA_LLADDR)]
+    if (address === undefined || mac === undefined || (view.getUint16(8, true) & NUD_PERMANENT) === 0) return []
+    return [{ index: view.getInt32(4, true), address, mac: macText(mac) }]
+  })
+}
+
 /** Has a bridge find a MAC at a port of it for good, in all VLANs that the port is in now (RTM_NEWNEIGH of AF_BRIDGE, static). */
 export function setBridgeEntry(route: Route, { index, name }: LinkRef, mac: string): void {
   const body = joined(
@@ -113,11 +141,14 @@ const IFA_F_NODAD = 2
 const RTA_DST = 1
 const RTA_OIF = 4
 const RTA_GATEWAY = 5
+const RTA_MULTIPATH = 9
 const RTA_TABLE = 15
 const RT_TABLE_MAIN = 254
 const RT_TABLE_LOCAL = 255
 const RTPROT_STATIC = 4
 const RTN_UNICAST = 1
+/** `struct rtnexthop`: u16 length, u8 flags, u8 hops, i32 interface; its attributes follow. */
+const NEXT_HOP = 8
 const NDA_DST = 1
 const NDA_LLADDR = 2
 const NUD_NOARP = 0x40
@@ -140,20 +171,32 @@ function broadcastOf(address: Bytes, prefix: number): Uint8Array {
 }
 
 /** `struct rtmsg`: family, destination and source lengths, tos, table, protocol, scope, type; u32 flags. */
-function parseRoute({ body }: Message): NetworkRoute | undefined {
+function parseRoute({ body }: Message): readonly NetworkRoute[] {
   const found = parseAttributes(body.subarray(12))
   const table = u32Of(found.get(RTA_TABLE)) ?? body[4]
-  if (table === RT_TABLE_LOCAL) return undefined
-  return {
-    to: found.get(RTA_DST) ?? new Uint8Array(4),
-    prefix: body[1] ?? 0,
-    index: u32Of(found.get(RTA_OIF)),
-    gateway: found.get(RTA_GATEWAY),
+  // Of a type that leads nowhere (unreachable, blackhole) IPv6 has a default route on lo.
+  if (table === RT_TABLE_LOCAL || body[7] !== RTN_UNICAST) return []
+  const to = { to: found.get(RTA_DST) ?? new Uint8Array(body[0] === AF_INET ? 4 : 16), prefix: body[1] ?? 0 }
+  const several = found.get(RTA_MULTIPATH)
+  if (several !== undefined) return nextHops(several).map((hop) => ({ ...to, ...hop }))
+  return [{ ...to, index: u32Of(found.get(RTA_OIF)), gateway: found.get(RTA_GATEWAY) }]
+}
+
+function nextHops(bytes: Uint8Array): readonly Pick<NetworkRoute, "index" | "gateway">[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const hops: Pick<NetworkRoute, "index" | "gateway">[] = []
+  for (let at = 0; at + NEXT_HOP <= bytes.length; ) {
+    const length = view.getUint16(at, true)
+    if (length < NEXT_HOP || at + length > bytes.length) throw new RangeError(`next hop of ${length} bytes`)
+    const found = parseAttributes(bytes.subarray(at + NEXT_HOP, at + length))
+    hops.push({ index: view.getInt32(at + 4, true), gateway: found.get(RTA_GATEWAY) })
+    at += (length + 3) & ~3
   }
+  return hops
 }
 
 /** `struct ndmsg`: u8 family, 3 bytes, i32 interface, u16 state, u8 flags, u8 type. */
-function neighbour({ family, index, state, flags = 0 }: Neighbour): Uint8Array {
+function neighbour({ family, index, state, flags = 0 }: NeighbourHeader): Uint8Array {
   const body = header(12, family)
   const view = new DataView(body.buffer)
   view.setInt32(4, index, true)
@@ -162,7 +205,7 @@ function neighbour({ family, index, state, flags = 0 }: Neighbour): Uint8Array {
   return body
 }
 
-interface Neighbour {
+interface NeighbourHeader {
   readonly family: number
   readonly index: number
   readonly state: number

@@ -1,8 +1,5 @@
-import { SyscallError } from "./errors.ts"
-import { fixed } from "./guards.ts"
-import { afterCall, beforeCall } from "./interpose.ts"
-import { checked, libc, retried } from "./libc.ts"
-import { type Message, NLM_F, packMessage, parseEnd, parseMessages, partOf } from "./netlink.ts"
+import type { Message } from "./netlink.ts"
+import { withNetlink } from "./netlinkSocket.ts"
 
 /** The messages of rtnetlink(7) that this program sends, by number. */
 const RTM = {
@@ -36,73 +33,11 @@ export interface Route {
 
 /** Runs `use` with a connection to this thread's network namespace (netlink(7), NETLINK_ROUTE). */
 export function withRoute<T>(use: (route: Route) => T): T {
-  const fd = checked("socket", () => libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "netlink")
-  try {
-    // The kernel's own words with an error (Linux 4.12), without the request sent back (4.3).
-    for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK]) setFlag(fd, option)
-    let sequence = 0
-    return use({ request: (request) => ask(fd, request, ++sequence) })
-  } finally {
-    libc.close(fd)
-  }
+  return withNetlink(NETLINK_ROUTE, (ask) =>
+    use({ request: ({ type, ...rest }) => ask({ ...rest, name: `RTM_${type}`, type: RTM[type] }) }),
+  )
 }
 
 // --- internal ---
 
-const AF_NETLINK = 16
-const SOCK_RAW = 3
-const SOCK_CLOEXEC = 0o2000000
 const NETLINK_ROUTE = 0
-const SOL_NETLINK = 270
-const NETLINK_CAP_ACK = 10
-const NETLINK_EXT_ACK = 11
-
-const EAGAIN = 11
-
-/** More than the kernel puts into one answer. */
-const BUFFER = fixed(128 * 1024)
-
-/** How often a list that changed while it was read is read again. */
-const TRIES_MAX_COUNT = 20
-
-function setFlag(fd: number, option: number): void {
-  const one = new Uint32Array(fixed(4).buffer)
-  one[0] = 1
-  checked("setsockopt", () => libc.setsockopt(fd, SOL_NETLINK, option, one, 4), "netlink")
-}
-
-function ask(fd: number, request: Request, sequence: number): readonly Message[] {
-  for (let left = TRIES_MAX_COUNT; left > 0; left--) {
-    const answer = askOnce(fd, request, sequence)
-    if (answer !== undefined) return answer
-  }
-  // An incomplete list must not be believed.
-  throw new SyscallError(`RTM_${request.type}`, EAGAIN, "the list changes all the time", request.subject)
-}
-
-/** Undefined when the list changed while it was read. */
-function askOnce(
-  fd: number,
-  { type, flags = 0, body, subject }: Request,
-  sequence: number,
-): readonly Message[] | undefined {
-  const name = `RTM_${type}`
-  const injected = beforeCall(name, subject)
-  if (injected !== 0) throw new SyscallError(name, injected, String(libc.strerror(injected)), subject)
-  const bytes = packMessage({ type: RTM[type], flags: NLM_F.REQUEST | NLM_F.ACK | flags, sequence, body })
-  retried("send", () => libc.send(fd, bytes, bytes.length, 0), subject)
-  const answer: Message[] = []
-  let whole = true
-  for (;;) {
-    const length = retried("read", () => libc.read(fd, BUFFER, BUFFER.length), subject)
-    // Copied: the next read writes over it.
-    const { messages, end, torn } = partOf(parseMessages(BUFFER.slice(0, length)), sequence)
-    answer.push(...messages)
-    if (torn) whole = false
-    if (end === undefined) continue
-    const { errno, words } = parseEnd(end)
-    afterCall(name, subject)
-    if (errno !== 0) throw new SyscallError(name, errno, words ?? String(libc.strerror(errno)), subject)
-    return whole ? answer : undefined
-  }
-}

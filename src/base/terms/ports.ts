@@ -20,6 +20,8 @@ export function parsePort(text: string): Port | undefined {
   if (!isPort(Number(host)) || !isPort(Number(guest))) return undefined
   const parsed = address === undefined ? undefined : parseAddress(address)
   if (address !== undefined && parsed === undefined) return undefined
+  // Nobody has an address of a group (224.0.0.0 and up), nor one that is of "this network".
+  if (parsed !== undefined && parsed !== 0 && (parsed >>> 24 === 0 || parsed >>> 24 >= 224)) return undefined
   return {
     protocol: protocol === "udp" ? "udp" : "tcp",
     // 0.0.0.0 means any address, here as everywhere.

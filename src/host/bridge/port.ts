@@ -21,16 +21,18 @@ export interface PortPlan extends Pick<TapPlan, "owner" | "user"> {
 
 /**
  * Makes a card's tap on a bridge of the user's, behind its rules, and says what was left alone. Throws a failure when the bridge
- * is not the one that was leased, or the tap did not become the port that was asked for. The caller holds the network's lock.
+ * is not the one that was leased, or the tap did not become the port that was asked for. The caller holds the network's lock. Returns
+ * what a frame may carry there, in bytes.
  */
-export function makePort(route: Route, { lease, leases, owner, user, log }: PortPlan): void {
+export function makePort(route: Route, { lease, leases, owner, user, log }: PortPlan): number {
   const { vm, bridge: name, link, mac, vlan, isolate } = lease
   const bridge = requireUsersBridge(route, lease)
   if (bridge.index !== lease.index)
     throw changed(name, `the bridge ${name} was replaced by another one while ${vm} was started`)
   applyRules(planPortRules(owner, leases))
-  const guest = { mac: tapMac(owner, link), mtu: bridge.mtu, vlan }
-  makeTap(route, { name: link, vm, owner, user, bridge: bridge.index, isolated: isolate, onlyMac: mac, guest })
+  const guest = { mac: tapMac(owner, link), vlan }
+  const { index, mtu } = bridge
+  makeTap(route, { name: link, vm, owner, user, bridge: index, isolated: isolate, onlyMac: mac, mtu, guest })
   const port = requirePort(route, lease)
   log.info(saidOf(route, lease))
   if (port.vlans.length === 0 && filtersVlans(route, bridge))
@@ -38,6 +40,7 @@ export function makePort(route: Route, { lease, leases, owner, user, log }: Port
       `${name} filters VLANs and gives its new ports none: ${link} reaches nobody; network.vlan puts it into one`,
     )
   sayWhatChanged(route, bridge, log)
+  return mtu
 }
 
 /** What of a tap on a bridge of the user's is released. */
@@ -57,7 +60,8 @@ export interface PortRemoval {
  */
 export function removePort(route: Route, { lease, others, owner, sameBoot, warn }: PortRemoval): void {
   const { vm, bridge: name, link, index } = lease
-  const removed = removeTap(route, link, { owner, vm })
+  const names = others.filter((one) => one.vm === vm).map((one) => one.link)
+  const removed = removeTap(route, link, { owner, vm, others: names })
   applyRules(planPortRules(owner, others))
   if (removed === "gone" || !sameBoot) return
   const bridge = findLink(route, name)

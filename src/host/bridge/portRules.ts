@@ -1,5 +1,5 @@
 import type { BridgeLease } from "../../store/state/bridgeLeases.ts"
-import { tableName } from "../network/names.ts"
+import { portGroup, tableName } from "../network/names.ts"
 
 /** The name of the nftables table (family bridge) with the rules of this owner's taps on bridges of the user's. */
 export function portTableName(owner: string): string {
@@ -20,7 +20,7 @@ export function planPortRules(owner: string, leases: readonly BridgeLease[]): st
   const table = portTableName(owner)
   // Adding a table that exists is not an error; removing one that does not exist is.
   const clear = [`add table bridge ${table}`, `delete table bridge ${table}`]
-  return `${[...clear, ...(leases.length === 0 ? [] : rules(table, leases))].join("\n")}\n`
+  return `${[...clear, ...(leases.length === 0 ? [] : rules(owner, leases))].join("\n")}\n`
 }
 
 /** Whether a table, as nft prints it, has the rules of this tap. Pure. */
@@ -43,7 +43,8 @@ const SPEECH = [
   "ether daddr { 01:00:0c:cc:cc:cc, 01:00:0c:cc:cc:cd }",
 ] as const
 
-function rules(table: string, leases: readonly BridgeLease[]): readonly string[] {
+function rules(owner: string, leases: readonly BridgeLease[]): readonly string[] {
+  const table = portTableName(owner)
   const bound = leases.flatMap(({ link, address }) => (address === undefined ? [] : [{ link, address }]))
   const pairs = (of: (lease: BridgeLease) => string) => leases.map((lease) => `"${lease.link}" . ${of(lease)}`)
   return [
@@ -70,6 +71,8 @@ function rules(table: string, leases: readonly BridgeLease[]): readonly string[]
     ),
     "chain guard {",
     `type filter hook prerouting priority ${PRIORITY.filter}; policy accept;`,
+    // Of a guest's port that somebody has renamed nothing is let through.
+    `meta iifgroup ${portGroup(owner, "users")} iifname != @ports drop`,
     "iifname != @ports accept",
     "iifname . ether saddr != @macs drop",
     // A tag would choose the VLAN, and hide from these rules what is behind it.

@@ -49,6 +49,7 @@ export const firecracker: Vmm = {
   // Firecracker itself tells the kernel where the root file system is.
   bootArgs: () => [],
   require: requireNeeds,
+  tellsMtu: ({ version: [major, minor] }) => major > 1 || minor >= 16,
   requireNow: (boot, freed) => requireHugePages(boot, { freed }),
   launch,
   connect,

@@ -137,11 +137,12 @@ function pmemRequests({ pmem = [] }: FirecrackerSettings): readonly ApiRequest[]
 
 function networkRequests({ network, firecracker }: Boot): readonly ApiRequest[] {
   if (!network || network.tap === undefined) return []
-  const { tap, mac } = network
+  const { tap, mac, mtu } = network
   const body = {
     iface_id: CARD,
     host_dev_name: tap,
     ...(mac === undefined ? {} : { guest_mac: mac }),
+    ...(mtu === undefined ? {} : { mtu }),
     ...firecracker.network,
   }
   return [put(`/network-interfaces/${CARD}`, "firecracker.network", body)]

@@ -1,6 +1,6 @@
 import { ignoring } from "../../base/linux/errors.ts"
 import { addBridge, changeLink, deleteLink, findLink, type Link, listLinks } from "../../base/linux/links.ts"
-import { addAddress, listAddresses } from "../../base/linux/routes.ts"
+import { addAddress, listAddresses, uplinks } from "../../base/linux/routes.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import {
   addressOf,
@@ -29,25 +29,40 @@ export interface BridgePlan {
   /** Whether it also gets an address of its unique local IPv6 network. */
   readonly ipv6: boolean
   readonly owner: string
+  /** In bytes; undefined: what this host's way out carries, but not more than 1500. */
+  readonly mtu: number | undefined
+}
+
+/** A bridge that is there. */
+export interface BridgeMade {
+  readonly index: number
+  /** In bytes. */
+  readonly mtu: number
 }
 
 /**
  * Makes a bridge with the subnet's first address, up, or finds it made. A bridge that a killed banger has left half made is
- * completed. Returns its index. Throws a failure, with nothing changed, when a bridge of this name is another's or has
- * another subnet, or the subnet collides with a network of the host. The caller holds the network's lock.
+ * completed. Throws a failure, with nothing changed, when a bridge of this name is another's or has another subnet, or the subnet
+ * collides with a network of the host. The caller holds the network's lock.
  */
-export function ensureBridge(route: Route, plan: BridgePlan): number {
+export function ensureBridge(route: Route, plan: BridgePlan): BridgeMade {
   const { name, owner } = plan
   try {
     const found = findLink(route, name)
-    if (found !== undefined && isComplete(route, found, plan)) return found.index
+    if (found !== undefined && isComplete(route, found, plan)) {
+      // VMs have taps of the MTU that there was: it may only fall.
+      const mtu = plan.mtu ?? Math.min(found.mtu, wayOutMtu(route, plan))
+      if (mtu !== found.mtu) changeLink(route, found.index, name, { mtu })
+      return { index: found.index, mtu }
+    }
     if (found !== undefined) requireOwnBridge(found, owner)
     requireFreeSubnet(route, plan, found?.index)
     if (found === undefined) addBridge(route, name, { mac: bridgeMac(owner, name), group: MARK })
     const link = found ?? findLink(route, name)
     if (link === undefined) throw wentAway(`the bridge ${name}`)
-    complete(route, link, plan)
-    return link.index
+    const mtu = plan.mtu ?? wayOutMtu(route, plan)
+    complete(route, link, { ...plan, mtu })
+    return { index: link.index, mtu }
   } catch (error) {
     throw explained(error, `the bridge ${name} cannot be made`)
   }
@@ -150,7 +165,23 @@ function requireFreeSubnet(route: Route, { subnet, owner }: BridgePlan, own: num
   }
 }
 
-function complete(route: Route, { index, name }: Link, { subnet, ipv6, owner }: BridgePlan): void {
+/** What each Ethernet carries. A guest that is told nothing takes it for granted. */
+const MTU_BYTES = 1500
+/** IPv6 needs this much (RFC 8200). */
+const MTU_MIN_BYTES = { ipv4: 576, ipv6: 1280 } as const
+
+/** What this host's ways out carry, all of them, but not more than 1500 bytes. */
+function wayOutMtu(route: Route, { ipv6 }: Pick<BridgePlan, "ipv6">): number {
+  const out = uplinks(route)
+  const mtus = listLinks(route).flatMap(({ index, mtu }) => (out.has(index) ? [mtu] : []))
+  return Math.max(Math.min(MTU_BYTES, ...mtus), ipv6 ? MTU_MIN_BYTES.ipv6 : MTU_MIN_BYTES.ipv4)
+}
+
+function complete(
+  route: Route,
+  { index, name }: Link,
+  { subnet, ipv6, owner, mtu }: BridgePlan & { readonly mtu: number },
+): void {
   hardenInterface(name, ipv6)
   writeSetting(`ipv4/conf/${name}/rp_filter`, "1")
   const has = addressesOf(route, index)
@@ -163,5 +194,5 @@ function complete(route: Route, { index, name }: Link, { subnet, ipv6, owner }: 
     const address = ipv6Bytes(ipv6Network(owner, name), 1)
     ignoring(["EEXIST"], () => addAddress(route, { index, name }, { address, prefix: 64 }))
   }
-  changeLink(route, index, name, { up: true, alias: formatAlias({ kind: "bridge", vm: undefined, owner }) })
+  changeLink(route, index, name, { up: true, mtu, alias: formatAlias({ kind: "bridge", vm: undefined, owner }) })
 }

@@ -54,14 +54,18 @@ export function checkPath(route: Route, lease: Lease, { bridge, owner, target }:
       const gateway = gatewayOf(lease.subnet)
       const ping = (address: number) => inNetworkNamespace(inner, () => answersPing(bytesOf(address), ANSWER_WAIT_MS))
       const reached = ping(gateway)
+      const said = blockersHere(route, { ...lease, owner, out: true })
+      const why = (serious: boolean) => said.flatMap((one) => (one.serious === serious ? [one.text] : [])).join("; ")
       const first = step(
         `a guest reaches the host at ${formatAddress(gateway)}`,
         reached,
-        "the host's own rules drop what comes in by the bridge",
+        why(false) || "rules of this host drop what comes in by the bridge (nft list ruleset, hook input)",
       )
-      if (!reached || !lease.nat) return [first]
+      // One that is kept from this host may reach the world all the same.
+      if (!lease.nat) return [first]
       if (to === undefined) return [first, step("the host has a way out", false, "it has no default route")]
-      return [first, ...followed(lease, to, () => ping(to))]
+      const forward = why(true) || "a rule of another table drops them (nft list ruleset, hook forward)"
+      return [first, ...followed(lease, { to, forward }, () => ping(to))]
     } finally {
       deleteNeighbour(route, bridge, bytesOf(lease.subnet.base + lease.number))
       deleteLink(route, outside.index, lease.link)
@@ -118,14 +122,16 @@ function settle(route: Route, lease: Lease): string {
   return lease.mac
 }
 
-function followed(lease: Lease, to: number, ping: () => boolean): readonly Step[] {
+function followed(
+  lease: Lease,
+  { to, forward }: { readonly to: number; readonly forward: string },
+  ping: () => boolean,
+): readonly Step[] {
   const packets = `ip saddr ${formatAddress(lease.subnet.base + lease.number)} ip daddr ${formatAddress(to)} icmp type echo-request`
   applyRules(countingRules(packets))
   try {
     const answered = ping()
     const count = counters(CHECK_TABLE)
-    const blockers = blockersHere(lease.bridge)
-    const forward = blockers.join("; ") || "a rule of another table drops them (nft list ruleset, hook forward)"
     return judge(count, { answered, to: formatAddress(to), forward })
   } finally {
     applyRules(forgetTable(CHECK_TABLE))

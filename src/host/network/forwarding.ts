@@ -1,6 +1,12 @@
 import { readFileSync } from "node:fs"
+import { listLinks } from "../../base/linux/links.ts"
+import { uplinks } from "../../base/linux/routes.ts"
+import type { Route } from "../../base/linux/rtnetlink.ts"
+import { formatAddress, formatIpv6, gatewayOf, ipv6Bytes } from "../../base/terms/address.ts"
 import { runSystem } from "../../store/files/programs.ts"
-import { forwardBlockers, sayBlocker } from "./blockers.ts"
+import type { Lease } from "../../store/state/leases.ts"
+import { findBlockers, type Guest, type Look, sayBlocker } from "../firewall/blockers.ts"
+import { ipv6Network } from "./names.ts"
 import { readSetting, writeSetting } from "./sysctl.ts"
 
 /** Whether this host forwards IPv4 packets, and what to say about it. */
@@ -33,21 +39,63 @@ export function checkForwarding(wanted: boolean, ipv6: boolean): Forwarding {
   }
 }
 
-/** As `blockersHere`, of what a bridge carries from one of its ports to another: the host's rules judge that only with br_netfilter. */
-export function carryingBlockersHere(bridge: string): readonly string[] {
-  if (readSetting("bridge/bridge-nf-call-iptables") !== "1") return []
-  return blockersHere(bridge).map((said) => `net.bridge.bridge-nf-call-iptables is on: ${said}`)
+/** What of a guest is looked at: where it is, and what of its network is wanted. */
+export interface LookedAt extends Pick<Lease, "bridge" | "subnet" | "number" | "ports" | "ipv6"> {
+  readonly owner: string
+  /** Whether it is to reach the world through this host. */
+  readonly out: boolean
 }
 
-/** Which other rules of this host drop what is forwarded for a bridge, in words, with the remedy. */
-export function blockersHere(bridge: string): readonly string[] {
-  const read = (path: string) => {
+/** A line about rules of others: `serious` when they keep a guest from what its network is for. */
+export interface SaidOfRules {
+  readonly text: string
+  readonly serious: boolean
+}
+
+/** As `blockersHere`, of what a bridge carries from one of its ports to another: the host's rules judge that only with br_netfilter. */
+export function carryingBlockersHere(bridge: string): readonly SaidOfRules[] {
+  if (readSetting("bridge/bridge-nf-call-iptables") !== "1") return []
+  const unknown = { address: "192.0.2.1", gateway: "192.0.2.2", family: "ip", ports: [] } as const
+  const guest = { bridge, named: bridge, uplink: bridge, ...unknown }
+  const found = (findBlockers(LOOK, [guest]) ?? []).filter(({ ways }) => ways.includes("out"))
+  return found.map((blocker) => ({
+    text: `net.bridge.bridge-nf-call-iptables is on: ${sayBlocker(blocker)}`,
+    serious: true,
+  }))
+}
+
+/** Which other rules of this host refuse what a guest sends or is sent, in words, with the remedy. */
+export function blockersHere(route: Route, looked: LookedAt): readonly SaidOfRules[] {
+  return (findBlockers(LOOK, guestsOf(route, looked)) ?? []).flatMap((blocker) => {
+    const ways = blocker.ways.filter((way) => looked.out || way !== "out")
+    if (ways.length === 0) return []
+    return [{ text: sayBlocker({ ...blocker, ways }), serious: ways.includes("out") || ways.includes("in") }]
+  })
+}
+
+// --- internal ---
+
+const LOOK: Look = {
+  run: runSystem,
+  read(path) {
     try {
       return readFileSync(path, "latin1")
     } catch {
       // This kernel has no such file, or this user may not read it: then there is nothing to say.
       return undefined
     }
-  }
-  return (forwardBlockers({ run: runSystem, read }, bridge) ?? []).map((blocker) => sayBlocker(blocker, bridge))
+  },
+}
+
+function guestsOf(route: Route, { bridge, subnet, number, ports, ipv6, owner }: LookedAt): readonly Guest[] {
+  const links = new Map(listLinks(route).map(({ index, name }) => [index, name]))
+  const [first] = uplinks(route)
+  const common = { bridge, named: bridge, uplink: first === undefined ? undefined : links.get(first) }
+  const six = (at: number) => formatIpv6(ipv6Bytes(ipv6Network(owner, bridge), at))
+  const address = formatAddress(subnet.base + number)
+  const gateway = formatAddress(gatewayOf(subnet))
+  return [
+    { ...common, family: "ip", address, gateway, ports },
+    ...(ipv6 ? [{ ...common, family: "ip6" as const, address: six(number), gateway: six(1), ports: [] }] : []),
+  ]
 }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { formatAddress } from "../../base/terms/address.ts"
-import { clash, type Port } from "../../base/terms/ports.ts"
+import { clash, formatPort, type Port } from "../../base/terms/ports.ts"
 
 /** A socket of this host that has a port. */
 export interface Listener {
@@ -16,6 +16,29 @@ export interface Listener {
 export function portHolder(port: Port): string | undefined {
   const found = listeners(port.protocol).find((listener) => clash(port, listener))
   return found && holderOf(found.inode)
+}
+
+/**
+ * What a network's settings name and this host does not have: addresses of ports that are none of its own, and name servers at
+ * its own addresses where nothing answers. Both may come up later. `own`: the host's addresses; `answers`: whether somebody has
+ * UDP port 53 at one. Pure.
+ */
+export function missingHere(
+  { ports, dns = [] }: { readonly ports: readonly Port[]; readonly dns?: readonly string[] | undefined },
+  { own, answers }: { readonly own: readonly string[]; readonly answers: (address: string) => boolean },
+): readonly string[] {
+  const foreign = ports.flatMap((port) =>
+    port.address === undefined || port.address.startsWith("127.") || own.includes(port.address)
+      ? []
+      : [
+          `the port ${formatPort(port)} is of ${port.address}, which is no address of this host: nobody reaches it until it is`,
+        ],
+  )
+  const silent = dns.filter((server) => own.includes(server) && !answers(server))
+  return [
+    ...foreign,
+    ...silent.map((server) => `the name server ${server} is this host, where nothing answers at port 53/udp`),
+  ]
 }
 
 /**

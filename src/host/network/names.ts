@@ -1,8 +1,17 @@
 import { NAME_MAX } from "../../base/linux/links.ts"
-import { CARD, ipv6Bytes } from "../../base/terms/address.ts"
+import { bytesOf, CARD, ipv6Bytes } from "../../base/terms/address.ts"
+import type { Lease } from "../../store/state/leases.ts"
 
 /** The link group that banger's interfaces are made in: `bgr` in ASCII. It marks those that have no alias yet. */
 export const MARK = 0x62_67_72
+
+/**
+ * The link group of an owner's guests' ports, on bridges of banger's own or of the user's: rules know them by it, whatever somebody
+ * calls them.
+ */
+export function portGroup(owner: string, bridges: "own" | "users"): number {
+  return 0x62_00_00_00 + digest(`${owner} ${bridges}`).readUIntBE(0, 3)
+}
 
 /** What an interface's alias says of it. */
 export interface Alias {
@@ -69,6 +78,15 @@ export const CHECK_TABLE = "banger_check"
 /** The unique local IPv6 network (RFC 4193) of a bridge, as the 8 bytes of a /64. */
 export function ipv6Network(owner: string, bridge: string): Uint8Array {
   return ipv6Bytes(Uint8Array.of(0xfd, ...digest(`${owner} ${bridge}`).subarray(0, 5), 0, 1), 0).subarray(0, 8)
+}
+
+/** The addresses that a guest has by its lease. */
+export function guestAddresses(
+  { subnet, number, ipv6, bridge }: Pick<Lease, "subnet" | "number" | "ipv6" | "bridge">,
+  owner: string,
+): readonly Uint8Array[] {
+  const own = bytesOf(subnet.base + number)
+  return ipv6 ? [own, ipv6Bytes(ipv6Network(owner, bridge), number)] : [own]
 }
 
 /** The MAC of a bridge: it stays the same whatever its ports are. */

@@ -10,10 +10,10 @@ import { inNetworkNamespace, newNetworkNamespace } from "../../base/linux/namesp
 import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
-import { bridgeMac, formatAlias, MARK, parseAlias } from "./names.ts"
+import { bridgeMac, formatAlias, MARK, parseAlias, portGroup } from "./names.ts"
 import { explained, stillThere, wentAway } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
-import { makeTap, type TapPlan } from "./tap.ts"
+import { findOwnLink, makeTap, type TapOwner, type TapPlan } from "./tap.ts"
 
 /** Names inside a VM's namespace, which it has to itself. */
 const INNER = { bridge: "br0", uplink: "up0" } as const
@@ -32,7 +32,10 @@ export function openNamespace(route: Route, file: string, tap: TapPlan): void {
       if (outside === undefined) throw wentAway(`the interface ${tap.name}`)
       hardenInterface(tap.name, false)
       const alias = formatAlias({ kind: "veth", vm: tap.vm, owner: tap.owner })
-      changeLink(route, outside.index, tap.name, { alias, master: tap.bridge, up: true })
+      changeLink(route, outside.index, tap.name, {
+        ...{ alias, group: portGroup(tap.owner, "own"), mtu: tap.mtu },
+        ...{ master: tap.bridge, up: true },
+      })
       if (tap.isolated) isolatePort(route, { index: outside.index, name: tap.name }, true)
       inNetworkNamespace(inner, () => withRoute((within) => joinInside(within, tap)))
     })
@@ -45,11 +48,13 @@ export function openNamespace(route: Route, file: string, tap: TapPlan): void {
 export function closeNamespace(
   route: Route,
   file: string | undefined,
-  name: string,
-  { owner, vm }: { readonly owner: string; readonly vm: string | undefined },
+  leased: string,
+  { owner, vm, others }: TapOwner,
 ): void {
-  const link = findLink(route, name)
+  const byMark = vm !== undefined && others !== undefined
+  const link = byMark ? findOwnLink(route, leased, { owner, vm, others }) : findLink(route, leased)
   if (link !== undefined) {
+    const { name } = link
     const alias = parseAlias(link.alias)
     const half = link.alias === undefined && link.group === MARK
     const own = alias?.kind === "veth" && alias.owner === owner && (vm ?? alias.vm) === alias.vm
@@ -71,8 +76,8 @@ function joinInside(route: Route, tap: TapPlan): void {
   if (bridge === undefined || uplink === undefined)
     throw wentAway(`an interface of the new network namespace (${INNER.bridge}, ${INNER.uplink})`)
   for (const { name } of [bridge, uplink]) hardenInterface(name, false)
-  changeLink(route, uplink.index, uplink.name, { master: bridge.index, up: true })
-  changeLink(route, bridge.index, bridge.name, { up: true })
+  changeLink(route, uplink.index, uplink.name, { mtu: tap.mtu, master: bridge.index, up: true })
+  changeLink(route, bridge.index, bridge.name, { mtu: tap.mtu, up: true })
   makeTap(route, { ...tap, bridge: bridge.index, isolated: false })
 }
 

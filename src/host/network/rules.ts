@@ -1,7 +1,7 @@
 import { formatAddress, formatIpv6, ipv6Bytes } from "../../base/terms/address.ts"
 import type { Port } from "../../base/terms/ports.ts"
 import type { Lease } from "../../store/state/leases.ts"
-import { ipv6Network, tableName } from "./names.ts"
+import { ipv6Network, portGroup, tableName } from "./names.ts"
 
 /** The leases that an owner's rules are made from: all on the bridges where one of them needs rules. Pure. */
 export function ruledLeases(leases: readonly Lease[]): readonly Lease[] {
@@ -80,6 +80,8 @@ function routed(table: string, owner: string, leases: readonly Lease[]): readonl
     "chain forward {",
     `type filter hook forward priority ${PRIORITY.filter}; policy accept;`,
     `iifname != ${names} oifname != ${names} accept`,
+    // What a connection's ends send fits through all that this host knows of the way, whatever becomes of "fragmentation needed".
+    "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
     ...bridges.flatMap((name) => [
       `iifname "${name}" oifname "${name}" ip saddr @open ip daddr @open accept`,
       `iifname "${name}" oifname "${name}" ip6 saddr @open6 ip6 daddr @open6 accept`,
@@ -151,6 +153,8 @@ function bridged(table: string, owner: string, leases: readonly Lease[]): readon
     ),
     "chain guard {",
     `type filter hook prerouting priority ${PRIORITY.bridgeFilter}; policy accept;`,
+    // Of a guest's port that no rule knows, by whatever name it goes, nothing is let through.
+    `meta iifgroup ${portGroup(owner, "own")} iifname != @ports drop`,
     "iifname != @ports accept",
     "iifname . ether saddr != @macs drop",
     "ether type ip iifname . ip saddr @own accept",

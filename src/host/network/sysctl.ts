@@ -15,7 +15,7 @@ export function writeSetting(name: string, value: string): void {
     writeFileSync(path, value)
   } catch (error) {
     if (errorCode(error) === "ENOENT") return
-    const hint = `run this where /proc/sys can be written, or before: sysctl -w net.${name.replaceAll("/", ".")}=${value}`
+    const hint = hintFor(name, value, errorCode(error))
     const code = ["EACCES", "EPERM"].includes(errorCode(error) ?? "") ? "NEEDS_ROOT" : "HOST_LACKS"
     const message = `${path} cannot be set to ${value}: ${messageOf(error)}`
     throw new Failure(code, message, { hint, subject: path, cause: error })
@@ -31,4 +31,13 @@ export function hardenInterface(name: string, ipv6: boolean): void {
   writeSetting(`ipv6/conf/${name}/disable_ipv6`, ipv6 ? "0" : "1")
   writeSetting(`ipv4/conf/${name}/accept_redirects`, "0")
   writeSetting(`ipv6/conf/${name}/accept_redirects`, "0")
+}
+
+/** What makes a setting writable, or sets it, then and there; a setting of an interface that is not there by then is its default. Pure. */
+export function hintFor(name: string, value: string, code: string | undefined): string {
+  const whose = name.replace(/^(ipv[46]\/conf)\/(?!all\/|default\/)[^/]+\//, "$1/default/")
+  const container = `a container gets it when it is started: --sysctl net.${whose.replaceAll("/", ".")}=${value}`
+  if (code === "EROFS")
+    return `mount -o remount,bind,rw /proc/sys makes it writable; where that is refused, ${container}`
+  return `run banger as root of the host, or of the container's own network; ${container}`
 }

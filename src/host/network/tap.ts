@@ -1,11 +1,11 @@
 import { isolatePort, setPortVlan, tiePort } from "../../base/linux/bridges.ts"
 import { errorCode } from "../../base/linux/errors.ts"
 import { close, withDescriptor } from "../../base/linux/files.ts"
-import { changeLink, findLink, type Link } from "../../base/linux/links.ts"
+import { changeLink, findLink, type Link, listLinks } from "../../base/linux/links.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { giveTap, holdTap, keepTap, newTap, openTun } from "../../base/linux/tun.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
-import { formatAlias, parseAlias } from "./names.ts"
+import { formatAlias, parseAlias, portGroup } from "./names.ts"
 import { explained, stillThere, wentAway, withoutTun } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 import { type TapHolders, tapHolders } from "./tapHolders.ts"
@@ -22,6 +22,8 @@ export interface TapPlan {
   readonly isolated: boolean
   /** The MAC address of its guest, where that may have no other. */
   readonly onlyMac: string | undefined
+  /** In bytes: the bridge's. A bridge that nobody gave an MTU takes the lowest of its ports. */
+  readonly mtu: number
   /** What keeps the tap from changing a bridge that is not banger's; undefined on one that is. */
   readonly guest?: GuestPort | undefined
 }
@@ -30,8 +32,6 @@ export interface TapPlan {
 export interface GuestPort {
   /** The tap's own: a bridge without a MAC address of its own takes the lowest of its ports. */
   readonly mac: string
-  /** In bytes. A bridge that nobody gave an MTU takes the lowest of its ports. */
-  readonly mtu: number
   /** The one VLAN that it is in; undefined: whatever the bridge gives its ports. */
   readonly vlan: number | undefined
 }
@@ -44,7 +44,7 @@ const RELEASE_WAIT_MS = 2000
  * tap of this owner that a dead VM left is replaced. Throws a failure when a process holds that tap, or it is another's.
  */
 export function makeTap(route: Route, plan: TapPlan): void {
-  const { name, vm, owner, user, bridge, isolated, onlyMac, guest } = plan
+  const { name, vm, owner, user, bridge, isolated, onlyMac, mtu, guest } = plan
   const fd = open()
   try {
     try {
@@ -59,9 +59,10 @@ export function makeTap(route: Route, plan: TapPlan): void {
     const link = findLink(route, name)
     if (link === undefined) throw wentAway(`the tap ${name}`)
     const alias = formatAlias({ kind: "tap", vm, owner })
+    const group = portGroup(owner, guest === undefined ? "own" : "users")
     // One request: the kernel gives it its MAC and MTU before it makes it a port, and brings it up after (do_setlink()).
-    const own = guest === undefined ? { up: true } : { mac: guest.mac, mtu: guest.mtu }
-    changeLink(route, link.index, name, { ...own, alias, master: bridge })
+    const own = guest === undefined ? { up: true } : { mac: guest.mac }
+    changeLink(route, link.index, name, { ...own, mtu, alias, group, master: bridge })
     if (guest?.vlan !== undefined) setPortVlan(route, { index: link.index, name }, guest.vlan)
     if (isolated) isolatePort(route, { index: link.index, name }, true)
     if (onlyMac !== undefined) tiePort(route, { index: link.index, name }, onlyMac)
@@ -92,15 +93,38 @@ export function requireHolder(link: Link | undefined, { name, vm, user }: Pick<T
 export interface TapOwner {
   readonly owner: string
   readonly vm?: string | undefined
+  /** The names of this VM's other interfaces. With it a tap is found by its mark, too, where somebody has renamed it. */
+  readonly others?: readonly string[] | undefined
+}
+
+/**
+ * A VM's interface: the one of this name, or one that bears the VM's mark and has none of the names of its others: somebody has
+ * renamed it.
+ */
+export function findOwnLink(
+  route: Route,
+  name: string,
+  { owner, vm, others = [] }: { readonly owner: string; readonly vm: string; readonly others?: readonly string[] },
+): Link | undefined {
+  const link = findLink(route, name)
+  const isIts = ({ alias }: Link) => {
+    const mark = parseAlias(alias)
+    return mark?.owner === owner && mark.vm === vm
+  }
+  if (link !== undefined && (isIts(link) || link.alias === undefined)) return link
+  return listLinks(route).find((one) => isIts(one) && !others.includes(one.name)) ?? link
 }
 
 /**
  * Removes a tap of this owner and proves it gone. While the tap is removed, this process holds it, which only one process
  * can: it is never taken from a VMM that runs. Throws a failure that names who holds the tap, or whose it is.
  */
-export function removeTap(route: Route, name: string, whose: TapOwner): "removed" | "gone" {
-  const link = findLink(route, name)
+export function removeTap(route: Route, leased: string, whose: TapOwner): "removed" | "gone" {
+  const { owner, vm, others } = whose
+  const byMark = vm !== undefined && others !== undefined
+  const link = byMark ? findOwnLink(route, leased, { owner, vm, others }) : findLink(route, leased)
   if (link === undefined) return "gone"
+  const { name } = link
   requireOwn(link, whose)
   withDescriptor(open(), (fd) => {
     hold(fd, link)

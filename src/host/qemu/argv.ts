@@ -63,13 +63,14 @@ function confinementArgv({ root, uid, gid }: Confinement, version: Version): rea
 }
 
 /** QEMU opens the tap by its name, before it locks itself in. */
-function networkArgv({ tap, mac, ports }: BootNetwork): readonly string[] {
+function networkArgv({ tap, mac, ports, mtu }: BootNetwork): readonly string[] {
   const forwards = ports.map(
     ({ protocol, address = "", host, guest }) => `,hostfwd=${protocol}:${address}:${host}-:${guest}`,
   )
   const backend =
     tap === undefined ? `user,id=net0${forwards.join("")}` : `tap,id=net0,ifname=${tap},script=no,downscript=no`
-  return ["-netdev", backend, "-device", `virtio-net-device,netdev=net0${mac === undefined ? "" : `,mac=${mac}`}`]
+  const own = [...(mac === undefined ? [] : [`mac=${mac}`]), ...(mtu === undefined ? [] : [`host_mtu=${mtu}`])]
+  return ["-netdev", backend, "-device", ["virtio-net-device", "netdev=net0", ...own].join(",")]
 }
 
 function diskArgv(disks: readonly Disk[], seen: (file: JailPath) => HostPath): readonly string[] {

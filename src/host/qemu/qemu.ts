@@ -32,6 +32,7 @@ export const qemu: Vmm = {
   require() {
     // The spec's schema has checked its settings; Firecracker's do not concern it.
   },
+  tellsMtu: () => true,
   requireNow() {
     // What it takes is given when it is used.
   },

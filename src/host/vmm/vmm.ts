@@ -46,6 +46,8 @@ export interface BootNetwork {
   readonly ports: readonly Port[]
   /** The file of the network namespace that the VMM is started in. */
   readonly netns: string | undefined
+  /** What the guest is told that a frame may carry, in bytes; undefined: nothing. */
+  readonly mtu: number | undefined
 }
 
 /** The files of a snapshot. */
@@ -254,6 +256,8 @@ export interface Vmm {
    * free is too little, for a guest that ends first and gives back what it has.
    */
   requireNow(boot: Taking, freed?: () => Taking | undefined): void
+  /** Whether it can tell its guest what a frame may carry. Pure. */
+  tellsMtu(program: Pick<Program, "version">): boolean
   /** How to start it. Pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /**

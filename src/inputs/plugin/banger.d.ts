@@ -107,6 +107,11 @@ declare module "banger" {
     mac?: string | undefined
     /** On a bridge of yours that filters VLANs: the one VLAN of the guest, 1 to 4094, untagged. Default: the bridge's. */
     vlan?: number | undefined
+    /**
+     * What a frame may carry, in bytes, 68 to 65535, for the bridge, the tap and the guest. Default: what this host's ways out carry,
+     * at most 1500; on a bridge of yours what that carries, and `mtu` is only what the guest is told.
+     */
+    mtu?: number | undefined
     /** Ports of the host that lead to the guest: `"8080:80"`, `"53:53/udp"`, `"127.0.0.1:2222:22"`. */
     ports?: string[] | undefined
     /** Whether the guest's packets leave with the host's address. Default: true. */
@@ -376,8 +381,6 @@ declare module "banger" {
     id: string
     rx_rate_limiter?: RateLimiter | undefined
     tx_rate_limiter?: RateLimiter | undefined
-    /** What the guest is told that a frame may carry, in bytes: 68 to 65535. */
-    mtu?: number | undefined
   }
 
   /** Each takes the drive's id: its own, or `disk0`, `disk1`, … A VM that is booted again has the plugin's drives. */

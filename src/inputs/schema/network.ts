@@ -27,12 +27,15 @@ export function defaultSubnet(bridge: string): string {
 
 const BRIDGE_WORDS =
   'a name for a bridge of banger\'s own ("bgr0" to "bgr9999", or "bgr-" and at most 11 of a-z, 0-9 and -), or the name of a bridge of yours'
+const MTU_WORDS = "what a frame may carry, in bytes: a whole number from 68 to 65535"
+const MTU_OF_IPV6 = "1280 or more with ipv6: true, which needs that much; or leave ipv6 out"
 const VLAN_WORDS = "the number of a VLAN: a whole number from 1 to 4094"
 const SUBNET_WORDS =
   'an IPv4 subnet from /8 to /30 that hosts can have, without host bits: "10.213.0.0/16", "192.168.7.0/24"'
 const ADDRESS_WORDS = 'an IPv4 address: "10.213.0.7"'
 const ADDRESS_OF_GUEST = "an address of the subnet that guests can have: not its first two, nor its last"
 const ADDRESS_OF_HOST = "an IPv4 address that a host can have"
+const NAME_SERVER_WORDS = "an IPv4 address that a guest can send to: not 127.0.0.0/8, which is the guest itself there"
 const MAC_WORDS = 'a MAC address of one interface, not of a group: "02:00:5e:10:00:01"'
 const PORTS_WORDS = "a list of ports"
 const flag = v.optional(v.boolean("true or false"))
@@ -40,6 +43,10 @@ const flag = v.optional(v.boolean("true or false"))
 const ipv4 = v.pipe(
   v.string(ADDRESS_WORDS),
   v.check((text) => parseAddress(text) !== undefined, ADDRESS_WORDS),
+)
+const nameServer = v.pipe(
+  ipv4,
+  v.check((text) => isReachable(parseAddress(text) ?? 0), NAME_SERVER_WORDS),
 )
 const mac = v.pipe(
   v.string(MAC_WORDS),
@@ -78,15 +85,18 @@ export const networkEntries = {
   vlan: v.optional(
     v.pipe(v.number(VLAN_WORDS), v.integer(VLAN_WORDS), v.minValue(1, VLAN_WORDS), v.maxValue(4094, VLAN_WORDS)),
   ),
+  mtu: v.optional(
+    v.pipe(v.number(MTU_WORDS), v.integer(MTU_WORDS), v.minValue(68, MTU_WORDS), v.maxValue(65_535, MTU_WORDS)),
+  ),
   nat: flag,
   isolate: flag,
   forward: flag,
   ipv6: flag,
   netns: flag,
-  dns: v.optional(v.pipe(v.array(ipv4, "a list of IPv4 addresses"), v.maxLength(2, "at most two name servers"))),
+  dns: v.optional(v.pipe(v.array(nameServer, "a list of IPv4 addresses"), v.maxLength(2, "at most two name servers"))),
 }
 
-const ONLY_TAP = ["bridge", "subnet", "address", "vlan", "nat", "isolate", "forward", "ipv6", "netns", "dns"]
+const ONLY_TAP = ["bridge", "subnet", "address", "vlan", "mtu", "nat", "isolate", "forward", "ipv6", "netns", "dns"]
 const SIMPLE_WORDS = 'true, false, "user" or { bridge, subnet, ports, … }'
 
 const object = v.pipe(
@@ -135,15 +145,15 @@ export const cardSpec = v.pipe(
       v.regex(/^[a-z0-9_]{1,20}$/, CARD_ID_WORDS),
       v.check((id) => id !== CARD, CARD_ID_WORDS),
     ),
-    ...cardEntries,
     ...SETTINGS.network.entries,
+    ...cardEntries,
   }),
   v.rawCheck(({ dataset, addIssue }) => {
     if (dataset.typed) for (const issue of unfitting(dataset.value)) addIssue(issue)
   }),
-  v.transform(({ id, rx_rate_limiter, tx_rate_limiter, mtu, ...rest }) => ({
+  v.transform(({ id, rx_rate_limiter, tx_rate_limiter, ...rest }) => ({
     id,
-    settings: { rx_rate_limiter, tx_rate_limiter, mtu },
+    settings: { rx_rate_limiter, tx_rate_limiter },
     network: { mode: "tap" as const, netns: false, dns: undefined, ...complete(rest) } satisfies NetworkSpec,
   })),
   v.check(({ network }) => isBindable(network), ADDRESS_OF_HOST),
@@ -172,6 +182,7 @@ interface Written {
   readonly address?: string | undefined
   readonly mac?: string | undefined
   readonly vlan?: number | undefined
+  readonly mtu?: number | undefined
   readonly ports?: Port[] | undefined
   readonly nat?: boolean | undefined
   readonly isolate?: boolean | undefined
@@ -180,10 +191,10 @@ interface Written {
 }
 
 /** With every default; a bridge of the user's has no subnet that is known. */
-function complete({ bridge, subnet, address, mac, vlan, ports = [], nat, isolate, forward, ipv6 }: Written) {
+function complete({ bridge, subnet, address, mac, vlan, mtu, ports = [], nat, isolate, forward, ipv6 }: Written) {
   const own = isOwnBridge(bridge)
   return {
-    ...{ bridge, subnet: own ? (subnet ?? defaultSubnet(bridge)) : undefined, address, mac, vlan, ports },
+    ...{ bridge, subnet: own ? (subnet ?? defaultSubnet(bridge)) : undefined, address, mac, vlan, mtu, ports },
     ...{ nat: nat ?? own, isolate: isolate ?? own, forward: forward ?? false, ipv6: ipv6 ?? false },
   }
 }
@@ -208,6 +219,8 @@ function unfitting(written: Written & { readonly mode?: "tap" | "user" }) {
     message,
     path: [{ type: "object", origin: "value", input: { ...written }, key, value }],
   })
+  const tooSmall = written.ipv6 === true && written.mtu !== undefined && written.mtu < 1280
+  if (tooSmall) return [issue("mtu", written.mtu, MTU_OF_IPV6)]
   if (isOwnBridge(bridge))
     return given
       .filter(([key]) => key === "vlan")
@@ -233,6 +246,12 @@ function isBindable({
   readonly address: string | undefined
 }): boolean {
   return subnet !== undefined || address === undefined || isForHosts({ base: parseAddress(address) ?? 0, prefix: 30 })
+}
+
+/** Not the sender itself, no group. */
+function isReachable(address: number): boolean {
+  const first = address >>> 24
+  return first !== 0 && first !== 127 && first < 224
 }
 
 /** Not this host itself, not link-local, no multicast. */

@@ -101,6 +101,8 @@ const MIGRATIONS = [
   "create table stops (name text primary key, removed integer not null) strict;",
   // No table: a journal may name what a plugin keeps, and older bangers do not read such a journal.
   "select 1;",
+  // The addresses that were given back last, in this order. Those that an older banger gives back are not among them.
+  "create table freed_addresses (at integer primary key autoincrement, address integer not null unique) strict;",
 ]
 
 /** SQLite's log is written back at this size: whoever opens the file first reads the log, which takes half a millisecond then. */

@@ -29,6 +29,8 @@ const detailSchema = v.object({
   isolate: v.boolean(),
   ipv6: v.boolean(),
   netns: v.boolean(),
+  /** What the plugin says that a frame may carry, in bytes; undefined: what this host's way out carries. */
+  mtu: v.optional(v.pipe(v.number(), v.integer(), v.minValue(68), v.maxValue(65_535))),
 })
 
 const rowSchema = v.pipe(
@@ -49,7 +51,7 @@ const rowSchema = v.pipe(
 /** The place of a VM's network card in a network: an address, a MAC and an interface's name that no other card has. */
 export type Lease = v.InferOutput<typeof rowSchema>
 
-/** What a card asks for. `number`: the address, counted from the subnet's lowest; undefined takes the first that is free. */
+/** What a card asks for. `number`: the address, counted from the subnet's lowest; undefined takes the one that is free longest. */
 export type LeaseRequest = Omit<Lease, "number"> & { readonly number: number | undefined }
 
 /**
@@ -65,7 +67,7 @@ export function takeLease(db: Database, request: LeaseRequest): Lease {
     refuseMac(db, request)
     const { subnet, vm, card, bridge, mac, link, number: wanted, ...detail } = request
     const taken = new Set(all.filter((lease) => lease.bridge === bridge).map(({ number }) => number))
-    const number = wanted ?? freeNumber(request, taken)
+    const number = wanted ?? freeNumber(request, taken, freedLast(db))
     const values = { vm, card, bridge, subnet: formatSubnet(subnet), number, mac, link, detail: JSON.stringify(detail) }
     db.query(
       `insert into leases (vm, card, bridge, subnet, number, mac, link, detail)
@@ -76,9 +78,16 @@ export function takeLease(db: Database, request: LeaseRequest): Lease {
   return take.immediate()
 }
 
-/** Gives back a card's place. A card without one is fine. */
+/** Gives back a card's place, and its address to be given out last. A card without one is fine. */
 export function freeLease(db: Database, { vm, card }: Pick<Lease, "vm" | "card">): void {
-  db.query("delete from leases where vm = ? and card = ?").run(vm, card)
+  const free = db.transaction(() => {
+    const row = db.query("delete from leases where vm = ? and card = ? returning subnet, number").get(vm, card)
+    if (row === null) return
+    const { subnet, number } = v.parse(v.object({ subnet: v.string(), number: v.number() }), row)
+    db.query("insert or replace into freed_addresses (address) values (?)").run(subnetOf(subnet).base + number)
+    db.query("delete from freed_addresses where at <= (select max(at) from freed_addresses) - ?").run(FREED_MAX_COUNT)
+  })
+  free.immediate()
 }
 
 /** The place of a VM's card; undefined when it has none. Pure. */
@@ -90,6 +99,16 @@ export function leaseOf(leases: readonly Lease[], of: Pick<Lease, "vm" | "card">
 export function listLeases(db: Database): readonly Lease[] {
   const rows = db.query("select * from leases order by bridge, number").all()
   return rows.map((row) => v.parse(rowSchema, row))
+}
+
+/** Throws IN_USE when one of these ports of the host leads to another card. */
+export function requireFreePorts({ ports }: Pick<Lease, "ports">, all: readonly Lease[]): void {
+  for (const lease of all) {
+    const port = ports.find((own) => lease.ports.some((other) => clash(own, other)))
+    if (port === undefined) continue
+    const hint = "choose another port, or stop that VM"
+    throw inUse(hostSide(port), `the port ${hostSide(port)} is in use by ${holderOf(lease)}`, hint)
+  }
 }
 
 /** Whose a lease is, for a message: the VM, and which of its cards when it has more than the plugin's. Pure. */
@@ -111,12 +130,17 @@ function subnetOf(text: string): Subnet {
 }
 
 function refuse(request: LeaseRequest, all: readonly Lease[]): void {
-  const { bridge, subnet, number, mac, link, ports } = request
+  const { bridge, subnet, number, mac, link, ports, mtu } = request
   const asked = formatSubnet(subnet)
   for (const lease of all) {
     if (lease.bridge === bridge && formatSubnet(lease.subnet) !== asked) {
       const hint = `leave network.subnet out, give ${formatSubnet(lease.subnet)}, or choose another bridge: network: { bridge: "bgr1", subnet: "${asked}" }`
       throw inUse(bridge, `the bridge ${bridge} has the subnet ${formatSubnet(lease.subnet)}, not ${asked}`, hint)
+    }
+    if (lease.bridge === bridge && mtu !== undefined && lease.mtu !== mtu) {
+      const is = lease.mtu === undefined ? "the MTU of this host's way out" : `the MTU ${lease.mtu}`
+      const hint = `leave network.mtu out, or choose another bridge: network: { bridge: "bgr1", mtu: ${mtu} }`
+      throw inUse(bridge, `the bridge ${bridge} of ${holderOf(lease)} has ${is}, not ${mtu}`, hint)
     }
     if (lease.bridge === bridge && lease.number === number) {
       const address = formatAddress(subnet.base + lease.number)
@@ -128,12 +152,8 @@ function refuse(request: LeaseRequest, all: readonly Lease[]): void {
     }
     // Its name is made of the VM's id: another try has another one.
     if (lease.link === link) throw inUse(link, `the interface ${link} is in use by ${holderOf(lease)}`, "try again")
-    const port = ports.find((own) => lease.ports.some((other) => clash(own, other)))
-    if (port !== undefined) {
-      const hint = "choose another port, or stop that VM"
-      throw inUse(hostSide(port), `the port ${hostSide(port)} is in use by ${holderOf(lease)}`, hint)
-    }
   }
+  requireFreePorts({ ports }, all)
 }
 
 /** The other table has the cards on bridges of the user's. */
@@ -144,9 +164,23 @@ function refuseMac(db: Database, { mac }: LeaseRequest): void {
   throw inUse(mac, `the MAC address ${mac} is in use by ${holder}`, MAC_HINT)
 }
 
-function freeNumber({ bridge, subnet }: LeaseRequest, taken: ReadonlySet<number>): number {
+/** How many addresses that were given back are remembered: a network that has more free ones gives out others before. */
+const FREED_MAX_COUNT = 1024
+
+/** The addresses that were given back last, the one that is free longest first. */
+function freedLast(db: Database): readonly number[] {
+  const rows = db.query("select address from freed_addresses order by at").all()
+  return rows.map((row) => v.parse(v.object({ address: v.number() }), row).address)
+}
+
+/** What is still sent to the VM that had an address before is to reach nobody for as long as can be. */
+function freeNumber({ bridge, subnet }: LeaseRequest, taken: ReadonlySet<number>, freed: readonly number[]): number {
   const { first, last } = guestNumbers(subnet)
-  for (let number = first; number <= last; number++) if (!taken.has(number)) return number
+  const late = freed.map((address) => address - subnet.base)
+  const isLate = new Set(late)
+  for (let number = first; number <= last; number++) if (!taken.has(number) && !isLate.has(number)) return number
+  const longest = late.find((number) => number >= first && number <= last && !taken.has(number))
+  if (longest !== undefined) return longest
   const hint = "remove VMs that have ended, or choose another bridge with a larger subnet"
   const count = sizeOf(subnet.prefix) - 3
   throw inUse(

@@ -199,6 +199,12 @@ export function listUnfinished(db: Database, name?: string): readonly VmRecord[]
   return rows.map((row) => v.parse(rowSchema, row))
 }
 
+/** Whether a VM's record says that it runs: of one that is being started, or ends, not all is there. */
+export function isUpIn(db: Database): (id: string) => boolean {
+  const up = new Set(listUnfinished(db).flatMap(({ id, state }) => (state === "running" ? [id] : [])))
+  return (id) => up.has(id)
+}
+
 /** The records of VMs that have ended and hold nothing, but for the `kept` that were changed last; those first that were changed last. */
 export function listOldest(db: Database, kept: number): readonly VmRecord[] {
   const rows = db

@@ -1,9 +1,9 @@
 import type { VmNetwork } from "banger"
 import { withParameters } from "../../base/linux/commandLine.ts"
 import { CARD, formatIpv6, ipv6Bytes, parseAddress } from "../../base/terms/address.ts"
-import { guestWords, hostNameServers } from "../../host/network/guestWords.ts"
+import { guestWords, hostNameServers, NAME_SERVER_HINT } from "../../host/network/guestWords.ts"
 import { ipv6Network, linkName, macOf } from "../../host/network/names.ts"
-import type { Boot } from "../../host/vmm/vmm.ts"
+import type { Boot, Chosen } from "../../host/vmm/vmm.ts"
 import { isOwnBridge, type NetworkSpec } from "../../inputs/schema/network.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import { bridgedNetwork, networkOf, ownerOfLayout, subnetOf, userNetwork } from "../../vm/network.ts"
@@ -15,31 +15,58 @@ export interface LeasedNetwork {
   readonly spec: NetworkSpec
   readonly network: VmNetwork
   readonly layout: VmLayout
+  /** What the guest is to be told that a frame may carry; undefined: nothing. */
+  readonly mtu: number | undefined
+  /** The name servers that the guest is told. */
+  readonly dns: readonly string[]
 }
 
-/** A boot with the network that its VM has. Pure, but for the host's name servers. */
-export function withNetwork(boot: Boot, { name, spec, network, layout }: LeasedNetwork): Boot {
-  if (spec.mode === "user") {
-    return { ...boot, network: { tap: undefined, mac: spec.mac, ports: spec.ports, netns: undefined } }
-  }
+/** A boot with the network that its VM has. Pure. */
+export function withNetwork(boot: Boot, { name, spec, network, layout, mtu, dns }: LeasedNetwork): Boot {
   const { interface: tap, mac, netns, address, prefix, gateway, ipv6 } = network
-  const card = { tap, mac, ports: [], netns }
+  const ports = spec.mode === "user" ? spec.ports : []
+  const card = { tap, mac, ports, netns, mtu }
   // On a bridge of the user's a guest is told its address by others.
   if (address === undefined || prefix === undefined || gateway === undefined) return { ...boot, network: card }
-  const dns = spec.dns ?? (spec.nat ? hostNameServers() : [])
   const gateway6 = formatIpv6(ipv6Bytes(ipv6Network(ownerOfLayout(layout), spec.bridge), 1))
   const other = ipv6 === undefined ? undefined : { address: ipv6, gateway: gateway6 }
   const words = guestWords(boot.bootArgs, { name, address, prefix, gateway, ipv6: other, dns })
   return { ...boot, bootArgs: withParameters(boot.bootArgs, words), network: card }
 }
 
+/** The name servers that a guest is told: those of the spec, else the host's. `warning`: why there are none. */
+export function toldNameServers({ mode, dns, nat, bridge }: NetworkSpec): {
+  readonly dns: readonly string[]
+  readonly warning: string | undefined
+} {
+  // QEMU itself answers there, and asks the host's.
+  if (mode === "user") return { dns: ["10.0.2.3"], warning: undefined }
+  if (dns !== undefined || !nat || !isOwnBridge(bridge)) return { dns: dns ?? [], warning: undefined }
+  const { servers, why } = hostNameServers()
+  return { dns: servers, warning: why && `the guest has no name server: ${why}; ${NAME_SERVER_HINT}` }
+}
+
+/**
+ * What a guest is to be told of its card's MTU: nothing where it is what every card carries; and a guest that its VMM cannot tell must
+ * set it itself. Pure.
+ */
+export function toldMtu(
+  mtu: number | undefined,
+  { vmm, program }: Chosen,
+): { readonly mtu: number | undefined; readonly warning: string | undefined } {
+  if (mtu === undefined || mtu === 1500) return { mtu: undefined, warning: undefined }
+  if (vmm.tellsMtu(program)) return { mtu, warning: undefined }
+  const warning = `this ${vmm.name} cannot tell its guest that a frame may carry ${mtu} bytes: in the guest, ip link set eth0 mtu ${mtu}`
+  return { mtu: undefined, warning: mtu > 1500 ? warning : undefined }
+}
+
 /** The network that a plan shows: the one that the first VM of an empty host would get. Pure. */
 export function plannedNetwork(id: string, spec: NetworkSpec, layout: VmLayout): VmNetwork {
   if (spec.mode === "user") return userNetwork(spec)
-  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan } = spec
+  const { bridge, ports, nat, isolate, ipv6, netns, address, vlan, mtu } = spec
   const of = { vm: id, card: CARD, bridge, link: linkName(id), mac: spec.mac ?? macOf(id), isolate }
   if (!isOwnBridge(bridge)) return bridgedNetwork({ ...of, address, vlan })
   const subnet = subnetOf(spec)
   const number = address === undefined ? 2 : (parseAddress(address) ?? 0) - subnet.base
-  return networkOf({ ...of, subnet, number, ports, nat, ipv6, netns }, layout)
+  return networkOf({ ...of, subnet, number, ports, nat, ipv6, netns, mtu }, layout)
 }

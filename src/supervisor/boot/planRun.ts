@@ -9,7 +9,7 @@ import { type Snapshot, savedDisks } from "../snapshot/manifest.ts"
 import { type Choice, noticeOf } from "./chooseVmm.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { plannedDrive } from "./drives.ts"
-import { plannedNetwork, withNetwork } from "./network.ts"
+import { plannedNetwork, toldNameServers, withNetwork } from "./network.ts"
 import { planBoot, plannedFiles, plannedSnapshot, planSteps } from "./plan.ts"
 import { requireSocketPaths } from "./vmmSockets.ts"
 
@@ -55,7 +55,14 @@ export function planRun(
   const boot =
     network === false
       ? bare
-      : withNetwork(bare, { name: spec.name, spec: network, network: plannedNetwork(id, network, layout), layout })
+      : withNetwork(bare, {
+          name: spec.name,
+          spec: network,
+          network: plannedNetwork(id, network, layout),
+          layout,
+          mtu: network.mtu,
+          dns: toldNameServers(network).dns,
+        })
   const bridge = network === false || isOwnBridge(network.bridge) ? undefined : network
   const converted = drives.flatMap((drive, index) => (drive.format === "qcow2" ? [{ ...drive, index }] : []))
   const steps = planSteps(layout, chosen, {

@@ -40,10 +40,12 @@ export async function addCard(
     throw new Failure("BAD_PLUGIN", `a card is called ${id} already`, { hint: "give it another id", subject: id })
   try {
     const place = leaseNetwork(session, network, id)
-    await connectNetwork(session, network, { card: id, user: ownerOf(session), log, interrupt })
+    const carries = await connectNetwork(session, network, { card: id, user: ownerOf(session), log, interrupt })
     const { interface: tap = "", mac = "" } = place
     interrupt.throwIfAborted()
-    await devices.addCard({ id, tap, mac, ...settings })
+    // A release that plugs cards in can tell of an MTU.
+    const mtu = carries === undefined || carries === 1500 ? {} : { mtu: carries }
+    await devices.addCard({ id, tap, mac, ...mtu, ...settings })
     await settle(vm, id)
     return place
   } catch (error) {

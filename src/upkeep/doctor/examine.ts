@@ -27,7 +27,19 @@ import type { Host } from "./host.ts"
 import { checkBinary, checkCalls, checkCpu, checkEnvironment, checkKernel, checkPath } from "./kernel.ts"
 import { checkGuests, checkKvm } from "./kvm.ts"
 import { checkLeftovers } from "./leftovers.ts"
-import { checkForwarding, checkForwardPolicy, checkNft, checkTun } from "./network.ts"
+import {
+  checkFlows,
+  checkForwarding,
+  checkForwardPolicy,
+  checkHostPolicy,
+  checkMtu,
+  checkNameServers,
+  checkNetworkManager,
+  checkNetworks,
+  checkNft,
+  checkSettings,
+  checkTun,
+} from "./network.ts"
 import { checkChoice, checkFirecracker, checkQemu } from "./vmms.ts"
 
 /** Checks one thing of a host. */
@@ -62,8 +74,15 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     mounts: checkMounts,
     tun: checkTun,
     nft: checkNft,
+    flows: checkFlows,
+    mtu: checkMtu,
+    "name-servers": checkNameServers,
+    networks: checkNetworks,
+    settings: checkSettings,
+    "network-manager": checkNetworkManager,
     forwarding: checkForwarding,
     "forward-policy": checkForwardPolicy,
+    "host-policy": checkHostPolicy,
     sysctls: checkSysctls,
     swap: checkSwap,
     ksm: checkKsm,

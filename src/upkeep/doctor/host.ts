@@ -1,18 +1,25 @@
+import { Database } from "bun:sqlite"
 import { accessSync, closeSync, constants, openSync, readdirSync, statfsSync, writeSync } from "node:fs"
 import { release } from "node:os"
 import { dirname } from "node:path"
+import { requireTracking } from "../../base/linux/conntrack.ts"
 import { O, O_TMPFILE } from "../../base/linux/constants.ts"
 import { cloneInto } from "../../base/linux/content.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
 import { statAt, statPath } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { refusedCalls } from "../../base/linux/probe.ts"
+import { withRoute } from "../../base/linux/rtnetlink.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import type { KvmHost } from "../../host/kvm/judge.ts"
 import { thisKvmHost } from "../../host/kvm/thisHost.ts"
+import { ownerOf } from "../../host/network/names.ts"
+import { findFaults, type NetworkFault } from "../../host/network/repair.ts"
 import { findDisks, listDisks, type PresentDisk } from "../../store/disks/disks.ts"
 import { runSystem, type Said as SystemSaid } from "../../store/files/programs.ts"
+import { listLeases } from "../../store/state/leases.ts"
 import { type AllPlaces, disksDirectory } from "../../store/state/places.ts"
+import { isUpIn } from "../../store/state/records.ts"
 
 /** What a program said. */
 export type Said = Pick<SystemSaid, "exit" | "stdout">
@@ -46,6 +53,10 @@ export interface Host extends KvmHost {
   /** Whether files in a directory can share blocks; throws where nothing can be written. */
   clones(path: string): boolean
   refusedCalls(): readonly string[]
+  /** Throws where the kernel cannot be told to forget a flow that connection tracking remembers. */
+  requireTracking(): void
+  /** What others have changed of the networks of VMs that are up. */
+  networkFaults(): readonly { readonly vm: string; readonly what: string; readonly restorable: boolean }[]
   /** The persistent disks, and why something in the place of one is none; undefined: they have no directory yet. */
   disks():
     | { readonly disks: readonly Pick<PresentDisk, "sizeBytes" | "usedBytes">[]; readonly strange: readonly string[] }
@@ -70,6 +81,8 @@ export function thisHost(places: AllPlaces, binary: string | undefined): Host {
     },
     clones,
     refusedCalls,
+    requireTracking,
+    networkFaults: () => faultsIn(places),
     disks() {
       using disks = findDisks(disksDirectory(places))
       if (disks === undefined) return undefined
@@ -85,6 +98,13 @@ export function nearestDirectory(host: Pick<Host, "stat">, path: string): string
 }
 
 // --- internal ---
+
+function faultsIn(places: AllPlaces): readonly NetworkFault[] {
+  if (process.geteuid?.() !== 0 || orAbsent(() => statPath(`${places.state}/state.db`)) === undefined) return []
+  using db = new Database(`${places.state}/state.db`, { readonly: true })
+  const leases = listLeases(db)
+  return withRoute((route) => findFaults(route, { owner: ownerOf(places.state), leases, isUp: isUpIn(db) }))
+}
 
 /** Such a program has this long, in milliseconds. */
 const PROGRAM_WAIT_MS = 10_000

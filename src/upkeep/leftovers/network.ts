@@ -3,10 +3,12 @@ import type { Log } from "../../base/terms/log.ts"
 import { portTableName, rulesCover } from "../../host/bridge/portRules.ts"
 import { ownerOf, tableName } from "../../host/network/names.ts"
 import { hasNft, listOwnTables, tableText } from "../../host/network/nft.ts"
+import type { NetworkFault } from "../../host/network/repair.ts"
 import { needsRules } from "../../host/network/rules.ts"
 import { listBridgeLeases } from "../../store/state/bridgeLeases.ts"
 import { listLeases } from "../../store/state/leases.ts"
 import type { State } from "../../store/state/open.ts"
+import { networkFaultsOf } from "../../vm/status.ts"
 import type { Leftover, LeftoverRules, Verdict } from "./leftover.ts"
 import { findNetworkLeftovers, reapplyRules, removeNetworkLeftover } from "./networkLeftovers.ts"
 
@@ -30,12 +32,23 @@ export function sweepNetwork(
     if (verdict !== undefined) return { ...leftover, ...verdict }
     return dryRun ? leftover : remove(state, leftover)
   })
-  if (!dryRun && lackRules(state) && reapplyRules(state))
-    log.warn("the rules of this banger's networks were gone; they are there again")
+  const faults = networkFaultsOf(state)
+  if (!dryRun && (lackRules(state) || faults.some(({ restorable }) => restorable)) && reapplyRules(state))
+    for (const text of faults.length === 0 ? [RULES_BACK] : sayFaults(faults)) log.warn(text)
   return found
 }
 
 // --- internal ---
+
+const RULES_BACK = "the rules of this banger's networks were gone; they are there again"
+
+function sayFaults(faults: readonly NetworkFault[]): readonly string[] {
+  return faults.map(({ vm, what, restorable }) =>
+    restorable
+      ? `the network of ${vm} is put back: ${what}`
+      : `the network of ${vm} is lost: ${what}; banger restart ${vm}`,
+  )
+}
 
 function remove(state: State, leftover: Leftover): Leftover {
   try {

@@ -3,18 +3,20 @@ import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
 import { CARD } from "../../base/terms/address.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { planPortRules, portTableName } from "../../host/bridge/portRules.ts"
+import { forgetFlows } from "../../host/firewall/flows.ts"
 import { removeBridge } from "../../host/network/bridge.ts"
-import { CHECK_TABLE, MARK, ownerOf, parseAlias, tableName } from "../../host/network/names.ts"
+import { CHECK_TABLE, guestAddresses, MARK, ownerOf, parseAlias, tableName } from "../../host/network/names.ts"
 import { closeNamespace } from "../../host/network/namespace.ts"
 import { applyRules, forgetTable, hasNft, listOwnTables } from "../../host/network/nft.ts"
+import { restore } from "../../host/network/repair.ts"
 import { needsRules, planRules, ruledLeases } from "../../host/network/rules.ts"
 import { removeTap } from "../../host/network/tap.ts"
 import { allTapHolders, type TapHolders, tapHolders } from "../../host/network/tapHolders.ts"
 import { withNetworkLock } from "../../host/network/turn.ts"
 import { type BridgeLease, freeBridgeLease, listBridgeLeases } from "../../store/state/bridgeLeases.ts"
-import { freeLease, type Lease, listLeases } from "../../store/state/leases.ts"
+import { freeLease, type Lease, leaseOf, listLeases } from "../../store/state/leases.ts"
 import type { State } from "../../store/state/open.ts"
-import { listRecordIds } from "../../store/state/records.ts"
+import { isUpIn, listRecordIds } from "../../store/state/records.ts"
 import type { Leftover, Verdict } from "./leftover.ts"
 
 /**
@@ -24,10 +26,13 @@ import type { Leftover, Verdict } from "./leftover.ts"
 export function reapplyRules(state: State): boolean {
   return withNetworkLock(() => {
     const owner = ownerOf(state.where.state)
-    const leases = ruledLeases(listLeases(state.db))
+    const all = listLeases(state.db)
+    const leases = ruledLeases(all)
     const bridged = listBridgeLeases(state.db)
-    if (leases.length > 0) applyRules(planRules(owner, leases))
+    withRoute((route) => restore(route, { owner, leases: all, isUp: isUpIn(state.db) }))
     if (bridged.length > 0) applyRules(planPortRules(owner, bridged))
+    const opened = leases.filter(({ ports }) => ports.length > 0)
+    withRoute((route) => forgetFlows(route, { addresses: [], opened }))
     return leases.length + bridged.length > 0
   })
 }
@@ -56,7 +61,9 @@ export function removeNetworkLeftover(state: State, leftover: Leftover): Leftove
 /** What an interface is judged by. */
 export interface LinkFacts {
   readonly owner: string
-  readonly leases: readonly Pick<Lease, "bridge" | "link">[]
+  readonly leases: readonly Pick<Lease, "bridge" | "link" | "vm">[]
+  /** The names of all interfaces, where a VM's may have been renamed. */
+  readonly names?: ReadonlySet<string>
   /** Of a bridge: the ports that stay. */
   readonly ports: readonly Link[]
   /** Who holds the tap of this name; of a pair of veths, the one in the namespace behind it. */
@@ -66,11 +73,10 @@ export interface LinkFacts {
 /** What an interface is, if it bears banger's mark and no lease names it; else undefined. Pure but for `holdersOf`. */
 export function judgeLink(
   { name, kind, alias, group, carrier }: Link,
-  { owner, leases, ports, holdersOf = tapHolders }: LinkFacts,
+  { owner, leases, names, ports, holdersOf = tapHolders }: LinkFacts,
 ): Leftover | undefined {
-  if (!name.startsWith("bgr")) return undefined
   const mark = parseAlias(alias)
-  const marked = mark !== undefined || (alias === undefined && group === MARK)
+  const marked = mark !== undefined || (alias === undefined && group === MARK && name.startsWith("bgr"))
   if (!marked || (kind !== "tun" && kind !== "veth" && kind !== "bridge")) return undefined
   const as = kind === "tun" ? "tap" : kind
   const leftover = (verdict: Verdict): Leftover => ({ kind: as, name, vm: mark?.vm, ...verdict })
@@ -78,6 +84,8 @@ export function judgeLink(
     return leftover({ is: "kept", why: `it belongs to the banger whose state is in ${mark.owner}` })
   const lease = leases.find((one) => (as === "bridge" ? one.bridge : one.link) === name)
   if (lease !== undefined) return undefined
+  // Somebody has renamed it: the name that it is to have is nobody's.
+  if (as !== "bridge" && leases.some(({ vm, link }) => vm === mark?.vm && names?.has(link) === false)) return undefined
   if (as !== "bridge") return leftover(judgeTap(as === "tap" && carrier, holdersOf(name)))
   const [port] = ports
   return leftover(
@@ -111,13 +119,14 @@ function findLeftovers(state: State, about?: Leftover): readonly Leftover[] {
     holders ??= allTapHolders()
     return holders(name)
   }
+  const names = new Set(links.map(({ name }) => name))
   const relevant = ({ name }: Link) =>
     about === undefined || name === about.name || about.kind === "lease" || about.kind === "table"
   const found = links.filter(relevant).flatMap((link) => {
     const ports = links.filter(
       ({ master, name }) => master === link.index && !orphans.some((lease) => lease.link === name),
     )
-    const facts = { owner, leases, holdersOf }
+    const facts = { owner, leases, holdersOf, names }
     const staying = ports.filter((port) => judgeLink(port, { ...facts, ports: [] })?.is !== "dead")
     return judgeLink(link, { ...facts, ports: staying }) ?? []
   })
@@ -158,6 +167,8 @@ function judgeLease({ vm, card, link }: Pick<Lease, "vm" | "card" | "link">, fou
 function remove(route: Route, state: State, { kind, name }: Leftover): void {
   const owner = ownerOf(state.where.state)
   if (kind === "lease") {
+    const lease = leaseOf(listLeases(state.db), leaseNamed(name))
+    if (lease !== undefined) forgetFlows(route, { addresses: guestAddresses(lease, owner), opened: [] })
     freeLease(state.db, leaseNamed(name))
     freeBridgeLease(state.db, leaseNamed(name))
   } else if (kind === "table") applyRules(withoutTable(name, owner))

@@ -25,6 +25,8 @@ const LEASE: BridgeLease = {
 }
 const other = { ...LEASE, vm: "vm-bbbbbbbb", mac: "02:00:00:00:00:02", link: "bgrbbbbbbbb", address: "192.0.2.7" }
 
+import { portGroup } from "../../../src/host/network/names.ts"
+
 test("rules are of this owner's own ports, in a table that no older banger replaces; without a lease they only go", () => {
   const gone = "add table bridge banger_ports\ndelete table bridge banger_ports\n"
   expect(planPortRules(OWNER, [])).toBe(gone)
@@ -36,7 +38,9 @@ test("rules are of this owner's own ports, in a table that no older banger repla
   expect(rules).toContain('elements = { "bgrbbbbbbbb" . 192.0.2.7 };')
   expect(rules).not.toContain("br0")
   // Whatever is of another port is let pass before anything is judged; without an address nothing but the MAC is.
-  const [first, ...rest] = rules.split("policy accept;\n")[1]?.split("\n") ?? []
+  // A port of ours that somebody has renamed lets nothing through.
+  const [renamed, first, ...rest] = rules.split("policy accept;\n")[1]?.split("\n") ?? []
+  expect(renamed).toBe(`meta iifgroup ${portGroup(OWNER, "users")} iifname != @ports drop`)
   expect(first).toBe("iifname != @ports accept")
   expect(rest.indexOf("iifname != @bound accept")).toBeLessThan(rest.findIndex((rule) => rule.includes("@own")))
 })

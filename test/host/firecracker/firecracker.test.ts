@@ -241,7 +241,7 @@ test("every setting that Firecracker has becomes a request that its API takes", 
     pmem: [{ id: "p", path: "/pmem0", root_device: true, read_only: true, rate_limiter: LIMITER }],
     vhost_user: [{ id: "v", socket: "/vhost0.sock", cache_type: "Writeback" }],
   }
-  const network = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01", ports: [], netns: undefined }
+  const network = { tap: "bgr7f3a", mac: "02:00:5e:10:00:01", ports: [], netns: undefined, mtu: undefined }
   const requests = startRequests({ ...BOOT, network, firecracker: settings }, FILES)
   for (const each of requests) requireBody(each)
   const body = (path: string) => requests.find((each) => each.path === path)?.body
@@ -663,13 +663,24 @@ test("a release that cannot put a snapshot's card on another tap is refused befo
   firecracker.require({ ...older, version: [1, 12] }, { ...NEEDS, restored: true })
 })
 
+test("a guest is told of its network's MTU, but of Firecracker's own setting where there is one", () => {
+  const network = { tap: "bgr7f3a", mac: undefined, ports: [], netns: undefined, mtu: 1400 }
+  const mtuOf = (firecracker: FirecrackerSettings) => {
+    const requests = startRequests({ ...BOOT, network, firecracker }, FILES)
+    for (const each of requests) requireBody(each)
+    return requests.find(({ path }) => path === "/network-interfaces/eth0")?.body
+  }
+  expect(mtuOf({})).toMatchObject({ mtu: 1400 })
+  expect(mtuOf({ network: { mtu: 1300 } })).toMatchObject({ mtu: 1300 })
+})
+
 test("a user-mode network is no card of Firecracker's", () => {
-  const network = { tap: undefined, mac: undefined, ports: [], netns: undefined }
+  const network = { tap: undefined, mac: undefined, ports: [], netns: undefined, mtu: undefined }
   expect(startRequests({ ...BOOT, network }, FILES).map(({ path }) => path)).not.toContain("/network-interfaces/eth0")
 })
 
 test("after a snapshot the network card is on another tap", () => {
-  const network = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined }
+  const network = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined, mtu: undefined }
   const requests = startRequests(
     { ...BOOT, network, restore: { state: jailPath("/s"), memory: jailPath("/m") } },
     FILES,

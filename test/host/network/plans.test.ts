@@ -2,17 +2,10 @@ import { expect, test } from "bun:test"
 import type { Link } from "../../../src/base/linux/links.ts"
 import { parseSubnet, type Subnet } from "../../../src/base/terms/address.ts"
 import { type Port, parsePort } from "../../../src/base/terms/ports.ts"
-import {
-  ANY_BRIDGE,
-  forwardBlockers,
-  legacyBlockers,
-  nftBlockers,
-  sayBlocker,
-} from "../../../src/host/network/blockers.ts"
 import { judge } from "../../../src/host/network/check.ts"
 import { firstCollision } from "../../../src/host/network/collisions.ts"
-import { guestWords, nameServers } from "../../../src/host/network/guestWords.ts"
-import { parseForwards, parseListeners } from "../../../src/host/network/listeners.ts"
+import { findNameServers, guestWords, nameServers } from "../../../src/host/network/guestWords.ts"
+import { missingHere, parseForwards, parseListeners } from "../../../src/host/network/listeners.ts"
 import {
   cardMac,
   formatAlias,
@@ -21,6 +14,7 @@ import {
   macOf,
   ownerOf,
   parseAlias,
+  portGroup,
   tableName,
 } from "../../../src/host/network/names.ts"
 import { opensLoopback, planRules, ruledLeases } from "../../../src/host/network/rules.ts"
@@ -77,6 +71,7 @@ test.each<[string, Partial<Lease>, string]>([
   ["others that are open too", { isolate: false }, 'set open {\ntype ifname;\nelements = { "bgraaaaaaaa" };\n}'],
   ["its own MAC only", {}, 'elements = { "bgraaaaaaaa" . 02:00:00:00:00:01 };'],
   ["its own address only", {}, 'elements = { "bgraaaaaaaa" . 10.213.0.2 };'],
+  ["nothing by a port that no rule knows", {}, `meta iifgroup ${portGroup(OWNER, "own")} iifname != @ports drop`],
   ["no way to the host's loopback", {}, 'iifname { "bgr0" } ip daddr 127.0.0.0/8 drop'],
   [
     "no way to a cloud's metadata",
@@ -206,54 +201,6 @@ test("of the networks of the host the first that collides is found", () => {
   expect(firstCollision(parseSubnet("172.20.0.0/16") as Subnet, known)).toBeUndefined()
 })
 
-const docker = (rule: string) =>
-  `table ip nat {\n\tchain x {\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t\t${rule}\n\t}\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t\tjump DOCKER-USER\n\t}\n}\n`
-
-test("what drops forwarded packets is named with the commands that let them through", () => {
-  const said = (ruleset: string, bridge = "bgr0") =>
-    nftBlockers(ruleset, bridge).map((blocker) => sayBlocker(blocker, bridge))
-  expect(said(docker(""))[0]).toMatch(
-    /^Docker's chain ip filter FORWARD drops .* run: iptables -I DOCKER-USER -i bgr0 -j ACCEPT && iptables -I DOCKER-USER -o bgr0 -j ACCEPT$/,
-  )
-  expect(said(docker("").replaceAll("DOCKER-USER", "x"))[0]).toContain("iptables -I FORWARD -i bgr0 -j ACCEPT")
-  expect(said(docker("").replace("ip filter", "inet firewall"))[0]).toContain("add rules there")
-  // Of a bridge of the user's too, by whatever name.
-  expect(said(docker(""), "br0")[0]).toContain("iptables -I DOCKER-USER -i br0 -j ACCEPT")
-  expect(said(docker('iifname "br0" accept'), "br0")).toEqual([])
-  expect(said(docker('iifname "eth0" accept'), ANY_BRIDGE)).toHaveLength(1)
-})
-
-test("rules that let the bridge through, other hooks, and banger's own tables drop nothing", () => {
-  const chains = (ruleset: string, bridge: string) => nftBlockers(ruleset, bridge).map(({ chain }) => chain)
-  expect(chains(docker('iifname "bgr1" accept'), "bgr0")).toEqual(["ip filter FORWARD"])
-  // What doctor proposes is for all bridges.
-  for (const bridge of ["bgr0", "bgr-web", ANY_BRIDGE]) {
-    expect(chains(docker('iifname "bgr*" accept'), bridge)).toEqual([])
-    expect(legacyBlockers("-P FORWARD DROP\n-A DOCKER-USER -i bgr+ -j ACCEPT\n", "iptables", bridge)).toEqual([])
-    expect(legacyBlockers("-P FORWARD DROP\n", "iptables-legacy", bridge)).toHaveLength(1)
-    expect(chains(docker("").replaceAll("forward", "input"), bridge)).toEqual([])
-    expect(chains(docker("").replace("table ip filter", "table inet banger"), bridge)).toEqual([])
-    expect(chains("", bridge)).toEqual([])
-  }
-})
-
-test("the old iptables is asked only where it has a table, and nobody where nobody is there", () => {
-  const asked: string[] = []
-  const look = (tables: string | undefined, programs: readonly string[]) => ({
-    read: () => tables,
-    run([name = ""]: readonly string[]) {
-      asked.push(name)
-      return programs.includes(name) ? { exit: 0, stdout: "-P FORWARD DROP\n" } : undefined
-    },
-  })
-  expect(forwardBlockers(look(undefined, ["nft", "iptables"]), "bgr0")).toEqual([])
-  expect(asked).toEqual(["nft"])
-  expect(forwardBlockers(look("filter\n", ["iptables"]), "bgr0")).toMatchObject([
-    { chain: "filter FORWARD (iptables)", mend: expect.stringContaining("iptables -I FORWARD -i bgr0") },
-  ])
-  expect(forwardBlockers(look("filter\n", []), "bgr0")).toBeUndefined()
-})
-
 test("a check says where packets stopped, and no more", () => {
   const why = { forward: "because of it" }
   const stopped = (count: Record<string, number>, answered = false) =>
@@ -283,4 +230,66 @@ test("a tap that the jail's uid and gid could not both open is told before the V
 test("a tap's name is read from a descriptor's fdinfo", () => {
   expect(parseTapName("pos:\t0\nflags:\t0104002\nmnt_id:\t15\niff:\tbgrabcd1234\n")).toBe("bgrabcd1234")
   expect(parseTapName("pos:\t0\nflags:\t0104002\n")).toBeUndefined()
+})
+
+const RESOLVED = "/run/systemd/resolve/resolv.conf"
+test.each<[string, Readonly<Record<string, string>>, readonly string[], RegExp?]>([
+  ["what resolv.conf names", { "/etc/resolv.conf": "search x\nnameserver 192.0.2.1\n" }, ["192.0.2.1"]],
+  [
+    "what systemd-resolved asks",
+    { "/etc/resolv.conf": "nameserver 127.0.0.53\n", [RESOLVED]: "nameserver 192.0.2.1\n" },
+    ["192.0.2.1"],
+  ],
+  [
+    "what NetworkManager asks",
+    {
+      "/etc/resolv.conf": "nameserver 127.0.1.1\n",
+      "/run/NetworkManager/no-stub-resolv.conf": "nameserver 192.0.2.7\n",
+    },
+    ["192.0.2.7"],
+  ],
+  [
+    "what dnsmasq asks, where there is no resolv.conf",
+    { "/run/dnsmasq/resolv.conf": "nameserver 192.0.2.8\n" },
+    ["192.0.2.8"],
+  ],
+  ["a cloud's, which guests reach", { "/etc/resolv.conf": "nameserver 169.254.169.253\n" }, ["169.254.169.253"]],
+  [
+    "those of a mix that can be used",
+    { "/etc/resolv.conf": "nameserver ::1\nnameserver 2001:db8::53\n\tnameserver 192.0.2.1\n" },
+    ["192.0.2.1"],
+  ],
+  [
+    "no loopback",
+    { "/etc/resolv.conf": "nameserver 127.0.0.53\noptions edns0\n", [RESOLVED]: "nameserver ::1\n" },
+    [],
+    /^\/etc\/resolv\.conf names 127\.0\.0\.53 \(this host alone\), \/run\/systemd\/resolve\/resolv\.conf names ::1 \(this host alone\)$/,
+  ],
+  ["no IPv6", { "/etc/resolv.conf": "nameserver 2001:db8::53\n" }, [], /2001:db8::53 \(IPv6/],
+  ["nothing of one link", { "/etc/resolv.conf": "nameserver fe80::1%eth0\n" }, [], /fe80::1%eth0 \(of one link\)/],
+  [
+    "no names, and nothing that a terminal would obey",
+    { "/etc/resolv.conf": "nameserver dns.\u001b[31mtest\n" },
+    [],
+    /^(?!.*\u001b).*\(no address\)/,
+  ],
+  ["0.0.0.0 for this host", { "/etc/resolv.conf": "nameserver 0.0.0.0\n" }, [], /this host alone/],
+  ["none where none is named", { "/etc/resolv.conf": "search example.net\n" }, [], /names none$/],
+  ["none where there is no file", {}, [], /^there is no \/etc\/resolv\.conf$/],
+])("a guest is told %s", (...[_, files, servers, why]) => {
+  const found = findNameServers((path) => files[path])
+  expect(found).toEqual({ servers, why: why === undefined ? undefined : expect.stringMatching(why) })
+})
+
+test("what a network names and the host does not have is said by name", () => {
+  const here = { own: ["192.0.2.1", "10.213.0.1"], answers: (address: string) => address === "192.0.2.1" }
+  const missing = (ports: readonly string[], dns?: readonly string[]) =>
+    missingHere({ ports: ports.map(port), dns }, here)
+  expect(
+    missing(["80:80", "192.0.2.1:81:80", "127.0.0.1:82:80", "10.213.0.1:83:80"], ["192.0.2.1", "9.9.9.9"]),
+  ).toEqual([])
+  expect(missing(["203.0.113.9:80:80/udp"], ["10.213.0.1"])).toEqual([
+    "the port 203.0.113.9:80:80/udp is of 203.0.113.9, which is no address of this host: nobody reaches it until it is",
+    "the name server 10.213.0.1 is this host, where nothing answers at port 53/udp",
+  ])
 })

@@ -56,7 +56,7 @@ test.each([
   ["an initrd", { initrd: jailPath("/i") }, "-kernel /k -initrd /i -append"],
   [
     "the user network",
-    { network: { tap: undefined, mac: undefined, ports: [], netns: undefined } },
+    { network: { tap: undefined, mac: undefined, ports: [], netns: undefined, mtu: undefined } },
     "-netdev user,id=net0 -device virtio-net-device,netdev=net0",
   ],
   [
@@ -70,14 +70,20 @@ test.each([
           { protocol: "udp", address: "127.0.0.1", host: 53, guest: 53 },
         ],
         netns: undefined,
+        mtu: undefined,
       },
     },
     "-netdev user,id=net0,hostfwd=tcp::8080-:80,hostfwd=udp:127.0.0.1:53-:53 -device virtio-net-device,netdev=net0,mac=02:00:00:00:00:01",
   ],
   [
     "a tap",
-    { network: { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined } },
+    { network: { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined, mtu: undefined } },
     "-netdev tap,id=net0,ifname=bgrabcd1234,script=no,downscript=no -device virtio-net-device,netdev=net0,mac=02:00:00:00:00:01",
+  ],
+  [
+    "what a frame may carry",
+    { network: { tap: "bgrabcd1234", mac: undefined, ports: [], netns: undefined, mtu: 1400 } },
+    "-device virtio-net-device,netdev=net0,host_mtu=1400",
   ],
 ] as const)("the command line has %s", (_, boot, part) => expect(line(boot)).toContain(part))
 

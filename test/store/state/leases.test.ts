@@ -33,16 +33,33 @@ function request(vm: string, more: Partial<LeaseRequest> = {}): LeaseRequest {
   }
 }
 
-test("VMs get the first addresses that are free, and what one gives back is the next one's", () => {
+test("VMs get the address that is free longest: first those that nobody had, then the one that was given back first", () => {
   const db = database()
-  expect(["a", "b", "c"].map((vm) => takeLease(db, request(vm)).number)).toEqual([2, 3, 4])
-  freeLease(db, { vm: "b", card: "eth0" })
-  expect(takeLease(db, request("d")).number).toBe(3)
-  expect(listLeases(db).map(({ vm, number }) => [vm, number])).toEqual([
-    ["a", 2],
-    ["d", 3],
-    ["c", 4],
-  ])
+  const take = (vm: string) => takeLease(db, request(vm)).number
+  const free = (vm: string) => freeLease(db, { vm, card: "eth0" })
+  expect(["a", "b", "c"].map(take)).toEqual([2, 3, 4])
+  for (const vm of ["b", "a"]) free(vm)
+  expect(["d", "e"].map(take)).toEqual([5, 6])
+  free("c")
+  expect(["f", "g", "h"].map(take)).toEqual([3, 2, 4])
+  // Given back twice: it counts from the last time.
+  for (const vm of ["f", "g"]) free(vm)
+  expect(take("i")).toBe(3)
+  free("i")
+  expect(["j", "k"].map(take)).toEqual([2, 3])
+})
+
+test("of a large network only the addresses that were given back last are held back", () => {
+  const db = database()
+  const large = { subnet: parseSubnet("10.9.0.0/16") as Subnet }
+  const numbers = Array.from({ length: 1030 }, (_, at) => {
+    const { number } = takeLease(db, request(`vm${at}`, large))
+    freeLease(db, { vm: `vm${at}`, card: "eth0" })
+    return number
+  })
+  expect(numbers.slice(0, 1024)).toEqual(Array.from({ length: 1024 }, (_, at) => at + 2))
+  expect(numbers.slice(1024)).toEqual([1026, 2, 3, 4, 5, 6])
+  expect(db.query("select count(*) as count from freed_addresses").get()).toEqual({ count: 1024 })
 })
 
 test("a VM that has a place gets the same again, and giving back twice is fine", () => {
@@ -64,11 +81,28 @@ test.each<[string, Partial<LeaseRequest>, string]>([
     { subnet: parseSubnet("10.8.0.0/24") as Subnet },
     "the bridge bgr0 has the subnet 10.9.0.0/29, not 10.8.0.0/24",
   ],
+  ["its bridge with an MTU", { mtu: 9000 }, "the bridge bgr0 of the VM a has the MTU of this host's way out, not 9000"],
 ])("what one VM has, another does not get: %s", (_, more, words) => {
   const db = database()
   takeLease(db, request("a", { ports: [parsePort("127.0.0.1:8080:80") as Port] }))
   expect(() => takeLease(db, request("b", more))).toThrow(failure("IN_USE", words))
   expect(listLeases(db)).toHaveLength(1)
+})
+
+test("VMs of a bridge have one MTU: who names none has the one that is there, who names another is refused", () => {
+  const db = database()
+  takeLease(db, request("a", { mtu: 9000 }))
+  for (const [vm, mtu] of [
+    ["b", undefined],
+    ["c", 9000],
+  ] as const) {
+    expect(takeLease(db, request(vm, { mtu })).mtu).toBe(mtu)
+    freeLease(db, { vm, card: "eth0" })
+  }
+  expect(() => takeLease(db, request("d", { mtu: 1400 }))).toThrow(
+    failure("IN_USE", "the bridge bgr0 of the VM a has the MTU 9000, not 1400"),
+  )
+  expect(takeLease(db, request("e", { mtu: 1400, bridge: "bgr1" })).mtu).toBe(1400)
 })
 
 test("a VM has a place for each of its cards, which go one by one; what one has is refused to another by its name", () => {
@@ -83,7 +117,7 @@ test("a VM has a place for each of its cards, which go one by one; what one has 
 
 test("the leases of an older banger are of the plugins' own cards", () => {
   const old = database()
-  old.exec(`drop table stops; drop table disk_claims; drop table bridge_leases; drop table leases; create table leases (vm text primary key, bridge text not null, subnet text not null,
+  old.exec(`drop table freed_addresses; drop table stops; drop table disk_claims; drop table bridge_leases; drop table leases; create table leases (vm text primary key, bridge text not null, subnet text not null,
     number integer not null, mac text not null unique, link text not null unique, detail text not null,
     unique (bridge, number)) strict; pragma user_version = 6`)
   const { subnet, mac, link } = request("a")

@@ -90,7 +90,7 @@ test("a plan with a jail tells where it is, whose, and what is in it", () => {
 })
 
 test("a plan says that a bridge of the user's is there, and in which VLAN its tap is", () => {
-  const network = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined }
+  const network = { tap: "bgrabcd1234", mac: "02:00:00:00:00:01", ports: [], netns: undefined, mtu: undefined }
   const boot = { ...bootOf([], "vm-1"), network }
   const steps = (vlan?: number) => planSteps(layout, chosen, { boot, bridge: { bridge: "br0", vlan } })
   expect(steps()).toContain("lease the MAC 02:00:00:00:00:01 on br0, a bridge that is there")

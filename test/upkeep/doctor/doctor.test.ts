@@ -37,11 +37,13 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     "/proc/swaps": "Filename Type Size Used Priority\n",
     "/proc/cmdline": "quiet\n",
     "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:    8000000 kB\n",
+    "/etc/resolv.conf": "nameserver 192.0.2.53\n",
     "/etc/group": "kvm:x:104:\n",
     ...files,
   }
   const allStats: Record<string, Stat | undefined> = {
     "/": directory(0, 0o755),
+    "/proc/sys/net/ipv4/conf/default": directory(0, 0o555),
     "/dev/kvm": device("10:232"),
     "/dev/net/tun": device("10:200"),
     ...stats,
@@ -53,7 +55,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
   const allRuns: Record<string, Said | undefined> = {
     "nft --version": { exit: 0, stdout: "" },
     "nft list tables": { exit: 0, stdout: "" },
-    "nft -t list ruleset": { exit: 0, stdout: "" },
+    "nft -t -j list ruleset": { exit: 0, stdout: '{"nftables": []}' },
     ...runs,
   }
   return {
@@ -70,6 +72,8 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     kvm: () => ({ version: 12, has: () => true }),
     tryGuest: async () => ({ is: "works" }),
     refusedCalls: () => [],
+    requireTracking: () => {},
+    networkFaults: () => [],
     disks: () => undefined,
     ...rest,
     read: (path) => allFiles[path],
@@ -77,6 +81,27 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     stat: (path) => allStats[path],
     run: (argv) => allRuns[argv.join(" ")],
   }
+}
+
+const NETWORK_MANAGER = {
+  stats: { "/run/NetworkManager": directory(0, 0o755) },
+  lists: { "/sys/devices/system/cpu/vulnerabilities": [] },
+}
+
+/** Default routes by eth0, and by IPv6 by wg0; lo has one that leads nowhere. */
+const ROUTES = {
+  "/proc/net/route":
+    "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n" +
+    "eth0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\neth1\t0002A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n",
+  "/proc/net/ipv6_route": ["wg0", "lo"]
+    .map(
+      (link) =>
+        `${"0".repeat(32)} 00 ${"0".repeat(32)} 00 ${"0".repeat(32)} 00000400 00000001 00000000 00000001 ${link}\n`,
+    )
+    .join(""),
+  "/sys/class/net/eth0/mtu": "1500\n",
+  "/sys/class/net/wg0/mtu": "1500\n",
+  "/sys/class/net/lo/mtu": "65536\n",
 }
 
 /** Every check but those that look for programs. */
@@ -250,8 +275,8 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
   [
     "forward-policy",
     "warn",
-    { runs: { "nft -t list ruleset": { exit: 0, stdout: docker("") } } },
-    /Docker's rules drop.*filter FORWARD/,
+    { runs: { "nft -t -j list ruleset": { exit: 0, stdout: docker() } } },
+    /Docker's rules refuse.*filter FORWARD/,
     /^iptables -I DOCKER-USER -i bgr\+ -j ACCEPT && iptables -I DOCKER-USER -o bgr\+/,
   ],
   [
@@ -259,7 +284,7 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     "warn",
     {
       files: { "/proc/net/ip_tables_names": "nat\nfilter\n" },
-      runs: { "iptables-legacy -w 5 -S": { exit: 0, stdout: "-P FORWARD DROP\n" } },
+      runs: { "iptables-legacy-save": { exit: 0, stdout: "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n" } },
     },
     /legacy/,
     /^iptables-legacy -I FORWARD/,
@@ -269,11 +294,106 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     "warn",
     {
       files: { "/proc/sys/net/bridge/bridge-nf-call-iptables": "1\n" },
-      runs: { "nft -t list ruleset": { exit: 0, stdout: docker("") } },
+      runs: { "nft -t -j list ruleset": { exit: 0, stdout: docker() } },
     },
     /and what bridges of yours carry \(net\.bridge\.bridge-nf-call-iptables=1\)/,
   ],
+  [
+    "host-policy",
+    "warn",
+    {
+      files: { "/proc/net/ip_tables_names": "filter\n" },
+      runs: {
+        "iptables-legacy-save": { exit: 0, stdout: "*filter\n:INPUT DROP [0:0]\n:ufw-user-input - [0:0]\nCOMMIT\n" },
+      },
+    },
+    /^ufw's rules refuse what VMs send to this host itself: ip filter INPUT \(iptables-legacy\)$/,
+    /^ufw allow in on bgr0$/,
+  ],
+  [
+    "host-policy",
+    "ok",
+    { runs: { "nft -t -j list ruleset": { exit: 0, stdout: docker() } } },
+    /no rules of others refuse/,
+  ],
+  [
+    "name-servers",
+    "warn",
+    { files: { "/etc/resolv.conf": "nameserver 127.0.0.53\nnameserver fe80::1%eth0\n" } },
+    /told no name server: \/etc\/resolv.conf names 127\.0\.0\.53 \(this host alone\)/,
+    /^network: \{ dns:/,
+  ],
+  [
+    "networks",
+    "warn",
+    {
+      networkFaults: () => [
+        { vm: "web-1", what: "its rules are gone", restorable: true },
+        { vm: "db-2", what: "its interface x is gone", restorable: false },
+      ],
+    },
+    /web-1: its rules are gone, db-2: its interface x is gone/,
+    /^banger net rm; banger restart db-2$/,
+  ],
+  [
+    "settings",
+    "warn",
+    { writable: (path) => !path.startsWith("/proc/sys") },
+    /\/proc\/sys is read-only/,
+    /^mount -o remount,bind,rw \/proc\/sys/,
+  ],
+  [
+    "network-manager",
+    "warn",
+    NETWORK_MANAGER,
+    /is not told to leave/,
+    /^printf '\[keyfile\]\\nunmanaged-devices\+=interface-name:bgr\*\\n' > \/etc/,
+  ],
+  [
+    "network-manager",
+    "ok",
+    {
+      ...NETWORK_MANAGER,
+      lists: { ...NETWORK_MANAGER.lists, "/etc/NetworkManager/conf.d": ["x.conf"] },
+      files: {
+        "/etc/NetworkManager/conf.d/x.conf":
+          "[keyfile]\nunmanaged-devices=interface-name:docker0;interface-name:bgr*\n",
+      },
+    },
+    /leaves the interfaces of VMs alone/,
+  ],
+  ["mtu", "ok", { files: ROUTES }, /the ways out carry 1500 bytes/],
+  [
+    "mtu",
+    "ok",
+    { files: { ...ROUTES, "/sys/class/net/eth0/mtu": "1420\n" } },
+    /by eth0 carries 1420 bytes, and so do networks/,
+  ],
+  [
+    "mtu",
+    "ok",
+    { files: { ...ROUTES, "/sys/class/net/wg0/mtu": "1280\n" } },
+    /by wg0 carries 1280 bytes, and so do networks/,
+  ],
+  [
+    "mtu",
+    "ok",
+    { files: { ...ROUTES, "/sys/class/net/eth0/mtu": "9000\n", "/sys/class/net/wg0/mtu": "9000\n" } },
+    /network: \{ mtu: 9000 \}/,
+  ],
+  ["mtu", "ok", {}, /no way out of this host is known/],
   ["forward-policy", "unknown", { uid: 1000 }, /by root only/],
+  [
+    "flows",
+    "warn",
+    {
+      requireTracking: () => {
+        throw new SyscallError("CT_GET", 22, "Invalid argument", "tracked flows")
+      },
+    },
+    /may reach the next VM: CT_GET tracked flows: EINVAL/,
+    /^modprobe nf_conntrack_netlink$/,
+  ],
   [
     "sysctls",
     "warn",
@@ -415,8 +535,17 @@ test("which VMM auto takes is told, with why and with what mends it", async () =
   })
 })
 
-function docker(rule: string): string {
-  return `table ip nat {\n\tchain x {\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t\t${rule}\n\t}\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t\tjump DOCKER-USER\n\t}\n}\n`
+/** What nft lists of Docker's rules. */
+function docker(): string {
+  const of = { family: "ip", table: "filter" }
+  const chain = { ...of, name: "FORWARD", type: "filter", hook: "forward", prio: 0, policy: "drop" }
+  const rules = [
+    { table: { family: "ip", name: "filter" } },
+    { chain: { ...of, name: "DOCKER-USER" } },
+    { chain },
+    { rule: { ...of, chain: "FORWARD", expr: [{ counter: null }, { jump: { target: "DOCKER-USER" } }] } },
+  ]
+  return JSON.stringify({ nftables: rules })
 }
 
 function fails(words: string): Host["tryGuest"] {

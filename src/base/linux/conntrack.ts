@@ -1,0 +1,181 @@
+import { readFileSync } from "node:fs"
+import { ignoring, unlessAbsent } from "./errors.ts"
+import { attribute, joined, type Message, NLM_F, nested, parseAttributes, u32Attribute, u32Of } from "./netlink.ts"
+import { type Ask, withNetlink } from "./netlinkSocket.ts"
+
+/** One direction of a tracked flow. */
+export interface FlowTuple {
+  readonly source: Uint8Array
+  readonly destination: Uint8Array
+  /** By its number (IANA): 1 ICMP, 6 TCP, 17 UDP, 58 ICMPv6. */
+  readonly protocol: number
+  /** Undefined where the protocol has no ports. */
+  readonly destinationPort: number | undefined
+}
+
+/** A flow that connection tracking remembers, and what tells the kernel which one it is. */
+export interface Flow {
+  /** From the one who began it. */
+  readonly original: FlowTuple
+  /** What answers are expected to look like: the other way round, with what NAT has changed. */
+  readonly reply: FlowTuple
+  /** Bits of `enum ip_conntrack_status`. */
+  readonly status: number
+  readonly key: FlowKey
+}
+
+/** A flow's identity: its family, and attributes as the kernel told them. */
+export interface FlowKey {
+  readonly family: number
+  readonly attributes: readonly Uint8Array[]
+}
+
+/** Which flows: those with this address at an end, or those that were sent to a port. */
+export type FlowFilter =
+  | { readonly direction: "original" | "reply"; readonly end: "source" | "destination"; readonly address: Uint8Array }
+  | { readonly protocol: number; readonly destinationPort: number }
+
+/** Of `enum ip_conntrack_status` (linux/netfilter/nf_conntrack_common.h): seen both ways for longer; its destination was changed. */
+export const FLOW_STATUS = { ASSURED: 4, DST_NAT: 0x20 } as const
+
+/** A connection to the connection tracking of the network namespace it was opened in. */
+export interface Tracking {
+  /** The flows that pass one of the filters, each once. */
+  list(filters: readonly FlowFilter[]): readonly Flow[]
+  /** Forgets a flow. One that has gone is fine. */
+  forget(flow: Flow): void
+}
+
+/** Runs `use` with a connection to this thread's network namespace (NETLINK_NETFILTER, linux/netfilter/nfnetlink_conntrack.h). */
+export function withTracking<T>(use: (tracking: Tracking) => T): T {
+  return withNetlink(NETLINK_NETFILTER, (ask) =>
+    use({ list: (filters) => list(ask, filters), forget: ({ key }) => forget(ask, key) }),
+  )
+}
+
+/** Throws a system error where the kernel cannot be asked for the flows that it tracks, nor told to forget one. Changes nothing. */
+export function requireTracking(): void {
+  const body = filterBody({ direction: "original", end: "source", address: new Uint8Array(4) })
+  withNetlink(NETLINK_NETFILTER, (ask) =>
+    ask({ name: "CT_GET", type: IPCTNL.GET, flags: NLM_F.DUMP, body, subject: "tracked flows" }),
+  )
+}
+
+/** Whether a flow passes a filter. Pure. */
+export function passes({ original, reply }: Pick<Flow, "original" | "reply">, filter: FlowFilter): boolean {
+  if ("address" in filter) {
+    const tuple = filter.direction === "original" ? original : reply
+    return Buffer.compare(tuple[filter.end], filter.address) === 0
+  }
+  return original.protocol === filter.protocol && original.destinationPort === filter.destinationPort
+}
+
+/** The flow of a message of the kernel's; undefined for one that cannot be read. Pure. */
+export function parseFlow({ body }: Pick<Message, "body">): Flow | undefined {
+  const found = parseAttributes(body.subarray(HEADER))
+  const [original, reply] = [parseTuple(found.get(CTA.TUPLE_ORIG)), parseTuple(found.get(CTA.TUPLE_REPLY))]
+  if (original === undefined || reply === undefined) return undefined
+  const status = bigEndian(found.get(CTA.STATUS)) ?? 0
+  // The whole of what names it: another one may have the same tuple by the time that it is deleted, but not the same id.
+  const attributes = [CTA.TUPLE_ORIG, CTA.ZONE, CTA.ID].flatMap((type) => {
+    const value = found.get(type)
+    if (value === undefined) return []
+    return [type === CTA.TUPLE_ORIG ? nested(type, value) : attribute(type, value)]
+  })
+  return { original, reply, status, key: { family: body[0] ?? 0, attributes } }
+}
+
+// --- internal ---
+
+/** How many flows this network namespace tracks. Missing where the kernel tracks none, or /proc is not its own. */
+const COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
+const NETLINK_NETFILTER = 12
+const AF_INET = 2
+const AF_INET6 = 10
+/** `struct nfgenmsg`: u8 family, u8 version, u16 resource. */
+const HEADER = 4
+/** NFNL_SUBSYS_CTNETLINK in the upper byte of a message's type. */
+const SUBSYSTEM = 1 << 8
+const IPCTNL = { GET: SUBSYSTEM | 1, DELETE: SUBSYSTEM | 2 }
+const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, STATUS: 3, ID: 12, ZONE: 18, FILTER: 25 } as const
+const CTA_TUPLE = { IP: 1, PROTO: 2 } as const
+const CTA_IP = { V4_SRC: 1, V4_DST: 2, V6_SRC: 3, V6_DST: 4 } as const
+const CTA_PROTO = { NUM: 1, DST_PORT: 3 } as const
+const CTA_FILTER = { ORIG_FLAGS: 1, REPLY_FLAGS: 2 } as const
+/** Which fields of a tuple the kernel is to compare. */
+const COMPARE = { SOURCE: 1, DESTINATION: 2, PROTOCOL: 8, DESTINATION_PORT: 32 } as const
+
+/** The kernel walks its whole table for each answer, which takes it milliseconds: few flows are looked through here. */
+const FEW_FLOWS_COUNT = 4096
+
+function list(ask: Ask, filters: readonly FlowFilter[]): readonly Flow[] {
+  const count = Number(unlessAbsent(() => readFileSync(COUNT, "latin1")) ?? Number.POSITIVE_INFINITY)
+  if (count === 0 || filters.length === 0) return []
+  const bodies = count <= FEW_FLOWS_COUNT ? [header(0)] : filters.map(filterBody)
+  const flows = bodies.flatMap((body) => {
+    const answer = ask({ name: "CT_GET", type: IPCTNL.GET, flags: NLM_F.DUMP, body, subject: "tracked flows" })
+    return answer.flatMap((message) => parseFlow(message) ?? [])
+  })
+  const own = flows.filter((flow) => filters.some((filter) => passes(flow, filter)))
+  return [
+    ...new Map(own.map((flow) => [Buffer.from(joined(...flow.key.attributes)).toString("latin1"), flow])).values(),
+  ]
+}
+
+/** Since Linux 5.8 the kernel itself compares (CTA_FILTER), so that a table of a million flows is not copied. */
+function filterBody(filter: FlowFilter): Uint8Array {
+  return joined(header(familyOf(filter)), ...filterAttributes(filter))
+}
+
+function forget(ask: Ask, { family, attributes }: FlowKey): void {
+  const body = joined(header(family), ...attributes)
+  ignoring(["ENOENT"], () => ask({ name: "CT_DELETE", type: IPCTNL.DELETE, body, subject: "a tracked flow" }))
+}
+
+function filterAttributes(filter: FlowFilter): readonly Uint8Array[] {
+  if (!("address" in filter)) {
+    const protocol = nested(
+      CTA_TUPLE.PROTO,
+      attribute(CTA_PROTO.NUM, Uint8Array.of(filter.protocol)),
+      attribute(CTA_PROTO.DST_PORT, Uint8Array.of(filter.destinationPort >>> 8, filter.destinationPort & 0xff)),
+    )
+    return [nested(CTA.TUPLE_ORIG, protocol), flags("original", COMPARE.PROTOCOL | COMPARE.DESTINATION_PORT)]
+  }
+  const { direction, end, address } = filter
+  const [four, six] = end === "source" ? [CTA_IP.V4_SRC, CTA_IP.V6_SRC] : [CTA_IP.V4_DST, CTA_IP.V6_DST]
+  const ip = nested(CTA_TUPLE.IP, attribute(address.length === 4 ? four : six, address))
+  const tuple = direction === "original" ? CTA.TUPLE_ORIG : CTA.TUPLE_REPLY
+  return [nested(tuple, ip), flags(direction, end === "source" ? COMPARE.SOURCE : COMPARE.DESTINATION)]
+}
+
+function flags(direction: "original" | "reply", bits: number): Uint8Array {
+  const [original, reply] = direction === "original" ? [bits, 0] : [0, bits]
+  return nested(CTA.FILTER, u32Attribute(CTA_FILTER.ORIG_FLAGS, original), u32Attribute(CTA_FILTER.REPLY_FLAGS, reply))
+}
+
+function familyOf(filter: FlowFilter): number {
+  return "address" in filter && filter.address.length === 16 ? AF_INET6 : AF_INET
+}
+
+function header(family: number): Uint8Array {
+  return Uint8Array.of(family, 0, 0, 0)
+}
+
+function parseTuple(value: Uint8Array | undefined): FlowTuple | undefined {
+  if (value === undefined) return undefined
+  const parts = parseAttributes(value)
+  const ip = parseAttributes(parts.get(CTA_TUPLE.IP) ?? new Uint8Array(0))
+  const protocol = parseAttributes(parts.get(CTA_TUPLE.PROTO) ?? new Uint8Array(0))
+  const source = ip.get(CTA_IP.V4_SRC) ?? ip.get(CTA_IP.V6_SRC)
+  const destination = ip.get(CTA_IP.V4_DST) ?? ip.get(CTA_IP.V6_DST)
+  const number = protocol.get(CTA_PROTO.NUM)?.[0]
+  if (source === undefined || destination === undefined || number === undefined) return undefined
+  const port = protocol.get(CTA_PROTO.DST_PORT)
+  const destinationPort = port === undefined ? undefined : ((port[0] ?? 0) << 8) | (port[1] ?? 0)
+  return { source, destination, protocol: number, destinationPort }
+}
+
+function bigEndian(value: Uint8Array | undefined): number | undefined {
+  const little = u32Of(value?.slice(0, 4).reverse())
+  return little
+}
