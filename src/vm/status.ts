@@ -1,7 +1,7 @@
 import * as v from "valibot"
 import { isFailure } from "../base/terms/failure.ts"
 import { livenessSchema } from "../base/terms/liveness.ts"
-import { surelyRuns } from "../host/process/identity.ts"
+import { ranMs, surelyRuns } from "../host/process/identity.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
@@ -29,6 +29,8 @@ export const vmStatusSchema = v.strictObject({
   plugin: v.string(),
   createdAtMs: v.number(),
   runningAtMs: v.nullable(v.number()),
+  /** How long its VMM has been running, by the kernel: the host's clock may have been set since. */
+  runningForMs: v.nullable(v.number()),
   endedAtMs: v.nullable(v.number()),
   /** When its supervisor means to boot it again. */
   restartAtMs: v.nullable(v.number()),
@@ -64,18 +66,23 @@ export function stateWords({ state, liveness, supervisor, restartAtMs, why }: Vm
 function readStatus(state: State, record: VmRecord): VmStatus {
   const { id, name, vmm } = record
   const supervisor = supervisorOf(state, record)
-  const known = isFinal(record.state) ? endedOf(record, supervisor) : currentLiveness(state, record, supervisor)
+  const { startTime, ...known } = isFinal(record.state)
+    ? endedOf(record, supervisor)
+    : currentLiveness(state, record, supervisor)
   return {
     ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path },
     createdAtMs: record.created_at,
     runningAtMs: record.running_at,
+    runningForMs: record.running_at === null || startTime === undefined ? null : ranMs(startTime),
     endedAtMs: record.ended_at,
     restartAtMs: supervisor === undefined ? null : record.restart_at,
     exit: record.exit === null ? null : JSON.parse(record.exit),
   }
 }
 
-type Known = Pick<VmStatus, "liveness" | "why" | "hint" | "pid">
+type Known = Pick<VmStatus, "liveness" | "why" | "hint" | "pid"> & { readonly startTime?: number | undefined }
+
+const ALIVE = { liveness: "alive", why: undefined, hint: undefined } as const
 
 function supervisorOf(state: State, record: VmRecord): number | undefined {
   if (isFinal(record.state) && record.restart_at === null) return undefined
@@ -92,12 +99,12 @@ function endedOf({ id, handles, keptForInspection }: VmRecord, supervisor: numbe
 function currentLiveness(state: State, record: VmRecord, supervisor: number | undefined): Known {
   // A process that the record names, and that surely is that very one, is the VM's, whatever handles.json adds to it.
   const named = mirroredProcess(record)
-  if (named && surelyRuns(named)) return { liveness: "alive", why: undefined, hint: undefined, pid: named.pid }
+  if (named && surelyRuns(named)) return { ...ALIVE, pid: named.pid, startTime: named.startTime }
   const layout = vmLayout(state.where, record.id)
   try {
     const { journal } = recall(record, layout.handles)
     using found = livenessOf(record, layout, journal)
-    if (found.is === "alive") return { liveness: "alive", why: undefined, hint: undefined, pid: found.process.pid }
+    if (found.is === "alive") return { ...ALIVE, pid: found.process.pid, startTime: found.identity.startTime }
     // While its supervisor starts a VM or cleans up after it, there is no VMM.
     if (found.is === "dead" && supervisor !== undefined)
       return { liveness: "dead", why: undefined, hint: undefined, pid: undefined }

@@ -71,8 +71,8 @@ function tableOf(vms: readonly VmStatus[]): string {
 }
 
 /** How long it has been running, or ended. */
-function age({ createdAtMs, runningAtMs, endedAtMs }: VmStatus): string {
-  return formatDuration(Math.max(0, Date.now() - (endedAtMs ?? runningAtMs ?? createdAtMs)))
+function age({ createdAtMs, runningAtMs, runningForMs, endedAtMs }: VmStatus): string {
+  return formatDuration(runningForMs ?? Math.max(0, Date.now() - (endedAtMs ?? runningAtMs ?? createdAtMs)))
 }
 
 /** What a state alone does not tell, and the command that mends it. */

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
 import { bootId } from "../../base/linux/bootId.ts"
+import { bootTimeMs } from "../../base/linux/clock.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import type { LivenessAnswer, Unknown } from "../../base/terms/liveness.ts"
@@ -75,7 +76,15 @@ export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity)
   }
 }
 
+/** Milliseconds since a process of this boot started, given its start time: whatever the host's clock was set to. */
+export function ranMs(startTime: number, nowMs: number = bootTimeMs()): number {
+  return Math.max(0, nowMs - startTime * TICK_MS)
+}
+
 // --- internal ---
+
+/** The unit of start times, in milliseconds: of every 64-bit Linux. */
+const TICK_MS = 10
 
 type Answer = LivenessAnswer<{ readonly process: PidRef }>
 
