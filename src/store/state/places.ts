@@ -44,6 +44,8 @@ export interface VmLayout {
   /** Locked by the process that acts on this VM. */
   readonly lock: HostPath
   readonly consoleLog: HostPath
+  /** Made when a VMM is about to be born with a lock on its console. */
+  readonly consoleHeld: HostPath
   readonly vmmLog: HostPath
   /** Firecracker's own log and metrics; the VM's uid writes them, the names are root's. */
   readonly firecrackerLog: HostPath
@@ -92,6 +94,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     handles: at(dir, "handles.json"),
     lock: at(dir, "lock"),
     consoleLog: at(dir, "console.log"),
+    consoleHeld: at(dir, "console.held"),
     vmmLog: at(dir, "vmm.log"),
     firecrackerLog: at(dir, "firecracker.log"),
     firecrackerMetrics: at(dir, "metrics.json"),
