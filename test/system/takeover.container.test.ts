@@ -90,7 +90,7 @@ test("where nothing proves it, the record is given up by who says so, in words t
   expect(said).toEqual({ id, name: "double", why: ELSEWHERE })
   expect(givenUp).toEqual([
     expect.stringContaining(join(place.runtime, id)),
-    expect.stringMatching(/^its jail: .*\/root$/),
+    expect.stringMatching(/^its jail: .*\/jail\/firecracker\/double/),
     expect.stringMatching(/^its VMM, if it still runs \(process \d+ where it was started\)$/),
   ])
   expect(records(place)).toEqual([])

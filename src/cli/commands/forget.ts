@@ -4,7 +4,6 @@ import { meantBy } from "../../operations/end/stop.ts"
 import { openState } from "../../store/state/open.ts"
 import type { ForgottenVm } from "../show/documents.ts"
 import { command, vmArg } from "../terminal/command.ts"
-import { canAsk, confirmed } from "../terminal/confirm.ts"
 
 export default command({
   meta: { name: "forget", description: "Give up a VM of which nothing can be told any more" },
@@ -26,3 +25,25 @@ export default command({
     return undefined
   },
 })
+
+// --- internal ---
+
+/** An answer is shorter. */
+const ANSWER_MAX_BYTES = 1024
+
+/** Whether there is a person who can be asked: both ends of the talk are a terminal. */
+function canAsk(): boolean {
+  return process.stdin.isTTY === true && process.stderr.isTTY === true
+}
+
+/** Asks a question on the terminal; true only for an answer that begins with y. */
+async function confirmed(question: string): Promise<boolean> {
+  process.stderr.write(`${question} [y/N] `)
+  const decoder = new TextDecoder()
+  let answer = ""
+  for await (const piece of Bun.stdin.stream()) {
+    answer += decoder.decode(piece, { stream: true })
+    if (answer.includes("\n") || answer.length > ANSWER_MAX_BYTES) break
+  }
+  return /^\s*y/i.test(answer)
+}

@@ -36,7 +36,7 @@ export function provenGone({ identity, cgroup, console, consoleHeld, ...sought }
 // --- internal ---
 
 /** The inode of the first PID namespace of every kernel (include/linux/proc_ns.h: PROC_PID_INIT_INO). */
-const FIRST_PID_NAMESPACE = 0xeffffffc
+const FIRST_PID_NAMESPACE = "4026531836"
 
 /** A cgroup that is not there proves nothing: this may be another view of the hierarchy. */
 function isEmptyCgroup(path: string): boolean {
@@ -56,7 +56,7 @@ function isLetGo(console: string, mark: string): boolean {
  */
 function isDeserted(namespace: string): boolean {
   const own = ownNamespace("pid")
-  if (own === undefined || own === namespace || Number(own.split(":").at(-1)) !== FIRST_PID_NAMESPACE) return false
+  if (own === undefined || own === namespace || own.split(":").at(-1) !== FIRST_PID_NAMESPACE) return false
   requireSight(process.geteuid?.() === 0 ? SOMEBODY_UID : undefined)
   return readdirSync("/proc")
     .filter((name) => /^[1-9]\d*$/.test(name))

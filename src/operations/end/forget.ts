@@ -1,5 +1,4 @@
 import { Failure } from "../../base/terms/failure.ts"
-import { jailRoot } from "../../host/jail/base.ts"
 import { freeClaim } from "../../store/disks/claims.ts"
 import { removeDirectory } from "../../store/files/removeDirectory.ts"
 import type { Resource } from "../../store/state/handles.ts"
@@ -83,7 +82,7 @@ function wordsOf(resource: Resource, { id, jails }: VmLayout): string {
     return resource.identity === null
       ? "its VMM, if it was started"
       : `its VMM, if it still runs (process ${resource.identity.pid} where it was started)`
-  if (kind === "jail") return `its jail: ${jailRoot({ base: jails, vmm: resource.vmm, id })}`
+  if (kind === "jail") return `its jail: ${jails}/${resource.vmm}/${id}`
   if (kind === "network") return `its network card: ${resource.link}`
   if (kind === "disk")
     return `its hold on the disk ${resource.name}: another VM can have it, while this one may still write it`
