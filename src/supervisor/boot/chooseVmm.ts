@@ -6,8 +6,9 @@ import { catalog } from "../../inputs/image/catalog.ts"
 import { listImages } from "../../inputs/image/store.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { findProgram } from "../../store/files/programs.ts"
-import { type Config, readConfig } from "../../store/state/config.ts"
-import { type Places, places } from "../../store/state/places.ts"
+import { type Config, configured, readConfig } from "../../store/state/config.ts"
+import { placesOf } from "../../store/state/open.ts"
+import type { Places } from "../../store/state/places.ts"
 
 /** What a spec says of its VMM. */
 export type Wanted = Pick<Spec, "vmm" | "accel">
@@ -38,8 +39,8 @@ export interface Candidates {
  * The other is searched for on demand.
  */
 export function findCandidates(asker: "start" | "look" = "start"): Candidates {
-  const where = places(process.env, process.geteuid?.() ?? 0)
-  const config = { ...withFound(readConfig(where.config), where), state: where.state }
+  const where = placesOf(process.env)
+  const config = { ...withFound(programsOf(where.config), where), state: where.state }
   const finders: Finders = {
     qemu: once(async () => {
       const { qemu } = await import("../../host/qemu/qemu.ts")
@@ -107,6 +108,12 @@ export function noticeOf({
 }
 
 // --- internal ---
+
+function programsOf(path: string): Config {
+  const config = readConfig(path)
+  const program = (key: "firecracker" | "jailer" | "qemu") => configured(config, key, path)
+  return { accel: config.accel, firecracker: program("firecracker"), jailer: program("jailer"), qemu: program("qemu") }
+}
 
 /** With the Firecracker of PATH, where the configuration names none; or with the pair that `banger get` has downloaded, if any. */
 function withFound(config: Config, where: Places): Config {
