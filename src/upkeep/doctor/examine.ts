@@ -28,6 +28,7 @@ import { checkBinary, checkCalls, checkCpu, checkEnvironment, checkKernel, check
 import { checkGuests, checkKvm } from "./kvm.ts"
 import { checkLeftovers } from "./leftovers.ts"
 import { checkForwarding, checkForwardPolicy, checkNft, checkTun } from "./network.ts"
+import { checkSchedule } from "./schedule.ts"
 import { checkChoice, checkFirecracker, checkQemu } from "./vmms.ts"
 
 /** Checks one thing of a host. */
@@ -72,6 +73,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     "kvm-settings": checkKvmSettings,
     console: checkConsole,
     leftovers: checkLeftovers,
+    schedule: checkSchedule,
   }
 }
 

@@ -156,6 +156,26 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
   ["guests", "warn", { files: { "/sys/module/kvm_intel/parameters/ept": "N\n" } }, /ept=N/, /modprobe/],
   ["cgroups", "warn", { files: { "/proc/self/mountinfo": "1 0 8:1 / / rw - ext4 x rw" } }, /not mounted/, /unified/],
   ["cgroups", "warn", { files: { "/sys/fs/cgroup/cgroup.controllers": "cpu pids\n" } }, /has no io, memory/, /unified/],
+  [
+    "schedule",
+    "fail",
+    {
+      lists: { "/etc/cron.d": ["banger"] },
+      files: { "/etc/cron.d/banger": "# x\n* * * * * root BANGER_STATE_DIR=/s '/opt/b 1/banger' sweep --quiet\n" },
+    },
+    /^\/etc\/cron\.d\/banger runs \/opt\/b 1\/banger, which is not there$/,
+    /^banger system cron > \/etc\/cron\.d\/banger$/,
+  ],
+  [
+    "schedule",
+    "fail",
+    {
+      lists: { "/etc/systemd/system": ["banger-sweep.service", "other.service"] },
+      files: { "/etc/systemd/system/banger-sweep.service": 'ExecStart="/opt/b 50%%/banger" sweep\n' },
+    },
+    /runs \/opt\/b 50%\/banger, which is not there$/,
+    /^banger system install$/,
+  ],
   ["directories", "fail", { stats: { "/s": directory(0, 0o777) } }, /\/s is open to others/, /^chmod 1711 \/s$/],
   ["directories", "fail", { stats: { "/r": directory(12, 0o700) } }, /\/r belongs to uid 12/, /^chown 0 \/r$/],
   ["directories", "fail", { stats: { "/s": { ...directory(0, 0), mode: 0o100600 } } }, /not a directory/, /^mv /],
