@@ -85,7 +85,8 @@ export function failureOfRecord(record: VmRecord): Failure | undefined {
   const { id, name } = record
   const exit = exitOfRecord(record)
   const code = exit?.reason === "failed to start" ? "START_FAILED" : "VM_FAILED"
-  return new Failure(code, `${name} (${id}) has failed${exit === null ? "" : `: ${exitText(exit)}`}`, { subject: id })
+  const message = `${name} (${id}) has failed${exit === null ? "" : `: ${exitText(exit)}`}`
+  return new Failure(code, message, { subject: id, exit: exit?.guestStatus || undefined })
 }
 
 // --- internal ---

@@ -123,6 +123,9 @@ export async function takeOver(
       : await pursue(host, context, running, { goal, liveness })
   const outcome = await finish(host, context, running, { failed })
   if (goal.do === "supervise" && goal.onConsole !== undefined) await showRest(host, context, running)
+  // Nobody else tells what the run has failed with.
+  if (goal.do !== "supervise" && running.hookFailed !== undefined && outcome.failure === running.hookFailed)
+    host.log.error(running.hookFailed.message)
   if (outcome.unreleased !== undefined && goal.do !== "supervise") throw outcome.unreleased
   return { is: "ended", outcome, session }
 }
