@@ -8,6 +8,7 @@ import { statAt, statPath } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { refusedCalls } from "../../base/linux/probe.ts"
 import type { Stat } from "../../base/linux/structs.ts"
+import { type CgroupUse, tryCgroups } from "../../host/cgroup/usable.ts"
 import type { KvmHost } from "../../host/kvm/judge.ts"
 import { thisKvmHost } from "../../host/kvm/thisHost.ts"
 import { findDisks, listDisks, type PresentDisk } from "../../store/disks/disks.ts"
@@ -46,6 +47,8 @@ export interface Host extends KvmHost {
   /** Whether files in a directory can share blocks; throws where nothing can be written. */
   clones(path: string): boolean
   refusedCalls(): readonly string[]
+  /** Makes a cgroup below a mount of cgroup v2, and removes it. */
+  tryCgroups(mount: string): Exclude<CgroupUse, { is: "absent" }>
   /** The persistent disks, and why something in the place of one is none; undefined: they have no directory yet. */
   disks():
     | { readonly disks: readonly Pick<PresentDisk, "sizeBytes" | "usedBytes">[]; readonly strange: readonly string[] }
@@ -70,6 +73,7 @@ export function thisHost(places: AllPlaces, binary: string | undefined): Host {
     },
     clones,
     refusedCalls,
+    tryCgroups,
     disks() {
       using disks = findDisks(disksDirectory(places))
       if (disks === undefined) return undefined
