@@ -5,7 +5,8 @@ import { cgroupSettings, deviceNumber } from "../../host/cgroup/limits.ts"
 import { type CgroupUse, lookForCgroups, tryCgroups } from "../../host/cgroup/usable.ts"
 import type { Owner } from "../../host/jail/base.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
-import { UID_RANGE } from "../../store/state/uids.ts"
+import { ownIdMaps, requireMapped } from "../../store/files/idMap.ts"
+import { ownUidRange } from "../../store/state/uids.ts"
 
 /** What is to confine a VMM on this host. */
 export interface ConfinementPlan {
@@ -39,7 +40,7 @@ export function ownerOf(uid: number, gid: number | undefined): Owner {
 
 /** The owner that a planned jail will likely have: no uid of the range has a right that another of them lacks. */
 export function likelyOwner(jail: ConfinementPlan["jail"]): Owner | undefined {
-  return jail && ownerOf(jail.uid ?? UID_RANGE.first, jail.gid)
+  return jail && ownerOf(jail.uid ?? ownUidRange().first, jail.gid)
 }
 
 // --- internal ---
@@ -57,7 +58,10 @@ function jailOf({ jail = true }: Spec, root: boolean): ConfinementPlan["jail"] {
   }
   if (jail === false) return undefined
   const { uid, gid } = jail === true ? { uid: undefined, gid: undefined } : jail
-  if (uid !== undefined) requireNoLogin(uid)
+  if (uid !== undefined) {
+    requireNoLogin(uid)
+    requireMapped({ uid, gid: gid ?? uid }, ownIdMaps())
+  } else ownUidRange()
   return { uid, gid: gid ?? uid }
 }
 

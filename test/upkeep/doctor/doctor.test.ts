@@ -177,6 +177,13 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /EAGAIN/,
     /^x$/,
   ],
+  [
+    "user",
+    "fail",
+    { files: { "/proc/self/uid_map": "0 1000 1\n", "/proc/self/gid_map": "0 1000 1\n" } },
+    /maps no 16 uids/,
+    /jail: false/,
+  ],
   ["cgroups", "warn", { files: { "/sys/fs/cgroup/cgroup.controllers": "cpu pids\n" } }, /has no io, memory/, /unified/],
   [
     "schedule",
