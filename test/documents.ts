@@ -3,6 +3,7 @@ import { errorSchema } from "../src/base/terms/failureSchema.ts"
 import {
   diskFileSchema,
   doneSchema,
+  forgottenVmSchema,
   imageListSchema,
   imageSchema,
   installedSchema,
@@ -53,6 +54,7 @@ export const DOCUMENTS = {
   "banger update --check --json": updateCheckSchema,
   "banger update --json": updateSchema,
   "banger stop --json": doneSchema,
+  "banger forget --json": forgottenVmSchema,
   "banger snapshot --json": savedSchema,
   "banger set --json": setResultSchema,
   "banger logs --json": logLineSchema,

@@ -13,6 +13,7 @@ export const root: Command = command({
     kill: lazy(() => import("./commands/kill.ts")),
     restart: lazy(() => import("./commands/restart.ts")),
     rm: lazy(() => import("./commands/rm.ts")),
+    forget: lazy(() => import("./commands/forget.ts")),
     wait: lazy(() => import("./commands/wait.ts")),
     inspect: lazy(() => import("./commands/inspect.ts")),
     events: lazy(() => import("./commands/events.ts")),

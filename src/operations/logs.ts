@@ -32,15 +32,20 @@ export function showLogs(
 }
 
 /**
- * Shows what a VM wrote and will write, to its end or until `show` says that nobody reads; for one that has ended, that is at
+ * Shows what a VM wrote and will write, to its end or until `show` says, or `unread` tells, that nobody reads; for one that has ended, that is at
  * once.
  */
-export async function followLogs(reference: string, which: Which, show: (chunk: Uint8Array) => boolean): Promise<void> {
+export async function followLogs(
+  reference: string,
+  which: Which,
+  { show, unread }: { readonly show: (chunk: Uint8Array) => boolean; readonly unread: AbortSignal },
+): Promise<void> {
   using state = openState()
   const { db, where } = state
   const record = findRecord(db, reference)
   const layout = vmLayout(where, record.id)
   const over = new AbortController()
+  unread.addEventListener("abort", () => over.abort())
   const print = (chunk: Uint8Array) => {
     if (!over.signal.aborted && !show(chunk)) over.abort()
     return !over.signal.aborted

@@ -31,19 +31,27 @@ export interface WaitOptions {
   readonly log: Log
   /** The most milliseconds to wait; undefined: to the end. */
   readonly timeout?: number | undefined
+  /** Aborted when nobody would read how it ended. */
+  readonly unread: AbortSignal
 }
 
 /**
  * Waits for a VM's end and returns its record, which is final then. One without a supervisor is waited for by its
- * process, and finished when that has ended. Throws TIMED_OUT when it still runs after `timeout`; nothing of it is touched.
+ * process, and finished when that has ended. Throws TIMED_OUT when it still runs after `timeout`; nothing of it is touched. Undefined when
+ * nobody reads any more.
  */
-export async function waitVm(state: State, reference: string, { log, timeout }: WaitOptions): Promise<VmRecord> {
+export async function waitVm(
+  state: State,
+  reference: string,
+  { log, timeout, unread }: WaitOptions,
+): Promise<VmRecord | undefined> {
   const { id, name } = findRecord(state.db, reference)
   const layout = vmLayout(state.where, id)
-  const over = timeout === undefined ? new AbortController().signal : AbortSignal.timeout(timeout)
+  const over = timeout === undefined ? unread : AbortSignal.any([unread, AbortSignal.timeout(timeout)])
   for (;;) {
     const record = getRecord(state.db, id)
     if (isFinal(record.state)) return record
+    if (unread.aborted) return undefined
     if (over.aborted) {
       const hint = `to stop it: banger stop ${id}; to wait to its end: banger wait ${id}`
       const waited = formatDuration(timeout ?? 0)
@@ -77,7 +85,8 @@ export function failureOfRecord(record: VmRecord): Failure | undefined {
   const { id, name } = record
   const exit = exitOfRecord(record)
   const code = exit?.reason === "failed to start" ? "START_FAILED" : "VM_FAILED"
-  return new Failure(code, `${name} (${id}) has failed${exit === null ? "" : `: ${exitText(exit)}`}`, { subject: id })
+  const message = `${name} (${id}) has failed${exit === null ? "" : `: ${exitText(exit)}`}`
+  return new Failure(code, message, { subject: id, exit: exit?.guestStatus || undefined })
 }
 
 // --- internal ---

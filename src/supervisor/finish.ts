@@ -1,7 +1,8 @@
 import { asFailure, Failure, inOneLine, messageOf } from "../base/terms/failure.ts"
 import { describeExit, endedWell, exitText, neverStarted } from "../vm/exit.ts"
 import { releaseAll } from "../vm/release.ts"
-import { postStopContext } from "./hookContext.ts"
+import { unwantedEnd } from "./expectedEnd.ts"
+import { failureOfVerdict, postStopContext, type Verdict } from "./hookContext.ts"
 import { postStopProgress } from "./hooks/hookProgress.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
 import { runHooks } from "./hooks/runHooks.ts"
@@ -45,12 +46,17 @@ export async function finish(
     })
   }
   host.watchdog.noteEnd(exit)
-  const onFailure = (error: unknown) => log.error(messageOf(error))
+  const verdict: Verdict = { reason: undefined, exitCode: exit.guestStatus }
+  const onFailure = (error: unknown) => {
+    // One that the run fails with is told as that.
+    if ((failed ?? broken ?? running.hookFailed) !== undefined) log.error(messageOf(error))
+    running.hookFailed ??= asFailure(error, "HOOK_FAILED")
+  }
   await attempt(() => {
     const progress = postStopProgress(session)
     return runHooks(host, context, "postStop", {
       call: (hooks, signal) =>
-        hooks.postStop?.(postStopContext(running.hookContext, signal, { exit, again: progress.again() })),
+        hooks.postStop?.(postStopContext(running.hookContext, signal, { exit, again: progress.again(), verdict })),
       onFailure,
       progress,
     })
@@ -63,12 +69,18 @@ export async function finish(
     }),
   )
   const badEnd = endedWell(exit)
-    ? undefined
+    ? unwantedEnd(exit, context.plugin.spec, session.layout)
     : new Failure("VM_FAILED", `the VM ended badly: ${exitText(exit)}`, {
         hint: `to see what its guest said last: banger logs ${session.id}`,
         subject: session.id,
       })
-  const failure = () => host.interrupts.failure() ?? failed ?? broken ?? badEnd
+  // A plugin that says so as programs do is heard, too.
+  if (!verdict.exitCode && typeof process.exitCode === "number") verdict.exitCode = process.exitCode
+  const declared = failureOfVerdict(verdict, { id: session.id, exit })
+  // On record, for whoever asks later.
+  const { exitCode } = verdict
+  if (exitCode !== undefined && exitCode !== exit.guestStatus) exit = { ...exit, guestStatus: exitCode }
+  const failure = () => host.interrupts.failure() ?? failed ?? broken ?? badEnd ?? declared ?? running.hookFailed
   await attempt(() => {
     if (session.state === "running") session.enter("stopping")
     session.enter(failure() !== undefined || session.state !== "stopping" ? "failed" : "stopped", exit)

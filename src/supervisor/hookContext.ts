@@ -94,9 +94,47 @@ export function runningContext(
 export function postStopContext(
   shared: HookContext,
   signal: AbortSignal,
-  ended: { readonly exit: Exit; readonly again: boolean },
+  { verdict, ...ended }: { readonly exit: Exit; readonly again: boolean; readonly verdict: Verdict },
 ): PostStopContext {
-  return { ...shared, signal, ...ended }
+  return {
+    ...shared,
+    signal,
+    ...ended,
+    // Getters of what is shared would be read by a spread.
+    fail(reason) {
+      signal.throwIfAborted()
+      verdict.reason ??= String(reason)
+    },
+    get exitCode() {
+      return verdict.exitCode
+    },
+    set exitCode(code) {
+      signal.throwIfAborted()
+      if (code !== undefined && !(Number.isInteger(code) && code >= 0 && code <= 255))
+        throw new Failure("BAD_PLUGIN", `ctx.exitCode: ${Bun.inspect(code)} is no whole number from 0 to 255`, {
+          subject: "ctx.exitCode",
+        })
+      verdict.exitCode = code
+    },
+  }
+}
+
+/** What postStop hooks make of a run. */
+export interface Verdict {
+  reason: string | undefined
+  exitCode: number | undefined
+}
+
+/** A run that its plugin, or what its guest was to do, has made fail; undefined: neither has. Pure. */
+export function failureOfVerdict(
+  { reason, exitCode }: Verdict,
+  { id, exit }: { id: string; exit: Exit },
+): Failure | undefined {
+  if (reason === undefined && !exitCode) return undefined
+  const said = exitCode === exit.guestStatus ? `what the guest was to do ended with status ${exitCode}` : undefined
+  const message = reason ?? said ?? `the plugin made it fail, with exit status ${exitCode}`
+  const hint = `to see what its guest said last: banger logs ${id}`
+  return new Failure("VM_FAILED", message, { hint, subject: id, exit: exitCode || undefined })
 }
 
 /** What a preBoot hook may add to. */

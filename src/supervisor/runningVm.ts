@@ -1,4 +1,5 @@
 import type { Exit, VmNetwork } from "banger"
+import type { Failure } from "../base/terms/failure.ts"
 import type { Machine } from "../vm/machine.ts"
 import { type DeviceChanges, deviceChanges } from "./changes/deviceChanges.ts"
 import { type HookContext, hookContext } from "./hookContext.ts"
@@ -22,6 +23,8 @@ export interface RunningVm {
   readonly changes: DeviceChanges | undefined
   /** What its hooks are given. */
   readonly hookContext: HookContext
+  /** The first of its preStop and postStop hooks that failed: the VM is ended and cleaned up all the same. */
+  hookFailed: Failure | undefined
   /** Says that the VMM has been started, or adopted. */
   started(machine: Machine): void
 }
@@ -42,6 +45,7 @@ export function runningVm(context: VmContext, known: Partial<Pick<RunningVm, "di
     dir: known.dir ?? "",
     network: known.network,
     exitKnown: undefined,
+    hookFailed: undefined,
     started(one) {
       machine = one
       const { session, plugin, vmm, log } = context

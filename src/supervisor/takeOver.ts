@@ -1,9 +1,10 @@
-import { bootTimeMs, monotonicMs } from "../base/linux/clock.ts"
+import { monotonicMs } from "../base/linux/clock.ts"
 import { asFailure, Failure } from "../base/terms/failure.ts"
 import { listed } from "../base/terms/printable.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { type ExitStatus, exitStatusOfZombie } from "../host/process/exitStatus.ts"
+import { ranMs } from "../host/process/identity.ts"
 import { qemu } from "../host/qemu/qemu.ts"
 import type { Vmm } from "../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../inputs/plugin/resolved.ts"
@@ -126,6 +127,9 @@ export async function takeOver(
       : await pursue(host, context, running, { goal, liveness })
   const outcome = await finish(host, context, running, { failed })
   if (goal.do === "supervise" && goal.onConsole !== undefined) await showRest(host, context, running)
+  // Nobody else tells what the run has failed with.
+  if (goal.do !== "supervise" && running.hookFailed !== undefined && outcome.failure === running.hookFailed)
+    host.log.error(running.hookFailed.message)
   if (outcome.unreleased !== undefined && goal.do !== "supervise") throw outcome.unreleased
   return { is: "ended", outcome, session }
 }
@@ -218,12 +222,8 @@ async function pursue(
 function timeUpOf({ plugin }: VmContext, liveness: Known): number | undefined {
   const limit = plugin.spec.timeouts.run
   if (limit === undefined || liveness.is === "dead") return undefined
-  const ran = bootTimeMs() - liveness.identity.startTime * TICK_MS
-  return monotonicMs() + limit - Math.max(0, ran)
+  return monotonicMs() + limit - ranMs(liveness.identity.startTime)
 }
-
-/** The unit of start times, in milliseconds: of every 64-bit Linux. */
-const TICK_MS = 10
 
 /** A VM that has ended may hold what could not be released then. */
 function releaseRest(

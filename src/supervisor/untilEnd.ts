@@ -96,7 +96,10 @@ export async function stopRunning(
   if (before === "running")
     await runHooks(host, context, "preStop", {
       call: (hooks, signal) => hooks.preStop?.(contextOf(running, { machine, session, signal })),
-      onFailure: (error) => log.error(messageOf(error)),
+      onFailure: (error) => {
+        log.error(messageOf(error))
+        running.hookFailed ??= asFailure(error, "HOOK_FAILED")
+      },
     })
   running.requested = !running.gone
   const limit = asked?.timeout ?? plugin.spec.timeouts.stop

@@ -96,7 +96,8 @@ export function exitText(exit: Exit): string {
         : ` (${exit.signal})`
   const panic = exit.panic === undefined ? "" : `: kernel panic: ${exit.panic}`
   const words = exit.reason === "crashed" && exit.detail !== undefined ? `: ${exit.detail}` : ""
-  return `${exit.reason}${by}${exit.requested ? ", as asked" : ""}${panic}${words}`
+  const status = exit.guestStatus ? `, exit status ${exit.guestStatus}` : ""
+  return `${exit.reason}${by}${exit.requested ? ", as asked" : ""}${panic}${words}${status}`
 }
 
 /** What is known of a run at its end. */
@@ -137,7 +138,19 @@ export function resultJson(
   return jsonText(result, 2)
 }
 
+/**
+ * The exit status of what the guest was to do, as banger's own guest tells it; undefined where none is told. The last one counts, of
+ * the console's last lines. Pure.
+ */
+function statusOf(consoleTail: string): number | undefined {
+  const [, digits] = [...consoleTail.matchAll(STATUS)].at(-1) ?? []
+  return digits === undefined || Number(digits) > 255 ? undefined : Number(digits)
+}
+
 // --- internal ---
+
+/** A word for any guest, and what the guest of scripts/guest-image has always said. */
+const STATUS = /^(?:banger: exit status|init: the script ended with exit code) (\d{1,3})\r?$/gm
 
 function toldBy(vmm: Vmm, { consoleLog }: VmLayout): string | undefined {
   const listener = vmm.listenToConsole?.()
@@ -150,11 +163,17 @@ function exitOf(
   status: Pick<Exit, "code" | "signal">,
   { layout, requested }: Circumstances,
 ): Exit {
+  const tail = tailOf(layout.consoleLog, CONSOLE_TAIL_BYTES)
+  // Who ends a guest ends what it was doing, which then has a status of that.
+  const told = requested ? undefined : statusOf(tail)
+  const panic = panicOf(why, tail)
   return {
-    reason: why,
+    // A kernel that restarts after its panic looks like one that was told to.
+    reason: panic === undefined || why === "lost" ? why : "guest panicked",
     requested,
     ...status,
-    panic: panicOf(why, tailOf(layout.consoleLog, CONSOLE_TAIL_BYTES)),
+    panic,
+    ...(told === undefined ? {} : { guestStatus: told }),
     detail: tailOf(layout.vmmLog, DETAIL_MAX_BYTES).trim() || undefined,
   }
 }

@@ -2,6 +2,7 @@ import { Failure } from "../base/terms/failure.ts"
 import type { Unknown } from "../base/terms/liveness.ts"
 import { API_SOCKET, bareArgv } from "../host/firecracker/argv.ts"
 import { jailRoot } from "../host/jail/base.ts"
+import { ELSEWHERE } from "../host/process/identity.ts"
 import { closing } from "../host/process/pidRef.ts"
 import { type FoundVmm, findVmm } from "../host/search/findVmm.ts"
 import type { VmmQuery } from "../host/search/query.ts"
@@ -22,7 +23,7 @@ export function livenessOf(
   const sought = vmmQuery(resources, layout, record.boot_id)
   return sought === undefined
     ? closing({ is: "dead", why: "its VMM was never started", warnings: [] })
-    : findVmm(sought)
+    : withWayOut(layout.id, findVmm(sought))
 }
 
 /** For a VM that may run or not: nothing can tell, so it is left alone. */
@@ -31,7 +32,10 @@ export function livenessUnknown(
   { why, hint }: Omit<Unknown, "is">,
 ): Failure {
   const vm = name === undefined ? id : `${name} (${id})`
-  return new Failure("LIVENESS_UNKNOWN", `cannot tell whether ${vm} runs: ${why}`, { subject: id, hint })
+  return new Failure("LIVENESS_UNKNOWN", `cannot tell whether ${vm} runs: ${why}`, {
+    subject: id,
+    hint: wayOut(id, hint),
+  })
 }
 
 /**
@@ -45,6 +49,7 @@ export function vmmQuery(resources: readonly Resource[], layout: VmLayout, bootI
   const { id, jails, runtime } = layout
   return {
     ...{ identity: process.identity, pidNamespace: process.pidNamespace, bootId, console: layout.consoleLog },
+    consoleHeld: layout.consoleHeld,
     ...{ cgroup: entryOf(resources, "cgroup")?.path, socket: API_SOCKET },
     ...(jail === undefined
       ? {
@@ -63,4 +68,19 @@ export function vmmQuery(resources: readonly Resource[], layout: VmLayout, bootI
           pidfile: `${jail.vmm}.pid`,
         }),
   }
+}
+
+// --- internal ---
+
+function withWayOut(id: string, found: FoundVmm): FoundVmm {
+  if (found.is !== "unknown") return found
+  return closing({ is: "unknown", why: found.why, hint: wayOut(id, found.hint), warnings: found.warnings })
+}
+
+/** Nobody is left without a next command: what can be told by nobody can still be given up. */
+function wayOut(id: string, hint: string | undefined): string {
+  const forget = `banger forget ${id}`
+  if (hint === undefined) return `if nothing can tell any more: ${forget}`
+  if (hint.includes(forget)) return hint
+  return hint === ELSEWHERE ? `${hint}; if that is gone: ${forget}` : hint
 }

@@ -4,7 +4,7 @@ import { isFailure } from "../base/terms/failure.ts"
 import { livenessSchema } from "../base/terms/liveness.ts"
 import { ownerOf } from "../host/network/names.ts"
 import { findFaults, type NetworkFault } from "../host/network/repair.ts"
-import { surelyRuns } from "../host/process/identity.ts"
+import { ranMs, surelyRuns } from "../host/process/identity.ts"
 import { listLeases } from "../store/state/leases.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
@@ -40,6 +40,8 @@ export const vmStatusSchema = v.strictObject({
   plugin: v.string(),
   createdAtMs: v.number(),
   runningAtMs: v.nullable(v.number()),
+  /** How long its VMM has been running, by the kernel: the host's clock may have been set since. */
+  runningForMs: v.nullable(v.number()),
   endedAtMs: v.nullable(v.number()),
   /** When its supervisor means to boot it again. */
   restartAtMs: v.nullable(v.number()),
@@ -94,18 +96,23 @@ export function stateWords({ state, liveness, supervisor, restartAtMs, why }: Vm
 function readStatus(state: State, record: VmRecord): VmStatus {
   const { id, name, vmm } = record
   const supervisor = supervisorOf(state, record)
-  const known = isFinal(record.state) ? endedOf(record, supervisor) : currentLiveness(state, record, supervisor)
+  const { startTime, ...known } = isFinal(record.state)
+    ? endedOf(record, supervisor)
+    : currentLiveness(state, record, supervisor)
   return {
     ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path },
     createdAtMs: record.created_at,
     runningAtMs: record.running_at,
+    runningForMs: record.running_at === null || startTime === undefined ? null : ranMs(startTime),
     endedAtMs: record.ended_at,
     restartAtMs: supervisor === undefined ? null : record.restart_at,
     exit: record.exit === null ? null : JSON.parse(record.exit),
   }
 }
 
-type Known = Pick<VmStatus, "liveness" | "why" | "hint" | "pid">
+type Known = Pick<VmStatus, "liveness" | "why" | "hint" | "pid"> & { readonly startTime?: number | undefined }
+
+const ALIVE = { liveness: "alive", why: undefined, hint: undefined } as const
 
 function supervisorOf(state: State, record: VmRecord): number | undefined {
   if (isFinal(record.state) && record.restart_at === null) return undefined
@@ -122,12 +129,12 @@ function endedOf({ id, handles, keptForInspection }: VmRecord, supervisor: numbe
 function currentLiveness(state: State, record: VmRecord, supervisor: number | undefined): Known {
   // A process that the record names, and that surely is that very one, is the VM's, whatever handles.json adds to it.
   const named = mirroredProcess(record)
-  if (named && surelyRuns(named)) return { liveness: "alive", why: undefined, hint: undefined, pid: named.pid }
+  if (named && surelyRuns(named)) return { ...ALIVE, pid: named.pid, startTime: named.startTime }
   const layout = vmLayout(state.where, record.id)
   try {
     const { journal } = recall(record, layout.handles)
     using found = livenessOf(record, layout, journal)
-    if (found.is === "alive") return { liveness: "alive", why: undefined, hint: undefined, pid: found.process.pid }
+    if (found.is === "alive") return { ...ALIVE, pid: found.process.pid, startTime: found.identity.startTime }
     // While its supervisor starts a VM or cleans up after it, there is no VMM.
     if (found.is === "dead" && supervisor !== undefined)
       return { liveness: "dead", why: undefined, hint: undefined, pid: undefined }

@@ -37,7 +37,7 @@ const COUNTS = ["generation", "begun", "done", "postStop", "examined", "alive", 
 const IDS = ["pid", "supervisor", "uid", "exit", "code", "vlan"]
 /** In clock ticks, as the kernel has it: its own name for it. */
 const KERNELS = ["startTime"]
-const UNITLESS = ["number", ...COUNTS, ...LIMITS, "errors", ...KEPT_FOR, ...IDS, ...KERNELS]
+const UNITLESS = ["number", "guestStatus", ...COUNTS, ...LIMITS, "errors", ...KEPT_FOR, ...IDS, ...KERNELS]
 
 test.each(SCHEMAS)("keys of %s are camelCase, and numbers say their unit", (_, schema) => {
   const rows = rowsOf(schema)

@@ -3,7 +3,7 @@ import { failureOf, summary } from "../../src/cli/show/sweep.ts"
 import { noTotals } from "../../src/host/sockets/report.ts"
 import { metricsText } from "../../src/upkeep/metrics/sweep.ts"
 import { requireLinux, type SweepReport } from "../../src/upkeep/sweep/sweep.ts"
-import { cronText, ownProgram } from "../../src/upkeep/system/schedule.ts"
+import { cronText, variablesOf } from "../../src/upkeep/system/schedule.ts"
 import { unitsOf } from "../../src/upkeep/system/units.ts"
 
 const directory = (is: "swept" | "busy") => ({ path: "/x", is, sockets: [] })
@@ -71,7 +71,28 @@ test.each([["run/x"], ["/run/new\nline"]])("%p is no directory for cron or syste
   expect(() => unitsOf("system", { program: "/b", dirs: [dir] })).toThrow()
 })
 
-test("the program is this one, where it is a compiled one", () => {
-  expect(ownProgram("/opt/bin/banger-1.2")).toBe("/opt/bin/banger-1.2")
-  expect(ownProgram("/usr/bin/bun")).toBe("/usr/local/bin/banger")
+test("what the host runs later finds the VMs of who had it written, whatever is in their places' names", () => {
+  const variables = variablesOf({
+    ...{
+      BANGER_STATE_DIR: "/srv/a b",
+      BANGER_RUNTIME_DIR: "/run/50%",
+      BANGER_CONFIG: '/etc/$x"',
+      HOME: "/root",
+      XDG_STATE_HOME: "",
+    },
+  })
+  const line = cronText("/usr/bin/banger", [], variables).split("\n").at(-1)?.replace("* * * * * root ", "") ?? ""
+  const told = Bun.spawnSync(
+    ["sh", "-c", line.replaceAll("\\%", "%").replace("/usr/bin/banger sweep --quiet", "env")],
+    { env: {} },
+  )
+  for (const [name, value] of variables) expect(told.stdout.toString()).toContain(`${name}=${value}\n`)
+  const units = unitsOf("system", { program: "/usr/bin/banger", dirs: [], variables })
+  for (const { name, text } of units.filter((unit) => unit.name.endsWith(".service"))) {
+    expect([name, text]).toEqual([name, expect.stringContaining('Environment="BANGER_STATE_DIR=/srv/a b"\n')])
+    expect(text).toContain('Environment="BANGER_RUNTIME_DIR=/run/50%%"\n')
+    expect(text).toContain('Environment="BANGER_CONFIG=/etc/$x\\""\n')
+  }
+  expect(units[0]?.text).toContain('RequiresMountsFor=/var/lib/banger "/srv/a b" /etc/banger/vms\n')
+  expect(() => variablesOf({ BANGER_STATE_DIR: "/a\nb" })).toThrow()
 })

@@ -38,3 +38,23 @@ test.each(["logs -f double", "ps --watch"])("`banger %s | head` ends when nobody
   clearInterval(timer)
   expect((await banger(place, ["kill", "double"])).exit).toBe(0)
 })
+
+test.each([
+  "logs -f double",
+  "logs -f --json double",
+  "logs -f --vmm double",
+  "logs -f --events double",
+  "events -f",
+  "ps --watch",
+  "ps --watch --json",
+  "wait double",
+  "wait --json double",
+  "attach double",
+])("`banger %s | true` ends with 0, although nothing comes any more that it could fail to write", async (words) => {
+  await boot(place)
+  const program = place.program.join(" ")
+  // Its status, which a shell's pipeline has of the last command only.
+  const script = `{ ${program} ${words}; echo "status $?" >&2; } | true`
+  expect((await start(place, ["-c", script], {}, SHELL).ended).stderr).toContain("status 0")
+  expect((await banger(place, ["kill", "double"])).exit).toBe(0)
+})

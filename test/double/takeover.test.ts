@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test"
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { otherPidNamespace } from "../fixtures/otherPidNamespace.ts"
 import { banger, start, until } from "../system/support/banger.ts"
 import { processesOf, records } from "../system/support/place.ts"
 import { isAlive, killed, listed, noted, signal, sql } from "../system/support/vms.ts"
@@ -61,11 +62,12 @@ test.each([
 
 test("unknown, for it was started in another PID namespace: nobody touches it, and a look tells why", async () => {
   const { id, pid } = await bootUnsupervised(place)
+  using another = otherPidNamespace()
   const journal = records(place)[0]?.handles ?? ""
   const good = readFileSync(handlesOf(id), "utf8")
   // As a banger of another PID namespace sees it: neither its pid nor its pidfd's inode means anything there.
   const elsewhere = (text: string) =>
-    text.replaceAll(/("pidNamespace": ?)"[^"]*"/g, '$1"1:2:3"').replaceAll(/("pidfd": ?)"\d+"/g, '$1"0"')
+    text.replaceAll(/("pidNamespace": ?)"[^"]*"/g, `$1"${another.inode}"`).replaceAll(/("pidfd": ?)"\d+"/g, '$1"0"')
   expect(elsewhere(journal)).not.toBe(journal)
   writeFileSync(handlesOf(id), elsewhere(good))
   sql(place, `update vms set handles = '${elsewhere(journal)}'`)

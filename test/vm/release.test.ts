@@ -18,6 +18,7 @@ import { killAndCleanUp } from "../../src/supervisor/hooks/killAndCleanUp.ts"
 import { neverStarted } from "../../src/vm/exit.ts"
 import { openJournal } from "../../src/vm/journal.ts"
 import { releaseAll } from "../../src/vm/release.ts"
+import { otherPidNamespace } from "../fixtures/otherPidNamespace.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 
 const directory = eachInItsDirectory()
@@ -124,12 +125,13 @@ test("a VMM not written down is looked for only in the namespace that it was sta
   vm.journal.acquire({ kind: "process", identity: null })
   const [entry] = vm.journal.resources.slice(-1)
   expect(entry).toEqual({ kind: "process", identity: null, pidNamespace: ownNamespace("pid") ?? "" })
-  vm.journal.refine({ kind: "process", identity: null, pidNamespace: "0:4:1" })
+  using elsewhere = otherPidNamespace()
+  vm.journal.refine({ kind: "process", identity: null, pidNamespace: elsewhere.inode })
   for (const force of [false, true]) {
     const error = await removeVm(vm, meantBy(vm, vm.id), { force, log: silent }).catch((error: unknown) => error)
     expect(error).toMatchObject({
       message: expect.stringMatching(/cannot tell whether .*vm-1.* runs: it was started in another PID namespace$/),
-      hint: "do this in the container that the VM was started in",
+      hint: `do this in the container that the VM was started in; if that is gone: banger forget ${vm.id}`,
     })
   }
   expect(existsSync(vm.layout.stage)).toBe(true)

@@ -67,6 +67,21 @@ test("a VM whose VMM runs is alive, with its process and its supervisor's; witho
   await child.exited
 })
 
+test("how long a VM has been running is its VMM's time, whatever the host's clock was set to", async () => {
+  const { child, identity } = sleeper()
+  const state = place()
+  const { status } = vm(state, "running", identity)
+  for (const step of [30 * 24, -30 * 24]) {
+    state.db.query("update vms set running_at = ? where id = 'vm-1'").run(Date.now() + step * 3_600_000)
+    const { runningForMs } = status()
+    expect(runningForMs).toBeGreaterThanOrEqual(0)
+    expect(runningForMs).toBeLessThan(3_600_000)
+  }
+  child.kill(9)
+  await child.exited
+  expect(status().runningForMs).toBeNull()
+})
+
 test("one whose VMM has ended is dead, and sweep mends it; while its supervisor has it, that is as it should be", async () => {
   const { child, identity } = sleeper()
   child.kill(9)

@@ -14,6 +14,17 @@ export function bootTimeMs(): number {
   return read(CLOCK_BOOTTIME)
 }
 
+/**
+ * Milliseconds since a file was made or its inode last changed; negative where that is in the future. At most as long as this boot:
+ * what was made before it, or before the clock was set, has an age that nothing proves. Pure when all is given.
+ */
+export function fileAgeMs(
+  { ctimeMs, btimeMs }: { readonly ctimeMs: number; readonly btimeMs: number },
+  { nowMs = Date.now(), bootMs = bootTimeMs() }: { readonly nowMs?: number; readonly bootMs?: number } = {},
+): number {
+  return Math.min(nowMs - Math.max(ctimeMs, btimeMs), bootMs)
+}
+
 // --- internal ---
 
 const CLOCK_MONOTONIC = 1

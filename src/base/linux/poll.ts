@@ -9,6 +9,13 @@ export function canWrite(fd: number): boolean {
   return retried("poll", () => libc.poll(pollFd, 1, 0)) > 0
 }
 
+/** Whether nobody reads any more what is written to a pipe, a socket or a terminal (poll(2), POLLERR and POLLHUP); false for a file. */
+export function isUnread(fd: number): boolean {
+  const pollFds = packPollFds([descriptor(fd)], 0)
+  const count = outcome("poll", () => libc.poll(pollFds, 1, 0))
+  return count > 0 && (unpackRevents(pollFds, 0) & (POLLERR | POLLHUP)) !== 0
+}
+
 /** Waits until a descriptor can be written to, or `timeoutMs` are over (poll(2), POLLOUT). */
 export function awaitWritable(fd: number, timeoutMs: number): void {
   const pollFd = packPollFd(descriptor(fd), POLLOUT)
@@ -35,6 +42,9 @@ export function awaitReadable(fds: readonly number[], timeoutMs: number | undefi
 }
 
 // --- internal ---
+
+const POLLERR = 8
+const POLLHUP = 16
 
 const EINTR = 4
 

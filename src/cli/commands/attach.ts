@@ -22,7 +22,12 @@ export default command({
     using state = openState()
     if (process.stdin.isTTY) output.log.info(`attached to ${vm}: ${name} leaves it`)
     const how = await attachVm(state, vm, {
-      ...{ detachKey: key, show: output.printSome, log: output.log, stop: interrupted.signal },
+      ...{
+        detachKey: key,
+        show: output.printSome,
+        log: output.log,
+        stop: AbortSignal.any([interrupted.signal, output.unread()]),
+      },
     })
     output.log.info(how === "ended" ? `${vm} has ended` : `detached from ${vm}`)
   },

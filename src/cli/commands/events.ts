@@ -15,7 +15,7 @@ export default command({
     state.db.close()
     for (const line of events.past) if (!output.print(line)) return undefined
     if (follow !== true) return undefined
-    return untilInterrupted((enough) =>
+    return untilInterrupted(output.unread(), (enough) =>
       events.follow((line) => {
         if (!output.print(line)) enough()
       }),

@@ -17,7 +17,7 @@ export default command({
     const which = (["events", "vmm", "supervisor"] as const).find((name) => values[name] === true) ?? "console"
     const lines = json === true ? jsonLines(output.print, which === "events" ? isJson : () => false) : undefined
     const print = lines?.write ?? output.print
-    if (follow === true) await followLogs(vm, which, print)
+    if (follow === true) await followLogs(vm, which, { show: print, unread: output.unread() })
     else showLogs(vm, which, { show: print, warn: output.log.warn })
     lines?.end()
     return undefined

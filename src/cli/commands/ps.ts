@@ -71,8 +71,8 @@ function tableOf(vms: readonly VmStatus[]): string {
 }
 
 /** How long it has been running, or ended. */
-function age({ createdAtMs, runningAtMs, endedAtMs }: VmStatus): string {
-  return formatDuration(Math.max(0, Date.now() - (endedAtMs ?? runningAtMs ?? createdAtMs)))
+function age({ createdAtMs, runningAtMs, runningForMs, endedAtMs }: VmStatus): string {
+  return formatDuration(runningForMs ?? Math.max(0, Date.now() - (endedAtMs ?? runningAtMs ?? createdAtMs)))
 }
 
 /** What a state alone does not tell, and the command that mends it. */
@@ -82,12 +82,12 @@ function tellTroubles(vms: readonly VmStatus[], { log }: Output): void {
 }
 
 /** On a terminal the list takes the place of the one before; with --json each is a line. */
-function watch(list: () => readonly VmStatus[], { manner, print }: Output): Promise<undefined> {
+function watch(list: () => readonly VmStatus[], { manner, print, unread }: Output): Promise<undefined> {
   const shown = manner.json
     ? (vms: readonly VmStatus[]) => jsonText(vms)
     : (vms: readonly VmStatus[]) => `${process.stdout.isTTY ? "\x1b[H\x1b[2J" : ""}${tableOf(vms)}`
   let last: string | undefined
-  return untilInterrupted((enough) => {
+  return untilInterrupted(unread(), (enough) => {
     const look = () => {
       const text = shown(list())
       if (text === last) return

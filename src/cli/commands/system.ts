@@ -2,7 +2,8 @@ import { homedir } from "node:os"
 import { join } from "node:path"
 import { Failure, isFailure } from "../../base/terms/failure.ts"
 import { openState } from "../../store/state/open.ts"
-import { cronText, ownProgram, requireSafeProgram } from "../../upkeep/system/schedule.ts"
+import { ownProgram } from "../../upkeep/system/ownProgram.ts"
+import { cronText, requireSafeProgram, variablesOf } from "../../upkeep/system/schedule.ts"
 import { type Manager, UNIT_DIRECTORY, unitsOf } from "../../upkeep/system/units.ts"
 import type { Installed, Text } from "../show/documents.ts"
 import { command, type Invocation } from "../terminal/command.ts"
@@ -19,9 +20,9 @@ export default command({
       args: { dir: dirArg },
       takesMany: true,
       run({ dir }, { more, output }) {
-        const program = ownProgram()
+        const program = lastingProgram(output)
         warnUnlessSafe(program, output)
-        return print(cronText(program, dirsOf(dir, more)), output)
+        return print(cronText(program, dirsOf(dir, more), variablesOf(process.env)), output)
       },
     }),
     units: command({
@@ -30,9 +31,9 @@ export default command({
       takesMany: true,
       run({ dir, user }, { more, output }) {
         const manager = user === true ? "user" : "system"
-        const program = ownProgram()
+        const program = lastingProgram(output)
         if (manager === "system") warnUnlessSafe(program, output)
-        const units = unitsOf(manager, { program, dirs: dirsOf(dir, more) })
+        const units = unitsOf(manager, { program, dirs: dirsOf(dir, more), variables: variablesOf(process.env) })
         const texts = units.map(({ name, text }) => `# ${UNIT_DIRECTORY[manager]}/${name}\n${text}`)
         return print(texts.join("\n").trimEnd(), output)
       },
@@ -77,6 +78,13 @@ function print(text: string, { show }: Invocation["output"]): undefined {
   show({ text } satisfies Text, text)
 }
 
+/** The name of this program that later calls go by; where an upgrade may take it away, that is said. */
+function lastingProgram({ log }: Invocation["output"]): string {
+  const { path, doubt } = ownProgram()
+  if (doubt !== undefined) log.warn(`${doubt}\nrun: ln -s ${path} /usr/local/bin/banger, then this again`)
+  return path
+}
+
 /** What is printed may be meant for another place. */
 function warnUnlessSafe(program: string, { log }: Invocation["output"]): void {
   try {
@@ -94,9 +102,9 @@ async function install(
   const { enabledOf, placeUnits, removeUnits } = await import("../../upkeep/system/install.ts")
   const manager = process.geteuid?.() === 0 ? "system" : "user"
   const to = directoryOf(manager)
-  const program = ownProgram()
+  const program = remove === true ? ownProgram().path : lastingProgram(output)
   if (manager === "system" && remove !== true) requireSafeProgram(program)
-  const units = unitsOf(manager, { program, dirs })
+  const units = unitsOf(manager, { program, dirs, variables: variablesOf(process.env) })
   const names = units.map(({ name }) => name)
   const files = remove === true ? removeUnits(to, names) : placeUnits(to, units)
   const { log } = output

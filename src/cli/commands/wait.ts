@@ -17,7 +17,12 @@ export default command({
   },
   async run({ vm, timeout }, { output }) {
     using state = openState()
-    const record = await waitVm(state, vm, { log: output.log, timeout: durationOf("--timeout", timeout) })
+    const record = await waitVm(state, vm, {
+      log: output.log,
+      timeout: durationOf("--timeout", timeout),
+      unread: output.unread(),
+    })
+    if (record === undefined) return undefined
     const exit = exitOfRecord(record)
     output.show(waitResultOf(record), exit === null ? record.state : exitText(exit))
     return failureOfRecord(record)

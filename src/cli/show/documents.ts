@@ -7,6 +7,17 @@ import { LEVELS } from "../../base/terms/message.ts"
 export const doneSchema = v.strictObject({ id: v.string(), name: v.string() })
 export type Done = v.InferOutput<typeof doneSchema>
 
+/** What `banger forget --json` prints. */
+export const forgottenVmSchema = v.strictObject({
+  id: v.string(),
+  name: v.string(),
+  /** Why nothing could be told of it. */
+  why: v.string(),
+  /** What nobody looks after any more. */
+  givenUp: v.pipe(v.array(v.string()), v.readonly()),
+})
+export type ForgottenVm = v.InferOutput<typeof forgottenVmSchema>
+
 /** What `banger snapshot --json` prints. */
 export const savedSchema = v.strictObject({
   id: v.string(),

@@ -7,7 +7,7 @@ import { versionText } from "./version.ts"
 export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   "Start a VM": ["init", "get", "run"],
   "VMs that run": ["ps", "logs", "attach", "stop", "kill", "restart", "wait", "inspect", "events", "set", "snapshot"],
-  "After them": ["rm", "sweep", "supervise"],
+  "After them": ["rm", "forget", "sweep", "supervise"],
   "This host": ["doctor", "disk", "net", "system"],
   "banger itself": ["update", "complete", "help", "version"],
 }

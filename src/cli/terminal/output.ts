@@ -1,8 +1,10 @@
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
+import { isUnread } from "../../base/linux/poll.ts"
 import { type Source, type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { failureLine, jsonText, type Level, messageLine } from "../../base/terms/message.ts"
+import { once } from "../../base/terms/once.ts"
 import { type Captured, captureOutput } from "./captureOutput.ts"
 
 /** How a command was asked to speak. */
@@ -22,6 +24,8 @@ export interface Output {
   print(data: string | Uint8Array): boolean
   /** Prints what standard output takes without waiting, and tells how many bytes that was; from their `source`, where that can be. */
   printSome(data: Uint8Array, source?: Source): number
+  /** Aborted when nobody reads standard output any more: a command that waits would not learn it before it writes again. */
+  unread(): AbortSignal
   /** A command's result: with --json its document, otherwise its text, if it has any. */
   show(document: unknown, text: string): void
   /** A line that somebody else said. It may be lost where nobody reads: this waits only a moment and never throws. */
@@ -55,6 +59,7 @@ export async function createOutput(manner: Manner, capture = false): Promise<Out
     print,
     printSome: (data, source) => ifRead(() => source?.sendTo(to.stdout) ?? writeSome(stdout, data)) ?? data.length,
     ...said,
+    unread: once(() => whenUnread(to.stdout)),
     show(document, text) {
       if (manner.json) print(jsonText(document, 2))
       else if (text !== "") print(text)
@@ -63,6 +68,20 @@ export async function createOutput(manner: Manner, capture = false): Promise<Out
 }
 
 // --- internal ---
+
+/** No event tells it: it is asked for this often, in milliseconds. */
+const UNREAD_POLL_MS = 100
+
+function whenUnread(fd: number): AbortSignal {
+  const controller = new AbortController()
+  const timer = setInterval(() => {
+    if (!isUnread(fd)) return
+    clearInterval(timer)
+    controller.abort()
+  }, UNREAD_POLL_MS)
+  timer.unref()
+  return controller.signal
+}
 
 /** A message waits this long for a reader that is behind, in milliseconds: a VM waits for what prints it. */
 const READER_WAIT_MS = 2000

@@ -15,7 +15,7 @@ import { formatDuration } from "../../base/terms/quantity.ts"
 // The rule: what was started in a VM's cgroup stays in it, so that an empty or removed cgroup proves its processes gone.
 
 /** The cgroup that all VMs' cgroups are in. */
-const PARENT = "banger"
+export const PARENT = "banger"
 
 /** The cgroup of supervisors that left the one of their caller where no systemd has scopes for them. It stays. */
 const SUPERVISORS = "banger-supervisors"

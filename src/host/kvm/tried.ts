@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs"
 import * as v from "valibot"
+import { bootTimeMs } from "../../base/linux/clock.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { readAll, writeAll } from "../../base/linux/content.ts"
 import { isType, openAt, statDescriptor, statPath, withDescriptor } from "../../base/linux/files.ts"
@@ -29,12 +30,12 @@ export async function tryGuest(file: string, asker: "start" | "look" = "start"):
   if (process.arch !== "x64") return { is: "unknown", words: `there is no guest to try for ${process.arch}` }
   const host = attempt(identity)
   const kept = attempt(() => readKept(file))
-  if (kept !== undefined && kept.host === host && Date.now() < (kept.untilMs ?? Number.POSITIVE_INFINITY)) {
+  if (kept !== undefined && kept.host === host && isFresh(kept)) {
     return kept.tried
   }
   const tried = await runChild()
   if (asker === "look" || tried.is === "unknown" || host === undefined) return tried
-  const untilMs = tried === HUNG ? Date.now() + HUNG_KEPT_MS : undefined
+  const untilMs = tried === HUNG ? bootTimeMs() + HUNG_KEPT_MS : undefined
   // Nothing is lost where it cannot be kept: there may be no state directory yet, or no room.
   attempt(() => keep(file, { host, tried, untilMs }))
   return tried
@@ -42,7 +43,11 @@ export async function tryGuest(file: string, asker: "start" | "look" = "start"):
 
 // --- internal ---
 
-const keptSchema = v.strictObject({ host: v.string(), tried: triedSchema, untilMs: v.optional(v.number()) })
+const keptSchema = v.strictObject({
+  host: v.string(),
+  tried: triedSchema /** By `bootTimeMs`: the boot is the host's. */,
+  untilMs: v.optional(v.number()),
+})
 type Kept = Readonly<v.InferOutput<typeof keptSchema>>
 
 const KEPT_MAX_BYTES = 4096
@@ -56,8 +61,14 @@ const HUNG: Tried = {
   words: `a guest that should take a millisecond has not come back after ${PROBE_WAIT_MS}`,
 }
 
+/** An answer that is kept for a while is kept by the time since the boot, which nobody sets. */
+function isFresh({ untilMs }: Kept): boolean {
+  const leftMs = (untilMs ?? Number.NaN) - bootTimeMs()
+  return untilMs === undefined || (leftMs > 0 && leftMs <= HUNG_KEPT_MS)
+}
+
 /** The version of the probe: another may find otherwise. */
-const PROBE = "1"
+const PROBE = "2"
 
 /** What an answer is about: this boot of the host, its KVM, and how it was tried. */
 function identity(): string {

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
 import { bootId } from "../../base/linux/bootId.ts"
+import { bootTimeMs } from "../../base/linux/clock.ts"
 import { inodeOf, statPath } from "../../base/linux/files.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import type { LivenessAnswer, Unknown } from "../../base/terms/liveness.ts"
@@ -75,7 +76,15 @@ export function surelyRuns({ bootId: boot, pid, pidfd: inode }: ProcessIdentity)
   }
 }
 
+/** Milliseconds since a process of this boot started, given its start time: whatever the host's clock was set to. */
+export function ranMs(startTime: number, nowMs: number = bootTimeMs()): number {
+  return Math.max(0, nowMs - startTime * TICK_MS)
+}
+
 // --- internal ---
+
+/** The unit of start times, in milliseconds: of every 64-bit Linux. */
+const TICK_MS = 10
 
 type Answer = LivenessAnswer<{ readonly process: PidRef }>
 
@@ -83,19 +92,24 @@ type Answer = LivenessAnswer<{ readonly process: PidRef }>
 const ENDING_MS = 200
 
 /** In another namespace the pid or start time means another process: a VM that runs would be taken for dead. */
-function namespaceAway({ pidNamespace, timeNamespace }: ProcessIdentity): Unknown | undefined {
+function namespaceAway({ pidNamespace, timeNamespace, pidfd: inode }: ProcessIdentity): Unknown | undefined {
   const pid = pidNamespace !== undefined && pidNamespace !== ownNamespace("pid")
-  const time = timeNamespace !== undefined && timeNamespace !== ownNamespace("time")
+  // Its pidfd's inode is the same everywhere.
+  const time = inode === undefined && isTimeAway(timeNamespace)
   if (!pid && !time) return undefined
   const why = `it was started in another ${pid ? "PID" : "time"} namespace`
   return { is: "unknown", why, hint: ELSEWHERE }
 }
 
+function isTimeAway(timeNamespace: string | undefined): boolean {
+  return timeNamespace !== undefined && timeNamespace !== ownNamespace("time")
+}
+
 function look(identity: ProcessIdentity): Answer {
-  if (identity.bootId !== bootId()) return { is: "dead", why: "the host was rebooted since" }
-  const elsewhere = namespaceAway(identity)
-  if (elsewhere !== undefined) return elsewhere
   try {
+    if (identity.bootId !== bootId()) return { is: "dead", why: "the host was rebooted since" }
+    const elsewhere = namespaceAway(identity)
+    if (elsewhere !== undefined) return elsewhere
     using process = openPid(identity.pid)
     return process === undefined ? { is: "dead", why: `no process ${identity.pid}` } : compare(identity, process)
   } catch (error) {
@@ -114,7 +128,10 @@ function compare(identity: ProcessIdentity, process: PidRef): Answer {
     const facts = readProcess(pid)
     if (process.hasExited()) return { is: "dead", why: `process ${pid} has exited` }
     if (facts.startTime === undefined) return { is: "unknown", why: `/proc/${pid}/stat cannot be read` }
-    if (facts.startTime !== identity.startTime) return { is: "dead", why: `pid ${pid} is another process now` }
+    const sameClock = !isTimeAway(identity.timeNamespace)
+    if (!sameClock && inode === undefined) return { is: "unknown", why: `process ${pid} has no inode here` }
+    if (sameClock && facts.startTime !== identity.startTime)
+      return { is: "dead", why: `pid ${pid} is another process now` }
     const { uid, root, runsAs } = identity
     if (facts.uid !== uid && facts.uid !== (runsAs?.uid ?? uid))
       return { is: "unknown", why: `process ${pid} has uid ${facts.uid}, not ${runsAs?.uid ?? uid}` }

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from "node:fs"
 import { O } from "../../base/linux/constants.ts"
-import { close, openAt, withDescriptor } from "../../base/linux/files.ts"
+import { close, openAt, tryFlock, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { inNetworkNamespace } from "../../base/linux/namespaces.ts"
 import { startProgram } from "../../base/linux/startProgram.ts"
@@ -20,6 +20,8 @@ export interface Launch {
   /** Appended to; made with mode 0600. */
   readonly stdout: string
   readonly stderr: string
+  /** A file to make once the program is sure to be born with a lock (flock(2)) on its standard output, which ends with its last holder. */
+  readonly held?: string | undefined
   /** Descriptors the VMM gets as 3, 4, …; closed here once it has them. */
   readonly passed: readonly number[]
   /** The uid and root directory (`device:inode`) that a jailed VMM changes to by itself. */
@@ -57,6 +59,7 @@ export function spawn(launch: Launch): Child {
   try {
     const stdin = open(launch.stdin, O.RDWR)
     const stdout = open(launch.stdout, O.WRONLY | O.CREAT | O.APPEND)
+    if (launch.held !== undefined && tryFlock(stdout)) closeSync(openSync(launch.held, "wx", 0o600))
     const stderr = open(launch.stderr, O.WRONLY | O.CREAT | O.APPEND)
     return start(launch, [stdin, stdout, stderr])
   } finally {

@@ -8,6 +8,7 @@ import { closing, closingAll, openPid, type PidRef } from "../process/pidRef.ts"
 import { ownNamespace } from "../process/procfs.ts"
 import { endItHint, mayBeIt } from "./holders.ts"
 import { type Marks, type Proof, proofOf } from "./proof.ts"
+import { provenGone } from "./provenGone.ts"
 import { candidateSources, marksOf, openTraces, type VmmQuery, type Witness } from "./query.ts"
 import type { Candidate } from "./witnesses.ts"
 
@@ -28,7 +29,7 @@ export type FoundVmm = Disposable & Answer
  * while it is held (see `proofOf`). Where one source names several, the oldest is taken.
  *
  * - `alive`: with its whole identity. The caller closes the process.
- * - `dead`: no process is the VMM, and everything that could tell was read.
+ * - `dead`: no process is the VMM, and everything that could tell was read; or something else proves it (see `provenGone`).
  * - `unknown`: something could not be read, or is in another namespace. Nothing may be adopted, killed or removed.
  */
 export function findVmm(sought: VmmQuery): FoundVmm {
@@ -50,10 +51,17 @@ interface Look {
 }
 
 function look(sought: VmmQuery): Answer {
+  const answer = lookByPid(sought)
+  const why = answer.is === "unknown" ? provenGone(sought) : undefined
+  return why === undefined ? answer : { is: "dead", why, warnings: answer.warnings }
+}
+
+function lookByPid(sought: VmmQuery): Answer {
   const warnings: string[] = []
   const started = sought.identity?.bootId ?? sought.bootId
-  if (started !== undefined && started !== bootId()) return { is: "dead", why: "the host was rebooted since", warnings }
   try {
+    if (started !== undefined && started !== bootId())
+      return { is: "dead", why: "the host was rebooted since", warnings }
     const use = (dir: number | undefined) =>
       sought.identity === null
         ? search(sought, { dir, warnings })

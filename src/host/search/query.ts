@@ -17,6 +17,8 @@ export interface VmmQuery {
   readonly pidNamespace?: string | undefined
   /** The file its standard output is. */
   readonly console: string
+  /** The file that tells that its VMM was born with a lock on its console. */
+  readonly consoleHeld?: string | undefined
   /** The path of its cgroup. */
   readonly cgroup?: string | undefined
   /** The path of its jail's root and the recorded `device:inode` of that; null when none was made. */

@@ -1,3 +1,4 @@
+import { fileAgeMs } from "../../base/linux/clock.ts"
 import { S } from "../../base/linux/constants.ts"
 import { errnoName } from "../../base/linux/errors.ts"
 import { close, inodeOf, isType } from "../../base/linux/files.ts"
@@ -45,7 +46,7 @@ export function judgeFile(
   if (stat.mountId !== directory.stat.mountId) return kept("mount", "another file is mounted on it")
   if (stat.nlink > 1) return kept("links", `it has ${stat.nlink} names`)
   if (rules.uid !== undefined && stat.uid !== rules.uid) return kept("owner", `it belongs to uid ${stat.uid}`)
-  const age = ageOf(stat, now)
+  const age = fileAgeMs(stat, { nowMs: now })
   // Only a sweep gives a socket to this uid, and only one that was found dead: it was killed before it was done.
   if (age < rules.grace && stat.uid !== SWEEP_UID) {
     return kept("young", `it was made or changed ${Math.floor(age / 1000)} s ago`)
@@ -53,11 +54,6 @@ export function judgeFile(
   const vm = rules.ownerOf(joinPath(directory.path, name), inodeOf(stat))
   if (vm === "unknown") return unknown("the VM records cannot be read")
   return vm === undefined ? undefined : kept("vm", `it is the VM ${vm}'s`)
-}
-
-/** Milliseconds since a file was made, or its inode last changed. */
-export function ageOf({ ctimeMs, btimeMs }: Stat, now: number): number {
-  return now - Math.max(ctimeMs, btimeMs)
 }
 
 /** Whether a file is a unix socket. */

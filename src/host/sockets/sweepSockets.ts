@@ -1,9 +1,10 @@
+import { fileAgeMs } from "../../base/linux/clock.ts"
 import { inodeOf } from "../../base/linux/files.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { isFailure, whyOf } from "../../base/terms/failure.ts"
 import { textOfPath } from "../../base/terms/printable.ts"
 import { closeDirectory, type Directory, joinPath, openDirectory, openSubdirectory } from "./directory.ts"
-import { ageOf, type Opinion } from "./judge.ts"
+import type { Opinion } from "./judge.ts"
 import { overlayLayers } from "./overlays.ts"
 import { countSocket, noTotals, type SweptDirectory, type SweptSocket, type Totals } from "./report.ts"
 import { type Settings, sweepDirectory } from "./sweepDirectory.ts"
@@ -99,7 +100,7 @@ function describe(path: Uint8Array, stat: Stat | undefined, opinion: NonNullable
     ...opinion,
     ...(stat === undefined
       ? {}
-      : { inode: inodeOf(stat), uid: stat.uid, ageSeconds: Math.round(ageOf(stat, Date.now()) / 1000) }),
+      : { inode: inodeOf(stat), uid: stat.uid, ageSeconds: Math.round(fileAgeMs(stat) / 1000) }),
   }
 }
 

@@ -53,6 +53,10 @@ declare module "banger" {
     timeouts?: Timeouts | undefined
     console?: ConsoleOptions | undefined
     /**
+     * Which end by the guest itself is well. Default: `"any"`: a reset or a power-off, but no reset before the console has a word.
+     */
+    ends?: "any" | "reset" | "poweroff" | undefined
+    /**
      * Whether the supervisor boots the VM again when the VM ended and nobody asked it to: never (`"no"`, the default),
      * when its run has failed, or always. A first boot that fails is not tried again. Where `banger-boot.service` is enabled,
      * the host's boot starts a VM of `"always"` again too, also one that was stopped before; of `"unless-stopped"` only one
@@ -405,6 +409,10 @@ declare module "banger" {
     readonly exit: Exit
     /** True when an earlier banger began this hook and was killed in the middle of it. */
     readonly again: boolean
+    /** Makes the run fail, with this reason, although its VM may have ended well. All is cleaned up all the same. */
+    fail(reason: string): void
+    /** The exit status of `banger run`, from 0 to 255: what is not 0 makes the run fail. `exit.guestStatus`, at first. */
+    exitCode: number | undefined
   }
 
   /** A socket that nothing is bound to, in any network namespace, and that the sweep is about to remove. */
@@ -507,5 +515,10 @@ declare module "banger" {
     readonly panic: string | undefined
     /** The VMM's last words on standard error. */
     readonly detail: string | undefined
+    /**
+     * The exit status of what the guest was to do, where its last console lines tell it as banger's own guest does
+     * (`banger: exit status 3`). When it is not 0 the run fails with it.
+     */
+    readonly guestStatus?: number | undefined
   }
 }

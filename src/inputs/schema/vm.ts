@@ -241,6 +241,7 @@ export const specSchema = v.strictObject({
   limits: v.optional(limitsSpec, {}),
   timeouts: v.optional(timeouts, {}),
   console: v.optional(consoleOptions, {}),
+  ends: v.optional(v.picklist(["any", "reset", "poweroff"], '"any", "reset" or "poweroff"'), "any"),
   restart: v.optional(restart, "no"),
   after: v.optional(after, []),
   unsafeClone: v.optional(v.boolean("true or false"), false),

@@ -3,6 +3,7 @@ import type { Log } from "../../base/terms/log.ts"
 import type { Service } from "../../host/systemd/service.ts"
 import { openState } from "../../store/state/open.ts"
 import { noticeOf } from "../../supervisor/boot/chooseVmm.ts"
+import { tried } from "../../supervisor/boot/confinement.ts"
 import { copiedDrive } from "../../supervisor/boot/drives.ts"
 import type { Plan } from "../../supervisor/boot/planRun.ts"
 import { orInterrupted } from "../../supervisor/hooks/interrupts.ts"
@@ -29,13 +30,14 @@ export async function runPlugin(request: RunRequest): Promise<Plan | RunResult |
   // A detached supervisor has no terminal that could go.
   using host = startPluginHost(request.log, { ignored: request.supervisor === "detached" ? ["SIGHUP"] : [], service })
   try {
-    const run = await resolveRun(host, service === undefined ? request : telling(service, request))
-    const notice = noticeOf(run)
+    const planned = await resolveRun(host, service === undefined ? request : telling(service, request))
+    const notice = noticeOf(planned)
     if (notice !== undefined) request.log.info(notice)
     if (request.plan) {
       const { planRun } = await import("../../supervisor/boot/planRun.ts")
-      return planRun(run.plugin, run, { ...run.confinement, restore: run.restore })
+      return planRun(planned.plugin, planned, { ...planned.confinement, restore: planned.restore })
     }
+    const run = { ...planned, confinement: tried(planned.confinement) }
     // Not closed: this process ends next, and to close the last connection takes two fsyncs.
     const state = openState({ newer: request.restarts === undefined ? "refused" : "used" })
     requireRunnable(run, () => livingNamed(state, run.plugin.spec.name))
@@ -75,7 +77,10 @@ function sayWhatIsMissing(log: Log, { plugin, vmm, program, confinement, disksNo
   if (process.geteuid?.() !== 0) return
   if (confinement.jail === undefined)
     log.warn(`${NAMES[vmm.name]} runs as root and without a jail: run only guests you trust`)
-  if (confinement.cgroup === undefined) log.info("this host has no cgroup v2: the VM is known by its process alone")
+  if (confinement.cgroup === undefined) {
+    const why = confinement.cgroupDoubt ?? "this host has no cgroup v2"
+    log.info(`${why}: the VM is known by its process alone`)
+  }
 }
 
 /** The run is over and has its own result, which a trace must not take the place of. */

@@ -1,15 +1,16 @@
-import { mkdirSync, realpathSync } from "node:fs"
-import { basename, dirname, join } from "node:path"
+import { mkdirSync } from "node:fs"
+import { dirname } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { trustedWay } from "./trustedWay.ts"
 
 /**
- * Makes a directory of ours, or checks it: owned by this user, not a symlink, and no more open than `mode`. Returns its
- * real path: symlinks above it (`/var/run`) are resolved once. Missing parents are made 0755 cut by the umask. A looser
+ * Makes a directory of ours, or checks it: owned by this user, and no more open than `mode`. Returns its real path: symlinks of
+ * root's and this user's are resolved once. Before anything is made the whole way to it is looked at (`trustedWay`). Missing parents are made 0755 cut by the umask. A looser
  * directory is tightened when banger chose its name (`ours`). One that the user named is refused instead: a mistyped
  * variable must not change the mode of `/srv`.
  */
@@ -31,11 +32,10 @@ function makePrivate(
   const refuse = (why: string, hint: string) => {
     throw new Failure("UNTRUSTED", `${real} ${why}`, { hint, subject: real })
   }
-  if (isType(stat, S.IFLNK)) refuse("is a symlink", "name the directory it points to")
   if (!isType(stat, S.IFDIR)) refuse("is not a directory", "move it away")
   const uid = process.geteuid?.() ?? 0
   if (stat.uid !== uid) {
-    const hint = "set BANGER_STATE_DIR and BANGER_RUNTIME_DIR to directories of your own"
+    const hint = OTHERS
     refuse(`belongs to uid ${stat.uid}, not to you (uid ${uid})`, hint)
   }
   const looser = (stat.mode & 0o777 & ~mode) !== 0
@@ -50,19 +50,25 @@ function makePrivate(
 /** Makes a directory that is missing, and its parents. Returns its real path, and whether it was missing. */
 function makeDirectory(path: string, mode: number): { real: string; created: boolean } {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
-    const real = join(realpathSync(dirname(path)), basename(path))
-    return { real, created: makeMissing(real, mode) }
+    const { real, missing } = trustedWay(path)
+    if (missing > 1) mkdirSync(dirname(real), { recursive: true, mode: 0o755 })
+    return { real, created: missing > 0 && makeMissing(real, mode) }
   } catch (error) {
+    if (isFailure(error)) throw error
     const full = isDiskFull(error)
-    const hint = full ? "make room there, or name others" : "name others"
-    throw new Failure(full ? "NO_SPACE" : "BAD_CONFIG", `${path} cannot be made: ${messageOf(error)}`, {
-      hint: `${hint}: BANGER_STATE_DIR, BANGER_RUNTIME_DIR`,
+    const message = full
+      ? `${path} cannot be made: ${messageOf(error)}`
+      : `${path} is no place for this user's VMs: ${messageOf(error)}`
+    throw new Failure(full ? "NO_SPACE" : "BAD_CONFIG", message, {
+      hint: full ? `make room there: df ${dirname(path)}; or ${OTHERS}` : OTHERS,
       subject: path,
       cause: error,
     })
   }
 }
+
+/** What to do where the directory cannot be used; whoever asks for it knows by which variable. */
+const OTHERS = "use another place"
 
 /** False when it exists. */
 function makeMissing(path: string, mode: number): boolean {

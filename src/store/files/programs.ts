@@ -23,6 +23,8 @@ export interface FoundProgram {
  * nothing.
  */
 export function findProgram(name: string, more: readonly string[] = [], PATH = process.env.PATH ?? ""): FoundProgram {
+  const given = named(name)
+  if (given !== undefined) return { path: given, passedOver: [] }
   const passedOver: string[] = []
   for (const dir of [...PATH.split(":"), ...more]) {
     const path = dir.startsWith("/") ? Bun.which(name, { PATH: dir }) : null
@@ -71,7 +73,14 @@ export function runSystem(
   return { exit: exitCode, stdout: stdout.toString(), stderr: stderr.toString() }
 }
 
+/** Has `findProgram` take the programs that the configuration names, which is read above this room. */
+export function nameProgramsBy(look: (name: string) => string | undefined): void {
+  named = look
+}
+
 // --- internal ---
+
+let named: (name: string) => string | undefined = () => undefined
 
 /**
  * The program by the real path of its directory, or why root must not run it: the program, or a directory on the way to it,

@@ -6,15 +6,30 @@ import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
+import { ADMIN_PATH, findProgram } from "../files/programs.ts"
 
-const program = v.optional(v.pipe(v.string(), v.startsWith("/", "an absolute path")))
+/** The programs that banger looks for; each can be named. */
+export const PROGRAMS = ["firecracker", "jailer", "qemu", "nft", "xz", "systemctl"] as const
+
+/** A program that can be named. */
+export type ProgramKey = (typeof PROGRAMS)[number]
+
+const PROGRAM_WORDS = "an absolute path, or a name that is looked up in PATH"
+const program = v.optional(v.pipe(v.string(), v.regex(/^(?:\/|~\/.|[^/~\0][^/\0]*$)/)))
+
+const PLACE_WORDS = "an absolute path"
+const place = v.optional(v.pipe(v.string(), v.startsWith("/")))
 
 const ACCEL_WORDS = '"auto", "kvm" or "tcg"'
 const accel = v.optional(v.picklist(["auto", "kvm", "tcg"], ACCEL_WORDS))
 
-const configSchema = v.strictObject({ firecracker: program, jailer: program, qemu: program, accel })
+/** What may stand in the file. */
+export const configSchema = v.strictObject({
+  ...{ firecracker: program, jailer: program, qemu: program, nft: program, xz: program, systemctl: program },
+  ...{ accel, state: place, runtime: place },
+} satisfies Readonly<Record<ProgramKey, unknown>> & Readonly<Record<string, unknown>>)
 
-/** What the configuration file says: the paths of programs that are not in PATH, and by what QEMU runs guests. */
+/** What the configuration file says: other programs than those of PATH, by what QEMU runs guests, and where VMs are kept. */
 export type Config = v.InferOutput<typeof configSchema>
 
 /** A larger file than this is not a configuration. */
@@ -35,7 +50,29 @@ export function readConfig(path: string): Config {
   throw bad(path, result.issues.map((issue) => `${path}: ${describe(issue)}`).join("\n"))
 }
 
+/**
+ * Where the program is that a configuration names: a bare name is looked up in PATH, by the rules of `findProgram`; `~/` is the
+ * user's home directory, which root's is not asked for. Undefined where it names none. Throws BAD_CONFIG where that is not there.
+ */
+export function configured(config: Config, key: ProgramKey, path: string): string | undefined {
+  const named = config[key]
+  if (named === undefined || named.startsWith("/")) return named
+  if (named.startsWith("~/")) {
+    const home = process.env.HOME
+    if (process.geteuid?.() !== 0 && home?.startsWith("/") === true) return `${home}${named.slice(1)}`
+    throw bad(path, `${path}: ${key} is ${Bun.inspect(named)}, and ~ is a user's who is not root and has a HOME`)
+  }
+  const found = findProgram(named, ADMIN_PATH)
+  if (found.path !== undefined) return found.path
+  throw bad(path, [`${path}: ${key} is ${Bun.inspect(named)}, which is not in PATH`, ...found.passedOver].join("; "))
+}
+
 // --- internal ---
+
+function wordsOf(key: string): string {
+  if (key === "accel") return ACCEL_WORDS
+  return key === "state" || key === "runtime" ? PLACE_WORDS : PROGRAM_WORDS
+}
 
 function readOwn(path: string): string | undefined {
   const fd = unlessAbsent(() => openAt(AT_FDCWD, path, O.RDONLY | O.NONBLOCK), ["ENOENT", "ENOTDIR"])
@@ -60,12 +97,12 @@ function explaining<T>(path: string, what: string, work: () => T): T {
 }
 
 function bad(path: string, message: string, cause?: unknown): Failure {
-  return new Failure("BAD_CONFIG", message, { hint: "docs/firecracker.md has an example", subject: path, cause })
+  return new Failure("BAD_CONFIG", message, { hint: "docs/config.md has each key", subject: path, cause })
 }
 
 function describe(issue: v.BaseIssue<unknown>): string {
   const key = String(issue.path?.at(-1)?.key ?? "")
   const near = nearest(key, Object.keys(configSchema.entries))
   if (issue.expected === "never") return `unknown key ${key}${near === undefined ? "" : `; did you mean ${near}?`}`
-  return `${key} is ${Bun.inspect(issue.input)}; allowed: ${key === "accel" ? ACCEL_WORDS : "an absolute path"}`
+  return `${key} is ${Bun.inspect(issue.input)}; allowed: ${wordsOf(key)}`
 }

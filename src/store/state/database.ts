@@ -3,10 +3,11 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readlinkSync } from "
 import { basename, join } from "node:path"
 import { chmodDescriptor } from "../../base/linux/access.ts"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
-import { errorCode, isDiskFull, unlessAbsent } from "../../base/linux/errors.ts"
+import { unlessAbsent } from "../../base/linux/errors.ts"
 import { openAt, openBeneath, rmdirAt, unlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, type FailureCode, messageOf } from "../../base/terms/failure.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { databaseTrouble } from "../files/databaseTrouble.ts"
 import { withLock } from "../files/lock.ts"
 
 /**
@@ -128,12 +129,7 @@ export function openDatabase(stateDirectory: string, options: OpenOptions = {}):
     return exclusively(stateDirectory, () => open(path, options))
   } catch (error) {
     if (error instanceof Failure) throw error
-    const hint = "nothing was changed; check the file, the space left on its disk and its owner"
-    throw new Failure(codeOf(error), `${path}: cannot be used: ${messageOf(error)}`, {
-      hint,
-      subject: path,
-      cause: error,
-    })
+    throw databaseTrouble(path, "cannot be used", error)
   }
 }
 
@@ -168,6 +164,13 @@ export function openCopy(stateDirectory: string, spare: string): Database {
   }
 }
 
+/** An empty database in memory alone, for a look where there never was one and none can be made. */
+export function openNothing(): Database {
+  const db = new Database(":memory:", { strict: true })
+  migrate(db, ":memory:", "refused")
+  return db
+}
+
 /** Makes a write that outlives a loss of power when this returns, with all that was written before (fdatasync(2) of SQLite's log). */
 export function durably<T>(db: Database, write: () => T): T {
   db.run("pragma synchronous = full")
@@ -184,9 +187,7 @@ export function write(db: Database, work: () => unknown): void {
     work()
   } catch (error) {
     if (!(error instanceof SQLiteError)) throw error
-    const hint = "check the space left on its disk, and its owner"
-    const message = `${db.filename} cannot be written: ${error.message}`
-    throw new Failure(codeOf(error), message, { hint, subject: db.filename, cause: error })
+    throw databaseTrouble(db.filename, "cannot be written", error)
   }
 }
 
@@ -196,13 +197,6 @@ export function exclusively<T>(stateDirectory: string, work: () => T): T {
 }
 
 // --- internal ---
-
-/** The code of a failure that SQLite, or the file system below it, has caused. */
-function codeOf(error: unknown): FailureCode {
-  const code = errorCode(error) ?? ""
-  if (/^SQLITE_(?:BUSY|LOCKED)/.test(code)) return "BUSY"
-  return isDiskFull(error) || /^SQLITE_(?:FULL|READONLY)/.test(code) ? "NO_SPACE" : "BAD_STATE"
-}
 
 function removeCopy(spare: string, name: string): void {
   withDescriptor(openAt(AT_FDCWD, spare, O.PATH | O_DIRECTORY), (parent) => {

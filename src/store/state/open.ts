@@ -2,21 +2,66 @@ import type { Database } from "bun:sqlite"
 import { existsSync, realpathSync } from "node:fs"
 import { join } from "node:path"
 import { ownEnvironment } from "../../base/linux/environment.ts"
-import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
-import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { errorCode, isDiskFull, unlessAbsent } from "../../base/linux/errors.ts"
+import { statPath } from "../../base/linux/files.ts"
+import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
-import { type OpenOptions, openCopy, openDatabase } from "./database.ts"
-import { type AllPlaces, type Places, places } from "./places.ts"
+import { nameProgramsBy } from "../files/programs.ts"
+import { type Config, configured, PROGRAMS, readConfig } from "./config.ts"
+import { type OpenOptions, openCopy, openDatabase, openNothing } from "./database.ts"
+import { type AllPlaces, type Places, type PlacesEnv, places } from "./places.ts"
 
 // The room state: what is kept of VMs on disk: records, journals, leases, uids, and where all of it lies.
 // The rule: a journal or record is believed whole or not at all, and a write is one transaction or one rename.
 
 const env = ownEnvironment()
 
-/** Where this user's VMs live. Nothing is made. */
+/** Where this user's VMs live. Nothing is made. Throws BAD_CONFIG where the configuration cannot tell. */
 export function ownPlaces(): AllPlaces {
-  return places(env, process.geteuid?.() ?? 0)
+  return placesOf(env)
 }
+
+/** As `ownPlaces`, with these variables. */
+export function placesOf(variables: PlacesEnv): AllPlaces {
+  const uid = process.geteuid?.() ?? 0
+  const where = places(variables, uid)
+  // With both variables nothing is left for it to say.
+  if (variables.BANGER_STATE_DIR && variables.BANGER_RUNTIME_DIR) return where
+  return places(variables, uid, configAt(where.config))
+}
+
+/** The configuration is read once: all that one process does is in one place. */
+let read: { readonly path: string; readonly config: Config } | undefined
+
+function configAt(path: string): Config {
+  if (read?.path !== path) read = { path, config: readIfOurs(path) }
+  return read.config
+}
+
+/** In a home directory that this user may not search (HOME is another's, after su) there is no configuration of this user's. */
+function readIfOurs(path: string): Config {
+  try {
+    return readConfig(path)
+  } catch (error) {
+    const hidden = isFailure(error) && errorCode(error.cause) === "EACCES" && !env.BANGER_CONFIG
+    if (hidden) return {}
+    throw error
+  }
+}
+
+// What the configuration names by bare words is looked up in PATH like any other program.
+let looking = false
+nameProgramsBy((name) => {
+  const key = PROGRAMS.find((each) => each === name)
+  if (key === undefined || looking) return undefined
+  looking = true
+  try {
+    const { config } = ownPlaces()
+    return configured(configAt(config), key, config)
+  } finally {
+    looking = false
+  }
+})
 
 export { ownEnvironment }
 
@@ -31,12 +76,13 @@ export type OpenState = State & Disposable
 
 /** This user's state directory, made if it is missing: its real path. Throws a failure when it is not safe to use. */
 export function ensureState(state: string = ownPlaces().state): string {
-  return ensurePrivateDirectory(state, openMode(), !env.BANGER_STATE_DIR)
+  return placed("BANGER_STATE_DIR", () => ensurePrivateDirectory(state, openMode(), !env.BANGER_STATE_DIR))
 }
 
 /** This user's runtime directory, made if it is missing. Throws a failure when it is not safe to use. */
 export function ensureRuntime(): string {
-  return ensurePrivateDirectory(ownPlaces().runtime, openMode(), !env.BANGER_RUNTIME_DIR)
+  const { runtime } = ownPlaces()
+  return placed("BANGER_RUNTIME_DIR", () => ensurePrivateDirectory(runtime, openMode(), !env.BANGER_RUNTIME_DIR))
 }
 
 /** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. `options`: of the database. */
@@ -55,6 +101,8 @@ export function openStateToLook(warn: (text: string) => void): OpenState {
     return openState()
   } catch (error) {
     const named = ownPlaces()
+    // Where nobody ever ran a VM, there is none, whether or not there could be.
+    if (isFailure(error) && PLACE_CODES.includes(error.code) && isAbsent(named.state)) return open(openNothing(), named)
     if (!isOnDeadDisk(error) || !existsSync(join(named.state, "state.db"))) throw error
     // The runtime directory is usually a tmpfs: writable even when the disk is not.
     const spare = ensurePrivateDirectory(named.runtime, 0o1711, !env.BANGER_RUNTIME_DIR)
@@ -65,6 +113,31 @@ export function openStateToLook(warn: (text: string) => void): OpenState {
 }
 
 // --- internal ---
+
+/** The codes of a directory that cannot be had. */
+const PLACE_CODES: readonly string[] = ["BAD_CONFIG", "UNTRUSTED"]
+
+/** Whether there surely is no database: a directory that cannot be searched may have one. */
+function isAbsent(state: string): boolean {
+  try {
+    return unlessAbsent(() => statPath(join(state, "state.db")), ["ENOENT", "ENOTDIR"]) === undefined
+  } catch {
+    return false
+  }
+}
+
+/** Says which variable moves a directory that cannot be had; as root, its name in the configuration too. */
+function placed<T>(variable: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (!isFailure(error) || error.hint?.includes(variable) === true) throw error
+    const { code, message, subject, cause, hint = "use another place" } = error
+    const xdg = variable === "BANGER_RUNTIME_DIR" && process.geteuid?.() !== 0 && env.XDG_RUNTIME_DIR
+    const mine = xdg ? "; or, if XDG_RUNTIME_DIR is another user's (after su): unset XDG_RUNTIME_DIR" : ""
+    throw new Failure(code, message, { subject, cause, hint: `${hint}: ${variable}=/DIR${mine}` })
+  }
+}
 
 function open(db: Database, where: Places): OpenState {
   return { db, where, [Symbol.dispose]: () => db.close() }

@@ -18,21 +18,25 @@ export interface AllPlaces extends Places {
 /** The environment variables that move the places. */
 export type PlacesEnv = Readonly<Record<string, string | undefined>>
 
-/** The places of the user with this uid. Throws a failure when a variable that is set is not an absolute path. */
-export function places(env: PlacesEnv, uid: number): AllPlaces {
+/** The places of the user with this uid: by variables, by `named` of the configuration, or as they always are. Throws a failure when a variable that is set is not an absolute path. */
+export function places(
+  env: PlacesEnv,
+  uid: number,
+  named: { readonly [K in keyof Places]?: Places[K] | undefined } = {},
+): AllPlaces {
   const root = uid === 0
   const home = absolute(env, "HOME") ?? "/"
   const stateHome = absolute(env, "XDG_STATE_HOME") ?? join(home, ".local/state")
   const runtimeHome = absolute(env, "XDG_RUNTIME_DIR")
   const userRuntime = runtimeHome === undefined ? `/tmp/banger-runtime-${uid}` : join(runtimeHome, "banger")
   return {
-    state: absolute(env, "BANGER_STATE_DIR") ?? (root ? "/var/lib/banger" : join(stateHome, "banger")),
+    state: absolute(env, "BANGER_STATE_DIR") ?? named.state ?? (root ? "/var/lib/banger" : join(stateHome, "banger")),
     config:
       absolute(env, "BANGER_CONFIG") ??
       (root
         ? "/etc/banger/config.toml"
         : join(absolute(env, "XDG_CONFIG_HOME") ?? join(home, ".config"), "banger/config.toml")),
-    runtime: absolute(env, "BANGER_RUNTIME_DIR") ?? (root ? "/run/banger" : userRuntime),
+    runtime: absolute(env, "BANGER_RUNTIME_DIR") ?? named.runtime ?? (root ? "/run/banger" : userRuntime),
   }
 }
 
@@ -44,6 +48,8 @@ export interface VmLayout {
   /** Locked by the process that acts on this VM. */
   readonly lock: HostPath
   readonly consoleLog: HostPath
+  /** Made when a VMM is about to be born with a lock on its console. */
+  readonly consoleHeld: HostPath
   readonly vmmLog: HostPath
   /** Firecracker's own log and metrics; the VM's uid writes them, the names are root's. */
   readonly firecrackerLog: HostPath
@@ -92,6 +98,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     handles: at(dir, "handles.json"),
     lock: at(dir, "lock"),
     consoleLog: at(dir, "console.log"),
+    consoleHeld: at(dir, "console.held"),
     vmmLog: at(dir, "vmm.log"),
     firecrackerLog: at(dir, "firecracker.log"),
     firecrackerMetrics: at(dir, "metrics.json"),

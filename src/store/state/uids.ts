@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite"
 import { Failure } from "../../base/terms/failure.ts"
+import { ownIdMaps, type UidRange, uidRangeOf } from "../files/idMap.ts"
 
 /** Uids that no distribution, container tool or directory service hands out (systemd's UIDS-GIDS.md: "unused"). */
 export const UID_RANGE = { first: 1_900_000_000, count: 65_536 }
@@ -10,6 +11,11 @@ export const UID_RANGE = { first: 1_900_000_000, count: 65_536 }
  */
 export const SWEEP_UID = 1_899_999_999
 
+/** The uids that VMs can have in this user namespace. Throws as `uidRangeOf` does. */
+export function ownUidRange(): UidRange {
+  return uidRangeOf(ownIdMaps(), UID_RANGE)
+}
+
 /**
  * Gives a VM a uid of its own until `freeUid`: the one asked for, or a random one of the range. Throws a failure when
  * another VM has the one asked for, or the range is used up.
@@ -17,7 +23,10 @@ export const SWEEP_UID = 1_899_999_999
 export function takeUid(
   db: Database,
   vm: string,
-  { wanted, range = UID_RANGE }: { readonly wanted?: number | undefined; readonly range?: typeof UID_RANGE } = {},
+  {
+    wanted,
+    range = UID_RANGE,
+  }: { readonly wanted?: number | undefined; readonly range?: typeof UID_RANGE | undefined } = {},
 ): number {
   const take = db.transaction(() => {
     const uid = wanted ?? freeUidOf(db, range)

@@ -31,6 +31,7 @@ export const exitSchema = v.strictObject({
   signal: v.nullable(v.string()),
   panic: v.optional(v.string()),
   detail: v.optional(v.string()),
+  guestStatus: v.optional(v.number()),
 })
 
 /** Whether a VM in this state has ended for good. */

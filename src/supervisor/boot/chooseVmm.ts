@@ -5,9 +5,11 @@ import type { Accel, Chosen, Program } from "../../host/vmm/vmm.ts"
 import { catalog } from "../../inputs/image/catalog.ts"
 import { listImages } from "../../inputs/image/store.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
+import { isWhole, ownIdMaps } from "../../store/files/idMap.ts"
 import { findProgram } from "../../store/files/programs.ts"
-import { type Config, readConfig } from "../../store/state/config.ts"
-import { type Places, places } from "../../store/state/places.ts"
+import { type Config, configured, readConfig } from "../../store/state/config.ts"
+import { placesOf } from "../../store/state/open.ts"
+import type { Places } from "../../store/state/places.ts"
 
 /** What a spec says of its VMM. */
 export type Wanted = Pick<Spec, "vmm" | "accel">
@@ -38,8 +40,8 @@ export interface Candidates {
  * The other is searched for on demand.
  */
 export function findCandidates(asker: "start" | "look" = "start"): Candidates {
-  const where = places(process.env, process.geteuid?.() ?? 0)
-  const config = { ...withFound(readConfig(where.config), where), state: where.state }
+  const where = placesOf(process.env)
+  const config = { ...withFound(programsOf(where.config), where), state: where.state }
   const finders: Finders = {
     qemu: once(async () => {
       const { qemu } = await import("../../host/qemu/qemu.ts")
@@ -81,6 +83,8 @@ export async function chooseVmm(
   const accel = own === "auto" ? configured : own
   if (vmm === "firecracker") {
     if (own === "tcg") throw onlyByKvm()
+    if (jailed && !isWhole(ownIdMaps()))
+      throw new Failure("HOST_LACKS", NO_NODES.words, { hint: NO_NODES.hint, subject: "jail" })
     return { ...(await firecracker()), accel: "kvm" }
   }
   // Nobody runs Firecracker who insists on emulation.
@@ -108,6 +112,18 @@ export function noticeOf({
 
 // --- internal ---
 
+/** Of a user namespace whose root is not the host's. */
+const NO_NODES = {
+  words: "Firecracker's jailer cannot make device nodes as root of a user namespace",
+  hint: 'vmm: "qemu", or jail: false',
+}
+
+function programsOf(path: string): Config {
+  const config = readConfig(path)
+  const program = (key: "firecracker" | "jailer" | "qemu") => configured(config, key, path)
+  return { accel: config.accel, firecracker: program("firecracker"), jailer: program("jailer"), qemu: program("qemu") }
+}
+
 /** With the Firecracker of PATH, where the configuration names none; or with the pair that `banger get` has downloaded, if any. */
 function withFound(config: Config, where: Places): Config {
   const firecracker = config.firecracker ?? findProgram("firecracker").path
@@ -125,6 +141,7 @@ async function obstacleTo(
   { judge, jailed }: Pick<Finders, "judge"> & { readonly jailed: boolean },
 ): Promise<Obstacle | undefined> {
   try {
+    if (jailed && !isWhole(ownIdMaps())) return NO_NODES
     const { jailer } = (await firecracker()).program
     if (jailed && jailer === undefined)
       return { words: "Firecracker's jailer is not in PATH", hint: "banger get firecracker" }

@@ -3,7 +3,7 @@ import { cgroupPath } from "../../host/cgroup/cgroup.ts"
 import { jailRoot } from "../../host/jail/base.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { isOwnBridge } from "../../inputs/schema/network.ts"
-import { UID_RANGE } from "../../store/state/uids.ts"
+import { ownUidRange } from "../../store/state/uids.ts"
 import { layoutFor } from "../../vm/session.ts"
 import { type Snapshot, savedDisks } from "../snapshot/manifest.ts"
 import { type Choice, noticeOf } from "./chooseVmm.ts"
@@ -39,7 +39,7 @@ export function planRun(
   const { id, layout } = layoutFor(spec.name)
   requireSocketPaths(chosen, { layout, jailed: jail !== undefined, firecracker: spec.firecracker })
   const root = jail && jailRoot({ base: layout.jails, vmm: vmm.jailName(program), id })
-  const uid = jail?.uid ?? UID_RANGE.first
+  const uid = jail?.uid ?? ownUidRange().first
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
   const drives = restore === undefined ? spec.drives : savedDisks(spec.drives, restore.dir)
   const files = {

@@ -15,7 +15,7 @@ import { type Drive, isDisk, type Spec } from "../../inputs/schema/vm.ts"
 import type { OnProgress } from "../../store/disks/convert.ts"
 import type { Resource } from "../../store/state/handles.ts"
 import { markOf, RUNTIME_MARK } from "../../store/state/mark.ts"
-import { takeUid } from "../../store/state/uids.ts"
+import { ownUidRange, takeUid } from "../../store/state/uids.ts"
 import type { Session } from "../../vm/session.ts"
 import { savedDisk, savedDisks, snapshotFiles } from "../snapshot/manifest.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
@@ -137,7 +137,10 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const { session, spec, vmm, program, signal, restore, log } = staging
   const { id, layout, journal, db } = session
   const name = vmm.jailName(program)
-  const owner = ownerOf(takeUid(db, id, { wanted: wanted.uid }), wanted.gid)
+  const owner = ownerOf(
+    takeUid(db, id, { wanted: wanted.uid, range: wanted.uid === undefined ? ownUidRange() : undefined }),
+    wanted.gid,
+  )
   const site = { base: layout.jails, vmm: name, id }
   let inode = ""
   const jail = makeJail(site, owner, (root) => {

@@ -171,10 +171,10 @@ function join(cgroup: string, child: Child): void {
   }
 }
 
-function startChild(session: Session, launch: Omit<Launch, "stdin" | "stdout" | "stderr">): Child {
-  const { consoleInput, consoleLog, vmmLog } = session.layout
+function startChild(session: Session, launch: Omit<Launch, "stdin" | "stdout" | "stderr" | "held">): Child {
+  const { consoleInput, consoleLog, consoleHeld, vmmLog } = session.layout
   try {
-    return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog })
+    return spawn({ ...launch, stdin: consoleInput, stdout: consoleLog, stderr: vmmLog, held: consoleHeld })
   } catch (error) {
     const message = `${launch.argv[0]} cannot be started: ${messageOf(error)}`
     throw new Failure("START_FAILED", message, { subject: launch.argv[0], cause: error })

@@ -1,4 +1,4 @@
-import { cgroupMount } from "../../host/cgroup/cgroup.ts"
+import { lookForCgroups } from "../../host/cgroup/usable.ts"
 import { type Finding, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
 
@@ -11,9 +11,15 @@ const HINT = "boot the host with cgroup v2 alone: systemd.unified_cgroup_hierarc
 export function checkCgroups(host: Host): Finding {
   const mountinfo = host.read("/proc/self/mountinfo")
   if (mountinfo === undefined) return unknown("/proc/self/mountinfo is not there", "mount -t proc proc /proc")
-  const mount = cgroupMount(mountinfo)
-  if (mount === undefined) {
+  const looked = lookForCgroups(mountinfo, (path) => host.read(path) !== undefined)
+  if (looked.is === "absent") {
     return warn("cgroup v2 is not mounted: VMs have no limits, and are known by their processes alone", HINT)
+  }
+  const use = looked.is === "usable" && host.uid === 0 ? host.tryCgroups(looked.mount) : looked
+  const { mount } = use
+  if (use.is === "unusable") {
+    const says = `cgroup v2 at ${mount} cannot be used: ${use.why}: VMs have no limits, and are known by their processes alone`
+    return warn(says, use.hint)
   }
   const controllers = host.read(`${mount}/cgroup.controllers`)?.trim().split(" ") ?? []
   const missing = CONTROLLERS.filter((name) => !controllers.includes(name))

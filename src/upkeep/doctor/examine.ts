@@ -1,5 +1,7 @@
 import { inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { once } from "../../base/terms/once.ts"
+import { parseIdMap, uidRangeOf } from "../../store/files/idMap.ts"
+import { UID_RANGE } from "../../store/state/uids.ts"
 import { findCandidates } from "../../supervisor/boot/chooseVmm.ts"
 import { checkCgroups } from "./cgroups.ts"
 import { checkDisks } from "./disks.ts"
@@ -11,7 +13,7 @@ import {
   checkSocketPaths,
   checkSpace,
 } from "./files.ts"
-import { type Checked, type Finding, ok, unknown, warn } from "./finding.ts"
+import { type Checked, type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import {
   checkConsole,
   checkKsm,
@@ -40,6 +42,7 @@ import {
   checkSettings,
   checkTun,
 } from "./network.ts"
+import { checkSchedule } from "./schedule.ts"
 import { checkChoice, checkFirecracker, checkQemu } from "./vmms.ts"
 
 /** Checks one thing of a host. */
@@ -91,6 +94,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     "kvm-settings": checkKvmSettings,
     console: checkConsole,
     leftovers: checkLeftovers,
+    schedule: checkSchedule,
   }
 }
 
@@ -110,7 +114,21 @@ async function settle(check: Check, host: Host): Promise<Finding> {
   }
 }
 
-function checkUser({ uid }: Host): Finding {
-  if (uid === 0) return ok("root: VMs run in jails")
+function checkUser({ uid, read }: Host): Finding {
+  if (uid === 0) {
+    const map = (path: string) => parseIdMap(read(path) ?? "0 0 4294967295")
+    try {
+      const { first, count } = uidRangeOf(
+        { uids: map("/proc/self/uid_map"), gids: map("/proc/self/gid_map") },
+        UID_RANGE,
+      )
+      const own =
+        first === UID_RANGE.first ? "" : `, with uids from ${first} to ${first + count - 1} of this user namespace`
+      return ok(`root: VMs run in jails${own}`)
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      return fail(`root of a user namespace: ${error.message}`, error.hint)
+    }
+  }
   return warn(`uid ${uid}, not root: VMs run without a jail, and with no network but QEMU's own`, "sudo banger doctor")
 }

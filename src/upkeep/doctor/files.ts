@@ -1,13 +1,13 @@
 import { realpathSync } from "node:fs"
-import { dirname } from "node:path"
 import { S } from "../../base/linux/constants.ts"
 import { isType } from "../../base/linux/files.ts"
 import { SUN_PATH_MAX } from "../../base/linux/structs.ts"
+import { inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
+import { trustedWay } from "../../store/files/trustedWay.ts"
 import { type VmLayout, vmLayout } from "../../store/state/places.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import { type Host, nearestDirectory } from "./host.ts"
-import { trusted } from "./kernel.ts"
 
 /** The longest id that `newVmId` makes. */
 const LONGEST_ID = "x".repeat(28)
@@ -110,11 +110,10 @@ export function checkSpace(host: Host): Finding {
 // --- internal ---
 
 function wrongDirectory(host: Host, path: string): Finding | undefined {
-  const own = host.stat(path, "own")
-  if (own === undefined)
-    return cannotMake(host, path) ?? trustedToMakeIn(host, realpathSync(nearestDirectory(host, path)))
-  if (isType(own, S.IFLNK))
-    return fail(`${path} is a symlink`, "name the directory it leads to, by BANGER_STATE_DIR or BANGER_RUNTIME_DIR")
+  const wrong = wayFinding(path)
+  if (wrong !== undefined) return wrong
+  const own = host.stat(path)
+  if (own === undefined) return cannotMake(host, path)
   if (!isType(own, S.IFDIR)) return fail(`${path} is not a directory`, `mv ${path} ${path}.away`)
   if (own.uid !== host.uid)
     return fail(`${path} belongs to uid ${own.uid}, not to uid ${host.uid}`, `chown ${host.uid} ${path}`)
@@ -125,21 +124,27 @@ function wrongDirectory(host: Host, path: string): Finding | undefined {
       `chmod ${(0o1000 | allowed).toString(8)} ${path}`,
     )
   }
-  return trusted(realpathSync(path))
+  return undefined
 }
+
+/** What makes the way to a directory unfit, as every command that would use it says. */
+function wayFinding(path: string): Finding | undefined {
+  try {
+    trustedWay(path)
+    return undefined
+  } catch (error) {
+    if (isFailure(error)) return fail(inOneLine(error), error.hint?.replace(/^run: /, ""))
+    return fail(`${path} cannot be looked at: ${messageOf(error)}`, PLACES_HINT)
+  }
+}
+
+const PLACES_HINT = "set BANGER_STATE_DIR and BANGER_RUNTIME_DIR to directories of your own"
 
 function cannotMake(host: Host, path: string): Finding | undefined {
   const parent = nearestDirectory(host, path)
   if (host.writable(parent)) return undefined
   const variable = path === host.places.state ? "BANGER_STATE_DIR" : "BANGER_RUNTIME_DIR"
   return fail(`${path} cannot be made: ${parent} cannot be written`, `set ${variable} to a directory of your own`)
-}
-
-/** What a user makes in a sticky directory (`/tmp`) others can neither rename nor remove. */
-function trustedToMakeIn(host: Host, directory: string): Finding | undefined {
-  const stat = host.stat(directory)
-  const sticky = stat !== undefined && (stat.mode & S.ISVTX) !== 0 && (stat.uid === 0 || stat.uid === host.uid)
-  return trusted(sticky && directory !== "/" ? dirname(directory) : directory)
 }
 
 function longestSocket({ qmpSocket, jails, id }: VmLayout, root: boolean): readonly [variable: string, path: string] {

@@ -11,6 +11,7 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { refusedCalls } from "../../base/linux/probe.ts"
 import { withRoute } from "../../base/linux/rtnetlink.ts"
 import type { Stat } from "../../base/linux/structs.ts"
+import { type CgroupUse, tryCgroups } from "../../host/cgroup/usable.ts"
 import type { KvmHost } from "../../host/kvm/judge.ts"
 import { thisKvmHost } from "../../host/kvm/thisHost.ts"
 import { ownerOf } from "../../host/network/names.ts"
@@ -57,6 +58,8 @@ export interface Host extends KvmHost {
   requireTracking(): void
   /** What others have changed of the networks of VMs that are up. */
   networkFaults(): readonly { readonly vm: string; readonly what: string; readonly restorable: boolean }[]
+  /** Makes a cgroup below a mount of cgroup v2, and removes it. */
+  tryCgroups(mount: string): Exclude<CgroupUse, { is: "absent" }>
   /** The persistent disks, and why something in the place of one is none; undefined: they have no directory yet. */
   disks():
     | { readonly disks: readonly Pick<PresentDisk, "sizeBytes" | "usedBytes">[]; readonly strange: readonly string[] }
@@ -83,6 +86,7 @@ export function thisHost(places: AllPlaces, binary: string | undefined): Host {
     refusedCalls,
     requireTracking,
     networkFaults: () => faultsIn(places),
+    tryCgroups,
     disks() {
       using disks = findDisks(disksDirectory(places))
       if (disks === undefined) return undefined

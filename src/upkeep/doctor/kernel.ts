@@ -81,8 +81,10 @@ export function checkBinary(host: Host): Finding {
   return trusted(dirname(binary)) ?? ok(binary)
 }
 
+// --- internal ---
+
 /** A failing finding when others can change what is in a directory; undefined when they cannot. */
-export function trusted(directory: string): Finding | undefined {
+function trusted(directory: string): Finding | undefined {
   try {
     process.getBuiltinModule("node:fs").closeSync(pinDirectory(directory))
     return undefined

@@ -1,3 +1,4 @@
+import { fileAgeMs } from "../../base/linux/clock.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { statAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
@@ -5,8 +6,8 @@ import type { Stat } from "../../base/linux/structs.ts"
 import type { Verdict } from "./leftover.ts"
 
 /** The verdict on what was made or changed less than `grace` milliseconds ago; undefined when it is older. */
-export function tooYoung({ ctimeMs, btimeMs }: Pick<Stat, "ctimeMs" | "btimeMs">, grace: number): Verdict | undefined {
-  const age = Date.now() - Math.max(ctimeMs, btimeMs)
+export function tooYoung(stat: Pick<Stat, "ctimeMs" | "btimeMs">, grace: number): Verdict | undefined {
+  const age = fileAgeMs(stat)
   if (age >= grace) return undefined
   return { is: "kept", why: `it was made or changed ${Math.floor(age / 1000)} s ago` }
 }

@@ -1,10 +1,10 @@
+import { fileAgeMs } from "../../base/linux/clock.ts"
 import { inodeOf } from "../../base/linux/files.ts"
 import { endIn } from "../../base/linux/signals.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { textOfPath } from "../../base/terms/printable.ts"
 import { joinPath } from "../../host/sockets/directory.ts"
-import { ageOf } from "../../host/sockets/judge.ts"
 import type { Settings } from "../../host/sockets/sweepDirectory.ts"
 import { LOAD_MAX_MS, loadGuard } from "../../inputs/plugin/load.ts"
 import { trustOf } from "../../inputs/plugin/trust.ts"
@@ -25,7 +25,7 @@ export async function hookVeto(file: string, log: Log): Promise<NonNullable<Sett
   const interrupt = new AbortController().signal
   return async (directory, { name, stat }) => {
     const path = textOfPath(joinPath(directory.path, name)).text
-    const about = { path, uid: stat.uid, inode: inodeOf(stat), ageSeconds: Math.floor(ageOf(stat, Date.now()) / 1000) }
+    const about = { path, uid: stat.uid, inode: inodeOf(stat), ageSeconds: Math.floor(fileAgeMs(stat) / 1000) }
     for (const hooks of inOrder(guard, "sweepCandidate")) {
       try {
         const answer = await within(guard.limit, () => {

@@ -1,18 +1,14 @@
 import { realpathSync, statSync } from "node:fs"
-import { basename, dirname } from "node:path"
+import { dirname } from "node:path"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { close } from "../../base/linux/files.ts"
 import { Failure, isFailure } from "../../base/terms/failure.ts"
 import { shellWords } from "../../base/terms/shell.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
+import { trustedWay } from "../../store/files/trustedWay.ts"
 
 // The room system: what has a host run banger by itself: a cron file, systemd's units, and what they run.
 // The rule: a file is written or removed only where it is there as banger wrote it, or not at all.
-
-/** The path of this program, for a line that runs it later. From source: the path of an installed one. */
-export function ownProgram(execPath = process.execPath): string {
-  return basename(execPath).startsWith("banger") ? execPath : "/usr/local/bin/banger"
-}
 
 /**
  * Throws UNTRUSTED where somebody besides root can change a program that the host is to run as root, or put another in its place. One
@@ -29,14 +25,31 @@ export function requireSafeProgram(program: string): void {
   if ((mode & 0o022) !== 0) throw refuse("it can be written by others")
   try {
     close(pinDirectory(dirname(real)))
+    // The name that the host is told may be a symlink.
+    trustedWay(program)
   } catch (error) {
     throw isFailure(error) ? refuse(error.message, error) : error
   }
 }
 
+/** The variables that say where VMs are: what the host runs later must find those of who had it written. */
+const VARIABLES = ["BANGER_STATE_DIR", "BANGER_RUNTIME_DIR", "BANGER_CONFIG", "XDG_STATE_HOME", "XDG_CONFIG_HOME"]
+
+/** A variable and its value. */
+export type Variable = readonly [name: string, value: string]
+
+/** Those of these variables that are set, for a text that is used later. Pure. Throws USAGE as `checkedDirs` does. */
+export function variablesOf(env: Readonly<Record<string, string | undefined>>): readonly Variable[] {
+  const set = VARIABLES.flatMap((name): Variable[] => (env[name] ? [[name, env[name] ?? ""]] : []))
+  checkedDirs(set.map(([, value]) => value))
+  return set
+}
+
 /** A file for /etc/cron.d that sweeps every minute (crontab(5)). Pure. */
-export function cronText(program: string, dirs: readonly string[]): string {
-  const command = shellWords([program, "sweep", "--quiet", ...checkedDirs(dirs)])
+export function cronText(program: string, dirs: readonly string[], variables: readonly Variable[] = []): string {
+  // Not as lines of their own: some crons know none.
+  const assigned = variables.map(([name, value]) => `${name}=${shellWords([value])} `).join("")
+  const command = `${assigned}${shellWords([program, "sweep", "--quiet", ...checkedDirs(dirs)])}`
   return [
     "# /etc/cron.d/banger: removes sockets that nothing is bound to, every minute; it says nothing unless something is wrong.",
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

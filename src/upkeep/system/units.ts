@@ -1,4 +1,4 @@
-import { checkedDirs } from "./schedule.ts"
+import { checkedDirs, type Variable } from "./schedule.ts"
 
 /** Whose units they are: the host's, run as root, or a user's own. */
 export type Manager = "system" | "user"
@@ -15,19 +15,23 @@ export interface UnitOptions {
   readonly program: string
   /** Directories to sweep besides banger's own. */
   readonly dirs: readonly string[]
+  /** The variables that say where VMs are. */
+  readonly variables?: readonly Variable[]
 }
 
 /** The units that run VMs and sweeps, by systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5). Pure. */
-export function unitsOf(manager: Manager, { program, dirs }: UnitOptions): readonly Unit[] {
+export function unitsOf(manager: Manager, { program, dirs, variables = [] }: UnitOptions): readonly Unit[] {
   const run = (...words: readonly string[]) => `ExecStart=${[program, ...words].map(unitWord).join(" ")}`
   const vms = VMS[manager]
+  const clean = [...CLEAN, ...variables.map(environmentOf)]
+  const state = variables.find(([name]) => name === "BANGER_STATE_DIR")?.[1]
   const { after, wants, mounts, hardening, target } = PARTS[manager]
   const vm = [
     "[Unit]",
     "Description=VM %i",
     ...after(["banger-boot.service banger-shutdown.service"]),
     ...wants,
-    ...mounts([vms]),
+    ...mounts([...(state === undefined ? [] : [mountWord(state)]), vms]),
     `AssertPathExists=${vms}/%i.ts`,
     "# A supervisor that is killed comes back each time; a plugin that cannot be run is given up in the end.",
     "StartLimitIntervalSec=10min",
@@ -51,7 +55,7 @@ export function unitsOf(manager: Manager, { program, dirs }: UnitOptions): reado
     "RestartPreventExitStatus=2",
     "# A guest chooses what it prints, not how grave that is.",
     "SyslogLevelPrefix=no",
-    ...CLEAN,
+    ...clean,
     ...hardening,
     "",
     "[Install]",
@@ -63,7 +67,7 @@ export function unitsOf(manager: Manager, { program, dirs }: UnitOptions): reado
     ...after(["banger-shutdown.service"]),
     "Requires=banger-shutdown.service",
     ...wants,
-    ...mounts([]),
+    ...mounts(state === undefined ? [] : [mountWord(state)]),
     "",
     "[Service]",
     "Type=oneshot",
@@ -72,7 +76,7 @@ export function unitsOf(manager: Manager, { program, dirs }: UnitOptions): reado
     "TimeoutStartSec=infinity",
     "# A start that is under way goes on.",
     "KillMode=process",
-    ...CLEAN,
+    ...clean,
     "",
     "[Install]",
     `WantedBy=${target}`,
@@ -82,7 +86,7 @@ export function unitsOf(manager: Manager, { program, dirs }: UnitOptions): reado
     "[Unit]",
     "Description=An end in time for VMs when the host goes down",
     ...after([]),
-    ...mounts([]),
+    ...mounts(state === undefined ? [] : [mountWord(state)]),
     "",
     "[Service]",
     "# Nothing is started, so that nothing can fail: a unit that has failed is not stopped.",
@@ -91,7 +95,7 @@ export function unitsOf(manager: Manager, { program, dirs }: UnitOptions): reado
     `ExecStop=${[program, "system", "shutdown"].map(unitWord).join(" ")}`,
     "TimeoutStopSec=3min",
     "KillMode=process",
-    ...CLEAN,
+    ...clean,
     "",
     "[Install]",
     `WantedBy=${target}`,
@@ -103,7 +107,7 @@ export function unitsOf(manager: Manager, { program, dirs }: UnitOptions): reado
     "[Service]",
     "Type=oneshot",
     run("sweep", "--quiet", ...checkedDirs(dirs)),
-    ...CLEAN,
+    ...clean,
     "# VMs that run are nobody's to end but their own banger's.",
     "KillMode=process",
     ...(manager === "system" ? ["NoNewPrivileges=yes"] : []),
@@ -179,6 +183,15 @@ const PARTS = {
     hardening: [],
     target: "default.target",
   },
+}
+
+/** systemd.exec(5), Environment=: `%` is doubled, `$` means nothing. */
+function environmentOf([name, value]: Variable): string {
+  return `Environment="${name}=${value.replaceAll("%", "%%").replace(/["\\]/g, "\\$&")}"`
+}
+
+function mountWord(path: string): string {
+  return `"${path.replaceAll("%", "%%").replace(/["\\]/g, "\\$&")}"`
 }
 
 /** systemd.service(5), "COMMAND LINES": `%` and `$` are doubled, `\` and `"` escaped within double quotes. */

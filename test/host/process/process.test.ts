@@ -89,15 +89,33 @@ test.skipIf(process.geteuid?.() !== 0).each([
   ["time", ["--time"]],
 ])("from another %s namespace a VM that runs is not taken for dead", async (kind, flags) => {
   const child = start("/bin/sleep", "600")
+  // Before Linux 6.9, whose pidfds have inodes of their own, a start time of another clock tells nothing.
+  const { pidfd: _, ...identity } = child.identity
   const code = `
     import { processLiveness } from "${join(import.meta.dir, "../../../src/host/process/identity.ts")}"
-    console.log(JSON.stringify(processLiveness(${JSON.stringify(child.identity)})))`
+    console.log(JSON.stringify(processLiveness(${JSON.stringify(identity)})))`
   const run = Bun.spawnSync(["unshare", ...flags, "--fork", process.execPath, "-e", code])
   expect(JSON.parse(run.stdout.toString())).toEqual({
     is: "unknown",
     why: `it was started in another ${kind} namespace`,
     hint: "do this in the container that the VM was started in",
   })
+  child.signal(SIGKILL)
+  await child.exited
+})
+
+test.skipIf(process.geteuid?.() !== 0)("from another time namespace it is known by its pidfd's inode", async () => {
+  const child = start("/bin/sleep", "600")
+  const { identity } = child
+  if (identity.pidfd === undefined) return child.signal(SIGKILL)
+  const code = `
+    import { processLiveness } from "${join(import.meta.dir, "../../../src/host/process/identity.ts")}"
+    const own = ${JSON.stringify(identity)}
+    const { is } = processLiveness(own)
+    console.log(JSON.stringify([is, processLiveness({ ...own, pidfd: own.pidfd + "1" }).is]))`
+  const flags = ["--time", "--boottime", "1000000", "--fork"]
+  const run = Bun.spawnSync(["unshare", ...flags, process.execPath, "-e", code])
+  expect(JSON.parse(run.stdout.toString())).toEqual(["alive", "dead"])
   child.signal(SIGKILL)
   await child.exited
 })

@@ -25,6 +25,7 @@ test("a spec has every default filled in", () => {
     limits: {},
     timeouts: { start: 30_000, stop: 30_000, hook: 60_000 },
     console: { limit: 16 * 1024 * 1024 },
+    ends: "any",
     restart: { policy: "no", limit: 5, delay: 1000 },
     after: [],
     unsafeClone: false,

@@ -20,6 +20,7 @@ export const same: { readonly [Field in keyof Required<SpecInput>]: Same<Spec[Fi
   limits: true,
   timeouts: true,
   console: true,
+  ends: true,
   restart: true,
   after: true,
   unsafeClone: true,

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs"
+import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { readConfig } from "../../../src/store/state/config.ts"
+import { configSchema, configured, PROGRAMS, readConfig } from "../../../src/store/state/config.ts"
 import { failure } from "../../failure.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
@@ -24,13 +24,46 @@ test("the configuration is read, also through a symlink; one that is not there i
 
 test.each([
   ["an unknown key", 'quemu = "/q"', "unknown key quemu; did you mean qemu?"],
-  ["no absolute path", 'qemu = "q"', 'qemu is "q"; allowed: an absolute path'],
+  ["a path that is not absolute", 'qemu = "./q"', 'qemu is "./q"; allowed: an absolute path, or a name'],
+  ["a place that is not absolute", 'state = "st"', 'state is "st"; allowed: an absolute path'],
   ["other text", "qemu = ", "is not TOML"],
   ["a key twice", 'qemu = "/a"\nqemu = "/b"', "is not TOML"],
 ])("%s is a fault of the configuration, by the file's name", (_, text, message) => {
   const path = written(text)
   const fault = { code: "BAD_CONFIG", exit: 2, subject: path, message: expect.stringContaining(message) }
   expect(() => readConfig(path)).toThrow(expect.objectContaining(fault))
+})
+
+test("docs/config.md has each key that is taken, with an example that is taken, and no other", () => {
+  const docs = readFileSync(join(import.meta.dir, "../../../docs/config.md"), "utf8")
+  const rows = [...docs.matchAll(/^\| `(\w+)` \| `(".*?")` \|/gm)].map(([, key = "", example = ""]) => [key, example])
+  for (const [key, example] of rows)
+    expect(Object.keys(readConfig(written(`${key} = ${example}`)))).toEqual([key ?? ""])
+  expect(rows.map(([key]) => key).toSorted()).toEqual(Object.keys(configSchema.entries).toSorted())
+})
+
+test("a bare name is looked up in PATH, a missing one is a fault; ~/ is a user's", () => {
+  const dir = join(directory.path, "bin")
+  mkdirSync(dir, { mode: 0o755 })
+  writeFileSync(join(dir, "nft-9"), "#!/bin/sh\n", { mode: 0o755 })
+  const before = process.env.PATH
+  try {
+    process.env.PATH = dir
+    expect(configured({ nft: "nft-9" }, "nft", "/c")).toBe(join(dir, "nft-9"))
+    for (const key of PROGRAMS)
+      expect(() => configured({ [key]: "no-such" }, key, "/c")).toThrow(
+        failure("BAD_CONFIG", `/c: ${key} is "no-such", which is not in PATH`),
+      )
+    chmodSync(join(dir, "nft-9"), 0o777)
+    if (process.geteuid?.() === 0)
+      expect(() => configured({ nft: "nft-9" }, "nft", "/c")).toThrow(failure("BAD_CONFIG", "others can write it"))
+  } finally {
+    process.env.PATH = before
+  }
+  expect(configured({ xz: "/opt/xz" }, "xz", "/c")).toBe("/opt/xz")
+  expect(configured({}, "xz", "/c")).toBeUndefined()
+  if (process.geteuid?.() === 0)
+    expect(() => configured({ xz: "~/xz" }, "xz", "/c")).toThrow(failure("BAD_CONFIG", "~ is a user's"))
 })
 
 test("a directory, a file of any size and other bytes than text are faults of the configuration too", () => {

@@ -52,7 +52,7 @@ test("a database of a newer banger, or that is none, is refused and not touched"
   writeFileSync(path, "this is not a database, but it is somebody's file\n".repeat(50))
   const before = readFileSync(path)
   expect(() => openDatabase(directory.path)).toThrow(
-    failure("BAD_STATE", "state.db: cannot be used: file is not a database"),
+    failure("BAD_STATE", "state.db cannot be used: file is not a database"),
   )
   expect(readFileSync(path)).toEqual(before)
 })

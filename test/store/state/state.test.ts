@@ -1,6 +1,19 @@
 import { expect, test } from "bun:test"
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
+import { type Failure, isFailure } from "../../../src/base/terms/failure.ts"
 import { NAME_PATTERN } from "../../../src/base/terms/name.ts"
 import { hostPath } from "../../../src/base/terms/path.ts"
 import { takeLock, withLock } from "../../../src/store/files/lock.ts"
@@ -69,20 +82,88 @@ test("a directory the user named is not changed, but refused when it is open", (
   expect(modeOf(path)).toBe("755")
 })
 
-test("a symlink or a file in the directory's place is refused; a symlink above it is resolved", () => {
-  mkdirSync(join(directory.path, "real"))
+test("a file in the directory's place is refused; symlinks of this user's lead to it, in its place too", () => {
+  mkdirSync(join(directory.path, "real"), { mode: 0o700 })
   symlinkSync("real", join(directory.path, "link"))
   writeFileSync(join(directory.path, "file"), "")
-  expect(() => ensurePrivateDirectory(join(directory.path, "link"), 0o700, true)).toThrow(
-    failure("UNTRUSTED", "is a symlink"),
-  )
+  expect(ensurePrivateDirectory(join(directory.path, "link"), 0o700, true)).toBe(join(directory.path, "real"))
   expect(() => ensurePrivateDirectory(join(directory.path, "file"), 0o700, true)).toThrow(
     failure("UNTRUSTED", "is not a directory"),
   )
   expect(ensurePrivateDirectory(join(directory.path, "link/inside"), 0o700, true)).toBe(
     join(directory.path, "real/inside"),
   )
+  symlinkSync("loop", join(directory.path, "loop"))
+  expect(() => ensurePrivateDirectory(join(directory.path, "loop/x"), 0o700, true)).toThrow(
+    failure("UNTRUSTED", "is one symlink too many"),
+  )
 })
+
+const asRoot = test.skipIf(process.geteuid?.() !== 0)
+
+asRoot.each<[string, (dir: string) => void, string, string]>([
+  ["another user's", (dir) => chownSync(dir, 1234, 1234), "belongs to uid 1234", "chown -h root"],
+  ["open to all", (dir) => chmodSync(dir, 0o777), "can be written by others", "chmod go-w"],
+  ["open to a group", (dir) => chmodSync(dir, 0o775), "can be written by others", "chmod go-w"],
+  [
+    "another user's, and sticky",
+    (dir) => void Bun.spawnSync(["sh", "-c", `chown 1234 ${dir}; chmod 1777 ${dir}`]),
+    "belongs to",
+    "chown -h",
+  ],
+])(
+  "a directory on the way that is %s is refused before anything is made, and the hint mends it",
+  (_, spoil, why, mend) => {
+    const above = join(directory.path, "u")
+    for (const way of [above, join(directory.path, "link")]) {
+      rmSync(above, { recursive: true, force: true })
+      rmSync(join(directory.path, "link"), { force: true })
+      mkdirSync(above)
+      symlinkSync("u", join(directory.path, "link"))
+      spoil(above)
+      for (const path of [join(way, "st"), join(way, "deep/er/st")]) {
+        const error = caught(() => ensurePrivateDirectory(path, 0o711, false))
+        expect(error).toMatchObject({ code: "UNTRUSTED", message: expect.stringContaining(`${above} ${why}`) })
+        expect(readdirSync(above)).toEqual([])
+      }
+      const { hint = "" } = caught(() => ensurePrivateDirectory(join(way, "st"), 0o711, false))
+      expect(hint).toContain(mend)
+      const [, command = ""] = /^run: (.*?);/.exec(hint) ?? []
+      for (let tries = 0; tries < 2; tries++) {
+        Bun.spawnSync(["sh", "-c", command])
+        Bun.spawnSync(["chmod", "go-w", above])
+      }
+      expect(ensurePrivateDirectory(join(way, "st"), 0o711, false)).toBe(join(above, "st"))
+    }
+  },
+)
+
+asRoot("a symlink that another user made is not followed", () => {
+  mkdirSync(join(directory.path, "real"))
+  symlinkSync("real", join(directory.path, "link"))
+  lchownSync(join(directory.path, "link"), 1234, 1234)
+  expect(() => ensurePrivateDirectory(join(directory.path, "link"), 0o700, true)).toThrow(
+    failure("UNTRUSTED", "link belongs to uid 1234"),
+  )
+})
+
+test("what cannot be made or looked at says which variable to set", () => {
+  writeFileSync(join(directory.path, "file"), "")
+  expect(caught(() => ensurePrivateDirectory("/proc/self/nothing/st", 0o700, true))).toMatchObject({
+    code: "BAD_CONFIG",
+    hint: "use another place",
+  })
+})
+
+function caught(work: () => unknown): Failure {
+  try {
+    work()
+  } catch (error) {
+    if (isFailure(error)) return error
+    throw error
+  }
+  throw new Error("nothing was thrown")
+}
 
 test("a file is replaced whole, whenever its writer is killed", async () => {
   const path = join(directory.path, "file.json")
