@@ -9,6 +9,7 @@ import { findById, listRecords, listUnfinished, mirroredProcess, type VmRecord }
 import { exitSchema, isFinal, vmStateSchema } from "../store/state/vmState.ts"
 import { livenessOf } from "./liveness.ts"
 import { supervisorPid } from "./lock.ts"
+import { ownerOf } from "./request.ts"
 
 /** One VM as `banger ps` shows it. Times are milliseconds since 1970. */
 export const vmStatusSchema = v.strictObject({
@@ -30,6 +31,8 @@ export const vmStatusSchema = v.strictObject({
   createdAtMs: v.number(),
   runningAtMs: v.nullable(v.number()),
   endedAtMs: v.nullable(v.number()),
+  /** The user that root's helper runs it for. */
+  owner: v.optional(v.number()),
   /** When its supervisor means to boot it again. */
   restartAtMs: v.nullable(v.number()),
   exit: v.nullable(exitSchema),
@@ -66,7 +69,7 @@ function readStatus(state: State, record: VmRecord): VmStatus {
   const supervisor = supervisorOf(state, record)
   const known = isFinal(record.state) ? endedOf(record, supervisor) : currentLiveness(state, record, supervisor)
   return {
-    ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path },
+    ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path, owner: ownerOf(record) },
     createdAtMs: record.created_at,
     runningAtMs: record.running_at,
     endedAtMs: record.ended_at,

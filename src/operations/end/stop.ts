@@ -8,6 +8,7 @@ import { findById, findRecord, listRecords, listUnfinished, type VmRecord } from
 import { isFinal } from "../../store/state/vmState.ts"
 import { mayRestart } from "../../supervisor/restartPolicy.ts"
 import { proveAbsent } from "../../vm/proveAbsent.ts"
+import { ownerOf } from "../../vm/request.ts"
 import type { StopRequest } from "../../vm/stopRequest.ts"
 import { startedAgain } from "./startedAgain.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
@@ -111,7 +112,10 @@ export async function stopSuccessors(
 // --- internal ---
 
 /** A user's stop holds from now on, whatever becomes of the VM. */
-function noteUsersStop({ db }: State, { name }: VmRecord, log: Log): void {
+function noteUsersStop({ db }: State, record: VmRecord, log: Log): void {
+  // Notes are by name, and one of root's may have the name at a boot of the host.
+  if (ownerOf(record) !== undefined) return
+  const { name } = record
   try {
     noteStop(db, name, "stopped")
   } catch (error) {
