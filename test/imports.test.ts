@@ -15,6 +15,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ["supervisor/rest", "host/systemd", "base/linux", "cli/commands", "cli/show", "cli/terminal", "base/terms"],
   "cli/commands": [
     ...[
+      "operations/helper",
+      "operations/sudo",
       "operations",
       "operations/run",
       "operations/end",
@@ -49,6 +51,23 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "store/state",
     "cli/terminal",
     "base/terms",
+  ],
+  "operations/helper": [
+    ...["operations", "operations/run", "supervisor/hooks", "vm", "host/process", "inputs/helper", "inputs/plugin"],
+    ...["inputs/schema", ...DISK],
+  ],
+  "operations/sudo": [
+    ...[
+      "operations",
+      "operations/run",
+      "supervisor/hooks",
+      "vm",
+      "host/process",
+      "inputs/helper",
+      "inputs/plugin",
+      "store/logs",
+      ...DISK,
+    ],
   ],
   operations: [
     ...[
@@ -165,6 +184,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "host/systemd": ["host/process", ...DISK],
   "host/vmm": ["inputs/schema", ...DISK],
   "inputs/plugin": ["inputs/schema", "base/linux", "base/terms"],
+  "inputs/helper": ["inputs/schema", "base/terms"],
   "inputs/schema": ["base/terms"],
   "inputs/image": ["inputs/download", ...DISK],
   "inputs/kernel": GROUND,
