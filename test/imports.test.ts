@@ -63,6 +63,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/hooks",
       "vm",
       "host/process",
+      "inputs/kernel",
       "inputs/helper",
       "inputs/plugin",
       "store/logs",

@@ -2,6 +2,7 @@ import { beforeAll, beforeEach, expect, test } from "bun:test"
 import { existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { O } from "../../src/base/linux/constants.ts"
+import { bzImageWith } from "../bzImage.ts"
 import { tinyGuest } from "../tinyGuest.ts"
 import { start, until } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
@@ -343,6 +344,15 @@ test("what root alone could read, or nobody should, gets into no jail by any fie
       expect(error?.message).toContain(path)
       await one.ended
     }
+  // Nor is anything unpacked by root.
+  const packed = join(dir, "packed")
+  writeFileSync(packed, bzImageWith(Bun.gzipSync(new Uint8Array(tinyGuest()))))
+  for (const vmm of ["auto", "firecracker"]) {
+    const one = talk(ann)
+    one.say(running(give(ann, packed), { vmm }))
+    expect((await one.hears(failed)).error).toMatchObject({ code: "BAD_FILE", subject: "kernel" })
+    await one.ended
+  }
   expect(records(place)).toEqual([])
   rmSync(secret)
 }, 120_000)

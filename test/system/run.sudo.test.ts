@@ -1,6 +1,7 @@
 import { beforeAll, beforeEach, expect, test } from "bun:test"
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs"
 import { join } from "node:path"
+import { bzImageWith } from "../bzImage.ts"
 import { tinyGuest } from "../tinyGuest.ts"
 import { type Running, start, until } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
@@ -32,12 +33,13 @@ function as(
 }
 
 /** A plugin of a user's, whose hooks note what they see in `notes` of the user's home. */
-function pluginOf(user: User, name: string, { script = "", fields = "" } = {}): string {
+function pluginOf(user: User, name: string, { script = "", fields = "", packed = false } = {}): string {
   const dir = join(user.home, name)
   rmSync(dir, { recursive: true, force: true })
   mkdirSync(dir)
   give(user, dir, "700")
-  writeFileSync(join(dir, "vmlinux"), tinyGuest(script))
+  const kernel = tinyGuest(script)
+  writeFileSync(join(dir, "vmlinux"), packed ? bzImageWith(Bun.gzipSync(new Uint8Array(kernel))) : kernel)
   give(user, join(dir, "vmlinux"), "600")
   writeFileSync(join(dir, "notes"), "")
   give(user, join(dir, "notes"), "600")
@@ -141,6 +143,15 @@ onBoth("a detached VM of a user's is seen, read, waited for and ended by its use
   await until(() => readdirSync(join(ann.home, ".local/state/banger/vms")).length === 0)
   expect(await as(ann, ["rm", "apart"]).ended).toMatchObject({ exit: 0 })
   expect((await json(ann, "ps", "--all", "--json")).filter((vm: { id: string }) => vm.id === id)).toEqual([])
+})
+
+onBoth("a packed kernel is unpacked as the user, in the user's own state", async () => {
+  const { ann } = host
+  const plugin = pluginOf(ann, "packed", { script: "PRINT[up]RESET", packed: true })
+  expect(await as(ann, ["run", plugin]).ended).toMatchObject({ exit: 0, stdout: expect.stringContaining("up") })
+  const [unpacked = ""] = readdirSync(join(ann.home, ".local/state/banger/kernels"))
+  expect(statSync(join(ann.home, ".local/state/banger/kernels", unpacked)).uid).toBe(ann.uid)
+  expect(existsSync(join(place.state, "kernels"))).toBe(false)
 })
 
 onBoth("a user's VM has a tap with an address and a port of the host, and both are gone with it", async () => {

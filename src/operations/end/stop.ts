@@ -99,11 +99,13 @@ export async function stopSuccessors(
   const isNext = (one: VmRecord) =>
     one.name === name &&
     one.id !== id &&
+    // Of another user a VM may have got the name meanwhile.
+    ownerOf(one) === ownerOf(record) &&
     ((byName && mayRestart(record) && (!isFinal(one.state) || one.restart_at !== null)) ||
       (signalledPid !== undefined && !isFinal(one.state) && supervisorOf(state, one) === signalledPid))
   const again = byName && mayRestart(record) ? betweenBoots(state, name) : undefined
   const next = listUnfinished(state.db, name).find(isNext) ?? again
-  if (next === undefined || next.id === id) return
+  if (next === undefined || next.id === id || ownerOf(next) !== ownerOf(record)) return
   // The supervisor's word holds for each VM that it boots: a second signal would mean "at once".
   const stopped = await stopKnown(stopper, state, next, { request, signalledPid, passing })
   await stopSuccessors(stopper, state, stopped, { request, passing, byName })

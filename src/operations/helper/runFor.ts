@@ -1,6 +1,8 @@
 import { closeSync, openSync, writeSync } from "node:fs"
 import { O } from "../../base/linux/constants.ts"
+import { readStart } from "../../base/linux/content.ts"
 import { errorCode } from "../../base/linux/errors.ts"
+import { openNamed, withDescriptor } from "../../base/linux/files.ts"
 import { Failure, failureJson } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { type During, isVmName, type Request, readDuring } from "../../inputs/helper/messages.ts"
@@ -73,7 +75,16 @@ function resolve(
   if (refused !== undefined)
     throw new Failure("NEEDS_ROOT", `${refused.setting}: ${refused.why}`, { subject: refused.setting })
   const opened = { ...withSources(spec, sources), name }
+  if (process.arch === "x64" && spec.vmm !== "qemu") requireElf(opened.kernel, spec.kernel)
   return { loaded: { source, spec: written, hooks, sha256 }, spec: opened, written }
+}
+
+/** Throws for a kernel that would have to be unpacked: to do that for a user, as root, is to run programs on whatever they bring. */
+function requireElf(source: string, path: string): void {
+  const start = withDescriptor(openNamed(source, O.RDONLY | O.NONBLOCK), (fd) => readStart(fd, 4))
+  if (Buffer.from(start).toString("latin1") === "\x7fELF") return
+  const detail = { hint: 'unpack it, or use vmm: "qemu"', subject: "kernel" }
+  throw new Failure("BAD_FILE", `kernel: ${path} is no ELF file`, detail)
 }
 
 /** A spec in which the path of each file is one by which root opens what the caller may read. */

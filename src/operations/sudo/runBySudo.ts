@@ -1,9 +1,12 @@
+import { join } from "node:path"
 import type { Exit } from "banger"
 import * as v from "valibot"
 import { ENDING_SIGNALS } from "../../base/linux/signals.ts"
 import { failureSchema } from "../../base/terms/failureSchema.ts"
 import { prefixed } from "../../base/terms/log.ts"
+import { elfKernel } from "../../inputs/kernel/elfKernel.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
+import { ownPlaces } from "../../store/state/open.ts"
 import { exitSchema } from "../../store/state/vmState.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import type { RunRequest, RunResult } from "../run/runRequest.ts"
@@ -26,8 +29,18 @@ export async function runBySudo(
   const log = prefixed(request.log, spec.name)
   const hooks = hooksHere(host, plugin, { helper, args: request.args, log })
   const console = shownConsole(request.onConsole, (bytes) => helper.send({ verb: "shown", bytes }))
+  // A kernel is unpacked here: root runs no program on what a user brings, and keeps none of it.
+  const unpacks = process.arch === "x64" && spec.vmm !== "qemu"
+  const kernel = unpacks ? await elfKernel(spec.kernel, join(ownPlaces().state, "kernels")) : spec.kernel
+  interrupts.stop.throwIfAborted()
   const id = helper.send({
-    ...{ verb: "run", plugin: loaded.source.path, sha256: loaded.sha256, spec: written, args: request.args },
+    ...{
+      verb: "run",
+      plugin: loaded.source.path,
+      sha256: loaded.sha256,
+      spec: { ...written, kernel },
+      args: request.args,
+    },
     ...{ hooks: hookNames(plugin), console: request.onConsole !== undefined },
     ...{ keepOnFailure: request.keepOnFailure, replace: request.replace },
   })
