@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { join } from "node:path"
 import { bzImageWith } from "../bzImage.ts"
 import { tinyGuest } from "../tinyGuest.ts"
-import { type Running, start, until } from "./support/banger.ts"
+import { fixture, type Running, start, until } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { startLoopback } from "./support/namespace.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
@@ -67,6 +67,11 @@ export default definePlugin({
 `,
   )
   return give(user, plugin, "600")
+}
+
+function writeDisk(path: string): string {
+  writeFileSync(path, new Uint8Array(1024 * 1024))
+  return path
 }
 
 function notesOf(user: User, name: string): Record<string, unknown>[] {
@@ -143,6 +148,18 @@ onBoth("a detached VM of a user's is seen, read, waited for and ended by its use
   await until(() => readdirSync(join(ann.home, ".local/state/banger/vms")).length === 0)
   expect(await as(ann, ["rm", "apart"]).ended).toMatchObject({ exit: 0 })
   expect((await json(ann, "ps", "--all", "--json")).filter((vm: { id: string }) => vm.id === id)).toEqual([])
+})
+
+test("a real guest boots on QEMU too, with its kernel, initrd and a drive that preBoot has written", async () => {
+  const { ann } = host
+  const image = give(ann, writeDisk(join(ann.home, "disk.img")), "600")
+  const spec = JSON.stringify({ drives: [{ path: image }] })
+  const script = "echo written > /dev/vda; head -c 7 /dev/vda; echo; echo done"
+  const run = as(ann, ["run", fixture("guest"), "--", script, spec])
+  await run.shows("written")
+  expect(await run.ended).toMatchObject({ exit: 0, stderr: expect.stringContaining("postStop: guest reset") })
+  // The guest had a copy.
+  expect(readFileSync(image).every((byte) => byte === 0)).toBe(true)
 })
 
 onBoth("a packed kernel is unpacked as the user, in the user's own state", async () => {
