@@ -13,7 +13,18 @@ start()
 async function start(): Promise<void> {
   // Nothing else is loaded: this is what a thousand VMs have running.
   if (words[0] === "__rest") return (await import("./src/supervisor/rest/resting.ts")).restUntilNeeded(words.slice(1))
+  if (words.length === 1 && words[0] === "__helper") {
+    const why = (await import("./src/base/linux/harden.ts")).hardenProcess()
+    if (why !== undefined) return refuse(why)
+  }
   if (process.env.NOTIFY_SOCKET !== undefined) (await import("./src/host/systemd/manager.ts")).hideManager(words)
   const { begin } = await import("./src/cli/begin.ts")
   await begin(words)
+}
+
+/** In the words that a user's banger understands. */
+function refuse(why: string): void {
+  const error = { code: "UNTRUSTED", message: `__helper: ${why}`, exit: 1 }
+  console.log(JSON.stringify({ is: "failed", error }))
+  process.exit(1)
 }

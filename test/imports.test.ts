@@ -15,6 +15,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ["supervisor/rest", "host/systemd", "base/linux", "cli/commands", "cli/show", "cli/terminal", "base/terms"],
   "cli/commands": [
     ...[
+      "operations/helper",
+      "operations/sudo",
       "operations",
       "operations/run",
       "operations/end",
@@ -49,6 +51,24 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "store/state",
     "cli/terminal",
     "base/terms",
+  ],
+  "operations/helper": [
+    ...["operations", "operations/run", "supervisor/hooks", "vm", "host/process", "inputs/helper", "inputs/plugin"],
+    ...["inputs/schema", ...DISK],
+  ],
+  "operations/sudo": [
+    ...[
+      "operations",
+      "operations/run",
+      "supervisor/hooks",
+      "vm",
+      "host/process",
+      "inputs/kernel",
+      "inputs/helper",
+      "inputs/plugin",
+      "store/logs",
+      ...DISK,
+    ],
   ],
   operations: [
     ...[
@@ -108,12 +128,12 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor/boot",
       "supervisor/changes",
       "supervisor/hooks",
+      "supervisor/keep",
       "supervisor/rest",
       "supervisor/snapshot",
       "host/cgroup",
       "host/firecracker",
       "host/jail",
-      "host/kept",
       "host/qemu",
       "host/systemd",
     ],
@@ -140,6 +160,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       ...VM_AND_BELOW,
     ],
   ],
+  "supervisor/keep": ["vm", "host/kept", ...DISK],
   "supervisor/hooks": ["vm", "host/systemd", "inputs/plugin", ...DISK],
   "supervisor/rest": [
     "inputs/plugin",
@@ -180,6 +201,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "host/systemd": ["host/process", ...DISK],
   "host/vmm": ["inputs/schema", ...DISK],
   "inputs/plugin": ["inputs/schema", "base/linux", "base/terms"],
+  "inputs/helper": ["inputs/schema", "base/terms"],
   "inputs/schema": ["base/terms"],
   "inputs/image": ["inputs/download", ...DISK],
   "inputs/kernel": GROUND,

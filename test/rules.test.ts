@@ -60,6 +60,7 @@ const KERNEL = /^(?:SIG[A-Z0-9]+|SEEK_[A-Z]+|CAP_[A-Z_]+|O_[A-Z]+|PT_[A-Z]+|PID_
 const NAMES_OF_THINGS: Readonly<Record<string, string>> = {
   NOBODY: "a uid",
   CTRL_C: "a key",
+  FIRST_USER_PORT: "a port",
   SLASH: "a byte of a path",
   SCHEMA: "a version",
   MARK: "a link group",

@@ -35,6 +35,7 @@ export const root: Command = command({
     __supervise: lazy(() => import("./commands/detachedSupervise.ts")),
     __wake: lazy(() => import("./commands/wake.ts")),
     __recover: lazy(() => import("./commands/recoverOne.ts")),
+    __helper: lazy(() => import("./commands/helper.ts")),
     __kvm: lazy(() => import("./commands/probeKvm.ts")),
   },
 })

@@ -96,6 +96,16 @@ export function isDetachedLog(name: string): boolean {
   return name.startsWith(DETACHED)
 }
 
+/** Removes the log of a banger that was detached, unless it has become its VM's. */
+export function removeLog(path: string): void {
+  // ENOENT: it has become the VM's.
+  ignoring(["ENOENT"], () =>
+    withDescriptor(openAt(AT_FDCWD, join(path, ".."), O.PATH | O_DIRECTORY), (dir) =>
+      unlinkAt(dir, path.slice(path.lastIndexOf("/") + 1)),
+    ),
+  )
+}
+
 // --- internal ---
 
 const DETACHED = ".detached-"
@@ -159,15 +169,6 @@ function newLog(): { path: string; fd: number } {
   // Locked as long as one of the two bangers has it open: a sweep removes such files when nobody has locked them.
   flock(fd, LOCK.EX | LOCK.NB)
   return { path, fd }
-}
-
-function removeLog(path: string): void {
-  // ENOENT: it has become the VM's.
-  ignoring(["ENOENT"], () =>
-    withDescriptor(openAt(AT_FDCWD, join(path, ".."), O.PATH | O_DIRECTORY), (dir) =>
-      unlinkAt(dir, path.slice(path.lastIndexOf("/") + 1)),
-    ),
-  )
 }
 
 /** The first line of a stream; undefined when the stream ends without one. */

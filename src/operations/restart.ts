@@ -1,4 +1,5 @@
 import { ownEnvironment } from "../base/linux/environment.ts"
+import { Failure } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { specOfRecord } from "../inputs/plugin/specOfRecord.ts"
 import { type Asker, trustOf } from "../inputs/plugin/trust.ts"
@@ -11,7 +12,7 @@ import { packRestarts, type Restarts } from "../supervisor/rest/words.ts"
 import { restartPolicy } from "../supervisor/restartPolicy.ts"
 import type { RunOutcome } from "../supervisor/vmContext.ts"
 import { exitText } from "../vm/exit.ts"
-import { requestOf } from "../vm/request.ts"
+import { ownerOf, requestOf } from "../vm/request.ts"
 import { type DetachedVm, detach } from "./detach.ts"
 import { stopVm } from "./end/stop.ts"
 import { backOff } from "./run/backOff.ts"
@@ -29,6 +30,7 @@ export async function restartVm(
   { log, say }: { readonly log: Log; readonly say: (line: string) => void },
 ): Promise<DetachedVm | number> {
   const record = findRecord(state.db, reference)
+  requireOwnHooks(record)
   const words = rerunArgv(record)
   try {
     await checkRerun(record, log)
@@ -59,6 +61,8 @@ export async function restartDetached(
   { failure, exit, rested }: Pick<RunOutcome, "failure" | "exit"> & { readonly rested: Rested | undefined },
 ): Promise<void> {
   const { log, interrupts } = host
+  // Its plugin's hooks are to be found in its user's process alone, which has gone.
+  if (ownerOf(record) !== undefined) return
   const { restart, timeouts } = specOfRecord(record)
   const policy = restartPolicy(restart, rested?.restarts)
   const waitMs = interrupts.stop.aborted ? undefined : policy.next({ failure, exit })
@@ -97,6 +101,15 @@ export function askerBefore(record: VmRecord): Asker | undefined {
 }
 
 // --- internal ---
+
+/** Throws WRONG_STATE for a VM that root's helper has run for a user. */
+function requireOwnHooks(record: VmRecord): void {
+  const owner = ownerOf(record)
+  if (owner === undefined) return
+  const hint = "they run it again themselves: banger stop, banger run"
+  const message = `${record.id} is uid ${owner}'s, and its plugin's hooks run in that user's own process only`
+  throw new Failure("WRONG_STATE", message, { hint, subject: record.id })
+}
 
 /** Throws a failure unless a VM's plugin can be loaded, its files are there, and this host can still run it. */
 async function checkRerun(record: VmRecord, log: Log): Promise<void> {

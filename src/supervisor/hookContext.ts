@@ -10,7 +10,8 @@ import type { Machine } from "../vm/machine.ts"
 import type { Session } from "../vm/session.ts"
 import type { Surroundings } from "./boot/prepare.ts"
 import type { DeviceChanges } from "./changes/deviceChanges.ts"
-import { keeping, keptNow } from "./keeping.ts"
+import { requireExitCode, type Verdict } from "./hooks/verdict.ts"
+import { keeping, keptNow } from "./keep/keeping.ts"
 import type { VmContext } from "./vmContext.ts"
 
 /** What all hooks of one VM are given. */
@@ -110,31 +111,9 @@ export function postStopContext(
     },
     set exitCode(code) {
       signal.throwIfAborted()
-      if (code !== undefined && !(Number.isInteger(code) && code >= 0 && code <= 255))
-        throw new Failure("BAD_PLUGIN", `ctx.exitCode: ${Bun.inspect(code)} is no whole number from 0 to 255`, {
-          subject: "ctx.exitCode",
-        })
-      verdict.exitCode = code
+      verdict.exitCode = requireExitCode(code)
     },
   }
-}
-
-/** What postStop hooks make of a run. */
-export interface Verdict {
-  reason: string | undefined
-  exitCode: number | undefined
-}
-
-/** A run that its plugin, or what its guest was to do, has made fail; undefined: neither has. Pure. */
-export function failureOfVerdict(
-  { reason, exitCode }: Verdict,
-  { id, exit }: { id: string; exit: Exit },
-): Failure | undefined {
-  if (reason === undefined && !exitCode) return undefined
-  const said = exitCode === exit.guestStatus ? `what the guest was to do ended with status ${exitCode}` : undefined
-  const message = reason ?? said ?? `the plugin made it fail, with exit status ${exitCode}`
-  const hint = `to see what its guest said last: banger logs ${id}`
-  return new Failure("VM_FAILED", message, { hint, subject: id, exit: exitCode || undefined })
 }
 
 /** What a preBoot hook may add to. */

@@ -7,7 +7,7 @@ import { specOfRecord } from "../inputs/plugin/specOfRecord.ts"
 import { trustAgain, trustOf } from "../inputs/plugin/trust.ts"
 import type { Spec } from "../inputs/schema/vm.ts"
 import type { VmRecord } from "../store/state/records.ts"
-import { requestOf } from "../vm/request.ts"
+import { ownerOf, requestOf } from "../vm/request.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
 
 /**
@@ -21,7 +21,10 @@ export async function reloadPlugin(
 ): Promise<ResolvedPlugin> {
   const source = { path: record.plugin_path, text: "" }
   const unloaded = { source, spec: {}, hooks: [], sha256: record.plugin_sha256 }
-  const loaded = withHooks ? await reload(record, log, watchdog) : undefined
+  const owner = ownerOf(record)
+  if (withHooks && owner !== undefined)
+    log.warn(`its hooks are not run: they are uid ${owner}'s, and run in that user's own process only`)
+  const loaded = withHooks && owner === undefined ? await reload(record, log, watchdog) : undefined
   const { spec, written } = readSpec(record, log)
   return { loaded: loaded ?? unloaded, spec: { ...spec, name: record.name }, written }
 }

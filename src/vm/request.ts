@@ -13,6 +13,8 @@ export const requestSchema = v.strictObject({
   service: v.optional(v.boolean()),
   /** The user that root ran it for, by sudo, and the sha256 of each file of the plugin. */
   asker: v.optional(v.object({ uid: v.number(), files: v.array(v.string()) })),
+  /** The user that root's helper runs it for: their plugin's code runs in their own process, and nowhere else. */
+  owner: v.optional(v.number()),
 })
 export type VmRequest = v.InferOutput<typeof requestSchema>
 
@@ -20,6 +22,12 @@ export type VmRequest = v.InferOutput<typeof requestSchema>
 export function requestOf(record: VmRecord): VmRequest {
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), requestSchema), record.request)
   return parsed.success ? parsed.output : { args: [], supervised: true }
+}
+
+/** The user that root's helper runs, or has run, a VM for; undefined: whoever this state belongs to. */
+export function ownerOf(record: VmRecord): number | undefined {
+  // A list of a thousand VMs asks for each: it is in few of them.
+  return record.request.includes('"owner"') ? requestOf(record).owner : undefined
 }
 
 /** Notes whether the supervisor that a VM has from now on is a service, where that was otherwise. */

@@ -2,7 +2,7 @@ import * as v from "valibot"
 import { withRoute } from "../base/linux/rtnetlink.ts"
 import { isFailure } from "../base/terms/failure.ts"
 import { livenessSchema } from "../base/terms/liveness.ts"
-import { ownerOf } from "../host/network/names.ts"
+import { ownerOf as ownerOfNetworks } from "../host/network/names.ts"
 import { findFaults, type NetworkFault } from "../host/network/repair.ts"
 import { ranMs, surelyRuns } from "../host/process/identity.ts"
 import { listLeases } from "../store/state/leases.ts"
@@ -20,6 +20,7 @@ import {
 import { exitSchema, isFinal, vmStateSchema } from "../store/state/vmState.ts"
 import { livenessOf } from "./liveness.ts"
 import { supervisorPid } from "./lock.ts"
+import { ownerOf } from "./request.ts"
 
 /** One VM as `banger ps` shows it. Times are milliseconds since 1970. */
 export const vmStatusSchema = v.strictObject({
@@ -43,6 +44,8 @@ export const vmStatusSchema = v.strictObject({
   /** How long its VMM has been running, by the kernel: the host's clock may have been set since. */
   runningForMs: v.nullable(v.number()),
   endedAtMs: v.nullable(v.number()),
+  /** The user that root's helper runs it for. */
+  owner: v.optional(v.number()),
   /** When its supervisor means to boot it again. */
   restartAtMs: v.nullable(v.number()),
   exit: v.nullable(exitSchema),
@@ -66,7 +69,7 @@ export function networkFaultsOf({ db, where }: Pick<State, "db" | "where">): rea
   const leases = process.geteuid?.() === 0 ? listLeases(db) : []
   if (leases.length === 0) return []
   try {
-    return withRoute((route) => findFaults(route, { owner: ownerOf(where.state), leases, isUp: isUpIn(db) }))
+    return withRoute((route) => findFaults(route, { owner: ownerOfNetworks(where.state), leases, isUp: isUpIn(db) }))
   } catch {
     // Advice only: net check says what is in the way.
     return []
@@ -100,7 +103,7 @@ function readStatus(state: State, record: VmRecord): VmStatus {
     ? endedOf(record, supervisor)
     : currentLiveness(state, record, supervisor)
   return {
-    ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path },
+    ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path, owner: ownerOf(record) },
     createdAtMs: record.created_at,
     runningAtMs: record.running_at,
     runningForMs: record.running_at === null || startTime === undefined ? null : ranMs(startTime),

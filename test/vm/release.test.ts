@@ -221,7 +221,7 @@ test("only the VMs that ended first and hold nothing are forgotten", () => {
   const kept = leftover("holds-something", "failed")
   endedVms("old-1", "old-2", "new-1")
   leftover("lives")
-  forgetOldest(kept, "new-1", 1)
+  forgetOldest(kept, "new-1", { remembered: 1 })
   expect(idsOf(kept)).toEqual(["holds-something", "lives", "new-1"])
   expect(existsSync(vmLayout(kept.where, "old-1").dir)).toBe(false)
 })
@@ -229,7 +229,7 @@ test("only the VMs that ended first and hold nothing are forgotten", () => {
 test("the run that has just ended is never forgotten, whatever the clock says", () => {
   const [vm] = endedVms("current", "old-1", "old-2")
   if (vm === undefined) throw new Error("no VM")
-  forgetOldest(vm, "current", 1)
+  forgetOldest(vm, "current", { remembered: 1 })
   expect(idsOf(vm)).toEqual(["current", "old-2"])
 })
 
@@ -249,7 +249,7 @@ test("what a boot of the host is to start again is not forgotten, nor what its s
   noteStop(db, "always", "stopped")
   noteStop(db, "stopped", "stopped")
   noteStop(db, "removed", "removed")
-  forgetOldest(one, "current", 0)
+  forgetOldest(one, "current", { remembered: 0 })
   expect(idsOf(one)).toEqual(["always", "current", "down", "lives", "replaced"])
 })
 
@@ -258,7 +258,7 @@ test("a VM that another banger has in its hands is not forgotten; one forgotten 
   if (held === undefined || gone === undefined) throw new Error("no VM")
   rmSync(gone.layout.dir, { recursive: true })
   const lock = takeLock(held.layout.lock) ?? -1
-  forgetOldest(held, "current", 0)
+  forgetOldest(held, "current", { remembered: 0 })
   expect(idsOf(held)).toEqual(["current", "held"])
   closeSync(lock)
 })

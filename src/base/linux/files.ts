@@ -42,7 +42,28 @@ export function openWithoutSymlinks(path: Path, flags: number): number {
  * (`/proc/PID/root`, `/proc/PID/fd/N`) are not: ELOOP. The caller closes the descriptor.
  */
 export function openNamed(path: Path, flags: number): number {
-  return openResolved(-100, path, flags, 0, RESOLVE.NO_MAGICLINKS)
+  // What was handed on is opened anew by its descriptor, whatever has its name by now.
+  return typeof path === "string" && handed.has(path) ? openAt(AT_FDCWD, path, flags) : openUnhanded(path, flags)
+}
+
+/** As `openNamed`, of a path that was not handed on, whatever it is called: for what another user than this process's has named. */
+export function openUnhanded(path: Path, flags: number): number {
+  return openResolved(AT_FDCWD, path, flags, 0, RESOLVE.NO_MAGICLINKS)
+}
+
+/**
+ * Lets `openNamed` open the very file of this descriptor, by the path that is returned, as long as the descriptor is not closed with
+ * `takeHandedBack`. For files that were opened with the rights of another user than this process's.
+ */
+export function handOn(fd: number): string {
+  const path = `/proc/self/fd/${descriptor(fd)}`
+  handed.add(path)
+  return path
+}
+
+/** Closes what was handed on. */
+export function takeHandedBack(path: string): void {
+  if (handed.delete(path)) close(Number(path.slice(path.lastIndexOf("/") + 1)))
 }
 
 /** memfd_create(2): a file in memory that no directory has, closed in children. The caller closes the descriptor. */
@@ -195,6 +216,9 @@ export function lockWhole(fd: number, write: boolean): void {
 }
 
 // --- internal ---
+
+/** The paths of `handOn`. */
+const handed = new Set<string>()
 
 const BENEATH = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS
 

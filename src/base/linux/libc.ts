@@ -28,6 +28,7 @@ const SYMBOLS = {
   ftruncate: { args: [i32, i64], returns: i32 },
   getpgrp: { args: [], returns: i32 },
   getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
+  getgrouplist: { args: [pointer, u32, pointer, pointer], returns: i32 },
   getpwuid: { args: [u32], returns: pointer },
   getxattr: { args: [pointer, pointer, pointer, u64], returns: i64_fast },
   ioctl: { args: [i32, u64, u64], returns: i32 },

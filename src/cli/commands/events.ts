@@ -2,6 +2,7 @@ import { eventsOf } from "../../operations/events.ts"
 import { openStateToLook } from "../../store/state/open.ts"
 import { command } from "../terminal/command.ts"
 import { untilInterrupted } from "../terminal/untilInterrupted.ts"
+import { unlessOwn } from "./sudoVms.ts"
 
 export default command({
   meta: { name: "events", description: "Print what happened to VMs, as JSON lines" },
@@ -10,6 +11,8 @@ export default command({
     follow: { type: "boolean", alias: "f", description: "Print also what happens, until interrupted" },
   },
   async run({ vm, follow }, { output }) {
+    const asked = vm === undefined ? undefined : ({ verb: "events", vm, follow: follow === true } as const)
+    if (asked !== undefined && (await unlessOwn(asked.vm, asked, { output })) !== undefined) return undefined
     const state = openStateToLook(output.log.warn)
     const events = eventsOf(state, vm)
     state.db.close()

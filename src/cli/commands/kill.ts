@@ -2,7 +2,8 @@ import { noteAllStopped, stopVm } from "../../operations/end/stop.ts"
 import { listUnended } from "../../operations/end/unended.ts"
 import { openState } from "../../store/state/open.ts"
 import { command } from "../terminal/command.ts"
-import { eachVmArgs, forEachVm } from "./forEach.ts"
+import { eachVmArgs } from "./forEach.ts"
+import { forEachOfBoth } from "./sudoVms.ts"
 
 export default command({
   meta: { name: "kill", description: "End VMs at once, without asking their guests" },
@@ -11,7 +12,8 @@ export default command({
   async run({ vm, all }, invocation) {
     using state = openState()
     if (all === true) noteAllStopped(state, invocation.output.log)
-    return await forEachVm({ vm, all }, invocation, {
+    return await forEachOfBoth({ vm, all }, invocation, {
+      verb: "kill",
       state,
       words: { doing: "killing", one: "has ended", many: "have ended" },
       all: () => listUnended(state),

@@ -1,6 +1,7 @@
 import { followLogs, showLogs } from "../../operations/logs.ts"
 import { jsonLines } from "../show/jsonLines.ts"
 import { command, vmArg } from "../terminal/command.ts"
+import { unlessOwn } from "./sudoVms.ts"
 
 export default command({
   meta: { name: "logs", description: "Print what a VM's serial console said" },
@@ -15,6 +16,8 @@ export default command({
   async run(values, { output }) {
     const { vm, follow, json } = values
     const which = (["events", "vmm", "supervisor"] as const).find((name) => values[name] === true) ?? "console"
+    const request = { verb: "logs", vm, which, follow: follow === true, json: json === true } as const
+    if ((await unlessOwn(vm, request, { output })) !== undefined) return undefined
     const lines = json === true ? jsonLines(output.print, which === "events" ? isJson : () => false) : undefined
     const print = lines?.write ?? output.print
     if (follow === true) await followLogs(vm, which, { show: print, unread: output.unread() })

@@ -23,7 +23,9 @@ export default command({
     using state = first === true ? openState() : openStateToLook(output.log.warn)
     const failed = first === true ? await reconcile(state, output) : undefined
     if (again === true) return await watch(() => listVms(state, all === true), output)
-    const vms = listVms(state, all === true)
+    const own = listVms(state, all === true)
+    // Asked for only where there may be any.
+    const vms = process.geteuid?.() === 0 ? own : [...own, ...(await theirs(all === true, output))]
     output.show(vms, tableOf(vms))
     tellTroubles(vms, output)
     return failed ?? unknownAmong(vms)
@@ -31,6 +33,11 @@ export default command({
 })
 
 // --- internal ---
+
+async function theirs(all: boolean, output: Output): Promise<readonly VmStatus[]> {
+  const { sudoVms } = await import("./sudoVms.ts")
+  return await sudoVms(all, output)
+}
 
 /** Loaded only when it is wanted: a list should take no longer than it must. Returns what could not be finished, told already. */
 async function reconcile(state: State, { log }: Output): Promise<Failure | undefined> {

@@ -3,7 +3,8 @@ import { openState } from "../../store/state/open.ts"
 import { listRecords } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { command } from "../terminal/command.ts"
-import { eachVmArgs, forEachVm } from "./forEach.ts"
+import { eachVmArgs } from "./forEach.ts"
+import { forEachOfBoth } from "./sudoVms.ts"
 
 export default command({
   meta: { name: "rm", description: "Remove VMs that have ended, with their logs" },
@@ -14,7 +15,9 @@ export default command({
   takesMany: true,
   async run({ vm, all, force }, invocation) {
     using state = openState()
-    return await forEachVm({ vm, all }, invocation, {
+    return await forEachOfBoth({ vm, all }, invocation, {
+      verb: "rm",
+      more: force === true ? { force } : {},
       state,
       words: { doing: "removing", one: "is removed", many: "are removed" },
       mayBeGone: force === true,

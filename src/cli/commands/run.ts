@@ -2,7 +2,7 @@ import type { ArgsDef } from "citty"
 import { type Failure, usageError } from "../../base/terms/failure.ts"
 import { NAME_PATTERN, NAME_WORDS } from "../../base/terms/name.ts"
 import type { DetachedVm } from "../../operations/detach.ts"
-import { runPlugin } from "../../operations/run/run.ts"
+import { type RunElsewhere, runPlugin } from "../../operations/run/run.ts"
 import type { RunRequest } from "../../operations/run/runRequest.ts"
 import { unpackRestarts } from "../../supervisor/rest/words.ts"
 import { showDetached, showEnd } from "../show/ends.ts"
@@ -10,6 +10,7 @@ import { command, type Invocation, type Values } from "../terminal/command.ts"
 import { durationOf } from "../terminal/duration.ts"
 import type { globalArgs } from "../terminal/globalArgs.ts"
 import { takeConsole } from "../terminal/takeConsole.ts"
+import { versionText } from "../terminal/version.ts"
 
 /** What `banger run` takes. */
 export const runArgs = {
@@ -90,7 +91,7 @@ export async function runAs(
     const { useKeptModules } = await import("../../supervisor/rest/useKeptModules.ts")
     useKeptModules(kept, output.log)
   }
-  const result = await runPlugin({
+  const asked = {
     plugin,
     name,
     vmm,
@@ -107,14 +108,23 @@ export async function runAs(
     logFile,
     asker,
     restarts: restarts === undefined ? undefined : unpackRestarts(restarts),
-    onBooted: (vm) => {
+    onBooted: (vm: DetachedVm) => {
       if (supervisor === "detached") tellBooted?.(vm)
       else if (supervisor === "none") output.show(vm, vm.name)
     },
-  })
+  } satisfies RunRequest
+  const result = await runPlugin(asked, { helpedBy: process.geteuid?.() === 0 ? undefined : helpedBy })
   if (result === "left") return undefined
   if (!("steps" in result))
     return showEnd(result, output, { document: values.json === true && supervisor !== "detached" })
   output.show(result, result.steps.map((step, index) => `${index + 1}. ${step}`).join("\n"))
   return undefined
+}
+
+// --- internal ---
+
+/** Loaded only where a user runs it who is not root. */
+const helpedBy: RunElsewhere = async (...run) => {
+  const { bySudo } = await import("../../operations/sudo/maySudo.ts")
+  return await bySudo(versionText())(...run)
 }

@@ -5,7 +5,8 @@ import { openState, type State } from "../../store/state/open.ts"
 import type { VmRecord } from "../../store/state/records.ts"
 import { command, type Invocation } from "../terminal/command.ts"
 import { durationOf } from "../terminal/duration.ts"
-import { eachVmArgs, forEachVm } from "./forEach.ts"
+import { eachVmArgs } from "./forEach.ts"
+import { forEachOfBoth } from "./sudoVms.ts"
 
 export default command({
   meta: { name: "stop", description: "Stop VMs as their plugins say, and prove that nothing of them is left" },
@@ -37,7 +38,9 @@ export function stopVms(
   { timeout, passing, every = () => listUnended(state), ...which }: Which,
   invocation: Invocation,
 ): Promise<Failure | undefined> {
-  return forEachVm(which, invocation, {
+  return forEachOfBoth(which, invocation, {
+    verb: "stop",
+    more: timeout === undefined ? {} : { timeoutMs: timeout },
     state,
     words: { doing: "stopping", one: "has ended", many: "have ended" },
     all: every,

@@ -44,7 +44,8 @@ declare module "banger" {
     /** Settings that only Firecracker has; QEMU ignores them. */
     firecracker?: FirecrackerSettings | undefined
     /**
-     * Whether the VMM runs in a chroot of its own, as a uid of its own. Default: true as root; other users have no jail.
+     * Whether the VMM runs in a chroot of its own, as a uid of its own. Default: true as root, and where root's helper
+     * can be asked by sudo (docs/sudo.md); other users have no jail.
      * `{ uid, gid }` chooses the uid and gid: not 0, not a login user's, not another VM's.
      */
     jail?: boolean | { uid?: number | undefined; gid?: number | undefined } | undefined

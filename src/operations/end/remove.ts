@@ -15,6 +15,7 @@ import { lockHolder } from "../../vm/lock.ts"
 import { type LockedVm, lockVmRecord } from "../../vm/lockVmRecord.ts"
 import { proveAbsent } from "../../vm/proveAbsent.ts"
 import { releaseOrThrow } from "../../vm/release.ts"
+import { ownerOf } from "../../vm/request.ts"
 import { refuseIfSelfWait } from "../../vm/selfWait.ts"
 import { newestThatRan } from "./startedAgain.ts"
 import { type Meant, type Stopped, stopKnown, stopSuccessors } from "./stop.ts"
@@ -84,8 +85,10 @@ async function removeEnded(
 }
 
 /** Without it an older one of its name would be the newest, and started again by a boot of the host. */
-function noteRemoved({ db }: State, { id, name }: VmRecord): void {
-  const named = listRecords(db).filter((record) => record.name === name)
+function noteRemoved({ db }: State, removed: VmRecord): void {
+  if (ownerOf(removed) !== undefined) return
+  const { id, name } = removed
+  const named = listRecords(db).filter((record) => record.name === name && ownerOf(record) === undefined)
   if (named.length > 1 && newestThatRan(named).some((record) => record.id === id)) noteStop(db, name, "removed")
 }
 

@@ -2,15 +2,16 @@ import * as v from "valibot"
 import type { Stop } from "../../store/state/notes.ts"
 import type { VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
-import { requestOf } from "../../vm/request.ts"
+import { ownerOf, requestOf } from "../../vm/request.ts"
 
 /**
  * The VMs that a boot of the host starts again, of all records, newest first, once what the last boot has ended is finished: of each
- * name the newest that ran, unless a newer start that failed was kept for inspection, or it is a service that systemd starts. With
+ * name the newest that ran, unless a newer start that failed was kept for inspection, or it is a service that systemd starts. None that root's helper ran for a
+ * user: its hooks run in that user's process. With
  * `"always"` unless a user has removed the last of the name, with `"unless-stopped"` unless they have stopped it. Pure.
  */
 export function startedAgain(records: readonly VmRecord[], stops: ReadonlyMap<string, Stop>): readonly VmRecord[] {
-  return newestThatRan(records).filter((record) => {
+  return newestThatRan(records.filter((record) => ownerOf(record) === undefined)).filter((record) => {
     if (record.keptForInspection || requestOf(record).service === true) return false
     // It runs, or what became of it is not known.
     if (!isFinal(record.state)) return false

@@ -8,6 +8,7 @@ import { findById, findRecord, listRecords, listUnfinished, type VmRecord } from
 import { isFinal } from "../../store/state/vmState.ts"
 import { mayRestart } from "../../supervisor/restartPolicy.ts"
 import { proveAbsent } from "../../vm/proveAbsent.ts"
+import { ownerOf } from "../../vm/request.ts"
 import type { StopRequest } from "../../vm/stopRequest.ts"
 import { startedAgain } from "./startedAgain.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
@@ -98,11 +99,13 @@ export async function stopSuccessors(
   const isNext = (one: VmRecord) =>
     one.name === name &&
     one.id !== id &&
+    // Of another user a VM may have got the name meanwhile.
+    ownerOf(one) === ownerOf(record) &&
     ((byName && mayRestart(record) && (!isFinal(one.state) || one.restart_at !== null)) ||
       (signalledPid !== undefined && !isFinal(one.state) && supervisorOf(state, one) === signalledPid))
   const again = byName && mayRestart(record) ? betweenBoots(state, name) : undefined
   const next = listUnfinished(state.db, name).find(isNext) ?? again
-  if (next === undefined || next.id === id) return
+  if (next === undefined || next.id === id || ownerOf(next) !== ownerOf(record)) return
   // The supervisor's word holds for each VM that it boots: a second signal would mean "at once".
   const stopped = await stopKnown(stopper, state, next, { request, signalledPid, passing })
   await stopSuccessors(stopper, state, stopped, { request, passing, byName })
@@ -111,7 +114,10 @@ export async function stopSuccessors(
 // --- internal ---
 
 /** A user's stop holds from now on, whatever becomes of the VM. */
-function noteUsersStop({ db }: State, { name }: VmRecord, log: Log): void {
+function noteUsersStop({ db }: State, record: VmRecord, log: Log): void {
+  // Notes are by name, and one of root's may have the name at a boot of the host.
+  if (ownerOf(record) !== undefined) return
+  const { name } = record
   try {
     noteStop(db, name, "stopped")
   } catch (error) {

@@ -20,24 +20,24 @@ export interface Typed {
 }
 
 /**
- * Connects standard input to a guest's serial console: bytes go to its FIFO as they come. A terminal becomes raw, and what
+ * Connects standard input to a guest's serial console: bytes go to its FIFO, or to what takes them there, as they come. A terminal becomes raw, and what
  * is typed there goes through `onTyped` first. Returns what disconnects it and gives the terminal back; a terminal that has
  * gone by then is no error. With `terminalOnly`, other input is left alone; so is the terminal of a
  * process in the background, which others read.
  */
 export function connectInput(
-  fifo: string,
+  to: string | ((keys: Uint8Array) => Promise<void>),
   options: { readonly onTyped: (keys: Uint8Array) => Typed; readonly terminalOnly: boolean },
 ): () => void {
   const { stdin } = process
   const terminal = stdin.isTTY && inForeground(STDIN)
   if (!terminal && options.terminalOnly) return () => {}
-  const fd = openSync(fifo, O.RDWR | O.NONBLOCK)
   const over = new AbortController()
+  const { send, close } = typeof to === "string" ? toFifo(to, over.signal) : { send: to, close() {} }
   let sent = Promise.resolve()
   const onKeys = (bytes: Uint8Array) => {
     const { keys, after }: Typed = terminal ? options.onTyped(bytes) : { keys: bytes }
-    sent = sent.then(() => send(fd, keys, over.signal))
+    sent = sent.then(() => send(keys))
     if (after !== undefined) Promise.race([sent, Bun.sleep(LAST_KEYS_MS)]).then(after)
     // What a person types is little, and keys that mean something here must be heard although the guest reads nothing.
     if (terminal) return
@@ -52,7 +52,7 @@ export function connectInput(
     over.abort()
     stdin.off("data", onKeys)
     stdin.pause()
-    closeSync(fd)
+    close()
     try {
       if (terminal && inForeground(STDIN)) stdin.setRawMode(false)
     } catch {
@@ -66,8 +66,13 @@ export function connectInput(
 /** A terminal that went away says so to whoever reads it; the VM needs none. */
 const ignore = () => {}
 
+function toFifo(fifo: string, over: AbortSignal) {
+  const fd = openSync(fifo, O.RDWR | O.NONBLOCK)
+  return { send: (keys: Uint8Array) => sendTo(fd, keys, over), close: () => closeSync(fd) }
+}
+
 /** Never rejects: the end of the VM is told elsewhere. Writes nothing once `over` is aborted: then `fd` may be another's. */
-async function send(fd: number, keys: Uint8Array, over: AbortSignal): Promise<void> {
+async function sendTo(fd: number, keys: Uint8Array, over: AbortSignal): Promise<void> {
   for (let rest = keys; rest.length > 0 && !over.aborted; ) {
     try {
       rest = rest.subarray(writeSync(fd, rest))

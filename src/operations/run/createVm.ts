@@ -28,6 +28,7 @@ export async function createVm(
     supervised: request.supervisor !== "none",
     ...(onState !== undefined && { service: true }),
     ...askerOf(request),
+    ...(request.owner !== undefined && { owner: request.owner }),
   }
   const source = { path: loaded.source.path, sha256: loaded.sha256 }
   const claim = claimOf({ plugin, restore })
@@ -46,6 +47,8 @@ export async function createVm(
     return createSession(state, vm)
   } catch (error) {
     if (!isFailure(error) || error.code !== "IN_USE") throw error
+    // What is in the way may be another's, and its hooks are not to be run here.
+    if (request.owner !== undefined) throw error
     const { finishNamed } = await import("../../supervisor/recover.ts")
     await finishNamed(state, [spec.name, error.subject], request.log)
     return createSession(state, vm)

@@ -11,11 +11,16 @@ import { startedAgain } from "../end/startedAgain.ts"
 const REMEMBERED_COUNT = 50
 
 /**
- * Forgets the VMs that ended first and hold nothing any more, so that runs do not pile up: never the one with the id
+ * Forgets the VMs of an owner (undefined: all but those that root's helper ran for users) that ended first and hold nothing any more,
+ * so that runs do not pile up: never the one with the id
  * `current`, none that a boot of the host is to start again, and none that another banger has in its hands.
  */
-export function forgetOldest(state: State, current: string, remembered: number = REMEMBERED_COUNT): void {
-  const oldest = listOldest(state.db, remembered).filter(({ id }) => id !== current)
+export function forgetOldest(
+  state: State,
+  current: string,
+  { owner, remembered = REMEMBERED_COUNT }: { readonly owner?: number | undefined; readonly remembered?: number } = {},
+): void {
+  const oldest = listOldest(state.db, remembered, owner).filter(({ id }) => id !== current)
   const needed = oldest.some(mayBeStartedAgain) ? neededAfterBoot(state) : new Set()
   for (const record of oldest) if (!needed.has(record.id)) forget(state, record)
 }

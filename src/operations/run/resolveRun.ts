@@ -8,7 +8,7 @@ import { ownPlaces } from "../../store/state/open.ts"
 import { disksDirectory } from "../../store/state/places.ts"
 import type { VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
-import { type Choice, findCandidates } from "../../supervisor/boot/chooseVmm.ts"
+import { type Candidates, type Choice, findCandidates } from "../../supervisor/boot/chooseVmm.ts"
 import { type ConfinementPlan, likelyOwner, planConfinement } from "../../supervisor/boot/confinement.ts"
 import { requireDisks, requireDrives, requireNoDisks } from "../../supervisor/boot/drives.ts"
 import { requireHandler } from "../../supervisor/boot/handler.ts"
@@ -36,18 +36,31 @@ export interface ResolvedRun extends Choice {
  * Does all that comes before the first boot: loads the plugin, runs its `configure` hooks, chooses the VMM, and checks that
  * both can do what is asked for. Throws a failure; nothing is acquired, so that nothing needs to be undone.
  */
-export async function resolveRun(
+export async function resolveRun(host: PluginHost, request: RunRequest): Promise<ResolvedRun> {
+  const candidates = findCandidates()
+  return await resolvePrepared(host, request, { plugin: await preparePlugin(host, request), candidates })
+}
+
+/** Loads the plugin of a run and runs its `configure` hooks: the first part of `resolveRun`. */
+export async function preparePlugin(
   { interrupts, trace, watchdog }: PluginHost,
   request: RunRequest,
-): Promise<ResolvedRun> {
-  const root = process.geteuid?.() === 0
-  const restored = request.restore !== undefined
-  const candidates = findCandidates()
+): Promise<ResolvedPlugin> {
   const surroundings = { args: request.args, log: request.log }
   const trust = trustAgain(trustOf(process.geteuid?.() ?? 0, process.env.SUDO_UID), request.asker)
   const prepared = await prepare(request.plugin, request, { surroundings, interrupts, trace, watchdog, trust })
   interrupts.stop.throwIfAborted()
-  const plugin = limited(prepared, request.timeout)
+  return limited(prepared, request.timeout)
+}
+
+/** The other part of `resolveRun`: of a plugin that was loaded. */
+export async function resolvePrepared(
+  { trace }: PluginHost,
+  request: RunRequest,
+  { plugin, candidates }: { readonly plugin: ResolvedPlugin; readonly candidates: Candidates },
+): Promise<ResolvedRun> {
+  const root = process.geteuid?.() === 0
+  const restored = request.restore !== undefined
   const { spec } = plugin
   const confinement = planConfinement(spec, root)
   requireDrives(spec.drives, confinement.jail)

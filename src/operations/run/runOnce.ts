@@ -1,5 +1,5 @@
 import { messageOf } from "../../base/terms/failure.ts"
-import { type Log, prefixed } from "../../base/terms/log.ts"
+import { prefixed } from "../../base/terms/log.ts"
 import type { ScopedVm } from "../../host/systemd/scope.ts"
 import { noteRestart } from "../../store/state/notes.ts"
 import type { State } from "../../store/state/open.ts"
@@ -16,6 +16,7 @@ import { createVm, noteLoaded } from "./createVm.ts"
 import { forgetOldest } from "./forgetOldest.ts"
 import { takeLog } from "./ownLog.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
+import type { RunRequest } from "./runRequest.ts"
 import { connectTerminal } from "./runTerminal.ts"
 
 /** What one boot of a run has from the boot before it. */
@@ -73,7 +74,8 @@ export async function runOnce(
     onRunning: (running) => {
       pid = running
       apart = left?.then((part) => part?.())
-      return toTerminal ? connectTerminal(layout.consoleInput, host) : () => {}
+      if (!toTerminal) return () => {}
+      return request.connectConsole?.(layout.consoleInput) ?? connectTerminal(layout.consoleInput, host)
     },
     onBooted: () => {
       booted = true
@@ -81,14 +83,14 @@ export async function runOnce(
       if (ended === undefined) apart === undefined ? request.onBooted(told) : apart.then(() => request.onBooted(told))
       // Nothing waits for this process now, as it would at the end.
       noteLoaded(state, id, request)
-      forgetOld(state, id, request.log)
+      forgetOld(state, id, request)
     },
   })
   // This process may end next.
   if (outcome === "left") await apart
   own?.close()
   if (booted && outcome !== "left") noteLoaded(state, id, request)
-  if (!booted) forgetOld(state, id, request.log)
+  if (!booted) forgetOld(state, id, request)
   return { session, outcome, booted, logFile: own === undefined ? logFile : layout.supervisorLog }
 }
 
@@ -122,9 +124,9 @@ async function leave(
 }
 
 /** The run itself does not fail by it; the next one tries again. */
-function forgetOld(state: State, current: string, log: Log): void {
+function forgetOld(state: State, current: string, { owner, log }: Pick<RunRequest, "owner" | "log">): void {
   try {
-    forgetOldest(state, current)
+    forgetOldest(state, current, { owner })
   } catch (error) {
     log.warn(`old VMs could not be forgotten: ${messageOf(error)}`)
   }

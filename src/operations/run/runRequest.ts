@@ -28,6 +28,10 @@ export interface RunRequest extends Overrides {
   readonly logFile: string | undefined
   /** Who asked for the VM before this one, where this run is one more of it that they did not ask for. */
   readonly asker?: Asker | undefined
+  /** The user that root runs it for, whose plugin's code is not here. */
+  readonly owner?: number | undefined
+  /** Connects something else than this process's terminal to the guest's console input, a FIFO; what it returns disconnects it. */
+  readonly connectConsole?: ((fifo: string) => () => void) | undefined
   /** The restarts that were counted before, where this run is one. */
   readonly restarts?: Restarts | undefined
   /** The first VM is running, and its postBoot hooks are done. */

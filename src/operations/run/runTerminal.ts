@@ -7,10 +7,13 @@ const CTRL_C = 3
  * Connects the terminal of a run, where there is one, to its guest's console: every key goes to the guest but Ctrl-C, which asks
  * the run to end. Returns what disconnects it.
  */
-export function connectTerminal(fifo: string, { interrupts }: Pick<PluginHost, "interrupts">): () => void {
+export function connectTerminal(
+  to: Parameters<typeof connectInput>[0],
+  { interrupts }: Pick<PluginHost, "interrupts">,
+): () => void {
   const onTyped = (keys: Uint8Array) => {
     if (keys.includes(CTRL_C)) interrupts.press("SIGINT")
     return { keys: keys.filter((key) => key !== CTRL_C) }
   }
-  return connectInput(fifo, { onTyped, terminalOnly: true })
+  return connectInput(to, { onTyped, terminalOnly: true })
 }

@@ -12,7 +12,7 @@ import { takeOver } from "../../supervisor/takeOver.ts"
 import { changesOfVm } from "../../vm/awaitChange.ts"
 import { lockHolder } from "../../vm/lock.ts"
 import { type LockedVm, lockVmRecord } from "../../vm/lockVmRecord.ts"
-import { requestOf } from "../../vm/request.ts"
+import { ownerOf, requestOf } from "../../vm/request.ts"
 import { requireRestorable } from "../../vm/session.ts"
 import { statusOf } from "../../vm/status.ts"
 import { runApart } from "../end/apart.ts"
@@ -25,6 +25,7 @@ import { takeLog } from "./ownLog.ts"
 import { countPostBoots } from "./postBoots.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 import { type Booted, planId } from "./runOnce.ts"
+import type { RunRequest } from "./runRequest.ts"
 import { connectTerminal } from "./runTerminal.ts"
 
 /** What may be taken up. */
@@ -50,6 +51,7 @@ export async function takeUp(host: PluginHost, state: State, { run, logFile }: T
   if (request.replace) return void (await replace(host, state, run))
   const living = livingNamed(state, name)
   if (living === undefined) return undefined
+  requireTheirs(living, request)
   if (request.supervisor === "none" || request.restore !== undefined) return undefined
   const locked = await lockUnsupervised(host, state, living.id)
   if (locked === undefined) return undefined
@@ -90,6 +92,7 @@ async function replace(host: PluginHost, state: State, run: ResolvedRun): Promis
   const unfinished = listUnfinished(state.db, name)
   const record = unfinished.find((one) => !isFinal(one.state) || one.restart_at !== null) ?? betweenBoots(state, name)
   if (record === undefined) return
+  requireTheirs(record, request)
   // Nothing is stopped for a VM that could not take its place.
   planId(run)
   const claim = claimOf(run)
@@ -113,6 +116,27 @@ async function replace(host: PluginHost, state: State, run: ResolvedRun): Promis
     { record, byName: true },
     { action: "stop", passing: true, log, shared: { interrupts, log, among, pluginHost: async () => host } },
   )
+}
+
+/**
+ * Throws IN_USE for a VM of another user's, where root runs one for a user; and for one of their own that lost its supervisor, with it
+ * the process that has its hooks: that one is to be stopped.
+ */
+function requireTheirs(record: VmRecord, { owner, replace }: Pick<RunRequest, "owner" | "replace">): void {
+  if (owner === ownerOf(record) && (owner === undefined || replace)) return
+  const { name, id } = record
+  if (owner === undefined) {
+    const hint = "choose another with --name; or stop it by its id"
+    throw new Failure("IN_USE", `the name ${name} is taken by VM ${id} of uid ${ownerOf(record)}`, {
+      hint,
+      subject: name,
+    })
+  }
+  const theirs = owner === ownerOf(record)
+  const hint = theirs ? `to end it: banger stop ${name}; or run again with --replace` : "choose another with --name"
+  throw new Failure("IN_USE", `the name ${name} is taken${theirs ? ` by VM ${id}` : " by another user's VM"}`, {
+    ...{ hint, subject: name },
+  })
 }
 
 /** Undefined where it has a supervisor, or is gone. */

@@ -33,6 +33,9 @@ const columns = v.object({
   baseline: v.nullable(v.string()),
 })
 
+/** The user that root's helper runs a VM for, by its request. */
+const OWNER = "case when json_valid(request) then json_extract(request, '$.owner') end"
+
 const rowSchema = v.pipe(
   columns,
   v.transform(({ kept, ...row }) => ({
@@ -107,8 +110,12 @@ export function changeState(db: Database, id: string, { to, exit }: StateChange)
       `update vms set state = ?, exit = coalesce(?, exit), running_at = coalesce(?, running_at),
          ended_at = coalesce(?, ended_at), updated_at = ? where id = ?`,
     ).run(to, text, runningAt, endedAt, now, id)
-    // A user's stop of one before it is over.
-    if (to === "running") db.query("delete from stops where name = ?").run(name)
+    // A user's stop of one before it is over; what root's helper runs for a user ends no stop of root's.
+    if (to === "running")
+      db.query(
+        `delete from stops where name = ?1
+           and not exists (select 1 from vms where id = ?2 and ${OWNER} is not null)`,
+      ).run(name, id)
   })
   const make = () => write(db, change.immediate)
   if (to === "running") durably(db, make)
@@ -205,14 +212,17 @@ export function isUpIn(db: Database): (id: string) => boolean {
   return (id) => up.has(id)
 }
 
-/** The records of VMs that have ended and hold nothing, but for the `kept` that were changed last; those first that were changed last. */
-export function listOldest(db: Database, kept: number): readonly VmRecord[] {
+/**
+ * The records of VMs of an owner (undefined: those that root's helper ran for no user) that have ended and hold nothing, but for the
+ * `kept` that were changed last; those first that were changed last.
+ */
+export function listOldest(db: Database, kept: number, owner: number | undefined): readonly VmRecord[] {
   const rows = db
     .query(
       `select * from vms where state in ('stopped', 'failed') and handles = '[]'
-       order by updated_at desc, rowid desc limit -1 offset ?`,
+         and ${OWNER} is ? order by updated_at desc, rowid desc limit -1 offset ?`,
     )
-    .all(kept)
+    .all(owner ?? null, kept)
   return rows.map((row) => v.parse(rowSchema, row))
 }
 

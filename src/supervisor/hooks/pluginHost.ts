@@ -55,6 +55,12 @@ export function startPluginHost(
   }
 }
 
+/** For a plugin whose code runs in another process: none can hold this one up or end it. Signals ask the run to end, but for those ignored. */
+export function startCodelessHost(log: Log, ignored: readonly Interrupt[]): PluginHost & Disposable {
+  const interrupts = watchInterrupts(sayingAtOnce(log), ignored)
+  return { ...noPluginHost(log), interrupts, [Symbol.dispose]: () => interrupts[Symbol.dispose]() }
+}
+
 /** For work without hooks: no plugin's code can hold it up, and signals end this process as ever. */
 export function noPluginHost(log: Log): PluginHost {
   return { interrupts: UNASKED, trace: startTrace(), watchdog: UNWATCHED, log }

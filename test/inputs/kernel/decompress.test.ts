@@ -2,6 +2,7 @@ import { expect, test } from "bun:test"
 import { decompress } from "../../../src/inputs/kernel/decompress.ts"
 import { unpackLegacyLz4 } from "../../../src/inputs/kernel/lz4.ts"
 import { extractVmlinux } from "../../../src/inputs/kernel/vmlinux.ts"
+import { bzImageWith } from "../../bzImage.ts"
 
 const magic = [0x02, 0x21, 0x4c, 0x18]
 
@@ -39,16 +40,6 @@ test("gzip, zstd, and bytes that are not compressed", () => {
 })
 
 const elf = Uint8Array.from([0x7f, 0x45, 0x4c, 0x46, 1, 2, 3])
-
-function bzImageWith(payload: Uint8Array): Uint8Array<ArrayBuffer> {
-  const image = Buffer.alloc(2 * 512 + 16 + payload.length)
-  image.writeUInt8(1, 0x1f1)
-  image.write("HdrS", 0x202)
-  image.writeUInt32LE(16, 0x248)
-  image.writeUInt32LE(payload.length, 0x24c)
-  image.set(payload, 2 * 512 + 16)
-  return new Uint8Array(image)
-}
 
 test("a bzImage gives the ELF file that its header points to", () => {
   expect(extractVmlinux(bzImageWith(Bun.gzipSync(elf)))).toEqual(elf)

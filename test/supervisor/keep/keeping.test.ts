@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test"
 import { join } from "node:path"
-import { type Resource, readHandles, writeHandles } from "../../src/store/state/handles.ts"
-import { keeping, keptNow, parseWish } from "../../src/supervisor/keeping.ts"
-import { eachInItsDirectory } from "../temporary.ts"
+import { type Resource, readHandles, writeHandles } from "../../../src/store/state/handles.ts"
+import { keeping, keptNow, parseWish } from "../../../src/supervisor/keep/keeping.ts"
+import { eachInItsDirectory } from "../../temporary.ts"
 
 const directory = eachInItsDirectory()
 

@@ -1,10 +1,10 @@
 import { isAbsolute } from "node:path"
 import type { KeepingContext, Kept } from "banger"
 import * as v from "valibot"
-import { Failure } from "../base/terms/failure.ts"
-import { parseSize } from "../base/terms/quantity.ts"
-import { argvSchema, describeKept, keptPath } from "../store/kept/thing.ts"
-import type { Session } from "../vm/session.ts"
+import { Failure } from "../../base/terms/failure.ts"
+import { parseSize } from "../../base/terms/quantity.ts"
+import { argvSchema, describeKept, keptPath } from "../../store/kept/thing.ts"
+import type { Session } from "../../vm/session.ts"
 import { type KeepWish, type KeptResource, keepThing, keptOn } from "./keepThing.ts"
 
 /** `ctx.keep` for a hook with this signal. */

@@ -1,0 +1,61 @@
+import { expect, test } from "bun:test"
+import { refusedSetting } from "../../../src/inputs/helper/refusedSettings.ts"
+import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
+import { specSchema } from "../../../src/inputs/schema/vm.ts"
+
+const refused = (spec: object) =>
+  refusedSetting(parseSpec({ kernel: "/k", ...spec }, { path: "/p.ts", text: "" }))?.setting
+
+for (const spec of [
+  {},
+  { jail: true, limits: { memory: "1G", cpus: 2, pids: 100 }, vcpus: 32, memory: "64G" },
+  { drives: [{ path: "/d" }, { path: "/e", readonly: true, stage: "bind" }, { path: "/f", stage: "copy" }] },
+  { network: true },
+  { network: "user" },
+  { network: { mode: "user", ports: ["2222:22"] } },
+  {
+    network: {
+      ports: ["127.0.0.1:8080:80", "1024:1"],
+      ipv6: true,
+      netns: true,
+      dns: ["10.0.0.1"],
+      address: "10.213.0.9",
+    },
+  },
+  { network: { bridge: "bgr0", subnet: "10.213.0.0/16", nat: true, isolate: true, forward: false } },
+  { firecracker: { pci: true, metrics: true, vsock: { guest_cid: 3 }, mmds: { data: { a: { b: {} } } } } },
+  { firecracker: { machine: { huge_pages: "None" }, pmem: [{ id: "p", path: "/p" }] } },
+  { restart: "always", after: ["x"], console: { limit: "16M" } },
+])
+  test(`${JSON.stringify(spec)} is the user's to say`, () => expect(refused(spec)).toBeUndefined())
+
+for (const [setting, spec] of [
+  ["jail", { jail: {} }],
+  ["jail", { jail: false }],
+  ["drives[1].persist", { drives: [{ path: "/d" }, { persist: "d" }] }],
+  ["drives[0].stage", { drives: [{ path: "/d", stage: "bind" }] }],
+  ["network.ports", { network: { mode: "user", ports: ["80:80"] } }],
+  ["network.ports", { network: { ports: ["2000:1", "1023:1/udp"] } }],
+  ["network.bridge", { network: { bridge: "bgr-mine" } }],
+  ["network.bridge", { network: { bridge: "eth-br" } }],
+  ["network.forward", { network: { forward: true } }],
+  ["network.mtu", { network: { mtu: 1400 } }],
+  ["console.limit", { console: { limit: "17M" } }],
+] as const)
+  test(`${JSON.stringify(spec)}: ${setting} is root's`, () => expect(refused(spec)).toBe(setting))
+
+// A setting that is new is granted to users unless a rule refuses it: whoever adds one decides that here.
+test("each setting is one that was thought of", () => {
+  const { network } = parseSpec({ kernel: "/k", network: true }, { path: "/p.ts", text: "" })
+  expect(Object.keys(specSchema.entries).toSorted()).toEqual(SETTINGS)
+  expect(Object.keys(network).toSorted()).toEqual(NETWORK)
+})
+
+const SETTINGS = [
+  ...["accel", "after", "bootArgs", "console", "drives", "ends", "firecracker", "initrd", "jail", "kernel", "limits"],
+  ...["memory", "name", "network", "restart", "timeouts", "unsafeClone", "vcpus", "vmm"],
+]
+const NETWORK = [
+  ...["address", "bridge", "dns", "forward", "ipv6", "isolate", "mac", "mode", "mtu", "nat", "netns", "ports"],
+  ...["subnet", "vlan"],
+]
