@@ -6,6 +6,7 @@ import { portTableName, rulesCover } from "../host/bridge/portRules.ts"
 import { requireUsersBridge } from "../host/bridge/usersBridge.ts"
 import { ensureBridge, removeBridge } from "../host/network/bridge.ts"
 import { checkPath, type Step } from "../host/network/check.ts"
+import { forwardedElsewhere } from "../host/network/forwarding.ts"
 import { linkName, macOf, ownerOf } from "../host/network/names.ts"
 import { applyRules, nftProgram, tableText } from "../host/network/nft.ts"
 import { planRules, ruledLeases } from "../host/network/rules.ts"
@@ -69,6 +70,8 @@ function check(state: State, bridge: string, to: number | undefined): readonly S
       const why = `${what}: ${restorable ? "banger net rm puts it back" : `banger restart ${of}`}`
       return { what: `the network of ${of} is whole`, ok: false, why }
     })
+  const ports = listLeases(db).flatMap((one) => (one.bridge === bridge ? one.ports : []))
+  const taken = forwardedElsewhere(ports).map((why): Step => ({ what: "ports are the guests' alone", ok: false, why }))
   const vm = newVmId("check")
   const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: true, number: undefined }
   const lease = takeLease(db, { vm, card: CARD, bridge, subnet, mac: macOf(vm), link: linkName(vm), ...settings })
@@ -77,7 +80,7 @@ function check(state: State, bridge: string, to: number | undefined): readonly S
       const wanted = listLeases(db).find((one) => one.bridge === bridge && one.mtu !== undefined)?.mtu
       const { index } = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner, mtu: wanted })
       applyRules(planRules(owner, ruledLeases(listLeases(db))))
-      return [...broken, ...checkPath(route, lease, { bridge: index, owner, target: to })]
+      return [...broken, ...taken, ...checkPath(route, lease, { bridge: index, owner, target: to })]
     })
   } finally {
     freeLease(db, { vm, card: CARD })

@@ -28,6 +28,7 @@ import {
   blockersHere,
   carryingBlockersHere,
   checkForwarding,
+  forwardedElsewhere,
   type LookedAt,
   type SaidOfRules,
 } from "../host/network/forwarding.ts"
@@ -352,6 +353,7 @@ function sayWhatIsInTheWay({ nat, ports, forward, ipv6 }: NetworkSpec, looked: L
   if (info !== undefined) log.info(info)
   for (const warning of warnings) log.warn(warning)
   if (works) sayBlockers(log, () => withRoute((route) => blockersHere(route, looked)))
+  sayBlockers(log, () => forwardedElsewhere(ports).map((text) => ({ text, serious: true })))
 }
 
 function sayBlockers(log: Log, find: () => readonly SaidOfRules[]): void {

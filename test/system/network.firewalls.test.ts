@@ -366,6 +366,42 @@ test("by IPv6 others' rules are told of apart, with what mends them", () => {
   expect(blockers(six)).toEqual([])
 })
 
+test.each([
+  [
+    "nft",
+    nft(
+      "table ip theirs {\nchain in {\ntype nat hook prerouting priority -90; policy accept;\ntcp dport 8080 dnat to 192.0.2.2:80\n}\n}\n",
+    ),
+    "table ip theirs",
+  ],
+  [
+    "Docker by iptables-nft",
+    lines(
+      "iptables-nft",
+      "-t nat -N DOCKER",
+      "-t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+      "-t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80",
+    ),
+    "table ip nat",
+  ],
+  [
+    "the old iptables",
+    lines("iptables-legacy", "-t nat -A PREROUTING -p tcp -m tcp --dport 8080 -j REDIRECT --to-ports 81"),
+    "iptables-legacy",
+  ],
+] as const)("a port that the rules of %s forward too is told of by a run and by net check", async (_, write, by) => {
+  write()
+  const network = { ports: ["8080:80", "8081:80", "8080:80/udp"] }
+  const { stderr } = await runDouble(place, doubles, ["--detach", "--name", "walled"], "PRINT[up]", { network })
+  const told = stderr.split("\n").filter((line) => line.includes("forwarded by the rules of others"))
+  expect(told).toEqual([expect.stringContaining(`the port 8080/tcp is forwarded by the rules of others too (${by}`)])
+  expect((await banger(place, ["net", "check", "--to", "192.0.2.2"])).stdout).toContain(
+    told[0]?.split("WARN")[1]?.trim() ?? "?",
+  )
+  expect((await banger(place, ["stop", "walled"])).exit).toBe(0)
+  sh("iptables-legacy", "-t", "nat", "-F")
+})
+
 test("a run says it in one line each, doctor with what mends it, and net check goes on after what it finds first", async () => {
   firewalld()()
   docker("iptables-nft")()

@@ -3,9 +3,11 @@ import { listLinks } from "../../base/linux/links.ts"
 import { uplinks } from "../../base/linux/routes.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { formatAddress, formatIpv6, gatewayOf, ipv6Bytes } from "../../base/terms/address.ts"
+import { hostSide, type Port } from "../../base/terms/ports.ts"
 import { runSystem } from "../../store/files/programs.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { findBlockers, type Guest, type Look, sayBlocker } from "../firewall/blockers.ts"
+import { findForwards } from "../firewall/forwards.ts"
 import { ipv6Network } from "./names.ts"
 import { readSetting, writeSetting } from "./sysctl.ts"
 
@@ -70,6 +72,19 @@ export function blockersHere(route: Route, looked: LookedAt): readonly SaidOfRul
     const ways = blocker.ways.filter((way) => looked.out || way !== "out")
     if (ways.length === 0) return []
     return [{ text: sayBlocker({ ...blocker, ways }), serious: ways.includes("out") || ways.includes("in") }]
+  })
+}
+
+/** Which of a guest's ports rules of other programs forward already, in words: one of both gets nothing. */
+export function forwardedElsewhere(ports: readonly Port[]): readonly string[] {
+  if (ports.length === 0) return []
+  const taken = findForwards(LOOK)
+  return ports.flatMap((port) => {
+    const other = taken.find((one) => one.protocol === port.protocol && one.port === port.host)
+    const hint = "choose another port, or end what made that rule"
+    return other === undefined
+      ? []
+      : [`the port ${hostSide(port)} is forwarded by the rules of others too (${other.by}): ${hint}`]
   })
 }
 

@@ -33,6 +33,8 @@ export function hardenInterface(name: string, ipv6: boolean): void {
   writeSetting(`ipv6/conf/${name}/accept_redirects`, "0")
 }
 
+// --- internal ---
+
 /** What makes a setting writable, or sets it, then and there; a setting of an interface that is not there by then is its default. Pure. */
 function hintFor(name: string, value: string, code: string | undefined): string {
   const whose = name.replace(/^(ipv[46]\/conf)\/(?!all\/|default\/)[^/]+\//, "$1/default/")

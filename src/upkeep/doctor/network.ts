@@ -2,7 +2,6 @@ import { S } from "../../base/linux/constants.ts"
 import { isType } from "../../base/linux/files.ts"
 import { formatAddress, parseSubnet } from "../../base/terms/address.ts"
 import { messageOf } from "../../base/terms/failure.ts"
-import { listed } from "../../base/terms/printable.ts"
 import { type Blocker, findBlockers, type Guest } from "../../host/firewall/blockers.ts"
 import { findNameServers, NAME_SERVER_HINT } from "../../host/network/guestWords.ts"
 import { DEFAULT_BRIDGE, defaultSubnet, isOwnBridge } from "../../inputs/schema/network.ts"
@@ -81,13 +80,9 @@ export function checkNetworks(host: Host): Finding {
     ...(lost.length < faults.length ? ["banger net rm"] : []),
     ...lost.map(({ vm }) => `banger restart ${vm}`),
   ]
-  return warn(
-    `something has changed networks of VMs: ${listed(
-      faults.map(({ vm, what }) => `${vm}: ${what}`),
-      5,
-    )}`,
-    mends.join("; "),
-  )
+  const some = faults.slice(0, 5).map(({ vm, what }) => `${vm}: ${what}`)
+  const more = faults.length > some.length ? `, and ${faults.length - some.length} more` : ""
+  return warn(`something has changed networks of VMs: ${some.join(", ")}${more}`, mends.join("; "))
 }
 
 /** Whether the settings of interfaces can be changed: each of a VM's gets its own. */
