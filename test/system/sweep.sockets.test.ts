@@ -15,8 +15,9 @@ import {
 } from "node:fs"
 import { join } from "node:path"
 import * as v from "valibot"
-import { LOCK } from "../../src/base/linux/constants.ts"
-import { close, flock, lockWhole, openAt } from "../../src/base/linux/files.ts"
+import { LOCK, O } from "../../src/base/linux/constants.ts"
+import { close, flock, inodeOf, lockWhole, openAt, statPath, tryFlock } from "../../src/base/linux/files.ts"
+import { AT_FDCWD } from "../../src/base/linux/guards.ts"
 import { listenUnix } from "../../src/base/linux/sockets.ts"
 import { SWEEP_UID } from "../../src/store/state/uids.ts"
 import { type SweepReport, sweepReportSchema } from "../../src/upkeep/sweep/sweep.ts"
@@ -240,18 +241,27 @@ test("a directory that another sweep is in: 75, or 0 with --quiet; nested ones t
   const dir = directoryIn(place.dir, "sockets")
   const below = directoryIn(dir, "below")
   for (const path of [join(dir, "a.sock"), join(below, "b.sock")]) makeDead(path)
+  // A sweep that waits for its next look holds none.
   const slow = start(place, ["sweep", dir, "--grace", "0s", "--confirm", "2", "--confirm-delay", "1h", "--verbose"])
   const locks = join(place.runtime, "sweep")
-  while (!existsSync(locks) || readdirSync(locks).length === 0) await Bun.sleep(5)
+  while (!existsSync(locks) || readdirSync(locks).length > 0) await Bun.sleep(5)
+  const held = openAt(
+    AT_FDCWD,
+    join(locks, `${inodeOf(statPath(dir)).replaceAll(":", "-")}.lock`),
+    O.RDWR | O.CREAT,
+    0o600,
+  )
+  expect(tryFlock(held)).toBe(true)
   const second = await sweep(dir, ...NOW)
   expect(second.stderr).toContain("is not swept: another sweep is in it")
   expect(second.exit).toBe(75)
   expect(await sweep(dir, ...NOW, "--quiet")).toEqual({ exit: 0, stdout: "", stderr: "" })
   expect((await sweep(below, ...NOW)).exit).toBe(0)
   expect(readdirSync(below)).toEqual([])
+  close(held)
+  expect((await sweep(dir, ...NOW)).exit).toBe(0)
   slow.signal("SIGTERM")
   await slow.ended
-  expect((await sweep(dir, ...NOW)).exit).toBe(0)
   expect(readdirSync(dir)).toEqual(["below"])
 })
 

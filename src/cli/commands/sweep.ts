@@ -1,6 +1,8 @@
 import { failureJson, usageError } from "../../base/terms/failure.ts"
 import { jsonText } from "../../base/terms/message.ts"
+import { ownPlaces } from "../../store/state/open.ts"
 import { checkMetricsPath, writeMetrics } from "../../upkeep/metrics/sweep.ts"
+import { keepRemoved, removedLines } from "../../upkeep/sweep/removedLog.ts"
 import { type SweepReport, sweep } from "../../upkeep/sweep/sweep.ts"
 import { failureOf, showSweep } from "../show/sweep.ts"
 import { command } from "../terminal/command.ts"
@@ -66,6 +68,9 @@ export default command({
     if (options.dirs.includes("")) throw usageError("DIR is empty", { hint: "name a directory", subject: "DIR" })
     if (metrics !== undefined) checkMetricsPath(metrics)
     const report: SweepReport = await sweep(options)
+    const removed = removedLines(report)
+    if (!options.dryRun) keepRemoved(ownPlaces().state, removed)
+    for (const line of json ? [] : removed) output.log.info(`removed ${line}`)
     const failure = failureOf(report, values.quiet === true)
     if (json) output.print(jsonText({ ...report, ...(failure && failureJson(failure)) } satisfies SweepReport, 2))
     showSweep(report, json, output)

@@ -2,7 +2,18 @@ import * as v from "valibot"
 import { failureSchema } from "../../base/terms/failureSchema.ts"
 
 /** Why a socket that may be dead is kept. */
-export const KEPT_FOR = ["young", "owner", "links", "lock", "vm", "hook", "diag", "changed", "mount"] as const
+export const KEPT_FOR = [
+  "young",
+  "owner",
+  "links",
+  "lock",
+  "vm",
+  "hook",
+  "diag",
+  "changed",
+  "respawned",
+  "mount",
+] as const
 
 /**
  * What a sweep found out about one socket, and did:
@@ -24,6 +35,8 @@ const socketSchema = v.strictObject({
   uid: v.optional(v.number()),
   /** Since its name or inode was last changed. */
   ageSeconds: v.optional(v.number()),
+  /** For `removed`: whether another socket had its name when the sweep left the directory. */
+  cameBack: v.optional(v.boolean()),
 })
 
 /** How a dead socket is removed in a directory: `exact` cannot remove another than that one, `re-checked` might. */

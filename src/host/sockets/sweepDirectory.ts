@@ -37,48 +37,70 @@ const BATCH_COUNT = 64
 /** What judging one socket takes besides: its lock, the second witness or a new probe, and one to spare. */
 const SPARE_FD_COUNT = 3
 
+/** What the first look at a directory has found: names of directories in it, and the sockets that may be dead. */
+export interface FirstLook {
+  readonly subdirectories: readonly Uint8Array[]
+  readonly dead: readonly Candidate[]
+}
+
+/** A look at what an earlier one has found dead. */
+export interface LaterLook {
+  readonly dead: readonly Candidate[]
+  /** Whether what is dead still is removed now. */
+  readonly last: boolean
+}
+
+/** How often each directory is looked at: a veto is asked between two looks. */
+export function roundsOf({ confirm, veto }: Pick<Settings, "confirm" | "veto">): number {
+  return Math.max(confirm, veto === undefined ? 1 : 2)
+}
+
 /**
- * Removes the dead sockets of one directory and returns the names of its subdirectories. Each is pinned by a descriptor,
- * looked at, and asked after a barrier; nothing but "no socket is bound to this inode" makes it dead, and that is for good:
- * bind(2) always makes a new inode. The last round does all of it once more before it removes, so that nothing hangs on
- * what was so before a delay. What cannot be told is told as `unknown`, and left alone. Throws a system error when the
- * directory cannot be read.
+ * The first look at a directory. Each socket is pinned by a descriptor, looked at, and asked after a barrier; nothing but "no socket
+ * is bound to this inode" makes it dead, and that is for good: bind(2) always makes a new inode. Where there is only one look, the
+ * dead are removed. What cannot be told is told as `unknown`, and left alone. Throws a system error when the directory cannot be read.
  */
-export async function sweepDirectory(
+export function lookFirst(directory: Directory, settings: Settings, tell: Tell): FirstLook {
+  return withSweep({ directory, settings, tell }, (sweep) => {
+    const dead = examineListed(sweep, roundsOf(settings) === 1)
+    return { subdirectories: sweep.subdirectories, dead }
+  })
+}
+
+/**
+ * A later look does all of it once more, so that nothing hangs on what was so before a delay: what is not dead any more is told, the
+ * rest returned, or after the last look removed, unless the veto speaks for it.
+ */
+export async function lookAgain(
   directory: Directory,
   settings: Settings,
-  tell: Tell,
-): Promise<readonly Uint8Array[]> {
-  const { confirm, confirmDelay, veto } = settings
+  { tell, dead, last }: LaterLook & { readonly tell: Tell },
+): Promise<readonly Candidate[]> {
+  const { veto } = settings
+  const asked = last && veto !== undefined ? await withoutVetoed({ directory, tell }, dead, veto) : dead
+  return withSweep({ directory, settings, tell }, (sweep) => examine(sweep, asked, last))
+}
+
+// --- internal ---
+
+function withSweep<T>(
+  { directory, settings, tell }: Pick<Sweep, "directory" | "settings" | "tell">,
+  work: (sweep: Sweep) => T,
+): T {
   const probe = startProbe()
   const spare: number[] = []
   const sweep: Sweep = {
-    directory,
-    settings,
-    tell,
-    probe,
-    spare,
-    batch: BATCH_COUNT,
-    subdirectories: [],
-    witness: undefined,
+    ...{ directory, settings, tell, probe, spare },
+    ...{ batch: BATCH_COUNT, subdirectories: [], witness: undefined },
   }
-  const rounds = Math.max(confirm, veto === undefined ? 1 : 2)
   try {
     while (spare.length < SPARE_FD_COUNT) spare.push(openAt(directory.fd, ".", O.PATH))
-    let dead = examineListed(sweep, rounds === 1)
-    for (let round = 2; round <= rounds && dead.length > 0; round++) {
-      if (round <= confirm) await Bun.sleep(confirmDelay)
-      if (round === rounds && veto !== undefined) dead = await withoutVetoed(sweep, dead, veto)
-      dead = examine(sweep, dead, round === rounds)
-    }
-    return sweep.subdirectories
+    return work(sweep)
   } finally {
     for (const fd of spare) close(fd)
     probe.close()
   }
 }
-
-// --- internal ---
 
 interface Sweep {
   readonly directory: Directory
@@ -163,8 +185,12 @@ function pinOne(sweep: Sweep, { name, stat: before }: Known, fd: number): readon
     if (isSocket(stat)) {
       // Rounded up: what was made within this very millisecond is not of the future.
       const now = Date.now() + 1
-      const same = before === undefined || inodeOf(before) === inodeOf(stat)
-      const opinion = same ? judgeFile(sweep.directory, { name, stat }, { rules: sweep.settings.rules, now }) : CHANGED
+      // A file system may give the number of an inode that is gone to the next one.
+      const same = before === undefined || (inodeOf(before) === inodeOf(stat) && before.btimeMs === stat.btimeMs)
+      // Whoever had it has bound again meanwhile.
+      const opinion = same
+        ? judgeFile(sweep.directory, { name, stat }, { rules: sweep.settings.rules, now })
+        : CAME_BACK
       kept = opinion === undefined
       if (opinion === undefined) return [{ name, fd, stat }]
       sweep.tell(name, stat, opinion)
@@ -207,7 +233,7 @@ function judgeLast(sweep: Sweep, one: Dead): NonNullable<Opinion> {
 }
 
 async function withoutVetoed(
-  { directory, tell }: Sweep,
+  { directory, tell }: Pick<Sweep, "directory" | "tell">,
   dead: readonly Candidate[],
   veto: NonNullable<Settings["veto"]>,
 ): Promise<Candidate[]> {
@@ -219,6 +245,8 @@ async function withoutVetoed(
   }
   return left
 }
+
+const CAME_BACK = { is: "kept", reason: "respawned", why: "it came back: another socket has its name" } as const
 
 const CHANGED = { is: "kept", reason: "changed", why: "another file has its name" } as const
 

@@ -72,7 +72,7 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     veto,
     // A dry run changes nothing: it excludes nobody, and makes no lock.
     lock: dryRun ? (_, work) => work() : directoryLocks(),
-    keep: (is) => all || isTrouble({ is }) || (dryRun && is === "dead"),
+    keep: (is) => all || is === "removed" || isTrouble({ is }) || (dryRun && is === "dead"),
   })
   totals.errors += [...vms, ...leftovers].filter(isTrouble).length
   const durationSeconds = (performance.now() - start) / 1000
