@@ -12,9 +12,12 @@ const program = v.optional(v.pipe(v.string(), v.startsWith("/", "an absolute pat
 const ACCEL_WORDS = '"auto", "kvm" or "tcg"'
 const accel = v.optional(v.picklist(["auto", "kvm", "tcg"], ACCEL_WORDS))
 
-const configSchema = v.strictObject({ firecracker: program, jailer: program, qemu: program, accel })
+const SUDO_WORDS = "true or false"
+const sudo = v.optional(v.boolean(SUDO_WORDS))
 
-/** What the configuration file says: the paths of programs that are not in PATH, and by what QEMU runs guests. */
+const configSchema = v.strictObject({ firecracker: program, jailer: program, qemu: program, accel, sudo })
+
+/** What the configuration file says: the paths of programs that are not in PATH, by what QEMU runs guests, whether sudo may be asked. */
 export type Config = v.InferOutput<typeof configSchema>
 
 /** A larger file than this is not a configuration. */
@@ -67,5 +70,6 @@ function describe(issue: v.BaseIssue<unknown>): string {
   const key = String(issue.path?.at(-1)?.key ?? "")
   const near = nearest(key, Object.keys(configSchema.entries))
   if (issue.expected === "never") return `unknown key ${key}${near === undefined ? "" : `; did you mean ${near}?`}`
-  return `${key} is ${Bun.inspect(issue.input)}; allowed: ${key === "accel" ? ACCEL_WORDS : "an absolute path"}`
+  const allowed = key === "accel" ? ACCEL_WORDS : key === "sudo" ? SUDO_WORDS : "an absolute path"
+  return `${key} is ${Bun.inspect(issue.input)}; allowed: ${allowed}`
 }

@@ -25,6 +25,7 @@ test("the configuration is read, also through a symlink; one that is not there i
 test.each([
   ["an unknown key", 'quemu = "/q"', "unknown key quemu; did you mean qemu?"],
   ["no absolute path", 'qemu = "q"', 'qemu is "q"; allowed: an absolute path'],
+  ["no yes or no", 'sudo = "no"', 'sudo is "no"; allowed: true or false'],
   ["other text", "qemu = ", "is not TOML"],
   ["a key twice", 'qemu = "/a"\nqemu = "/b"', "is not TOML"],
 ])("%s is a fault of the configuration, by the file's name", (_, text, message) => {
