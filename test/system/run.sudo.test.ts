@@ -250,3 +250,21 @@ test("who may not sudo has it as ever, and is told in one line what that gives u
   expect(records(place).filter(({ name }) => name === "without")).toEqual([])
   expect(notesOf(host.eve, "without").map(({ what }) => what)).toContain("postStop")
 })
+
+test("sudo is not asked where the user's configuration says so, nor for a VM that needs nothing of root's", async () => {
+  const { ann } = host
+  Bun.spawnSync(["chmod", "755", join(firecracker.bin, "..")])
+  const env = { PATH: `${firecracker.bin}:/run/bin:/usr/bin:/bin` }
+  const config = join(ann.home, "config.toml")
+  writeFileSync(config, "sudo = false\n")
+  give(ann, config)
+  const plugin = pluginOf(ann, "unasked", { script: "PRINT[up]RESET" })
+  const { stderr } = await as(ann, ["run", plugin], { env: { ...env, BANGER_CONFIG: config } }).ended
+  expect(stderr).toContain("config.toml says not to ask sudo")
+  const bare = pluginOf(ann, "bare", { script: "PRINT[up]RESET", fields: "jail: false," })
+  expect((await as(ann, ["run", bare], { env }).ended).stderr).not.toContain("has no jail")
+  expect(existsSync(join(place.state, "state.db"))).toBe(false)
+  expect([...notesOf(ann, "unasked"), ...notesOf(ann, "bare")].filter(({ what }) => what === "postStop")).toHaveLength(
+    2,
+  )
+})

@@ -1,6 +1,8 @@
 import { Failure } from "../../base/terms/failure.ts"
 import { refusedSetting } from "../../inputs/helper/refusedSettings.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
+import { readConfig } from "../../store/state/config.ts"
+import { ownPlaces } from "../../store/state/open.ts"
 import { removeLog } from "../detach.ts"
 import type { RunElsewhere } from "../run/run.ts"
 import type { RunRequest } from "../run/runRequest.ts"
@@ -27,6 +29,7 @@ export function bySudo(build: string): RunElsewhere {
       throw new Failure("NEEDS_ROOT", `${refused.setting}: ${refused.why}`, { hint, subject: refused.setting })
     }
     host.interrupts.stop.throwIfAborted()
+    if (readConfig(ownPlaces().config).sudo === false) return without("config.toml says not to ask sudo")
     const helper = await startHelper(build)
     if ("unavailable" in helper) return without(helper.unavailable)
     try {

@@ -23,13 +23,16 @@ const place = v.optional(v.pipe(v.string(), v.startsWith("/")))
 const ACCEL_WORDS = '"auto", "kvm" or "tcg"'
 const accel = v.optional(v.picklist(["auto", "kvm", "tcg"], ACCEL_WORDS))
 
+const SUDO_WORDS = "true or false"
+const sudo = v.optional(v.boolean(SUDO_WORDS))
+
 /** What may stand in the file. */
 export const configSchema = v.strictObject({
   ...{ firecracker: program, jailer: program, qemu: program, nft: program, xz: program, systemctl: program },
-  ...{ accel, state: place, runtime: place },
+  ...{ accel, sudo, state: place, runtime: place },
 } satisfies Readonly<Record<ProgramKey, unknown>> & Readonly<Record<string, unknown>>)
 
-/** What the configuration file says: other programs than those of PATH, by what QEMU runs guests, and where VMs are kept. */
+/** What the configuration file says: other programs than those of PATH, by what QEMU runs guests, where VMs are kept, and whether sudo may be asked. */
 export type Config = v.InferOutput<typeof configSchema>
 
 /** A larger file than this is not a configuration. */
@@ -71,6 +74,7 @@ export function configured(config: Config, key: ProgramKey, path: string): strin
 
 function wordsOf(key: string): string {
   if (key === "accel") return ACCEL_WORDS
+  if (key === "sudo") return SUDO_WORDS
   return key === "state" || key === "runtime" ? PLACE_WORDS : PROGRAM_WORDS
 }
 

@@ -26,6 +26,7 @@ test.each([
   ["an unknown key", 'quemu = "/q"', "unknown key quemu; did you mean qemu?"],
   ["a path that is not absolute", 'qemu = "./q"', 'qemu is "./q"; allowed: an absolute path, or a name'],
   ["a place that is not absolute", 'state = "st"', 'state is "st"; allowed: an absolute path'],
+  ["no yes or no", 'sudo = "no"', 'sudo is "no"; allowed: true or false'],
   ["other text", "qemu = ", "is not TOML"],
   ["a key twice", 'qemu = "/a"\nqemu = "/b"', "is not TOML"],
 ])("%s is a fault of the configuration, by the file's name", (_, text, message) => {
