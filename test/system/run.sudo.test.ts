@@ -9,7 +9,7 @@ import { startLoopback } from "./support/namespace.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { openTerminal } from "./support/streams.ts"
 import { asUser, give, hostWithSudoers, type User, useRootsPlaces } from "./support/sudo.ts"
-import { rowsOf } from "./support/vms.ts"
+import { killed, rowsOf } from "./support/vms.ts"
 
 const host = hostWithSudoers()
 const { firecracker, onBoth } = onEachFirecracker()
@@ -267,4 +267,39 @@ test("sudo is not asked where the user's configuration says so, nor for a VM tha
   expect([...notesOf(ann, "unasked"), ...notesOf(ann, "bare")].filter(({ what }) => what === "postStop")).toHaveLength(
     2,
   )
+})
+
+onBoth("a user's VM is booted again as its restart policy says, and replaced by its user's next run", async () => {
+  const { ann } = host
+  const restart = `restart: { policy: "always", delay: "50ms", limit: 100 },`
+  const plugin = pluginOf(ann, "again", { script: "PRINT[up]", fields: restart })
+  const run = as(ann, ["run", plugin])
+  const count = (hook: string) => notesOf(ann, "again").filter(({ what }) => what === hook).length
+  for (let boots = 1; boots <= 3; boots++) {
+    await until(() => count("postBoot") === boots)
+    // Not before the helper has heard of it: a first boot that fails is not tried again.
+    const events = join(place.state, "vms", records(place)[0]?.id ?? "", "events.jsonl")
+    await until(() => readFileSync(events, "utf8").includes(`"postBoot"`))
+    await killed(processesOf(place)[0])
+    await until(() => count("postStop") === boots)
+  }
+  run.signal("SIGTERM")
+  expect((await run.ended).exit).toBe(143)
+  const steady = pluginOf(ann, "steady", { script: "PRINT[up]" })
+  const first = as(ann, ["run", steady])
+  await first.shows("up")
+  expect(await as(ann, ["run", steady]).ended).toMatchObject({
+    exit: 1,
+    stderr: expect.stringContaining("is taken by VM"),
+  })
+  const second = as(ann, ["run", "--replace", steady])
+  await first.ended
+  await second.shows("up")
+  second.signal("SIGTERM")
+  expect((await second.ended).exit).toBe(143)
+  expect(
+    records(place)
+      .filter(({ name }) => name === "steady")
+      .map(({ state }) => state),
+  ).toEqual(["stopped", "stopped"])
 })

@@ -24,6 +24,8 @@ export function remoteHooks(
   let asks = 0
   let open: Open | undefined
   const ask = async (hook: AskedHook, part: number, context: AnyContext) => {
+    // One that nobody waits for is not begun.
+    context.signal.throwIfAborted()
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const asked: Open = {
       ask: ++asks,
