@@ -97,6 +97,8 @@ export function openState(options?: OpenOptions): OpenState {
  * of it. Throws NO_SPACE where there is no room for a copy either.
  */
 export function openStateToLook(warn: (text: string) => void): OpenState {
+  // Who names a place means that one.
+  if (env.BANGER_STATE_DIR) ensureState()
   try {
     return openState()
   } catch (error) {

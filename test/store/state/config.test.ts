@@ -37,7 +37,10 @@ test.each([
 
 test("docs/config.md has each key that is taken, with an example that is taken, and no other", () => {
   const docs = readFileSync(join(import.meta.dir, "../../../docs/config.md"), "utf8")
-  const rows = [...docs.matchAll(/^\| `(\w+)` \| `(".*?")` \|/gm)].map(([, key = "", example = ""]) => [key, example])
+  const rows = [...docs.matchAll(/^\| `(\w+)` \| `(".*?"|false)` \|/gm)].map(([, key = "", example = ""]) => [
+    key,
+    example,
+  ])
   for (const [key, example] of rows)
     expect(Object.keys(readConfig(written(`${key} = ${example}`)))).toEqual([key ?? ""])
   expect(rows.map(([key]) => key).toSorted()).toEqual(Object.keys(configSchema.entries).toSorted())
