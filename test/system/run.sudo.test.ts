@@ -87,6 +87,18 @@ function statusOf(pid: number): { readonly uid: string; readonly root: string } 
   return { uid, root: statSync(`/proc/${pid}/root/.`).ino.toString() }
 }
 
+test("what a user's postStop makes of the run is its exit status, and the reason that is told", async () => {
+  const { ann } = host
+  const script = "PRINT[up] RESET"
+  const decides = (name: string, postStop: string) => pluginOf(ann, name, { script, fields: `postStop${postStop},` })
+  const failed = await as(ann, ["run", decides("fails", "(ctx) { ctx.fail('tests failed') }")]).ended
+  expect(failed).toMatchObject({ exit: 1, stderr: expect.stringContaining("tests failed") })
+  const status = await as(ann, ["run", decides("seven", "(ctx) { ctx.exitCode = 7 }")]).ended
+  expect(status).toMatchObject({ exit: 7 })
+  const odd = await as(ann, ["run", decides("odd", "(ctx) { ctx.exitCode = 256 }")]).ended
+  expect(odd).toMatchObject({ exit: 1, stderr: expect.stringContaining("no whole number from 0 to 255") })
+})
+
 onBoth("a user who may sudo has a jailed VM by banger run, with the hooks in the user's own process", async () => {
   const plugin = pluginOf(host.ann, "jailed", { script: "PRINT[up]" })
   const run = as(host.ann, ["run", plugin, "--", "one", "two"])
