@@ -102,7 +102,7 @@ function prepare(double = false): Prepared {
       join(dir, name),
       `import { definePlugin } from "banger"
 export default definePlugin({
-  kernel: "vmlinux", vmm: "firecracker", ${jail}, vcpus: 1, memory: "128M", drives: [{ path: "disk.img" }],
+  kernel: "vmlinux", vmm: "firecracker", ${jail}, vcpus: 1, memory: "128M", drives: [{ path: "disk.img" }], ends: "reset",
 })\n`,
     )
   const env = {

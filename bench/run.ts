@@ -21,7 +21,7 @@ export default function run(): Benchmark {
   ] as const) {
     writeFileSync(
       path,
-      `import { definePlugin } from "banger"\nexport default definePlugin({ kernel: "guest", ${more} })\n`,
+      `import { definePlugin } from "banger"\nexport default definePlugin({ kernel: "guest", ends: "reset", ${more} })\n`,
     )
   }
   const env = { ...process.env, BANGER_STATE_DIR: join(dir, "state"), BANGER_RUNTIME_DIR: join(dir, "run") }

@@ -70,7 +70,7 @@ export async function finish(
     }),
   )
   const badEnd = endedWell(exit)
-    ? unwantedEnd(exit, context.plugin.spec, session.layout)
+    ? unwantedEnd(exit, context.plugin.spec, session)
     : new Failure("VM_FAILED", `the VM ended badly: ${exitText(exit)}`, {
         hint: `to see what its guest said last: banger logs ${session.id}`,
         subject: session.id,

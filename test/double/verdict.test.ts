@@ -68,6 +68,7 @@ test("a hook may take a guest's status back, and a stop that was asked for has n
 test.each<[string, string, object, number, string]>([
   ["resets without a word", "RESET PRINT[]", {}, 1, "before it said a word"],
   ["may be silent", "RESET PRINT[]", { ends: "reset" }, 0, "guest reset"],
+  ["is told to be quiet", "RESET PRINT[]", { bootArgs: "console=ttyS0 quiet" }, 0, "guest reset"],
   ["has no console to speak on", "RESET PRINT[]", { bootArgs: "reboot=k" }, 0, "guest reset"],
   ["powers off where it should reset", "HALT PRINT[up]", { ends: "reset" }, 1, 'not as ends: "reset" has it'],
   ["resets where it should power off", "RESET PRINT[up]", { ends: "poweroff" }, 1, 'not as ends: "poweroff" has it'],

@@ -6,6 +6,11 @@ export function hasParameter(line: string, name: string, is: (value: string) => 
   return wordsOf(line).words.some((word) => sameName(word.name, name) && word.value !== undefined && is(word.value))
 }
 
+/** Whether a kernel command line has a word that takes no value, as `quiet`. Pure. */
+export function hasFlag(line: string, name: string): boolean {
+  return wordsOf(line).words.some((word) => sameName(word.name, name) && word.value === undefined)
+}
+
 /** The value of a parameter, the last one's as the kernel takes it; undefined where there is none. Pure. */
 export function parameterOf(line: string, name: string): string | undefined {
   return wordsOf(line).words.findLast((word) => sameName(word.name, name))?.value

@@ -47,6 +47,11 @@ export function findRestored(db: Database, snapshot: string): Restore | undefine
   return first === null ? undefined : v.parse(rowSchema, first)
 }
 
+/** Whether a VM goes on from a snapshot. */
+export function isRestore(db: Database, vm: string): boolean {
+  return db.query("select 1 from restores where vm = ?").get(vm) !== null
+}
+
 /** Notes that a VM's restored guest is about to run, before it does: from here on its snapshot counts as restored, for good. */
 export function noteRestored(db: Database, vm: string): void {
   const note = db.transaction(() => {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { hasParameter, parameterOf, partsOf, withParameters } from "../../../src/base/linux/commandLine.ts"
+import { hasFlag, hasParameter, parameterOf, partsOf, withParameters } from "../../../src/base/linux/commandLine.ts"
 
 test.each([
   ["", "ip=dhcp", "ip=dhcp"],
@@ -70,3 +70,11 @@ test("whatever a line is, all of it stays, and the new word is the kernel's", ()
     })
   }
 })
+
+for (const [line, has] of [
+  ["quiet", true],
+  ['console=ttyS0 "quiet"', true],
+  ["quiet=1", false],
+  ["root=quiet -- quiet", false],
+] as const)
+  test(`quiet is ${has ? "" : "not "}a word of ${line}`, () => expect(hasFlag(line, "quiet")).toBe(has))
