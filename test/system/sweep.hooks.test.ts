@@ -112,7 +112,7 @@ test("--metrics writes what node_exporter reads; a failed run keeps the time of 
     "banger_sweep_sockets_live 0",
     "banger_sweep_sockets_stale 2",
     "banger_sweep_sockets_removed 2",
-    ...["young", "owner", "links", "lock", "vm", "hook", "diag", "changed", "mount", "unknown"].map(
+    ...["young", "owner", "links", "lock", "vm", "hook", "diag", "changed", "respawned", "mount", "unknown"].map(
       (reason) => `banger_sweep_sockets_spared{reason="${reason}"} 0`,
     ),
     "banger_sweep_directories_busy 0",
