@@ -505,6 +505,11 @@ onBoth("hooks ask for no more than the caller may have, one thing at a time, and
   }
   for (const more of [{ stage: "link" }, { persist: "x" }, { size: "1G" }, { unknown: 1 }, { id: "../x" }])
     expect(await call({ call: "drives.add", path: kernel, with: more })).toMatchObject({ is: "refused" })
+  // Of parts without end, each of next to nothing, not one is held for long.
+  for (let count = 0; count <= 1024; count++)
+    expect(await call({ call: "stage.write", name: "x", part: "" })).toMatchObject({
+      is: count < 1024 ? "answered" : "refused",
+    })
   // Not of this hook, nor of one that runs.
   expect(await call({ call: "pause" })).toMatchObject({ is: "refused" })
   expect(await call({ call: "drives.replace", name: "disk0", path: kernel })).toMatchObject({ is: "refused" })
