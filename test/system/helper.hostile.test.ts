@@ -15,10 +15,11 @@ import { O } from "../../src/base/linux/constants.ts"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { bzImageWith } from "../bzImage.ts"
 import { tinyGuest } from "../tinyGuest.ts"
-import { start, until } from "./support/banger.ts"
+import { banger, start, until } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { asUser, give, hostWithSudoers, type User, useRootsPlaces } from "./support/sudo.ts"
+import { doubleWords } from "./support/vms.ts"
 
 // Every verb of root's helper, as a user who speaks to it by themself.
 
@@ -359,6 +360,29 @@ onBoth(
     await owner.end()
     roots.signal("SIGTERM")
     await roots.ended
+  },
+)
+
+onBoth(
+  "the name of a VM of root's that is booted again stays root's, also between two boots, until it is removed",
+  async () => {
+    const { kernel } = workOf(host.bob)
+    const fields = { restart: { policy: "always", delay: "1h" } }
+    const roots = start(place, doubleWords(place, [], "PRINT[up] RESET", fields), firecracker.env)
+    await until(() => records(place).some(({ state }) => state === "stopped" || state === "failed"))
+    const taken = async () => {
+      const one = talk(host.bob)
+      one.say(running(kernel, { name: "double" }))
+      const { is, error } = await one.hears(({ is }) => is === "failed" || is === "booted")
+      await one.end()
+      return is === "booted" ? is : error?.code
+    }
+    expect(await taken()).toBe("IN_USE")
+    roots.signal("SIGTERM")
+    await roots.ended
+    expect(await taken()).toBe("IN_USE")
+    expect((await banger(place, ["rm", "double"])).exit).toBe(0)
+    expect(await taken()).toBe("booted")
   },
 )
 
