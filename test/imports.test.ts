@@ -53,8 +53,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "base/terms",
   ],
   "operations/helper": [
-    ...["operations", "operations/run", "supervisor/hooks", "vm", "host/process", "inputs/helper", "inputs/plugin"],
-    ...["inputs/schema", ...DISK],
+    ...["operations", "operations/run", "supervisor/hooks", "vm", "host/cgroup", "host/process", "inputs/helper"],
+    ...["inputs/plugin", "inputs/schema", ...DISK],
   ],
   "operations/sudo": [
     ...[

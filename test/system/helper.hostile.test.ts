@@ -1,13 +1,25 @@
 import { beforeAll, beforeEach, expect, test } from "bun:test"
-import { existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { O } from "../../src/base/linux/constants.ts"
+import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { bzImageWith } from "../bzImage.ts"
 import { tinyGuest } from "../tinyGuest.ts"
-import { start, until } from "./support/banger.ts"
+import { banger, start, until } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { asUser, give, hostWithSudoers, type User, useRootsPlaces } from "./support/sudo.ts"
+import { doubleWords } from "./support/vms.ts"
 
 // Every verb of root's helper, as a user who speaks to it by themself.
 
@@ -38,11 +50,15 @@ interface Talk {
 
 function talk(
   user: User,
-  { greets = true, words = ["__helper"] }: { greets?: boolean; words?: readonly string[] } = {},
+  {
+    greets = true,
+    words = ["__helper"],
+    first = [],
+  }: { greets?: boolean; words?: readonly string[]; first?: readonly string[] } = {},
 ): Talk {
   const config = `firecracker = "${firecracker.bin}/firecracker"\njailer = "${firecracker.bin}/jailer"\n`
   writeFileSync("/etc/banger/config.toml", config, { mode: 0o644 })
-  const child = Bun.spawn([...asUser(user), "sudo", "-n", "--", host.program, ...words], {
+  const child = Bun.spawn([...first, ...asUser(user), "sudo", "-n", "--", host.program, ...words], {
     stdio: ["pipe", "pipe", "pipe"],
     cwd: user.home,
   })
@@ -116,7 +132,46 @@ function running(kernel: string, spec: object = {}, more: object = {}): object {
   }
 }
 
+/** The processes of root's that are helpers. */
+function helpers(): readonly number[] {
+  const { stdout } = Bun.spawnSync(["pgrep", "--uid", "0", "--full", `^${host.program} __helper$`])
+  return stdout.toString().trim().split("\n").map(Number)
+}
+
 const failed = (said: Said) => said.is === "failed"
+
+test("a user cannot stop, freeze or starve the helper, which may hold a lock that root's VMs wait for", async () => {
+  const cgroup = `${cgroupMount()}/theirs-${process.pid}`
+  mkdirSync(cgroup)
+  try {
+    const into = `echo 0 > ${cgroup}/cgroup.procs && exec chrt --idle 0 nice -n 19 taskset -c 0 "$@"`
+    const one = talk(host.ann, { first: ["sh", "-c", into, "sh"] })
+    await one.hears(({ is }) => is === "hello")
+    const [pid = 0, ...more] = helpers()
+    expect(more).toEqual([])
+    expect(readFileSync(`/proc/${pid}/cgroup`, "utf8")).not.toContain("theirs")
+    writeFileSync(`${cgroup}/cgroup.freeze`, "1")
+    // As Ctrl-Z does, and what writes to a terminal in the background.
+    for (const signal of ["SIGTSTP", "SIGTTIN", "SIGTTOU"] as const) process.kill(pid, signal)
+    const [, policy, nice] =
+      /^(\S+) +(\S+)$/m.exec(
+        Bun.spawnSync(["ps", "--no-headers", "-o", "policy,nice", "-p", `${pid}`])
+          .stdout.toString()
+          .trim(),
+      ) ?? []
+    expect({ policy, nice }).toEqual({ policy: "TS", nice: "0" })
+    expect(readFileSync(`/proc/${pid}/status`, "utf8")).toMatch(
+      new RegExp(`^Cpus_allowed_list:\\s+${readFileSync("/sys/devices/system/cpu/online", "utf8").trim()}$`, "m"),
+    )
+    writeFileSync(`${cgroup}/cgroup.freeze`, "0")
+    one.say({ id: 1, verb: "list" })
+    expect(await one.hears(({ is }) => is === "done")).toMatchObject({ value: [] })
+    expect((await one.end()).exit).toBe(0)
+  } finally {
+    await until(() => readFileSync(`${cgroup}/cgroup.procs`, "utf8") === "")
+    rmdirSync(cgroup)
+  }
+})
 
 test("a line that is no message ends the talk with one error, and nothing else happens", async () => {
   const nested = `${'{"a":'.repeat(17)}1${"}".repeat(17)}`
@@ -308,6 +363,29 @@ onBoth(
   },
 )
 
+onBoth(
+  "the name of a VM of root's that is booted again stays root's, also between two boots, until it is removed",
+  async () => {
+    const { kernel } = workOf(host.bob)
+    const fields = { restart: { policy: "always", delay: "1h" } }
+    const roots = start(place, doubleWords(place, [], "PRINT[up] RESET", fields), firecracker.env)
+    await until(() => records(place).some(({ state }) => state === "stopped" || state === "failed"))
+    const taken = async () => {
+      const one = talk(host.bob)
+      one.say(running(kernel, { name: "double" }))
+      const { is, error } = await one.hears(({ is }) => is === "failed" || is === "booted")
+      await one.end()
+      return is === "booted" ? is : error?.code
+    }
+    expect(await taken()).toBe("IN_USE")
+    roots.signal("SIGTERM")
+    await roots.ended
+    expect(await taken()).toBe("IN_USE")
+    expect((await banger(place, ["rm", "double"])).exit).toBe(0)
+    expect(await taken()).toBe("booted")
+  },
+)
+
 test("what root alone could read, or nobody should, gets into no jail by any field", async () => {
   const { ann } = host
   const { dir, kernel } = workOf(ann)
@@ -451,6 +529,11 @@ onBoth("hooks ask for no more than the caller may have, one thing at a time, and
   }
   for (const more of [{ stage: "link" }, { persist: "x" }, { size: "1G" }, { unknown: 1 }, { id: "../x" }])
     expect(await call({ call: "drives.add", path: kernel, with: more })).toMatchObject({ is: "refused" })
+  // Of parts without end, each of next to nothing, not one is held for long.
+  for (let count = 0; count <= 1024; count++)
+    expect(await call({ call: "stage.write", name: "x", part: "" })).toMatchObject({
+      is: count < 1024 ? "answered" : "refused",
+    })
   // Not of this hook, nor of one that runs.
   expect(await call({ call: "pause" })).toMatchObject({ is: "refused" })
   expect(await call({ call: "drives.replace", name: "disk0", path: kernel })).toMatchObject({ is: "refused" })

@@ -104,6 +104,33 @@ test("a file that was taken stays the very one, whatever gets its name; what a u
   expect(() => openNamed(token, O.RDONLY)).toThrow()
 })
 
+test("a file that is lent twice at once is there until the last one has it no more", async () => {
+  const { dir } = arena()
+  using sources = openSources(caller)
+  const own = put(join(dir, "own"))
+  const [first, second] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  let token = ""
+  const lent = [first, second].map(({ promise }) =>
+    sources.lend("stage.copy", own, async (path) => {
+      token = path
+      await promise
+      // What came meanwhile may have got the descriptor's number, and is not the caller's.
+      return readFileSync(path, "utf8")
+    }),
+  )
+  first.resolve()
+  expect(await lent[0]).toBe("THEIRS")
+  using others = openSources({ ...caller, uid: 4243, gid: 4243, groups: [] })
+  others.take("kernel", put(join(dir, "other"), { mode: 0o644, text: "ANOTHER" }))
+  second.resolve()
+  expect(await lent[1]).toBe("THEIRS")
+  expect(() => openNamed(token, O.RDONLY)).toThrow()
+  // One that is also taken is held as long as the VM is.
+  const kept = sources.take("kernel", own)
+  await sources.lend("stage.copy", own, async () => {})
+  expect(readFileSync(kept, "utf8")).toBe("THEIRS")
+})
+
 test("no swap of a name, however fast, gets a caller what they could not read; one who looks first is caught", async () => {
   const { dir, secret } = arena()
   const own = put(join(dir, "own"))

@@ -294,8 +294,17 @@ onBoth("a mount in another mount namespace cannot be told from here, until that 
   await crash()
   const { exit, stderr } = await banger(place, ["rm", vm?.id ?? ""])
   expect({ exit, stderr }).toEqual({ exit: 1, stderr: expect.stringContaining("it is in another mount namespace") })
+  // Without a process, a mount of it is enough.
+  const [pin, pins] = [join(place.dir, "pins/mnt"), join(place.dir, "pins")]
+  mkdirSync(pins)
+  Bun.spawnSync(["mount", "--bind", "--make-private", pins, pins])
+  writeFileSync(pin, "")
+  expect(Bun.spawnSync(["mount", "--bind", `/proc/${child.pid}/ns/mnt`, pin]).exitCode).toBe(0)
   child.kill("SIGKILL")
   await child.exited
+  const pinned = await banger(place, ["rm", vm?.id ?? ""])
+  expect(pinned).toMatchObject({ exit: 1, stderr: expect.stringContaining("it is in another mount namespace") })
+  for (const mounted of [pin, pins]) expect(Bun.spawnSync(["umount", mounted]).exitCode).toBe(0)
   expect(await banger(place, ["rm", vm?.id ?? ""])).toMatchObject({ exit: 0 })
 })
 

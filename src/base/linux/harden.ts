@@ -13,8 +13,9 @@ export interface SudoUser {
 /**
  * Makes this process one that a user of less rights may talk to, before it has read a byte of theirs: nothing of their environment
  * is left but who they are, their limits (prlimit(2)), umask and working directory do not hold, what they have open no child gets
- * (close_range(2)), no child gains rights by running a program (PR_SET_NO_NEW_PRIVS), nobody reads its memory (PR_SET_DUMPABLE), and
- * nothing is written to what they have opened for reading.
+ * (close_range(2)), no child gains rights by running a program (PR_SET_NO_NEW_PRIVS), nobody reads its memory (PR_SET_DUMPABLE),
+ * nothing is written to what they have opened for reading, no key of their terminal stops it (signal(7), setsid(2)), and it has its
+ * share of the processors (sched(7)): it will hold locks that others wait for.
  * Call it before any module that reads the environment is loaded. Returns why it must not go on, if so.
  */
 export function hardenProcess(): string | undefined {
@@ -27,6 +28,8 @@ export function hardenProcess(): string | undefined {
   keepOnExec([])
   for (const [fd, without] of STANDARD) if (accessOf(fd) === without) replaceByNull(fd)
   for (const [resource, soft, hard] of LIMITS) setLimit(resource, soft, hard)
+  for (const signal of STOPPING) libc.signal(signal, SIG_IGN)
+  for (const [call, args] of OWN_TERMS) ownTerm(call, args)
   prctl(PR_SET_DUMPABLE, 0)
   prctl(PR_SET_NO_NEW_PRIVS, 1)
   const [first] = found
@@ -72,6 +75,29 @@ function setLimit(resource: number, soft: bigint, hard: bigint): void {
 }
 
 const CORE = 4
+
+/** SIGTSTP, SIGTTIN, SIGTTOU: who has the terminal sends them to all that began there, whoever's it is. */
+const STOPPING = [20, 21, 22] as const
+const SIG_IGN = 1n
+
+/**
+ * A session without a terminal; no nice value (PRIO_PROCESS 0), SCHED_OTHER with priority 0, all processors: of the main thread, and of
+ * what it starts.
+ */
+const OWN_TERMS = [
+  ["setsid", []],
+  ["setpriority", [0, 0, 0]],
+  ["sched_setscheduler", [0, 0, new Uint8Array(new ArrayBuffer(4))]],
+  ["sched_setaffinity", [0, 128, new Uint8Array(new ArrayBuffer(128)).fill(0xff)]],
+] as const
+
+function ownTerm(call: (typeof OWN_TERMS)[number][0], args: readonly (number | Uint8Array)[]): void {
+  try {
+    rawSyscall(call, syscallNumber(call), args)
+  } catch {
+    // EPERM: the leader of a process group gets no session, and a container may forbid the rest. None of them is a right.
+  }
+}
 
 /**
  * The standard descriptors, and what each is not to be opened for alone: who opens such a thing anew, as writers do that never wait, does

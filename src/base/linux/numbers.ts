@@ -2,6 +2,7 @@
 const NUMBERS = {
   x64: {
     ...{ chdir: 80, clone: 56, dup3: 292, mprotect: 10, rt_sigaction: 13, setsid: 112, umask: 95 },
+    ...{ setpriority: 141, sched_setaffinity: 203, sched_setscheduler: 144 },
     ...{ copy_file_range: 326, execve: 59, getdents64: 217, inotify_add_watch: 254, inotify_init1: 294, ioctl: 16 },
     ...{
       memfd_create: 319,
@@ -23,6 +24,7 @@ const NUMBERS = {
   },
   arm64: {
     ...{ chdir: 49, clone: 220, dup3: 24, mprotect: 226, rt_sigaction: 134, setsid: 157, umask: 166 },
+    ...{ setpriority: 140, sched_setaffinity: 122, sched_setscheduler: 119 },
     ...{ copy_file_range: 285, execve: 221, getdents64: 61, inotify_add_watch: 27, inotify_init1: 26, ioctl: 29 },
     ...{
       memfd_create: 279,

@@ -67,13 +67,16 @@ export function planMount({
 
 /**
  * Where a mount is, in this mount namespace; undefined: it is gone. Throws LIVENESS_UNKNOWN where it is in another namespace that has
- * processes.
+ * processes, or that a mount holds.
  */
 export function findMount({ id, fileSystem, identity, namespace, target }: KeptMount): string | undefined {
   if (namespace !== namespaceOf("self")) {
     const pid = readdirSync("/proc").find((name) => /^\d+$/.test(name) && isIn(name, namespace))
-    if (pid === undefined) return undefined
-    const hint = `look from there: nsenter --mount=/proc/${pid}/ns/mnt banger sweep`
+    if (pid === undefined && !isPinned(namespace)) return undefined
+    const hint =
+      pid === undefined
+        ? "unmount what holds that: grep mnt: /proc/self/mountinfo"
+        : `look from there: nsenter --mount=/proc/${pid}/ns/mnt banger sweep`
     throw new Failure("LIVENESS_UNKNOWN", "it is in another mount namespace", { hint, subject: target })
   }
   const lines = readFileSync("/proc/self/mountinfo", "latin1").split("\n")
@@ -117,6 +120,14 @@ function namespaceOf(pid: string): string {
 
 function isIn(pid: string, namespace: string): boolean {
   return unlessAbsent(() => namespaceOf(pid), ["ENOENT", "ESRCH", "EACCES", "EPERM"]) === namespace
+}
+
+/** Whether a mount holds a namespace that has no process (unshare(1), `--mount=FILE`): all that is mounted in it stays. */
+function isPinned(namespace: string): boolean {
+  const root = `mnt:[${namespace.split(":").at(-1)}]`
+  return readFileSync("/proc/self/mountinfo", "latin1")
+    .split("\n")
+    .some((line) => line.split(" ")[3] === root)
 }
 
 /** `\040` and the like as what they stand for; the text's bytes are UTF-8. */

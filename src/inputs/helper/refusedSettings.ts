@@ -1,9 +1,15 @@
-import { formatSize } from "../../base/terms/quantity.ts"
+import { formatDuration, formatSize } from "../../base/terms/quantity.ts"
 import { DEFAULT_BRIDGE, defaultSubnet, type NetworkSpec } from "../schema/network.ts"
 import { isDisk, type Spec } from "../schema/vm.ts"
 
 /** A console of a VM that root runs for a user may keep so many bytes. */
 const CONSOLE_MAX_BYTES = 16 * 1024 * 1024
+
+/** How long root may have to wait for a user's guest or hooks when it ends their VM, in milliseconds. */
+const END_MAX_MS = 10 * 60_000
+
+/** The time limits that an end waits for. */
+const OF_AN_END = ["stop", "hook", "preStop", "postStop"] as const
 
 /** The first port of the host that is no service's own by custom. */
 const FIRST_USER_PORT = 1024
@@ -54,6 +60,11 @@ const RULES: readonly Rule[] = [
     limit <= CONSOLE_MAX_BYTES
       ? undefined
       : refuse("console.limit", `at most ${formatSize(CONSOLE_MAX_BYTES)} of root's disk`),
+  ({ timeouts }) => {
+    const long = OF_AN_END.find((name) => (timeouts[name] ?? 0) > END_MAX_MS)
+    const why = `root's own stop of the VM would wait for it: at most ${formatDuration(END_MAX_MS)}`
+    return long === undefined ? undefined : refuse(`timeouts.${long}`, why)
+  },
   ({ firecracker }) =>
     firecracker.vhost_user === undefined
       ? undefined

@@ -40,30 +40,33 @@ const HELD_MAX_COUNT = 64
 
 /** Begins to open files for a caller. Disposed of when the VM has ended. */
 export function openSources(caller: Caller): Sources {
-  const held = new Map<string, string>()
-  const take = (setting: string, path: string) => {
+  const held = new Map<string, Held>()
+  const hold = (setting: string, path: string): { readonly token: string; readonly file: Held } => {
     // As it was at first, also for a boot after the first.
-    for (const [token, taken] of held) if (taken === path) return token
+    for (const [token, file] of held) if (file.path === path) return { token, file }
     if (held.size >= HELD_MAX_COUNT) throw bad(setting, `more than ${HELD_MAX_COUNT} files are held for this VM`)
     const token = handOn(openFor(caller, setting, path))
-    held.set(token, path)
-    return token
+    const file = { path, stays: false, lent: 0 }
+    held.set(token, file)
+    return { token, file }
   }
   return {
-    take,
+    take(setting, path) {
+      const { token, file } = hold(setting, path)
+      file.stays = true
+      return token
+    },
     async lend(setting, path, use) {
-      const before = held.size
-      const token = take(setting, path)
+      const { token, file } = hold(setting, path)
+      file.lent++
       try {
         return await use(token)
       } finally {
-        if (held.size > before) {
-          takeHandedBack(token)
-          held.delete(token)
-        }
+        // Another may wait with it, and would open whatever has the descriptor's number by then.
+        if (--file.lent === 0 && !file.stays && held.delete(token)) takeHandedBack(token)
       }
     },
-    shown: (text) => text.replaceAll(/\/proc\/self\/fd\/\d+/g, (token) => held.get(token) ?? token),
+    shown: (text) => text.replaceAll(/\/proc\/self\/fd\/\d+/g, (token) => held.get(token)?.path ?? token),
     [Symbol.dispose]() {
       for (const token of held.keys()) takeHandedBack(token)
       held.clear()
@@ -72,6 +75,16 @@ export function openSources(caller: Caller): Sources {
 }
 
 // --- internal ---
+
+/** A file that is open for the VM. */
+interface Held {
+  /** What the caller calls it. */
+  readonly path: string
+  /** Whether it is held until the VM has ended; else as long as it is lent. */
+  stays: boolean
+  /** How many use it now. */
+  lent: number
+}
 
 /** The last uid that signed numbers hold, and the last one, mean nobody. */
 const FIRST_NOBODYS_UID = 0xffff_fffe

@@ -16,6 +16,9 @@ export interface RemoteHooks {
 /** The content of a file that a hook writes is kept here until it is whole: at most so many bytes. */
 const CONTENT_MAX_BYTES = 16 * 1024 * 1024
 
+/** It comes in so many parts at most: the user's banger sends 512 of 32 KiB. */
+const PARTS_MAX_COUNT = 1024
+
 /** Stands for the hooks of a plugin, whose parts have these. `sources`: by which what they name is opened. */
 export function remoteHooks(
   parts: readonly (readonly AskedHook[])[],
@@ -166,8 +169,11 @@ async function staging(
     if (name === undefined || part === undefined) throw needs(what)
     const bytes = Buffer.from(part, "base64")
     open.content.bytes += bytes.length
-    if (open.content.bytes > CONTENT_MAX_BYTES)
-      throw new Failure("BAD_FILE", `${what}: more than 16 MiB: copy a file instead`, { subject: what })
+    // Each part takes memory beside its bytes, one without any too.
+    if (open.content.bytes > CONTENT_MAX_BYTES || open.content.parts.length >= PARTS_MAX_COUNT) {
+      Object.assign(open.content, { parts: [], bytes: 0 })
+      throw new Failure("BAD_FILE", `${what}: more than 16 MiB, or 1024 parts: copy a file instead`, { subject: what })
+    }
     open.content.parts.push(bytes)
     if (last !== true) return undefined
     const content = Buffer.concat(open.content.parts.splice(0))

@@ -37,6 +37,8 @@ export async function obey(
   const words = wordsOf(request, ownRecord(state, uid, request.vm).id)
   const child = Bun.spawn([...selfArgv(), ...words], {
     stdio: ["ignore", "pipe", "pipe"],
+    // No key of the caller's terminal reaches it.
+    detached: true,
     cwd: "/",
     env: ownEnvironment(),
   })

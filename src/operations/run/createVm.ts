@@ -1,14 +1,15 @@
 import { ownEnvironment } from "../../base/linux/environment.ts"
-import { isFailure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { HookName } from "../../inputs/plugin/definition.ts"
 import { loadedFiles } from "../../inputs/plugin/imports.ts"
 import { trustOf } from "../../inputs/plugin/trust.ts"
 import type { State } from "../../store/state/open.ts"
-import { getRecord } from "../../store/state/records.ts"
+import { getRecord, listRecords } from "../../store/state/records.ts"
 import { disksOf } from "../../supervisor/boot/drives.ts"
 import { inOrder } from "../../supervisor/hooks/callHook.ts"
 import { noteFiles, type VmRequest } from "../../vm/request.ts"
 import { createSession, type NewVm, type Session } from "../../vm/session.ts"
+import { keepsName } from "../end/startedAgain.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
 /**
@@ -20,6 +21,7 @@ export async function createVm(
   { request, plugin, vmm, restore }: Pick<ResolvedRun, "request" | "plugin" | "vmm" | "restore">,
   { id, onState }: Pick<NewVm, "id" | "onState">,
 ): Promise<Session> {
+  if (request.owner !== undefined) requireUnkept(state, plugin.spec.name)
   const count = (name: HookName) => inOrder(plugin.loaded, name).length
   const { loaded, spec, written } = plugin
   const asked = {
@@ -73,6 +75,13 @@ export function noteLoaded(state: State, id: string, { asker, log }: ResolvedRun
 }
 
 // --- internal ---
+
+/** Throws IN_USE for a name that a VM of root's keeps. */
+function requireUnkept({ db }: State, name: string): void {
+  if (!listRecords(db).some((record) => record.name === name && keepsName(record))) return
+  const hint = "choose another with --name"
+  throw new Failure("IN_USE", `the name ${name} is taken by another user's VM`, { hint, subject: name })
+}
 
 /** Who ran banger as root, by sudo, now or before: what runs then may be theirs. */
 function askerOf({ asker }: Pick<ResolvedRun["request"], "asker">): Pick<VmRequest, "asker"> {

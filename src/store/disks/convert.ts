@@ -20,7 +20,7 @@ export function qcow2Bytes(fd: number, path: string): number {
  * that is damaged, or that has changed meanwhile.
  */
 export async function convertQcow2(
-  source: { readonly fd: number; readonly path: string },
+  source: Source,
   target: number,
   { signal, onProgress }: { readonly signal: AbortSignal; readonly onProgress?: OnProgress | undefined },
 ): Promise<void> {
@@ -31,13 +31,13 @@ export async function convertQcow2(
   const clusterBytes = 2 ** clusterBits
   const perTable = clusterBytes / (parts ? 16 : 8)
   const tables = Math.ceil(bytes / (clusterBytes * perTable))
-  const l1 = readAt(fd, l1Offset, 8 * tables)
+  const l1 = readAt(source, l1Offset, 8 * tables)
   const cluster = clusterReader(image, source)
   let work = 0
   for (let table = 0; table < tables; table++) {
     const l2Offset = offsetIn(l1.getBigUint64(8 * table))
     work += clusterBytes
-    const l2 = l2Offset === 0 ? undefined : readAt(fd, l2Offset, clusterBytes)
+    const l2 = l2Offset === 0 ? undefined : readAt(source, l2Offset, clusterBytes)
     for (let index = 0; l2 !== undefined && index < perTable; index++) {
       const at = (table * perTable + index) * clusterBytes
       if (at >= bytes) break
@@ -78,6 +78,7 @@ const TURN_BYTES = 16 * 1024 * 1024
 const BLOCK_BYTES = 4096
 const ZEROS = Buffer.alloc(2 ** 21)
 const PARTS_COUNT = 32
+const CHECK = "look at it: qemu-img check"
 
 /** A part of a cluster that has data, and where in the cluster it is. */
 interface Piece {
@@ -90,8 +91,16 @@ function headerOf(fd: number, path: string): Qcow2 {
   return parseQcow2(header.subarray(0, readSync(fd, header, 0, header.length, 0)), path)
 }
 
-/** So many bytes of a file; what is behind its end is zero. */
-function readAt(fd: number, offset: number, length: number): DataView {
+/** An image that is read. */
+interface Source {
+  readonly fd: number
+  readonly path: string
+}
+
+/** So many bytes of a file; what is behind its end is zero. Throws BAD_FILE for where no file of this host can be. */
+function readAt({ fd, path }: Source, offset: number, length: number): DataView {
+  if (!Number.isSafeInteger(offset + length))
+    throw new Failure("BAD_FILE", `${path} has an offset that no file has`, { hint: CHECK, subject: path })
   const bytes = new Uint8Array(length)
   for (let at = 0; at < length; ) {
     const count = readSync(fd, bytes, at, length - at, offset + at)
@@ -101,25 +110,25 @@ function readAt(fd: number, offset: number, length: number): DataView {
   return new DataView(bytes.buffer)
 }
 
-function bytesAt(fd: number, offset: number, length: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(readAt(fd, offset, length).buffer as ArrayBuffer)
+function bytesAt(source: Source, offset: number, length: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(readAt(source, offset, length).buffer as ArrayBuffer)
 }
 
-function clusterReader(image: Qcow2, { fd, path }: { readonly fd: number; readonly path: string }) {
+function clusterReader(image: Qcow2, source: Source) {
   const clusterBytes = 2 ** image.clusterBits
   const partBytes = clusterBytes / PARTS_COUNT
   return (entry: bigint, bitmap: bigint): readonly Piece[] => {
     const cluster = clusterOf(image, entry, bitmap)
     if (cluster.is === "zero") return []
     if (cluster.is === "compressed") {
-      const packed = bytesAt(fd, cluster.offset, cluster.length)
-      return [{ from: 0, bytes: unpack(packed, image, path) }]
+      const packed = bytesAt(source, cluster.offset, cluster.length)
+      return [{ from: 0, bytes: unpack(packed, image, source.path) }]
     }
     const { offset, present } = cluster
-    if (present === undefined) return [{ from: 0, bytes: bytesAt(fd, offset, clusterBytes) }]
+    if (present === undefined) return [{ from: 0, bytes: bytesAt(source, offset, clusterBytes) }]
     return Array.from({ length: PARTS_COUNT }, (_, part) => part)
       .filter((part) => (present & (1 << part)) !== 0)
-      .map((part) => ({ from: part * partBytes, bytes: bytesAt(fd, offset + part * partBytes, partBytes) }))
+      .map((part) => ({ from: part * partBytes, bytes: bytesAt(source, offset + part * partBytes, partBytes) }))
   }
 }
 
@@ -146,8 +155,8 @@ function unpackedZstd(packed: Uint8Array<ArrayBuffer>): Uint8Array {
 
 function damaged(path: string, cause?: unknown): Failure {
   const why = cause === undefined ? "" : `: ${messageOf(cause)}`
-  const hint = "look at it: qemu-img check"
-  return new Failure("BAD_FILE", `${path} has a cluster that cannot be unpacked${why}`, { hint, subject: path, cause })
+  const words = `${path} has a cluster that cannot be unpacked${why}`
+  return new Failure("BAD_FILE", words, { hint: CHECK, subject: path, cause })
 }
 
 /** Writes what is not zero, in whole blocks. Returns how many bytes that were. */

@@ -67,6 +67,8 @@ export function runSystem(
   const { exitCode, stdout, stderr } = Bun.spawnSync([path, ...args], {
     stdin: Buffer.from(input),
     timeout: limitMs,
+    // No key of a terminal stops it: this process may hold what others wait for.
+    detached: true,
     cwd: "/",
     env: {},
   })

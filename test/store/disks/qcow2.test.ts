@@ -49,6 +49,15 @@ test("a cluster behind the file's end reads as zeros, as QEMU reads it", async (
   expect((await converted(qcow2Of([{ data: "a" }, "none"], { l2: { 1: far } }))).equals(letters("a\0"))).toBe(true)
 })
 
+test("an offset that no file has is damage, of whatever kind the cluster is", async () => {
+  const far = [0x00ff_ffff_ffff_fe00n, 1n << 53n, (1n << 62n) | ((1n << 58n) - 1n), (1n << 62n) | (1n << 54n)]
+  for (const entry of far)
+    await expect(converted(qcow2Of([{ data: "a" }], { l2: { 0: entry } }))).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringContaining("an offset that no file has"),
+    })
+})
+
 const BAD: readonly (readonly [string, Changes, string])[] = [
   ["a backing file", { u64: { 8: 512n }, u32: { 16: 11 } }, "has a backing file, and what that leads to is not taken"],
   ["a backing file, in version 2", { version: 2, u64: { 8: 512n } }, "has a backing file"],
