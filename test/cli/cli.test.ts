@@ -290,3 +290,33 @@ test("a trace that cannot be written any more is a warning beside the run's own 
   expect(stderr).toContain("failed while loading: no luck")
   expect(exit).toBe(2)
 })
+
+const SAID = [
+  ["version"],
+  ["--version"],
+  ["-V"],
+  ["--help"],
+  ["ps"],
+  ["ps", "-q", "--json"],
+  ["complete", "bash"],
+].concat([["help"], ["system", "cron"], ["run", "--help"], ["version", "--json"], ["system", "units"]])
+
+test.each(SAID.map((words) => [words.join(" "), words] as const))(
+  "banger %s says it where its output takes nothing, and not where nobody reads it",
+  (_, words) => {
+    const shell = (script: string) => {
+      const all = ["bash", "-c", script, "bash", ...PROGRAM, ...words]
+      const env = {
+        PATH: process.env.PATH,
+        BANGER_STATE_DIR: join(directory.path, "s"),
+        BANGER_RUNTIME_DIR: "/run/none",
+      }
+      const { stderr, exitCode } = Bun.spawnSync(all, { env, cwd: directory.path })
+      return { stderr: stderr.toString(), exit: exitCode }
+    }
+    const full = shell('exec "$@" > /dev/full')
+    expect(full.stderr).toContain("standard output cannot be written")
+    expect(full.exit).toBe(1)
+    expect(shell('"$@" | true; exit $PIPESTATUS')).toEqual({ stderr: "", exit: 0 })
+  },
+)
