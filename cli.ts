@@ -1,4 +1,3 @@
-import { writeSync } from "node:fs"
 import { versionText } from "./src/cli/terminal/version.ts"
 
 const words = process.argv.slice(2)
@@ -26,7 +25,7 @@ async function start(): Promise<void> {
 /** Whether standard output took all of it at once. */
 function isWritten(text: string): boolean {
   try {
-    return writeSync(1, text) === Buffer.byteLength(text)
+    return process.getBuiltinModule("node:fs").writeSync(1, text) === Buffer.byteLength(text)
   } catch {
     return false
   }
