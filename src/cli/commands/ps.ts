@@ -22,7 +22,7 @@ export default command({
   },
   async run({ all, quiet, watch: again, reconcile: first }, { output }) {
     const text = quiet === true ? idsOf : tableOf
-    using state = first === true ? openState() : openStateToLook(output.log.warn)
+    using state = first === true ? openState({ toEnd: true }) : openStateToLook(output.log.warn)
     const failed = first === true ? await reconcile(state, output) : undefined
     if (again === true) return await watch(() => listVms(state, all === true), { text, output })
     const own = listVms(state, all === true)
