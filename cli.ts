@@ -4,8 +4,8 @@ const words = process.argv.slice(2)
 // The version is told at once; everything else is loaded only when it is asked for.
 if (words.length === 1 && ["--version", "-V", "version"].includes(words[0] ?? "")) {
   // Not process.stdout: making that stream would take a third of the time this command takes.
-  console.log(versionText())
-  process.exit(0)
+  if (isWritten(`${versionText()}\n`)) process.exit(0)
+  // As any command, which says why it cannot.
 }
 // Not awaited: then the event loop would never be idle (holdProcess).
 start()
@@ -20,6 +20,15 @@ async function start(): Promise<void> {
   if (process.env.NOTIFY_SOCKET !== undefined) (await import("./src/host/systemd/manager.ts")).hideManager(words)
   const { begin } = await import("./src/cli/begin.ts")
   await begin(words)
+}
+
+/** Whether standard output took all of it at once. */
+function isWritten(text: string): boolean {
+  try {
+    return process.getBuiltinModule("node:fs").writeSync(1, text) === Buffer.byteLength(text)
+  } catch {
+    return false
+  }
 }
 
 /** In the words that a user's banger understands. */

@@ -21,6 +21,9 @@ const SLOW_READER_WAIT_MS = 20
 /** A reader has this long, in milliseconds, to take the rest of the console of a VM that has ended. */
 const LAST_WORDS_MS = 2000
 
+/** After the end of its input the guest has answered when it has said nothing for so long, in milliseconds. */
+const ANSWERED_MS = 500
+
 /** How attaching ended. */
 export type Attached = "detached" | "ended"
 
@@ -36,7 +39,7 @@ export interface AttachOptions {
 
 /**
  * Connects standard input and `show` to a VM's serial console until the detach key is typed, `stop` is aborted, or the VM
- * has ended. From a terminal every other key goes to the guest, Ctrl-C too. A VM without a supervisor gets one. Throws
+ * has ended; where input that is no terminal had any bytes, also soon after its end, when the guest is silent. From a terminal every other key goes to the guest, Ctrl-C too. A VM without a supervisor gets one. Throws
  * WRONG_STATE when the VM has ended before.
  */
 export async function attachVm(
@@ -54,12 +57,23 @@ export async function attachVm(
   await ensureSupervisor(state, record.id, log)
   const over = new AbortController()
   const either = AbortSignal.any([stop, over.signal])
-  const console = followConsole(layout.consoleLog, TAIL_BYTES, show)
+  let saidAt = 0
+  const console = followConsole(layout.consoleLog, TAIL_BYTES, (chunk, source) => {
+    saidAt = performance.now()
+    return show(chunk, source)
+  })
   const onTyped = (keys: Uint8Array) => {
     const at = keys.indexOf(detachKey)
     return at === -1 ? { keys } : { keys: keys.subarray(0, at), after: () => over.abort() }
   }
-  const disconnect = connectInput(layout.consoleInput, { onTyped, terminalOnly: false })
+  const disconnect = connectInput(layout.consoleInput, {
+    ...{ onTyped, terminalOnly: false },
+    async onEnd() {
+      const endedAt = performance.now()
+      while (performance.now() - Math.max(saidAt, endedAt) < ANSWERED_MS) await Bun.sleep(SLOW_READER_WAIT_MS)
+      over.abort()
+    },
+  })
   try {
     while (!either.aborted && isUnfinished(state.db, record.id)) await awaitChange(layout, either)
     if (either.aborted) return "detached"

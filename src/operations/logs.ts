@@ -1,5 +1,5 @@
 import { followConsole } from "../store/logs/consoleView.ts"
-import { readGrowing } from "../store/logs/growing.ts"
+import { readGrowing, type Tail } from "../store/logs/growing.ts"
 import { type WholeLines, wholeLines } from "../store/logs/wholeLines.ts"
 import { openState, openStateToLook } from "../store/state/open.ts"
 import { type VmLayout, vmLayout } from "../store/state/places.ts"
@@ -11,16 +11,24 @@ import { refuseIfSelfWait } from "../vm/selfWait.ts"
 export type Which = "console" | "vmm" | "events" | "supervisor"
 
 /**
- * Shows what a VM wrote by now, oldest first, until `show` says that nobody reads. Throws a failure when there is no such
+ * Shows what a VM wrote by now, from `tail` of each of its files on, oldest first, until `show` says that nobody reads. Throws a failure when there is no such
  * VM.
  */
 export function showLogs(
   reference: string,
   which: Which,
-  { show, warn }: { readonly show: (chunk: Uint8Array) => boolean; readonly warn: (text: string) => void },
+  {
+    show,
+    warn,
+    tail,
+  }: {
+    readonly show: (chunk: Uint8Array) => boolean
+    readonly warn: (text: string) => void
+    readonly tail?: Tail | undefined
+  },
 ): void {
   for (const path of pathsOf(layoutOf(reference, warn), which)) {
-    const file = readGrowing(path)
+    const file = readGrowing(path, tail)
     const lines = which === "vmm" ? wholeLines(show) : plain(show)
     try {
       if (!file.drain((chunk) => (lines.write(chunk) ? chunk.length : 0))) return
@@ -38,7 +46,15 @@ export function showLogs(
 export async function followLogs(
   reference: string,
   which: Which,
-  { show, unread }: { readonly show: (chunk: Uint8Array) => boolean; readonly unread: AbortSignal },
+  {
+    show,
+    unread,
+    tail,
+  }: {
+    readonly show: (chunk: Uint8Array) => boolean
+    readonly unread: AbortSignal
+    readonly tail?: Tail | undefined
+  },
 ): Promise<void> {
   using state = openState()
   const { db, where } = state
@@ -52,7 +68,7 @@ export async function followLogs(
   }
   const files = pathsOf(layout, which).map((path) => {
     const lines = which === "vmm" ? wholeLines(print) : plain(print)
-    const shown = followConsole(path, undefined, (chunk) => {
+    const shown = followConsole(path, tail, (chunk) => {
       lines.write(chunk)
       return chunk.length
     })

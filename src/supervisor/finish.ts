@@ -23,6 +23,7 @@ export async function finish(
   { failed }: { readonly failed: Failure | undefined },
 ): Promise<RunOutcome> {
   const { session, log, vmm } = context
+  session.makeRoom()
   let broken: Failure | undefined
   const attempt = async (work: () => unknown) => {
     try {

@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite"
+import { dirname } from "node:path"
 import type { Exit } from "banger"
 import { bootId } from "../base/linux/bootId.ts"
 import { Failure } from "../base/terms/failure.ts"
@@ -6,6 +7,7 @@ import { requireHostSocket } from "../host/vmm/socketPaths.ts"
 import { claimDisks } from "../store/disks/claims.ts"
 import { removeDirectory } from "../store/files/removeDirectory.ts"
 import { replaceFile } from "../store/files/replaceFile.ts"
+import { keepReserve, useReserve } from "../store/files/reserve.ts"
 import { exclusively } from "../store/state/database.ts"
 import { appendEvent, type VmEvent } from "../store/state/events.ts"
 import type { Generation } from "../store/state/handles.ts"
@@ -35,6 +37,8 @@ export interface Session {
   enter(state: VmState, exit?: Exit): void
   /** Adds a line to events.jsonl, as far as the disk allows. */
   note(event: VmEvent): void
+  /** It is about to end: where the state's disk is full, what was kept back is given for it. */
+  makeRoom(): void
   /** Unlocks the VM. */
   unlock(): void
   /** The descriptor of its lock, for the program that takes this one's place in this process. */
@@ -91,6 +95,7 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
       return requireLock(layout)
     })
   })
+  keepReserve(where.state)
   return undoing(undo, () => {
     // For people to read: the record has both too.
     const source = `${JSON.stringify({ path: plugin.path, sha256: plugin.sha256 })}\n`
@@ -163,6 +168,8 @@ interface Opened extends Pick<Session, "db" | "layout" | "journal" | "state">, P
   readonly lock: VmLock
 }
 
+const ENDING: readonly VmState[] = ["stopping", "stopped", "failed"]
+
 function openSession({ db, layout, lock, journal, onState, ...opened }: Opened): Session {
   let { state } = opened
   const note = (event: VmEvent) => {
@@ -172,6 +179,7 @@ function openSession({ db, layout, lock, journal, onState, ...opened }: Opened):
       // A full disk must not keep a VM from being cleaned up. The record has the states, and its writes are checked.
     }
   }
+  const makeRoom = () => useReserve(dirname(layout.disks))
   return {
     id: layout.id,
     layout,
@@ -181,12 +189,14 @@ function openSession({ db, layout, lock, journal, onState, ...opened }: Opened):
       return state
     },
     enter(next, exit) {
+      if (ENDING.includes(next)) makeRoom()
       changeState(db, layout.id, { to: next, exit })
       state = next
       note(exit === undefined ? { event: "state", state } : { event: "state", state, exit })
       onState?.(state)
     },
     note,
+    makeRoom,
     unlock: lock.unlock,
     lockFd: lock.fd,
   }

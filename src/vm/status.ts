@@ -5,7 +5,7 @@ import { livenessSchema } from "../base/terms/liveness.ts"
 import { ownerOf as ownerOfNetworks } from "../host/network/names.ts"
 import { findFaults, type NetworkFault } from "../host/network/repair.ts"
 import { ranMs, surelyRuns } from "../host/process/identity.ts"
-import { listLeases } from "../store/state/leases.ts"
+import { addressOf, listLeases } from "../store/state/leases.ts"
 import type { State } from "../store/state/open.ts"
 import { vmLayout } from "../store/state/places.ts"
 import { recall } from "../store/state/recall.ts"
@@ -36,6 +36,8 @@ export const vmStatusSchema = v.strictObject({
   hint: v.optional(v.string()),
   vmm: v.string(),
   pid: v.optional(v.number()),
+  /** The guest's address on a bridge of banger's, until the VM has ended. */
+  address: v.optional(v.string()),
   /** The process of its supervisor, if it has one. */
   supervisor: v.optional(v.number()),
   plugin: v.string(),
@@ -103,7 +105,17 @@ function readStatus(state: State, record: VmRecord): VmStatus {
     ? endedOf(record, supervisor)
     : currentLiveness(state, record, supervisor)
   return {
-    ...{ id, name, state: record.state, ...known, vmm, supervisor, plugin: record.plugin_path, owner: ownerOf(record) },
+    ...{
+      id,
+      name,
+      state: record.state,
+      ...known,
+      address: addressOf(state.db, id),
+      vmm,
+      supervisor,
+      plugin: record.plugin_path,
+      owner: ownerOf(record),
+    },
     createdAtMs: record.created_at,
     runningAtMs: record.running_at,
     runningForMs: record.running_at === null || startTime === undefined ? null : ranMs(startTime),

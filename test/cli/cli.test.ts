@@ -100,6 +100,7 @@ test("each command has its help", () => {
                           --replace    Stop the VM that has the name first
                     --restore=<DIR>    Continue from a snapshot instead of booting (Firecracker)
                      --trace=<FILE>    Write the run's phases and hooks as a Chrome trace
+                  -i, --interactive    Give standard input to the guest's console also where it is no terminal
                        -d, --detach    Return when the VM is running, and print its name; its supervisor stays in the background
           --supervise=<banger|none>    none: leave no process of banger; stop, rm and sweep clean up
                              --json    Print the result as JSON instead of the guest's console
@@ -136,14 +137,15 @@ test("each command has its help", () => {
 
     OPTIONS
 
-      -f, --follow    Print also what comes, until the VM ends
-             --vmm    Print the VMM's own messages instead
-          --events    Print the VM's events instead, as JSON lines
-      --supervisor    Print what its detached supervisor said instead
-            --json    Print each line as JSON
-         --verbose    Tell more, and show the stack of an error
-           --quiet    Print only warnings and errors
-        -h, --help    Show this help
+        -f, --follow    Print also what comes, until the VM ends
+      -n, --tail=<N>    Begin with the last N lines (of each file)
+               --vmm    Print the VMM's own messages instead
+            --events    Print the VM's events instead, as JSON lines
+        --supervisor    Print what its detached supervisor said instead
+              --json    Print each line as JSON
+           --verbose    Tell more, and show the stack of an error
+             --quiet    Print only warnings and errors
+          -h, --help    Show this help
     "
   `)
   expect(cli("rm", "--help").stdout).toMatchInlineSnapshot(`
@@ -288,3 +290,33 @@ test("a trace that cannot be written any more is a warning beside the run's own 
   expect(stderr).toContain("failed while loading: no luck")
   expect(exit).toBe(2)
 })
+
+const SAID = [
+  ["version"],
+  ["--version"],
+  ["-V"],
+  ["--help"],
+  ["ps"],
+  ["ps", "-q", "--json"],
+  ["complete", "bash"],
+].concat([["help"], ["system", "cron"], ["run", "--help"], ["version", "--json"], ["system", "units"]])
+
+test.each(SAID.map((words) => [words.join(" "), words] as const))(
+  "banger %s says it where its output takes nothing, and not where nobody reads it",
+  (_, words) => {
+    const shell = (script: string) => {
+      const all = ["bash", "-c", script, "bash", ...PROGRAM, ...words]
+      const env = {
+        PATH: process.env.PATH,
+        BANGER_STATE_DIR: join(directory.path, "s"),
+        BANGER_RUNTIME_DIR: "/run/none",
+      }
+      const { stderr, exitCode } = Bun.spawnSync(all, { env, cwd: directory.path })
+      return { stderr: stderr.toString(), exit: exitCode }
+    }
+    const full = shell('exec "$@" > /dev/full')
+    expect(full.stderr).toContain("standard output cannot be written")
+    expect(full.exit).toBe(1)
+    expect(shell('"$@" | true; exit $PIPESTATUS')).toEqual({ stderr: "", exit: 0 })
+  },
+)

@@ -89,7 +89,10 @@ test.each(["read-only", "full"])(
       await die(pid)
       const filler = join(place.state, "filler")
       if (what === "read-only") Bun.spawnSync(["mount", "-o", "remount,ro", place.state])
-      else writeFileFully(filler)
+      else {
+        rmSync(join(place.state, "reserve"))
+        writeFileFully(filler)
+      }
       const { stderr } = await banger(place, ["ps", "--reconcile"])
       expect(stderr).toMatch(/state.db|handles.json|cannot be written|cannot be used|ENOSPC|EROFS|No space|Read-only/)
       expect(noted(place, "ended")).toEqual([])

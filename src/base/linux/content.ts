@@ -104,6 +104,11 @@ export function punchHole(fd: number, offset: number, length: number): void {
   retried("fallocate", () => libc.fallocate(descriptor(fd), PUNCH_HOLE | KEEP_SIZE, offset, length))
 }
 
+/** Has the file system keep blocks for the first `length` bytes of a file (fallocate(2)). EOPNOTSUPP where it cannot. */
+export function allocate(fd: number, length: number): void {
+  retried("fallocate", () => libc.fallocate(descriptor(fd), 0, 0, length))
+}
+
 /** fsync(2): what was written, or the names of a directory, last through a loss of power. */
 export function sync(fd: number): void {
   retried("fsync", () => libc.fsync(descriptor(fd)))

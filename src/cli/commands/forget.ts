@@ -9,7 +9,7 @@ export default command({
   meta: { name: "forget", description: "Give up a VM of which nothing can be told any more" },
   args: { vm: vmArg, yes: { type: "boolean", alias: "y", description: "Do not ask" } },
   async run({ vm, yes }, { output }) {
-    using state = openState()
+    using state = openState({ toEnd: true })
     const { record } = meantBy(state, vm)
     const { id, name } = record
     const forgotten = await forgetVm(state, record, async ({ why, givenUp }) => {

@@ -10,7 +10,7 @@ export default command({
   args: eachVmArgs("Every VM that has not ended"),
   takesMany: true,
   async run({ vm, all }, invocation) {
-    using state = openState()
+    using state = openState({ toEnd: true })
     if (all === true) noteAllStopped(state, invocation.output.log)
     return await forEachOfBoth({ vm, all }, invocation, {
       verb: "kill",

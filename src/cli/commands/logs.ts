@@ -1,3 +1,4 @@
+import { usageError } from "../../base/terms/failure.ts"
 import { followLogs, showLogs } from "../../operations/logs.ts"
 import { jsonLines } from "../show/jsonLines.ts"
 import { command, vmArg } from "../terminal/command.ts"
@@ -8,6 +9,7 @@ export default command({
   args: {
     vm: vmArg,
     follow: { type: "boolean", alias: "f", description: "Print also what comes, until the VM ends" },
+    tail: { type: "string", alias: "n", valueHint: "N", description: "Begin with the last N lines (of each file)" },
     vmm: { type: "boolean", description: "Print the VMM's own messages instead" },
     events: { type: "boolean", description: "Print the VM's events instead, as JSON lines" },
     supervisor: { type: "boolean", description: "Print what its detached supervisor said instead" },
@@ -16,18 +18,26 @@ export default command({
   async run(values, { output }) {
     const { vm, follow, json } = values
     const which = (["events", "vmm", "supervisor"] as const).find((name) => values[name] === true) ?? "console"
-    const request = { verb: "logs", vm, which, follow: follow === true, json: json === true } as const
+    const last = values.tail === undefined ? undefined : countOf(values.tail)
+    const request = { verb: "logs", vm, which, tail: last, follow: follow === true, json: json === true } as const
     if ((await unlessOwn(vm, request, { output })) !== undefined) return undefined
+    const tail = last === undefined ? undefined : { lines: last }
     const lines = json === true ? jsonLines(output.print, which === "events" ? isJson : () => false) : undefined
     const print = lines?.write ?? output.print
-    if (follow === true) await followLogs(vm, which, { show: print, unread: output.unread() })
-    else showLogs(vm, which, { show: print, warn: output.log.warn })
+    if (follow === true) await followLogs(vm, which, { show: print, unread: output.unread(), tail })
+    else showLogs(vm, which, { show: print, warn: output.log.warn, tail })
     lines?.end()
     return undefined
   },
 })
 
 // --- internal ---
+
+function countOf(text: string): number {
+  const count = Number(text)
+  if (/^\d{1,9}$/.test(text)) return count
+  throw usageError(`--tail ${text} is not a number of lines`, { hint: "give one like --tail=100", subject: "--tail" })
+}
 
 /** An event that a full disk or a crash cut off is not. */
 function isJson(line: string): boolean {

@@ -16,17 +16,19 @@ export default command({
   args: {
     all: { type: "boolean", alias: "a", description: "Also those that have ended" },
     json: { type: "boolean", description: "Print them as JSON" },
+    quiet: { type: "boolean", alias: "q", description: "Print only their ids, a line each" },
     watch: { type: "boolean", alias: "w", description: "Print the list again when it changes, until interrupted" },
     reconcile: { type: "boolean", description: "First finish VMs that are dead and whose banger is gone" },
   },
-  async run({ all, watch: again, reconcile: first }, { output }) {
-    using state = first === true ? openState() : openStateToLook(output.log.warn)
+  async run({ all, quiet, watch: again, reconcile: first }, { output }) {
+    const text = quiet === true ? idsOf : tableOf
+    using state = first === true ? openState({ toEnd: true }) : openStateToLook(output.log.warn)
     const failed = first === true ? await reconcile(state, output) : undefined
-    if (again === true) return await watch(() => listVms(state, all === true), output)
+    if (again === true) return await watch(() => listVms(state, all === true), { text, output })
     const own = listVms(state, all === true)
     // Asked for only where there may be any.
     const vms = process.geteuid?.() === 0 ? own : [...own, ...(await theirs(all === true, output))]
-    output.show(vms, tableOf(vms))
+    output.show(vms, text(vms))
     tellTroubles(vms, output)
     return failed ?? unknownAmong(vms)
   },
@@ -72,9 +74,15 @@ function tableOf(vms: readonly VmStatus[]): string {
     stateWords(vm),
     vm.vmm,
     vm.pid === undefined ? "-" : String(vm.pid),
+    vm.address ?? "-",
     age(vm),
   ])
-  return table(["NAME", "ID", "STATE", "VMM", "PID", "FOR"], rows)
+  return table(["NAME", "ID", "STATE", "VMM", "PID", "ADDRESS", "FOR"], rows)
+}
+
+/** For programs: `banger stop $(banger ps -q)`. */
+function idsOf(vms: readonly VmStatus[]): string {
+  return vms.map(({ id }) => id).join("\n")
 }
 
 /** How long it has been running, or ended. */
@@ -89,10 +97,14 @@ function tellTroubles(vms: readonly VmStatus[], { log }: Output): void {
 }
 
 /** On a terminal the list takes the place of the one before; with --json each is a line. */
-function watch(list: () => readonly VmStatus[], { manner, print, unread }: Output): Promise<undefined> {
+function watch(
+  list: () => readonly VmStatus[],
+  { text: textOf, output }: { readonly text: (vms: readonly VmStatus[]) => string; readonly output: Output },
+): Promise<undefined> {
+  const { manner, print, unread } = output
   const shown = manner.json
     ? (vms: readonly VmStatus[]) => jsonText(vms)
-    : (vms: readonly VmStatus[]) => `${process.stdout.isTTY ? "\x1b[H\x1b[2J" : ""}${tableOf(vms)}`
+    : (vms: readonly VmStatus[]) => `${process.stdout.isTTY ? "\x1b[H\x1b[2J" : ""}${textOf(vms)}`
   let last: string | undefined
   return untilInterrupted(unread(), (enough) => {
     const look = () => {

@@ -7,7 +7,7 @@ export default command({
   meta: { name: "__recover", description: "Finish one VM whose supervisor is gone", hidden: true },
   args: { vm: vmArg },
   async run({ vm }, { output }) {
-    using state = openState()
+    using state = openState({ toEnd: true })
     await recoverOne(state, vm, output.log)
     return undefined
   },

@@ -14,7 +14,7 @@ export default command({
   },
   takesMany: true,
   async run({ vm, all, force }, invocation) {
-    using state = openState()
+    using state = openState({ toEnd: true })
     return await forEachOfBoth({ vm, all }, invocation, {
       verb: "rm",
       more: force === true ? { force } : {},

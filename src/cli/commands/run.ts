@@ -31,6 +31,11 @@ export const runArgs = {
     description: "Continue from a snapshot instead of booting (Firecracker)",
   },
   trace: { type: "string", valueHint: "FILE", description: "Write the run's phases and hooks as a Chrome trace" },
+  interactive: {
+    type: "boolean",
+    alias: "i",
+    description: "Give standard input to the guest's console also where it is no terminal",
+  },
   detach: {
     type: "boolean",
     alias: "d",
@@ -50,6 +55,10 @@ export default command({
   takesRest: true,
   async run(values, invocation) {
     const { plugin, plan, supervise, detach: apart } = values
+    if (values.interactive === true && (apart === true || supervise === "none"))
+      throw usageError("a VM in the background is given no input", {
+        ...{ hint: "leave --interactive out, and type to it by banger attach VM", subject: "--interactive" },
+      })
     if (plan === true) return runAs(values, invocation, { as: "foreground" })
     if (supervise === "none") return runAs(values, invocation, { as: "none" })
     if (apart !== true) return runAs(values, invocation, { as: "foreground" })
@@ -100,6 +109,7 @@ export async function runAs(
     keepOnFailure: values["keep-on-failure"] === true,
     replace: values.replace === true,
     timeout,
+    interactive: values.interactive === true,
     restore,
     trace,
     log: output.log,

@@ -17,7 +17,7 @@ export default command({
   takesMany: true,
   async run({ vm, all, timeout }, invocation) {
     const limit = durationOf("--timeout", timeout)
-    using state = openState()
+    using state = openState({ toEnd: true })
     if (all === true) noteAllStopped(state, invocation.output.log)
     return await stopVms(state, { vm, all, timeout: limit }, invocation)
   },

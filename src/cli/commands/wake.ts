@@ -18,7 +18,7 @@ export default command({
     status: { type: "string", description: "The wait status of the VMM, which has exited" },
   },
   async run({ vm, lock, restarts, until, signals = "", announced, status }, { output }) {
-    using state = openState({ newer: "used" })
+    using state = openState({ newer: "used", toEnd: true })
     const exited = status === undefined ? undefined : decodeStatus(Number(status))
     const woken = {
       ...{ lock: Number(lock), restarts: unpackRestarts(restarts ?? ""), exited, announced },

@@ -31,6 +31,7 @@ const LOGS = ["console", "events", "vmm", "supervisor"] as const
 export const helloSchema = v.strictObject({ banger: v.pipe(v.string(), v.maxLength(200)) })
 
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(1))
+const lines = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(999_999_999))
 /** Of a VM, by which the helper looks among the caller's own. Never a path. */
 const vm = v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "a VM's name or id"))
 const ms = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(24 * 3_600_000))
@@ -49,7 +50,15 @@ const base64 = (most: number) => v.pipe(v.string(), v.maxLength(most), v.regex(/
 const VERBS = {
   list: v.strictObject({ id, verb: v.literal("list"), all: flag }),
   inspect: v.strictObject({ id, verb: v.literal("inspect"), vm }),
-  logs: v.strictObject({ id, verb: v.literal("logs"), vm, which: v.picklist(LOGS), follow: flag, json: flag }),
+  logs: v.strictObject({
+    id,
+    verb: v.literal("logs"),
+    vm,
+    which: v.picklist(LOGS),
+    tail: v.optional(lines),
+    follow: flag,
+    json: flag,
+  }),
   events: v.strictObject({ id, verb: v.literal("events"), vm, follow: flag }),
   stop: v.strictObject({ id, verb: v.literal("stop"), vm, timeoutMs: v.optional(ms) }),
   kill: v.strictObject({ id, verb: v.literal("kill"), vm }),

@@ -60,7 +60,8 @@ export function wordsOf(request: Exclude<Request, Request<"list" | "inspect" | "
   const timeout = "timeoutMs" in request && request.timeoutMs !== undefined ? [`--timeout=${request.timeoutMs}ms`] : []
   if (verb === "logs") {
     const which = request.which === "console" ? [] : [`--${request.which}`]
-    return [verb, ...which, ...flag(request.follow, "--follow"), ...flag(request.json, "--json"), id]
+    const tail = request.tail === undefined ? [] : [`--tail=${request.tail}`]
+    return [verb, ...which, ...tail, ...flag(request.follow, "--follow"), ...flag(request.json, "--json"), id]
   }
   // Its data are lines of JSON as they are.
   if (verb === "events") return [verb, ...flag(request.follow, "--follow"), id]

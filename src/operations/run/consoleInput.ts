@@ -23,11 +23,16 @@ export interface Typed {
  * Connects standard input to a guest's serial console: bytes go to its FIFO, or to what takes them there, as they come. A terminal becomes raw, and what
  * is typed there goes through `onTyped` first. Returns what disconnects it and gives the terminal back; a terminal that has
  * gone by then is no error. With `terminalOnly`, other input is left alone; so is the terminal of a
- * process in the background, which others read.
+ * process in the background, which others read. Other input that had any bytes calls `onEnd` at its end, once the guest has
+ * them all.
  */
 export function connectInput(
   to: string | ((keys: Uint8Array) => Promise<void>),
-  options: { readonly onTyped: (keys: Uint8Array) => Typed; readonly terminalOnly: boolean },
+  options: {
+    readonly onTyped: (keys: Uint8Array) => Typed
+    readonly terminalOnly: boolean
+    readonly onEnd?: () => void
+  },
 ): () => void {
   const { stdin } = process
   const terminal = stdin.isTTY && inForeground(STDIN)
@@ -35,7 +40,9 @@ export function connectInput(
   const over = new AbortController()
   const { send, close } = typeof to === "string" ? toFifo(to, over.signal) : { send: to, close() {} }
   let sent = Promise.resolve()
+  let hadBytes = false
   const onKeys = (bytes: Uint8Array) => {
+    hadBytes = true
     const { keys, after }: Typed = terminal ? options.onTyped(bytes) : { keys: bytes }
     sent = sent.then(() => send(keys))
     if (after !== undefined) Promise.race([sent, Bun.sleep(LAST_KEYS_MS)]).then(after)
@@ -45,12 +52,17 @@ export function connectInput(
     sent.then(() => over.signal.aborted || stdin.resume())
   }
   if (terminal) stdin.setRawMode(true)
+  const onEnd = () => {
+    if (hadBytes && !terminal) sent.then(() => over.signal.aborted || options.onEnd?.())
+  }
   stdin.on("data", onKeys)
+  stdin.on("end", onEnd)
   if (!stdin.listeners("error").includes(ignore)) stdin.on("error", ignore)
   stdin.resume()
   return () => {
     over.abort()
     stdin.off("data", onKeys)
+    stdin.off("end", onEnd)
     stdin.pause()
     close()
     try {

@@ -15,7 +15,7 @@ import { requireHandler } from "../../supervisor/boot/handler.ts"
 import { driveId } from "../../supervisor/boot/plan.ts"
 import { prepare } from "../../supervisor/boot/prepare.ts"
 import { requireFitting, requireNetwork } from "../../supervisor/boot/requireNetwork.ts"
-import { requireSettingFiles } from "../../supervisor/boot/settingFiles.ts"
+import { requireKernelFor, requireSettingFiles } from "../../supervisor/boot/settingFiles.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import { withGuestNetwork } from "../../supervisor/snapshot/guestNetwork.ts"
 import { findSnapshot, type Snapshot } from "../../supervisor/snapshot/manifest.ts"
@@ -73,6 +73,7 @@ export async function resolvePrepared(
   const restore = request.restore === undefined ? undefined : findSnapshot(request.restore, { vmm, program })
   const fitted = restore === undefined ? plugin : withGuestNetwork(plugin, restore)
   requireFitting(fitted.spec, vmm.name, restored)
+  if (!restored) requireKernelFor(spec, vmm.name)
   vmm.require(program, needsOf(spec, { jailed, restored }))
   if (vmm.name === "firecracker") requireSettingFiles(spec.firecracker, likelyOwner(confinement.jail))
   if (restored && spec.firecracker.uffd !== undefined) requireHandler(spec.firecracker.uffd, confinement)

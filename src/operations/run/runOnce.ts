@@ -74,8 +74,10 @@ export async function runOnce(
     onRunning: (running) => {
       pid = running
       apart = left?.then((part) => part?.())
-      if (!toTerminal) return () => {}
-      return request.connectConsole?.(layout.consoleInput) ?? connectTerminal(layout.consoleInput, host)
+      if (!toTerminal && request.interactive !== true) return () => {}
+      return (
+        request.connectConsole?.(layout.consoleInput) ?? connectTerminal(layout.consoleInput, host, request.interactive)
+      )
     },
     onBooted: () => {
       booted = true

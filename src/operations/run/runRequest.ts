@@ -15,6 +15,8 @@ export interface RunRequest extends Overrides {
   readonly replace: boolean
   /** The directory of a snapshot to restore, instead of booting. */
   readonly restore: string | undefined
+  /** Whether standard input that is no terminal is connected to the guest's console too. */
+  readonly interactive?: boolean | undefined
   /** Limit for the whole run in milliseconds, over the plugin's own. */
   readonly timeout: number | undefined
   /** Where to write a Chrome trace. */

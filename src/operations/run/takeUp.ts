@@ -201,7 +201,7 @@ async function watch(
       onRunning: (running) => {
         pid = running
         kept = leaving?.keepVmm({ id, name, pid }, request.log)
-        return toTerminal ? connectTerminal(layout.consoleInput, host) : () => {}
+        return toTerminal ? connectTerminal(layout.consoleInput, host, request.interactive) : () => {}
       },
       onReady() {
         log.info(`runs already (${id}), as it is asked for: watched from now on`)

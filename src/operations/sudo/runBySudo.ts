@@ -58,7 +58,7 @@ export async function runBySudo(
       else if (said.is === "booted") request.onBooted({ pid: undefined, ...said.vm })
       else if (said.is === "running" && request.onConsole !== undefined) {
         disconnect()
-        disconnect = connectTerminal(typed(helper), host)
+        disconnect = connectTerminal(typed(helper), host, request.interactive)
       } else if (said.is === "failed") throw asFailed(said.error)
       else if (said.is === "done" && said.id === id) {
         disconnect()

@@ -1,4 +1,4 @@
-import { readGrowing, type Sink } from "./growing.ts"
+import { readGrowing, type Sink, type Tail } from "./growing.ts"
 import { watchFile } from "./watchFile.ts"
 
 /** A console as it grows. */
@@ -9,10 +9,10 @@ export interface Shown {
 }
 
 /**
- * Shows a VM's console from `tail` bytes before its end on (all that is kept of it, when undefined), and what comes.
+ * Shows a VM's console from its `tail` on (all that is kept of it, when undefined), and what comes.
  * What `show` does not take is offered again.
  */
-export function followConsole(path: string, tail: number | undefined, show: Sink): Shown {
+export function followConsole(path: string, tail: Tail | undefined, show: Sink): Shown {
   const file = readGrowing(path, tail)
   const drain = () => file.drain(show)
   const watcher = watchFile(path, drain)

@@ -19,17 +19,21 @@ export interface Growing {
   close(): void
 }
 
+/** Where the reading of a file begins: bytes before its end, or so many of its last lines. */
+export type Tail = number | { readonly lines: number }
+
 /**
- * Reads a growing file from `tail` bytes before its end on (from its beginning, when undefined), past the hole that older
+ * Reads a growing file from its `tail` on (from its beginning, when undefined), past the hole that older
  * bytes may have become. A missing file is looked for again at each `drain`. The first file found is held to the end,
  * although a shorter one takes its name when the VM ends.
  */
-export function readGrowing(path: string, tail?: number): Growing {
+export function readGrowing(path: string, tail?: Tail): Growing {
   let fd: number | undefined
   let at = 0
   const open = () => {
     const opened = unlessAbsent(() => openSync(path, "r"))
-    if (opened !== undefined && tail !== undefined) at = Math.max(0, fstatSync(opened).size - tail)
+    if (opened === undefined || tail === undefined) return opened
+    at = typeof tail === "number" ? Math.max(0, fstatSync(opened).size - tail) : lastLinesFrom(opened, tail.lines)
     return opened
   }
   const buffer = new Uint8Array(CHUNK_BYTES)
@@ -88,5 +92,25 @@ export function keptFrom(fd: number, offset: number): number {
 // --- internal ---
 
 const CHUNK_BYTES = 64 * 1024
+
+/** The offset of the first of a file's last lines. The last may be one that has no end yet. */
+function lastLinesFrom(fd: number, lines: number): number {
+  const { size } = fstatSync(fd)
+  const first = keptFrom(fd, 0)
+  const buffer = Buffer.alloc(CHUNK_BYTES)
+  let left = lines
+  for (let end = size; end > first; ) {
+    const start = Math.max(first, end - CHUNK_BYTES)
+    const chunk = buffer.subarray(0, readSync(fd, buffer, 0, end - start, start))
+    for (let at = chunk.length - 1; at >= 0; at--) {
+      // The end of the last line is not one between two.
+      if (chunk[at] !== 0x0a || start + at === size - 1) continue
+      left -= 1
+      if (left === 0) return start + at + 1
+    }
+    end = start
+  }
+  return lines === 0 ? size : first
+}
 
 const SEEK_DATA = 3

@@ -101,6 +101,14 @@ export function listLeases(db: Database): readonly Lease[] {
   return rows.map((row) => v.parse(rowSchema, row))
 }
 
+/** The address of a VM's own card; undefined when it has none, or what is written there cannot be read. */
+export function addressOf(db: Database, vm: string): string | undefined {
+  const row = db.query("select subnet, number from leases where vm = ? and card = ?").get(vm, CARD)
+  const { success, output } = v.safeParse(v.object({ subnet: v.string(), number: v.number() }), row)
+  const subnet = success ? parseSubnet(output.subnet) : undefined
+  return success && subnet !== undefined ? formatAddress(subnet.base + output.number) : undefined
+}
+
 /** Throws IN_USE when one of these ports of the host leads to another card. */
 export function requireFreePorts({ ports }: Pick<Lease, "ports">, all: readonly Lease[]): void {
   for (const lease of all) {

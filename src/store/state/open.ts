@@ -7,6 +7,7 @@ import { statPath } from "../../base/linux/files.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { ensurePrivateDirectory } from "../files/privateDirectory.ts"
 import { nameProgramsBy } from "../files/programs.ts"
+import { useReserve } from "../files/reserve.ts"
 import { type Config, configured, PROGRAMS, readConfig } from "./config.ts"
 import { type OpenOptions, openCopy, openDatabase, openNothing } from "./database.ts"
 import { type AllPlaces, type Places, type PlacesEnv, places } from "./places.ts"
@@ -85,9 +86,13 @@ export function ensureRuntime(): string {
   return placed("BANGER_RUNTIME_DIR", () => ensurePrivateDirectory(runtime, openMode(), !env.BANGER_RUNTIME_DIR))
 }
 
-/** Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. `options`: of the database. */
-export function openState(options?: OpenOptions): OpenState {
+/**
+ * Opens this user's state, making what is missing. Throws a failure when a directory is not safe to use. `options`: of the database, and
+ * whether it is opened to end VMs, which goes on where its disk is full.
+ */
+export function openState({ toEnd = false, ...options }: OpenOptions & { readonly toEnd?: boolean } = {}): OpenState {
   const state = ensureState()
+  if (toEnd) useReserve(state)
   const runtime = ensureRuntime()
   return open(openDatabase(state, options), { state, runtime })
 }

@@ -9,6 +9,7 @@ import type { Owner } from "../../host/jail/base.ts"
 import type { Jail } from "../../host/jail/makeJail.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
 import { bindSocket, requireConnectable } from "../../host/jail/userSockets.ts"
+import { requireKernel } from "../../inputs/kernel/kernelFormat.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { IN_JAIL, seenSettings } from "./plan.ts"
 
@@ -49,6 +50,11 @@ export async function stageSettings(jail: Jail, settings: Settings, signal: Abor
   for (const [index, { socket }] of (settings.vhost_user ?? []).entries())
     bindSocket(jail, IN_JAIL.vhostUser(index), { path: socket, setting: `firecracker.vhost_user[${index}].socket` })
   return seenSettings(settings, jail.path)
+}
+
+/** Throws BAD_FILE, with what to do, for a kernel that this VMM surely cannot start on this host. */
+export function requireKernelFor({ kernel }: Pick<Spec, "kernel">, vmm: "firecracker" | "qemu"): void {
+  requireKernel(kernel, { vmm, arch: process.arch === "arm64" ? "arm64" : "x64" })
 }
 
 // --- internal ---

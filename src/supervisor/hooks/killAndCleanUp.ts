@@ -12,7 +12,11 @@ import { releaseAll } from "../../vm/release.ts"
  * Ends a VM whose supervisor is stuck in a plugin's code, from the journal alone: kills the VMM, releases everything,
  * and makes the record final, with this exit. No hook runs. Returns what there is to say about it.
  */
-export function killAndCleanUp(id: string, exit: Exit, state: State = openState({ newer: "used" })): readonly string[] {
+export function killAndCleanUp(
+  id: string,
+  exit: Exit,
+  state: State = openState({ newer: "used", toEnd: true }),
+): readonly string[] {
   const layout = vmLayout(state.where, id)
   const recalled = recall(getRecord(state.db, id), layout.handles)
   const said: string[] = [...recalled.troubles]

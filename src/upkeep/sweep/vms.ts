@@ -34,7 +34,7 @@ export type SweptVm = v.InferOutput<typeof vmSchema>
  */
 export async function sweepVms(dryRun: boolean, log: Log): Promise<SweptVm[]> {
   if (!existsSync(join(ownPlaces().state, "state.db"))) return []
-  using state = openState()
+  using state = openState({ toEnd: !dryRun })
   if (dryRun) return listVms(state, false).map(ofStatus)
   return (await recoverAll(state, log)).map((vm) => (vm.is === "alive" ? trim(state, vm) : vm))
 }

@@ -28,6 +28,7 @@ for (const message of [
   { id: 1, verb: "valueOf" },
   { id: 1, verb: "__helper" },
   { id: 1, verb: "logs", vm: "web" },
+  { id: 1, verb: "logs", vm: "web", which: "console", tail: -1 },
   { id: 1, verb: "stop", vm: "-a" },
   { id: 1, verb: "stop", vm: "a/b" },
   { id: 1, verb: "stop", vm: "web", timeoutMs: 0 },

@@ -7,6 +7,7 @@ const words = (request: object) =>
 for (const [request, is] of [
   [{ verb: "logs", which: "console" }, "logs web-1"],
   [{ verb: "logs", which: "vmm", follow: true, json: true }, "logs --vmm --follow --json web-1"],
+  [{ verb: "logs", which: "console", tail: 5 }, "logs --tail=5 web-1"],
   [{ verb: "events" }, "events web-1"],
   [{ verb: "events", follow: true }, "events --follow web-1"],
   [{ verb: "stop" }, "--json stop web-1"],

@@ -79,3 +79,36 @@ test("a console is shown from its tail on, and as it grows", async () => {
   shown.close()
   expect(text()).toBe("after more")
 })
+
+test.each([
+  ["a\nb\nc\n", 1, "c\n"],
+  ["a\nb\nc\n", 2, "b\nc\n"],
+  ["a\nb\nc", 1, "c"],
+  ["a\nb\n", 9, "a\nb\n"],
+  ["\n\n\n", 2, "\n\n"],
+  ["", 3, ""],
+  ["a\n", 0, ""],
+  [`a\n${"x".repeat(200_000)}\nb\n`, 2, `${"x".repeat(200_000)}\nb\n`],
+])("of %j the last %i lines are shown, and what comes", (content, lines, shown) => {
+  const path = pathOf("log")
+  writeFileSync(path, content)
+  const file = readGrowing(path, { lines })
+  const { show, text } = collected()
+  file.drain(show)
+  expect(text()).toBe(shown)
+  appendFileSync(path, "more\n")
+  file.drain(show)
+  expect(text()).toBe(`${shown}more\n`)
+  file.close()
+})
+
+test("the last lines never reach into the hole that older ones have become", () => {
+  const path = pathOf("log")
+  writeFileSync(path, `${"y".repeat(1 << 20)}\nkept\n`)
+  const fd = openSync(path, "r+")
+  punchHole(fd, 0, 1 << 20)
+  close(fd)
+  const { show, text } = collected()
+  readGrowing(path, { lines: 5 }).drain(show)
+  expect(text()).toBe("\nkept\n")
+})
