@@ -1,5 +1,15 @@
 import { afterEach, beforeEach, expect, test } from "bun:test"
-import { existsSync, mkdirSync, readlinkSync, rmdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { hostPath } from "../../src/base/terms/path.ts"
 import { cgroupMount, cgroupPath, makeCgroup } from "../../src/host/cgroup/cgroup.ts"
@@ -60,6 +70,33 @@ test("a jail is kept for a process of its uid, or a file of it open", async () =
   const opened = leave("stage")
   alive.process({ stdin: join(opened.name, "root/kernel") })
   await expectSpoken(opened.name, /^process \d+ has .*root\/kernel open/)
+})
+
+/** Starts a process, as this uid, in a directory whose path is too long for the kernel to tell, beneath `top`. */
+async function inTooDeep(top: string, uid: number): Promise<void> {
+  const name = "d".repeat(250)
+  // By perl, which is in every Debian: a shell, and Bun, have the whole path in mind.
+  const script = `$| = 1; for (1..20) { mkdir "${name}"; chdir "${name}" or die } print "there\\n"; sleep 300`
+  const argv = ["setpriv", `--reuid=${uid}`, "--clear-groups", "perl", "-e", script]
+  const child = Bun.spawn(argv, { cwd: top, stdout: "pipe", stderr: "inherit" })
+  alive.keep(() => child.kill("SIGKILL"))
+  const said = await child.stdout.getReader().read()
+  expect(new TextDecoder().decode(said.value)).toBe("there\n")
+  expect(() => readlinkSync(`/proc/${child.pid}/cwd`)).toThrow("ENAMETOOLONG")
+}
+
+test("where a process is in too deep for its place to be told, a jail is kept for root's in it, and for no other's", async () => {
+  const elsewhere = newDirectory()
+  chmodSync(elsewhere, 0o777)
+  await inTooDeep(elsewhere, 4242)
+  await inTooDeep(elsewhere, 0)
+  const free = leave("jail")
+  expect((await swept()).map(({ is }) => is)).toEqual(["removed"])
+  expect(existsSync(free.name)).toBe(false)
+
+  const { name } = leave("jail")
+  await inTooDeep(join(name, "root"), 0)
+  await expectSpoken(name, /^process \d+ has .*root\/d+.* open/)
 })
 
 test("a loop device on a file of a jail keeps it", async () => {

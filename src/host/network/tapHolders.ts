@@ -45,9 +45,9 @@ function tapsOf(pid: string): readonly string[] | undefined {
 }
 
 function tapOf(pid: string, fd: string): string | undefined {
-  // It may be closed meanwhile.
+  // It may be closed meanwhile, or be a file whose path is too long to tell.
   return unlessAbsent(() => {
     if (!readlinkSync(`/proc/${pid}/fd/${fd}`).endsWith("/net/tun")) return undefined
     return parseTapName(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1"))
-  }, GONE)
+  }, [...GONE, "ENAMETOOLONG"])
 }

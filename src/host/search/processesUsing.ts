@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
+import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
 import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
-import { inodeOf, statPath } from "../../base/linux/files.ts"
+import { close, inodeOf, openAt, statPath } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { mayBeOurs } from "./holders.ts"
 import { requireSight } from "./witnesses.ts"
@@ -77,12 +79,13 @@ function usesOf(pid: number, marks: Marks): readonly Use[] {
   try {
     const status = readFileSync(`/proc/${pid}/status`, "latin1")
     if (hasEnded(status)) return []
-    for (const uid of uidsOf(status)) add(marks.uids.get(uid), `runs as its uid ${uid}`)
+    const ownUids = uidsOf(status)
+    for (const uid of ownUids) add(marks.uids.get(uid), `runs as its uid ${uid}`)
     add(marks.inodes.get(inodeOf(statPath(`/proc/${pid}/root`))), "has its root directory")
     if (marks.inodes.size > 0)
       add(marks.inodes.get(inodeOf(statPath(`/proc/${pid}/ns/net`))), "is in its network namespace")
     for (const link of ["root", "cwd", "exe", ...descriptorsOf(pid)]) {
-      const path = target(`/proc/${pid}/${link}`)
+      const path = target(`/proc/${pid}/${link}`, ownUids.includes(0))
       if (path !== undefined) add(vmAt(path, marks.dirs), `has ${path} open`)
     }
   } catch (error) {
@@ -112,9 +115,42 @@ function descriptorsOf(pid: number): readonly string[] {
   return readdirSync(`/proc/${pid}/fd`).map((fd) => `fd/${fd}`)
 }
 
-/** Undefined when there is none: a kernel thread has none, and a descriptor may be closed by now. */
-function target(link: string): string | undefined {
-  return unlessAbsent(() => readlinkSync(link), ["ENOENT", "ESRCH"])
+/**
+ * Undefined when there is none: a kernel thread has none, and a descriptor may be closed by now. A path may be too long for the
+ * kernel to tell (PATH_MAX). Only root's own counts then: what others have so deep in a VM's directory is theirs to lose, and any
+ * of them could keep all sweeps from their work.
+ */
+function target(link: string, isRoots: boolean): string | undefined {
+  try {
+    return unlessAbsent(() => readlinkSync(link), ["ENOENT", "ESRCH"])
+  } catch (error) {
+    if (errorCode(error) !== "ENAMETOOLONG") throw error
+    return isRoots ? nearestNamed(link, error) : undefined
+  }
+}
+
+/** Where too long a path of a directory leads through: the nearest directory above it whose path can be told. Throws `tooLong` for a file. */
+function nearestNamed(link: string, tooLong: unknown): string {
+  let at = unlessAbsent(() => openAt(AT_FDCWD, link, O.PATH | O_DIRECTORY), ["ENOTDIR"])
+  try {
+    for (let level = 0; at !== undefined && level < LEVELS_MAX_COUNT; level++) {
+      const above = openAt(at, "..", O.PATH | O_DIRECTORY)
+      close(at)
+      at = above
+      const path = withinLimit(() => readlinkSync(`/proc/self/fd/${above}`))
+      if (path !== undefined) return path
+    }
+    throw tooLong
+  } finally {
+    if (at !== undefined) close(at)
+  }
+}
+
+/** A directory deeper than that is not looked for. */
+const LEVELS_MAX_COUNT = 20_000
+
+function withinLimit(read: () => string): string | undefined {
+  return unlessAbsent(read, ["ENAMETOOLONG"])
 }
 
 /** A loop device holds its file without a process. */
