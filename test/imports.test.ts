@@ -53,7 +53,16 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "base/terms",
   ],
   "operations/helper": [
-    ...["operations", "operations/run", "supervisor/hooks", "vm", "host/process", "inputs/helper", "inputs/plugin"],
+    ...[
+      "operations",
+      "operations/run",
+      "supervisor",
+      "supervisor/hooks",
+      "vm",
+      "host/process",
+      "inputs/helper",
+      "inputs/plugin",
+    ],
     ...["inputs/schema", ...DISK],
   ],
   "operations/sudo": [
