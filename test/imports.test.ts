@@ -53,8 +53,18 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "base/terms",
   ],
   "operations/helper": [
-    ...["operations", "operations/run", "supervisor/hooks", "vm", "host/cgroup", "host/process", "inputs/helper"],
-    ...["inputs/plugin", "inputs/schema", ...DISK],
+    ...[
+      "operations",
+      "operations/run",
+      "supervisor",
+      "supervisor/hooks",
+      "vm",
+      "host/cgroup",
+      "host/process",
+      "inputs/helper",
+      "inputs/plugin",
+    ],
+    ...["inputs/schema", ...DISK],
   ],
   "operations/sudo": [
     ...[

@@ -62,6 +62,21 @@ export async function keepVmm(vm: ScopedVm & { readonly pid: number }, log: Pick
   }
 }
 
+/**
+ * Leaves the cgroup of a user whom this process of root's serves: they may own it (systemd delegates it to a user's own manager), and
+ * would freeze this process, or kill it, while it holds what root and others wait for. A host without a cgroup v2 that can be written to
+ * has none that is a user's.
+ */
+export function leaveUsersCgroup(): void {
+  const mount = cgroupMount()
+  if (mount === undefined) return
+  try {
+    joinSupervisors(mount, process.pid)
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error
+  }
+}
+
 // --- internal ---
 
 /** Leaves by a manager's socket, or without one. That a process is to stay is said once. */

@@ -386,6 +386,21 @@ onBoth(
   },
 )
 
+onBoth("who says more than is heard, and goes, leaves no process of root's", async () => {
+  const { kernel } = workOf(host.ann)
+  const owner = talk(host.ann)
+  owner.say(running(kernel))
+  await owner.hears(({ is }) => is === "booted")
+  const before = helpers()
+  const one = talk(host.ann)
+  await one.hears(({ is }) => is === "hello")
+  for (let id = 1; id <= 200; id++) one.say({ id, verb: "wait", vm: "hostile" })
+  await one.end()
+  await until(() => helpers().length === before.length)
+  expect(records(place).map(({ state }) => state)).toEqual(["running"])
+  await owner.end()
+})
+
 test("what root alone could read, or nobody should, gets into no jail by any field", async () => {
   const { ann } = host
   const { dir, kernel } = workOf(ann)

@@ -210,7 +210,9 @@ onBoth(
       await run.shows("runs as")
       const { id = "" } = records(place)[0] ?? {}
       const { leases, taps } = JSON.parse((await banger(place, ["net", "ls", "--json"])).stdout)
-      expect(leases).toMatchObject([{ address: expect.stringMatching(/^10\.213\.0\.\d+$/), state: "running", ports: ["8080:80/tcp"] }])
+      expect(leases).toMatchObject([
+        { address: expect.stringMatching(/^10\.213\.0\.\d+$/), state: "running", ports: ["8080:80/tcp"] },
+      ])
       expect(taps).toMatchObject([{ bridge: "bgr0", kind: netns ? "veth" : "tap", ours: true }])
       const [vmm = 0] = processesOf(place)
       const space = `/proc/${vmm}/ns/net`

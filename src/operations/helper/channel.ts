@@ -1,4 +1,5 @@
 import { errorCode } from "../../base/linux/errors.ts"
+import { isUnread } from "../../base/linux/poll.ts"
 import { writerTo, writeSome } from "../../base/linux/writer.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { jsonText } from "../../base/terms/message.ts"
@@ -33,7 +34,11 @@ export function openChannel(): Channel {
         wake.resolve()
         if (heard.at(-1) instanceof Failure) break
         // Who says more than is asked for waits: messages are taken one by one.
-        while (heard.length > HEARD_MAX_COUNT && !over.signal.aborted) await Bun.sleep(POLL_MS)
+        while (heard.length > HEARD_MAX_COUNT && !over.signal.aborted) {
+          await Bun.sleep(POLL_MS)
+          // The end of what they say is behind what is not read yet.
+          if (isUnread(0)) over.abort()
+        }
       }
       if (cutter.cutShort)
         heard.push(new Failure("BAD_FILE", "not a message: a line without an end", { subject: "message" }))

@@ -1,12 +1,11 @@
 import * as v from "valibot"
 import { sendDatagram } from "../../base/linux/datagram.ts"
-import { errorCode } from "../../base/linux/errors.ts"
 import { sudoUser } from "../../base/linux/harden.ts"
 import { Failure, failureJson } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
-import { cgroupMount, joinSupervisors } from "../../host/cgroup/cgroup.ts"
 import { helloSchema, type Request, readRequest } from "../../inputs/helper/messages.ts"
 import { openState } from "../../store/state/open.ts"
+import { leaveUsersCgroup } from "../../supervisor/leaveCaller.ts"
 import { type Caller, callerOf } from "./caller.ts"
 import { type Channel, openChannel } from "./channel.ts"
 import { runFor } from "./runFor.ts"
@@ -37,7 +36,7 @@ export async function serve(build: string): Promise<void> {
     if (user === undefined)
       throw new Failure("USAGE", "__helper: its name is to be the first word and the only one", { subject: "__helper" })
     const caller = callerOf(user.uid)
-    leaveTheirs()
+    leaveUsersCgroup()
     await greet(channel, { build, uid: caller.uid })
     await converse(channel, caller, fail)
   } catch (error) {
@@ -49,20 +48,6 @@ export async function serve(build: string): Promise<void> {
 }
 
 // --- internal ---
-
-/**
- * Leaves the cgroup of the user's: they may own it (systemd delegates it to a user's own manager), and would freeze this process, or kill
- * it, while it holds what root and others wait for. A host without a cgroup v2 that can be written to has none that is a user's.
- */
-function leaveTheirs(): void {
-  const mount = cgroupMount()
-  if (mount === undefined) return
-  try {
-    joinSupervisors(mount, process.pid)
-  } catch (error) {
-    if (errorCode(error) === undefined) throw error
-  }
-}
 
 async function greet(
   channel: Channel,
