@@ -66,6 +66,8 @@ export async function compile({ outfile, target, runtime, releases, publicKey }:
       outfile,
       ...(target === undefined ? {} : { target: TARGETS[target].bun }),
       ...(runtime === undefined ? {} : { executablePath: runtime }),
+      // Without any, Bun refuses to start where the working directory was removed. This one does nothing here.
+      execArgv: ["--no-deprecation"],
       autoloadDotenv: false,
       autoloadBunfig: false,
       autoloadTsconfig: false,

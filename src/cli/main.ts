@@ -1,4 +1,5 @@
 import { EXIT, EXIT_OF, type Failure, isFailure, usageError } from "../base/terms/failure.ts"
+import { leaveGoneDirectory } from "./goneDirectory.ts"
 import type { Text } from "./show/documents.ts"
 import type { Invocation } from "./terminal/command.ts"
 import { findCommand } from "./terminal/findCommand.ts"
@@ -48,6 +49,7 @@ async function dispatch(words: readonly string[], output: Output): Promise<Failu
   }
   if (rest.length > 0 && command.takesRest !== true)
     throw usageError(`${path.join(" ")} takes nothing after --`, { subject: "--" })
+  leaveGoneDirectory(command.args, { values, more })
   if (command.run === undefined) {
     const below = Object.keys(command.subCommands ?? {}).filter((name) => !name.startsWith("__"))
     throw usageError(`${path.join(" ")} needs a command`, { hint: `one of: ${below.join(", ")}`, subject: "COMMAND" })

@@ -94,7 +94,7 @@ test("each command has its help", () => {
 
                       --name=<NAME>    The VM's name, instead of the plugin's
       --vmm=<auto|firecracker|qemu>    The VMM, instead of the plugin's
-                   --timeout=<TIME>    Stop the VM, as a failure, if it runs longer (90s, 10m)
+                   --timeout=<TIME>    Stop the VM, as a failure, if it runs longer than that: 90s; without it: never, or as the plugin says
                              --plan    Print every step, path and command without doing any
                   --keep-on-failure    Leave a failed start as it is, for inspection
                           --replace    Stop the VM that has the name first

@@ -1,7 +1,7 @@
-import { usageError } from "../../base/terms/failure.ts"
 import { followLogs, showLogs } from "../../operations/logs.ts"
 import { jsonLines } from "../show/jsonLines.ts"
 import { command, vmArg } from "../terminal/command.ts"
+import { countOf } from "../terminal/duration.ts"
 import { unlessOwn } from "./sudoVms.ts"
 
 export default command({
@@ -18,7 +18,7 @@ export default command({
   async run(values, { output }) {
     const { vm, follow, json } = values
     const which = (["events", "vmm", "supervisor"] as const).find((name) => values[name] === true) ?? "console"
-    const last = values.tail === undefined ? undefined : countOf(values.tail)
+    const last = values.tail === undefined ? undefined : countOf("--tail", values.tail)
     const request = { verb: "logs", vm, which, tail: last, follow: follow === true, json: json === true } as const
     if ((await unlessOwn(vm, request, { output })) !== undefined) return undefined
     const tail = last === undefined ? undefined : { lines: last }
@@ -32,12 +32,6 @@ export default command({
 })
 
 // --- internal ---
-
-function countOf(text: string): number {
-  const count = Number(text)
-  if (/^\d{1,9}$/.test(text)) return count
-  throw usageError(`--tail ${text} is not a number of lines`, { hint: "give one like --tail=100", subject: "--tail" })
-}
 
 /** An event that a full disk or a crash cut off is not. */
 function isJson(line: string): boolean {

@@ -20,7 +20,8 @@ export const runArgs = {
   timeout: {
     type: "string",
     valueHint: "TIME",
-    description: "Stop the VM, as a failure, if it runs longer (90s, 10m)",
+    description:
+      "Stop the VM, as a failure, if it runs longer than that: 90s; without it: never, or as the plugin says",
   },
   plan: { type: "boolean", description: "Print every step, path and command without doing any" },
   "keep-on-failure": { type: "boolean", description: "Leave a failed start as it is, for inspection" },

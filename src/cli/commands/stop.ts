@@ -1,4 +1,5 @@
 import type { Failure } from "../../base/terms/failure.ts"
+import { STOP_DEFAULT } from "../../inputs/schema/vm.ts"
 import { noteAllStopped, stopVm } from "../../operations/end/stop.ts"
 import { listUnended } from "../../operations/end/unended.ts"
 import { openState, type State } from "../../store/state/open.ts"
@@ -12,7 +13,11 @@ export default command({
   meta: { name: "stop", description: "Stop VMs as their plugins say, and prove that nothing of them is left" },
   args: {
     ...eachVmArgs("Every VM that has not ended"),
-    timeout: { type: "string", valueHint: "TIME", description: "Kill a guest that has not stopped by then (10s)" },
+    timeout: {
+      type: "string",
+      valueHint: "TIME",
+      description: `Kill a guest that has not stopped by then; without it: what the plugin says, else ${STOP_DEFAULT}`,
+    },
   },
   takesMany: true,
   async run({ vm, all, timeout }, invocation) {

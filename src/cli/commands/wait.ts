@@ -15,7 +15,7 @@ export default command({
     timeout: {
       type: "string",
       valueHint: "TIME",
-      description: "Fail, with exit status 124, when it still runs then (10m)",
+      description: "Fail, with exit status 124, when it still runs after that, as 10m; without it: wait on",
     },
     json: { type: "boolean", description: "Print how it ended as JSON" },
   },

@@ -36,3 +36,9 @@ export function durationOf(
   const hint = `use a number and a unit, at most ${most}: 500ms, 90s, 10m, 2h`
   throw usageError(`${option} ${text}: ${wrong}`, { hint, subject: option })
 }
+
+/** The number that an option was given. Throws USAGE for anything else. */
+export function countOf(option: string, text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text)
+  throw usageError(`${option} ${text} is not a number`, { hint: `give one like ${option}=100`, subject: option })
+}

@@ -1,10 +1,11 @@
 // The types of a plugin. `banger init` puts this file beside your plugin as banger.d.ts.
 declare module "banger" {
-  /** Describes a VM and what to do around its life. Returns its argument: the call gives your editor the types. */
-  export function definePlugin(plugin: Plugin): Plugin
-
   /** Hooks for `banger sweep --plugin`, without a VM. */
   export function definePlugin(guard: SweepGuard): SweepGuard
+
+  // The last one is what TypeScript explains errors by.
+  /** Describes a VM and what to do around its life. Returns its argument: the call gives your editor the types. */
+  export function definePlugin(plugin: Plugin): Plugin
 
   /** A plugin that only says which dead sockets a sweep keeps. */
   export interface SweepGuard extends Required<Pick<Hooks, "sweepCandidate">> {

@@ -52,6 +52,7 @@ async function load<D extends Definition>(
 ): Promise<D & { readonly sha256: string }> {
   const path = realPath(file)
   if (LOADERS[extname(path)] === undefined) throw bad(file, `${file} is not a plugin: its name must end in .ts or .js`)
+  if (path.includes("?")) throw bad(path, `${path}: a plugin's path cannot have a ?`, { hint: QUERY_HINT })
   const bytes = readModule(path, trust)
   const sha256 = sha256Of(bytes)
   if (known !== undefined && known !== sha256) throw bad(path, `${path} has changed since the VM was booted`)
@@ -71,6 +72,9 @@ async function load<D extends Definition>(
   if (hasHooks(definition)) deny()
   return { ...definition, sha256 }
 }
+
+/** Bun cuts a module's name at its first question mark, as that of a URL. */
+const QUERY_HINT = "what stands behind a ? is not taken for a part of a file's name: rename the file, or its directory"
 
 /** The sha256 of each plugin file that this process has run. */
 const run = new Map<string, string>()
@@ -114,7 +118,10 @@ function explain(error: unknown, path: string): Failure {
     const { file, line, column } = cause.position
     return bad(path, `${file}:${line}:${column}: ${cause.message}`, { cause: error })
   }
-  if (cause instanceof ResolveMessage) return bad(path, `${path}: ${cause.message}`, { cause: error })
+  if (cause instanceof ResolveMessage) {
+    const hint = cause.specifier.includes("?") ? QUERY_HINT : undefined
+    return bad(path, `${path}: ${cause.message}`, { hint, cause: error })
+  }
   const hint = "run with --verbose for the stack"
   return bad(path, `${path} failed while loading: ${messageOf(error)}`, { hint, cause: error })
 }

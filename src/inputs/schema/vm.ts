@@ -144,9 +144,12 @@ export const limitsSpec = v.strictObject({
   ),
 })
 
+/** How long a guest has to stop where nobody says. */
+export const STOP_DEFAULT = "30s"
+
 const timeouts = v.strictObject({
   start: v.optional(durationSchema, "30s"),
-  stop: v.optional(durationSchema, "30s"),
+  stop: v.optional(durationSchema, STOP_DEFAULT),
   run: v.optional(durationSchema),
   hook: v.optional(durationSchema, "60s"),
   configure: v.optional(durationSchema),

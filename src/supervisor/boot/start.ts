@@ -129,7 +129,7 @@ export async function startMachine(
       if (boot.firecracker.vsock !== undefined && launch.control.is === "own") closeVsock(launch.control.host, boot)
       return control
     }
-    const control = await within(connecting(), child, { ...options, step: () => step })
+    const control = await within(connecting(), child, { ...options, id: session.id, step: () => step })
     child.exited.then(letGo)
     return {
       child,
@@ -202,15 +202,16 @@ async function gone({ child, control, followers, console }: Running): Promise<vo
 
 /** What ends the wait for a start. */
 interface Bounds extends Pick<StartOptions, "limit" | "interrupt"> {
+  readonly id: string
   /** What the VMM is to do next. */
   readonly step: () => string
 }
 
 /** Waits for `work`. Throws a failure when the VMM ends, the time is up, or the start is interrupted. */
-async function within<T>(work: Promise<T>, child: Child, { limit, interrupt, step }: Bounds): Promise<T> {
+async function within<T>(work: Promise<T>, child: Child, { id, limit, interrupt, step }: Bounds): Promise<T> {
   const { promise: cut, reject } = Promise.withResolvers<never>()
   const late = () => {
-    const hint = "on a slow host: raise timeouts.start in the plugin"
+    const hint = `to see what it said: banger logs --vmm ${id}; on a slow host: raise timeouts.start in the plugin`
     const message = `the VMM did not ${step()} in ${formatDuration(limit)}`
     reject(new Failure("TIMED_OUT", message, { hint, subject: "timeouts.start" }))
   }
