@@ -59,7 +59,6 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
       "supervisor",
       "supervisor/hooks",
       "vm",
-      "host/cgroup",
       "host/process",
       "inputs/helper",
       "inputs/plugin",
