@@ -22,6 +22,7 @@ import { detachedVmSchema } from "../src/operations/detach.ts"
 import { diskListSchema } from "../src/operations/diskList.ts"
 import { eventLineSchema } from "../src/operations/events.ts"
 import { inspectedSchema } from "../src/operations/inspect.ts"
+import { hostNamesSchema } from "../src/operations/networkHosts.ts"
 import { networkListSchema } from "../src/operations/networkList.ts"
 import { waitResultSchema } from "../src/operations/wait.ts"
 import { hookEventSchema, stateEventSchema } from "../src/store/state/events.ts"
@@ -45,6 +46,7 @@ export const DOCUMENTS = {
   "banger sweep --json": sweepReportSchema,
   "banger doctor --json": examinationSchema,
   "banger net ls --json": networkListSchema,
+  "banger net hosts --json": hostNamesSchema,
   "banger net rm --json": v.array(leftoverSchema),
   "banger net check --json": v.array(stepSchema),
   "banger disk ls --json": diskListSchema,

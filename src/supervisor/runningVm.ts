@@ -1,5 +1,6 @@
 import type { Exit, VmNetwork } from "banger"
 import type { Failure } from "../base/terms/failure.ts"
+import type { DhcpServer } from "../host/dhcp/server.ts"
 import type { Machine } from "../vm/machine.ts"
 import { type DeviceChanges, deviceChanges } from "./changes/deviceChanges.ts"
 import { type HookContext, hookContext } from "./hookContext.ts"
@@ -17,6 +18,8 @@ export interface RunningVm {
   dir: string
   /** Its place in the network, once it has one. */
   network: VmNetwork | undefined
+  /** What answers its guest by DHCP; undefined where nothing does. */
+  dhcp: DhcpServer | undefined
   /** How a VM ended that nobody watched; of another its machine tells. */
   exitKnown: Exit | undefined
   /** What hooks change of its devices; undefined as `machine` is. */
@@ -44,6 +47,7 @@ export function runningVm(context: VmContext, known: Partial<Pick<RunningVm, "di
     requested: false,
     dir: known.dir ?? "",
     network: known.network,
+    dhcp: undefined,
     exitKnown: undefined,
     hookFailed: undefined,
     started(one) {
@@ -55,6 +59,7 @@ export function runningVm(context: VmContext, known: Partial<Pick<RunningVm, "di
       changes = deviceChanges({ session, spec: plugin.spec, vmm: vmm.name, control: one.control, log, onOwnCardGone })
       one.gone.then(() => {
         running.gone = true
+        running.dhcp?.close()
       })
     },
   }

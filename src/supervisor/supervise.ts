@@ -6,7 +6,7 @@ import { noteRestored } from "../store/state/restores.ts"
 import { neverStarted } from "../vm/exit.ts"
 import { connectNetwork, leaseNetwork } from "../vm/network.ts"
 import type { ConfinementPlan } from "./boot/confinement.ts"
-import { toldMtu, toldNameServers, withNetwork } from "./boot/network.ts"
+import { answerGuest, toldMtu, toldNameServers, withNetwork } from "./boot/network.ts"
 import { type Staged, stageVm } from "./boot/stage.ts"
 import { startMachine } from "./boot/start.ts"
 import { finish, showRest } from "./finish.ts"
@@ -61,6 +61,7 @@ export async function supervise(
     }
   } catch (error) {
     failure = asFailure(error)
+    running.dhcp?.close()
   }
   const startFailed = failure !== undefined && session.state !== "stopping" && !interrupts.stop.aborted
   if (startFailed && options.keepOnFailure === true) {
@@ -113,6 +114,7 @@ async function stage(
     const { dns, warning: nameless } = toldNameServers(network)
     for (const said of [warning, nameless]) if (said !== undefined) log.warn(said)
     const leased = { name: spec.name, spec: network, network: running.network, layout: session.layout, mtu, dns }
+    running.dhcp = await answerGuest(leased, log)
     return { ...ready, boot: withNetwork(ready.boot, leased) }
   } finally {
     staged.close()

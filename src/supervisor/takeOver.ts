@@ -1,6 +1,7 @@
 import { monotonicMs } from "../base/linux/clock.ts"
 import { asFailure, Failure } from "../base/terms/failure.ts"
 import { listed } from "../base/terms/printable.ts"
+import type { DhcpServer } from "../host/dhcp/server.ts"
 import { firecracker } from "../host/firecracker/firecracker.ts"
 import { jailRoot } from "../host/jail/base.ts"
 import { type ExitStatus, exitStatusOfZombie } from "../host/process/exitStatus.ts"
@@ -29,6 +30,7 @@ import { noteService, requestOf } from "../vm/request.ts"
 import { resumeSession, type Session } from "../vm/session.ts"
 import type { StopRequest } from "../vm/stopRequest.ts"
 import { type Adoption, adoptMachine } from "./adopt.ts"
+import { answerGuest, toldNameServers } from "./boot/network.ts"
 import { settleLate } from "./changes/settle.ts"
 import { finish, showRest } from "./finish.ts"
 import { stateTeller } from "./hooks/ownService.ts"
@@ -118,6 +120,7 @@ export async function takeOver(
   const heard: Heard = goal.do === "supervise" ? { exited: goal.exited, announced: goal.announced } : {}
   const onConsole = goal.do === "supervise" ? goal.onConsole : undefined
   const machine = await adoptLiving(host, context, { liveness, announced: heard.announced, onConsole })
+  if (machine !== undefined && goal.do === "supervise") running.dhcp = await answerAgain(context, running)
   if (machine !== undefined) running.started(machine)
   const document = goal.do === "supervise" && goal.document
   host.watchdog.protect({ id: record.id, name: record.name, dir: layout.dir, document })
@@ -166,6 +169,17 @@ async function adoptLiving(
   })
   host.watchdog.noteEnd("started")
   return machine
+}
+
+/** Its supervisor was what answered its guest. */
+async function answerAgain(
+  { session, plugin, log }: VmContext,
+  { network }: RunningVm,
+): Promise<DhcpServer | undefined> {
+  const { spec } = plugin
+  if (session.state !== "running" || spec.network === false || network === undefined) return undefined
+  const { dns } = toldNameServers(spec.network)
+  return await answerGuest({ name: spec.name, spec: spec.network, network, layout: session.layout, dns }, log)
 }
 
 /** What is known of the end of a VM that nobody watched. Returns why it has failed, when it never came to run. */

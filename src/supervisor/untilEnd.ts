@@ -3,6 +3,7 @@ import { monotonicMs } from "../base/linux/clock.ts"
 import { onceIdle } from "../base/linux/hold.ts"
 import { asFailure, Failure, messageOf } from "../base/terms/failure.ts"
 import { formatDuration } from "../base/terms/quantity.ts"
+import type { DhcpServer } from "../host/dhcp/server.ts"
 import { SIGKILL } from "../host/process/spawn.ts"
 import { modulesKeepNothing } from "../inputs/plugin/imports.ts"
 import type { Machine } from "../vm/machine.ts"
@@ -39,6 +40,8 @@ export interface RestOptions {
   readonly until: number | undefined
   /** Aborted when the VM's end has come, or is being brought about: from then on there is no rest. */
   readonly over: AbortSignal
+  /** What answers its guest by DHCP. */
+  readonly dhcp: DhcpServer | undefined
   awake(): void
 }
 
@@ -152,7 +155,7 @@ async function whileRunning(
       if (!modulesKeepNothing()) return
       // A thread that ends at the moment of execve(2) has been seen to crash; there all threads end anyway.
       if (rest === undefined) host.watchdog.dismiss()
-      else rest(machine, { until, over: over.signal, awake: host.watchdog.dismiss })
+      else rest(machine, { until, over: over.signal, dhcp: running.dhcp, awake: host.watchdog.dismiss })
     })
     await aborted(AbortSignal.any([over.signal, interrupts.stop])).finally(keepAwake)
   } catch (error) {

@@ -223,7 +223,7 @@ test.each([
   [["rnu"], "there is no command rnu\ndid you mean run?"],
   [["constructor"], "there is no command constructor"],
   [["--paln", "run"], "unknown option --paln"],
-  [["net"], "banger net needs a command\none of: ls, rm, check"],
+  [["net"], "banger net needs a command\none of: ls, hosts, rm, check"],
   [["net", "lss"], "banger net has no command lss\ndid you mean ls?"],
   [["net", "ls", "x"], "unexpected argument x"],
   [["net", "rm", "--to", "x"], "unknown option --to"],

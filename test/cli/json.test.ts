@@ -108,6 +108,7 @@ test.each<[string, DocumentName | undefined]>([
   ["run --plan --json --detach x.ts", "banger run --plan --json"],
   ["restart --json x", "banger run --detach --json"],
   ["net ls --json", "banger net ls --json"],
+  ["net hosts --json", "banger net hosts --json"],
   ["net rm --json bgr0", "banger net rm --json"],
   ["get ls --json", "banger get ls --json"],
   ["get x --json", "banger get --json"],

@@ -115,6 +115,27 @@ test("isolated guests reach no other, also not by the host; open ones reach each
   expect(stdout).not.toContain("stolen")
 })
 
+test("by the host's address a guest reaches ports of VMs of other bridges, not its own, nor those of its own bridge, nor those of 127.0.0.1", async () => {
+  const run = (name: string, script: string, network: unknown) =>
+    startGuest(place, `${script}; echo guest-is-up; sleep 600`, { name, network })
+  const fetched = (url: string) => `timeout 5 wget -q -O - ${url} || echo misses ${url}`
+  const urls = ["http://192.0.2.1:8080/", "http://10.213.0.1:8080/", "http://192.0.2.1:8081/", "http://10.213.0.2/"]
+  const all = urls.map(fetched).join("; ")
+  const ports = ["8080:80", "127.0.0.1:8081:80"]
+  const server = run("server", `${web}; ${all}`, { ports, forward: true })
+  await server.shows("guest-is-up")
+  const [beside, apart] = [run("beside", all, true), run("apart", all, { bridge: "bgr1" })]
+  for (const one of [beside, apart]) await one.shows("guest-is-up")
+  await end(server, beside, apart)
+  const said = async (one: Running) =>
+    (await one.ended).stdout.match(/from-the-guest|misses \S+/g)?.map((word) => word.replace("misses ", "")) ?? []
+  const [port = "", gatewaysPort = "", loopbackPort = "", address = ""] = urls
+  // Its own address is its own.
+  expect(await said(server)).toEqual([port, gatewaysPort, loopbackPort, "from-the-guest"])
+  expect(await said(beside)).toEqual([port, gatewaysPort, loopbackPort, address])
+  expect(await said(apart)).toEqual(["from-the-guest", "from-the-guest", loopbackPort, address])
+})
+
 test("in a namespace of its own a guest has the same network, and its VMM sees nothing but that", async () => {
   const network = { netns: true, ports: ["8080:80"], forward: true, ipv6: true }
   const run = startGuest(

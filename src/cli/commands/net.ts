@@ -1,5 +1,6 @@
 import { Failure } from "../../base/terms/failure.ts"
 import { checkNetwork } from "../../operations/networkCheck.ts"
+import { listHostNames } from "../../operations/networkHosts.ts"
 import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
 import { type NetworkRemoval, removeNetwork } from "../../operations/networkRemove.ts"
 import { openState, type State } from "../../store/state/open.ts"
@@ -53,10 +54,22 @@ const check = command({
   },
 })
 
+const hosts = command({
+  meta: { name: "hosts", description: "Print the addresses and names of VMs that are up, as lines of /etc/hosts" },
+  args: {},
+  run(_values, { output }) {
+    using state = openState()
+    const found = listHostNames(state)
+    if (found.length === 0) output.log.info("no VM with an address is up")
+    output.show(found, found.map(({ address, name }) => `${address} ${name}`).join("\n"))
+    return undefined
+  },
+})
+
 export default command({
   meta: { name: "net", description: "Look after the network: list it, remove leftovers, send packets" },
   args: {},
-  subCommands: { ls, rm, check },
+  subCommands: { ls, hosts, rm, check },
 })
 
 // --- internal ---

@@ -134,7 +134,11 @@ function forgetOld(state: State, current: string, { owner, log }: Pick<RunReques
   }
 }
 
-function restOf({ session, plugin }: VmContext, machine: Machine, restarts: Restarts): Omit<Resting, "until" | "over"> {
+function restOf(
+  { session, plugin }: VmContext,
+  machine: Machine,
+  restarts: Restarts,
+): Omit<Resting, "until" | "over" | "dhcp"> {
   const { name, console } = plugin.spec
   return { session, name, machine, consoleLimitBytes: console.limit, restarts }
 }

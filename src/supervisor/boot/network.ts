@@ -1,8 +1,11 @@
 import type { VmNetwork } from "banger"
 import { withParameters } from "../../base/linux/commandLine.ts"
 import { CARD, formatIpv6, ipv6Bytes, parseAddress } from "../../base/terms/address.ts"
+import { messageOf } from "../../base/terms/failure.ts"
+import type { Log } from "../../base/terms/log.ts"
+import { type DhcpServer, serveDhcp } from "../../host/dhcp/server.ts"
 import { guestWords, hostNameServers, NAME_SERVER_HINT } from "../../host/network/guestWords.ts"
-import { ipv6Network, linkName, macOf } from "../../host/network/names.ts"
+import { bridgeMac, ipv6Network, linkName, macOf } from "../../host/network/names.ts"
 import type { Boot, Chosen } from "../../host/vmm/vmm.ts"
 import { isOwnBridge, type NetworkSpec } from "../../inputs/schema/network.ts"
 import type { VmLayout } from "../../store/state/places.ts"
@@ -32,6 +35,26 @@ export function withNetwork(boot: Boot, { name, spec, network, layout, mtu, dns 
   const other = ipv6 === undefined ? undefined : { address: ipv6, gateway: gateway6 }
   const words = guestWords(boot.bootArgs, { name, address, prefix, gateway, ipv6: other, dns })
   return { ...boot, bootArgs: withParameters(boot.bootArgs, words), network: card }
+}
+
+/**
+ * Has a VM's guest told by DHCP what `ip=` says, as long as this process, or the one that it becomes, lives. Undefined where others
+ * answer (QEMU in the user mode, a bridge of the user's), and with a warning where the host refuses: `ip=` is there all the same.
+ */
+export async function answerGuest(
+  { name, spec, network, layout, dns }: Omit<LeasedNetwork, "mtu">,
+  log: Log,
+): Promise<DhcpServer | undefined> {
+  const { address, prefix, gateway, interface: link, mac } = network
+  if (spec.mode === "user" || !isOwnBridge(spec.bridge) || link === undefined || mac === undefined) return undefined
+  if (address === undefined || prefix === undefined || gateway === undefined) return undefined
+  const gatewayMac = bridgeMac(ownerOfLayout(layout), spec.bridge)
+  try {
+    return await serveDhcp(link, { name, mac, address, prefix, gateway, gatewayMac, dns })
+  } catch (error) {
+    log.warn(`a guest that asks for its address by DHCP gets no answer: ${messageOf(error)}`)
+    return undefined
+  }
 }
 
 /** The name servers that a guest is told: those of the spec, else the host's. `warning`: why there are none. */

@@ -5,6 +5,7 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { redirectSignals } from "../../base/linux/redirectSignals.ts"
 import { holdSignals, letSignals } from "../../base/linux/signals.ts"
 import { messageOf } from "../../base/terms/failure.ts"
+import type { DhcpServer } from "../../host/dhcp/server.ts"
 import { codeModules } from "../../inputs/plugin/imports.ts"
 import { replaceFile } from "../../store/files/replaceFile.ts"
 import { databaseDescriptors } from "../../store/state/database.ts"
@@ -26,6 +27,8 @@ export interface Resting {
   /** Aborted when the VM's end has come, or is being brought about: whoever rested then would forget why. */
   readonly over: AbortSignal
   readonly restarts: Restarts
+  /** What answers the guest by DHCP, and goes on answering. */
+  readonly dhcp?: DhcpServer | undefined
 }
 
 /**
@@ -63,7 +66,7 @@ export function goToRest(host: Pick<PluginHost, "interrupts" | "log">, resting: 
 /** Milliseconds for signals that were taken already to be told. */
 const SETTLE_MS = 5
 
-function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Resting): void {
+function rest({ session, name, machine, consoleLimitBytes, until, restarts, dhcp: server }: Resting): void {
   const { layout, lockFd } = session
   const vmm = machine.child.inherit?.()
   // It has ended, or was taken over from another supervisor: its parent alone learns how it ends.
@@ -93,8 +96,11 @@ function rest({ session, name, machine, consoleLimitBytes, until, restarts }: Re
     // Whoever edits the plugin while the VM runs still gets the hooks that it was booted with.
     replaceFile(layout.modules, JSON.stringify(codeModules()), { lasting: "nothing" })
     const database = databaseDescriptors(session.db)
-    const words = packRest({ id: session.id, name, lock: lockFd, vmm, dir, events, database, logs, until, restarts })
-    const fds = [lockFd, vmm, ...(events === undefined ? [] : [events]), ...database, ...opened]
+    const dhcp = server?.fd === undefined ? undefined : { fd: server.fd, lease: server.lease }
+    const held = { lock: lockFd, vmm, dir, events, dhcp, database, logs }
+    const words = packRest({ id: session.id, name, ...held, until, restarts })
+    const others = [events, dhcp?.fd].filter((fd) => fd !== undefined)
+    const fds = [lockFd, vmm, ...others, ...database, ...opened]
     become(name, { words: ["__rest", ...words], fds })
   } finally {
     for (const fd of opened) close(fd)

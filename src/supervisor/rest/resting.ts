@@ -6,6 +6,7 @@ import { pidfdExited, reapChild } from "../../base/linux/pidfd.ts"
 import { awaitReadable } from "../../base/linux/poll.ts"
 import { nameProcess } from "../../base/linux/processName.ts"
 import { openSignalFd, takeSignals } from "../../base/linux/signals.ts"
+import { answerWaiting, QUESTIONS_MAX_COUNT } from "../../host/dhcp/server.ts"
 import { HALTED_TAIL_BYTES, saysHalted } from "../../host/firecracker/halted.ts"
 import { keepDescriptorBelow, lastBytes } from "../../store/logs/keep.ts"
 import { STOP_REQUEST } from "../../store/state/places.ts"
@@ -67,14 +68,16 @@ interface Waiting {
   handOver(): void
 }
 
-function waitUntilNeeded({ vmm, logs, until, events }: Rest, { signals, asked, heard, handOver }: Waiting): void {
+function waitUntilNeeded({ vmm, logs, until, events, dhcp }: Rest, { signals, asked, heard, handOver }: Waiting): void {
   const watch = watchOf(logs.map(({ fd }) => fd))
   const timeLeft = () => (until === undefined ? undefined : until - monotonicMs())
+  const questions = questionsOf(dhcp)
   for (;;) {
     heard?.take()
+    questions.answer()
     if (needsAttention(logs, events === undefined)) return
     const news = awaitReadable(
-      [vmm, signals, asked, ...[watch, heard?.fd].filter((fd) => fd !== undefined)],
+      [vmm, signals, asked, ...[watch, heard?.fd, questions.fd].filter((fd) => fd !== undefined)],
       watch === undefined ? least(timeLeft(), POLL_MS) : timeLeft(),
     )
     if (news.includes(vmm) || news.includes(signals)) return
@@ -85,6 +88,24 @@ function waitUntilNeeded({ vmm, logs, until, events }: Rest, { signals, asked, h
     }
     if (awaitReadable([vmm, signals], least(timeLeft(), LOOK_AGAIN_MS)).length > 0) return
     if (watch !== undefined) takeWrites(watch)
+  }
+}
+
+/** What the guest asks by DHCP. `fd`: undefined when nothing is answered any more. */
+interface Questions {
+  fd: number | undefined
+  answer(): void
+}
+
+function questionsOf(dhcp: Rest["dhcp"]): Questions {
+  let left = QUESTIONS_MAX_COUNT
+  return {
+    fd: dhcp?.fd,
+    answer() {
+      if (dhcp === undefined || this.fd === undefined) return
+      left -= answerWaiting(this.fd, dhcp.lease)
+      if (left <= 0) this.fd = undefined
+    },
   }
 }
 
@@ -107,10 +128,11 @@ function needsAttention(logs: Rest["logs"], halts: boolean): boolean {
  * Makes this process the rest of another banger, where that is asked for: with the same words, all that is held stays held. One
  * that the kernel refuses changes nothing; whoever has asked sees that this program goes on.
  */
-function handOverOf({ lock, vmm, dir, events, database, logs, name }: Rest, words: readonly string[]): void {
+function handOverOf({ lock, vmm, dir, events, dhcp, database, logs, name }: Rest, words: readonly string[]): void {
   const program = takeHandover(dir)
   if (program === undefined) return
-  const held = [lock, vmm, dir, ...(events === undefined ? [] : [events]), ...database, ...logs.map(({ fd }) => fd)]
+  const others = [events, dhcp?.fd].filter((fd) => fd !== undefined)
+  const held = [lock, vmm, dir, ...others, ...database, ...logs.map(({ fd }) => fd)]
   try {
     become(name, { words: ["__rest", ...words], fds: held, program })
   } catch {

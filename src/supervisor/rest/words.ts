@@ -1,4 +1,5 @@
 import { monotonicMs } from "../../base/linux/clock.ts"
+import type { DhcpLease } from "../../host/dhcp/message.ts"
 
 /** What a supervisor that rests holds for its VM: open descriptors, which its next program inherits. */
 export interface Rest {
@@ -20,6 +21,8 @@ export interface Rest {
   readonly events: number | undefined
   /** The reason for shutting down that QEMU has told already, to the program before this one. */
   readonly announced?: string | undefined
+  /** The socket that the guest's questions by DHCP come by, and what it is told; undefined where nothing is answered. */
+  readonly dhcp?: { readonly fd: number; readonly lease: DhcpLease } | undefined
   /** The state's database. */
   readonly database: readonly number[]
 }
@@ -39,6 +42,7 @@ export function packRest({
   dir,
   events,
   announced,
+  dhcp,
   database,
   logs,
   until,
@@ -49,6 +53,7 @@ export function packRest({
     ...(until === undefined ? [] : [`until=${until}`]),
     ...(events === undefined ? [] : [`events=${events}`]),
     ...packAnnounced(announced),
+    ...(dhcp === undefined ? [] : [`dhcp=${packDhcp(dhcp)}`]),
     ...database.map((fd) => `database=${fd}`),
     ...logs.map(({ fd, limitBytes }) => `log=${fd}:${limitBytes}`),
   ]
@@ -67,7 +72,8 @@ export function unpackRest([id, name, ...words]: readonly string[]): Rest | unde
     return { fd: fd ?? -1, limitBytes: limitBytes ?? Number.NaN }
   })
   const known = { id, name, lock, vmm, dir, events: number("events"), until: number("until"), restarts }
-  return { ...known, announced: of("announced").at(-1), database: of("database").map(Number), logs }
+  const dhcp = unpackDhcp(of("dhcp")[0])
+  return { ...known, announced: of("announced").at(-1), dhcp, database: of("database").map(Number), logs }
 }
 
 /** What is added to the words of a rest when QEMU has told its reason. Pure. */
@@ -86,4 +92,20 @@ export function unpackRestarts(word: string, now = monotonicMs()): Restarts {
   return Number.isSafeInteger(count) && Number.isSafeInteger(since)
     ? { count: count ?? 0, since: since ?? now }
     : { count: 0, since: now }
+}
+
+// --- internal ---
+
+function packDhcp({ fd, lease }: NonNullable<Rest["dhcp"]>): string {
+  const { mac, address, prefix, gateway, gatewayMac, dns, mtu = "", name } = lease
+  return [fd, mac, address, prefix, gateway, gatewayMac, dns.join("+"), mtu, name].join()
+}
+
+function unpackDhcp(word: string | undefined): Rest["dhcp"] {
+  const [fd, mac, address, prefix, gateway, gatewayMac, dns, mtu, name] = word?.split(",") ?? []
+  if (mac === undefined || address === undefined || gateway === undefined || gatewayMac === undefined) return undefined
+  if (dns === undefined || name === undefined) return undefined
+  const lease = { mac, address, prefix: Number(prefix), gateway, gatewayMac, name }
+  const servers = dns === "" ? [] : dns.split("+")
+  return { fd: Number(fd), lease: { ...lease, dns: servers, mtu: mtu ? Number(mtu) : undefined } }
 }

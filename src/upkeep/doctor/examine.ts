@@ -39,6 +39,7 @@ import {
   checkNetworkManager,
   checkNetworks,
   checkNft,
+  checkPorts,
   checkSettings,
   checkTun,
 } from "./network.ts"
@@ -81,6 +82,7 @@ export function checksFor(target: string): Readonly<Record<string, Check>> {
     mtu: checkMtu,
     "name-servers": checkNameServers,
     networks: checkNetworks,
+    ports: checkPorts,
     settings: checkSettings,
     "network-manager": checkNetworkManager,
     forwarding: checkForwarding,

@@ -14,6 +14,7 @@ import type { Stat } from "../../base/linux/structs.ts"
 import { type CgroupUse, tryCgroups } from "../../host/cgroup/usable.ts"
 import type { KvmHost } from "../../host/kvm/judge.ts"
 import { thisKvmHost } from "../../host/kvm/thisHost.ts"
+import { forwardedElsewhere } from "../../host/network/forwarding.ts"
 import { ownerOf } from "../../host/network/names.ts"
 import { findFaults, type NetworkFault } from "../../host/network/repair.ts"
 import { findDisks, listDisks, type PresentDisk } from "../../store/disks/disks.ts"
@@ -58,6 +59,8 @@ export interface Host extends KvmHost {
   requireTracking(): void
   /** What others have changed of the networks of VMs that are up. */
   networkFaults(): readonly { readonly vm: string; readonly what: string; readonly restorable: boolean }[]
+  /** Which ports of VMs that are up rules of other programs forward too, in words. */
+  forwardedElsewhere(): readonly string[]
   /** Makes a cgroup below a mount of cgroup v2, and removes it. */
   tryCgroups(mount: string): Exclude<CgroupUse, { is: "absent" }>
   /** The persistent disks, and why something in the place of one is none; undefined: they have no directory yet. */
@@ -86,6 +89,7 @@ export function thisHost(places: AllPlaces, binary: string | undefined): Host {
     refusedCalls,
     requireTracking,
     networkFaults: () => faultsIn(places),
+    forwardedElsewhere: () => withDatabase(places, [], forwardedIn),
     tryCgroups,
     disks() {
       using disks = findDisks(disksDirectory(places))
@@ -104,10 +108,21 @@ export function nearestDirectory(host: Pick<Host, "stat">, path: string): string
 // --- internal ---
 
 function faultsIn(places: AllPlaces): readonly NetworkFault[] {
-  if (process.geteuid?.() !== 0 || orAbsent(() => statPath(`${places.state}/state.db`)) === undefined) return []
+  return withDatabase(places, [], (db) =>
+    withRoute((route) => findFaults(route, { owner: ownerOf(places.state), leases: listLeases(db), isUp: isUpIn(db) })),
+  )
+}
+
+function forwardedIn(db: Database): readonly string[] {
+  const isUp = isUpIn(db)
+  return forwardedElsewhere(listLeases(db).flatMap(({ vm, ports }) => (isUp(vm) ? ports : [])))
+}
+
+/** `none` where there is no database, or this user may not see networks. */
+function withDatabase<T>(places: AllPlaces, none: T, use: (db: Database) => T): T {
+  if (process.geteuid?.() !== 0 || orAbsent(() => statPath(`${places.state}/state.db`)) === undefined) return none
   using db = new Database(`${places.state}/state.db`, { readonly: true })
-  const leases = listLeases(db)
-  return withRoute((route) => findFaults(route, { owner: ownerOf(places.state), leases, isUp: isUpIn(db) }))
+  return use(db)
 }
 
 /** Such a program has this long, in milliseconds. */

@@ -85,6 +85,16 @@ export function checkNetworks(host: Host): Finding {
   return warn(`something has changed networks of VMs: ${some.join(", ")}${more}`, mends.join("; "))
 }
 
+/** Whether ports of VMs that are up are theirs alone. */
+export function checkPorts(host: Host): Finding {
+  if (host.uid !== 0)
+    return unknown("rules that forward ports of VMs can be looked at by root only", "sudo banger doctor")
+  const [first, ...others] = host.forwardedElsewhere()
+  if (first === undefined) return ok("no other program forwards a port of a VM that is up")
+  const more = others.length === 0 ? "" : `; and ${others.length} more`
+  return warn(`${first}${more}`, "banger net check")
+}
+
 /** Whether the settings of interfaces can be changed: each of a VM's gets its own. */
 export function checkSettings(host: Host): Finding {
   if (host.uid !== 0) return unknown("the settings of interfaces are changed by root", "sudo banger doctor")

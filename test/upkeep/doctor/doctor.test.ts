@@ -74,6 +74,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     refusedCalls: () => [],
     requireTracking: () => {},
     networkFaults: () => [],
+    forwardedElsewhere: () => [],
     tryCgroups: (mount) => ({ is: "usable", mount }),
     disks: () => undefined,
     ...rest,
@@ -382,6 +383,14 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     },
     /web-1: its rules are gone, db-2: its interface x is gone/,
     /^banger net rm; banger restart db-2$/,
+  ],
+  ["ports", "ok", {}, /^no other program forwards a port/],
+  [
+    "ports",
+    "warn",
+    { forwardedElsewhere: () => ["the port 80/tcp is forwarded by docker", "another"] },
+    /^the port 80\/tcp is forwarded by docker; and 1 more$/,
+    /^banger net check$/,
   ],
   [
     "settings",

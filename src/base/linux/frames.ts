@@ -1,0 +1,82 @@
+import { ptr } from "bun:ffi"
+import { descriptor, fixed, word } from "./guards.ts"
+import { checked, libc, outcome } from "./libc.ts"
+
+/** One instruction of a classic BPF program (Linux: networking/filter.rst): code, jumps when true and when false, operand. */
+export type Instruction = readonly [code: number, whenTrue: number, whenFalse: number, operand: number]
+
+/**
+ * A socket that gets the frames that come in by a network interface and that a filter lets through, and no other from its first
+ * moment on; what is sent to it leaves by that interface (packet(7), PACKET_IGNORE_OUTGOING of Linux 4.20; CAP_NET_RAW). It never
+ * waits. The caller closes the descriptor.
+ */
+export function openFrames(
+  { index, name }: { readonly index: number; readonly name: string },
+  filter: readonly Instruction[],
+): number {
+  const fd = checked("socket", () => libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), name)
+  try {
+    const program = packFilter(filter)
+    const fprog = fixed(16)
+    const view = new DataView(fprog.buffer)
+    view.setUint16(0, filter.length, true)
+    view.setBigUint64(8, BigInt(ptr(program)), true)
+    checked("setsockopt", () => libc.setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, fprog, fprog.length), name)
+    for (const [level, option, value] of [
+      [SOL_PACKET, PACKET_IGNORE_OUTGOING, 1],
+      [SOL_SOCKET, SO_RCVBUF, QUEUE_BYTES],
+    ] as const) {
+      const packed = fixed(4)
+      new DataView(packed.buffer).setUint32(0, value, true)
+      checked("setsockopt", () => libc.setsockopt(fd, level, option, packed, packed.length), name)
+    }
+    const address = fixed(20)
+    const to = new DataView(address.buffer)
+    to.setUint16(0, AF_PACKET, true)
+    to.setUint16(2, ETH_P_ALL)
+    to.setInt32(4, word("index", index), true)
+    checked("bind", () => libc.bind(fd, address, address.length), name)
+    return fd
+  } catch (error) {
+    libc.close(fd)
+    throw error
+  }
+}
+
+/** Sends one frame. Where the interface has gone, or takes no more, the frame is lost, as frames are. */
+export function sendFrame(fd: number, frame: Uint8Array): void {
+  const bytes = fixed(frame.length)
+  bytes.set(frame)
+  outcome("send", () => libc.send(descriptor(fd), bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL))
+}
+
+// --- internal ---
+
+const AF_PACKET = 17
+const SOCK_RAW = 3
+const SOCK_NONBLOCK = 0o4000
+const SOCK_CLOEXEC = 0o2000000
+/** Of a port of a bridge only who asks for all protocols gets what comes in. */
+const ETH_P_ALL = 3
+const SOL_SOCKET = 1
+const SO_RCVBUF = 8
+const SO_ATTACH_FILTER = 26
+const SOL_PACKET = 263
+const PACKET_IGNORE_OUTGOING = 23
+const MSG_DONTWAIT = 0x40
+const MSG_NOSIGNAL = 0x4000
+
+/** What waits to be read, with the kernel's own overhead; more is dropped. */
+const QUEUE_BYTES = 32 * 1024
+
+function packFilter(filter: readonly Instruction[]): Uint8Array {
+  const bytes = fixed(8 * filter.length)
+  const view = new DataView(bytes.buffer)
+  for (const [at, [code, whenTrue, whenFalse, operand]] of filter.entries()) {
+    view.setUint16(8 * at, code, true)
+    view.setUint8(8 * at + 2, whenTrue)
+    view.setUint8(8 * at + 3, whenFalse)
+    view.setUint32(8 * at + 4, operand, true)
+  }
+  return bytes
+}
