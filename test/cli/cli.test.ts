@@ -216,7 +216,7 @@ test("each command has its help", () => {
   `)
   expect(cli("help", "rm").stdout).toBe(cli("rm", "--help").stdout)
   expect(cli("help", "net", "rm").stdout).toBe(cli("net", "rm", "--help").stdout)
-  expect(cli("help", "net").stdout).toContain("USAGE banger net [OPTIONS] ls|rm|check")
+  expect(cli("help", "net").stdout).toContain("USAGE banger net [OPTIONS] ls|hosts|rm|check")
 })
 
 test.each([

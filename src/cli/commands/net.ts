@@ -1,10 +1,10 @@
 import { Failure } from "../../base/terms/failure.ts"
 import { checkNetwork } from "../../operations/networkCheck.ts"
 import { listHostNames } from "../../operations/networkHosts.ts"
-import { listNetwork, type NetworkList } from "../../operations/networkList.ts"
+import { listNetwork } from "../../operations/networkList.ts"
 import { type NetworkRemoval, removeNetwork } from "../../operations/networkRemove.ts"
 import { openState, type State } from "../../store/state/open.ts"
-import { table } from "../show/table.ts"
+import { networkTables } from "../show/networks.ts"
 import { command } from "../terminal/command.ts"
 import type { Output } from "../terminal/output.ts"
 
@@ -14,7 +14,7 @@ const ls = command({
   run(_values, { output }) {
     using state = openState()
     const found = listNetwork(state)
-    const text = tables(found)
+    const text = networkTables(found)
     if (text === "") output.log.info("banger has no network here")
     output.show(found, text)
     return undefined
@@ -73,48 +73,6 @@ export default command({
 })
 
 // --- internal ---
-
-function tables({ bridges, taps, leases, tables: rules }: NetworkList): string {
-  const whose = (owner: string, ours: boolean) => (ours ? "this banger" : owner)
-  return [
-    tableOf(
-      ["BRIDGE", "ADDRESS", "UP", "OWNER"],
-      bridges.map((b) => [b.name, b.address ?? "-", yes(b.up), whose(b.owner, b.ours)]),
-    ),
-    tableOf(
-      ["INTERFACE", "KIND", "BRIDGE", "VM", "UP", "OWNER"],
-      taps.map((t) => [t.name, t.kind, t.bridge ?? "-", t.vm, yes(t.up), whose(t.owner, t.ours)]),
-    ),
-    tableOf(
-      ["VM", "STATE", "BRIDGE", "ADDRESS", "MAC", "INTERFACE", "ISOLATED", "PORTS"],
-      leases.map((l) => [
-        l.vm,
-        l.state ?? "none",
-        l.vlan === null ? l.bridge : `${l.bridge} VLAN ${l.vlan}`,
-        l.address ?? "any",
-        l.mac,
-        l.interface,
-        yes(l.isolated),
-        l.ports.join(" ") || "-",
-      ]),
-    ),
-    tableOf(
-      ["TABLE", "OWNER"],
-      rules.map((r) => [r.name, r.ours ? "this banger" : "another"]),
-    ),
-  ]
-    .filter((part) => part !== "")
-    .join("\n\n")
-}
-
-function yes(value: boolean): string {
-  return value ? "yes" : "no"
-}
-
-/** Nothing when there are no rows. */
-function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  return rows.length === 0 ? "" : table(head, rows)
-}
 
 function remove(state: State, removal: NetworkRemoval, output: Output): Failure | undefined {
   const done = removeNetwork(state, removal)
