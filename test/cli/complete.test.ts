@@ -99,7 +99,7 @@ const TYPED: readonly [words: readonly string[], offered: string][] = [
   [["run", "--vmm", "=", "fi"], "firecracker"],
   [["run", "--vmm", "="], "auto firecracker qemu"],
   [["ru"], "run"],
-  [["net", ""], "ls rm check"],
+  [["net", ""], "ls hosts rm check"],
   [["system", ""], "cron units install boot shutdown"],
   [["run", "pl"], "plugins/"],
   [["nonsense", ""], ""],
