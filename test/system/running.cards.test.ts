@@ -152,7 +152,7 @@ onBoth("what is refused is refused by its name, and leaves nothing", async () =>
     "ctx.network.add: netns: unknown",
     "ctx.network.add: network.bridge: there is no interface eth0 in this network namespace",
     expect.stringContaining("ctx.network.add: an address of the subnet that guests can have"),
-    "ctx.network.add: mtu: a whole number from 68 to 65535",
+    "ctx.network.add: mtu: what a frame may carry, in bytes: a whole number from 68 to 65535",
     "ctx.network.add: the bridge bgr0 has the subnet 10.213.0.0/16, not 10.9.0.0/24",
     `ctx.network.add: the address 10.213.0.2 is in use by ${vm}`,
     `ctx.network.add: the MAC address ${mac} is in use by ${vm}`,
