@@ -396,7 +396,7 @@ test.each([
   const told = stderr.split("\n").filter((line) => line.includes("forwarded by the rules of others"))
   expect(told).toEqual([expect.stringContaining(`the port 8080/tcp is forwarded by the rules of others too (${by}`)])
   expect((await banger(place, ["net", "check", "--to", "192.0.2.2"])).stdout).toContain(
-    told[0]?.split("WARN")[1]?.trim() ?? "?",
+    told[0]?.split("walled: ")[1]?.trim() ?? "?",
   )
   expect((await banger(place, ["stop", "walled"])).exit).toBe(0)
   sh("iptables-legacy", "-t", "nat", "-F")

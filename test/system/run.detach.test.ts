@@ -38,7 +38,7 @@ onBoth("the binary is replaced while VMs run: nothing changes for them, and the 
   const [vm] = await listed(place)
   copyFileSync(binary, `${old}.new`)
   renameSync(`${old}.new`, old)
-  expect(await listed(place)).toEqual([vm] as never)
+  expect(await listed(place)).toEqual([{ ...vm, runningForMs: expect.any(Number) }] as never)
   expect((await banger(place, ["stop", "double"])).exit).toBe(0)
   expect(noted(place, "ended")).toEqual([vm?.id ?? ""])
 })

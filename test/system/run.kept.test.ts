@@ -1,5 +1,14 @@
 import { expect, test } from "bun:test"
-import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs"
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { O } from "../../src/base/linux/constants.ts"
 import { close, openAt } from "../../src/base/linux/files.ts"
@@ -288,9 +297,8 @@ onBoth("a mount in another mount namespace cannot be told from here, until that 
   expect(await start(place, words, { ...firecracker.env }, { through, self: false }).ended).toMatchObject({ exit: 0 })
   const [vm] = await listed(place)
   const child = Bun.spawn(["nsenter", `--mount=/proc/${vm?.supervisor}/ns/mnt`, "sleep", "600"])
-  await until(
-    () => Bun.spawnSync(["cmp", `/proc/${child.pid}/mountinfo`, `/proc/${vm?.supervisor}/mountinfo`]).exitCode === 0,
-  )
+  const space = (pid: unknown) => readlinkSync(`/proc/${pid}/ns/mnt`)
+  await until(() => space(child.pid) === space(vm?.supervisor))
   await crash()
   const { exit, stderr } = await banger(place, ["rm", vm?.id ?? ""])
   expect({ exit, stderr }).toEqual({ exit: 1, stderr: expect.stringContaining("it is in another mount namespace") })
