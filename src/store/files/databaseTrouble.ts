@@ -32,7 +32,7 @@ const room = (path: string) => `make room there: df ${dirname(path)}; df -i ${di
 const damaged = (path: string) =>
   `keep a copy: cp -a ${path}* /DIR; then put a good one back, or: sqlite3 ${path} .recover | sqlite3 /DIR/state.db`
 
-/** https://sqlite.org/rescode.html; the first that fits. */
+/** https://sqlite.org/rescode.html, and errno(3) of the lock beside it; the first that fits. */
 const CAUSES: readonly Cause[] = [
   [
     /^SQLITE_(?:BUSY|LOCKED)/,
@@ -42,7 +42,7 @@ const CAUSES: readonly Cause[] = [
   ],
   [/^SQLITE_(?:FULL|IOERR_SHMSIZE)/, "the disk is full", "NO_SPACE", room],
   [
-    /^SQLITE_READONLY/,
+    /^(?:SQLITE_READONLY|EROFS$)/,
     "a read-only mount or file",
     "NO_SPACE",
     (path) => `it, or its file system, is read-only: findmnt -T ${path}; ls -l ${path}*`,

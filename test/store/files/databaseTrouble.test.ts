@@ -15,6 +15,7 @@ test.each([
   ["ENOSPC", "NO_SPACE", "df /s"],
   ["EDQUOT", "NO_SPACE", "df /s"],
   ["SQLITE_READONLY", "NO_SPACE", "read-only"],
+  ["EROFS", "NO_SPACE", "findmnt -T /s"],
   ["SQLITE_READONLY_DIRECTORY", "NO_SPACE", "findmnt"],
   ["SQLITE_CORRUPT", "BAD_STATE", ".recover"],
   ["SQLITE_NOTADB", "BAD_STATE", "cp -a"],
