@@ -1,16 +1,15 @@
 import { versionText } from "./src/cli/terminal/version.ts"
 
 const words = process.argv.slice(2)
-// The version is told at once; everything else is loaded only when it is asked for.
-if (words.length === 1 && ["--version", "-V", "version"].includes(words[0] ?? "")) {
-  // Not process.stdout: making that stream would take a third of the time this command takes.
-  if (isWritten(`${versionText()}\n`)) process.exit(0)
-  // As any command, which says why it cannot.
-}
 // Not awaited: then the event loop would never be idle (holdProcess).
 start()
 
 async function start(): Promise<void> {
+  // The version is told at once; everything else is loaded only when it is asked for.
+  if (words.length === 1 && ["--version", "-V", "version"].includes(words[0] ?? "")) {
+    if (await isWritten(`${versionText()}\n`)) process.exit(0)
+    // As any command, which says why it cannot.
+  }
   // Nothing else is loaded: this is what a thousand VMs have running.
   if (words[0] === "__rest") return (await import("./src/supervisor/rest/resting.ts")).restUntilNeeded(words.slice(1))
   if (words.length === 1 && words[0] === "__helper") {
@@ -22,10 +21,10 @@ async function start(): Promise<void> {
   await begin(words)
 }
 
-/** Whether standard output took all of it at once. */
-function isWritten(text: string): boolean {
+/** Whether standard output took all of it. Neither process.stdout nor node:fs: to load one takes a third of this command's time. */
+async function isWritten(text: string): Promise<boolean> {
   try {
-    return process.getBuiltinModule("node:fs").writeSync(1, text) === Buffer.byteLength(text)
+    return (await Bun.write(Bun.stdout, text)) === Buffer.byteLength(text)
   } catch {
     return false
   }
