@@ -7,12 +7,13 @@ import { recall } from "../../store/state/recall.ts"
 import { findById, findRecord, listRecords, listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { mayRestart } from "../../supervisor/restartPolicy.ts"
+import { supervisorPid } from "../../vm/lock.ts"
 import { proveAbsent } from "../../vm/proveAbsent.ts"
 import { ownerOf } from "../../vm/request.ts"
 import type { StopRequest } from "../../vm/stopRequest.ts"
 import { startedAgain } from "./startedAgain.ts"
 import { type Stopper, startStopper } from "./stopper.ts"
-import { betweenBoots, supervisorOf } from "./unended.ts"
+import { betweenBoots } from "./unended.ts"
 import { type Asked, waitForEnd } from "./waitForEnd.ts"
 
 /** How a VM is to be stopped, and who hears of it. */
@@ -102,7 +103,9 @@ export async function stopSuccessors(
     // Of another user a VM may have got the name meanwhile.
     ownerOf(one) === ownerOf(record) &&
     ((byName && mayRestart(record) && (!isFinal(one.state) || one.restart_at !== null)) ||
-      (signalledPid !== undefined && !isFinal(one.state) && supervisorOf(state, one) === signalledPid))
+      (signalledPid !== undefined &&
+        !isFinal(one.state) &&
+        supervisorPid(vmLayout(state.where, one.id)) === signalledPid))
   const again = byName && mayRestart(record) ? betweenBoots(state, name) : undefined
   const next = listUnfinished(state.db, name).find(isNext) ?? again
   if (next === undefined || next.id === id || ownerOf(next) !== ownerOf(record)) return

@@ -3,7 +3,7 @@ import { vmLayout } from "../../store/state/places.ts"
 import { findNewest, listRecords, listUnfinished, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { mayRestart } from "../../supervisor/restartPolicy.ts"
-import { lockHolder } from "../../vm/lock.ts"
+import { supervisorPid } from "../../vm/lock.ts"
 
 /**
  * The VMs that run, hold something, or may be booted again by who supervises them; newest first. One that has just ended is among
@@ -29,16 +29,10 @@ export function listUnended(state: State): readonly VmRecord[] {
 export function betweenBoots(state: State, name: string): VmRecord | undefined {
   for (let newest = findNewest(state.db, name); newest !== undefined; ) {
     if (!isFinal(newest.state) || newest.restart_at !== null) return newest
-    if (mayRestart(newest) && supervisorOf(state, newest) !== undefined) return newest
+    if (mayRestart(newest) && supervisorPid(vmLayout(state.where, newest.id)) !== undefined) return newest
     const next = findNewest(state.db, name)
     if (next?.id === newest.id) return undefined
     newest = next
   }
   return undefined
-}
-
-/** The process of a VM's supervisor. */
-export function supervisorOf(state: State, { id }: VmRecord): number | undefined {
-  using holder = lockHolder(vmLayout(state.where, id))
-  return holder.is === "held" ? holder.process.pid : undefined
 }
