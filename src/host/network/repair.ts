@@ -126,14 +126,15 @@ interface PutBack {
 
 interface Rules {
   readonly inet: string
+  /** With one space between words. */
   readonly bridge: string
 }
 
 function rulesOf(owner: string): Rules {
   const table = tableName(owner)
-  return { inet: tableText(table, "inet"), bridge: tableText(table, "bridge") }
+  return { inet: tableText(table, "inet"), bridge: tableText(table, "bridge").replace(/\s+/g, " ") }
 }
 
 function hasRules({ inet, bridge }: Rules, { link, mac, bridge: name }: Lease): boolean {
-  return inet.includes(`"${name}"`) && bridge.replace(/\s+/g, " ").includes(`"${link}" . ${mac}`)
+  return inet.includes(`"${name}"`) && bridge.includes(`"${link}" . ${mac}`)
 }

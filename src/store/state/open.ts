@@ -102,14 +102,16 @@ export function openState({ toEnd = false, ...options }: OpenOptions & { readonl
  * of it. Throws NO_SPACE where there is no room for a copy either.
  */
 export function openStateToLook(warn: (text: string) => void): OpenState {
-  // Who names a place means that one.
-  if (env.BANGER_STATE_DIR) ensureState()
   try {
     return openState()
   } catch (error) {
     const named = ownPlaces()
     // Where nobody ever ran a VM, there is none, whether or not there could be.
-    if (isFailure(error) && PLACE_CODES.includes(error.code) && isAbsent(named.state)) return open(openNothing(), named)
+    if (isFailure(error) && PLACE_CODES.includes(error.code) && isAbsent(named.state)) {
+      // Who names a place means that one.
+      if (env.BANGER_STATE_DIR) ensureState()
+      return open(openNothing(), named)
+    }
     if (!isOnDeadDisk(error) || !existsSync(join(named.state, "state.db"))) throw error
     // The runtime directory is usually a tmpfs: writable even when the disk is not.
     const spare = ensurePrivateDirectory(named.runtime, 0o1711, !env.BANGER_RUNTIME_DIR)
