@@ -1,4 +1,6 @@
+import { ptr } from "bun:ffi"
 import { O } from "./constants.ts"
+import { errorCode } from "./errors.ts"
 import { openAt, withDescriptor } from "./files.ts"
 import { AT_FDCWD, descriptor } from "./guards.ts"
 import { checked, libc } from "./libc.ts"
@@ -22,7 +24,25 @@ export function newNetworkNamespace(): number {
   })
 }
 
+/**
+ * The number of a mount namespace that is given to no other until the next boot, as its inode's is as soon as it is gone
+ * (ioctl_nsfs(2), NS_GET_MNTNS_ID: Linux 6.11); undefined on an older kernel.
+ */
+export function mountNamespaceId(fd: number): string | undefined {
+  const id = new BigUint64Array(1)
+  try {
+    checked("ioctl NS_GET_MNTNS_ID", () => libc.ioctl(descriptor(fd), NS_GET_MNTNS_ID, ptr(id)), "mount namespace")
+  } catch (error) {
+    if (errorCode(error) === "ENOTTY") return undefined
+    throw error
+  }
+  return String(id[0])
+}
+
 // --- internal ---
+
+/** _IOR(0xb7, 5, __u64) of linux/nsfs.h. */
+const NS_GET_MNTNS_ID = 0x8008_b705
 
 const CLONE_NEWNET = 0x4000_0000
 

@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from "node:fs"
 import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
-import { inodeOf, openWithoutSymlinks, statDescriptor, statPath, withDescriptor } from "../../base/linux/files.ts"
+import { inodeOf, openAt, openWithoutSymlinks, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
+import { AT_FDCWD } from "../../base/linux/guards.ts"
 import {
   attachTree,
   cloneTree,
@@ -12,6 +13,7 @@ import {
   uniqueMountId,
   unmountAt,
 } from "../../base/linux/mounts.ts"
+import { mountNamespaceId } from "../../base/linux/namespaces.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { KeptThing } from "../../store/kept/thing.ts"
 
@@ -70,7 +72,7 @@ export function planMount({
  * processes, or that a mount holds.
  */
 export function findMount({ id, fileSystem, identity, namespace, target }: KeptMount): string | undefined {
-  if (namespace !== namespaceOf("self")) {
+  if (!isSame(namespaceOf("self"), namespace)) {
     const pid = readdirSync("/proc").find((name) => /^\d+$/.test(name) && isIn(name, namespace))
     if (pid === undefined && !isPinned(namespace)) return undefined
     const hint =
@@ -114,20 +116,47 @@ function identityOf(fd: number): string {
   return uniqueMountId(fd) ?? `${inodeOf(stat)} ${stat.btimeMs}`
 }
 
+/** `device:inode` of a process's mount namespace, and behind it, where the kernel tells it, the number that no other gets. */
 function namespaceOf(pid: string): string {
-  return inodeOf(statPath(`/proc/${pid}/ns/mnt`))
+  return withDescriptor(openAt(AT_FDCWD, `/proc/${pid}/ns/mnt`, O.RDONLY), namespaceAt)
+}
+
+function namespaceAt(fd: number): string {
+  return [inodeOf(statDescriptor(fd)), mountNamespaceId(fd)].filter((part) => part !== undefined).join(" ")
+}
+
+/** An inode's number is given again as soon as its namespace is gone: alone it tells only that two are not the same. */
+function isSame(one: string, other: string): boolean {
+  const [[inode, id], [otherInode, otherId]] = [one.split(" "), other.split(" ")]
+  return inode === otherInode && (id === undefined || otherId === undefined || id === otherId)
 }
 
 function isIn(pid: string, namespace: string): boolean {
-  return unlessAbsent(() => namespaceOf(pid), ["ENOENT", "ESRCH", "EACCES", "EPERM"]) === namespace
+  const own = unlessAbsent(() => namespaceOf(pid), ["ENOENT", "ESRCH", "EACCES", "EPERM"])
+  return own !== undefined && isSame(own, namespace)
 }
 
 /** Whether a mount holds a namespace that has no process (unshare(1), `--mount=FILE`): all that is mounted in it stays. */
 function isPinned(namespace: string): boolean {
-  const root = `mnt:[${namespace.split(":").at(-1)}]`
+  const root = `mnt:[${namespace.split(" ")[0]?.split(":").at(-1)}]`
   return readFileSync("/proc/self/mountinfo", "latin1")
     .split("\n")
-    .some((line) => line.split(" ")[3] === root)
+    .map((line) => line.split(" "))
+    .some((fields) => fields[3] === root && mayBe(decoded(fields[4] ?? ""), namespace))
+}
+
+/** Whether what is mounted on `point` is a namespace; true as well where it cannot be seen, as below another mount. */
+function mayBe(point: string, namespace: string): boolean {
+  const seen = unlessAbsent(
+    () =>
+      withDescriptor(openAt(AT_FDCWD, point, O.PATH), (fd) =>
+        namespace.split(" ")[0] === inodeOf(statDescriptor(fd))
+          ? withDescriptor(openAt(AT_FDCWD, `/proc/self/fd/${fd}`, O.RDONLY), namespaceAt)
+          : undefined,
+      ),
+    ["ENOENT", "ENOTDIR", "EACCES", "EPERM"],
+  )
+  return seen === undefined || isSame(seen, namespace)
 }
 
 /** `\040` and the like as what they stand for; the text's bytes are UTF-8. */

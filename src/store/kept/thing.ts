@@ -49,7 +49,7 @@ export const keptThingSchema = v.variant("kind", [
   }),
   /**
    * A mount, known before it is attached. `id` and `fileSystem` (`major:minor`): of /proc/self/mountinfo; `identity`: what no mount in its place has;
-   * `namespace`: `device:inode` of the mount namespace that it is in.
+   * `namespace`: `device:inode` of the mount namespace that it is in, and behind it, where the kernel tells it, the number that no other has.
    */
   v.strictObject({
     kind: v.literal("mount"),
