@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from "bun:test"
-import { cpSync, mkdirSync, writeFileSync } from "node:fs"
+import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { eachInItsDirectory } from "../temporary.ts"
 
@@ -66,6 +66,16 @@ test("host is the tier of that name, and no word; where no host can be made, it 
   expect(alone.out).toMatch(/^tier host: left out: .*(?:needs root|cannot fetch Debian's index)/m)
   expect({ said: alone.said, exit: alone.exit }).toEqual({ said: expect.stringContaining("no test ran"), exit: 1 })
   expect(runWith(nowhere, "host", "host/good").last).toBe("2 passed, 0 failed")
+})
+
+test("of the host tier a whole run has none, all, or what is short", () => {
+  writeFileSync(at("test/onhost/cuts.long.test.ts"), "")
+  rmSync(at("test/system"), { recursive: true })
+  const nowhere = { BANGER_HOST_MIRROR: "http://127.0.0.1:1/debian", BANGER_TEST_HOST_IMAGES: at("images") }
+  const out = (how: string) => runWith({ ...nowhere, BANGER_TEST_WITH_HOST: how }).out
+  expect(out("yes")).toContain(" 2 in a host\n")
+  expect(out("short")).toContain(" 1 in a host\n")
+  expect(out("no")).toContain("\ntier host: left out: it takes minutes")
 })
 
 test.skipIf(process.getuid?.() !== 0)(

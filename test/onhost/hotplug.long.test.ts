@@ -31,11 +31,11 @@ firecrackerTest(
     const initrd = await makePciGuest()
     await put("/root/late.disk", "the plugged drive\n".repeat(100))
     await put("/root/plugged.ts", plugin(initrd))
-    const { stdout, stderr, exit } = await run("banger run /root/plugged.ts")
+    const { stdout, stderr, exit } = await run("banger run /root/plugged.ts", { timeoutMs: 150_000 })
     expect(stdout).toMatch(/^up: eth0 *\r?$/m)
     expect(stdout).toMatch(/^found: vda eth0 eth1 *\r?\nthe plugged drive\r?$/m)
     expect({ stderr: stderr.includes("plugged: guest reset"), exit }).toEqual({ stderr: true, exit: 0 })
     await must(`rm ${initrd} /root/late.disk /root/plugged.ts`)
   },
-  120_000,
+  200_000,
 )
