@@ -10,7 +10,7 @@ import { findVmm } from "../host/search/findVmm.ts"
 import { describeKept } from "../store/kept/thing.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
-import { livenessUnknown, vmmQuery } from "./liveness.ts"
+import { livenessUnknown, toForget, vmmQuery } from "./liveness.ts"
 
 /** Looks again for everything that a VM's journal named. Throws NOT_RELEASED, naming what is still there. */
 export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): void {
@@ -38,6 +38,7 @@ function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource
     if (still.is === "gone") return undefined
     return new Failure("LIVENESS_UNKNOWN", `it cannot be told whether ${what} is still there: ${still.why}`, {
       subject: layout.id,
+      hint: toForget(layout.id),
     })
   }
   // It outlives the VM.

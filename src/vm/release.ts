@@ -2,7 +2,7 @@ import { basename, isAbsolute } from "node:path"
 import { bootId } from "../base/linux/bootId.ts"
 import { ignoring } from "../base/linux/errors.ts"
 import { inodeOf, statPath } from "../base/linux/files.ts"
-import { asFailure, Failure, joinFailures } from "../base/terms/failure.ts"
+import { asFailure, Failure, isFailure, joinFailures } from "../base/terms/failure.ts"
 import { removeCgroup } from "../host/cgroup/cgroup.ts"
 import { type JailSite, jailRoot } from "../host/jail/base.ts"
 import { tearDown } from "../host/jail/tearDown.ts"
@@ -15,7 +15,7 @@ import { removeDirectory } from "../store/files/removeDirectory.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
 import type { Journal } from "./journal.ts"
-import { livenessUnknown, vmmQuery } from "./liveness.ts"
+import { livenessUnknown, toForget, vmmQuery } from "./liveness.ts"
 import { releaseNetwork } from "./network.ts"
 
 /** A killed process has this long to end, in milliseconds. */
@@ -112,13 +112,26 @@ function releaseOne(release: Release, resource: Resource): void {
     if (!release.cgroupEmpty) emptyJail(site, resource.root)
     tearDown(site, resource.root).forEach(warn)
   } else if (resource.kind === "network") releaseNetwork(resource, { db: journal.db, layout, warn })
-  else if (resource.kind === "kept")
-    releaseKept(resource, bootId(), release.lastTry ? {} : { patienceMs: FIRST_TRY_MS })
+  else if (resource.kind === "kept") releaseThing(resource, release)
   else if (resource.kind === "stage") removeDirectory(requireSame(resource.path, stage))
   else if (resource.kind === "disk") {
     const { name } = resource
     freeClaim(journal.db, { disk: name, vm: id }, () => takeBackDisk(disks, name))
   } else if (resource.kind === "runtime") removeDirectory(requireOwn(resource.path, id))
+}
+
+function releaseThing(
+  resource: Extract<Resource, { kind: "kept" }>,
+  { layout: { id }, lastTry }: Pick<Release, "layout" | "lastTry">,
+): void {
+  try {
+    releaseKept(resource, bootId(), lastTry ? {} : { patienceMs: FIRST_TRY_MS })
+  } catch (error) {
+    if (!isFailure(error) || error.code !== "LIVENESS_UNKNOWN") throw error
+    const { message, subject, hint } = error
+    const way = `${hint === undefined ? "" : `${hint}; `}${toForget(id)}`
+    throw new Failure("LIVENESS_UNKNOWN", message, { hint: way, subject, cause: error })
+  }
 }
 
 /** Kills what a VMM has left running in its jail, where no cgroup has done so. */

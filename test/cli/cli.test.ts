@@ -57,7 +57,7 @@ test("help is data when it is asked for, and not success when nothing was", () =
 
     After them
       rm         Remove VMs that have ended, with their logs
-      forget     Give up a VM of which nothing can be told any more
+      forget     Give up a VM, or what is kept for one, of which nothing can be told any more
       sweep      Remove sockets that nothing is bound to, and never any other; made for cron
       supervise  Watch over a running VM whose supervisor is gone, until it ends
 

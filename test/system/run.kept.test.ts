@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -310,6 +311,46 @@ async function newerNamespace(): Promise<readonly string[]> {
   }
   throw new Error("no processor makes a mount namespace that counts as newer than this one")
 }
+
+onBoth(
+  "what nobody can tell of any more can be given up by a person, and only that; rm gives back the rest",
+  async () => {
+    const still = join("/run", `still-${place.dir.split("-").at(-1)}`)
+    writeFileSync(still, "#!/bin/sh\nexit 0\n", { mode: 0o755 })
+    const lost = command(place, "lost", { still: [still] })
+    expect(await run([command(place, "one"), lost, command(place, "two")])).toMatchObject({ exit: 0 })
+    const [vm] = await listed(place)
+    const id = vm?.id ?? ""
+    const forget = (...flags: string[]) => banger(place, ["forget", ...flags, id])
+    expect(await forget("--yes")).toMatchObject({ exit: 1, stderr: expect.stringContaining("banger stop") })
+    rmSync(still)
+    const stopped = await banger(place, ["stop", id])
+    expect(stopped.exit).toBe(1)
+    expect(stopped.stderr).toContain("it cannot be told whether lost is still there")
+    expect(stopped.stderr).toContain(`where nobody can tell any more: banger forget ${id}`)
+    expect((await banger(place, ["rm", "-f", id])).exit).toBe(1)
+    expect(released()).toEqual(["two"])
+    const unasked = await forget()
+    expect(unasked.exit).toBe(2)
+    for (const told of [`banger forget --yes ${id}`, still]) expect(unasked.stderr).toContain(told)
+    expect((await keptIn(id)).map(({ thing }: { thing: { what: string } }) => thing.what)).toEqual(["one", "lost"])
+    const forgotten = await forget("--yes", "--json")
+    expect(JSON.parse(forgotten.stdout)).toMatchObject({
+      ...{ id, name: "keeping", removed: false },
+      givenUp: [expect.stringMatching(/^what its plugin keeps: lost: .*still-/)],
+    })
+    expect((await keptIn(id)).map(({ thing }: { thing: { what: string } }) => thing.what)).toEqual(["one"])
+    // Neither its program has run, nor has what it keeps gone.
+    expect({ released: released(), lost: existsSync(join(place.dir, "lost")) }).toEqual({
+      released: ["two"],
+      lost: true,
+    })
+    expect(await forget("--yes")).toMatchObject({ exit: 1, stderr: expect.stringContaining(`banger rm ${id}`) })
+    expect(await banger(place, ["rm", id])).toMatchObject({ exit: 0 })
+    expect(released()).toEqual(["two", "one"])
+    expect(records(place)).toEqual([])
+  },
+)
 
 onBoth("a mount in another mount namespace cannot be told from here, until that has gone", async () => {
   const target = join(place.dir, "place")

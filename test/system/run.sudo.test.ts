@@ -22,10 +22,14 @@ beforeEach(() => useRootsPlaces(place, host))
 function as(
   user: User,
   args: readonly string[],
-  { env = {}, ...manner }: { readonly env?: Readonly<Record<string, string>>; readonly stdin?: number } = {},
+  {
+    env = {},
+    root = "",
+    ...manner
+  }: { readonly env?: Readonly<Record<string, string>>; readonly root?: string; readonly stdin?: number } = {},
 ): Running {
   const { bin } = firecracker
-  const config = `firecracker = "${bin}/firecracker"\njailer = "${bin}/jailer"\n`
+  const config = `firecracker = "${bin}/firecracker"\njailer = "${bin}/jailer"\n${root}`
   writeFileSync("/etc/banger/config.toml", config, { mode: 0o644 })
   // Where there is a terminal, it is theirs.
   const session = manner.stdin === undefined ? [] : ["setsid", "--ctty", "--wait"]
@@ -162,12 +166,37 @@ onBoth("a detached VM of a user's is seen, read, waited for and ended by its use
   expect((await json(ann, "ps", "--all", "--json")).filter((vm: { id: string }) => vm.id === id)).toEqual([])
 })
 
-test("a real guest boots on QEMU too, with its kernel, initrd and a drive that preBoot has written", async () => {
+test("QEMU, which reads kernels as root, is not had by sudo, whoever chooses it, until root allows it", async () => {
+  const { ann } = host
+  const words = ["--", "echo no jail", "{}"]
+  const bare = await as(ann, ["run", fixture("guest"), ...words]).ended
+  expect(bare).toMatchObject({ exit: 0, stdout: expect.stringContaining("no jail") })
+  const [told = "", ...more] = bare.stderr.split("\n").filter((line) => line.includes("has no jail"))
+  expect({ told, more }).toEqual({ told: expect.stringContaining("by sudo there is no QEMU"), more: [] })
+  const detached = await as(ann, ["run", "--detach", fixture("guest"), "--", "echo up; sleep 60", "{}"]).ended
+  expect(detached).toMatchObject({ exit: 0 })
+  expect(await as(ann, ["stop", "--all"]).ended).toMatchObject({ exit: 0 })
+  for (const [spec, root] of [
+    [{ network: true }, ""],
+    [{ network: true, vmm: "auto", accel: "tcg" }, ""],
+    [{ network: true }, "sudoQemu = false\n"],
+  ] as const) {
+    const { exit, stderr } = await as(ann, ["run", fixture("guest"), "--", "true", JSON.stringify(spec)], { root })
+      .ended
+    expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining("by sudo there is no QEMU") })
+    expect(stderr).toContain("sudoQemu = true in /etc/banger/config.toml")
+  }
+  // Nothing was begun for it as root.
+  expect(existsSync(join(place.state, "jail"))).toBe(false)
+  expect(records(place)).toEqual([])
+})
+
+test("a real guest boots on QEMU where root allows it, with its kernel, initrd and a drive that preBoot has written", async () => {
   const { ann } = host
   const image = give(ann, writeDisk(join(ann.home, "disk.img")), "600")
   const spec = JSON.stringify({ drives: [{ path: image }] })
   const script = "echo written > /dev/vda; head -c 7 /dev/vda; echo; echo done"
-  const run = as(ann, ["run", fixture("guest"), "--", script, spec])
+  const run = as(ann, ["run", fixture("guest"), "--", script, spec], { root: "sudoQemu = true\n" })
   await run.shows("written")
   expect(await run.ended).toMatchObject({ exit: 0, stderr: expect.stringContaining("postStop: guest reset") })
   // The guest had a copy.

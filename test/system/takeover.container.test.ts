@@ -87,7 +87,7 @@ test("where nothing proves it, the record is given up by who says so, in words t
   const forgotten = await bangerElsewhere(place, ["forget", "--yes", "--json", id])
   expect(forgotten.exit).toBe(0)
   const { givenUp, ...said } = JSON.parse(forgotten.stdout)
-  expect(said).toEqual({ id, name: "double", why: ELSEWHERE })
+  expect(said).toEqual({ id, name: "double", removed: true, why: ELSEWHERE })
   expect(givenUp).toEqual([
     expect.stringContaining(join(place.runtime, id)),
     expect.stringMatching(/^its jail: .*\/jail\/firecracker\/double/),

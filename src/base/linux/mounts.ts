@@ -12,7 +12,7 @@ import { packMountAttr, STATX_SIZE } from "./structs.ts"
 export const MOUNT_ATTR = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOSYMFOLLOW: 0x20_0000 } as const
 
 /** umount2(2) flags. */
-export const UMOUNT = { DETACH: 2, NOFOLLOW: 8 } as const
+export const UMOUNT = { DETACH: 2, EXPIRE: 4, NOFOLLOW: 8 } as const
 
 /**
  * A detached mount of the very inode of a descriptor, without what is mounted below it (open_tree(2), Linux 5.2). Nobody
@@ -93,7 +93,8 @@ export function attachTree(tree: number, target: number): void {
 
 /**
  * Detaches what is mounted on the name `name` of a directory (umount2(2) with UMOUNT_NOFOLLOW). EINVAL when nothing
- * is, or the name is a symlink; EBUSY while it is in use, unless UMOUNT.DETACH is given.
+ * is, or the name is a symlink; EBUSY while it is in use, unless UMOUNT.DETACH is given; EAGAIN with UMOUNT.EXPIRE where it was not
+ * marked by such a call before, or was used since.
  */
 export function unmountAt(dir: number, name: Path, flags = 0): void {
   const prefix = new TextEncoder().encode(`/proc/self/fd/${descriptor(dir)}/`)

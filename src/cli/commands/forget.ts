@@ -6,22 +6,27 @@ import type { ForgottenVm } from "../show/documents.ts"
 import { command, vmArg } from "../terminal/command.ts"
 
 export default command({
-  meta: { name: "forget", description: "Give up a VM of which nothing can be told any more" },
+  meta: { name: "forget", description: "Give up a VM, or what is kept for one, of which nothing can be told any more" },
   args: { vm: vmArg, yes: { type: "boolean", alias: "y", description: "Do not ask" } },
   async run({ vm, yes }, { output }) {
     using state = openState({ toEnd: true })
     const { record } = meantBy(state, vm)
     const { id, name } = record
-    const forgotten = await forgetVm(state, record, async ({ why, givenUp }) => {
-      output.log.warn([`nothing can be told of ${name} (${id}): ${why}; given up with it:`, ...givenUp].join("\n  "))
+    const forgotten = await forgetVm(state, record, async ({ removed, why, givenUp }) => {
+      const head = removed ? `nothing can be told of ${name} (${id}): ${why}` : `${name} (${id}) has ended, and ${why}`
+      output.log.warn([`${head}; given up${removed ? " with it" : ""}:`, ...givenUp].join("\n  "))
       if (yes === true) return true
       if (output.manner.json || !canAsk())
         throw usageError("there is no terminal to ask on", { hint: `banger forget --yes ${id}`, subject: "--yes" })
-      return await confirmed(`Forget ${name}?`)
+      return await confirmed(`Forget ${removed ? name : "that"}?`)
     })
-    if (forgotten === undefined) return new Failure("INTERRUPTED", `${name} is not forgotten`, { exit: 1, subject: id })
-    output.log.info(`${name} (${id}) is forgotten; what is left of it once nothing uses it: banger sweep`)
-    output.show({ id, name, why: forgotten.why, givenUp: forgotten.givenUp } satisfies ForgottenVm, "")
+    if (forgotten === undefined) return new Failure("INTERRUPTED", "nothing is forgotten", { exit: 1, subject: id })
+    output.log.info(
+      forgotten.removed
+        ? `${name} (${id}) is forgotten; what is left of it once nothing uses it: banger sweep`
+        : `that is forgotten; to remove ${name} (${id}), and what else it had: banger rm ${id}`,
+    )
+    output.show({ id, name, ...forgotten } satisfies ForgottenVm, "")
     return undefined
   },
 })

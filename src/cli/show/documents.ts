@@ -11,6 +11,8 @@ export type Done = v.InferOutput<typeof doneSchema>
 export const forgottenVmSchema = v.strictObject({
   id: v.string(),
   name: v.string(),
+  /** Whether the VM's record has gone with it: it stays where it had ended, and only what its plugin keeps is given up. */
+  removed: v.boolean(),
   /** Why nothing could be told of it. */
   why: v.string(),
   /** What nobody looks after any more. */

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs"
-import { basename, dirname } from "node:path"
+import { dirname } from "node:path"
 import { O, O_DIRECTORY } from "../../base/linux/constants.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { inodeOf, openAt, openWithoutSymlinks, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
@@ -11,11 +11,11 @@ import {
   makeMount,
   setMountAttributes,
   uniqueMountId,
-  unmountAt,
 } from "../../base/linux/mounts.ts"
 import { mountNamespaceId } from "../../base/linux/namespaces.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import type { KeptThing } from "../../store/kept/thing.ts"
+import { unmountOnly } from "./unmount.ts"
 
 /** A mount on a journal. */
 export type KeptMount = Extract<KeptThing, { kind: "mount" }>
@@ -100,12 +100,9 @@ export function findMount({ id, fileSystem, identity, namespace, target }: KeptM
 export function releaseMount(thing: KeptMount): void {
   const point = findMount(thing)
   if (point === undefined) return
-  withDescriptor(openWithoutSymlinks(dirname(point), O.PATH | O_DIRECTORY), (parent) => {
-    const { mountId } = withDescriptor(openWithoutSymlinks(point, O.PATH), statDescriptor)
-    if (String(mountId) !== thing.id)
-      throw new Failure("NOT_RELEASED", `something else is mounted on ${point}`, { subject: point })
-    unmountAt(parent, basename(point))
-  })
+  withDescriptor(openWithoutSymlinks(dirname(point), O.PATH | O_DIRECTORY), (parent) =>
+    unmountOnly(parent, { ...thing, point }),
+  )
 }
 
 // --- internal ---

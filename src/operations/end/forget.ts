@@ -1,4 +1,6 @@
+import { bootId } from "../../base/linux/bootId.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { stillKept } from "../../host/kept/kept.ts"
 import { freeClaim } from "../../store/disks/claims.ts"
 import { removeDirectory } from "../../store/files/removeDirectory.ts"
 import { describeKept } from "../../store/kept/thing.ts"
@@ -8,11 +10,16 @@ import type { State } from "../../store/state/open.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { deleteRecord, type VmRecord } from "../../store/state/records.ts"
+import { isFinal } from "../../store/state/vmState.ts"
+import { type KeptResource, keptOn } from "../../supervisor/keep/keepThing.ts"
+import { openJournal } from "../../vm/journal.ts"
 import { livenessOf } from "../../vm/liveness.ts"
 import { lockVmRecord } from "../../vm/lockVmRecord.ts"
 
-/** What a person gives up with the record of a VM of which nothing can be told. */
+/** What a person gives up: a VM of which nothing can be told, or what is kept for one that has ended. */
 export interface Forgettable {
+  /** Whether the VM's record goes with it. */
+  readonly removed: boolean
   /** Why nothing can be told of it. */
   readonly why: string
   /** What nobody looks after any more, a line each. */
@@ -22,8 +29,9 @@ export interface Forgettable {
 /**
  * Gives up a VM of which nothing can be told: removes its record and its logs, and touches nothing else. `agreed` hears first what is
  * given up, while no other banger can act on the VM; where it returns false, all stays as it was, and so does this. What is left
- * of the VM is a sweep's to judge. Throws WRONG_STATE for a VM that is known to run, or to have ended: then it can be stopped or
- * removed.
+ * of the VM is a sweep's to judge. Of a VM that has ended, what its plugin keeps is given up where nobody can tell whether it is still
+ * there; the record stays, with all else. Throws WRONG_STATE for a VM that is known to run, or to have ended with nothing of the kind:
+ * then it can be stopped or removed.
  */
 export async function forgetVm(
   state: State,
@@ -39,25 +47,37 @@ export async function forgetVm(
       `a process has locked ${name} (${id}): it is looked after, here or in another container`,
       `banger stop ${id}`,
     )
+  const { layout, record: now } = locked
   try {
-    const { layout } = locked
     const known = journalOf(locked.record, layout)
     if (typeof known !== "string") {
       using liveness = livenessOf(locked.record, layout, known)
       if (liveness.is === "alive") throw wrong(`${name} (${id}) runs`, `to stop it: banger stop ${id}`)
-      if (liveness.is === "dead")
+      if (liveness.is === "dead") {
+        const kept = isFinal(locked.record.state) ? untoldKept(known) : []
+        if (kept.length > 0) return await forgetKept(kept)
         throw wrong(`${name} (${id}) has ended: ${liveness.why}`, `to remove it, and all that it had: banger rm ${id}`)
+      }
       return await forget(liveness.why, known)
     }
     return await forget(known, [])
     async function forget(why: string, journal: readonly Resource[]): Promise<Forgettable | undefined> {
-      const what = { why, givenUp: journal.map((resource) => wordsOf(resource, layout)) }
+      const what = { removed: true, why, givenUp: journal.map((resource) => wordsOf(resource, layout)) }
       if (!(await agreed(what))) return undefined
       noteStop(state.db, name, "removed")
       for (const resource of journal)
         if (resource.kind === "disk") freeClaim(state.db, { disk: resource.name, vm: id }, () => {})
       removeDirectory(layout.dir)
       deleteRecord(state.db, id)
+      return what
+    }
+    async function forgetKept(kept: readonly Untold[]): Promise<Forgettable | undefined> {
+      const givenUp = kept.map(({ resource, why }) => `${wordsOf(resource, layout)}: ${why}`)
+      const what = { removed: false, why: "it cannot be told whether what its plugin keeps is still there", givenUp }
+      if (!(await agreed(what))) return undefined
+      const journal = openJournal(state.db, layout, recall(now, layout.handles))
+      const given = new Set(kept.map(({ resource }) => resource.number))
+      journal.keepOnly(journal.resources.filter((one) => one.kind !== "kept" || !given.has(one.number)))
       return what
     }
   } finally {
@@ -74,6 +94,19 @@ function journalOf(record: VmRecord, layout: VmLayout): readonly Resource[] | st
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
   }
+}
+
+/** What a plugin keeps, and why nobody can tell whether it is still there. */
+interface Untold {
+  readonly resource: KeptResource
+  readonly why: string
+}
+
+function untoldKept(journal: readonly Resource[]): readonly Untold[] {
+  return keptOn(journal).flatMap((resource) => {
+    const still = stillKept(resource, bootId())
+    return still.is === "unknown" ? [{ resource, why: still.why }] : []
+  })
 }
 
 /** Pure. */

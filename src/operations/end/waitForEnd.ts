@@ -78,7 +78,9 @@ async function untilEnded(wait: StopWait): Promise<VmRecord | undefined> {
     const holder = askHolder(wait, record)
     if (holder === "has ended") return record
     if (holder === "has it") wait.giveUpAt = performance.now() + LOCK_WAIT_MS
-    else if (isFinal(record.state) && record.restart_at === null && record.handles === "[]") return record
+    // Where nobody can tell who has it, a supervisor may have it still: whoever gets its lock knows.
+    else if (holder === "nobody" && isFinal(record.state) && record.restart_at === null && record.handles === "[]")
+      return record
     else if (await stopHere(wait)) return findById(state.db, id) ?? record
     else if (performance.now() >= wait.giveUpAt) throw lockTimedOut(layout)
     await changes.next(interrupts.stop)
@@ -89,9 +91,9 @@ async function untilEnded(wait: StopWait): Promise<VmRecord | undefined> {
 }
 
 /** Asks who has locked the VM to stop it, if anybody has; its process is not held open while its end is waited for. */
-function askHolder(wait: StopWait, record: VmRecord): "has it" | "has ended" | "nobody" {
+function askHolder(wait: StopWait, record: VmRecord): "has it" | "has ended" | "nobody" | "unknown" {
   using holder = lockHolder(wait.layout)
-  if (holder.is !== "held") return "nobody"
+  if (holder.is !== "held") return holder.is === "free" ? "nobody" : "unknown"
   refuseSelfWait(holder.process, record)
   if (hasEnded(record, holder)) return "has ended"
   askOnce(wait, record, holder)

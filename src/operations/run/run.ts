@@ -54,14 +54,14 @@ export async function runPlugin(
   }
 }
 
-/** As `runPlugin`, of a plugin that was loaded, in a process that was made ready for it. */
+/** As `runPlugin`, of a plugin that was loaded, in a process of root's that was made ready for it by a user of sudo. */
 export async function runPrepared(
   host: PluginHost,
   plugin: ResolvedPlugin,
   request: RunRequest,
 ): Promise<Plan | RunResult | "left"> {
   try {
-    return await runLoaded(host, plugin, { request, candidates: findCandidates() })
+    return await runLoaded(host, plugin, { request, candidates: findCandidates("start", { bySudo: true }) })
   } catch (error) {
     throw orInterrupted(host.interrupts, error)
   }

@@ -1,4 +1,4 @@
-import { Failure } from "../../base/terms/failure.ts"
+import { Failure, isFailure } from "../../base/terms/failure.ts"
 import { refusedSetting } from "../../inputs/helper/refusedSettings.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { readConfig } from "../../store/state/config.ts"
@@ -23,8 +23,9 @@ export function bySudo(build: string): RunElsewhere {
       return undefined
     }
     const refused = notBySudo(request, plugin)
+    const tapped = network !== false && network.mode !== "user"
     if (refused !== undefined) {
-      if (network === false || network.mode === "user") return without(`${refused.setting} is not to be had by sudo`)
+      if (!tapped) return without(`${refused.setting} is not to be had by sudo`)
       const hint = "run banger as root"
       throw new Failure("NEEDS_ROOT", `${refused.setting}: ${refused.why}`, { hint, subject: refused.setting })
     }
@@ -32,19 +33,29 @@ export function bySudo(build: string): RunElsewhere {
     if (readConfig(ownPlaces().config).sudo === false) return without("config.toml says not to ask sudo")
     const helper = await startHelper(build)
     if ("unavailable" in helper) return without(helper.unavailable)
+    let here = false
     try {
       host.interrupts.stop.throwIfAborted()
       noteSudoVms()
       return await runBySudo(host, plugin, { request, helper })
+    } catch (error) {
+      here = !tapped && isRefusedVmm(error)
+      if (!here) throw error
+      return without(error instanceof Error ? error.message : String(error))
     } finally {
       helper[Symbol.dispose]()
       // It has become no VM's: the VM's directory is root's.
-      if (request.logFile !== undefined) removeLog(request.logFile)
+      if (!here && request.logFile !== undefined) removeLog(request.logFile)
     }
   }
 }
 
 // --- internal ---
+
+/** Whether root has no VMM for this VM: which it would take, only its helper can tell. Nothing was begun. */
+function isRefusedVmm(error: unknown): boolean {
+  return isFailure(error) && error.code === "NEEDS_ROOT" && error.subject === "vmm"
+}
 
 function needsRoot({ plan, supervisor }: RunRequest, { spec }: ResolvedPlugin): boolean {
   if (!mayAsk() || plan || supervisor === "none" || spec.jail === false) return false

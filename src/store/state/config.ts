@@ -29,10 +29,10 @@ const sudo = v.optional(v.boolean(SUDO_WORDS))
 /** What may stand in the file. */
 export const configSchema = v.strictObject({
   ...{ firecracker: program, jailer: program, qemu: program, nft: program, xz: program, systemctl: program },
-  ...{ accel, sudo, state: place, runtime: place },
+  ...{ accel, sudo, sudoQemu: sudo, state: place, runtime: place },
 } satisfies Readonly<Record<ProgramKey, unknown>> & Readonly<Record<string, unknown>>)
 
-/** What the configuration file says: other programs than those of PATH, by what QEMU runs guests, where VMs are kept, and whether sudo may be asked. */
+/** What the configuration file says: other programs than those of PATH, by what QEMU runs guests, where VMs are kept, and what is had by sudo. */
 export type Config = v.InferOutput<typeof configSchema>
 
 /** A larger file than this is not a configuration. */
@@ -74,7 +74,7 @@ export function configured(config: Config, key: ProgramKey, path: string): strin
 
 function wordsOf(key: string): string {
   if (key === "accel") return ACCEL_WORDS
-  if (key === "sudo") return SUDO_WORDS
+  if (key === "sudo" || key === "sudoQemu") return SUDO_WORDS
   return key === "state" || key === "runtime" ? PLACE_WORDS : PROGRAM_WORDS
 }
 

@@ -37,13 +37,18 @@ export interface Candidates {
 
 /**
  * Begins to search for the likelier VMM, so that its version is known when it is needed: Firecracker, where there is one.
- * The other is searched for on demand.
+ * The other is searched for on demand. `bySudo`: for a user whom root runs a VM for, and who has QEMU only where root's
+ * configuration says so.
  */
-export function findCandidates(asker: "start" | "look" = "start"): Candidates {
+export function findCandidates(
+  asker: "start" | "look" = "start",
+  { bySudo = false }: { readonly bySudo?: boolean } = {},
+): Candidates {
   const where = placesOf(process.env)
   const config = { ...withFound(programsOf(where.config), where), state: where.state }
   const finders: Finders = {
     qemu: once(async () => {
+      if (bySudo && !config.sudoQemu) throw qemuBySudo(where.config)
       const { qemu } = await import("../../host/qemu/qemu.ts")
       return { vmm: qemu, program: await qemu.find(config) }
     }),
@@ -121,7 +126,9 @@ const NO_NODES = {
 function programsOf(path: string): Config {
   const config = readConfig(path)
   const program = (key: "firecracker" | "jailer" | "qemu") => configured(config, key, path)
-  return { accel: config.accel, firecracker: program("firecracker"), jailer: program("jailer"), qemu: program("qemu") }
+  const { accel, sudoQemu } = config
+  const programs = { firecracker: program("firecracker"), jailer: program("jailer"), qemu: program("qemu") }
+  return { accel, sudoQemu, ...programs }
 }
 
 /** With the Firecracker of PATH, where the configuration names none; or with the pair that `banger get` has downloaded, if any. */
@@ -172,8 +179,16 @@ async function orNeither(qemu: Finders["qemu"], because: Obstacle | undefined): 
     const words = isFailure(error) ? inOneLine(error) : messageOf(error)
     const why = because.hint === undefined ? because.words : `${because.words} (${because.hint})`
     const message = `no VMM can be used here\nfirecracker: ${why}\nqemu: ${words}`
-    throw new Failure("HOST_LACKS", message, { subject: "vmm", cause: error })
+    const code = isFailure(error) && error.code === "NEEDS_ROOT" ? error.code : "HOST_LACKS"
+    throw new Failure(code, message, { subject: "vmm", cause: error })
   }
+}
+
+/** QEMU takes a kernel apart as root, before it gives its rights up: what a user brings is not to meet that by root's leave alone. */
+function qemuBySudo(config: string): Failure {
+  const hint = `use vmm: "firecracker"; or root allows it: sudoQemu = true in ${config}`
+  const message = "vmm: by sudo there is no QEMU, which reads kernels as root"
+  return new Failure("NEEDS_ROOT", message, { hint, subject: "vmm" })
 }
 
 function onlyByKvm(): Failure {

@@ -143,6 +143,18 @@ test("without any VMM it is said of both why", async () => {
   )
 })
 
+test("where QEMU is refused and Firecracker is not there, the refusal's code is told, and why of both", async () => {
+  const qemu = () => Promise.reject(new Failure("NEEDS_ROOT", "not by sudo", { hint: "ask root", subject: "vmm" }))
+  const detail = { code: "NEEDS_ROOT", subject: "vmm" }
+  await expect(chooseVmm({ ...finders(usable), qemu }, wanted({ vmm: "qemu" }))).rejects.toMatchObject({
+    ...{ ...detail, message: "not by sudo", hint: "ask root" },
+  })
+  await expect(chooseVmm({ ...finders(stuck), qemu }, wanted({}))).rejects.toMatchObject({
+    ...{ ...detail, message: expect.stringMatching(/^no VMM can be used here\nfirecracker: .*\nqemu: not by sudo/) },
+  })
+  expect((await chooseVmm({ ...finders(usable), qemu }, wanted({}))).vmm.name).toBe("firecracker")
+})
+
 test("KVM is not asked where it does not matter", async () => {
   const judge = () => Promise.reject(new Error("asked"))
   for (const asked of [{ vmm: "firecracker" }, { accel: "tcg" }, { vmm: "qemu", accel: "tcg" }] as const) {

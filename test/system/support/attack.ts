@@ -27,6 +27,11 @@ export function startConnector(
   return startFixture("connector.ts", [String(uid), path])
 }
 
+/** Starts a process that mounts a file system of its own on a place, and takes it off, over and over; resolves when it does. */
+export function startStacker(place: string): Promise<{ stop(): Promise<{ stacked: number; destroyed: number }> }> {
+  return startFixture("stacker.ts", [place])
+}
+
 // --- internal ---
 
 /** Starts a fixture that says "ready", and tells its numbers as JSON when its standard input ends. */

@@ -1,6 +1,8 @@
 import { spawnSync } from "node:child_process"
 import { chmodSync, chownSync, lstatSync, readdirSync, rmdirSync, unlinkSync } from "node:fs"
 import { join } from "node:path"
+import { statAt } from "../../../src/base/linux/files.ts"
+import { unmountAt } from "../../../src/base/linux/mounts.ts"
 
 // How it is done where it is done wrong: a path is checked, then used. Each race test shows that its attacker catches these.
 
@@ -15,6 +17,14 @@ export function naiveSocketAccess(path: string, uid: number, gid: number, mode: 
 export function naiveNodeAccess(path: string, uid: number, gid: number): void {
   if (!lstatSync(path).isCharacterDevice()) throw new Error("not a device")
   chownSync(path, uid, gid)
+}
+
+/** Looks that it is the mount that is meant, then takes off what is mounted there. */
+export function naiveUnmount(parent: number, name: string, id: string): void {
+  if (String(statAt(parent, name).mountId) !== id) throw new Error("something else is mounted there")
+  // As long as a busy host may keep it from going on.
+  for (const until = performance.now() + 0.2; performance.now() < until; );
+  unmountAt(parent, name)
 }
 
 /** Looks what each name is, then goes into directories and unlinks the rest by path. */
