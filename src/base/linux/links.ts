@@ -40,6 +40,11 @@ export function findLink(route: Route, name: string): Link | undefined {
   return oneLink(route, joined(linkHeader({}), textAttribute(IFLA.IFNAME, requireName(name, /^[!-~]{1,15}$/))), name)
 }
 
+/** The link of this index, whatever it is called by now; undefined when it has gone. `name` is for errors only. */
+export function findLinkAt(route: Route, { index, name }: LinkRef): Link | undefined {
+  return oneLink(route, linkHeader({ index }), name)
+}
+
 /** Every link of the namespace. */
 export function listLinks(route: Route): readonly Link[] {
   const answer = route.request({ type: "GETLINK", flags: NLM_F.DUMP, body: linkHeader({}), subject: "all links" })
