@@ -8,10 +8,16 @@ export interface RulesTable {
   readonly name: string
 }
 
+/** A table as nft names it. */
+export interface NamedTable {
+  /** `ip`, `ip6`, `inet`, `arp`, `bridge`, `netdev`; its number for any other. */
+  readonly family: string
+  readonly name: string
+}
+
 /** The rules of the network namespace that the connection was opened in, as the kernel has them: no program is asked. */
 export interface KernelRules {
-  /** The names of all tables, whatever their family. */
-  tables(): readonly string[]
+  tables(): readonly NamedTable[]
   /** How many rules a chain that no other one jumps to has; undefined: there is no such chain. */
   count(table: RulesTable, chain: string): number | undefined
   /** The keys of a set's elements, the parts of each padded to four bytes; undefined: there is no such set. */
@@ -44,15 +50,20 @@ const HEADER = 4
 const SUBSYSTEM = 10 << 8
 const GET = { TABLE: SUBSYSTEM | 1, CHAIN: SUBSYSTEM | 4, ELEMENTS: SUBSYSTEM | 13 } as const
 const FAMILY = { inet: 1, bridge: 7 } as const
+const FAMILIES: Readonly<Record<number, string>> = { 1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6" }
 const TABLE_NAME = 1
 const CHAIN = { TABLE: 1, NAME: 3, USE: 6 } as const
 const LIST = { TABLE: 1, SET: 2, ELEMENTS: 3 } as const
 const ELEMENT_KEY = 1
 const DATA_VALUE = 1
 
-function tables(ask: Ask): readonly string[] {
+function tables(ask: Ask): readonly NamedTable[] {
   const request = { name: "NFT_GETTABLE", type: GET.TABLE, flags: NLM_F.DUMP, body: header(0), subject: "all tables" }
-  return ask(request).flatMap(({ body }) => textOf(parseAttributes(body.subarray(HEADER)).get(TABLE_NAME)) ?? [])
+  return ask(request).map(({ body }) => {
+    const [number = 0] = body
+    const name = textOf(parseAttributes(body.subarray(HEADER)).get(TABLE_NAME)) ?? ""
+    return { family: FAMILIES[number] ?? String(number), name }
+  })
 }
 
 function count(ask: Ask, { family, name }: RulesTable, chain: string): number | undefined {

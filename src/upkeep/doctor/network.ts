@@ -188,7 +188,8 @@ function blockers(host: Host): readonly Blocker[] | Finding {
     return { bridge, named: "bgr*", family: "ip", uplink, ...own }
   })
   const found = findBlockers(host, guests)
-  if (found === undefined) return unknown("neither nft nor iptables is there to ask")
+  if (found === undefined)
+    return unknown("neither nft nor iptables tells all rules of this host: nft list ruleset, iptables-save")
   const one = (blocker: Blocker) => `${blocker.chain} ${blocker.mend}`
   return [...new Map(found.map((blocker) => [one(blocker), blocker])).values()]
 }
