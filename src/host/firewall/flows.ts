@@ -67,11 +67,9 @@ function forget(tracking: Tracking, filters: readonly FlowFilter[], isStale: (fl
   for (const flow of tracking.list(filters)) if (isStale(flow)) tracking.forget(flow)
 }
 
+/** Whoever sends to a guest, or is sent something by it, by whatever address of this host, has its own one as a source. */
 function endsAt(address: Uint8Array): readonly FlowFilter[] {
-  const directions = ["original", "reply"] as const
-  return directions.flatMap((direction) =>
-    (["source", "destination"] as const).map((end) => ({ direction, end, address })),
-  )
+  return (["original", "reply"] as const).map((direction) => ({ direction, end: "source", address }))
 }
 
 function sentTo({ protocol, host }: Port): FlowFilter {
