@@ -1,7 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
 import { join } from "node:path"
 import { withTracking } from "../../src/base/linux/conntrack.ts"
-import { bytesOf, parseAddress } from "../../src/base/terms/address.ts"
+import { withRoute } from "../../src/base/linux/rtnetlink.ts"
+import { bytesOf, parseAddress, parseSubnet, type Subnet } from "../../src/base/terms/address.ts"
+import { forgetFlows } from "../../src/host/firewall/flows.ts"
 import { eachInItsPlace } from "./support/place.ts"
 import { sql } from "./support/vms.ts"
 import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./support/wire.ts"
@@ -173,3 +175,35 @@ test("a connection that this host itself still has at a port is not cut when a V
   client.kill()
   await client.exited
 })
+
+test.each([1, 40])(
+  "among thousands of flows those to the ports of %p VMs are forgotten, and no other",
+  async (count) => {
+    // What the other case has left is remembered still.
+    const base = 10_000 * (1 + Math.min(count, 2))
+    must("nft", "add table inet seen; add chain inet seen out { type filter hook output priority 0; }")
+    must("nft", "add rule inet seen out ct state new accept")
+    // Nobody says that nobody is there.
+    must("nft", "add chain inet seen in { type filter hook input priority 0; }")
+    must("nft", "add rule inet seen in udp dport 10000-40000 drop")
+    const socket = await Bun.udpSocket({})
+    try {
+      for (let port = base; port < base + 6000; port++) socket.send("x", port, "127.0.0.1")
+    } finally {
+      socket.close()
+    }
+    const opened = Array.from({ length: count }, (_, at) => ({
+      subnet: parseSubnet("10.213.0.0/16") as Subnet,
+      number: at + 2,
+      ports: [{ protocol: "udp", host: base + at, guest: 53 } as const],
+    }))
+    const filters = Array.from({ length: 6000 }, (_, at) => ({ protocol: 17, destinationPort: base + at }))
+    const ports = () =>
+      withTracking((tracking) => tracking.list(filters)).map(({ original }) => original.destinationPort ?? 0)
+    expect(ports()).toHaveLength(6000)
+    expect(withRoute((route) => forgetFlows(route, { addresses: [], opened }))).toBeUndefined()
+    expect(Math.min(...ports())).toBe(base + count)
+    expect(ports()).toHaveLength(6000 - count)
+    must("nft", "delete table inet seen")
+  },
+)
