@@ -6,6 +6,7 @@ import {
   NLM_F,
   nested,
   parseAttributes,
+  pickAttributes,
   textAttribute,
   textOf,
   u32Attribute,
@@ -193,6 +194,13 @@ const VETH_INFO_PEER = 1
 const IFLA_TUN_OWNER = 1
 const IFLA_TUN_GROUP = 2
 const IFF_UP = 1
+const NONE = new Uint8Array(0)
+/** Which attributes a link is read from. */
+const TOLD: ReadonlySet<number> = new Set([
+  ...[IFLA.ADDRESS, IFLA.IFNAME, IFLA.MTU, IFLA.MASTER],
+  ...[IFLA.LINKINFO, IFLA.IFALIAS, IFLA.GROUP, IFLA.CARRIER],
+])
+const TOLD_OF_KIND: ReadonlySet<number> = new Set([IFLA_INFO_KIND, IFLA_INFO_DATA])
 
 const LINK_HEADER = 16
 
@@ -217,8 +225,8 @@ function oneLink(route: Route, body: Uint8Array, subject: string): Link | undefi
 
 function parseLink({ body }: Message): Link {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
-  const found = parseAttributes(body.subarray(LINK_HEADER))
-  const info = parseAttributes(found.get(IFLA.LINKINFO) ?? new Uint8Array(0))
+  const found = pickAttributes(body.subarray(LINK_HEADER), TOLD)
+  const info = pickAttributes(found.get(IFLA.LINKINFO) ?? NONE, TOLD_OF_KIND)
   const kind = textOf(info.get(IFLA_INFO_KIND))
   return {
     index: view.getInt32(4, true),
@@ -229,7 +237,7 @@ function parseLink({ body }: Message): Link {
     master: u32Of(found.get(IFLA.MASTER)),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     carrier: found.get(IFLA.CARRIER)?.[0] === 1,
-    mac: macText(found.get(IFLA.ADDRESS) ?? new Uint8Array(0)),
+    mac: macText(found.get(IFLA.ADDRESS) ?? NONE),
     mtu: u32Of(found.get(IFLA.MTU)) ?? 0,
     holder: kind === "tun" ? parseHolder(info.get(IFLA_INFO_DATA)) : undefined,
   }

@@ -82,16 +82,21 @@ export function parseAttributes(bytes: Uint8Array): ReadonlyMap<number, Uint8Arr
   return new Map(listAttributes(bytes))
 }
 
+/** As `parseAttributes`, but only of these types: most of what the kernel tells of an interface is not asked for. */
+export function pickAttributes(bytes: Uint8Array, types: ReadonlySet<number>): ReadonlyMap<number, Uint8Array> {
+  const found = new Map<number, Uint8Array>()
+  eachAttribute(bytes, (type, from, to) => {
+    if (types.has(type)) found.set(type, bytes.subarray(from, to))
+  })
+  return found
+}
+
 /** The attributes of a body behind its family's header in their order: each one's type and value. */
 export function listAttributes(bytes: Uint8Array): readonly (readonly [type: number, value: Uint8Array])[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const found: (readonly [number, Uint8Array])[] = []
-  for (let at = 0; at + ATTRIBUTE <= bytes.length; ) {
-    const length = view.getUint16(at, true)
-    if (length < ATTRIBUTE || at + length > bytes.length) throw new RangeError(`netlink attribute of ${length} bytes`)
-    found.push([view.getUint16(at + 2, true) & TYPE_MASK, bytes.subarray(at + ATTRIBUTE, at + length)])
-    at += aligned(length)
-  }
+  eachAttribute(bytes, (type, from, to) => {
+    found.push([type, bytes.subarray(from, to)])
+  })
   return found
 }
 
@@ -153,6 +158,17 @@ const TYPE_MASK = 0x3fff
 const NLM_F_CAPPED = 0x100
 const NLM_F_ACK_TLVS = 0x200
 const NLMSGERR_ATTR_MSG = 1
+
+/** Throws when a length leads out of the bytes. */
+function eachAttribute(bytes: Uint8Array, use: (type: number, from: number, to: number) => void): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  for (let at = 0; at + ATTRIBUTE <= bytes.length; ) {
+    const length = view.getUint16(at, true)
+    if (length < ATTRIBUTE || at + length > bytes.length) throw new RangeError(`netlink attribute of ${length} bytes`)
+    use(view.getUint16(at + 2, true) & TYPE_MASK, at + ATTRIBUTE, at + length)
+    at += aligned(length)
+  }
+}
 
 function aligned(length: number): number {
   return (length + 3) & ~3

@@ -118,7 +118,7 @@ function whatIsThere(route: Route, { owner, leases }: Pick<Networks, "owner" | "
     owner,
     bridge: (name) => named.get(name),
     ownLink({ vm, card, link }) {
-      const others = (ofVm.get(vm) ?? []).filter((one) => one.card !== card).map((one) => one.link)
+      const others = (ofVm.get(vm) ?? []).flatMap((one) => (one.card === card ? [] : [one.link]))
       const among = { named: named.get(link), marked: () => marked.get(vm) ?? [] }
       return ownLinkAmong(among, { owner, vm, others })
     },

@@ -1,4 +1,3 @@
-import { macText } from "../../base/linux/links.ts"
 import { type KernelRules, type RulesTable, withKernelRules } from "../../base/linux/nftables.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { tableName } from "./names.ts"
@@ -10,7 +9,7 @@ export function plannedCounts(script: string): readonly PlannedChain[] {
   let family: RulesTable["family"] = "inet"
   let within: (PlannedChain & { count: number }) | undefined
   for (const line of script.split("\n")) {
-    const [, opened, table] = /^(table|chain|set) (.*) \{$/.exec(line) ?? []
+    const [, opened, table] = line.endsWith("{") ? (/^(table|chain|set) (.*) \{$/.exec(line) ?? []) : []
     if (opened === "table") family = table?.startsWith("bridge ") === true ? "bridge" : "inet"
     if (opened === "chain" && table !== undefined) {
       within = { family, chain: table, count: 0 }
@@ -36,10 +35,10 @@ export function rulesLackedBy(owner: string, ruled: readonly Lease[]): (lease: L
   if (ruled.length === 0) return () => undefined
   const name = tableName(owner)
   return withKernelRules((rules) => {
-    const macs = new Set((rules.keys({ family: "bridge", name }, "macs") ?? []).map(portAndMac))
+    const macs = new Set((rules.keys({ family: "bridge", name }, "macs") ?? []).map((key) => key.toHex()))
     const short = plannedCounts(planRules(owner, ruled)).some((chain) => isShort(rules, name, chain))
     return ({ link, mac }) => {
-      if (!macs.has(`${link} ${mac}`)) return "its rules are gone"
+      if (!macs.has(keyOf(link, mac))) return "its rules are gone"
       return short ? "some of the rules of this banger's networks are gone" : undefined
     }
   })
@@ -51,9 +50,7 @@ function isShort(rules: KernelRules, name: string, { family, chain, count }: Pla
   return (rules.count({ family, name }, chain) ?? -1) < count
 }
 
-/** Of a key of the set `macs`: an interface's name in 16 bytes, and a MAC. */
-function portAndMac(key: Uint8Array): string {
-  const name = key.subarray(0, 16)
-  const end = name.indexOf(0)
-  return `${Buffer.from(end === -1 ? name : name.subarray(0, end)).toString("latin1")} ${macText(key.subarray(16, 22))}`
+/** The key of the set `macs`, in hexadecimal digits: an interface's name in 16 bytes, a MAC, and two bytes to make it a multiple of four. */
+function keyOf(link: string, mac: string): string {
+  return `${Buffer.from(link, "latin1").toString("hex").padEnd(32, "0")}${mac.replaceAll(":", "")}0000`
 }
