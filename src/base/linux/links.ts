@@ -149,9 +149,7 @@ export function macBytes(mac: string): Uint8Array {
 
 /** A MAC address in words. */
 export function macText(bytes: Uint8Array): string {
-  return Buffer.from(bytes)
-    .toString("hex")
-    .replace(/..(?=.)/g, "$&:")
+  return Array.from(bytes, (byte) => HEX[byte]).join(":")
 }
 
 /** `struct ifinfomsg`: u8 family, u8, u16 type, i32 index, u32 flags, u32 change. */
@@ -203,6 +201,7 @@ const TOLD: ReadonlySet<number> = new Set([
 const TOLD_OF_KIND: ReadonlySet<number> = new Set([IFLA_INFO_KIND, IFLA_INFO_DATA])
 
 const LINK_HEADER = 16
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
 
 /** Checked here, since the kernel cuts or interprets (`tap%d`) what does not fit. */
 function nameAttribute(name: string): Uint8Array {

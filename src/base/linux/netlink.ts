@@ -102,7 +102,7 @@ export function listAttributes(bytes: Uint8Array): readonly (readonly [type: num
 
 /** A string attribute's text. */
 export function textOf(value: Uint8Array | undefined): string | undefined {
-  return value && new TextDecoder().decode(value.at(-1) === 0 ? value.subarray(0, -1) : value)
+  return value && DECODER.decode(value.at(-1) === 0 ? value.subarray(0, -1) : value)
 }
 
 /** A u32 attribute's number. */
@@ -127,11 +127,15 @@ export interface Part {
 
 /** Picks the answer to this request, up to its end, out of what was read. Pure. */
 export function partOf(read: readonly Message[], sequence: number): Part {
-  const own = read.filter((message) => message.sequence === sequence)
-  const at = own.findIndex(({ type }) => type === NLMSG.ERROR || type === NLMSG.DONE)
-  const [messages, end] = at === -1 ? [own, undefined] : [own.slice(0, at), own[at]]
-  const torn = [...messages, ...(end === undefined ? [] : [end])].some(({ flags }) => (flags & NLM_F.DUMP_INTR) !== 0)
-  return { messages, end, torn }
+  const messages: Message[] = []
+  let torn = false
+  for (const message of read) {
+    if (message.sequence !== sequence) continue
+    if ((message.flags & NLM_F.DUMP_INTR) !== 0) torn = true
+    if (message.type === NLMSG.ERROR || message.type === NLMSG.DONE) return { messages, end: message, torn }
+    messages.push(message)
+  }
+  return { messages, end: undefined, torn }
 }
 
 /** What an answer's last message says: its errno, 0 for success, and the kernel's own words (extended ACK). */
@@ -151,6 +155,7 @@ export function parseEnd({ type, flags, body }: Message): {
 
 // --- internal ---
 
+const DECODER = new TextDecoder()
 const HEADER = 16
 const ATTRIBUTE = 4
 const NLA_F_NESTED = 0x8000

@@ -110,7 +110,7 @@ function whatIsThere(route: Route, { owner, leases }: Pick<Networks, "owner" | "
   const named = new Map(links.map((link) => [link.name, link]))
   const marked = Map.groupBy(links, ({ alias }) => parseAlias(alias)?.vm)
   const ofVm = Map.groupBy(leases, ({ vm }) => vm)
-  const at = (index: number, address: Uint8Array) => `${index} ${Buffer.from(address).toString("hex")}`
+  const at = (index: number, address: Uint8Array) => `${index} ${address.toHex()}`
   const addresses = new Set(listAddresses(route).map(({ index, address }) => `${index} ${addressOf(address)}`))
   const neighbours = new Map(listNeighbours(route).map(({ index, address, mac }) => [at(index, address), mac]))
   const loopback = new Map<string, boolean>()
