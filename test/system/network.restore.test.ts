@@ -136,6 +136,32 @@ test("what cannot be put back of one network keeps no other one, nor any rule, f
   expect(faults(leases)).toEqual([])
 })
 
+test.each(["", "mine", "banger tap vm-00000000 /another/state", "banger tap vm-00000001 /var/lib/banger"])(
+  "an interface of another's that has the name of a tap that is gone is left alone: alias %j",
+  (alias) => {
+    const leases = [leaseOf(0)]
+    make(leases)
+    const link = leases[0]?.link ?? ""
+    must("ip", "link", "delete", link)
+    must("ip", "link", "add", link, "type", "veth", "peer", "name", "lan9")
+    must("ip", "link", "set", link, "alias", alias)
+    const before = must("ip", "-d", "link", "show", link)
+    expect(faults(leases)).toEqual([`vm-00000000: its interface ${link} is gone`])
+    putBack(leases)
+    expect(must("ip", "-d", "link", "show", link)).toBe(before)
+  },
+)
+
+test("a port that has lost its alias is known by its group", () => {
+  const leases = [leaseOf(0)]
+  make(leases)
+  const link = leases[0]?.link ?? ""
+  must("ip", "link", "set", link, "alias", "", "nomaster")
+  expect(faults(leases)).toEqual([`vm-00000000: its interface ${link} is no port of bgr0`])
+  putBack(leases)
+  expect(faults(leases)).toEqual([])
+})
+
 test("a port that was renamed is taken down before it gets its name again: kernels before 6.2 ask for that", () => {
   const leases = [leaseOf(0)]
   make(leases)

@@ -6,7 +6,7 @@ import { addressOf, gatewayOf } from "../../base/terms/address.ts"
 import { asFailure, Failure, joinFailures, messageOf } from "../../base/terms/failure.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { ensureBridge, routeLoopback } from "./bridge.ts"
-import { guestAddresses, parseAlias, portGroup } from "./names.ts"
+import { guestAddresses, MARK, parseAlias, portGroup } from "./names.ts"
 import { applyRules } from "./nft.ts"
 import { opensLoopback, planRules, ruledLeases } from "./rules.ts"
 import { readSetting } from "./sysctl.ts"
@@ -120,7 +120,8 @@ function whatIsThere(route: Route, { owner, leases }: Pick<Networks, "owner" | "
     ownLink({ vm, card, link }) {
       const others = (ofVm.get(vm) ?? []).flatMap((one) => (one.card === card ? [] : [one.link]))
       const among = { named: named.get(link), marked: () => marked.get(vm) ?? [] }
-      return ownLinkAmong(among, { owner, vm, others })
+      const found = ownLinkAmong(among, { owner, vm, others })
+      return found !== undefined && isOf(found, { owner, vm }) ? found : undefined
     },
     hasAddress: (index, address) => addresses.has(`${index} ${address}`),
     boundTo: (index, address) => neighbours.get(at(index, address)),
@@ -132,6 +133,13 @@ function whatIsThere(route: Route, { owner, leases }: Pick<Networks, "owner" | "
       return is
     },
   }
+}
+
+/** Whether an interface is a VM's, by its mark; one that somebody took the alias from has its group still. */
+function isOf({ alias, group }: Link, { owner, vm }: { readonly owner: string; readonly vm: string }): boolean {
+  if (alias === undefined) return group === MARK || group === portGroup(owner, "own")
+  const mark = parseAlias(alias)
+  return mark?.owner === owner && mark.vm === vm
 }
 
 function faultsOf(lease: Lease, there: There): readonly NetworkFault[] {
