@@ -14,15 +14,19 @@ export type HostName = Readonly<v.InferOutput<typeof hostNamesSchema>[number]>
 export function listHostNames({ db, where }: Pick<State, "db" | "where">): readonly HostName[] {
   const owner = ownerOf(where.state)
   const isUp = isUpIn(db)
-  const addresses = [
+  const all = [
     ...listLeases(db).flatMap(({ vm, card, bridge, subnet, number, ipv6 }) => [
       { vm, card, address: formatAddress(subnet.base + number) },
       ...(ipv6 ? [{ vm, card, address: formatIpv6(ipv6Bytes(ipv6Network(owner, bridge), number)) }] : []),
     ]),
     ...listBridgeLeases(db).flatMap(({ vm, card, address }) => (address === undefined ? [] : [{ vm, card, address }])),
-  ].filter(({ card }) => card === CARD)
+  ]
+  const addresses = Map.groupBy(
+    all.filter(({ card }) => card === CARD),
+    ({ vm }) => vm,
+  )
   return listUnfinished(db)
     .filter(({ id }) => isUp(id))
-    .flatMap(({ id, name }) => addresses.flatMap(({ vm, address }) => (vm === id ? [{ address, name, vm }] : [])))
+    .flatMap(({ id, name }) => (addresses.get(id) ?? []).map(({ vm, address }) => ({ address, name, vm })))
     .toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
 }

@@ -30,6 +30,7 @@ import {
   checkForwarding,
   forwardedElsewhere,
   type LookedAt,
+  lookHere,
   type SaidOfRules,
 } from "../host/network/forwarding.ts"
 import { missingHere, parseForwards, portHolder } from "../host/network/listeners.ts"
@@ -352,8 +353,9 @@ function sayWhatIsInTheWay({ nat, ports, forward, ipv6 }: NetworkSpec, looked: L
   const { works, info, warnings } = checkForwarding(forward, ipv6)
   if (info !== undefined) log.info(info)
   for (const warning of warnings) log.warn(warning)
-  if (works) sayBlockers(log, () => withRoute((route) => blockersHere(route, looked)))
-  sayBlockers(log, () => forwardedElsewhere(ports).map((text) => ({ text, serious: true })))
+  const look = lookHere()
+  if (works) sayBlockers(log, () => withRoute((route) => blockersHere(route, looked, look)))
+  sayBlockers(log, () => forwardedElsewhere(ports, look).map((text) => ({ text, serious: true })))
 }
 
 function sayBlockers(log: Log, find: () => readonly SaidOfRules[]): void {

@@ -56,26 +56,21 @@ export type VmStatus = Readonly<v.InferOutput<typeof vmStatusSchema>>
 
 /** The VMs on record, newest first: all, or those that have not ended or hold something still. Changes nothing. */
 export function listVms(state: State, all: boolean): readonly VmStatus[] {
-  const faults = networkFaultsOf(state)
+  const faults = Map.groupBy(knownFaultsOf(state), ({ vm }) => vm)
   return (all ? listRecords(state.db) : listUnfinished(state.db)).map((record) => {
     const status = statusOf(state, record)
-    const own = faults.filter(({ vm }) => vm === record.id)
+    const own = faults.get(record.id) ?? []
     if (status.liveness !== "alive" || status.why !== undefined || own.length === 0) return status
     const hint = own.every(({ restorable }) => restorable) ? "banger net rm" : `banger restart ${record.name}`
     return { ...status, why: `its network is not whole: ${own.map(({ what }) => what).join(", ")}`, hint }
   })
 }
 
-/** What others have changed of the networks of this owner's VMs, where this user can see that. */
+/** What others have changed of the networks of this owner's VMs, where this user can see that. Throws where the kernel does not tell. */
 export function networkFaultsOf({ db, where }: Pick<State, "db" | "where">): readonly NetworkFault[] {
   const leases = process.geteuid?.() === 0 ? listLeases(db) : []
   if (leases.length === 0) return []
-  try {
-    return withRoute((route) => findFaults(route, { owner: ownerOfNetworks(where.state), leases, isUp: isUpIn(db) }))
-  } catch {
-    // Advice only: net check says what is in the way.
-    return []
-  }
+  return withRoute((route) => findFaults(route, { owner: ownerOfNetworks(where.state), leases, isUp: isUpIn(db) }))
 }
 
 /** A VM as it is now. Changes nothing. Throws nothing: what cannot be read makes its liveness "unknown". */
@@ -97,6 +92,15 @@ export function stateWords({ state, liveness, supervisor, restartAtMs, why }: Vm
 }
 
 // --- internal ---
+
+function knownFaultsOf(state: State): readonly NetworkFault[] {
+  try {
+    return networkFaultsOf(state)
+  } catch {
+    // Advice only: net check says what is in the way.
+    return []
+  }
+}
 
 function readStatus(state: State, record: VmRecord): VmStatus {
   const { id, name, vmm } = record

@@ -72,8 +72,9 @@ test("questions without end, and those of others, are not answered, and cost the
       stdout: "pipe",
       stderr: "inherit",
     })
-    const { seen, taken } = JSON.parse(await new Response(driver.stdout).text())
+    const { seen, taken, again } = JSON.parse(await new Response(driver.stdout).text())
     expect(seen).toEqual({ "02005e100001": 1000 })
+    expect(again).toEqual(["02005e100001"])
     // Between two looks at what else is awaited no more than so many are answered.
     expect(Math.max(...taken)).toBeLessThanOrEqual(16)
     expect(taken.reduce((sum: number, one: number) => sum + one, 0)).toBe(20)

@@ -1,7 +1,10 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test"
 import { join } from "node:path"
 import { withTracking } from "../../src/base/linux/conntrack.ts"
-import { bytesOf, parseAddress } from "../../src/base/terms/address.ts"
+import { interpose } from "../../src/base/linux/interpose.ts"
+import { withRoute } from "../../src/base/linux/rtnetlink.ts"
+import { bytesOf, parseAddress, parseSubnet, type Subnet } from "../../src/base/terms/address.ts"
+import { forgetFlows } from "../../src/host/firewall/flows.ts"
 import { eachInItsPlace } from "./support/place.ts"
 import { sql } from "./support/vms.ts"
 import { beHost, expectNoNetwork, makeOutside, must, type Outside, setting, sh } from "./support/wire.ts"
@@ -19,6 +22,7 @@ beforeEach(() => {
 const place = eachInItsPlace()
 afterEach(expectNoNetwork)
 
+const EBUSY = 16
 const driver = join(import.meta.dir, "../fixtures/networkDriver.ts")
 
 /** Makes, or releases, the network of a VM, as a start and an end do; nobody is behind its tap. */
@@ -172,4 +176,61 @@ test("a connection that this host itself still has at a port is not cut when a V
   expect(await said("three")).toBe("three")
   client.kill()
   await client.exited
+})
+
+test.each([1, 40])(
+  "among thousands of flows those to the ports of %p VMs are forgotten, and no other",
+  async (count) => {
+    // What the other case has left is remembered still.
+    const base = 10_000 * (1 + Math.min(count, 2))
+    must("nft", "add table inet seen; add chain inet seen out { type filter hook output priority 0; }")
+    must("nft", "add rule inet seen out ct state new accept")
+    // Nobody says that nobody is there.
+    must("nft", "add chain inet seen in { type filter hook input priority 0; }")
+    must("nft", "add rule inet seen in udp dport 10000-40000 drop")
+    const socket = await Bun.udpSocket({})
+    try {
+      for (let port = base; port < base + 6000; port++) socket.send("x", port, "127.0.0.1")
+    } finally {
+      socket.close()
+    }
+    const opened = Array.from({ length: count }, (_, at) => ({
+      subnet: parseSubnet("10.213.0.0/16") as Subnet,
+      number: at + 2,
+      ports: [{ protocol: "udp", host: base + at, guest: 53 } as const],
+    }))
+    const filters = Array.from({ length: 6000 }, (_, at) => ({ protocol: 17, destinationPort: base + at }))
+    const ports = () =>
+      withTracking((tracking) => tracking.list(filters)).map(({ original }) => original.destinationPort ?? 0)
+    expect(ports()).toHaveLength(6000)
+    expect(withRoute((route) => forgetFlows(route, { addresses: [], opened }))).toBeUndefined()
+    expect(Math.min(...ports())).toBe(base + count)
+    expect(ports()).toHaveLength(6000 - count)
+    must("nft", "delete table inet seen")
+  },
+)
+
+test("a flow that the kernel keeps is told of, and keeps no other one from being forgotten", async () => {
+  must("nft", "add table inet seen; add chain inet seen out { type filter hook output priority 0; }")
+  must("nft", "add rule inet seen out ct state new accept")
+  must("nft", "add chain inet seen in { type filter hook input priority 0; }")
+  must("nft", "add rule inet seen in udp dport 9000-9009 drop")
+  const socket = await Bun.udpSocket({})
+  for (let port = 9000; port < 9010; port++) socket.send("x", port, "127.0.0.1")
+  socket.close()
+  const ports = Array.from({ length: 10 }, (_, at) => ({ protocol: "udp", host: 9000 + at, guest: 53 }) as const)
+  const opened = [{ subnet: parseSubnet("10.213.0.0/16") as Subnet, number: 2, ports }]
+  const forget = () => withRoute((route) => forgetFlows(route, { addresses: [], opened }))
+  const filters = ports.map(({ host }) => ({ protocol: 17, destinationPort: host }))
+  let kept = 2
+  interpose({ before: (name) => (name === "CT_DELETE" && kept-- > 0 ? EBUSY : 0) })
+  try {
+    expect(forget()).toMatch(/may reach the next VM: CT_DELETE a tracked flow: EBUSY/)
+  } finally {
+    interpose(undefined)
+  }
+  expect(withTracking((tracking) => tracking.list(filters))).toHaveLength(2)
+  expect(forget()).toBeUndefined()
+  expect(withTracking((tracking) => tracking.list(filters))).toHaveLength(0)
+  must("nft", "delete table inet seen")
 })

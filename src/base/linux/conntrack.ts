@@ -61,13 +61,21 @@ export function requireTracking(): void {
   )
 }
 
-/** Whether a flow passes a filter. Pure. */
-export function passes({ original, reply }: Pick<Flow, "original" | "reply">, filter: FlowFilter): boolean {
-  if ("address" in filter) {
-    const tuple = filter.direction === "original" ? original : reply
-    return Buffer.compare(tuple[filter.end], filter.address) === 0
-  }
-  return original.protocol === filter.protocol && original.destinationPort === filter.destinationPort
+/** Whether a flow passes one of some filters, however many they are. Pure. */
+export function anyOf(filters: readonly FlowFilter[]): (flow: Pick<Flow, "original" | "reply">) => boolean {
+  const hex = (address: Uint8Array) => Buffer.from(address).toString("hex")
+  const known = new Set(
+    filters.map((filter) =>
+      "address" in filter
+        ? `${filter.direction} ${filter.end} ${hex(filter.address)}`
+        : `${filter.protocol} ${filter.destinationPort}`,
+    ),
+  )
+  const places = filters.flatMap((filter) => ("address" in filter ? [filter] : []))
+  const asked = [...new Map(places.map(({ direction, end }) => [`${direction} ${end}`, { direction, end }])).values()]
+  return (flow) =>
+    known.has(`${flow.original.protocol} ${flow.original.destinationPort}`) ||
+    asked.some(({ direction, end }) => known.has(`${direction} ${end} ${hex(flow[direction][end])}`))
 }
 
 /** The flow of a message of the kernel's; undefined for one that cannot be read. Pure. */
@@ -105,21 +113,29 @@ const CTA_FILTER = { ORIG_FLAGS: 1, REPLY_FLAGS: 2 } as const
 /** Which fields of a tuple the kernel is to compare. */
 const COMPARE = { SOURCE: 1, DESTINATION: 2, PROTOCOL: 8, DESTINATION_PORT: 32 } as const
 
-/** The kernel walks its whole table for each answer, which takes it milliseconds: few flows are looked through here. */
+/**
+ * The kernel walks its whole table for each answer, which takes it milliseconds: few flows are looked through here, and so are all
+ * for many filters.
+ */
 const FEW_FLOWS_COUNT = 4096
+const FEW_FILTERS_COUNT = 16
 
 function list(ask: Ask, filters: readonly FlowFilter[]): readonly Flow[] {
   const count = Number(unlessAbsent(() => readFileSync(COUNT, "latin1")) ?? Number.POSITIVE_INFINITY)
   if (count === 0 || filters.length === 0) return []
-  const bodies = count <= FEW_FLOWS_COUNT ? [header(0)] : filters.map(filterBody)
-  const flows = bodies.flatMap((body) => {
-    const answer = ask({ name: "CT_GET", type: IPCTNL.GET, flags: NLM_F.DUMP, body, subject: "tracked flows" })
-    return answer.flatMap((message) => parseFlow(message) ?? [])
-  })
-  const own = flows.filter((flow) => filters.some((filter) => passes(flow, filter)))
-  return [
-    ...new Map(own.map((flow) => [Buffer.from(joined(...flow.key.attributes)).toString("latin1"), flow])).values(),
-  ]
+  const passesOne = anyOf(filters)
+  const all = count <= FEW_FLOWS_COUNT || filters.length > FEW_FILTERS_COUNT
+  const own = new Map<string, Flow>()
+  const wants = (message: Message) => {
+    const flow = parseFlow(message)
+    return flow !== undefined && passesOne(flow)
+  }
+  for (const body of all ? [header(0)] : filters.map(filterBody)) {
+    const answer = ask({ name: "CT_GET", type: IPCTNL.GET, flags: NLM_F.DUMP, body, subject: "tracked flows", wants })
+    for (const flow of answer.flatMap((message) => parseFlow(message) ?? []))
+      own.set(Buffer.from(joined(...flow.key.attributes)).toString("latin1"), flow)
+  }
+  return [...own.values()]
 }
 
 /** Since Linux 5.8 the kernel itself compares (CTA_FILTER), so that a table of a million flows is not copied. */

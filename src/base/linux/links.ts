@@ -6,6 +6,7 @@ import {
   NLM_F,
   nested,
   parseAttributes,
+  pickAttributes,
   textAttribute,
   textOf,
   u32Attribute,
@@ -38,6 +39,11 @@ export const NAME_MAX = 15
 /** The link of this name, or undefined when no link has it (RTM_GETLINK). */
 export function findLink(route: Route, name: string): Link | undefined {
   return oneLink(route, joined(linkHeader({}), textAttribute(IFLA.IFNAME, requireName(name, /^[!-~]{1,15}$/))), name)
+}
+
+/** The link of this index, whatever it is called by now; undefined when it has gone. `name` is for errors only. */
+export function findLinkAt(route: Route, { index, name }: LinkRef): Link | undefined {
+  return oneLink(route, linkHeader({ index }), name)
 }
 
 /** Every link of the namespace. */
@@ -143,9 +149,7 @@ export function macBytes(mac: string): Uint8Array {
 
 /** A MAC address in words. */
 export function macText(bytes: Uint8Array): string {
-  return Buffer.from(bytes)
-    .toString("hex")
-    .replace(/..(?=.)/g, "$&:")
+  return Array.from(bytes, (byte) => HEX[byte]).join(":")
 }
 
 /** `struct ifinfomsg`: u8 family, u8, u16 type, i32 index, u32 flags, u32 change. */
@@ -188,8 +192,16 @@ const VETH_INFO_PEER = 1
 const IFLA_TUN_OWNER = 1
 const IFLA_TUN_GROUP = 2
 const IFF_UP = 1
+const NONE = new Uint8Array(0)
+/** Which attributes a link is read from. */
+const TOLD: ReadonlySet<number> = new Set([
+  ...[IFLA.ADDRESS, IFLA.IFNAME, IFLA.MTU, IFLA.MASTER],
+  ...[IFLA.LINKINFO, IFLA.IFALIAS, IFLA.GROUP, IFLA.CARRIER],
+])
+const TOLD_OF_KIND: ReadonlySet<number> = new Set([IFLA_INFO_KIND, IFLA_INFO_DATA])
 
 const LINK_HEADER = 16
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
 
 /** Checked here, since the kernel cuts or interprets (`tap%d`) what does not fit. */
 function nameAttribute(name: string): Uint8Array {
@@ -212,8 +224,8 @@ function oneLink(route: Route, body: Uint8Array, subject: string): Link | undefi
 
 function parseLink({ body }: Message): Link {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
-  const found = parseAttributes(body.subarray(LINK_HEADER))
-  const info = parseAttributes(found.get(IFLA.LINKINFO) ?? new Uint8Array(0))
+  const found = pickAttributes(body.subarray(LINK_HEADER), TOLD)
+  const info = pickAttributes(found.get(IFLA.LINKINFO) ?? NONE, TOLD_OF_KIND)
   const kind = textOf(info.get(IFLA_INFO_KIND))
   return {
     index: view.getInt32(4, true),
@@ -224,7 +236,7 @@ function parseLink({ body }: Message): Link {
     master: u32Of(found.get(IFLA.MASTER)),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     carrier: found.get(IFLA.CARRIER)?.[0] === 1,
-    mac: macText(found.get(IFLA.ADDRESS) ?? new Uint8Array(0)),
+    mac: macText(found.get(IFLA.ADDRESS) ?? NONE),
     mtu: u32Of(found.get(IFLA.MTU)) ?? 0,
     holder: kind === "tun" ? parseHolder(info.get(IFLA_INFO_DATA)) : undefined,
   }

@@ -82,22 +82,27 @@ export function parseAttributes(bytes: Uint8Array): ReadonlyMap<number, Uint8Arr
   return new Map(listAttributes(bytes))
 }
 
+/** As `parseAttributes`, but only of these types: most of what the kernel tells of an interface is not asked for. */
+export function pickAttributes(bytes: Uint8Array, types: ReadonlySet<number>): ReadonlyMap<number, Uint8Array> {
+  const found = new Map<number, Uint8Array>()
+  eachAttribute(bytes, (type, from, to) => {
+    if (types.has(type)) found.set(type, bytes.subarray(from, to))
+  })
+  return found
+}
+
 /** The attributes of a body behind its family's header in their order: each one's type and value. */
 export function listAttributes(bytes: Uint8Array): readonly (readonly [type: number, value: Uint8Array])[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const found: (readonly [number, Uint8Array])[] = []
-  for (let at = 0; at + ATTRIBUTE <= bytes.length; ) {
-    const length = view.getUint16(at, true)
-    if (length < ATTRIBUTE || at + length > bytes.length) throw new RangeError(`netlink attribute of ${length} bytes`)
-    found.push([view.getUint16(at + 2, true) & TYPE_MASK, bytes.subarray(at + ATTRIBUTE, at + length)])
-    at += aligned(length)
-  }
+  eachAttribute(bytes, (type, from, to) => {
+    found.push([type, bytes.subarray(from, to)])
+  })
   return found
 }
 
 /** A string attribute's text. */
 export function textOf(value: Uint8Array | undefined): string | undefined {
-  return value && new TextDecoder().decode(value.at(-1) === 0 ? value.subarray(0, -1) : value)
+  return value && DECODER.decode(value.at(-1) === 0 ? value.subarray(0, -1) : value)
 }
 
 /** A u32 attribute's number. */
@@ -122,11 +127,15 @@ export interface Part {
 
 /** Picks the answer to this request, up to its end, out of what was read. Pure. */
 export function partOf(read: readonly Message[], sequence: number): Part {
-  const own = read.filter((message) => message.sequence === sequence)
-  const at = own.findIndex(({ type }) => type === NLMSG.ERROR || type === NLMSG.DONE)
-  const [messages, end] = at === -1 ? [own, undefined] : [own.slice(0, at), own[at]]
-  const torn = [...messages, ...(end === undefined ? [] : [end])].some(({ flags }) => (flags & NLM_F.DUMP_INTR) !== 0)
-  return { messages, end, torn }
+  const messages: Message[] = []
+  let torn = false
+  for (const message of read) {
+    if (message.sequence !== sequence) continue
+    if ((message.flags & NLM_F.DUMP_INTR) !== 0) torn = true
+    if (message.type === NLMSG.ERROR || message.type === NLMSG.DONE) return { messages, end: message, torn }
+    messages.push(message)
+  }
+  return { messages, end: undefined, torn }
 }
 
 /** What an answer's last message says: its errno, 0 for success, and the kernel's own words (extended ACK). */
@@ -146,6 +155,7 @@ export function parseEnd({ type, flags, body }: Message): {
 
 // --- internal ---
 
+const DECODER = new TextDecoder()
 const HEADER = 16
 const ATTRIBUTE = 4
 const NLA_F_NESTED = 0x8000
@@ -153,6 +163,17 @@ const TYPE_MASK = 0x3fff
 const NLM_F_CAPPED = 0x100
 const NLM_F_ACK_TLVS = 0x200
 const NLMSGERR_ATTR_MSG = 1
+
+/** Throws when a length leads out of the bytes. */
+function eachAttribute(bytes: Uint8Array, use: (type: number, from: number, to: number) => void): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  for (let at = 0; at + ATTRIBUTE <= bytes.length; ) {
+    const length = view.getUint16(at, true)
+    if (length < ATTRIBUTE || at + length > bytes.length) throw new RangeError(`netlink attribute of ${length} bytes`)
+    use(view.getUint16(at + 2, true) & TYPE_MASK, at + ATTRIBUTE, at + length)
+    at += aligned(length)
+  }
+}
 
 function aligned(length: number): number {
   return (length + 3) & ~3

@@ -14,6 +14,8 @@ export interface NetlinkRequest {
   readonly body: Uint8Array
   /** Its object, in errors. */
   readonly subject?: string | undefined
+  /** Which of very many messages are wanted: the others are forgotten as they are read. */
+  readonly wants?: (message: Message) => boolean
 }
 
 /** Sends one request and waits for its whole answer. Throws a system error named after the request. */
@@ -67,7 +69,7 @@ function ask(fd: number, request: NetlinkRequest, sequence: number): readonly Me
 /** Undefined when the list changed while it was read. */
 function askOnce(
   fd: number,
-  { name, type, flags = 0, body, subject }: NetlinkRequest,
+  { name, type, flags = 0, body, subject, wants }: NetlinkRequest,
   sequence: number,
 ): readonly Message[] | undefined {
   const injected = beforeCall(name, subject)
@@ -79,8 +81,10 @@ function askOnce(
   for (;;) {
     const length = retried("read", () => libc.read(fd, BUFFER, BUFFER.length), subject)
     // Copied: the next read writes over it.
-    const { messages, end, torn } = partOf(parseMessages(BUFFER.slice(0, length)), sequence)
-    answer.push(...messages)
+    const read = wants === undefined ? BUFFER.slice(0, length) : BUFFER.subarray(0, length)
+    const { messages, end, torn } = partOf(parseMessages(read), sequence)
+    if (wants === undefined) answer.push(...messages)
+    else for (const one of messages) if (wants(one)) answer.push({ ...one, body: one.body.slice() })
     if (torn) whole = false
     if (end === undefined) continue
     const { errno, words } = parseEnd(end)

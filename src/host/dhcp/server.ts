@@ -1,5 +1,5 @@
 import { openFrames, sendFrame } from "../../base/linux/frames.ts"
-import { findLink } from "../../base/linux/links.ts"
+import { findLink, findLinkAt } from "../../base/linux/links.ts"
 import { withRoute } from "../../base/linux/rtnetlink.ts"
 import { receive } from "../../base/linux/sockets.ts"
 import { answerDhcp } from "./answer.ts"
@@ -25,43 +25,57 @@ export interface DhcpServer {
 export const QUESTIONS_MAX_COUNT = 1000
 
 /**
- * Answers a guest from this process's event loop, which it does not keep alive, until the guest's interface has gone. `link`: the
+ * Answers a guest from this process's event loop, which it does not keep alive, until the guest's interface has gone; while that is
+ * down, nothing is heard. `link`: the
  * guest's port on this host. Throws as `openFrames` does; undefined where there is no such interface.
  */
 export async function serveDhcp(link: string, lease: Omit<DhcpLease, "mtu">): Promise<DhcpServer | undefined> {
   const found = withRoute((route) => findLink(route, link))
   if (found === undefined) return undefined
   const told = { ...lease, mtu: found.mtu === MTU_BYTES ? undefined : found.mtu }
-  const fd = openFrames(found, dhcpFilter(lease.mac))
-  let open = true
   let left = QUESTIONS_MAX_COUNT
-  const closed = () => {
-    open = false
+  let ended = false
+  let heard: Heard | undefined
+  const hear = async () => {
+    const fd = openFrames(found, dhcpFilter(lease.mac))
+    const data = (socket: Bun.Socket, frame: Uint8Array) => {
+      answer(fd, frame, told)
+      if (--left > 0) return
+      ended = true
+      socket.terminate()
+    }
+    heard = { fd, socket: undefined }
+    // An interface that goes down closes it: it may come up again.
+    const closed = () => {
+      heard = undefined
+      if (!ended) setTimeout(again, HEAR_AGAIN_MS).unref()
+    }
+    // Bun takes any socket's descriptor, its types do not say so of connect().
+    const options: Bun.TCPSocketConnectOptions & Bun.FdSocketOptions = {
+      ...{ fd, hostname: "", port: 0 },
+      // What goes wrong with one question is no reason to hear no other.
+      socket: { data, close: closed, error: () => undefined },
+    }
+    const socket = await Bun.connect(options)
+    socket.unref()
+    if (heard?.fd === fd) heard = { fd, socket }
   }
-  // Bun takes any socket's descriptor, its types do not say so of connect().
-  const options: Bun.TCPSocketConnectOptions & Bun.FdSocketOptions = {
-    ...{ fd, hostname: "", port: 0 },
-    socket: {
-      data(socket, frame) {
-        answer(fd, frame, told)
-        left--
-        if (left === 0) socket.terminate()
-      },
-      error: closed,
-      close: closed,
-    },
+  const again = () => {
+    const now = withRoute((route) => findLinkAt(route, found))
+    if (ended || now === undefined) return
+    if (now.up) hear().catch(() => undefined)
+    else setTimeout(again, HEAR_AGAIN_MS).unref()
   }
-  const socket = await Bun.connect(options)
-  socket.unref()
+  await hear()
   return {
     lease: told,
     get fd() {
-      return open ? fd : undefined
+      return heard?.fd
     },
     close() {
-      if (!open) return
-      open = false
-      socket.terminate()
+      ended = true
+      heard?.socket?.terminate()
+      heard = undefined
     },
   }
 }
@@ -83,6 +97,14 @@ export function answerWaiting(fd: number, lease: DhcpLease): number {
 
 /** What each Ethernet carries. */
 const MTU_BYTES = 1500
+
+/** An interface that has gone down is looked at again so many milliseconds later, as long as it is there. */
+const HEAR_AGAIN_MS = 1000
+
+interface Heard {
+  readonly fd: number
+  readonly socket: Bun.Socket | undefined
+}
 
 /** Between two looks at what else is awaited. */
 const AT_ONCE_MAX_COUNT = 16

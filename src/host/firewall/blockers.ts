@@ -39,11 +39,13 @@ export interface Blocker {
 
 /**
  * The chains of other programs that refuse what VMs send or are sent. No rule of banger's could help: to netfilter a drop is
- * final, and an accept counts in one chain only. Undefined when neither nft nor iptables is there to ask.
+ * final, and an accept counts in one chain only. Undefined when it cannot be told: neither nft nor iptables is there to ask, or one
+ * of them does not answer and the others' rules refuse nothing.
  */
 export function findBlockers(look: Look, guests: readonly Guest[]): readonly Blocker[] | undefined {
-  const tables = readTables(look)
-  return tables?.flatMap((table) => guests.flatMap((guest) => blockersIn(table, guest)))
+  const { tables, whole } = readTables(look)
+  const found = tables.flatMap((table) => guests.flatMap((guest) => blockersIn(table, guest)))
+  return found.length === 0 && !whole ? undefined : found
 }
 
 /** A blocker in words, with the remedy. Pure. */
@@ -52,6 +54,9 @@ export function sayBlocker({ chain, ways, whose, family, mend }: Blocker): strin
   const by = family === "ip6" ? " by IPv6" : ""
   return `${what} refuses ${effectOf(ways, by)}; run: ${mend}`
 }
+
+/** Lists all rules of nft's, without the elements of sets, which may be very many. */
+export const RULESET = ["nft", "-t", "-j", "list", "ruleset"] as const
 
 // --- internal ---
 
@@ -153,8 +158,9 @@ function probesOf({ bridge, address, gateway, family, uplink = "banger-no-uplink
   ]
 }
 
-function readTables(look: Look): readonly Table[] | undefined {
-  const listed = look.run(["nft", "-t", "-j", "list", "ruleset"])
+/** `whole`: whether all that this host has was read. */
+function readTables(look: Look): { readonly tables: readonly Table[]; readonly whole: boolean } {
+  const listed = look.run(RULESET)
   const byNft = listed?.exit === 0 ? listed.stdout : undefined
   const opaque = byNft === undefined ? [] : opaqueTables(byNft)
   const families = ["ip", "ip6"] as const
@@ -167,15 +173,17 @@ function readTables(look: Look): readonly Table[] | undefined {
       ...(opaque.some((table) => table.family === family) ? [saved(look, family, [`${name}-nft`, name])] : []),
     ]
   })
-  if (listed === undefined && asked.every((tables) => tables === undefined)) return undefined
+  const isThere = listed !== undefined || asked.some((tables) => tables !== undefined)
+  const answers = (listed === undefined || byNft !== undefined) && asked.every((tables) => tables !== undefined)
   const byIptables = asked.flatMap((tables) => tables ?? [])
   const isRead = ({ family, name }: Table) =>
     opaque.some((table) => table.family === family && table.name === name) &&
     byIptables.some((table) => table.family === family && table.name === name && !table.program.endsWith("-legacy"))
-  return [...(byNft === undefined ? [] : parseNftRuleset(byNft)).filter((table) => !isRead(table)), ...byIptables]
+  const others = (byNft === undefined ? [] : parseNftRuleset(byNft)).filter((table) => !isRead(table))
+  return { tables: [...others, ...byIptables], whole: isThere && answers }
 }
 
-/** Undefined when none of these programs is there. */
+/** Undefined when none of these programs is there and answers. */
 function saved(look: Look, family: "ip" | "ip6", programs: readonly string[]): readonly Table[] | undefined {
   for (const program of programs) {
     const said = look.run([`${program}-save`])

@@ -6,6 +6,7 @@ import {
   type Tracking,
   withTracking,
 } from "../../base/linux/conntrack.ts"
+import { errorCode } from "../../base/linux/errors.ts"
 import { listAddresses } from "../../base/linux/routes.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { addressOf, formatAddress, networkOf } from "../../base/terms/address.ts"
@@ -38,7 +39,8 @@ export function forgetFlows(route: Route, { addresses, opened }: Forgotten): str
   } catch (error) {
     const why =
       "what this host's connection tracking remembers of its address cannot be deleted, and may reach the next VM"
-    return `${why}: ${messageOf(error)} (modprobe nf_conntrack_netlink)`
+    const lacks = ["EINVAL", "EOPNOTSUPP", "EPROTONOSUPPORT"].includes(errorCode(error) ?? "")
+    return `${why}: ${messageOf(error)}${lacks ? " (modprobe nf_conntrack_netlink)" : ""}`
   }
 }
 
@@ -63,15 +65,21 @@ export function missesPort(
 
 const PROTOCOL = { tcp: 6, udp: 17 } as const
 
+/** One that the kernel keeps (before Linux 6.4: what a flow table of others carries) keeps no other one: the first error is thrown then. */
 function forget(tracking: Tracking, filters: readonly FlowFilter[], isStale: (flow: Flow) => boolean): void {
-  for (const flow of tracking.list(filters)) if (isStale(flow)) tracking.forget(flow)
+  const errors: unknown[] = []
+  for (const flow of tracking.list(filters).filter(isStale))
+    try {
+      tracking.forget(flow)
+    } catch (error) {
+      errors.push(error)
+    }
+  if (errors.length > 0) throw errors[0]
 }
 
+/** Whoever sends to a guest, or is sent something by it, by whatever address of this host, has its own one as a source. */
 function endsAt(address: Uint8Array): readonly FlowFilter[] {
-  const directions = ["original", "reply"] as const
-  return directions.flatMap((direction) =>
-    (["source", "destination"] as const).map((end) => ({ direction, end, address })),
-  )
+  return (["original", "reply"] as const).map((direction) => ({ direction, end: "source", address }))
 }
 
 function sentTo({ protocol, host }: Port): FlowFilter {

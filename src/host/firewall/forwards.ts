@@ -1,9 +1,12 @@
 import * as v from "valibot"
-import type { Look } from "./blockers.ts"
+import { type Look, RULESET } from "./blockers.ts"
+import { isOfBanger } from "./ruleset.ts"
 
 /** A port of this host that rules of another program send elsewhere. */
 export interface Forward {
   readonly protocol: "tcp" | "udp"
+  /** The one that it was sent to; undefined: any, or it cannot be told. */
+  readonly address: string | undefined
   readonly port: number
   /** Whose rules: a table of nft's, or a program. */
   readonly by: string
@@ -14,7 +17,7 @@ export interface Forward {
  * the other one never hears. What names no single port is left out.
  */
 export function findForwards(look: Look): readonly Forward[] {
-  const listed = look.run(["nft", "-t", "-j", "list", "ruleset"])
+  const listed = look.run(RULESET)
   const old = (look.read("/proc/net/ip_tables_names") ?? "").split("\n").includes("nat")
   const saved = old ? look.run(["iptables-legacy-save", "-t", "nat"]) : undefined
   return [
@@ -29,13 +32,18 @@ export function findForwards(look: Look): readonly Forward[] {
 function nftForwards(text: string): readonly Forward[] {
   const { nftables } = v.parse(rulesetSchema, JSON.parse(text))
   return nftables.flatMap(({ rule }) => {
-    if (rule === undefined || rule.table.startsWith("banger") || !rule.expr.some(isTranslation)) return []
+    if (rule === undefined || isOfBanger(rule.table) || !rule.expr.some(isTranslation)) return []
     const ports = rule.expr.flatMap((statement) => {
       const match = v.safeParse(matchSchema, statement)
       return match.success ? [match.output.match] : []
     })
+    const to = rule.expr.flatMap((statement) => {
+      const match = v.safeParse(addressSchema, statement)
+      return match.success ? [match.output.match.right] : []
+    })
     return ports.map(({ left, right }) => ({
       protocol: left.payload.protocol,
+      address: to[0],
       port: right,
       by: `table ${rule.family} ${rule.table}`,
     }))
@@ -45,8 +53,9 @@ function nftForwards(text: string): readonly Forward[] {
 /** Those in what an iptables-save prints. Pure. */
 function iptablesForwards(saved: string, program: string): readonly Forward[] {
   const rules = saved.matchAll(/^-A .*-p (tcp|udp) .*--dport (\d+) .*-j (?:DNAT|REDIRECT)/gm)
-  return [...rules].map(([, protocol, port]) => ({
+  return [...rules].map(([rule, protocol, port]) => ({
     protocol: protocol === "udp" ? "udp" : "tcp",
+    address: /(?<!! )-d ([\d.]+)\/32 /.exec(rule)?.[1],
     port: Number(port),
     by: program,
   }))
@@ -65,6 +74,13 @@ const matchSchema = v.object({
     op: v.literal("=="),
     left: v.object({ payload: v.object({ protocol: v.picklist(["tcp", "udp"]), field: v.literal("dport") }) }),
     right: v.number(),
+  }),
+})
+const addressSchema = v.object({
+  match: v.object({
+    op: v.literal("=="),
+    left: v.object({ payload: v.object({ protocol: v.literal("ip"), field: v.literal("daddr") }) }),
+    right: v.pipe(text, v.ipv4()),
   }),
 })
 const xtSchema = v.object({ xt: v.object({ name: v.picklist(["DNAT", "REDIRECT"]) }) })

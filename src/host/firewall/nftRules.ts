@@ -1,7 +1,7 @@
 import * as v from "valibot"
 import { isBetween, parseEither } from "./addresses.ts"
 import { any, type Fact, isNamed, isWithin, type Met, not, type Packet } from "./packet.ts"
-import type { Chain, Hook, Rule, Table, Verdict } from "./ruleset.ts"
+import { type Chain, type Hook, isOfBanger, type Rule, type Table, type Verdict } from "./ruleset.ts"
 
 /**
  * The tables of `nft -j list ruleset` (libnftables-json(5)) that what is routed passes, but banger's own. Throws where the text is
@@ -14,7 +14,7 @@ export function parseNftRuleset(text: string): readonly Table[] {
   for (const { table, chain, rule } of nftables) {
     const family = FAMILIES.find((one) => one === (table ?? chain ?? rule)?.family)
     if (family === undefined) continue
-    if (table !== undefined && !table.name.startsWith("banger"))
+    if (table !== undefined && !isOfBanger(table.name))
       tables.set(key(family, table.name), { family, name: table.name, chains: new Map() })
     if (chain !== undefined) {
       const hook = HOOKS.find((one) => one === chain.hook)

@@ -1,5 +1,13 @@
 import { ignoring } from "../../base/linux/errors.ts"
-import { addBridge, changeLink, deleteLink, findLink, type Link, listLinks } from "../../base/linux/links.ts"
+import {
+  addBridge,
+  changeLink,
+  deleteLink,
+  findLink,
+  findLinkAt,
+  type Link,
+  listLinks,
+} from "../../base/linux/links.ts"
 import { addAddress, listAddresses, uplinks } from "../../base/linux/routes.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import {
@@ -172,8 +180,7 @@ const MTU_MIN_BYTES = { ipv4: 576, ipv6: 1280 } as const
 
 /** What this host's ways out carry, all of them, but not more than 1500 bytes. */
 function wayOutMtu(route: Route, { ipv6 }: Pick<BridgePlan, "ipv6">): number {
-  const out = uplinks(route)
-  const mtus = listLinks(route).flatMap(({ index, mtu }) => (out.has(index) ? [mtu] : []))
+  const mtus = [...uplinks(route)].flatMap((index) => findLinkAt(route, { index, name: "a way out" })?.mtu ?? [])
   return Math.max(Math.min(MTU_BYTES, ...mtus), ipv6 ? MTU_MIN_BYTES.ipv6 : MTU_MIN_BYTES.ipv4)
 }
 

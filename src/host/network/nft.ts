@@ -1,7 +1,9 @@
 import * as v from "valibot"
-import { Failure } from "../../base/terms/failure.ts"
+import { type NamedTable, withKernelRules } from "../../base/linux/nftables.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { ADMIN_PATH, findProgram, runSystem } from "../../store/files/programs.ts"
+import { isOfBanger } from "../firewall/ruleset.ts"
 
 /** Applies a script as one transaction (`nft -f -`), whole or not at all. Throws a failure with nft's own words. */
 export function applyRules(script: string): void {
@@ -16,8 +18,21 @@ export function forgetTable(name: string): string {
 
 /** The names of banger's tables on this host, of whatever owner. */
 export function listOwnTables(): readonly string[] {
-  const names = listTables().map(({ name }) => name)
-  return [...new Set(names.filter((name) => /^banger(?:_[0-9a-f]{8})?(?:_ports)?$|^banger_check$/.test(name)))]
+  return [...new Set(listTables().flatMap(({ name }) => (isOfBanger(name) ? [name] : [])))]
+}
+
+/**
+ * All tables of this host, whatever their family. The kernel is asked itself: nft reads all rules for that. Throws a failure where the
+ * kernel has no nf_tables, or does not tell.
+ */
+export function listTables(): readonly NamedTable[] {
+  try {
+    return withKernelRules((rules) => rules.tables())
+  } catch (error) {
+    const hint = "the kernel needs nf_tables (modprobe nf_tables), and banger root"
+    const message = `the tables of this host's rules cannot be listed: ${messageOf(error)}`
+    throw new Failure("HOST_LACKS", message, { hint, subject: "nf_tables", cause: error })
+  }
 }
 
 /** A table's rules as nft prints them. */
@@ -62,17 +77,9 @@ export function nftProgram(instead = "Or a network without rules: network: { nat
 const NFT_WAIT_MS = 20_000
 
 const text = v.string()
-const tablesSchema = v.object({
-  nftables: v.array(v.object({ table: v.optional(v.object({ family: text, name: text })) })),
-})
 const countersSchema = v.object({
   nftables: v.array(v.object({ counter: v.optional(v.object({ name: text, packets: v.number() })) })),
 })
-
-function listTables(): readonly { readonly family: string; readonly name: string }[] {
-  const listed = v.parse(tablesSchema, JSON.parse(run(["-j", "list", "tables"], "")))
-  return listed.nftables.flatMap(({ table }) => table ?? [])
-}
 
 function run(words: readonly string[], input: string): string {
   nftProgram()

@@ -3,13 +3,15 @@ import { changeLink, type Link, listLinks } from "../../base/linux/links.ts"
 import { listAddresses, listNeighbours, setNeighbour } from "../../base/linux/routes.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { addressOf, gatewayOf } from "../../base/terms/address.ts"
+import { asFailure, Failure, joinFailures, messageOf } from "../../base/terms/failure.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { ensureBridge, routeLoopback } from "./bridge.ts"
-import { guestAddresses, portGroup, tableName } from "./names.ts"
-import { applyRules, hasNft, tableText } from "./nft.ts"
-import { needsRules, opensLoopback, planRules, ruledLeases } from "./rules.ts"
+import { guestAddresses, MARK, parseAlias, portGroup } from "./names.ts"
+import { applyRules } from "./nft.ts"
+import { opensLoopback, planRules, ruledLeases } from "./rules.ts"
 import { readSetting } from "./sysctl.ts"
-import { findOwnLink } from "./tap.ts"
+import { ownLinkAmong } from "./tap.ts"
+import { rulesLackedBy } from "./wholeRules.ts"
 
 /** What of a VM's network is not as its lease says. */
 export interface NetworkFault {
@@ -28,87 +30,146 @@ export interface Networks {
   readonly isUp: (vm: string) => boolean
 }
 
-/** What others have taken away or changed of networks of VMs that are up: bridge, tap, neighbour entry, rules. Nothing is changed. */
+/**
+ * What others have taken away or changed of networks of VMs that are up: bridge, tap, neighbour entry, rules. Nothing is changed.
+ * Throws a system error where the kernel does not tell.
+ */
 export function findFaults(route: Route, { owner, leases, isUp }: Networks): readonly NetworkFault[] {
   const up = leases.filter(({ vm }) => isUp(vm))
   if (up.length === 0) return []
-  const links = listLinks(route)
-  const [addresses, neighbours] = [listAddresses(route), listNeighbours(route)]
   const ruled = ruledLeases(leases)
-  const rules = ruled.some(needsRules) && hasNft() ? rulesOf(owner) : undefined
+  const there = whatIsThere(route, { owner, leases })
+  const lacks = rulesLackedBy(owner, ruled)
+  const isRuled = new Set(ruled)
   return up.flatMap((lease) => {
-    const { vm, bridge: name, link, subnet, mac } = lease
-    const fault = (what: string, restorable = true): NetworkFault => ({ vm, what, restorable })
-    const bridge = links.find((one) => one.name === name)
-    const tap = ownLink(route, lease, { owner, leases })
-    if (tap === undefined) return [fault(`its interface ${link} is gone`, false)]
-    const has = addresses.some(
-      ({ index, address }) => index === bridge?.index && addressOf(address) === gatewayOf(subnet),
-    )
-    const bound = guestAddresses(lease, owner).every((address) =>
-      neighbours.some(
-        (one) => one.index === bridge?.index && one.mac === mac && Buffer.compare(one.address, address) === 0,
-      ),
-    )
-    const told = [
-      ...(tap.name === link ? [] : [`its interface ${link} is called ${tap.name}`]),
-      ...(tap.up ? [] : [`its interface ${tap.name} is down`]),
-      ...(bridge === undefined ? [`the bridge ${name} is gone`] : bridge.up ? [] : [`the bridge ${name} is down`]),
-      ...(bridge === undefined || tap.master === bridge.index
-        ? []
-        : [`its interface ${tap.name} is no port of ${name}`]),
-      ...(bridge === undefined || has ? [] : [`the bridge ${name} has lost its address`]),
-      ...(bridge === undefined || !has || bound ? [] : ["the host's neighbour entry of its address is gone"]),
-      ...(rules === undefined || !ruled.includes(lease) || hasRules(rules, lease) ? [] : ["its rules are gone"]),
-      ...(bridge === undefined ||
-      !has ||
-      !opensLoopback([lease]) ||
-      readSetting(`ipv4/conf/${name}/route_localnet`) === "1"
-        ? []
-        : [`net.ipv4.conf.${name}.route_localnet is off, so its ports at 127.0.0.1 are shut`]),
-    ]
-    return told.map((what) => fault(what))
+    const faults = faultsOf(lease, there)
+    const rules =
+      faults.length === 1 && faults[0]?.restorable === false ? undefined : isRuled.has(lease) && lacks(lease)
+    return rules ? [...faults, { vm: lease.vm, what: rules, restorable: true }] : faults
   })
 }
 
 /**
  * Puts the networks of VMs that are up back as their leases say; what is as it should be stays so. A tap that is gone is not made
- * anew: its VMM would not know of it. The caller holds the network's lock.
+ * anew: its VMM would not know of it. What cannot be put back keeps nothing else from it: then throws one failure of all that could
+ * not. The caller holds the network's lock.
  */
 export function restore(route: Route, { owner, leases, isUp }: Networks): void {
-  const ruled = ruledLeases(leases)
-  for (const lease of leases) {
-    const tap = isUp(lease.vm) ? ownLink(route, lease, { owner, leases }) : undefined
-    if (tap === undefined) continue
-    const neighbours = leases.filter(({ bridge }) => bridge === lease.bridge)
-    const ipv6 = neighbours.some((one) => one.ipv6)
-    const mtu = neighbours.find((one) => one.mtu !== undefined)?.mtu
-    const { index } = ensureBridge(route, { name: lease.bridge, subnet: lease.subnet, ipv6, owner, mtu })
-    putBack(route, tap, { lease, owner, bridge: index, onlyMac: ruled.includes(lease) && !lease.netns })
-    for (const address of guestAddresses(lease, owner)) setNeighbour(route, index, { address, mac: lease.mac })
+  const failures: Failure[] = []
+  const attempt = (work: () => void) => {
+    try {
+      work()
+      return true
+    } catch (error) {
+      failures.push(asFailure(error, "FAILED"))
+      return false
+    }
   }
-  if (ruled.length > 0) applyRules(planRules(owner, ruled))
-  for (const name of new Set(leases.map(({ bridge }) => bridge)))
-    if (opensLoopback(leases.filter(({ bridge }) => bridge === name))) routeLoopback(route, { name, owner }, true)
+  const ruled = new Set(ruledLeases(leases))
+  // First, since they hold the guests in bounds whatever becomes of the rest.
+  const bound = ruled.size === 0 || attempt(() => applyRules(planRules(owner, [...ruled])))
+  const there = whatIsThere(route, { owner, leases })
+  for (const [name, own] of Map.groupBy(leases, ({ bridge }) => bridge)) {
+    const taps = own.flatMap((lease) => {
+      const tap = isUp(lease.vm) ? there.ownLink(lease) : undefined
+      return tap === undefined ? [] : [{ lease, tap }]
+    })
+    const [first] = taps
+    if (first === undefined) continue
+    attempt(() => {
+      const ipv6 = own.some((one) => one.ipv6)
+      const mtu = own.find((one) => one.mtu !== undefined)?.mtu
+      const { index } = ensureBridge(route, { name, subnet: first.lease.subnet, ipv6, owner, mtu })
+      for (const { lease, tap } of taps)
+        attempt(() => {
+          for (const address of guestAddresses(lease, owner))
+            if (there.boundTo(index, address) !== lease.mac) setNeighbour(route, index, { address, mac: lease.mac })
+          putBack(route, tap, { lease, owner, bridge: index, onlyMac: ruled.has(lease) && !lease.netns })
+        })
+      if (bound && opensLoopback(own)) routeLoopback(route, { name, owner }, true)
+    })
+  }
+  if (failures.length > 0) throw joinFailures("the networks of this banger", failures)
 }
 
 // --- internal ---
 
-function ownLink(
-  route: Route,
-  { vm, card, link }: Lease,
-  { owner, leases }: Pick<Networks, "owner" | "leases">,
-): Link | undefined {
-  const others = leases.filter((one) => one.vm === vm && one.card !== card).map((one) => one.link)
-  return findOwnLink(route, link, { owner, vm, others })
+/** What this host has of networks, read once, whatever the number of VMs. */
+interface There {
+  readonly owner: string
+  bridge(name: string): Link | undefined
+  ownLink(lease: Lease): Link | undefined
+  hasAddress(index: number, address: number): boolean
+  /** The MAC that an address is bound to for good. */
+  boundTo(index: number, address: Uint8Array): string | undefined
+  routesLoopback(bridge: string): boolean
+}
+
+function whatIsThere(route: Route, { owner, leases }: Pick<Networks, "owner" | "leases">): There {
+  const links = listLinks(route)
+  const named = new Map(links.map((link) => [link.name, link]))
+  const marked = Map.groupBy(links, ({ alias }) => parseAlias(alias)?.vm)
+  const ofVm = Map.groupBy(leases, ({ vm }) => vm)
+  const at = (index: number, address: Uint8Array) => `${index} ${address.toHex()}`
+  const addresses = new Set(listAddresses(route).map(({ index, address }) => `${index} ${addressOf(address)}`))
+  const neighbours = new Map(listNeighbours(route).map(({ index, address, mac }) => [at(index, address), mac]))
+  const loopback = new Map<string, boolean>()
+  return {
+    owner,
+    bridge: (name) => named.get(name),
+    ownLink({ vm, card, link }) {
+      const others = (ofVm.get(vm) ?? []).flatMap((one) => (one.card === card ? [] : [one.link]))
+      const among = { named: named.get(link), marked: () => marked.get(vm) ?? [] }
+      const found = ownLinkAmong(among, { owner, vm, others })
+      return found !== undefined && isOf(found, { owner, vm }) ? found : undefined
+    },
+    hasAddress: (index, address) => addresses.has(`${index} ${address}`),
+    boundTo: (index, address) => neighbours.get(at(index, address)),
+    routesLoopback(bridge) {
+      const known = loopback.get(bridge)
+      if (known !== undefined) return known
+      const is = readSetting(`ipv4/conf/${bridge}/route_localnet`) === "1"
+      loopback.set(bridge, is)
+      return is
+    },
+  }
+}
+
+/** Whether an interface is a VM's, by its mark; one that somebody took the alias from has its group still. */
+function isOf({ alias, group }: Link, { owner, vm }: { readonly owner: string; readonly vm: string }): boolean {
+  if (alias === undefined) return group === MARK || group === portGroup(owner, "own")
+  const mark = parseAlias(alias)
+  return mark?.owner === owner && mark.vm === vm
+}
+
+function faultsOf(lease: Lease, there: There): readonly NetworkFault[] {
+  const { vm, bridge: name, link, subnet, mac } = lease
+  const fault = (what: string, restorable = true): NetworkFault => ({ vm, what, restorable })
+  const tap = there.ownLink(lease)
+  if (tap === undefined) return [fault(`its interface ${link} is gone`, false)]
+  const told = [
+    ...(tap.name === link ? [] : [`its interface ${link} is called ${tap.name}`]),
+    ...(tap.up ? [] : [`its interface ${tap.name} is down`]),
+  ]
+  const bridge = there.bridge(name)
+  if (bridge === undefined) return [...told, `the bridge ${name} is gone`].map((what) => fault(what))
+  if (!bridge.up) told.push(`the bridge ${name} is down`)
+  if (tap.master !== bridge.index) told.push(`its interface ${tap.name} is no port of ${name}`)
+  if (!there.hasAddress(bridge.index, gatewayOf(subnet))) told.push(`the bridge ${name} has lost its address`)
+  else {
+    const bound = guestAddresses(lease, there.owner).every((one) => there.boundTo(bridge.index, one) === mac)
+    if (!bound) told.push("the host's neighbour entry of its address is gone")
+    if (opensLoopback([lease]) && !there.routesLoopback(name))
+      told.push(`net.ipv4.conf.${name}.route_localnet is off, so its ports at 127.0.0.1 are shut`)
+  }
+  return told.map((what) => fault(what))
 }
 
 function putBack(route: Route, tap: Link, { lease, owner, bridge, onlyMac }: PutBack): void {
   const { index } = tap
   const group = portGroup(owner, "own")
   const name = lease.link
-  // The kernel renames no link that is up (before 6.2).
-  if (tap.name !== name) changeLink(route, index, tap.name, { up: false, called: name })
+  if (tap.name !== name) rename(route, tap, name)
   const moved = tap.master !== bridge
   if (moved || !tap.up || tap.name !== name)
     changeLink(route, index, name, { ...(moved ? { master: bridge } : {}), group, up: true })
@@ -117,24 +178,23 @@ function putBack(route: Route, tap: Link, { lease, owner, bridge, onlyMac }: Put
   if (onlyMac) tiePort(route, { index, name }, lease.mac)
 }
 
+/** In two requests: a kernel before 6.2 renames no link that is up, and renames before it takes one down (do_setlink()). */
+function rename(route: Route, { index, name, up }: Link, called: string): void {
+  changeLink(route, index, name, { up: false })
+  try {
+    changeLink(route, index, name, { called })
+  } catch (error) {
+    // As it was: behind another name no rule lets its guest send anything.
+    if (up) changeLink(route, index, name, { up: true })
+    const hint = `see whose the interface ${called} is (ip -d link show ${called}); once it is gone: banger net rm`
+    const message = `the interface ${name} cannot be named ${called} again: ${messageOf(error)}`
+    throw new Failure("IN_USE", message, { hint, subject: name, cause: error })
+  }
+}
+
 interface PutBack {
   readonly lease: Lease
   readonly owner: string
   readonly bridge: number
   readonly onlyMac: boolean
-}
-
-interface Rules {
-  readonly inet: string
-  /** With one space between words. */
-  readonly bridge: string
-}
-
-function rulesOf(owner: string): Rules {
-  const table = tableName(owner)
-  return { inet: tableText(table, "inet"), bridge: tableText(table, "bridge").replace(/\s+/g, " ") }
-}
-
-function hasRules({ inet, bridge }: Rules, { link, mac, bridge: name }: Lease): boolean {
-  return inet.includes(`"${name}"`) && bridge.includes(`"${link}" . ${mac}`)
 }

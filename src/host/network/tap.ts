@@ -97,22 +97,33 @@ export interface TapOwner {
   readonly others?: readonly string[] | undefined
 }
 
+/** Whose an interface is, and under which names it is looked for. */
+export interface LinkOwner {
+  readonly owner: string
+  readonly vm: string
+  /** The names of the VM's other interfaces. */
+  readonly others?: readonly string[]
+}
+
 /**
  * A VM's interface: the one of this name, or one that bears the VM's mark and has none of the names of its others: somebody has
  * renamed it.
  */
-export function findOwnLink(
-  route: Route,
-  name: string,
-  { owner, vm, others = [] }: { readonly owner: string; readonly vm: string; readonly others?: readonly string[] },
+export function findOwnLink(route: Route, name: string, whose: LinkOwner): Link | undefined {
+  return ownLinkAmong({ named: findLink(route, name), marked: () => listLinks(route) }, whose)
+}
+
+/** As `findOwnLink`, of the interface of the name, and of those that may bear the VM's mark. Pure but for `marked`. */
+export function ownLinkAmong(
+  { named, marked }: { readonly named: Link | undefined; readonly marked: () => readonly Link[] },
+  { owner, vm, others = [] }: LinkOwner,
 ): Link | undefined {
-  const link = findLink(route, name)
   const isIts = ({ alias }: Link) => {
     const mark = parseAlias(alias)
     return mark?.owner === owner && mark.vm === vm
   }
-  if (link !== undefined && (isIts(link) || link.alias === undefined)) return link
-  return listLinks(route).find((one) => isIts(one) && !others.includes(one.name)) ?? link
+  if (named !== undefined && (isIts(named) || named.alias === undefined)) return named
+  return marked().find((one) => isIts(one) && !others.includes(one.name)) ?? named
 }
 
 /**

@@ -208,7 +208,8 @@ export function listUnfinished(db: Database, name?: string): readonly VmRecord[]
 
 /** Whether a VM's record says that it runs: of one that is being started, or ends, not all is there. */
 export function isUpIn(db: Database): (id: string) => boolean {
-  const up = new Set(listUnfinished(db).flatMap(({ id, state }) => (state === "running" ? [id] : [])))
+  const rows = db.query<{ id: string }, []>("select id from vms where state = 'running'").all()
+  const up = new Set(rows.map(({ id }) => id))
   return (id) => up.has(id)
 }
 

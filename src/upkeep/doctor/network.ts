@@ -1,6 +1,6 @@
 import { S } from "../../base/linux/constants.ts"
 import { isType } from "../../base/linux/files.ts"
-import { formatAddress, parseSubnet } from "../../base/terms/address.ts"
+import { addressOf, formatAddress, formatIpv6, ipv6Bytes, parseSubnet } from "../../base/terms/address.ts"
 import { messageOf } from "../../base/terms/failure.ts"
 import { type Blocker, findBlockers, type Guest } from "../../host/firewall/blockers.ts"
 import { findNameServers, NAME_SERVER_HINT } from "../../host/network/guestWords.ts"
@@ -115,7 +115,9 @@ export function checkNetworkManager(host: Host): Finding {
     "/etc/NetworkManager/NetworkManager.conf",
     ...directories.flatMap((directory) => filesIn(host, directory)),
   ]
-  const told = files.some((path) => /^\s*unmanaged-devices\s*\+?=.*interface-name:bgr/m.test(host.read(path) ?? ""))
+  // What is excepted there is managed.
+  const lists = /^\s*unmanaged-devices\s*\+?=.*(?<!except:)interface-name:bgr/m
+  const told = files.some((path) => lists.test(host.read(path) ?? ""))
   if (told) return ok("NetworkManager leaves the interfaces of VMs alone")
   const file = "/etc/NetworkManager/conf.d/90-banger.conf"
   const mend = `printf '[keyfile]\\nunmanaged-devices+=interface-name:bgr*\\n' > ${file} && nmcli general reload conf`
@@ -181,16 +183,40 @@ function blockers(host: Host): readonly Blocker[] | Finding {
     (name) => isOwnBridge(name) && host.stat(`/sys/class/net/${name}/bridge`) !== undefined,
   )
   const [uplink] = waysOut(host)
-  const guests = (bridges.length === 0 ? [DEFAULT_BRIDGE] : bridges).map((bridge): Guest => {
-    const { base } = parseSubnet(defaultSubnet(bridge)) ?? { base: 0 }
+  const guests = (bridges.length === 0 ? [DEFAULT_BRIDGE] : bridges).flatMap((bridge): readonly Guest[] => {
+    const base = baseOf(host, bridge) ?? parseSubnet(defaultSubnet(bridge))?.base ?? 0
     const port = { protocol: "tcp", host: 8080, guest: 80 } as const
     const own = { address: formatAddress(base + 2), gateway: formatAddress(base + 1), ports: [port] }
-    return { bridge, named: "bgr*", family: "ip", uplink, ...own }
+    const common = { bridge, named: "bgr*", uplink }
+    const network = networkOf6(host, bridge)
+    const six = (at: number) => formatIpv6(ipv6Bytes(network ?? new Uint8Array(8), at))
+    return [
+      { ...common, family: "ip", ...own },
+      ...(network === undefined
+        ? []
+        : [{ ...common, family: "ip6" as const, address: six(2), gateway: six(1), ports: [] }]),
+    ]
   })
   const found = findBlockers(host, guests)
-  if (found === undefined) return unknown("neither nft nor iptables is there to ask")
+  if (found === undefined)
+    return unknown("neither nft nor iptables tells all rules of this host: nft list ruleset, iptables-save")
   const one = (blocker: Blocker) => `${blocker.chain} ${blocker.mend}`
   return [...new Map(found.map((blocker) => [one(blocker), blocker])).values()]
+}
+
+/** The lowest address of the network that a bridge has, by the host's routes. */
+function baseOf(host: Host, bridge: string): number | undefined {
+  const routes = (host.read("/proc/net/route") ?? "").split("\n").map((line) => line.trim().split(/\s+/))
+  const [, to = ""] = routes.find(([link, , gateway]) => link === bridge && /^0+$/.test(gateway ?? "")) ?? []
+  // As this machine has it in memory.
+  return /^[\dA-F]{8}$/.test(to) ? addressOf(Uint8Array.fromHex(to).reverse()) : undefined
+}
+
+/** The unique local network of a bridge where guests have IPv6, as the first 8 bytes of an address. */
+function networkOf6(host: Host, bridge: string): Uint8Array | undefined {
+  const addresses = (host.read("/proc/net/if_inet6") ?? "").split("\n").map((line) => line.trim().split(/\s+/))
+  const [address] = addresses.find(([hex = "", , , , , link]) => link === bridge && /^fd[\da-f]{30}$/.test(hex)) ?? []
+  return address === undefined ? undefined : Uint8Array.fromHex(address).subarray(0, 8)
 }
 
 function whoseOf(found: readonly Blocker[]): string {
@@ -198,7 +224,8 @@ function whoseOf(found: readonly Blocker[]): string {
   return names.length === 0 ? "others'" : names.map((name) => `${name}'s`).join(" and ")
 }
 
-const namesOf = (found: readonly Blocker[]) => [...new Set(found.map(({ chain }) => chain))].join(", ")
+const namesOf = (found: readonly Blocker[]) =>
+  [...new Set(found.map(({ chain, family }) => (family === "ip6" ? `${chain} by IPv6` : chain)))].join(", ")
 const mendsOf = (found: readonly Blocker[]) => [...new Set(found.map(({ mend }) => mend))].join(" && ")
 
 /** The interfaces of default routes. */

@@ -1,4 +1,4 @@
-import { whyOf } from "../../base/terms/failure.ts"
+import { messageOf, whyOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { portTableName, rulesCover } from "../../host/bridge/portRules.ts"
 import { ownerOf, tableName } from "../../host/network/names.ts"
@@ -32,7 +32,7 @@ export function sweepNetwork(
     if (verdict !== undefined) return { ...leftover, ...verdict }
     return dryRun ? leftover : remove(state, leftover)
   })
-  const faults = networkFaultsOf(state)
+  const faults = faultsOf(state, log)
   if (!dryRun && (lackRules(state) || faults.some(({ restorable }) => restorable)) && reapplyRules(state))
     for (const text of faults.length === 0 ? [RULES_BACK] : sayFaults(faults)) log.warn(text)
   return found
@@ -41,6 +41,15 @@ export function sweepNetwork(
 // --- internal ---
 
 const RULES_BACK = "the rules of this banger's networks were gone; they are there again"
+
+function faultsOf(state: State, log: Log): readonly NetworkFault[] {
+  try {
+    return networkFaultsOf(state)
+  } catch (error) {
+    log.warn(`whether others have changed networks of VMs cannot be told: ${messageOf(error)}`)
+    return []
+  }
+}
 
 function sayFaults(faults: readonly NetworkFault[]): readonly string[] {
   return faults.map(({ vm, what, restorable }) =>

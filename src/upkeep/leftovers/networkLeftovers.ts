@@ -1,7 +1,7 @@
 import { type Link, listLinks } from "../../base/linux/links.ts"
 import { type Route, withRoute } from "../../base/linux/rtnetlink.ts"
 import { CARD } from "../../base/terms/address.ts"
-import { Failure } from "../../base/terms/failure.ts"
+import { asFailure, Failure, joinFailures } from "../../base/terms/failure.ts"
 import { planPortRules, portTableName } from "../../host/bridge/portRules.ts"
 import { forgetFlows } from "../../host/firewall/flows.ts"
 import { removeBridge } from "../../host/network/bridge.ts"
@@ -21,7 +21,7 @@ import type { Leftover, Verdict } from "./leftover.ts"
 
 /**
  * Replaces this owner's rules by those that its leases ask for: after somebody has flushed the ruleset, say. Returns
- * whether there are any.
+ * whether there are any. What fails keeps nothing else from it: then throws one failure of all that did.
  */
 export function reapplyRules(state: State): boolean {
   return withNetworkLock(() => {
@@ -29,10 +29,20 @@ export function reapplyRules(state: State): boolean {
     const all = listLeases(state.db)
     const leases = ruledLeases(all)
     const bridged = listBridgeLeases(state.db)
-    withRoute((route) => restore(route, { owner, leases: all, isUp: isUpIn(state.db) }))
-    if (bridged.length > 0) applyRules(planPortRules(owner, bridged))
     const opened = leases.filter(({ ports }) => ports.length > 0)
-    withRoute((route) => forgetFlows(route, { addresses: [], opened }))
+    const failures: Failure[] = []
+    for (const work of [
+      () => withRoute((route) => restore(route, { owner, leases: all, isUp: isUpIn(state.db) })),
+      () => (bridged.length > 0 ? applyRules(planPortRules(owner, bridged)) : undefined),
+      () => withRoute((route) => forgetFlows(route, { addresses: [], opened })),
+    ])
+      try {
+        work()
+      } catch (error) {
+        failures.push(asFailure(error, "FAILED"))
+      }
+    const [failure, ...others] = failures
+    if (failure !== undefined) throw others.length === 0 ? failure : joinFailures("the network", failures)
     return leases.length + bridged.length > 0
   })
 }

@@ -37,6 +37,33 @@ test("the old iptables is asked only where it has a table, and nobody where nobo
   expect(findBlockers(look("filter\n", []), [GUEST])).toBeUndefined()
 })
 
+test("where one that knows rules does not answer, nothing is said to be well; what another refuses is told all the same", () => {
+  const xt = {
+    rule: { family: "ip", table: "filter", chain: "FORWARD", expr: [{ xt: { type: "match", name: "set" } }] },
+  }
+  const listed = (rules: readonly object[]) => ({ exit: 0, stdout: JSON.stringify({ nftables: rules }) })
+  const open = { exit: 0, stdout: "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n" }
+  const shut = { exit: 0, stdout: "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n" }
+  const failed = { exit: 1, stdout: "" }
+  const blockers = (legacy: string, answers: Readonly<Record<string, { exit: number; stdout: string }>>) =>
+    findBlockers({ read: () => legacy, run: ([name = ""]) => answers[name] }, [GUEST])
+  expect(blockers("", { nft: failed })).toBeUndefined()
+  expect(blockers("filter\n", { nft: listed([]) })).toBeUndefined()
+  expect(blockers("filter\n", { nft: listed([]), "iptables-legacy-save": failed })).toBeUndefined()
+  expect(blockers("", { nft: listed([xt]) })).toBeUndefined()
+  expect(blockers("", { nft: listed([xt]), "iptables-nft-save": open })).toEqual([])
+  expect(blockers("filter\n", { nft: failed, "iptables-legacy-save": shut })).toHaveLength(1)
+})
+
+test("a table of others whose name begins as banger's is looked at", () => {
+  const shut = (name: string) => [
+    { table: { family: "inet", name } },
+    { chain: { family: "inet", table: name, name: "f", hook: "forward", policy: "drop" } },
+  ]
+  const run = () => ({ exit: 0, stdout: JSON.stringify({ nftables: ["banger", "banger-fw"].flatMap(shut) }) })
+  expect(findBlockers({ read: () => undefined, run }, [GUEST])).toMatchObject([{ chain: "inet banger-fw f" }])
+})
+
 test.each([
   ["-i bgr+", true],
   ["-i br0+", false],

@@ -90,6 +90,32 @@ const NETWORK_MANAGER = {
   lists: { "/sys/devices/system/cpu/vulnerabilities": [] },
 }
 
+/** A bridge of banger's with another subnet than the first one's. */
+const BRIDGES = {
+  stats: { "/sys/class/net/bgr0/bridge": directory(0, 0o755) },
+  lists: { "/sys/class/net": ["lo", "bgr0"] },
+  files: {
+    "/proc/net/route":
+      "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\nbgr0\t00004D0A\t00000000\t0001\t0\t0\t0\t0000FFFF\n",
+  },
+}
+
+/** Rules that drop what is forwarded and has this. */
+function dropping(what: string, value: string): string {
+  const [kind = "", field = ""] = what.split(" ")
+  const left = kind === "meta" ? { meta: { key: field } } : { payload: { protocol: kind, field } }
+  const right = kind === "meta" ? value : { prefix: { addr: value, len: 16 } }
+  return JSON.stringify({
+    nftables: [
+      { table: { family: "inet", name: "f" } },
+      { chain: { family: "inet", table: "f", name: "g", hook: "forward", policy: "accept" } },
+      {
+        rule: { family: "inet", table: "f", chain: "g", expr: [{ match: { op: "==", left, right } }, { drop: null }] },
+      },
+    ],
+  })
+}
+
 /** Default routes by eth0, and by IPv6 by wg0; lo has one that leads nowhere. */
 const ROUTES = {
   "/proc/net/route":
@@ -348,6 +374,37 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /and what bridges of yours carry \(net\.bridge\.bridge-nf-call-iptables=1\)/,
   ],
   [
+    "forward-policy",
+    "warn",
+    {
+      ...BRIDGES,
+      runs: { "nft -t -j list ruleset": { exit: 0, stdout: dropping("ip saddr", "10.77.0.0") } },
+    },
+    /others' rules refuse what VMs send beyond this host: inet f g$/,
+  ],
+  [
+    "forward-policy",
+    "ok",
+    {
+      ...BRIDGES,
+      files: { ...BRIDGES.files, "/proc/net/if_inet6": "fd010203040500010000000000000001 03 40 00 80 bgr9\n" },
+      runs: { "nft -t -j list ruleset": { exit: 0, stdout: dropping("meta nfproto", "ipv6") } },
+    },
+    /no rules of others refuse what is forwarded/,
+  ],
+  [
+    "forward-policy",
+    "warn",
+    {
+      ...BRIDGES,
+      files: { ...BRIDGES.files, "/proc/net/if_inet6": "fd010203040500010000000000000001 03 40 00 80 bgr0\n" },
+      runs: { "nft -t -j list ruleset": { exit: 0, stdout: dropping("meta nfproto", "ipv6") } },
+    },
+    /refuse what VMs send beyond this host: inet f g by IPv6$/,
+    /^nft 'insert rule inet f g iifname "bgr\*" accept'/,
+  ],
+  ["forward-policy", "unknown", { runs: { "nft -t -j list ruleset": { exit: 1, stdout: "" } } }, /tells all rules/],
+  [
     "host-policy",
     "warn",
     {
@@ -418,6 +475,17 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
       },
     },
     /leaves the interfaces of VMs alone/,
+  ],
+  [
+    "network-manager",
+    "warn",
+    {
+      ...NETWORK_MANAGER,
+      files: {
+        "/etc/NetworkManager/NetworkManager.conf": "[keyfile]\nunmanaged-devices=*;except:interface-name:bgr*\n",
+      },
+    },
+    /is not told to leave/,
   ],
   ["mtu", "ok", { files: ROUTES }, /the ways out carry 1500 bytes/],
   [

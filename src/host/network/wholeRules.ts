@@ -1,0 +1,56 @@
+import { type KernelRules, type RulesTable, withKernelRules } from "../../base/linux/nftables.ts"
+import type { Lease } from "../../store/state/leases.ts"
+import { tableName } from "./names.ts"
+import { planRules } from "./rules.ts"
+
+/** How many rules each chain has that a script of `planRules` makes. Pure. */
+export function plannedCounts(script: string): readonly PlannedChain[] {
+  const counts = new Map<string, PlannedChain & { count: number }>()
+  let family: RulesTable["family"] = "inet"
+  let within: (PlannedChain & { count: number }) | undefined
+  for (const line of script.split("\n")) {
+    const [, opened, table] = line.endsWith("{") ? (/^(table|chain|set) (.*) \{$/.exec(line) ?? []) : []
+    if (opened === "table") family = table?.startsWith("bridge ") === true ? "bridge" : "inet"
+    if (opened === "chain" && table !== undefined) {
+      within = { family, chain: table, count: 0 }
+      counts.set(`${family} ${table}`, within)
+    } else if (opened !== undefined || line === "}") within = undefined
+    else if (within !== undefined && !line.startsWith("type ")) within.count++
+  }
+  return [...counts.values()]
+}
+
+/** A chain of an owner's tables, and how many rules it is to have. */
+export interface PlannedChain {
+  readonly family: RulesTable["family"]
+  readonly chain: string
+  readonly count: number
+}
+
+/**
+ * Which of an owner's leases lack their rules, by what the kernel has of them: it is asked itself, since nft needs longer for the rules
+ * of a thousand VMs than anybody waits for a list. Throws a system error where it cannot tell.
+ */
+export function rulesLackedBy(owner: string, ruled: readonly Lease[]): (lease: Lease) => string | undefined {
+  if (ruled.length === 0) return () => undefined
+  const name = tableName(owner)
+  return withKernelRules((rules) => {
+    const macs = new Set((rules.keys({ family: "bridge", name }, "macs") ?? []).map((key) => key.toHex()))
+    const short = plannedCounts(planRules(owner, ruled)).some((chain) => isShort(rules, name, chain))
+    return ({ link, mac }) => {
+      if (!macs.has(keyOf(link, mac))) return "its rules are gone"
+      return short ? "some of the rules of this banger's networks are gone" : undefined
+    }
+  })
+}
+
+// --- internal ---
+
+function isShort(rules: KernelRules, name: string, { family, chain, count }: PlannedChain): boolean {
+  return (rules.count({ family, name }, chain) ?? -1) < count
+}
+
+/** The key of the set `macs`, in hexadecimal digits: an interface's name in 16 bytes, a MAC, and two bytes to make it a multiple of four. */
+function keyOf(link: string, mac: string): string {
+  return `${Buffer.from(link, "latin1").toString("hex").padEnd(32, "0")}${mac.replaceAll(":", "")}0000`
+}
