@@ -97,6 +97,9 @@ onBoth(
       })
       expect(await listed(place)).toMatchObject([{ id, pid, state: "running", liveness: "alive" }])
     }
+    const given = await bangerOfOtherBoot(["forget", "--yes", id])
+    expect(given).toMatchObject({ exit: 1, stderr: expect.stringContaining("another container: a process holds") })
+    expect(await listed(place)).toMatchObject([{ id, pid, state: "running", liveness: "alive" }])
     process.kill(pid ?? 0, "SIGKILL")
     await until(() => processesOf(place).length === 0)
     // Whatever its id is, nothing of it runs.

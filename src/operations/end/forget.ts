@@ -1,4 +1,5 @@
 import { Failure } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import { freeClaim } from "../../store/disks/claims.ts"
 import { removeDirectory } from "../../store/files/removeDirectory.ts"
 import { describeKept } from "../../store/kept/thing.ts"
@@ -8,7 +9,7 @@ import type { State } from "../../store/state/open.ts"
 import type { VmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { deleteRecord, type VmRecord } from "../../store/state/records.ts"
-import { livenessOf } from "../../vm/liveness.ts"
+import { livenessOf, runsElsewhere } from "../../vm/liveness.ts"
 import { lockVmRecord } from "../../vm/lockVmRecord.ts"
 
 /** What a person gives up with the record of a VM of which nothing can be told. */
@@ -47,6 +48,12 @@ export async function forgetVm(
       if (liveness.is === "alive") throw wrong(`${name} (${id}) runs`, `to stop it: banger stop ${id}`)
       if (liveness.is === "dead")
         throw wrong(`${name} (${id}) has ended: ${liveness.why}`, `to remove it, and all that it had: banger rm ${id}`)
+      const still = runsElsewhere(layout, known)
+      if (still !== undefined)
+        throw wrong(
+          `${name} (${id}) runs, in another container: ${still}`,
+          `do this there: banger stop ${id}; or, on the host itself, end what this names: fuser -v ${shellWords([layout.consoleLog])}`,
+        )
       return await forget(liveness.why, known)
     }
     return await forget(known, [])
