@@ -149,8 +149,11 @@ function statusOf(consoleTail: string): number | undefined {
 
 // --- internal ---
 
-/** A word for any guest, and what the guest of scripts/guest-image has always said. */
-const STATUS = /^(?:banger: exit status|init: the script ended with exit code) (\d{1,3})\r?$/gm
+/**
+ * A word for any guest, and what the guest of scripts/guest-image has always said: behind what its script wrote last, where that had no
+ * newline.
+ */
+const STATUS = /^(?:banger: exit status|.*init: the script ended with exit code) (\d{1,3})\r?$/gm
 
 function toldBy(vmm: Vmm, { consoleLog }: VmLayout): string | undefined {
   const listener = vmm.listenToConsole?.()

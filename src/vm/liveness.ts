@@ -5,6 +5,7 @@ import { jailRoot } from "../host/jail/base.ts"
 import { ELSEWHERE } from "../host/process/identity.ts"
 import { closing } from "../host/process/pidRef.ts"
 import { type FoundVmm, findVmm } from "../host/search/findVmm.ts"
+import { runsOn } from "../host/search/provenGone.ts"
 import type { VmmQuery } from "../host/search/query.ts"
 import type { Resource } from "../store/state/handles.ts"
 import type { VmLayout } from "../store/state/places.ts"
@@ -24,6 +25,12 @@ export function livenessOf(
   return sought === undefined
     ? closing({ is: "dead", why: "its VMM was never started", warnings: [] })
     : withWayOut(layout.id, findVmm(sought))
+}
+
+/** Why a VM whose pid cannot be asked for surely runs, in another container; undefined where nothing tells. Throws nothing. */
+export function runsElsewhere(layout: VmLayout, resources: readonly Resource[]): string | undefined {
+  const sought = vmmQuery(resources, layout)
+  return sought && runsOn(sought)
 }
 
 /** For a VM that may run or not: nothing can tell, so it is left alone. */

@@ -314,9 +314,12 @@ test.each(SAID.map((words) => [words.join(" "), words] as const))(
       const { stderr, exitCode } = Bun.spawnSync(all, { env, cwd: directory.path })
       return { stderr: stderr.toString(), exit: exitCode }
     }
-    const full = shell('exec "$@" > /dev/full')
-    expect(full.stderr).toContain("standard output cannot be written")
-    expect(full.exit).toBe(1)
+    // A disk that is full, and one that fails: that file of a process says so.
+    for (const file of ["/dev/full", "/proc/$$/mem"]) {
+      const lost = shell(`"$@" > ${file}; exit $?`)
+      expect([file, lost.stderr]).toEqual([file, expect.stringContaining("standard output cannot be written")])
+      expect(lost.exit).toBe(1)
+    }
     expect(shell('"$@" | true; exit $PIPESTATUS')).toEqual({ stderr: "", exit: 0 })
   },
 )

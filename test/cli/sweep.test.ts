@@ -53,7 +53,7 @@ test("metrics are in Prometheus' text format, one HELP and TYPE each", () => {
 })
 
 test("a cron file runs the sweep every minute, its words safe from the shell and from cron", () => {
-  const lines = cronText("/usr/bin/banger", ["/run/a b", "/run/50%", "/run/it's"]).split("\n")
+  const lines = cronText({ program: "/usr/bin/banger", dirs: ["/run/a b", "/run/50%", "/run/it's"] }).split("\n")
   expect(lines.at(-1)).toBe("* * * * * root /usr/bin/banger sweep --quiet '/run/a b' /run/50\\% '/run/it'\\''s'")
 })
 
@@ -67,21 +67,26 @@ test("systemd units run it too, its words safe from systemd", () => {
 })
 
 test.each([["run/x"], ["/run/new\nline"]])("%p is no directory for cron or systemd", (dir) => {
-  expect(() => cronText("/b", [dir])).toThrow()
+  expect(() => cronText({ program: "/b", dirs: [dir] })).toThrow()
   expect(() => unitsOf("system", { program: "/b", dirs: [dir] })).toThrow()
 })
 
 test("what the host runs later finds the VMs of who had it written, whatever is in their places' names", () => {
-  const variables = variablesOf({
-    ...{
-      BANGER_STATE_DIR: "/srv/a b",
-      BANGER_RUNTIME_DIR: "/run/50%",
-      BANGER_CONFIG: '/etc/$x"',
-      HOME: "/root",
-      XDG_STATE_HOME: "",
+  const variables = variablesOf(
+    {
+      ...{
+        BANGER_STATE_DIR: "/srv/a b",
+        BANGER_RUNTIME_DIR: "/run/50%",
+        BANGER_CONFIG: '/etc/$x"',
+        HOME: "/root",
+        XDG_STATE_HOME: "",
+      },
     },
-  })
-  const line = cronText("/usr/bin/banger", [], variables).split("\n").at(-1)?.replace("* * * * * root ", "") ?? ""
+    0,
+  )
+  const line =
+    cronText({ program: "/usr/bin/banger", dirs: [], variables }).split("\n").at(-1)?.replace("* * * * * root ", "") ??
+    ""
   const told = Bun.spawnSync(
     ["sh", "-c", line.replaceAll("\\%", "%").replace("/usr/bin/banger sweep --quiet", "env")],
     { env: {} },
@@ -94,5 +99,16 @@ test("what the host runs later finds the VMs of who had it written, whatever is 
     expect(text).toContain('Environment="BANGER_CONFIG=/etc/$x\\""\n')
   }
   expect(units[0]?.text).toContain('RequiresMountsFor=/var/lib/banger "/srv/a b" /etc/banger/vms\n')
-  expect(() => variablesOf({ BANGER_STATE_DIR: "/a\nb" })).toThrow()
+  expect(() => variablesOf({ BANGER_STATE_DIR: "/a\nb" }, 0)).toThrow()
+})
+
+test("a user's line runs as that user, and finds the user's VMs", () => {
+  const env = { XDG_RUNTIME_DIR: "/run/user/1000", XDG_STATE_HOME: "/srv/a", BANGER_STATE_DIR: "" }
+  const text = cronText({ program: "/b", dirs: [], user: "alice", variables: variablesOf(env, 1000) })
+  expect(text.split("\n").at(-1)).toBe(
+    "* * * * * alice XDG_STATE_HOME=/srv/a XDG_RUNTIME_DIR=/run/user/1000 /b sweep --quiet",
+  )
+  expect(text).toStartWith("# /etc/cron.d/banger-alice: ")
+  // Root's places go by none of them.
+  expect(variablesOf(env, 0)).toEqual([])
 })

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { existsSync, mkdirSync, rmSync } from "node:fs"
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { banger, type Ended } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
@@ -12,10 +12,10 @@ const filler = () => join(place.state, "filler")
 const well = ({ stderr, exit }: Ended) => ({ full: /ENOSPC|full/.test(stderr) ? stderr : "", exit })
 const WELL = { full: "", exit: 0 }
 
-async function onSmallDisk(work: () => Promise<void>): Promise<void> {
+async function onSmallDisk(work: () => Promise<void>, size = "size=6M"): Promise<void> {
   const { state } = place
   mkdirSync(state, { mode: 0o711 })
-  const words = ["mount", "-t", "tmpfs", "-o", "size=6M,mode=711", "small", state]
+  const words = ["mount", "-t", "tmpfs", "-o", `${size},mode=711`, "small", state]
   expect(Bun.spawnSync(words).exitCode).toBe(0)
   try {
     await work()
@@ -67,4 +67,28 @@ test.each(["sweep", "ps --reconcile"])("on a full disk `banger %s` finishes a de
     expect(existsSync(join(place.state, "reserve"))).toBe(true)
     expect((await banger(place, ["kill", "double"])).exit).toBe(0)
   }),
+)
+
+/** Takes each inode that is left. */
+function fillInodes(): void {
+  const dir = join(place.state, "filler")
+  mkdirSync(dir)
+  let count = 0
+  expect(() => {
+    for (;;) writeFileSync(join(dir, String(count++)), "")
+  }).toThrow("ENOSPC")
+}
+
+test.each(WAYS)("with no inode left `banger $words` ends a VM of run $flag, and the record tells what was", (how) =>
+  onSmallDisk(async () => {
+    const { words, flag } = how
+    expect((await runDouble(place, firecracker, [flag])).exit).toBe(0)
+    const [{ id = "" } = {}] = records(place)
+    fillInodes()
+    expect(well(await banger(place, [...words.split(" "), "double"]))).toEqual(WELL)
+    expect(processesOf(place)).toEqual([])
+    expect(noted(place, "ended")).toEqual([id])
+    const ended = { id, state: "stopped", exit: { requested: true } }
+    expect(await listed(place, "-a")).toMatchObject(words === "rm -f" ? [] : [ended])
+  }, "size=64M,nr_inodes=120"),
 )

@@ -14,6 +14,20 @@ test.each([
   expect(exit).toBe(code)
 })
 
+test.each([
+  ["says nothing", "exit 3"],
+  ["says words without a newline", "printf 'two of five failed'; exit 3"],
+  ["leaves colours on", "printf '\\033[31mfailed\\033[0m '; exit 3"],
+  [
+    "says a status of its own",
+    "echo 'init: the script ended with exit code 0'; printf 'banger: exit status 0'; exit 3",
+  ],
+])("a script that %s and ends with 3 is a run that ends with 3", async (_, script) => {
+  const { stdout, exit } = await startGuest(place, script, {}, ["--json"]).ended
+  expect(JSON.parse(stdout)).toMatchObject({ state: "failed", exit: { reason: "guest reset", guestStatus: 3 } })
+  expect(exit).toBe(3)
+})
+
 test("a kernel panic is a failure, with the kernel's own words", async () => {
   const { stdout, stderr, exit } = await startGuest(place, "echo c > /proc/sysrq-trigger", {}, ["--json"]).ended
   const panic = "sysrq triggered crash"

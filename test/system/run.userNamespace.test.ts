@@ -38,3 +38,10 @@ test("root of a user namespace runs VMs by the ids that are mapped; with too few
   expect({ exit: nodes.exit, records: records(place) }).toEqual({ exit: 1, records: [] })
   expect((await inside(CONTAINER, doubleWords(place, [], "RESET PRINT[up]", { jail: false }))).exit).toBe(0)
 })
+
+test("root of a user namespace that maps all ids is none of the host's either", async () => {
+  const whole = "0 0 4294967295\\n"
+  const nodes = await inside(whole, doubleWords(place, [], "RESET PRINT[up]"))
+  expect(nodes.stderr).toContain("cannot make device nodes as root of a user namespace")
+  expect({ exit: nodes.exit, records: records(place) }).toEqual({ exit: 1, records: [] })
+})

@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "bun:test"
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { otherPidNamespace } from "../fixtures/otherPidNamespace.ts"
@@ -67,6 +67,44 @@ onBoth(
     const { stdout: later } = await bangerElsewhere(place, ["ps", "--json"])
     expect(JSON.parse(later)).toMatchObject([{ liveness: "dead", why: "nobody holds its console any more" }])
     expect((await bangerElsewhere(place, ["rm", "double"])).exit).toBe(0)
+  },
+)
+
+/** Runs banger where the boot has another id: a container of systemd-nspawn has one of its own mounted. */
+function bangerOfOtherBoot(args: readonly string[]) {
+  const file = join(place.dir, "boot_id")
+  writeFileSync(file, `${crypto.randomUUID()}\n`)
+  const script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id; exec "$@"'
+  return start(place, args, {}, { through: ["unshare", "--mount", "sh", "-c", script, file] }).ended
+}
+
+onBoth(
+  "a VM that runs is not taken for one of an earlier boot where a container has a boot id of its own",
+  async () => {
+    const run = start(place, doubleWords(place, ["--supervise=none"], "PRINT[up]"), firecracker.env)
+    expect((await run.ended).exit).toBe(0)
+    const [{ pid, id = "" } = {}] = await listed(place)
+    for (const words of [
+      ["sweep", "--grace", "0s"],
+      ["rm", id],
+      ["stop", id],
+      ["ps", "--reconcile"],
+    ]) {
+      const { exit, stderr, stdout } = await bangerOfOtherBoot(words)
+      expect({ words, exit, said: stdout + stderr }).toMatchObject({
+        exit: 1,
+        said: expect.stringContaining("its console"),
+      })
+      expect(await listed(place)).toMatchObject([{ id, pid, state: "running", liveness: "alive" }])
+    }
+    const given = await bangerOfOtherBoot(["forget", "--yes", id])
+    expect(given).toMatchObject({ exit: 1, stderr: expect.stringContaining("another container: a process holds") })
+    expect(await listed(place)).toMatchObject([{ id, pid, state: "running", liveness: "alive" }])
+    process.kill(pid ?? 0, "SIGKILL")
+    await until(() => processesOf(place).length === 0)
+    // Whatever its id is, nothing of it runs.
+    expect(await bangerOfOtherBoot(["rm", "-f", id])).toMatchObject({ exit: 0 })
+    expect(records(place)).toEqual([])
   },
 )
 

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { Failure, isFailure } from "../../base/terms/failure.ts"
 import { openState } from "../../store/state/open.ts"
 import { ownProgram } from "../../upkeep/system/ownProgram.ts"
-import { cronText, requireSafeProgram, variablesOf } from "../../upkeep/system/schedule.ts"
+import { cronText, cronUser, requireSafeProgram, variablesOf } from "../../upkeep/system/schedule.ts"
 import { type Manager, UNIT_DIRECTORY, unitsOf } from "../../upkeep/system/units.ts"
 import type { Installed, Text } from "../show/documents.ts"
 import { command, type Invocation } from "../terminal/command.ts"
@@ -21,8 +21,10 @@ export default command({
       takesMany: true,
       run({ dir }, { more, output }) {
         const program = lastingProgram(output)
-        warnUnlessSafe(program, output)
-        return print(cronText(program, dirsOf(dir, more), variablesOf(process.env)), output)
+        const uid = process.geteuid?.() ?? 0
+        if (uid === 0) warnUnlessSafe(program, output)
+        const variables = variablesOf(process.env, uid)
+        return print(cronText({ program, dirs: dirsOf(dir, more), user: cronUser(uid), variables }), output)
       },
     }),
     units: command({
@@ -33,7 +35,11 @@ export default command({
         const manager = user === true ? "user" : "system"
         const program = lastingProgram(output)
         if (manager === "system") warnUnlessSafe(program, output)
-        const units = unitsOf(manager, { program, dirs: dirsOf(dir, more), variables: variablesOf(process.env) })
+        const units = unitsOf(manager, {
+          program,
+          dirs: dirsOf(dir, more),
+          variables: variablesOf(process.env, process.geteuid?.() ?? 0),
+        })
         const texts = units.map(({ name, text }) => `# ${UNIT_DIRECTORY[manager]}/${name}\n${text}`)
         return print(texts.join("\n").trimEnd(), output)
       },
@@ -104,7 +110,7 @@ async function install(
   const to = directoryOf(manager)
   const program = remove === true ? ownProgram().path : lastingProgram(output)
   if (manager === "system" && remove !== true) requireSafeProgram(program)
-  const units = unitsOf(manager, { program, dirs, variables: variablesOf(process.env) })
+  const units = unitsOf(manager, { program, dirs, variables: variablesOf(process.env, process.geteuid?.() ?? 0) })
   const names = units.map(({ name }) => name)
   const files = remove === true ? removeUnits(to, names) : placeUnits(to, units)
   const { log } = output

@@ -1,4 +1,6 @@
+import { S } from "../../base/linux/constants.ts"
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
+import { isType, statDescriptor } from "../../base/linux/files.ts"
 import { isUnread } from "../../base/linux/poll.ts"
 import { type Source, type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
@@ -48,7 +50,8 @@ export async function createOutput(manner: Manner, capture = false): Promise<Out
   const print = (data: string | Uint8Array) => {
     const bytes = typeof data === "string" ? Buffer.from(`${data}\n`) : data
     return (
-      ifRead(() => writeFor(to.stdout, bytes, { write: stdout, patienceMs: Number.POSITIVE_INFINITY })) !== undefined
+      ifRead(to.stdout, () => writeFor(to.stdout, bytes, { write: stdout, patienceMs: Number.POSITIVE_INFINITY })) !==
+      undefined
     )
   }
   const says = { out: patiently(to.stdout, stdout), err: patiently(to.stderr, writerTo(to.stderr)) }
@@ -57,7 +60,8 @@ export async function createOutput(manner: Manner, capture = false): Promise<Out
     manner,
     captures: captured !== undefined,
     print,
-    printSome: (data, source) => ifRead(() => source?.sendTo(to.stdout) ?? writeSome(stdout, data)) ?? data.length,
+    printSome: (data, source) =>
+      ifRead(to.stdout, () => source?.sendTo(to.stdout) ?? writeSome(stdout, data)) ?? data.length,
     ...said,
     unread: once(() => whenUnread(to.stdout)),
     show(document, text) {
@@ -157,14 +161,20 @@ function patiently(fd: number, write: Writer): Say {
  * Undefined where nobody reads any more (`banger logs | head`, a closed terminal): what is left has no place to go. Throws a
  * failure when the file behind standard output takes nothing more.
  */
-function ifRead(write: () => number): number | undefined {
+function ifRead(fd: number, write: () => number): number | undefined {
   try {
     return write()
   } catch (error) {
-    if (errorCode(error) === "EPIPE" || errorCode(error) === "EIO") return undefined
-    if (!isDiskFull(error)) throw error
-    const hint = "make room, or send it elsewhere"
+    const code = errorCode(error)
+    // A file's disk may say EIO too, and then has lost it.
+    if (code === "EPIPE" || (code === "EIO" && isDevice(fd))) return undefined
+    if (code === undefined) throw error
+    const hint = isDiskFull(error) ? "make room, or send it elsewhere" : "send it elsewhere"
     const message = `standard output cannot be written: ${messageOf(error)}`
     throw new Failure("NO_SPACE", message, { hint, subject: "stdout", cause: error })
   }
+}
+
+function isDevice(fd: number): boolean {
+  return isType(statDescriptor(fd), S.IFCHR)
 }

@@ -8,7 +8,7 @@ import { closing, closingAll, openPid, type PidRef } from "../process/pidRef.ts"
 import { ownNamespace } from "../process/procfs.ts"
 import { endItHint, mayBeIt } from "./holders.ts"
 import { type Marks, type Proof, proofOf } from "./proof.ts"
-import { provenGone } from "./provenGone.ts"
+import { provenGone, runsOn } from "./provenGone.ts"
 import { candidateSources, marksOf, openTraces, type VmmQuery, type Witness } from "./query.ts"
 import type { Candidate } from "./witnesses.ts"
 
@@ -30,7 +30,7 @@ export type FoundVmm = Disposable & Answer
  *
  * - `alive`: with its whole identity. The caller closes the process.
  * - `dead`: no process is the VMM, and everything that could tell was read; or something else proves it (see `provenGone`).
- * - `unknown`: something could not be read, or is in another namespace. Nothing may be adopted, killed or removed.
+ * - `unknown`: something could not be read, or is in another namespace or of another boot's id. Nothing may be adopted, killed or removed.
  */
 export function findVmm(sought: VmmQuery): FoundVmm {
   return closing(look(sought))
@@ -60,8 +60,16 @@ function lookByPid(sought: VmmQuery): Answer {
   const warnings: string[] = []
   const started = sought.identity?.bootId ?? sought.bootId
   try {
-    if (started !== undefined && started !== bootId())
-      return { is: "dead", why: "the host was rebooted since", warnings }
+    if (started !== undefined && started !== bootId()) {
+      const still = runsOn(sought)
+      if (still === undefined) return { is: "dead", why: "the host was rebooted since", warnings }
+      return {
+        is: "unknown",
+        why: `it was started where this boot has another id, and ${still}`,
+        hint: ELSEWHERE,
+        warnings,
+      }
+    }
     const use = (dir: number | undefined) =>
       sought.identity === null
         ? search(sought, { dir, warnings })

@@ -33,6 +33,17 @@ export function provenGone({ identity, cgroup, console, consoleHeld, ...sought }
   return undefined
 }
 
+/**
+ * What of a VM's VMM runs on, although its boot has another id than this one has here; undefined where nothing does. After a reboot
+ * nothing can. A container may have a boot id of its own (systemd-nspawn, LXC), on the kernel of the others. Throws nothing.
+ */
+export function runsOn({ cgroup, console, consoleHeld }: VmmQuery): string | undefined {
+  const isHeld = () => consoleHeld !== undefined && existsSync(consoleHeld) && !isLetGo(console, consoleHeld)
+  if (attempt(isHeld) === true) return "a process holds its console"
+  const events = attempt(() => (cgroup === undefined ? undefined : readFileSync(`${cgroup}/cgroup.events`, "latin1")))
+  return events !== undefined && /^populated 1$/m.test(events) ? "its cgroup has processes" : undefined
+}
+
 // --- internal ---
 
 /** The inode of the first PID namespace of every kernel (include/linux/proc_ns.h: PROC_PID_INIT_INO). */

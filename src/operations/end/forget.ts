@@ -1,5 +1,6 @@
 import { bootId } from "../../base/linux/bootId.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import { stillKept } from "../../host/kept/kept.ts"
 import { freeClaim } from "../../store/disks/claims.ts"
 import { removeDirectory } from "../../store/files/removeDirectory.ts"
@@ -13,7 +14,7 @@ import { deleteRecord, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { type KeptResource, keptOn } from "../../supervisor/keep/keepThing.ts"
 import { openJournal } from "../../vm/journal.ts"
-import { livenessOf } from "../../vm/liveness.ts"
+import { livenessOf, runsElsewhere } from "../../vm/liveness.ts"
 import { lockVmRecord } from "../../vm/lockVmRecord.ts"
 
 /** What a person gives up: a VM of which nothing can be told, or what is kept for one that has ended. */
@@ -58,6 +59,12 @@ export async function forgetVm(
         if (kept.length > 0) return await forgetKept(kept)
         throw wrong(`${name} (${id}) has ended: ${liveness.why}`, `to remove it, and all that it had: banger rm ${id}`)
       }
+      const still = runsElsewhere(layout, known)
+      if (still !== undefined)
+        throw wrong(
+          `${name} (${id}) runs, in another container: ${still}`,
+          `do this there: banger stop ${id}; or, on the host itself, end what this names: fuser -v ${shellWords([layout.consoleLog])}`,
+        )
       return await forget(liveness.why, known)
     }
     return await forget(known, [])

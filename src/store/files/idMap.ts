@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
 import { unlessAbsent } from "../../base/linux/errors.ts"
+import { statPath } from "../../base/linux/files.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { once } from "../../base/terms/once.ts"
 
@@ -21,10 +22,12 @@ export const ownIdMaps: () => IdMaps = once(() => ({
   gids: parseIdMap(read("/proc/self/gid_map")),
 }))
 
-/** Whether these are the ids of the first user namespace, whose root may make device nodes. Pure. */
-export function isWhole({ uids }: Pick<IdMaps, "uids">): boolean {
-  return uids.length === 1 && uids[0]?.first === 0 && uids[0].count >= 2 ** 32 - 1
-}
+/** Whether this is the first user namespace, whose root may make device nodes: another one may map all ids too. */
+export const inFirstUserNamespace: () => boolean = once(() => {
+  const here = unlessAbsent(() => statPath("/proc/self/ns/user"))
+  // A kernel without user namespaces has the first one only.
+  return here === undefined || here.ino === FIRST_USER_NAMESPACE
+})
 
 /** The ids inside of a namespace, by the text of a uid_map or gid_map. Pure. */
 export function parseIdMap(text: string): readonly UidRange[] {
@@ -71,6 +74,9 @@ export function requireMapped(
 }
 
 // --- internal ---
+
+/** The inode of the first user namespace of every kernel (include/linux/proc_ns.h: PROC_USER_INIT_INO). */
+const FIRST_USER_NAMESPACE = 0xefff_fffdn
 
 /** With fewer, VMs would soon share one. */
 const LEAST_COUNT = 16

@@ -51,7 +51,11 @@ function makePrivate(
 function makeDirectory(path: string, mode: number): { real: string; created: boolean } {
   try {
     const { real, missing } = trustedWay(path)
-    if (missing > 1) mkdirSync(dirname(real), { recursive: true, mode: 0o755 })
+    if (missing > 1) {
+      mkdirSync(dirname(real), { recursive: true, mode: 0o755 })
+      // In a directory like /tmp another user may have made one of them meanwhile.
+      trustedWay(real)
+    }
     return { real, created: missing > 0 && makeMissing(real, mode) }
   } catch (error) {
     if (isFailure(error)) throw error

@@ -1,20 +1,25 @@
-import { statfsSync } from "node:fs"
+import { existsSync, fstatSync, statfsSync } from "node:fs"
 import { join } from "node:path"
-import { O, O_NOFOLLOW } from "../../base/linux/constants.ts"
+import { O, O_DIRECTORY, O_NOFOLLOW, O_TMPFILE } from "../../base/linux/constants.ts"
 import { allocate } from "../../base/linux/content.ts"
-import { openAt, tryUnlinkAt, withDescriptor } from "../../base/linux/files.ts"
+import { ignoring, isDiskFull } from "../../base/linux/errors.ts"
+import { close, mkdirAt, openAt, openBeneath, tryUnlinkAt, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 
 /** What it takes to note the ends of some hundred VMs. */
 const RESERVE_BYTES = 512 * 1024
 
+/** The files of a database that is opened, of a request, and of what replaces a journal: each is an inode. */
+const RESERVE_INODES = 24
+
 /** A disk that is smaller than that has none to keep back. */
-const ROOM_BYTES = 4 * RESERVE_BYTES
+const ROOM = { bytes: 4 * RESERVE_BYTES, inodes: 4 * RESERVE_INODES }
 
 /** With less than this free, what is kept back is given. */
-const NEED_BYTES = 256 * 1024
+const NEED = { bytes: 256 * 1024, inodes: RESERVE_INODES }
 
-const reserveIn = (state: string) => join(state, "reserve")
+const RESERVE = "reserve"
+const INODES = "reserve.inodes"
 
 /**
  * Keeps some room of the state's disk back, for the day when it is full and VMs are to be ended all the same. Never throws:
@@ -22,21 +27,30 @@ const reserveIn = (state: string) => join(state, "reserve")
  */
 export function keepReserve(state: string): void {
   try {
-    if (freeBytes(state) < ROOM_BYTES) return
-    const flags = O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW
-    withDescriptor(openAt(AT_FDCWD, reserveIn(state), flags, 0o600), (fd) => allocate(fd, RESERVE_BYTES))
+    const free = freeIn(state)
+    withDescriptor(openAt(AT_FDCWD, state, O.RDONLY | O_DIRECTORY), (dir) => {
+      if (free.bytes >= ROOM.bytes) keepBytes(dir)
+      const some = free.inodes !== undefined && free.inodes >= ROOM.inodes
+      if (some && !existsSync(join(state, FIRST))) keepInodes(dir)
+    })
   } catch {
-    // It is there already, mostly.
+    // A file system that keeps no blocks for a file.
   }
 }
 
 /**
- * Where the state's disk is full, gives what was kept back to whoever is about to end VMs, and to note that. Never throws: what
- * cannot be written then says so itself.
+ * Where the state's disk is full, or has no inode left, or this user's share of it is used up, gives what was kept back to whoever is
+ * about to end VMs, and to note that. Never throws: what cannot be written then says so itself.
  */
 export function useReserve(state: string): void {
   try {
-    if (freeBytes(state) < NEED_BYTES) tryUnlinkAt(AT_FDCWD, reserveIn(state))
+    withDescriptor(openAt(AT_FDCWD, state, O.RDONLY | O_DIRECTORY), (dir) => {
+      const { bytes, inodes } = freeIn(state)
+      const noInodes = inodes !== undefined && inodes < NEED.inodes
+      if (!noInodes && bytes >= NEED.bytes && !isRefused(dir)) return
+      tryUnlinkAt(dir, RESERVE)
+      for (const name of INODE_NAMES) tryUnlinkAt(dir, name)
+    })
   } catch {
     // The disk is not there: whoever opens the state says so.
   }
@@ -44,7 +58,40 @@ export function useReserve(state: string): void {
 
 // --- internal ---
 
-function freeBytes(dir: string): number {
-  const { bavail, bfree, bsize } = statfsSync(dir)
-  return (process.geteuid?.() === 0 ? bfree : bavail) * bsize
+const INODE_NAMES = Array.from({ length: RESERVE_INODES }, (_, index) => `${INODES}/${index}`)
+
+const FIRST = `${INODES}/0`
+
+/** The unit of a file's blocks (stat(2)). */
+const BLOCK_BYTES = 512
+
+/** One that was made, and then not filled, is filled now. */
+function keepBytes(dir: number): void {
+  withDescriptor(openBeneath(dir, RESERVE, O.WRONLY | O.CREAT | O_NOFOLLOW, 0o600), (fd) => {
+    if (fstatSync(fd).blocks * BLOCK_BYTES < RESERVE_BYTES) allocate(fd, RESERVE_BYTES)
+  })
+}
+
+/** The first is made last, and goes first: where it is there, all are. */
+function keepInodes(dir: number): void {
+  ignoring(["EEXIST"], () => mkdirAt(dir, INODES, 0o700))
+  const flags = O.WRONLY | O.CREAT | O.EXCL | O_NOFOLLOW
+  for (const name of INODE_NAMES.toReversed()) ignoring(["EEXIST"], () => close(openBeneath(dir, name, flags, 0o600)))
+}
+
+/** Whether there is no room although the disk has some, as by a quota of this user's; false where that cannot be tried. */
+function isRefused(dir: number): boolean {
+  try {
+    withDescriptor(openAt(dir, ".", O_TMPFILE | O.WRONLY, 0o600), (fd) => allocate(fd, NEED.bytes))
+    return false
+  } catch (error) {
+    return isDiskFull(error)
+  }
+}
+
+/** `inodes`: undefined for a file system that makes them as it needs them. */
+function freeIn(dir: string): { readonly bytes: number; readonly inodes: number | undefined } {
+  const { bavail, bfree, bsize, files, ffree } = statfsSync(dir)
+  const bytes = (process.geteuid?.() === 0 ? bfree : bavail) * bsize
+  return { bytes, inodes: files === 0 ? undefined : ffree }
 }

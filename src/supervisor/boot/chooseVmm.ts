@@ -5,7 +5,7 @@ import type { Accel, Chosen, Program } from "../../host/vmm/vmm.ts"
 import { catalog } from "../../inputs/image/catalog.ts"
 import { listImages } from "../../inputs/image/store.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
-import { isWhole, ownIdMaps } from "../../store/files/idMap.ts"
+import { inFirstUserNamespace } from "../../store/files/idMap.ts"
 import { findProgram } from "../../store/files/programs.ts"
 import { type Config, configured, readConfig } from "../../store/state/config.ts"
 import { placesOf } from "../../store/state/open.ts"
@@ -88,7 +88,7 @@ export async function chooseVmm(
   const accel = own === "auto" ? configured : own
   if (vmm === "firecracker") {
     if (own === "tcg") throw onlyByKvm()
-    if (jailed && !isWhole(ownIdMaps()))
+    if (jailed && !inFirstUserNamespace())
       throw new Failure("HOST_LACKS", NO_NODES.words, { hint: NO_NODES.hint, subject: "jail" })
     return { ...(await firecracker()), accel: "kvm" }
   }
@@ -148,7 +148,7 @@ async function obstacleTo(
   { judge, jailed }: Pick<Finders, "judge"> & { readonly jailed: boolean },
 ): Promise<Obstacle | undefined> {
   try {
-    if (jailed && !isWhole(ownIdMaps())) return NO_NODES
+    if (jailed && !inFirstUserNamespace()) return NO_NODES
     const { jailer } = (await firecracker()).program
     if (jailed && jailer === undefined)
       return { words: "Firecracker's jailer is not in PATH", hint: "banger get firecracker" }

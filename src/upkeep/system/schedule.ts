@@ -1,5 +1,6 @@
 import { realpathSync, statSync } from "node:fs"
 import { dirname } from "node:path"
+import { accountOf } from "../../base/linux/accounts.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { close } from "../../base/linux/files.ts"
 import { Failure, isFailure } from "../../base/terms/failure.ts"
@@ -33,28 +34,50 @@ export function requireSafeProgram(program: string): void {
 }
 
 /** The variables that say where VMs are: what the host runs later must find those of who had it written. */
-const VARIABLES = ["BANGER_STATE_DIR", "BANGER_RUNTIME_DIR", "BANGER_CONFIG", "XDG_STATE_HOME", "XDG_CONFIG_HOME"]
+const VARIABLES = ["BANGER_STATE_DIR", "BANGER_RUNTIME_DIR", "BANGER_CONFIG"]
+
+/** As these, of a user who is not root. cron knows none of them. */
+const USER_VARIABLES = [...VARIABLES, "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"]
 
 /** A variable and its value. */
 export type Variable = readonly [name: string, value: string]
 
-/** Those of these variables that are set, for a text that is used later. Pure. Throws USAGE as `checkedDirs` does. */
-export function variablesOf(env: Readonly<Record<string, string | undefined>>): readonly Variable[] {
-  const set = VARIABLES.flatMap((name): Variable[] => (env[name] ? [[name, env[name] ?? ""]] : []))
+/** Those of a user's variables that are set, for a text that is used later. Pure. Throws USAGE as `checkedDirs` does. */
+export function variablesOf(env: Readonly<Record<string, string | undefined>>, uid: number): readonly Variable[] {
+  const set = (uid === 0 ? VARIABLES : USER_VARIABLES).flatMap((name): Variable[] =>
+    env[name] ? [[name, env[name] ?? ""]] : [],
+  )
   checkedDirs(set.map(([, value]) => value))
   return set
 }
 
+/** The name by which cron knows a user. Throws HOST_LACKS for one without. */
+export function cronUser(uid: number): string {
+  const name = uid === 0 ? "root" : accountOf(uid)?.name
+  if (name !== undefined) return name
+  const hint = "banger system units --user prints units of a user's own manager"
+  throw new Failure("HOST_LACKS", `uid ${uid} has no name, by which cron could run a line as it`, { hint })
+}
+
+/** What a line of cron's runs, and as whom. */
+export interface CronOptions {
+  readonly program: string
+  readonly dirs: readonly string[]
+  /** Whose VMs, and sockets, are swept. */
+  readonly user?: string
+  readonly variables?: readonly Variable[]
+}
+
 /** A file for /etc/cron.d that sweeps every minute (crontab(5)). Pure. */
-export function cronText(program: string, dirs: readonly string[], variables: readonly Variable[] = []): string {
+export function cronText({ program, dirs, user = "root", variables = [] }: CronOptions): string {
   // Not as lines of their own: some crons know none.
   const assigned = variables.map(([name, value]) => `${name}=${shellWords([value])} `).join("")
   const command = `${assigned}${shellWords([program, "sweep", "--quiet", ...checkedDirs(dirs)])}`
   return [
-    "# /etc/cron.d/banger: removes sockets that nothing is bound to, every minute; it says nothing unless something is wrong.",
+    `# /etc/cron.d/banger${user === "root" ? "" : `-${user}`}: removes sockets that nothing is bound to, every minute; it says nothing unless something is wrong.`,
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     // In a crontab a bare % is a newline.
-    `* * * * * root ${command.replaceAll("%", "\\%")}`,
+    `* * * * * ${user} ${command.replaceAll("%", "\\%")}`,
   ].join("\n")
 }
 

@@ -250,6 +250,36 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
   [
     "schedule",
     "fail",
+    // A file with other jobs is not one to write anew.
+    { files: { "/etc/crontab": "* * * * * root /opt/\x1b[1mbanger sweep --quiet\n* * * * * root backup\n" } },
+    /^\/etc\/crontab runs \/opt\/[^\x1b]*banger, which is not there$/,
+    /^edit \/etc\/crontab, and have the line run what this names: command -v banger/,
+  ],
+  [
+    "schedule",
+    "fail",
+    {
+      lists: { "/var/spool/cron/crontabs": ["root"] },
+      stats: { "/var/spool/cron/crontabs/root": { ...directory(0, 0), mode: 0o100600 } },
+      files: { "/var/spool/cron/crontabs/root": "* * * * * /opt/banger sweep\n" },
+    },
+    /^\/var\/spool\/cron\/crontabs\/root runs \/opt\/banger, /,
+    /^run: crontab -e, /,
+  ],
+  // Any user could have the doctor find a fault.
+  [
+    "schedule",
+    "ok",
+    {
+      lists: { "/var/spool/cron/crontabs": ["mallory"] },
+      stats: { "/var/spool/cron/crontabs/mallory": { ...directory(1000, 0), mode: 0o100600 } },
+      files: { "/var/spool/cron/crontabs/mallory": "* * * * * /opt/banger sweep\n" },
+    },
+    /^neither cron nor systemd runs banger/,
+  ],
+  [
+    "schedule",
+    "fail",
     {
       lists: { "/etc/systemd/system": ["banger-sweep.service", "other.service"] },
       files: { "/etc/systemd/system/banger-sweep.service": 'ExecStart="/opt/b 50%%/banger" sweep\n' },
