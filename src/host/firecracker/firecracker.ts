@@ -48,7 +48,10 @@ export const firecracker: Vmm = {
   jailName: ({ path }) => basename(path),
   // Firecracker itself tells the kernel where the root file system is.
   bootArgs: () => [],
-  require: requireNeeds,
+  require(program, needs) {
+    if (needs.jailed) jailerOf(program)
+    requireNeeds(program, needs)
+  },
   tellsMtu: ({ version: [major, minor] }) => major > 1 || minor >= 16,
   requireNow: (boot, freed) => requireHugePages(boot, { freed }),
   launch,
@@ -105,6 +108,12 @@ function inPath(): string {
   return path
 }
 
+function jailerOf({ jailer }: Program): string {
+  if (jailer !== undefined) return jailer
+  const words = ["jailer is not in PATH", ...findProgram("jailer").passedOver].join("; ")
+  throw new Failure("HOST_LACKS", words, { hint: `${HINT}; or run without a jail (jail: false)`, subject: "jailer" })
+}
+
 function resolved(path: string): string {
   try {
     return realpathSync(path)
@@ -135,12 +144,8 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
     const { runtime, firecrackerLog: log } = place
     return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log, pci }), control }
   }
-  if (program.jailer === undefined) {
-    const hint = `${HINT}; or run without a jail (jail: false)`
-    throw new Failure("HOST_LACKS", "jailer is not in PATH", { hint, subject: "jailer" })
-  }
   const { jails } = place
-  const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement }
+  const jailed = { jailer: jailerOf(program), executable: program.path, id: boot.name, base: jails, confinement }
   const limits = boot.firecracker.resource_limit
   return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }
