@@ -239,6 +239,10 @@ onBoth("what this Firecracker lacks, and what is out of bounds, is refused befor
     expect(stderr).toContain(words)
     expect(exit).not.toBe(0)
   }
+  const long = { bootArgs: "x".repeat(2010), firecracker: { entropy: {} } }
+  expect((await boot("", long).ended).stderr).toContain(
+    "bootArgs: a kernel command line of 2053 bytes, but kernels read 2047; firecracker 43",
+  )
   expect(records(place)).toEqual([])
   const { stderr } = await boot("", { firecracker: { drives: { jbo: { io_engine: "Sync" } } } }).ended
   expect(stderr).toContain("firecracker.drives: no drive is called jbo; did you mean job?")

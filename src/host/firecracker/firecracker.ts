@@ -18,6 +18,7 @@ import type {
   Vmm,
   VmmLaunch,
 } from "../vmm/vmm.ts"
+import { addedBytes } from "./addedWords.ts"
 import { type Api, type ApiRequest, openApi } from "./api.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
@@ -52,6 +53,7 @@ export const firecracker: Vmm = {
     if (needs.jailed) jailerOf(program)
     requireNeeds(program, needs)
   },
+  addedBytes,
   tellsMtu: ({ version: [major, minor] }) => major > 1 || minor >= 16,
   requireNow: (boot, freed) => requireHugePages(boot, { freed }),
   launch,

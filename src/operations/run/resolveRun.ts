@@ -9,6 +9,7 @@ import { disksDirectory, kernelsDirectory } from "../../store/state/places.ts"
 import type { VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { type Candidates, type Choice, findCandidates } from "../../supervisor/boot/chooseVmm.ts"
+import { mayBeTooLong, requireCommandLine } from "../../supervisor/boot/commandLine.ts"
 import { type ConfinementPlan, likelyOwner, planConfinement } from "../../supervisor/boot/confinement.ts"
 import { requireDisks, requireDrives, requireNoDisks } from "../../supervisor/boot/drives.ts"
 import { requireHandler } from "../../supervisor/boot/handler.ts"
@@ -78,6 +79,10 @@ export async function resolvePrepared(
   if (jailed && vmm.name === "firecracker") requireLibraries(program)
   if (!restored) await requireKernelFor(spec, vmm.name, kernelsDirectory(ownPlaces()))
   if (vmm.name === "firecracker") requireSettingFiles(spec.firecracker, likelyOwner(confinement.jail))
+  if (mayBeTooLong(fitted.spec)) {
+    const { plannedBoot } = await import("../../supervisor/boot/planRun.ts")
+    requireCommandLine(spec, { vmm, boot: plannedBoot(fitted.spec, choice, { ...confinement, restore }).boot })
+  }
   if (restored && spec.firecracker.uffd !== undefined) requireHandler(spec.firecracker.uffd, confinement)
   return { ...choice, request, plugin: fitted, confinement, restore, disksNotice: notice }
 }
