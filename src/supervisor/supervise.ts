@@ -5,6 +5,7 @@ import { noteKept } from "../store/state/notes.ts"
 import { noteRestored } from "../store/state/restores.ts"
 import { neverStarted } from "../vm/exit.ts"
 import { connectNetwork, leaseNetwork } from "../vm/network.ts"
+import { requireCommandLine } from "./boot/commandLine.ts"
 import type { ConfinementPlan } from "./boot/confinement.ts"
 import { answerGuest, toldMtu, toldNameServers, withNetwork } from "./boot/network.ts"
 import { type Staged, stageVm } from "./boot/stage.ts"
@@ -105,7 +106,7 @@ async function stage(
     })
     running.dir = staged.root.path
     const ready = staged.finish()
-    if (spec.network === false || running.network === undefined) return ready
+    if (spec.network === false || running.network === undefined) return checked(context, ready)
     const { network } = spec
     const carries = await watchdog.allow("making the network", OWN_WORK_MS.staging, () =>
       connectNetwork(session, network, { user: ready.boot.confinement, log, interrupt: interrupts.stop }),
@@ -115,10 +116,16 @@ async function stage(
     for (const said of [warning, nameless]) if (said !== undefined) log.warn(said)
     const leased = { name: spec.name, spec: network, network: running.network, layout: session.layout, mtu, dns }
     running.dhcp = await answerGuest(leased, log)
-    return { ...ready, boot: withNetwork(ready.boot, leased) }
+    return checked(context, { ...ready, boot: withNetwork(ready.boot, leased) })
   } finally {
     staged.close()
   }
+}
+
+/** Hooks may have added drives, and the address that it got may be longer than the first. */
+function checked({ plugin, vmm }: VmContext, staged: Staged): Staged {
+  requireCommandLine(plugin.spec, { vmm, boot: staged.boot })
+  return staged
 }
 
 async function start(

@@ -15,6 +15,7 @@ import {
 } from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
+import { bzImageWith } from "../bzImage.ts"
 import { fixture, type Running, start, until } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildDoubles, kernelOf } from "./support/doubles.ts"
@@ -238,6 +239,10 @@ onBoth("what this Firecracker lacks, and what is out of bounds, is refused befor
     expect(stderr).toContain(words)
     expect(exit).not.toBe(0)
   }
+  const long = { bootArgs: "x".repeat(2010), firecracker: { entropy: {} } }
+  expect((await boot("", long).ended).stderr).toContain(
+    "bootArgs: a kernel command line of 2053 bytes, but kernels read 2047; firecracker 43",
+  )
   expect(records(place)).toEqual([])
   const { stderr } = await boot("", { firecracker: { drives: { jbo: { io_engine: "Sync" } } } }).ended
   expect(stderr).toContain("firecracker.drives: no drive is called jbo; did you mean job?")
@@ -293,22 +298,60 @@ onBoth("a kernel that is none is named before Firecracker is started", async () 
   const kernel = join(place.dir, "vmlinux")
   const run = start(place, ["run", fixture("firecracker"), "--", kernel], { ...firecracker.env })
   expect((await run.ended).stderr).toContain("vmlinux: the kernel is neither an ELF vmlinux nor an x86 bzImage")
+  expect(records(place)).toEqual([])
 })
 
-test("every version is looked at before anything is made: old, unlike, missing, unreadable", async () => {
+test("every program and its version is looked at before there is a record: old, unlike, missing, another user's", async () => {
   const dir = newDirectory()
   const old = buildDoubles(join(dir, "old"), { version: "1.4.1" })
-  expect((await boot("", {}, "", old.env).ended).stderr).toContain("is Firecracker 1.4.1, which is too old")
   const unlike = buildDoubles(join(dir, "unlike"), { jailerVersion: "1.15.1" })
-  expect((await boot("", {}, "", unlike.env).ended).stderr).toMatch(
-    /must be of one release: .* is version 1\.16\.1, .* is version 1\.15\.1/,
-  )
-  // Nothing else: others may have a Firecracker too.
-  expect((await boot("", {}, "", { PATH: dir }).ended).stderr).toContain("firecracker is not in PATH")
-  Bun.spawnSync(["rm", join(unlike.bin, "jailer")])
-  expect((await boot("", {}, "", { PATH: unlike.bin }).ended).stderr).toContain("jailer is not in PATH")
-  expect(records(place).filter(({ state }) => state !== "failed")).toEqual([])
+  const alone = buildDoubles(join(dir, "alone"))
+  Bun.spawnSync(["rm", join(alone.bin, "jailer")])
+  const others = buildDoubles(join(dir, "others"))
+  Bun.spawnSync(["chown", "4242", join(others.bin, "jailer")])
+  const text = buildDoubles(join(dir, "text"))
+  writeFileSync(join(text.bin, "jailer"), "no program\n", { mode: 0o755 })
+  for (const [PATH, words] of [
+    [old.env.PATH, /is Firecracker 1\.4\.1, which is too old/],
+    [unlike.env.PATH, /must be of one release: .* is version 1\.16\.1, .* is version 1\.15\.1/],
+    // Nothing else: others may have a Firecracker too.
+    [dir, /firecracker is not in PATH/],
+    [alone.bin, /jailer is not in PATH\n.*banger get firecracker.*jail: false/],
+    [others.bin, /jailer is not in PATH; .*jailer is passed over: it belongs to uid 4242 \(run: chown root/],
+    [text.bin, /jailer cannot be run: .*ENOEXEC/],
+  ] as const) {
+    const { stderr, exit } = await boot("", {}, "", { PATH: PATH ?? "" }).ended
+    expect(stderr).toMatch(words)
+    expect(exit).toBe(1)
+    expect(records(place)).toEqual([])
+  }
   Bun.spawnSync(["rm", "-r", dir])
+})
+
+test("what a kernel needs to be unpacked is looked for before there is a record", async () => {
+  const packed = (payload: Uint8Array) => {
+    writeFileSync(join(place.dir, "bzImage"), bzImageWith(payload))
+    return start(place, ["run", fixture("firecracker"), "--", join(place.dir, "bzImage")], { PATH: firecracker.bin })
+  }
+  const elf = new Uint8Array(readFileSync(kernelOf(place.dir, "RESET PRINT[up]")))
+  const xz = Bun.spawnSync(["xz", "--check=crc32", "--stdout"], { stdin: elf }).stdout
+  const size = new Uint8Array(new Uint32Array([elf.length]).buffer)
+  const bzip2 = Buffer.from("BZh91AY&SY and no more of it")
+  for (const [payload, words] of [
+    [Buffer.concat([xz, size]), "bzImage: xz is needed to unpack the kernel, and is not in PATH"],
+    [bzip2, "bzImage: the bzImage does not hold an ELF file: it is compressed in a way that banger does not know"],
+  ] as const) {
+    expect((await packed(payload).ended).stderr).toContain(words)
+    expect(records(place)).toEqual([])
+  }
+  // One that was unpacked before needs nothing.
+  const kernel = join(place.dir, "bzImage")
+  writeFileSync(kernel, bzImageWith(Buffer.concat([xz, size])))
+  for (const env of [firecracker.env, { PATH: firecracker.bin }]) {
+    const { stdout, exit } = await start(place, ["run", fixture("firecracker"), "--", kernel], { ...env }).ended
+    expect(stdout).toContain("up")
+    expect(exit).toBe(0)
+  }
 })
 
 test("a dynamically linked build finds its libraries in the jail", async () => {

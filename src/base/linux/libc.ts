@@ -38,6 +38,7 @@ const SYMBOLS = {
   mknodat: { args: [i32, pointer, u32, u64], returns: i32 },
   openat: { args: [i32, pointer, i32, u32], returns: i32 },
   poll: { args: [pointer, u64, i32], returns: i32 },
+  raise: { args: [i32], returns: i32 },
   read: { args: [i32, pointer, u64], returns: i64_fast },
   recv: { args: [i32, pointer, u64, i32], returns: i64_fast },
   strerror: { args: [i32], returns: FFIType.cstring },

@@ -22,6 +22,20 @@ export function resetSignal(signal: number): void {
 }
 
 /**
+ * Stops this process as SIGTSTP would that it did not listen to, and returns when it goes on (raise(3)). The kernel stops none that nobody
+ * could let go on: an orphaned process group. The signal's action is the default afterwards.
+ */
+export function stopHere(): void {
+  resetSignal(SIGTSTP)
+  letSignals([SIGTSTP])
+  // To this thread, so that it has been heeded when the call returns.
+  libc.raise(SIGTSTP)
+}
+
+/** The signals of job control, by their numbers. */
+export const SIGTSTP = 20
+
+/**
  * Lets the kernel end this process by SIGALRM after so many seconds (alarm(2)). Another call replaces the alarm; 0 cancels
  * it. It ends even code that never yields, which a timer of the same thread could not.
  */

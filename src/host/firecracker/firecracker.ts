@@ -18,6 +18,7 @@ import type {
   Vmm,
   VmmLaunch,
 } from "../vmm/vmm.ts"
+import { addedBytes } from "./addedWords.ts"
 import { type Api, type ApiRequest, openApi } from "./api.ts"
 import { API_SOCKET, bareArgv, jailerArgv, METRICS, socketOf, VSOCK } from "./argv.ts"
 import { requireBody } from "./bodies.ts"
@@ -48,7 +49,11 @@ export const firecracker: Vmm = {
   jailName: ({ path }) => basename(path),
   // Firecracker itself tells the kernel where the root file system is.
   bootArgs: () => [],
-  require: requireNeeds,
+  require(program, needs) {
+    if (needs.jailed) jailerOf(program)
+    requireNeeds(program, needs)
+  },
+  addedBytes,
   tellsMtu: ({ version: [major, minor] }) => major > 1 || minor >= 16,
   requireNow: (boot, freed) => requireHugePages(boot, { freed }),
   launch,
@@ -105,6 +110,12 @@ function inPath(): string {
   return path
 }
 
+function jailerOf({ jailer }: Program): string {
+  if (jailer !== undefined) return jailer
+  const words = ["jailer is not in PATH", ...findProgram("jailer").passedOver].join("; ")
+  throw new Failure("HOST_LACKS", words, { hint: `${HINT}; or run without a jail (jail: false)`, subject: "jailer" })
+}
+
 function resolved(path: string): string {
   try {
     return realpathSync(path)
@@ -135,12 +146,8 @@ function launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch {
     const { runtime, firecrackerLog: log } = place
     return { argv: bareArgv({ executable: program.path, id: boot.name, runtime, log, pci }), control }
   }
-  if (program.jailer === undefined) {
-    const hint = `${HINT}; or run without a jail (jail: false)`
-    throw new Failure("HOST_LACKS", "jailer is not in PATH", { hint, subject: "jailer" })
-  }
   const { jails } = place
-  const jailed = { jailer: program.jailer, executable: program.path, id: boot.name, base: jails, confinement }
+  const jailed = { jailer: jailerOf(program), executable: program.path, id: boot.name, base: jails, confinement }
   const limits = boot.firecracker.resource_limit
   return { argv: jailerArgv({ ...jailed, netns: undefined, pci, limits }), control }
 }

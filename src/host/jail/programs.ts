@@ -66,10 +66,8 @@ export function stageLibraries(jail: Jail, libraries: readonly Library[] = hostL
   for (const { path, from } of directories) inParent(jail, path, (dir, name) => bindLibrary(from, dir, name))
 }
 
-// --- internal ---
-
 /** The library directories of this host. Throws a failure for a symlink that does not lead to another of them. */
-function hostLibraries(): readonly Library[] {
+export function hostLibraries(): readonly Library[] {
   const found: Library[] = []
   for (const path of LIBRARIES) {
     const type = typeOf(path)
@@ -78,6 +76,8 @@ function hostLibraries(): readonly Library[] {
   }
   return found.map((library) => checkedLink(library))
 }
+
+// --- internal ---
 
 function checkedLink(library: Library): Library {
   if (library.is === "directory" || LIBRARIES.includes(`/${library.to.replace(/^\/+/, "")}`)) return library

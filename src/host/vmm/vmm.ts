@@ -249,7 +249,10 @@ export interface Vmm {
   jailName(program: Program): string
   /** The words that its guests need on their command line on this host, besides the given ones. */
   bootArgs(given: string, disks: readonly Disk[], program: Pick<Program, "accel">): readonly string[]
-  /** Throws a failure that names the setting when this program cannot do what a spec asks for. Pure. */
+  /**
+   * Throws a failure that names the setting, or the program that is missing, when this program cannot do what a spec asks for. Nothing
+   * is made.
+   */
   require(program: Program, needs: VmmNeeds): void
   /**
    * Throws a failure that names the setting when this host cannot give now what is to be booted. `freed` is asked, where what is
@@ -258,6 +261,8 @@ export interface Vmm {
   requireNow(boot: Taking, freed?: () => Taking | undefined): void
   /** Whether it can tell its guest what a frame may carry. Pure. */
   tellsMtu(program: Pick<Program, "version">): boolean
+  /** How many bytes it adds itself to its guest's command line. Pure. */
+  addedBytes(boot: Boot): number
   /** How to start it. Pure. */
   launch(program: Program, boot: Boot, place: LaunchPlace): VmmLaunch
   /**

@@ -3,12 +3,10 @@
  * minimal system can unpack it. The format is two loops: literals, then a copy of what was already written.
  */
 
-const legacyMagic = 0x184c2102
-const BLOCK_MAX_BYTES = 8 << 20
+/** The first bytes of such a frame. */
+export const LEGACY_LZ4 = [0x02, 0x21, 0x4c, 0x18]
 
-export function isLegacyLz4(data: Uint8Array): boolean {
-  return data.length > 8 && viewOf(data).getUint32(0, true) === legacyMagic
-}
+const BLOCK_MAX_BYTES = 8 << 20
 
 export function unpackLegacyLz4(data: Uint8Array): Uint8Array<ArrayBuffer> {
   const view = viewOf(data)

@@ -1,7 +1,8 @@
 import { closeSync, openSync, writeSync } from "node:fs"
+import { isatty } from "node:tty"
 import { O } from "../../base/linux/constants.ts"
 import { errorCode } from "../../base/linux/errors.ts"
-import { inForeground } from "../../base/linux/terminal.ts"
+import { connectKeyboard } from "./keyboard.ts"
 
 const STDIN = 0
 
@@ -20,11 +21,10 @@ export interface Typed {
 }
 
 /**
- * Connects standard input to a guest's serial console: bytes go to its FIFO, or to what takes them there, as they come. A terminal becomes raw, and what
- * is typed there goes through `onTyped` first. Returns what disconnects it and gives the terminal back; a terminal that has
- * gone by then is no error. With `terminalOnly`, other input is left alone; so is the terminal of a
- * process in the background, which others read. Other input that had any bytes calls `onEnd` at its end, once the guest has
- * them all.
+ * Connects standard input to a guest's serial console: bytes go to its FIFO, or to what takes them there, as they come. A terminal is raw
+ * while this process is in its foreground, and what is typed there goes through `onTyped` first. Returns what disconnects it and gives
+ * the terminal back. With `terminalOnly`, other input is left alone. Other input that had any bytes calls `onEnd` at its end, once the
+ * guest has them all.
  */
 export function connectInput(
   to: string | ((keys: Uint8Array) => Promise<void>),
@@ -34,48 +34,65 @@ export function connectInput(
     readonly onEnd?: () => void
   },
 ): () => void {
-  const { stdin } = process
-  const terminal = stdin.isTTY && inForeground(STDIN)
+  const terminal = isatty(STDIN)
   if (!terminal && options.terminalOnly) return () => {}
   const over = new AbortController()
   const { send, close } = typeof to === "string" ? toFifo(to, over.signal) : { send: to, close() {} }
   let sent = Promise.resolve()
-  let hadBytes = false
-  const onKeys = (bytes: Uint8Array) => {
-    hadBytes = true
-    const { keys, after }: Typed = terminal ? options.onTyped(bytes) : { keys: bytes }
-    sent = sent.then(() => send(keys))
-    if (after !== undefined) Promise.race([sent, Bun.sleep(LAST_KEYS_MS)]).then(after)
-    // What a person types is little, and keys that mean something here must be heard although the guest reads nothing.
-    if (terminal) return
-    stdin.pause()
-    sent.then(() => over.signal.aborted || stdin.resume())
-  }
-  if (terminal) stdin.setRawMode(true)
-  const onEnd = () => {
-    if (hadBytes && !terminal) sent.then(() => over.signal.aborted || options.onEnd?.())
-  }
-  stdin.on("data", onKeys)
-  stdin.on("end", onEnd)
-  if (!stdin.listeners("error").includes(ignore)) stdin.on("error", ignore)
-  stdin.resume()
+  const disconnect = (terminal ? connectTyped : connectStream)(options, {
+    over: over.signal,
+    send: (keys) => {
+      sent = sent.then(() => send(keys))
+      return sent
+    },
+  })
   return () => {
     over.abort()
-    stdin.off("data", onKeys)
-    stdin.off("end", onEnd)
-    stdin.pause()
+    disconnect()
     close()
-    try {
-      if (terminal && inForeground(STDIN)) stdin.setRawMode(false)
-    } catch {
-      // Nobody can be left with a terminal in raw mode that is not there.
-    }
   }
 }
 
 // --- internal ---
 
-/** A terminal that went away says so to whoever reads it; the VM needs none. */
+type Options = Parameters<typeof connectInput>[1]
+
+/** Where input goes: in order, and each of its promises is kept once the guest has the bytes. */
+interface Target {
+  readonly over: AbortSignal
+  readonly send: (keys: Uint8Array) => Promise<void>
+}
+
+/** What a person types is little, and keys that mean something here must be heard although the guest reads nothing. */
+function connectTyped({ onTyped }: Options, { send }: Target): () => void {
+  return connectKeyboard((typed) => {
+    const { keys, after } = onTyped(typed)
+    const sent = send(keys)
+    if (after !== undefined) Promise.race([sent, Bun.sleep(LAST_KEYS_MS)]).then(after)
+  })
+}
+
+function connectStream({ onEnd }: Options, { send, over }: Target): () => void {
+  const { stdin } = process
+  let last: Promise<void> | undefined
+  const onBytes = (bytes: Uint8Array) => {
+    last = send(bytes)
+    stdin.pause()
+    last.then(() => over.aborted || stdin.resume())
+  }
+  const onLast = () => last?.then(() => over.aborted || onEnd?.())
+  stdin.on("data", onBytes)
+  stdin.on("end", onLast)
+  if (!stdin.listeners("error").includes(ignore)) stdin.on("error", ignore)
+  stdin.resume()
+  return () => {
+    stdin.off("data", onBytes)
+    stdin.off("end", onLast)
+    stdin.pause()
+  }
+}
+
+/** What cannot be read is no input. */
 const ignore = () => {}
 
 function toFifo(fifo: string, over: AbortSignal) {

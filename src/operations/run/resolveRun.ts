@@ -5,10 +5,11 @@ import { specOfRecord } from "../../inputs/plugin/specOfRecord.ts"
 import { trustAgain, trustOf } from "../../inputs/plugin/trust.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { ownPlaces } from "../../store/state/open.ts"
-import { disksDirectory } from "../../store/state/places.ts"
+import { disksDirectory, kernelsDirectory } from "../../store/state/places.ts"
 import type { VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
 import { type Candidates, type Choice, findCandidates } from "../../supervisor/boot/chooseVmm.ts"
+import { mayBeTooLong, requireCommandLine } from "../../supervisor/boot/commandLine.ts"
 import { type ConfinementPlan, likelyOwner, planConfinement } from "../../supervisor/boot/confinement.ts"
 import { requireDisks, requireDrives, requireNoDisks } from "../../supervisor/boot/drives.ts"
 import { requireHandler } from "../../supervisor/boot/handler.ts"
@@ -16,6 +17,7 @@ import { driveId } from "../../supervisor/boot/plan.ts"
 import { prepare } from "../../supervisor/boot/prepare.ts"
 import { requireFitting, requireNetwork } from "../../supervisor/boot/requireNetwork.ts"
 import { requireKernelFor, requireSettingFiles } from "../../supervisor/boot/settingFiles.ts"
+import { requireLibraries } from "../../supervisor/boot/stageFirecracker.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
 import { withGuestNetwork } from "../../supervisor/snapshot/guestNetwork.ts"
 import { findSnapshot, type Snapshot } from "../../supervisor/snapshot/manifest.ts"
@@ -73,9 +75,14 @@ export async function resolvePrepared(
   const restore = request.restore === undefined ? undefined : findSnapshot(request.restore, { vmm, program })
   const fitted = restore === undefined ? plugin : withGuestNetwork(plugin, restore)
   requireFitting(fitted.spec, vmm.name, restored)
-  if (!restored) requireKernelFor(spec, vmm.name)
   vmm.require(program, needsOf(spec, { jailed, restored }))
+  if (jailed && vmm.name === "firecracker") requireLibraries(program)
+  if (!restored) await requireKernelFor(spec, vmm.name, kernelsDirectory(ownPlaces()))
   if (vmm.name === "firecracker") requireSettingFiles(spec.firecracker, likelyOwner(confinement.jail))
+  if (mayBeTooLong(fitted.spec)) {
+    const { plannedBoot } = await import("../../supervisor/boot/planRun.ts")
+    requireCommandLine(spec, { vmm, boot: plannedBoot(fitted.spec, choice, { ...confinement, restore }).boot })
+  }
   if (restored && spec.firecracker.uffd !== undefined) requireHandler(spec.firecracker.uffd, confinement)
   return { ...choice, request, plugin: fitted, confinement, restore, disksNotice: notice }
 }

@@ -108,7 +108,7 @@ export function vmLayout(where: Places, id: string): VmLayout {
     supervisorLog: at(dir, "supervisor.log"),
     stopRequest: at(dir, STOP_REQUEST),
     handover: at(dir, HANDOVER),
-    kernels: at(where.state, "kernels"),
+    kernels: kernelsDirectory(where),
     disks: disksDirectory(where),
     jails: at(where.state, "jail"),
     stage: at(dir, "stage"),
@@ -122,6 +122,11 @@ export function vmLayout(where: Places, id: string): VmLayout {
 /** Where the persistent disks are. */
 export function disksDirectory({ state }: Pick<Places, "state">): HostPath {
   return hostPath(`${state}/disks`)
+}
+
+/** Where the kernels are that were unpacked. */
+export function kernelsDirectory({ state }: Pick<Places, "state">): HostPath {
+  return hostPath(`${state}/kernels`)
 }
 
 /** A fresh id for one boot of the VM with this name: `[a-z0-9-]`, at most 28 characters, 41 random bits. */

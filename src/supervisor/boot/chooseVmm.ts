@@ -131,16 +131,22 @@ function programsOf(path: string): Config {
   return { accel, sudoQemu, ...programs }
 }
 
-/** With the Firecracker of PATH, where the configuration names none; or with the pair that `banger get` has downloaded, if any. */
+/**
+ * With the Firecracker of PATH, where the configuration names none; or with the pair that `banger get` has downloaded, if any: also where
+ * root would have Firecracker without its jailer.
+ */
 function withFound(config: Config, where: Places): Config {
   const firecracker = config.firecracker ?? findProgram("firecracker").path
-  if (firecracker !== undefined) return { ...config, firecracker }
+  const whole = config.firecracker ?? config.jailer ?? (isRoot() ? findProgram("jailer").path : firecracker)
+  if (firecracker !== undefined && whole !== undefined) return { ...config, firecracker }
   // The user's own image may have a similar name.
   const pairs = catalog().filter(({ members }) => members !== undefined)
   const got = listImages(where).find(({ name }) => pairs.some((item) => item.name === name))
-  if (got === undefined) return config
+  if (got === undefined) return { ...config, firecracker }
   return { ...config, firecracker: `${got.path}/firecracker`, jailer: config.jailer ?? `${got.path}/jailer` }
 }
+
+const isRoot = () => process.geteuid?.() === 0
 
 /** Why `auto` does not take Firecracker, or undefined when it does. */
 async function obstacleTo(

@@ -1,8 +1,10 @@
 import * as v from "valibot"
 import { cgroupPath } from "../../host/cgroup/cgroup.ts"
 import { jailRoot } from "../../host/jail/base.ts"
+import type { Boot, Chosen } from "../../host/vmm/vmm.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { isOwnBridge } from "../../inputs/schema/network.ts"
+import type { Spec } from "../../inputs/schema/vm.ts"
 import { ownUidRange } from "../../store/state/uids.ts"
 import { layoutFor } from "../../vm/session.ts"
 import { type Snapshot, savedDisks } from "../snapshot/manifest.ts"
@@ -30,14 +32,31 @@ export const planSchema = v.strictObject({
 export type Plan = Readonly<v.InferOutput<typeof planSchema>>
 
 /** What a run of a prepared VM would do; `restore`: the snapshot that it goes on from, instead of booting. Nothing is acquired. */
-export function planRun(
-  { spec }: ResolvedPlugin,
-  chosen: Choice,
-  { jail, cgroup, restore }: ConfinementPlan & { readonly restore: Pick<Snapshot, "dir"> | undefined },
-): Plan {
+export function planRun({ spec }: ResolvedPlugin, chosen: Choice, confinement: Confinement): Plan {
   const { vmm, program } = chosen
+  const { cgroup, restore } = confinement
+  const { id, layout, boot, drives } = plannedBoot(spec, chosen, confinement)
+  requireSocketPaths(chosen, { layout, jailed: confinement.jail !== undefined, firecracker: spec.firecracker })
+  const network = spec.network
+  const bridge = network === false || isOwnBridge(network.bridge) ? undefined : network
+  const converted = drives.flatMap((drive, index) => (drive.format === "qcow2" ? [{ ...drive, index }] : []))
+  const steps = planSteps(layout, chosen, {
+    bridge,
+    converted,
+    ...{ boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) },
+    restore: restore && { dir: restore.dir, again: spec.unsafeClone },
+  })
+  const { argv } = vmm.launch(program, boot, layout)
+  return { id, name: spec.name, vmm: vmm.name, accel: chosen.accel, notice: noticeOf(chosen), argv, steps }
+}
+
+/** The boot that a spec would likely get. Nothing is acquired; without a network it is pure, but for its id. */
+export function plannedBoot(
+  spec: ResolvedPlugin["spec"],
+  { vmm, program }: Chosen,
+  { jail, restore }: Confinement,
+): PlannedBoot {
   const { id, layout } = layoutFor(spec.name)
-  requireSocketPaths(chosen, { layout, jailed: jail !== undefined, firecracker: spec.firecracker })
   const root = jail && jailRoot({ base: layout.jails, vmm: vmm.jailName(program), id })
   const uid = jail?.uid ?? ownUidRange().first
   const confinement = root === undefined ? undefined : { root, ...ownerOf(uid, jail?.gid) }
@@ -63,14 +82,17 @@ export function planRun(
           mtu: network.mtu,
           dns: toldNameServers(network).dns,
         })
-  const bridge = network === false || isOwnBridge(network.bridge) ? undefined : network
-  const converted = drives.flatMap((drive, index) => (drive.format === "qcow2" ? [{ ...drive, index }] : []))
-  const steps = planSteps(layout, chosen, {
-    bridge,
-    converted,
-    ...{ boot, cgroup: cgroup && cgroupPath(cgroup.mount, id) },
-    restore: restore && { dir: restore.dir, again: spec.unsafeClone },
-  })
-  const { argv } = vmm.launch(program, boot, layout)
-  return { id, name: spec.name, vmm: vmm.name, accel: chosen.accel, notice: noticeOf(chosen), argv, steps }
+  return { id, layout, boot, drives }
+}
+
+// --- internal ---
+
+interface Confinement extends ConfinementPlan {
+  /** The snapshot that it goes on from. */
+  readonly restore: Pick<Snapshot, "dir"> | undefined
+}
+
+interface PlannedBoot extends Pick<ReturnType<typeof layoutFor>, "id" | "layout"> {
+  readonly boot: Boot
+  readonly drives: Spec["drives"]
 }

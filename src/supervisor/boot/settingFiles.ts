@@ -9,6 +9,7 @@ import type { Owner } from "../../host/jail/base.ts"
 import type { Jail } from "../../host/jail/makeJail.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
 import { bindSocket, requireConnectable } from "../../host/jail/userSockets.ts"
+import { requireElfKernel } from "../../inputs/kernel/elfKernel.ts"
 import { requireKernel } from "../../inputs/kernel/kernelFormat.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import { IN_JAIL, seenSettings } from "./plan.ts"
@@ -52,9 +53,22 @@ export async function stageSettings(jail: Jail, settings: Settings, signal: Abor
   return seenSettings(settings, jail.path)
 }
 
-/** Throws BAD_FILE, with what to do, for a kernel that this VMM surely cannot start on this host. */
-export function requireKernelFor({ kernel }: Pick<Spec, "kernel">, vmm: "firecracker" | "qemu"): void {
+/**
+ * Throws a failure, with what to do, for a kernel that this VMM surely cannot start on this host, or that cannot be unpacked for it here.
+ * `kernels`: where those are that were unpacked before. Nothing is made.
+ */
+export async function requireKernelFor(
+  { kernel }: Pick<Spec, "kernel">,
+  vmm: "firecracker" | "qemu",
+  kernels: string,
+): Promise<void> {
   requireKernel(kernel, { vmm, arch: process.arch === "arm64" ? "arm64" : "x64" })
+  if (needsElf(vmm)) await requireElfKernel(kernel, kernels)
+}
+
+/** Whether a VMM starts nothing but plain ELF on this host. */
+export function needsElf(vmm: "firecracker" | "qemu"): boolean {
+  return vmm === "firecracker" && process.arch === "x64"
 }
 
 // --- internal ---

@@ -22,7 +22,7 @@ import { type ConfinementPlan, ownerOf } from "./confinement.ts"
 import { disksOf, stageDisk, stageDrive, useDisk, useDrive } from "./drives.ts"
 import { HANDLER_SETTING } from "./handler.ts"
 import { IN_JAIL, planBoot, plannedFiles, type StagedDrive, type StagedFiles } from "./plan.ts"
-import { stageSettings } from "./settingFiles.ts"
+import { needsElf, stageSettings } from "./settingFiles.ts"
 import { makeOwnFile, ownFiles, stageForFirecracker } from "./stageFirecracker.ts"
 
 /** A VM whose files are being staged. */
@@ -69,8 +69,7 @@ export async function stageVm(staging: Staging): Promise<VmStage> {
     symlinkAt(markOf(layout), dir, RUNTIME_MARK),
   )
   const { spec, vmm } = staging
-  const unpacks = vmm.name === "firecracker" && process.arch === "x64"
-  const kernel = unpacks ? await elfKernel(spec.kernel, layout.kernels) : spec.kernel
+  const kernel = needsElf(vmm.name) ? await elfKernel(spec.kernel, layout.kernels) : spec.kernel
   const drives = staging.restore === undefined ? spec.drives : savedDisks(spec.drives, staging.restore)
   const ready = { ...staging, spec: { ...spec, kernel, drives } }
   return confinement.jail === undefined ? stagePlain(ready) : stageJail(ready, confinement.jail)

@@ -7,7 +7,7 @@ import { LOG, METRICS } from "../../host/firecracker/argv.ts"
 import type { Owner } from "../../host/jail/base.ts"
 import { ELF_HEAD_BYTES, hasInterpreter } from "../../host/jail/elf.ts"
 import { allow, type Jail } from "../../host/jail/makeJail.ts"
-import { stageLibraries } from "../../host/jail/programs.ts"
+import { hostLibraries, stageLibraries } from "../../host/jail/programs.ts"
 import { openSource } from "../../host/jail/stage.ts"
 import { stageFile } from "../../host/jail/stageFile.ts"
 import type { Program } from "../../host/vmm/vmm.ts"
@@ -43,6 +43,16 @@ export async function stageForFirecracker(
     makeOwnFile(path, jail.owner)
     await stageFile(jail, name, path, { readonly: false, way: "bind", signal })
   }
-  const dynamic = withDescriptor(openSource(program.path), (fd) => hasInterpreter(readStart(fd, ELF_HEAD_BYTES)))
-  if (dynamic) stageLibraries(jail)
+  if (needsLibraries(program)) stageLibraries(jail)
+}
+
+/** Throws HOST_LACKS where a program needs libraries of this host that a jail cannot have. Nothing is made. */
+export function requireLibraries(program: Program): void {
+  if (needsLibraries(program)) hostLibraries()
+}
+
+// --- internal ---
+
+function needsLibraries({ path }: Program): boolean {
+  return withDescriptor(openSource(path), (fd) => hasInterpreter(readStart(fd, ELF_HEAD_BYTES)))
 }
