@@ -27,6 +27,8 @@ declare module "banger" {
     initrd?: string | undefined
     /** The kernel command line. Default: `console=ttyS0 reboot=k panic=1`. */
     bootArgs?: string | undefined
+    /** Words that are added to `bootArgs`, or to its default: `"quiet"` keeps the kernel's own lines from the console. */
+    extraBootArgs?: string | undefined
     /** 1 to 32. Default: 1. */
     vcpus?: number | undefined
     /** With its unit, in whole MiB: `"256M"`, `"2G"`. Default: `"256M"`. */

@@ -55,7 +55,11 @@ function jailOf({ jail }: Spec, root: boolean): ConfinementPlan["jail"] {
   if (jail === false) return undefined
   if (!root) {
     if (jail !== undefined)
-      throw needsRoot("jail", "only root, or who may sudo banger's helper, can run a VMM in a jail", "; or leave jail out")
+      throw needsRoot(
+        "jail",
+        "only root, or who may sudo banger's helper, can run a VMM in a jail",
+        "; or leave jail out",
+      )
     return undefined
   }
   const { uid, gid } = typeof jail === "object" ? jail : { uid: undefined, gid: undefined }
