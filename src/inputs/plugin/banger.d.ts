@@ -1,14 +1,15 @@
 // The types of a plugin. `banger init` puts this file beside your plugin as banger.d.ts.
 declare module "banger" {
-  /** Hooks for `banger sweep --plugin`, without a VM. */
-  export function definePlugin(guard: SweepGuard): SweepGuard
-
-  // The last one is what TypeScript explains errors by.
-  /** Describes a VM and what to do around its life. Returns its argument: the call gives your editor the types. */
-  export function definePlugin(plugin: Plugin): Plugin
+  /**
+   * Describes a VM and what to do around its life; or, without a `kernel`, only hooks for `banger sweep --plugin`. Returns its
+   * argument: the call gives your editor the types.
+   */
+  export function definePlugin(plugin: Plugin | SweepGuard): Plugin | SweepGuard
 
   /** A plugin that only says which dead sockets a sweep keeps. */
   export interface SweepGuard extends Required<Pick<Hooks, "sweepCandidate">> {
+    /** It describes no VM. */
+    kernel?: undefined
     timeouts?: Timeouts | undefined
   }
 
