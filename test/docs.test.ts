@@ -7,7 +7,7 @@ import { commandsBelow } from "../src/cli/terminal/command.ts"
 import { findCommand } from "../src/cli/terminal/findCommand.ts"
 import { parseWords } from "../src/cli/terminal/parse.ts"
 import { root as tree } from "../src/cli/tree.ts"
-import { readDeclarations } from "../src/inputs/plugin/declarations.ts"
+import { readDeclarations } from "../src/inputs/starter/declarations.ts"
 import { PROGRAM } from "./program.ts"
 
 const root = join(import.meta.dir, "..")

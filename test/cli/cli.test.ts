@@ -120,6 +120,7 @@ test("each command has its help", () => {
 
     OPTIONS
 
+         --types    Write only the types anew, beside a plugin that is there
           --json    Print JSON, and every message and error as a line of JSON
        --verbose    Tell more, and show the stack of an error
          --quiet    Print only warnings and errors

@@ -1,4 +1,4 @@
-import { writeStarter } from "../../inputs/plugin/starter.ts"
+import { writeStarter } from "../../inputs/starter/starter.ts"
 import type { Written } from "../show/documents.ts"
 import { command } from "../terminal/command.ts"
 

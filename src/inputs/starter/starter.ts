@@ -7,6 +7,9 @@ import { packTypes } from "./runtimeTypes.ts" with { type: "macro" }
 import { RUNTIME_TYPES, unpackTypes } from "./runtimeTypes.ts"
 import starter from "./starter.template.txt" with { type: "text" }
 
+// The room starter: what `banger init` writes.
+// The rule: what a user wrote is never overwritten.
+
 /** The text of banger.d.ts, built in: a macro runs when the program is bundled. */
 const types: string = readDeclarations()
 

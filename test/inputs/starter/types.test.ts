@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
 import { readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { RUNTIME_TYPES } from "../../../src/inputs/plugin/runtimeTypes.ts"
+import { RUNTIME_TYPES } from "../../../src/inputs/starter/runtimeTypes.ts"
 import { PROGRAM } from "../../program.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
