@@ -148,6 +148,10 @@ install() {
   # From here on use the version: the latest release may change at any moment.
   from=$releases/download/v$found
   verify_signature
+  if is_there; then
+    say "banger $found is installed already: $bin/banger; to install it once more: --version $found"
+    return
+  fi
   say "downloading banger $found for $target"
   fetch "$from/banger-$target.tar.gz" "$tmp/archive" "$large"
   verify_sum
@@ -241,6 +245,12 @@ remove_leftovers() {
     case $pid in '' | *[!0-9]*) continue ;; esac
     [ -d "/proc/$pid" ] || rm -f "$leftover"
   done
+}
+
+# Whether this release is what is installed, as that tells itself. Who names a version wants it downloaded and checked.
+is_there() {
+  [ -z "$version" ] && [ -x "$bin/banger" ] || return 1
+  case $("$bin/banger" --version 2> /dev/null < /dev/null) in "banger $found "*) ;; *) return 1 ;; esac
 }
 
 # Arguments: URL, file, largest size. A server that sends without end must not fill the disk.

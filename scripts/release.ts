@@ -3,12 +3,13 @@ import { join, resolve } from "node:path"
 import { parseArgs } from "node:util"
 import pkg from "../package.json" with { type: "json" }
 import { commit, compile, isTarget, root, TARGETS, type Target } from "./compile.ts"
-import { fillIn } from "./release/installer.ts"
-import { fetchRuntimes, runtimeOf } from "./release/runtimes.ts"
-import { sbom } from "./release/sbom.ts"
-import { readKey, type SigningKey, signRaw, signSsh } from "./release/sign.ts"
+import { fillIn } from "./releases/installer.ts"
+import { addToMirror } from "./releases/mirror.ts"
+import { fetchRuntimes, runtimeOf } from "./releases/runtimes.ts"
+import { sbom } from "./releases/sbom.ts"
+import { readKey, type SigningKey, signRaw, signSsh } from "./releases/sign.ts"
 
-const USAGE = `usage: bun scripts/release.ts [TARGET…]
+const USAGE = `usage: scripts/release [TARGET…]
 
 Writes a release: an archive for each target (all unless some are named), install.sh, a list of components (CycloneDX),
 SHA256SUMS, and its signatures. The same commit gives the same bytes.
@@ -17,6 +18,8 @@ Targets: ${Object.keys(TARGETS).join(", ")}
   --out DIR        where to write (default: dist/release); replaces what is there
   --releases URL   the page where releases will be: what install.sh and banger update download from
   --key FILE       the Ed25519 key to sign with (PEM; or in the environment, as BANGER_RELEASE_KEY)
+  --mirror DIR     add the release to this directory as well, laid out as install.sh and banger update look for it: serve DIR by
+                   any web server, and name its URL, or file:///DIR, in BANGER_RELEASES
   --tag TAG        fail unless TAG is the version's tag and everything is committed
   --level N        how hard gzip tries, 1 or 9 (default: 9)
   --own-bun        build with the Bun that runs this, not the pinned one: only for trials and this machine's target`
@@ -27,6 +30,7 @@ const { values, positionals } = parseArgs({
     out: { type: "string", default: join(root, "dist/release") },
     releases: { type: "string", default: "" },
     key: { type: "string" },
+    mirror: { type: "string" },
     tag: { type: "string" },
     level: { type: "string", default: "9" },
     "own-bun": { type: "boolean", default: false },
@@ -55,6 +59,10 @@ assets.set("install.sh", installer())
 assets.set(`banger-${pkg.version}.cdx.json`, Buffer.from(components()))
 write(assets)
 rmSync(work, { recursive: true })
+if (values.mirror !== undefined) {
+  addToMirror(out, resolve(values.mirror), pkg.version)
+  console.log(`${resolve(values.mirror)} has it too: BANGER_RELEASES=${Bun.pathToFileURL(resolve(values.mirror)).href}`)
+}
 
 /** One target's archive, without what tar and gzip note of this machine and the time: one commit gives the same bytes. */
 async function archive(target: Target): Promise<Uint8Array> {

@@ -7,7 +7,7 @@ import { commandsBelow } from "../src/cli/terminal/command.ts"
 import { findCommand } from "../src/cli/terminal/findCommand.ts"
 import { parseWords } from "../src/cli/terminal/parse.ts"
 import { root as tree } from "../src/cli/tree.ts"
-import { readDeclarations } from "../src/inputs/plugin/declarations.ts"
+import { readDeclarations } from "../src/inputs/starter/declarations.ts"
 import { PROGRAM } from "./program.ts"
 
 const root = join(import.meta.dir, "..")
@@ -49,13 +49,8 @@ test.each(examples)("example $index of $file is a plugin that banger takes", ({ 
 test("every example type-checks with the types that banger init writes", () => {
   const started = Bun.spawnSync([...PROGRAM, "init", join(dir, "starter.ts")])
   expect(started.exitCode).toBe(0)
-  // `node:` and Bun's own modules are typed by bun-types, which a lone directory does not have.
-  writeFileSync(
-    join(dir, "node.d.ts"),
-    `declare module "node:path" { export function join(...parts: string[]): string }
-    declare module "node:fs/promises" { export function copyFile(from: string, to: string): Promise<void> }\n`,
-  )
-  writeFileSync(join(dir, "meta.d.ts"), DECLARATIONS)
+  for (const name of readdirSync(join(root, "plugins")))
+    writeFileSync(join(dir, `plugins-${name}`), readFileSync(join(root, "plugins", name)))
   const checked = Bun.spawnSync([join(root, "node_modules/.bin/tsc"), "-p", dir])
   expect({ out: checked.stdout.toString(), exit: checked.exitCode }).toEqual({ out: "", exit: 0 })
 })
@@ -185,10 +180,6 @@ function parsed(words: readonly string[], args: ArgsDef): string {
     return String(error)
   }
 }
-
-const DECLARATIONS = `interface ImportMeta { readonly dir: string }
-declare function fetch(url: string, init: { signal: AbortSignal }): Promise<{ bytes(): Promise<Uint8Array> }>
-`
 
 /** A plan names QEMU's path and starts nothing; a machine without QEMU can make one all the same. */
 function fakeQemu(): string {

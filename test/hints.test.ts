@@ -14,7 +14,7 @@ const sources = [...new Bun.Glob("src/**/*.ts").scanSync(root)].filter((path) =>
 const PLACEHOLDER = "x"
 
 /** What banger is or does, in sentences: no command may have such a name. */
-const PROSE = new Set("x as by chooses did has is itself knows needs puts resumes runs was".split(" "))
+const PROSE = new Set("x as by chooses did has is itself knows needs puts reads resumes runs was".split(" "))
 
 /** The texts of a source: what stands between quotes, on a line that is no comment. */
 function textsOf(source: string): readonly string[] {
@@ -44,7 +44,7 @@ async function isTaken(line: string): Promise<string> {
     own.push(word)
   }
   try {
-    parseWords(own, command.args, command.takesMany)
+    parseWords(own, command.args, command)
     return ""
   } catch (error) {
     // What is left out is plain from where it stands, or is only an option's name.

@@ -7,6 +7,9 @@ import type { Machine } from "../vm/machine.ts"
 /** Ctrl-Alt-Del is pressed again after this many milliseconds: a guest that still boots loses what comes too early. */
 const PRESS_AGAIN_MS = 2000
 
+/** Who waits longer than this many milliseconds for a guest is told so. */
+const PATIENCE_MS = 1000
+
 /** How a VM is ended. */
 export interface StopOptions {
   /** Milliseconds for the guest to stop itself. */
@@ -41,12 +44,18 @@ async function stoppedItself(machine: Machine, { limit, force, log }: StopOption
   const onForce = () => resolve(false)
   force.addEventListener("abort", onForce, { once: true })
   const again = setInterval(() => press(machine, log), PRESS_AGAIN_MS)
+  // Most guests are faster, and then there is nothing to tell.
+  const told = setTimeout(() => {
+    const how = "to end it at once: banger kill, or Ctrl-C again"
+    log.info(`waiting for the guest to stop, up to ${formatDuration(limit)}; ${how}`)
+  }, PATIENCE_MS)
   try {
     press(machine, log)
     return await Promise.race([machine.gone.then(() => true), cut])
   } finally {
     clearTimeout(timer)
     clearInterval(again)
+    clearTimeout(told)
     force.removeEventListener("abort", onForce)
   }
 }

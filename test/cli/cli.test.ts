@@ -84,7 +84,7 @@ test("each command has its help", () => {
   expect(cli("run", "--help").stdout).toMatchInlineSnapshot(`
     "Boot the VM that a plugin describes, run its hooks, clean up after it (banger run)
 
-    USAGE banger run [OPTIONS] <PLUGIN>
+    USAGE banger run [OPTIONS] <PLUGIN> [-- ARGS…]
 
     ARGUMENTS
 
@@ -120,6 +120,7 @@ test("each command has its help", () => {
 
     OPTIONS
 
+         --types    Write only the types anew, beside a plugin that is there
           --json    Print JSON, and every message and error as a line of JSON
        --verbose    Tell more, and show the stack of an error
          --quiet    Print only warnings and errors
@@ -151,7 +152,7 @@ test("each command has its help", () => {
   expect(cli("rm", "--help").stdout).toMatchInlineSnapshot(`
     "Remove VMs that have ended, with their logs (banger rm)
 
-    USAGE banger rm [OPTIONS] [VM]
+    USAGE banger rm [OPTIONS] [VM…]
 
     ARGUMENTS
 
@@ -170,7 +171,7 @@ test("each command has its help", () => {
   expect(cli("sweep", "--help").stdout).toMatchInlineSnapshot(`
     "Remove sockets that nothing is bound to, and never any other; made for cron (banger sweep)
 
-    USAGE banger sweep [OPTIONS] [DIR]
+    USAGE banger sweep [OPTIONS] [DIR…]
 
     ARGUMENTS
 
@@ -254,12 +255,33 @@ test.each([
   [["sweep", ""], "DIR is empty"],
   [["system", "corn"], "banger system has no command corn\ndid you mean cron?"],
   [["system", "cron", "run/x"], "run/x is not an absolute path"],
-  [["logs", "nobody"], 'no VM "nobody"'],
+  [["run", "x.ts", "a", "b"], "unexpected argument a\nwords for the plugin stand after --: -- a"],
+  [["ps", "a"], "unexpected argument a\n"],
   [["rm", "nobody", "--", "x"], "banger rm takes nothing after --"],
 ] as const)("%p is wrong usage, said on standard error", (words, message) => {
   const { stdout, stderr, exit } = cli(...words)
   expect(stderr).toContain(message)
   expect({ stdout, exit }).toEqual({ stdout: "", exit: 2 })
+})
+
+test.each(["logs", "stop", "inspect", "rm"])(
+  "%s of a VM that is not there has failed, and was no wrong usage",
+  (name) => {
+    const { stderr, exit } = cli(name, "nobody")
+    expect(stderr).toContain('no VM "nobody"\nthere is no VM here; each user sees their own')
+    expect(exit).toBe(1)
+  },
+)
+
+test.each([
+  ["rm", "USAGE banger rm [OPTIONS] [VM…]"],
+  ["stop", "USAGE banger stop [OPTIONS] [VM…]"],
+  ["sweep", "USAGE banger sweep [OPTIONS] [DIR…]"],
+  ["set", "<WHAT…>"],
+  ["run", "USAGE banger run [OPTIONS] <PLUGIN> [-- ARGS…]"],
+  ["logs", "USAGE banger logs [OPTIONS] <VM>\n"],
+])("%s --help shows what may be given several times, and what stands after --", (name, usage) => {
+  expect(cli(name, "--help").stdout).toContain(usage)
 })
 
 test("every command is in a group of the help", async () => {

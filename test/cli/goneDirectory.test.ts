@@ -21,5 +21,5 @@ test.each([
   ["ps -a", []],
 ])("of `banger %s` these words are paths from the working directory: %p", async (words, paths) => {
   const { command, left } = await findCommand(root, words.split(" "))
-  expect(relativePaths(command.args, parseWords(left, command.args, command.takesMany))).toEqual(paths)
+  expect(relativePaths(command.args, parseWords(left, command.args, command))).toEqual(paths)
 })

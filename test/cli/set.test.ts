@@ -52,5 +52,5 @@ test.each([
 
 test("banger set without a change, and of no VM, is refused by name", () => {
   expect(set("nobody")).toEqual({ stderr: expect.stringContaining("WHAT is missing"), exit: 2 })
-  expect(set("nobody", "memory=1G")).toEqual({ stderr: expect.stringContaining('no VM "nobody"'), exit: 2 })
+  expect(set("nobody", "memory=1G")).toEqual({ stderr: expect.stringContaining('no VM "nobody"'), exit: 1 })
 })

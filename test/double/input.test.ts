@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { banger, start } from "../system/support/banger.ts"
 import { eachOnDoubles } from "./support/place.ts"
 import { boot, bootWords } from "./support/vms.ts"
@@ -19,12 +21,35 @@ test("run -i gives piped input to the guest, all of it, and goes on after its en
   await run.ended
 })
 
-test("without -i piped input is left alone", async () => {
-  const run = piped("echo secret", bootWords(place, { flags: [] }))
+const NOT_GIVEN = "the guest is not given standard input; to give it: banger run -i"
+
+test.each([
+  ["a pipe's", "echo secret | "],
+  ["a file's", "< words "],
+  ["a file's, though nothing but an end of line", "< line "],
+])("without -i the guest is not given %s content, and a line says so", async (_, from) => {
+  writeFileSync(join(place.dir, "words"), "secret\n")
+  writeFileSync(join(place.dir, "line"), "\n")
+  const { stdout, stderr } = await endedBy(from)
+  expect(stdout).not.toContain("secret")
+  expect(stderr.split(NOT_GIVEN)).toHaveLength(2)
+})
+
+test.each([["< /dev/null "], [": | "], ["<&- "], ["< none "]])(
+  "nothing is said of input that has nothing: %s",
+  async (from) => {
+    writeFileSync(join(place.dir, "none"), "")
+    expect((await endedBy(from)).stderr).not.toContain(NOT_GIVEN)
+  },
+)
+
+async function endedBy(from: string) {
+  const words = quoted([...place.program, ...bootWords(place, { flags: [] })])
+  const run = start(place, ["-c", from.endsWith("| ") ? `${from}${words}` : `${words} ${from}`], {}, SHELL)
   await run.shows("up")
   expect((await banger(place, ["stop", "double"])).exit).toBe(0)
-  expect((await run.ended).stdout).not.toContain("secret")
-})
+  return await run.ended
+}
 
 test.each([["-d"], ["--supervise=none"]])("run -i %s is refused: nobody is there to give it input", async (flag) => {
   const { stderr, exit } = await banger(place, bootWords(place, { flags: ["-i", flag] }))

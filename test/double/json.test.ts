@@ -63,7 +63,7 @@ test("many VMs: a line for each that went well, and one failure at the end", asy
   await boot(place)
   await boot(place, { name: "other" })
   const said = await json("stop", "double", "nobody", "other", "neither")
-  expect(failureIn(said)).toMatchObject({ code: "NO_SUCH_VM", exit: 2 })
+  expect(failureIn(said)).toMatchObject({ code: "NO_SUCH_VM", exit: 1 })
   // The first to end is told first.
   const names = (documents: readonly unknown[]) =>
     documents.map((document) => Reflect.get(Object(document), "name")).sort()

@@ -42,7 +42,7 @@ test("stop has a time limit of its own, kill does not ask; both are fine with wh
   })
   const { stderr, exit } = await banger(place, ["stop", "nothing", "neither"])
   expect(stderr).toMatch(/no VM "nothing"[\s\S]*no VM "neither"/)
-  expect(exit).toBe(2)
+  expect(exit).toBe(1)
 })
 
 test("two that stop a VM give its guest the time that one would", async () => {
@@ -216,7 +216,7 @@ test("many are stopped at a time: their guests' time limits pass together, and e
   const begun = performance.now()
   const { stdout, stderr, exit } = await banger(place, ["stop", ...many, "nobody", many[0] ?? ""])
   expect(performance.now() - begun).toBeLessThan(10_000)
-  expect({ stdout, exit }).toEqual({ stdout: "", exit: 2 })
+  expect({ stdout, exit }).toEqual({ stdout: "", exit: 1 })
   for (const name of many) expect(stderr.split(`${name} (`).length, stderr).toBe(2)
   expect(stderr).toContain('no VM "nobody"')
   expect(noted(place, "ended")).toHaveLength(6)

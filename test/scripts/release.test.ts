@@ -3,8 +3,8 @@ import { mkdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import pkg from "../../package.json" with { type: "json" }
 import { TARGETS } from "../../scripts/compile.ts"
-import { fillIn } from "../../scripts/release/installer.ts"
-import { sbom } from "../../scripts/release/sbom.ts"
+import { fillIn } from "../../scripts/releases/installer.ts"
+import { sbom } from "../../scripts/releases/sbom.ts"
 import { newKey } from "../fixtures/release.ts"
 import { eachInItsDirectory } from "../temporary.ts"
 

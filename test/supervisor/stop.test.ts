@@ -54,6 +54,18 @@ test("one deadline holds for all presses, and it is said which step ended it; a 
   ])
 })
 
+test("who waits long is told how long, and what ends it at once", async () => {
+  const force = new AbortController()
+  const { machine: vm, report } = machine(async () => {})
+  const told: string[] = []
+  const info = (text: string) => {
+    told.push(text)
+    force.abort()
+  }
+  await stopMachine(vm, { limit: LONG, force: force.signal, log: { ...report, info } as Log })
+  expect(told).toEqual(["waiting for the guest to stop, up to 1h; to end it at once: banger kill, or Ctrl-C again"])
+})
+
 test("force kills at once, also while Ctrl-Alt-Del is waited for", async () => {
   const force = new AbortController()
   const { machine: vm, report, noted } = machine(async () => force.abort())

@@ -12,7 +12,8 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { signRaw, signSsh } from "../../scripts/release/sign.ts"
+import { addToMirror } from "../../scripts/releases/mirror.ts"
+import { signRaw, signSsh } from "../../scripts/releases/sign.ts"
 import { stageName, TRASH } from "../../src/host/jail/base.ts"
 import { installScript, newKey, smallProgram, writeRelease, writeSums } from "../fixtures/release.ts"
 import { type ReleaseServer, serveReleases, stalling } from "../fixtures/releaseServer.ts"
@@ -552,4 +553,51 @@ test("nothing it makes for itself stays", () => {
 
 function certificate(): { cert: string; key: string } {
   return { cert: readFileSync(join(dir, "tls.crt"), "utf8"), key: readFileSync(join(dir, "tls.key"), "utf8") }
+}
+
+test("a mirror that the release script makes is installed and updated from, by file:// and by a plain web server", async () => {
+  const mirror = join(dir, "mirror")
+  for (const version of ["0.1.0", "0.2.0"]) {
+    const release = join(dir, "releases/download", `v${version}`)
+    writeFileSync(join(release, "install.sh"), readFileSync(script))
+    addToMirror(release, mirror, version)
+  }
+  await using web = serveFiles(mirror)
+  for (const releases of [`file://${mirror}`, web.url]) {
+    const text = readFileSync(join(mirror, "latest/download/install.sh"), "utf8")
+    const first = await install(["--version", "0.1.0"], { BANGER_RELEASES: releases }, ["sh"], text)
+    expect(first.said).toContain("banger 0.1.0 (small) is installed: ")
+    const second = await install([], { BANGER_RELEASES: releases }, ["sh"], text)
+    expect(second.said).toContain("banger 0.2.0 (small) is installed: ")
+    expect(second.said).toContain("checked by its signature and sum")
+    rmSync(bin(), { recursive: true })
+  }
+  expect(readdirSync(mirror).sort()).toEqual(["download", "latest"])
+})
+
+test("what is installed already is not downloaded again, unless its version is named", async () => {
+  await install()
+  server.asked.length = 0
+  const again = await install()
+  expect(again.said).toContain("banger 0.2.0 is installed already")
+  expect(server.asked.filter((path) => path.endsWith(".tar.gz"))).toEqual([])
+  expect(left()).toEqual(["banger"])
+  const named = await install(["--version", "0.2.0"])
+  expect(named.said).toContain("is installed already")
+  expect(server.asked.filter((path) => path.endsWith(".tar.gz"))).toHaveLength(1)
+  writeFileSync(installed(), "#!/bin/sh\necho banger 0.2.0 damaged\n", { mode: 0o755 })
+  expect((await install(["--version", "0.2.0"])).said).toContain("banger 0.2.0 (small) is installed: ")
+})
+
+/** A web server that knows files and nothing else, as most are. */
+function serveFiles(root: string): AsyncDisposable & { readonly url: string } {
+  const web = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    async fetch(request) {
+      const file = Bun.file(join(root, new URL(request.url).pathname))
+      return (await file.exists()) ? new Response(file) : new Response("none\n", { status: 404 })
+    },
+  })
+  return { url: `http://127.0.0.1:${web.port}`, [Symbol.asyncDispose]: () => web.stop(true) }
 }

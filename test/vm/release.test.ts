@@ -164,7 +164,7 @@ test("rm refuses what runs, what another holds, and what it cannot read; -f kill
   )
   const lock = takeLock(vm.layout.lock)
   await expect(removeVm(vm, meantBy(vm, vm.id), { force: false, log: silent })).rejects.toThrow(
-    "is in the hands of another banger",
+    "has not ended: it is creating",
   )
   closeSync(lock ?? -1)
   writeFileSync(vm.layout.handles, "{")

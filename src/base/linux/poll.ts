@@ -16,6 +16,13 @@ export function isUnread(fd: number): boolean {
   return count > 0 && (unpackRevents(pollFds, 0) & (POLLERR | POLLHUP)) !== 0
 }
 
+/** Whether there is something to read right now (poll(2), POLLIN); what has only ended has nothing. A file always says yes. */
+export function hasInput(fd: number): boolean {
+  const pollFds = packPollFds([descriptor(fd)], POLLIN)
+  const count = outcome("poll", () => libc.poll(pollFds, 1, 0))
+  return count > 0 && (unpackRevents(pollFds, 0) & POLLIN) !== 0
+}
+
 /** Waits until a descriptor can be written to, or `timeoutMs` are over (poll(2), POLLOUT). */
 export function awaitWritable(fd: number, timeoutMs: number): void {
   const pollFd = packPollFd(descriptor(fd), POLLOUT)

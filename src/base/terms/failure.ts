@@ -10,7 +10,7 @@ export const EXIT_OF = {
   BAD_PLUGIN: EXIT.usage,
   BAD_CONFIG: EXIT.usage,
   BAD_FILE: EXIT.usage,
-  NO_SUCH_VM: EXIT.usage,
+  NO_SUCH_VM: EXIT.failed,
   UNSUPPORTED: EXIT.usage,
   NEEDS_ROOT: EXIT.usage,
   WRONG_STATE: EXIT.failed,

@@ -77,7 +77,7 @@ function tableOf(vms: readonly VmStatus[]): string {
     vm.address ?? "-",
     age(vm),
   ])
-  return table(["NAME", "ID", "STATE", "VMM", "PID", "ADDRESS", "FOR"], rows)
+  return table(["NAME", "ID", "STATE", "VMM", "PID", "ADDRESS", "SINCE"], rows)
 }
 
 /** For programs: `banger stop $(banger ps -q)`. */
@@ -85,9 +85,12 @@ function idsOf(vms: readonly VmStatus[]): string {
   return vms.map(({ id }) => id).join("\n")
 }
 
-/** How long it has been running, or ended. */
+/** How long it has been running, or how long ago it ended, or was made. */
 function age({ createdAtMs, runningAtMs, runningForMs, endedAtMs }: VmStatus): string {
-  return formatDuration(runningForMs ?? Math.max(0, Date.now() - (endedAtMs ?? runningAtMs ?? createdAtMs)))
+  const since = (at: number) => formatDuration(Math.max(0, Date.now() - at))
+  if (runningForMs !== null) return `up ${formatDuration(runningForMs)}`
+  if (endedAtMs !== null) return `ended ${since(endedAtMs)} ago`
+  return runningAtMs === null ? `made ${since(createdAtMs)} ago` : `up ${since(runningAtMs)}`
 }
 
 /** What a state alone does not tell, and the command that mends it. */

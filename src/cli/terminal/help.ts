@@ -16,11 +16,19 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
 export async function help(root: Command, command: Command, path: readonly string[]): Promise<string> {
   if (command === root) return overview(root)
   const text = await renderUsage(command, { meta: { name: path.slice(0, -1).join(" ") } })
-  const usage = text.replace(/ +$/gm, "").trimEnd()
+  const usage = withMore(text, command).replace(/ +$/gm, "").trimEnd()
   return process.stdout.isTTY && !process.env.NO_COLOR ? usage : Bun.stripANSI(usage)
 }
 
 // --- internal ---
+
+/** citty's usage does not know of arguments that may be several, nor of words after `--`. */
+function withMore(text: string, { takesMany, takesRest }: Command): string {
+  return text.replace(/^.*USAGE.*$/m, (line) => {
+    const many = takesMany === true ? line.replace(/([A-Z])([\]>])(?!.*[A-Z][\]>])/, "$1…$2") : line
+    return takesRest === true ? `${many.trimEnd()} [-- ARGS…]` : many
+  })
+}
 
 async function overview(root: Command): Promise<string> {
   const about = new Map((await commandsBelow(root)).map(({ meta }) => [meta.name, meta.description]))

@@ -15,12 +15,18 @@ export interface Parsed {
   readonly options: readonly string[]
 }
 
+/** What a command takes beside its arguments: more of the last one, and words after `--`. */
+export interface Takes {
+  readonly takesMany?: boolean
+  readonly takesRest?: boolean
+}
+
 /**
  * Parses a command's words by citty's definition of its arguments: `--flag value`, `--flag=value`, `-f`, `--no-flag`,
- * positionals; words after `--` are left alone. `many` takes positionals beyond the defined ones. Throws USAGE for what the
+ * positionals; words after `--` are left alone. `takesMany`: positionals beyond the defined ones. Throws USAGE for what the
  * definition does not have, a missing or needless value, and an option given twice: citty's own parser passes over them.
  */
-export function parseWords(words: readonly string[], args: ArgsDef, many = false): Parsed {
+export function parseWords(words: readonly string[], args: ArgsDef, { takesMany, takesRest }: Takes = {}): Parsed {
   const [own, rest] = cutAtDashes(words)
   const flags = Object.fromEntries(Object.entries(args).filter(([, def]) => def.type !== "positional"))
   const positionals = Object.entries(args).filter(([, def]) => def.type === "positional")
@@ -31,8 +37,11 @@ export function parseWords(words: readonly string[], args: ArgsDef, many = false
     if (token.kind === "positional") {
       const next = positionals.shift()
       if (next !== undefined) values[next[0]] = token.value
-      else if (many) more.push(token.value)
-      else throw usageError(`unexpected argument ${token.value}`, { subject: token.value })
+      else if (takesMany === true) more.push(token.value)
+      else {
+        const hint = takesRest === true ? `words for the plugin stand after --: -- ${token.value}` : undefined
+        throw usageError(`unexpected argument ${token.value}`, { subject: token.value, hint })
+      }
       continue
     }
     const { name, value } = token

@@ -1,14 +1,15 @@
 // The types of a plugin. `banger init` puts this file beside your plugin as banger.d.ts.
 declare module "banger" {
-  /** Hooks for `banger sweep --plugin`, without a VM. */
-  export function definePlugin(guard: SweepGuard): SweepGuard
-
-  // The last one is what TypeScript explains errors by.
-  /** Describes a VM and what to do around its life. Returns its argument: the call gives your editor the types. */
-  export function definePlugin(plugin: Plugin): Plugin
+  /**
+   * Describes a VM and what to do around its life; or, without a `kernel`, only hooks for `banger sweep --plugin`. Returns its
+   * argument: the call gives your editor the types.
+   */
+  export function definePlugin(plugin: Plugin | SweepGuard): Plugin | SweepGuard
 
   /** A plugin that only says which dead sockets a sweep keeps. */
   export interface SweepGuard extends Required<Pick<Hooks, "sweepCandidate">> {
+    /** It describes no VM. */
+    kernel?: undefined
     timeouts?: Timeouts | undefined
   }
 
@@ -27,6 +28,8 @@ declare module "banger" {
     initrd?: string | undefined
     /** The kernel command line. Default: `console=ttyS0 reboot=k panic=1`. */
     bootArgs?: string | undefined
+    /** Words that are added to `bootArgs`, or to its default: `"quiet"` keeps the kernel's own lines from the console. */
+    extraBootArgs?: string | undefined
     /** 1 to 32. Default: 1. */
     vcpus?: number | undefined
     /** With its unit, in whole MiB: `"256M"`, `"2G"`. Default: `"256M"`. */

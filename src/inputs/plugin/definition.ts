@@ -1,5 +1,6 @@
 import type { Hooks, Plugin } from "banger"
 import * as v from "valibot"
+import { withParameters } from "../../base/linux/commandLine.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
 import { networkEntries } from "../schema/network.ts"
@@ -73,9 +74,11 @@ export function hasHooks({ hooks }: Definition): boolean {
   return hooks.some((each) => Object.values(each).some((value) => value !== undefined))
 }
 
-/** A spec with every default filled in. Throws a failure that names each field that is wrong. */
+/** A spec with every default filled in, and one kernel command line. Throws a failure that names each field that is wrong. */
 export function parseSpec(spec: unknown, source: Source): Spec {
-  return check(specSchema, spec, source)
+  const { extraBootArgs = "", ...checked } = check(specSchema, spec, source)
+  const extra = extraBootArgs.trim()
+  return extra === "" ? checked : { ...checked, bootArgs: withParameters(checked.bootArgs, [extra]) }
 }
 
 // --- internal ---

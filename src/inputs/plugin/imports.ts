@@ -1,6 +1,9 @@
-import Module from "node:module"
 import { dirname, extname, isAbsolute } from "node:path"
 import { Failure } from "../../base/terms/failure.ts"
+import { isCommonJs, seenByImport, takeRequires } from "../packages/commonJs.ts"
+import { isBuiltIn, type Locator, locator } from "../packages/locate.ts"
+import { pointImports } from "../packages/pointImports.ts"
+import { type Import, packageNameOf } from "../packages/resolve.ts"
 import { keepsNothing } from "./keepsNothing.ts"
 import { importingKept, type KeptModules, keepsModules, keptImport, readModule } from "./keptModules.ts"
 import { sha256Of, type Trust } from "./trust.ts"
@@ -31,10 +34,35 @@ export interface Serving {
 
 /**
  * Serves a plugin's imports: `"banger"` from this program, every file through `readTrusted`, so that what was checked is
- * what runs. As root, imports that cannot be read this way are refused.
+ * what runs; packages by their own package.json files (`packages.ts`), since this program's runtime reads none. As root, imports
+ * that cannot be read this way are refused.
  */
 export function serveImports({ trust, read, beforeCode }: Serving): void {
   const definePlugin = (plugin: unknown) => plugin
+  const open = (path: string) => (path === read.path ? read.bytes : readModule(path, trust))
+  const found = locator({
+    known: keptImport,
+    read(path) {
+      const bytes = open(path)
+      seen.add(sha256Of(bytes))
+      return bytes
+    },
+  })
+  const look = (path: string) => lookAt(path, open(path), found)
+  const runCommonJs = takeRequires({
+    resolve(word, importer) {
+      const path = isBuiltIn(word) ? undefined : targetOf(found, { word, importer, naming: "require" })
+      if (path !== undefined && trust.uids !== undefined) requireLoadable(path)
+      return path
+    },
+    read(path) {
+      const loader = LOADERS[extname(path)]
+      if (loader === undefined || loader === "toml" || loader === "text") return undefined
+      if (loader === "json") return { data: servedData(loader, open(path)) }
+      const code = look(path)
+      return code.commonJs ? { code: served(code, { found, trust, beforeCode }) } : undefined
+    },
+  })
   Bun.plugin({
     name: "banger",
     setup(build) {
@@ -46,23 +74,15 @@ export function serveImports({ trust, read, beforeCode }: Serving): void {
         })
       build.onLoad({ filter: /\.(?:[cm]?[jt]sx?|json|toml|txt)$/ }, ({ path }) => {
         const loader = LOADERS[extname(path)] ?? "js"
-        const contents = path === read.path ? read.bytes : readModule(path, trust)
-        seen.add(sha256Of(contents))
-        if (loader === "json" || loader === "toml" || loader === "text") {
-          modules.push(undefined)
-          return { exports: { default: dataOf(loader, contents) }, loader: "object" }
-        }
-        const parser = new Bun.Transpiler({ ...NO_MACROS, loader, target: "bun" })
-        const imports = scan(contents, parser)
-        const plain = isPlain(contents, parser, imports)
-        modules.push({ path, contents, plain, imports })
-        if (!plain) beforeCode()
-        if (trust.uids !== undefined) requireReadableImports(path, imports)
-        return { contents: importingKept(path, contents), loader }
+        if (loader === "json" || loader === "toml" || loader === "text")
+          return { exports: { default: servedData(loader, open(path)) }, loader: "object" }
+        const code = look(path)
+        const contents = () => served(code, { found, trust, beforeCode })
+        if (code.commonJs) return { exports: seenByImport(runCommonJs(path, contents)), loader: "object" }
+        return { contents: contents(), loader }
       })
       if (trust.uids === undefined) return
       build.onLoad({ filter: /.*/ }, ({ path }) => refuse(path))
-      checkRequires()
     },
   })
 }
@@ -81,17 +101,14 @@ export function modulesKeepNothing(): boolean {
 }
 
 /**
- * The modules of code that were loaded, to be used again when their files have changed or are gone. Throws where what one imports
- * is not there any more.
+ * The modules of code that were loaded, to be used again when their files have changed or are gone.
  */
 export function codeModules(): KeptModules {
   const code = modules.filter((module) => module !== undefined)
   const loaded = new Set(code.map(({ path }) => path))
   return Object.fromEntries(
-    code.map(({ path, contents, imports: found }) => {
-      const imports = found
-        .map(({ path: name }) => [name, resolved(name, path, false) ?? ""] as const)
-        .filter(([, target]) => loaded.has(target))
+    code.map(({ path, contents, targets }) => {
+      const imports = [...targets].filter(([, target]) => loaded.has(target))
       return [path, { bytes: Buffer.from(contents).toString("base64"), imports: Object.fromEntries(imports) }]
     }),
   )
@@ -107,7 +124,18 @@ interface Code {
   readonly path: string
   readonly contents: Uint8Array<ArrayBuffer>
   readonly plain: boolean
+  /** What it imports, by the words that it says it with. */
+  readonly targets: ReadonlyMap<string, string>
+}
+
+/** A module of code that was read, and not run yet. */
+interface Looked {
+  readonly path: string
+  readonly contents: Uint8Array<ArrayBuffer>
+  readonly loader: CodeLoader
+  readonly parser: Bun.Transpiler
   readonly imports: readonly Bun.Import[]
+  readonly commonJs: boolean
 }
 
 /** Every module that was loaded; undefined for one of data. */
@@ -115,6 +143,71 @@ const modules: (Code | undefined)[] = []
 
 /** A macro is code that would run here, before anything watches it. Not in Bun's types. */
 const NO_MACROS: object = { macro: false }
+
+function lookAt(path: string, contents: Uint8Array<ArrayBuffer>, found: Locator): Looked {
+  const named = LOADERS[extname(path)] ?? "js"
+  const loader = named === "json" || named === "toml" || named === "text" ? "js" : named
+  const parser = new Bun.Transpiler({ ...NO_MACROS, loader, target: "bun" })
+  const { imports, exports } = scan(contents, parser)
+  const esWords = exports.length > 0 || imports.some(({ kind }) => kind === "import-statement")
+  // The package is looked for only where the text alone does not tell.
+  const commonJs =
+    isCommonJs(path, textOf(contents), { esWords, type: undefined }) &&
+    (extname(path).startsWith(".c") || found.typeOf(path) !== "module")
+  return { path, contents, loader, parser, imports, commonJs }
+}
+
+/** Notes a module that is about to run, refuses what it may not import; returns its code with its packages by their paths. */
+function served(
+  { path, contents, loader, parser, imports, commonJs }: Looked,
+  { found, trust, beforeCode }: Pick<Serving, "trust" | "beforeCode"> & { readonly found: Locator },
+): string {
+  seen.add(sha256Of(contents))
+  const plain = !commonJs && isPlain(contents, parser, imports)
+  const targets = new Map<string, string>()
+  const packages = new Map<string, string>()
+  for (const { path: word, kind } of imports) {
+    if (isBuiltIn(word)) continue
+    const naming = kind.startsWith("require") ? "require" : "import"
+    const located = found.locate({ word, importer: path, naming })
+    const target = located ?? targetOf(found, { word, importer: path, naming })
+    if (target === undefined && kind === "import-statement") throw found.missing(word, path, textOf(contents))
+    // What import() and require() name and is not there, the plugin may catch.
+    if (target === undefined) continue
+    // A require's target is looked at when it is called.
+    if (trust.uids !== undefined && naming === "import") requireLoadable(target)
+    targets.set(word, target)
+    if (located !== undefined && naming === "import") packages.set(word, located)
+  }
+  modules.push({ path, contents, plain, targets })
+  if (!plain) beforeCode()
+  const text = textOf(importingKept(path, contents))
+  const pointed = packages.size === 0 ? text : pointImports(text, parser, (word) => packages.get(word))
+  if (!commonJs) return pointed
+  const code = pointed.replace(/^#!.*/, "")
+  return loader === "js" ? code : parser.transformSync(code)
+}
+
+/** The file that a word leads to, also where the runtime is to be asked; undefined: there is none. */
+function targetOf(found: Locator, { word, importer, naming }: Import): string | undefined {
+  const located = found.locate({ word, importer, naming })
+  if (located !== undefined || packageNameOf(word) !== undefined) return located
+  try {
+    return Bun.resolveSync(word, dirname(importer))
+  } catch {
+    return undefined
+  }
+}
+
+function servedData(loader: "json" | "toml" | "text", contents: Uint8Array): unknown {
+  seen.add(sha256Of(contents))
+  modules.push(undefined)
+  return dataOf(loader, contents)
+}
+
+function textOf(contents: Uint8Array): string {
+  return new TextDecoder().decode(contents)
+}
 
 function isPlain(contents: Uint8Array, parser: Bun.Transpiler, imports: readonly Bun.Import[]): boolean {
   // Code in an import's own name comes to no onLoad.
@@ -145,43 +238,11 @@ function requireLoadable(path: string): void {
   if (isAbsolute(path) && LOADERS[extname(path)] === undefined) refuse(path)
 }
 
-/** Bun does not ask onLoad for a file without an extension, nor onResolve for a relative name. */
-function requireReadableImports(path: string, imports: readonly Bun.Import[]): void {
-  for (const found of imports) {
-    // `checkRequires` looks at the target of each require() when it is called.
-    if (found.kind === "import-statement" || found.kind === "dynamic-import") {
-      const target = resolved(found.path, path, found.kind === "dynamic-import")
-      if (target !== undefined) requireLoadable(target)
-    }
-  }
-}
-
-function scan(contents: Uint8Array, parser: Bun.Transpiler): readonly Bun.Import[] {
+function scan(contents: Uint8Array, parser: Bun.Transpiler): ReturnType<Bun.Transpiler["scan"]> {
   try {
-    return parser.scanImports(contents)
+    return parser.scan(contents)
   } catch {
     // A syntax error: nothing of the file runs, and Bun tells where the error is.
-    return []
-  }
-}
-
-/** Undefined for `"banger"`, and for a missing module that import() names: the plugin may catch that. */
-function resolved(name: string, importer: string, optional: boolean): string | undefined {
-  if (name === "banger") return undefined
-  try {
-    return keptImport(name, importer) ?? Bun.resolveSync(name, dirname(importer))
-  } catch (error) {
-    if (optional) return undefined
-    throw error
-  }
-}
-
-function checkRequires(): void {
-  const internals = Module as unknown as { _resolveFilename(this: unknown, ...args: unknown[]): string }
-  const { _resolveFilename } = internals
-  internals._resolveFilename = function (...args) {
-    const path = _resolveFilename.apply(this, args)
-    requireLoadable(path)
-    return path
+    return { imports: [], exports: [] }
   }
 }

@@ -3,6 +3,7 @@ import { errorCode } from "../../base/linux/errors.ts"
 import { Failure, type FailureDetail, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { once } from "../../base/terms/once.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
+import { QUERY_HINT } from "../packages/locate.ts"
 import { type Definition, hasHooks, readDefinition, readGuard, type Source } from "./definition.ts"
 import { LOADERS, serveImports } from "./imports.ts"
 import { readModule, realPathOf } from "./keptModules.ts"
@@ -72,9 +73,6 @@ async function load<D extends Definition>(
   if (hasHooks(definition)) deny()
   return { ...definition, sha256 }
 }
-
-/** Bun cuts a module's name at its first question mark, as that of a URL. */
-const QUERY_HINT = "what stands behind a ? is not taken for a part of a file's name: rename the file, or its directory"
 
 /** The sha256 of each plugin file that this process has run. */
 const run = new Map<string, string>()

@@ -199,6 +199,12 @@ const after = v.pipe(
   v.maxLength(64, AFTER_WORDS),
 )
 
+const commandLine = v.pipe(
+  v.string("a kernel command line"),
+  v.maxLength(2048, "a kernel command line of at most 2048 characters"),
+  v.check((text) => !/[\0\n]/.test(text), "a kernel command line without newlines"),
+)
+
 /**
  * What a plugin says about its VM. Input is what plugin files write (banger.d.ts has the words for users); output has
  * every default filled in, sizes in MiB or bytes as named, times in milliseconds.
@@ -207,14 +213,8 @@ export const specSchema = v.strictObject({
   name: v.optional(name),
   kernel: path,
   initrd: v.optional(path),
-  bootArgs: v.optional(
-    v.pipe(
-      v.string("a kernel command line"),
-      v.maxLength(2048, "a kernel command line of at most 2048 characters"),
-      v.check((text) => !/[\0\n]/.test(text), "a kernel command line without newlines"),
-    ),
-    "console=ttyS0 reboot=k panic=1",
-  ),
+  bootArgs: v.optional(commandLine, "console=ttyS0 reboot=k panic=1"),
+  extraBootArgs: v.optional(commandLine),
   vcpus: v.optional(
     v.pipe(
       v.number(VCPUS_WORDS),
@@ -254,7 +254,7 @@ export const specSchema = v.strictObject({
 export type SpecInput = v.InferInput<typeof specSchema>
 
 /** A spec with every default filled in. */
-export type Spec = v.InferOutput<typeof specSchema>
+export type Spec = Omit<v.InferOutput<typeof specSchema>, "extraBootArgs">
 
 /** A drive that is a file or block device of this host. */
 export type HostDrive = v.InferOutput<typeof hostDrive>

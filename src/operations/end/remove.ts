@@ -113,8 +113,10 @@ async function lockEnded(
     const held = `${name} (${id}) is in the hands of another banger`
     const exit = interrupts.exitCode()
     if (interrupts.stop.aborted) throw new Failure("INTERRUPTED", `interrupted: ${held}`, { exit, subject: id })
-    if (!isFinal(record.state) || record.restart_at !== null)
-      throw new Failure("WRONG_STATE", held, { hint, subject: id })
+    if (!isFinal(record.state) || record.restart_at !== null) {
+      const still = record.restart_at !== null ? "is about to be started again" : `has not ended: it is ${record.state}`
+      throw new Failure("WRONG_STATE", `${name} (${id}) ${still}`, { hint, subject: id })
+    }
     if (performance.now() >= deadline) {
       const waited = formatDuration(LOCK_WAIT_MS)
       throw new Failure("TIMED_OUT", `${held}, which did not unlock it in ${waited}`, { hint, subject: id })

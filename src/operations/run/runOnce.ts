@@ -17,7 +17,7 @@ import { forgetOldest } from "./forgetOldest.ts"
 import { takeLog } from "./ownLog.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 import type { RunRequest } from "./runRequest.ts"
-import { connectTerminal } from "./runTerminal.ts"
+import { connectTerminal, unreadInput } from "./runTerminal.ts"
 
 /** What one boot of a run has from the boot before it. */
 export interface BeforeBoot {
@@ -74,6 +74,10 @@ export async function runOnce(
     onRunning: (running) => {
       pid = running
       apart = left?.then((part) => part?.())
+      if (request.supervisor === "foreground" && ended === undefined) {
+        const unread = unreadInput(request.interactive)
+        if (unread !== undefined) context.log.info(unread)
+      }
       if (!toTerminal && request.interactive !== true) return () => {}
       return (
         request.connectConsole?.(layout.consoleInput) ?? connectTerminal(layout.consoleInput, host, request.interactive)

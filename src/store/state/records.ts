@@ -247,12 +247,26 @@ export function findRecord(db: Database, reference: string): VmRecord {
     const hint = `it begins ${matches.map((record) => record.id).join(", ")}`
     throw new Failure("USAGE", `${reference} is ambiguous`, { hint, subject: reference })
   }
-  const near = nearest(reference, [...new Set(all.map((record) => record.name))])
-  const hint = near === undefined ? "no VM was run here yet, or it was removed" : `did you mean ${near}?`
-  throw new Failure("NO_SUCH_VM", `no VM ${JSON.stringify(reference)}`, { hint, subject: reference })
+  const names = [...new Set(all.map((record) => record.name))]
+  throw new Failure("NO_SUCH_VM", `no VM ${JSON.stringify(reference)}`, {
+    hint: whichThereAre(reference, names),
+    subject: reference,
+  })
 }
 
 /** Forgets a VM: the last step of removing it. */
 export function deleteRecord(db: Database, id: string): void {
   write(db, () => db.query("delete from vms where id = ?").run(id))
+}
+
+// --- internal ---
+
+/** Of more VMs than these only the list is named. */
+const NAMED_COUNT = 5
+
+function whichThereAre(reference: string, names: readonly string[]): string {
+  const near = nearest(reference, names)
+  if (near !== undefined) return `did you mean ${near}?`
+  if (names.length === 0) return "there is no VM here; each user sees their own, and root root's"
+  return names.length > NAMED_COUNT ? "to list them: banger ps -a" : `there are: ${names.join(", ")}`
 }

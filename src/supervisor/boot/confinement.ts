@@ -51,13 +51,18 @@ const NO_LOGIN = /\/(?:nologin|false)$/
 /** NFS, containers and daemons map unknown users to this uid, so it is never one VM's alone. */
 const NOBODY = 65534
 
-function jailOf({ jail = true }: Spec, root: boolean): ConfinementPlan["jail"] {
+function jailOf({ jail }: Spec, root: boolean): ConfinementPlan["jail"] {
+  if (jail === false) return undefined
   if (!root) {
-    if (typeof jail === "object") throw needsRoot("jail", "only root can run a VMM as another uid")
+    if (jail !== undefined)
+      throw needsRoot(
+        "jail",
+        "only root, or who may sudo banger's helper, can run a VMM in a jail",
+        "; or leave jail out",
+      )
     return undefined
   }
-  if (jail === false) return undefined
-  const { uid, gid } = jail === true ? { uid: undefined, gid: undefined } : jail
+  const { uid, gid } = typeof jail === "object" ? jail : { uid: undefined, gid: undefined }
   if (uid !== undefined) {
     requireNoLogin(uid)
     requireMapped({ uid, gid: gid ?? uid }, ownIdMaps())
@@ -65,8 +70,8 @@ function jailOf({ jail = true }: Spec, root: boolean): ConfinementPlan["jail"] {
   return { uid, gid: gid ?? uid }
 }
 
-function needsRoot(field: string, words: string): Failure {
-  return new Failure("NEEDS_ROOT", `${field}: ${words}`, { hint: "run banger as root", subject: field })
+function needsRoot(field: string, words: string, instead = ""): Failure {
+  return new Failure("NEEDS_ROOT", `${field}: ${words}`, { hint: `run banger as root${instead}`, subject: field })
 }
 
 function requireNoLogin(uid: number): void {

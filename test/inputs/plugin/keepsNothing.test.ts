@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
 import { keepsNothing } from "../../../src/inputs/plugin/keepsNothing.ts"
-import starter from "../../../src/inputs/plugin/starter.template.txt" with { type: "text" }
+import starter from "../../../src/inputs/starter/starter.template.txt" with { type: "text" }
 
 const transpile = (text: string) => new Bun.Transpiler({ loader: "ts", target: "bun" }).transformSync(text)
 const keeps = (text: string) => !keepsNothing(transpile(`import { definePlugin } from "banger"\n${text}`))

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseSpec, readDefinition } from "../../../src/inputs/plugin/definition.ts"
 import { lineOf } from "../../../src/inputs/plugin/lineOf.ts"
-import { writeStarter } from "../../../src/inputs/plugin/starter.ts"
 import { readTrusted, trustOf } from "../../../src/inputs/plugin/trust.ts"
+import { writeStarter } from "../../../src/inputs/starter/starter.ts"
 import { inOrder, runHook } from "../../../src/supervisor/hooks/callHook.ts"
 import { eachInItsDirectory } from "../../temporary.ts"
 
@@ -128,6 +128,7 @@ test("init writes a plugin that type-checks where there is no node_modules, and 
   expect(writeStarter(file).map((path) => path.replace(directory.path, ""))).toEqual([
     "/new/plugin.ts",
     "/new/banger.d.ts",
+    "/new/.banger",
     "/new/tsconfig.json",
   ])
   const tsc = join(import.meta.dir, "../../../node_modules/.bin/tsc")
@@ -136,7 +137,7 @@ test("init writes a plugin that type-checks where there is no node_modules, and 
   writeFileSync(file, "mine")
   expect(() => writeStarter(file)).toThrow("is there already")
   expect(readFileSync(file, "utf8")).toBe("mine")
-  expect(writeStarter(join(directory.path, "new/second.ts"))).toHaveLength(2)
+  expect(writeStarter(join(directory.path, "new/second.ts"))).toHaveLength(3)
   mkdirSync(join(directory.path, "other"))
   writeFileSync(join(directory.path, "other/banger.d.ts"), "mine")
   expect(() => writeStarter(join(directory.path, "other/plugin.ts"))).toThrow("is not the file banger writes")

@@ -9,6 +9,7 @@ export const same: { readonly [Field in keyof Required<SpecInput>]: Same<Spec[Fi
   kernel: true,
   initrd: true,
   bootArgs: true,
+  extraBootArgs: true,
   vcpus: true,
   memory: true,
   drives: true,

@@ -116,6 +116,9 @@ test("a VM is found by id, by name, or by the beginning of an id", () => {
   expect(() => findRecord(db, "web-2")).toThrow(failure("USAGE", "web-2 is ambiguous"))
   expect(() => findRecord(db, "web-")).toThrow(failure("NO_SUCH_VM", "no VM"))
   expect(() => findRecord(db, "")).toThrow('no VM ""')
+  expect(() => findRecord(db, "nothing")).toThrow(
+    expect.objectContaining({ hint: expect.stringMatching(/^there are: (?:web|db), (?:web|db)$/) }),
+  )
   expect(() => findRecord(db, "wbe")).toThrow('no VM "wbe"')
   deleteRecord(db, "db-333")
   expect(() => findRecord(db, "db")).toThrow(failure("NO_SUCH_VM", "no VM"))
