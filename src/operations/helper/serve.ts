@@ -40,7 +40,7 @@ export async function serve(build: string): Promise<void> {
     const caller = callerOf(user.uid)
     leaveUsersCgroup()
     const vmsMax = readConfig(ownPlaces().config).sudoVms ?? SUDO_VMS_DEFAULT_COUNT
-    using _slot = takeHelperSlot(ensureRuntime(), caller.uid, vmsMax)
+    using _slot = takeHelperSlot(ensureRuntime, caller.uid, vmsMax)
     await greet(channel, { build, uid: caller.uid })
     await converse(channel, { caller, vmsMax }, fail)
   } catch (error) {
