@@ -24,6 +24,21 @@ export function proveAbsent(layout: VmLayout, resources: readonly Resource[]): v
   if (left.length > 0) throw joinFailures(layout.id, left)
 }
 
+/** What a plugin keeps, and why nobody can tell whether it is still there. */
+export interface Untold {
+  readonly resource: Extract<Resource, { kind: "kept" }>
+  readonly why: string
+}
+
+/** Of what a journal names as kept, that of which it cannot be told now whether it is still there. Throws nothing. */
+export function untoldKept(resources: readonly Resource[]): readonly Untold[] {
+  return resources.flatMap((resource) => {
+    if (resource.kind !== "kept") return []
+    const still = stillKept(resource, bootId())
+    return still.is === "unknown" ? [{ resource, why: still.why }] : []
+  })
+}
+
 // --- internal ---
 
 function stillThere(resource: Resource, layout: VmLayout, all: readonly Resource[]): Failure | undefined {

@@ -66,6 +66,8 @@ export interface NewVm {
   readonly restore?: { readonly id: string; readonly dir: string; readonly again: boolean } | undefined
   /** The persistent disks that are to be its alone. */
   readonly disks?: readonly string[]
+  /** Is asked in the turn in which the record is made; what it throws keeps that from being made. */
+  readonly admit?: (() => void) | undefined
   /** Hears each state that it enters. */
   readonly onState?: ((state: VmState) => void) | undefined
 }
@@ -73,10 +75,11 @@ export interface NewVm {
 /**
  * Makes a VM's record and directory, and locks it. From here on every end of the run must bring the record into a final
  * state. Throws a failure, with nothing made: IN_USE when the name is taken, the snapshot was restored or a disk is in use, BUSY when another
- * process has locked it.
+ * process has locked it; what `admit` throws.
  */
 export function createSession({ db, where }: State, vm: NewVm): Session {
-  const { id, name, vmm, plugin, spec, request = { args: [], supervised: true }, restore, disks = [], onState } = vm
+  const { id, name, vmm, plugin, spec, request = { args: [], supervised: true }, restore, disks = [] } = vm
+  const { admit, onState } = vm
   const layout = vmLayout(where, id)
   const record = {
     ...{ id, name, vmm, boot_id: bootId(), plugin_path: plugin.path, plugin_sha256: plugin.sha256 },
@@ -88,6 +91,7 @@ export function createSession({ db, where }: State, vm: NewVm): Session {
   }
   // In one turn: a process that finds the record also finds the VM locked, unless this process has ended.
   const lock = exclusively(where.state, () => {
+    admit?.()
     insertRecord(db, record)
     return undoing(undo, () => {
       if (restore !== undefined) requireUnrestored(db, { ...restore, vm: id, name })

@@ -1,15 +1,17 @@
 import { beforeAll, beforeEach, expect, test } from "bun:test"
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs"
 import { join } from "node:path"
+import { close } from "../../src/base/linux/files.ts"
+import { takeLock } from "../../src/store/files/lock.ts"
 import { bzImageWith } from "../bzImage.ts"
 import { tinyGuest } from "../tinyGuest.ts"
-import { fixture, type Running, start, until } from "./support/banger.ts"
+import { banger, fixture, type Running, start, until } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { startLoopback } from "./support/namespace.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
 import { openTerminal } from "./support/streams.ts"
 import { asUser, give, hostWithSudoers, type User, useRootsPlaces } from "./support/sudo.ts"
-import { killed, rowsOf } from "./support/vms.ts"
+import { killed, rowsOf, sql } from "./support/vms.ts"
 
 const host = hostWithSudoers()
 const { firecracker, onBoth } = onEachFirecracker()
@@ -343,4 +345,43 @@ onBoth("a user's VM is booted again as its restart policy says, and replaced by 
       .filter(({ name }) => name === "steady")
       .map(({ state }) => state),
   ).toEqual(["stopped", "stopped"])
+})
+
+test("a user has no more VMs at a time than root allows, nor helpers; by a name of root's there is none, also after its end", async () => {
+  const { ann, bob } = host
+  const [first, second] = [pluginOf(ann, "first"), pluginOf(ann, "second")]
+  const run = (user: User, plugin: string, root: string) => as(user, ["run", "--detach", plugin], { root }).ended
+  expect((await run(ann, first, "sudoVms = 1\n")).exit).toBe(0)
+  const over = await run(ann, second, "sudoVms = 1\n")
+  expect(over.exit).toBe(75)
+  expect(over.stderr).toContain("uid 4242 has 1 VMs by sudo, and may have 1 at a time")
+  expect(over.stderr).toContain("sudoVms in /etc/banger/config.toml")
+  // Another user's count for nothing, nor do those that have ended.
+  expect((await run(bob, pluginOf(bob, "bobs"), "sudoVms = 1\n")).exit).toBe(0)
+  expect((await as(ann, ["stop", "first"], { root: "sudoVms = 1\n" }).ended).exit).toBe(0)
+  expect((await run(ann, second, "sudoVms = 1\n")).exit).toBe(0)
+  for (const user of [ann, bob]) expect((await as(user, ["stop", "--all"]).ended).exit).toBe(0)
+  const helpers = join(place.runtime, ".helpers")
+  const held = Array.from({ length: 32 }, (_, slot) => takeLock(join(helpers, `${ann.uid}.${slot}`)))
+  const refused = await as(ann, ["stop", "second"], { root: "sudoVms = 0\n" }).ended
+  for (const fd of held) if (fd !== undefined) close(fd)
+  expect(refused.stderr).toContain("uid 4242 has 32 helpers running, and may have no more")
+  // Root's own, which has ended, and no restart policy boots again.
+  const { name, id, ...row } = rowsOf(place, "select * from vms where name = 'second'")[0] as {
+    name: string
+    id: string
+  }
+  const columns = { ...row, id: "roots-aaaaaaaa", name: "roots", request: "{}" }
+  const values = Object.values(columns).map((value) =>
+    value === null ? "null" : typeof value === "number" ? value : `'${value}'`,
+  )
+  sql(place, `insert into vms (${Object.keys(columns).join()}) values (${values.join()})`)
+  const taken = await run(ann, pluginOf(ann, "roots"), "")
+  expect({ exit: taken.exit, stderr: taken.stderr }).toEqual({
+    exit: 1,
+    stderr: expect.stringContaining("taken by another"),
+  })
+  expect((await banger(place, ["rm", "roots-aaaaaaaa"])).exit).toBe(0)
+  expect((await run(ann, pluginOf(ann, "roots"), "")).exit).toBe(0)
+  expect((await as(ann, ["stop", "roots"]).ended).exit).toBe(0)
 })

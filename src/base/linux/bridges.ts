@@ -1,3 +1,4 @@
+import { AF } from "./constants.ts"
 import { type LinkRef, linkHeader } from "./links.ts"
 import {
   attribute,
@@ -58,7 +59,7 @@ export interface Port {
 export function readPort(route: Route, { index, name }: LinkRef): Port {
   // Compressed: one port in all VLANs does not fit into a message otherwise.
   const mask = RTEXT_FILTER_BRVLAN_COMPRESSED
-  const body = joined(linkHeader({ family: AF_BRIDGE }), u32Attribute(IFLA_EXT_MASK, mask))
+  const body = joined(linkHeader({ family: AF.BRIDGE }), u32Attribute(IFLA_EXT_MASK, mask))
   const ports = route.request({ type: "GETLINK", flags: NLM_F.DUMP, body, subject: name })
   const port = ports.find((one) => new DataView(one.body.buffer, one.body.byteOffset).getInt32(4, true) === index)
   const found = attributesOf(port)
@@ -103,7 +104,6 @@ export function setPortVlan(route: Route, port: LinkRef, id: number): void {
 
 // --- internal ---
 
-const AF_BRIDGE = 7
 const LINK_HEADER = 16
 const IFLA_PROTINFO = 12
 const IFLA_LINKINFO = 18
@@ -130,7 +130,7 @@ function setFlags(
   const bytes = Object.entries(flags).map(([flag, on]) =>
     u8Attribute(IFLA_BRPORT[flag as keyof typeof IFLA_BRPORT], on ? 1 : 0),
   )
-  const body = joined(linkHeader({ index, family: AF_BRIDGE }), nested(IFLA_PROTINFO, ...bytes))
+  const body = joined(linkHeader({ index, family: AF.BRIDGE }), nested(IFLA_PROTINFO, ...bytes))
   route.request({ type: "SETLINK", body, subject: name })
 }
 
@@ -148,5 +148,5 @@ function changeVlan(
   view.setUint16(0, flags, true)
   view.setUint16(2, id, true)
   const spec = nested(IFLA_AF_SPEC, attribute(IFLA_BRIDGE_VLAN_INFO, info))
-  route.request({ type, body: joined(linkHeader({ index, family: AF_BRIDGE }), spec), subject: name })
+  route.request({ type, body: joined(linkHeader({ index, family: AF.BRIDGE }), spec), subject: name })
 }

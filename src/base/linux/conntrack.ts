@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { AF } from "./constants.ts"
 import { ignoring, unlessAbsent } from "./errors.ts"
 import { attribute, joined, type Message, NLM_F, nested, parseAttributes, u32Attribute, u32Of } from "./netlink.ts"
 import { type Ask, withNetlink } from "./netlinkSocket.ts"
@@ -98,8 +99,6 @@ export function parseFlow({ body }: Pick<Message, "body">): Flow | undefined {
 /** How many flows this network namespace tracks. Missing where the kernel tracks none, or /proc is not its own. */
 const COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
 const NETLINK_NETFILTER = 12
-const AF_INET = 2
-const AF_INET6 = 10
 /** `struct nfgenmsg`: u8 family, u8 version, u16 resource. */
 const HEADER = 4
 /** NFNL_SUBSYS_CTNETLINK in the upper byte of a message's type. */
@@ -170,7 +169,7 @@ function flags(direction: "original" | "reply", bits: number): Uint8Array {
 }
 
 function familyOf(filter: FlowFilter): number {
-  return "address" in filter && filter.address.length === 16 ? AF_INET6 : AF_INET
+  return "address" in filter && filter.address.length === 16 ? AF.INET6 : AF.INET
 }
 
 function header(family: number): Uint8Array {

@@ -39,6 +39,12 @@ export const S = {
   ISVTX: 0o1000,
 } as const
 
+/** Address families, types and flags of socket(2), levels of setsockopt(2), flags of send(2) and recv(2): of x86-64 and arm64. */
+export const AF = { UNIX: 1, INET: 2, BRIDGE: 7, INET6: 10, NETLINK: 16, PACKET: 17 } as const
+export const SOCK = { STREAM: 1, DGRAM: 2, RAW: 3, SEQPACKET: 5, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const
+export const SOL = { SOCKET: 1, PACKET: 263, NETLINK: 270 } as const
+export const MSG = { DONTWAIT: 0x40, NOSIGNAL: 0x4000 } as const
+
 export const LOCK = { SH: 1, EX: 2, NB: 4, UN: 8 } as const
 export const POLLIN = 1
 export const POLLPRI = 2

@@ -1,3 +1,4 @@
+import { AF, MSG, SOCK } from "./constants.ts"
 import { errorCode } from "./errors.ts"
 import { checked, libc } from "./libc.ts"
 import { awaitWritable } from "./poll.ts"
@@ -10,10 +11,10 @@ import { packSockaddrUn, packSockaddrUnAbstract } from "./structs.ts"
  */
 export function sendDatagram(address: string, bytes: Uint8Array, patienceMs: number): void {
   const to = address.startsWith("@") ? packSockaddrUnAbstract(address.slice(1)) : packSockaddrUn(address)
-  const fd = checked("socket", () => libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0))
+  const fd = checked("socket", () => libc.socket(AF.UNIX, SOCK.DGRAM | SOCK.CLOEXEC, 0))
   try {
     checked("connect", () => libc.connect(fd, to, to.length), address)
-    const send = () => checked("send", () => libc.send(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL), address)
+    const send = () => checked("send", () => libc.send(fd, bytes, bytes.length, MSG.DONTWAIT | MSG.NOSIGNAL), address)
     try {
       send()
     } catch (error) {
@@ -27,9 +28,3 @@ export function sendDatagram(address: string, bytes: Uint8Array, patienceMs: num
 }
 
 // --- internal ---
-
-const AF_UNIX = 1
-const SOCK_DGRAM = 2
-const SOCK_CLOEXEC = 0o2000000
-const MSG_DONTWAIT = 0x40
-const MSG_NOSIGNAL = 0x4000

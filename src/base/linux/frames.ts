@@ -1,4 +1,5 @@
 import { ptr } from "bun:ffi"
+import { AF, MSG, SOCK, SOL } from "./constants.ts"
 import { descriptor, fixed, word } from "./guards.ts"
 import { checked, libc, outcome } from "./libc.ts"
 
@@ -14,17 +15,17 @@ export function openFrames(
   { index, name }: { readonly index: number; readonly name: string },
   filter: readonly Instruction[],
 ): number {
-  const fd = checked("socket", () => libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), name)
+  const fd = checked("socket", () => libc.socket(AF.PACKET, SOCK.RAW | SOCK.CLOEXEC | SOCK.NONBLOCK, 0), name)
   try {
     const program = packFilter(filter)
     const fprog = fixed(16)
     const view = new DataView(fprog.buffer)
     view.setUint16(0, filter.length, true)
     view.setBigUint64(8, BigInt(ptr(program)), true)
-    checked("setsockopt", () => libc.setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, fprog, fprog.length), name)
+    checked("setsockopt", () => libc.setsockopt(fd, SOL.SOCKET, SO_ATTACH_FILTER, fprog, fprog.length), name)
     for (const [level, option, value] of [
-      [SOL_PACKET, PACKET_IGNORE_OUTGOING, 1],
-      [SOL_SOCKET, SO_RCVBUF, QUEUE_BYTES],
+      [SOL.PACKET, PACKET_IGNORE_OUTGOING, 1],
+      [SOL.SOCKET, SO_RCVBUF, QUEUE_BYTES],
     ] as const) {
       const packed = fixed(4)
       new DataView(packed.buffer).setUint32(0, value, true)
@@ -32,7 +33,7 @@ export function openFrames(
     }
     const address = fixed(20)
     const to = new DataView(address.buffer)
-    to.setUint16(0, AF_PACKET, true)
+    to.setUint16(0, AF.PACKET, true)
     to.setUint16(2, ETH_P_ALL)
     to.setInt32(4, word("index", index), true)
     checked("bind", () => libc.bind(fd, address, address.length), name)
@@ -47,24 +48,16 @@ export function openFrames(
 export function sendFrame(fd: number, frame: Uint8Array): void {
   const bytes = fixed(frame.length)
   bytes.set(frame)
-  outcome("send", () => libc.send(descriptor(fd), bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL))
+  outcome("send", () => libc.send(descriptor(fd), bytes, bytes.length, MSG.DONTWAIT | MSG.NOSIGNAL))
 }
 
 // --- internal ---
 
-const AF_PACKET = 17
-const SOCK_RAW = 3
-const SOCK_NONBLOCK = 0o4000
-const SOCK_CLOEXEC = 0o2000000
 /** Of a port of a bridge only who asks for all protocols gets what comes in. */
 const ETH_P_ALL = 3
-const SOL_SOCKET = 1
 const SO_RCVBUF = 8
 const SO_ATTACH_FILTER = 26
-const SOL_PACKET = 263
 const PACKET_IGNORE_OUTGOING = 23
-const MSG_DONTWAIT = 0x40
-const MSG_NOSIGNAL = 0x4000
 
 /** What waits to be read, with the kernel's own overhead; more is dropped. */
 const QUEUE_BYTES = 32 * 1024

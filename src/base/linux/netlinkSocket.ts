@@ -1,3 +1,4 @@
+import { AF, SOCK, SOL } from "./constants.ts"
 import { SyscallError } from "./errors.ts"
 import { fixed } from "./guards.ts"
 import { afterCall, beforeCall } from "./interpose.ts"
@@ -23,7 +24,7 @@ export type Ask = (request: NetlinkRequest) => readonly Message[]
 
 /** Runs `use` with a connection of a protocol (netlink(7)) to this thread's network namespace. */
 export function withNetlink<T>(protocol: number, use: (ask: Ask) => T): T {
-  const fd = checked("socket", () => libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol), "netlink")
+  const fd = checked("socket", () => libc.socket(AF.NETLINK, SOCK.RAW | SOCK.CLOEXEC, protocol), "netlink")
   try {
     // The kernel's own words with an error (Linux 4.12), without the request sent back (4.3).
     for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK]) setFlag(fd, option)
@@ -36,10 +37,6 @@ export function withNetlink<T>(protocol: number, use: (ask: Ask) => T): T {
 
 // --- internal ---
 
-const AF_NETLINK = 16
-const SOCK_RAW = 3
-const SOCK_CLOEXEC = 0o2000000
-const SOL_NETLINK = 270
 const NETLINK_CAP_ACK = 10
 const NETLINK_EXT_ACK = 11
 
@@ -54,7 +51,7 @@ const TRIES_MAX_COUNT = 20
 function setFlag(fd: number, option: number): void {
   const one = new Uint32Array(fixed(4).buffer)
   one[0] = 1
-  checked("setsockopt", () => libc.setsockopt(fd, SOL_NETLINK, option, one, 4), "netlink")
+  checked("setsockopt", () => libc.setsockopt(fd, SOL.NETLINK, option, one, 4), "netlink")
 }
 
 function ask(fd: number, request: NetlinkRequest, sequence: number): readonly Message[] {

@@ -1,4 +1,4 @@
-import { POLLIN } from "./constants.ts"
+import { AF, POLLIN, SOCK } from "./constants.ts"
 import { errorCode } from "./errors.ts"
 import { fixed } from "./guards.ts"
 import { checked, libc, retried } from "./libc.ts"
@@ -11,11 +11,11 @@ import { packPollFd } from "./structs.ts"
 export function answersPing(address: Uint8Array, limit: number): boolean {
   const fd = checked(
     "socket",
-    () => libc.socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMP),
+    () => libc.socket(AF.INET, SOCK.RAW | SOCK.CLOEXEC | SOCK.NONBLOCK, IPPROTO_ICMP),
     "icmp",
   )
   const to = fixed(16)
-  new DataView(to.buffer).setUint16(0, AF_INET, true)
+  new DataView(to.buffer).setUint16(0, AF.INET, true)
   to.set(address, 4)
   try {
     checked("connect", () => libc.connect(fd, to, to.length), "icmp")
@@ -48,10 +48,6 @@ export function echoRequest(id: number, sequence: number): Uint8Array {
 
 // --- internal ---
 
-const AF_INET = 2
-const SOCK_RAW = 3
-const SOCK_NONBLOCK = 0o4000
-const SOCK_CLOEXEC = 0o2000000
 const IPPROTO_ICMP = 1
 const ECHO = 8
 const ECHO_REPLY = 0

@@ -1,3 +1,4 @@
+import { AF } from "./constants.ts"
 import { ignoring } from "./errors.ts"
 import { type LinkRef, macBytes, macText } from "./links.ts"
 import { attribute, joined, type Message, NLM_F, parseAttributes, u32Of } from "./netlink.ts"
@@ -21,9 +22,6 @@ export interface NetworkRoute {
   readonly index: number | undefined
   readonly gateway: Bytes | undefined
 }
-
-const AF_INET = 2
-const AF_INET6 = 10
 
 /** All addresses of one family of the namespace (RTM_GETADDR). */
 export function listAddresses(route: Route, family: 4 | 6 = 4): readonly InterfaceAddress[] {
@@ -73,7 +71,7 @@ export function uplinks(route: Route): ReadonlySet<number> {
 
 /** Adds a default route through a gateway, for a namespace of our own. */
 export function addDefaultRoute(route: Route, index: number, gateway: Bytes): void {
-  const body = header(12, AF_INET)
+  const body = header(12, AF.INET)
   body.set([0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST], 1)
   const oif = new Uint8Array(4)
   new DataView(oif.buffer).setUint32(0, index, true)
@@ -104,7 +102,7 @@ export interface Neighbour {
 
 /** The permanent entries of the namespace's neighbour tables (RTM_GETNEIGH). */
 export function listNeighbours(route: Route): readonly Neighbour[] {
-  const families = [AF_INET, AF_INET6]
+  const families = [AF.INET, AF.INET6]
   const answer = families.flatMap((family) =>
     route.request({ type: "GETNEIGH", flags: NLM_F.DUMP, body: header(12, family), subject: "all neighbours" }),
   )
@@ -120,7 +118,7 @@ export function listNeighbours(route: Route): readonly Neighbour[] {
 /** Has a bridge find a MAC at a port of it for good, in all VLANs that the port is in now (RTM_NEWNEIGH of AF_BRIDGE, static). */
 export function setBridgeEntry(route: Route, { index, name }: LinkRef, mac: string): void {
   const body = joined(
-    neighbour({ family: AF_BRIDGE, index, state: NUD_NOARP, flags: NTF_MASTER }),
+    neighbour({ family: AF.BRIDGE, index, state: NUD_NOARP, flags: NTF_MASTER }),
     attribute(NDA_LLADDR, macBytes(mac)),
   )
   route.request({ type: "NEWNEIGH", flags: NLM_F.CREATE | NLM_F.REPLACE, body, subject: `${name} ${mac}` })
@@ -154,10 +152,9 @@ const NDA_LLADDR = 2
 const NUD_NOARP = 0x40
 const NUD_PERMANENT = 0x80
 const NTF_MASTER = 4
-const AF_BRIDGE = 7
 
 function familyOf(family: 4 | 6): number {
-  return family === 4 ? AF_INET : AF_INET6
+  return family === 4 ? AF.INET : AF.INET6
 }
 
 function header(length: number, family: number): Uint8Array<ArrayBuffer> {
@@ -176,7 +173,7 @@ function parseRoute({ body }: Message): readonly NetworkRoute[] {
   const table = u32Of(found.get(RTA_TABLE)) ?? body[4]
   // Of a type that leads nowhere (unreachable, blackhole) IPv6 has a default route on lo.
   if (table === RT_TABLE_LOCAL || body[7] !== RTN_UNICAST) return []
-  const to = { to: found.get(RTA_DST) ?? new Uint8Array(body[0] === AF_INET ? 4 : 16), prefix: body[1] ?? 0 }
+  const to = { to: found.get(RTA_DST) ?? new Uint8Array(body[0] === AF.INET ? 4 : 16), prefix: body[1] ?? 0 }
   const several = found.get(RTA_MULTIPATH)
   if (several !== undefined) return nextHops(several).map((hop) => ({ ...to, ...hop }))
   return [{ ...to, index: u32Of(found.get(RTA_OIF)), gateway: found.get(RTA_GATEWAY) }]
@@ -213,5 +210,5 @@ interface NeighbourHeader {
 }
 
 function familyOfBytes(address: Bytes): number {
-  return address.length === 4 ? AF_INET : AF_INET6
+  return address.length === 4 ? AF.INET : AF.INET6
 }

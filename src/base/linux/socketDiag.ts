@@ -1,3 +1,4 @@
+import { AF, SOCK } from "./constants.ts"
 import { checked, failureOf, libc, retried } from "./libc.ts"
 
 /** A unix socket that the kernel lists for this network namespace, by the inode its name had when it was bound. */
@@ -16,7 +17,7 @@ export interface ListedSocket {
  * unix_diag module).
  */
 export function listedSockets(): readonly ListedSocket[] {
-  const socket = checked("socket", () => libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG))
+  const socket = checked("socket", () => libc.socket(AF.NETLINK, SOCK.RAW | SOCK.CLOEXEC, NETLINK_SOCK_DIAG))
   try {
     const request = packRequest()
     retried("send", () => libc.send(socket, request, request.length, 0))
@@ -48,12 +49,6 @@ export function unpackReplies(bytes: Uint8Array, found: ListedSocket[]): boolean
 
 // --- internal ---
 
-const AF_UNIX = 1
-const AF_NETLINK = 16
-const SOCK_STREAM = 1
-const SOCK_RAW = 3
-const SOCK_SEQPACKET = 5
-const SOCK_CLOEXEC = 0o2000000
 const NETLINK_SOCK_DIAG = 4
 const SOCK_DIAG_BY_FAMILY = 20
 const NLMSG_ERROR = 2
@@ -71,7 +66,7 @@ function packRequest(): Uint8Array {
   view.setUint32(0, 40, true)
   view.setUint16(4, SOCK_DIAG_BY_FAMILY, true)
   view.setUint16(6, REQUEST_DUMP, true)
-  view.setUint8(16, AF_UNIX)
+  view.setUint8(16, AF.UNIX)
   view.setUint32(20, 0xffff_ffff, true)
   view.setUint32(28, SHOW_VFS, true)
   view.setBigInt64(32, -1n, true)
@@ -81,7 +76,7 @@ function packRequest(): Uint8Array {
 /** `struct unix_diag_msg` (type@1, state@2, 16 bytes) and its attributes: u16 length, u16 type; VFS is u32 inode, u32 device. */
 function unpackSocket(view: DataView, start: number, end: number): ListedSocket | undefined {
   const type = view.getUint8(start + 1)
-  const connected = view.getUint8(start + 2) === ESTABLISHED && (type === SOCK_STREAM || type === SOCK_SEQPACKET)
+  const connected = view.getUint8(start + 2) === ESTABLISHED && (type === SOCK.STREAM || type === SOCK.SEQPACKET)
   for (let at = start + 16; at + 4 <= end; ) {
     const length = view.getUint16(at, true)
     if (length < 4) return undefined

@@ -1,12 +1,13 @@
 import { ptr } from "bun:ffi"
 import { procPath } from "./access.ts"
+import { AF, SOCK } from "./constants.ts"
 import { descriptor, fixed } from "./guards.ts"
 import { checked, libc, outcome } from "./libc.ts"
 
 /** A datagram socket to ask with. The caller closes it. Throws where /proc is not the kernel's. */
 export function openProbe(): number {
   procPath(0)
-  return checked("socket", () => libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0))
+  return checked("socket", () => libc.socket(AF.UNIX, SOCK.DGRAM | SOCK.CLOEXEC | SOCK.NONBLOCK, 0))
 }
 
 /**
@@ -27,15 +28,10 @@ export function askWhoIsBound(probe: number, fd: number): number {
 
 // --- internal ---
 
-const AF_UNIX = 1
-const SOCK_DGRAM = 2
-const SOCK_CLOEXEC = 0o2000000
-const SOCK_NONBLOCK = 0o4000
-
 /** `struct sockaddr_un` (unix(7)): family, then the path. */
 const ADDRESS = fixed(110)
 const PREFIX = new TextEncoder().encode("/proc/self/fd/")
 const PATH_AT = 2 + PREFIX.length
-ADDRESS[0] = AF_UNIX
+ADDRESS[0] = AF.UNIX
 ADDRESS.set(PREFIX, 2)
 const ADDRESS_AT = ptr(ADDRESS)

@@ -1,12 +1,9 @@
+import { AF, MSG, SOCK, SOL } from "./constants.ts"
 import { errorCode } from "./errors.ts"
 import { descriptor, fixed } from "./guards.ts"
 import { checked, libc, outcome } from "./libc.ts"
 import { packSockaddrUn } from "./structs.ts"
 
-const AF_UNIX = 1
-const SOCK_STREAM = 1
-const SOCK_CLOEXEC = 0o2000000
-const SOL_SOCKET = 1
 const SO_PEERCRED = 17
 
 /**
@@ -15,7 +12,7 @@ const SO_PEERCRED = 17
  */
 export function listenUnix(path: string, backlog: number): number {
   const address = packSockaddrUn(path)
-  const fd = checked("socket", () => libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))
+  const fd = checked("socket", () => libc.socket(AF.UNIX, SOCK.STREAM | SOCK.CLOEXEC, 0))
   try {
     checked("bind", () => libc.bind(fd, address, address.length), path)
     checked("listen", () => libc.listen(fd, backlog), path)
@@ -41,23 +38,21 @@ export function holdListener(path: string): { readonly pid: number; readonly pid
 
 /** What a socket has received, without waiting (recv(2)): how many bytes, 0 at its end, undefined when there is nothing yet. */
 export function receive(fd: number, buffer: Uint8Array): number | undefined {
-  const count = outcome("recv", () => libc.recv(descriptor(fd), buffer, buffer.length, MSG_DONTWAIT))
+  const count = outcome("recv", () => libc.recv(descriptor(fd), buffer, buffer.length, MSG.DONTWAIT))
   if (count >= 0) return count
   return count === -EAGAIN || count === -EINTR ? undefined : 0
 }
 
 // --- internal ---
 
-const MSG_DONTWAIT = 0x40
 const [EINTR, EAGAIN] = [4, 11]
 
-const SOCK_NONBLOCK = 0o4000
 const SO_PEERPIDFD = 77
 
 /** Never waits (EAGAIN): a hostile owner could keep its backlog full for ever. */
 function connected<T>(path: string, use: (fd: number, path: string) => T): T {
   const address = packSockaddrUn(path)
-  const fd = checked("socket", () => libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0))
+  const fd = checked("socket", () => libc.socket(AF.UNIX, SOCK.STREAM | SOCK.CLOEXEC | SOCK.NONBLOCK, 0))
   try {
     checked("connect", () => libc.connect(fd, address, address.length), path)
     return use(fd, path)
@@ -83,6 +78,6 @@ function peerPidfd(fd: number, path: string): number | undefined {
 function option(fd: number, path: string, name: number, size: number): DataView {
   const [value, length] = [fixed(size), new Uint32Array(fixed(4).buffer)]
   length[0] = size
-  checked("getsockopt", () => libc.getsockopt(fd, SOL_SOCKET, name, value, length), path)
+  checked("getsockopt", () => libc.getsockopt(fd, SOL.SOCKET, name, value, length), path)
   return new DataView(value.buffer)
 }

@@ -1,4 +1,4 @@
-import { O, S } from "./constants.ts"
+import { MSG, O, S } from "./constants.ts"
 import { errorCode } from "./errors.ts"
 import { openAt, statDescriptor } from "./files.ts"
 import { AT_FDCWD, descriptor } from "./guards.ts"
@@ -64,8 +64,6 @@ export function writeFor(fd: number, bytes: Uint8Array, { write = writerTo(fd), 
 
 const LONGEST_POLL_MS = 60_000
 
-const MSG_DONTWAIT = 0x40
-const MSG_NOSIGNAL = 0x4000
 const O_NOCTTY = 0o400
 
 /** At most this much goes into a pipe that poll(2) calls writable without waiting: PIPE_BUF of pipe(7). */
@@ -90,5 +88,5 @@ function written(fd: number, bytes: Uint8Array): number {
 }
 
 function sent(fd: number, bytes: Uint8Array): number {
-  return checked("send", () => libc.send(descriptor(fd), bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL))
+  return checked("send", () => libc.send(descriptor(fd), bytes, bytes.length, MSG.DONTWAIT | MSG.NOSIGNAL))
 }

@@ -83,7 +83,7 @@ const RULES: readonly Rule[] = [
 ]
 
 function refusedOf(network: NetworkSpec): RefusedSetting | undefined {
-  const { mode, bridge, subnet, isolate, nat, forward, ports, mac, mtu } = network
+  const { mode, bridge, subnet, isolate, nat, forward, ports, mac, mtu, address } = network
   const low = ports.find(({ host }) => host < FIRST_USER_PORT)
   if (low !== undefined)
     return refuse("network.ports", `port ${low.host} of the host is below ${FIRST_USER_PORT}: ${ROOT}`)
@@ -94,6 +94,7 @@ function refusedOf(network: NetworkSpec): RefusedSetting | undefined {
     return refuse("network.subnet", `it would be the subnet of every VM: ${ROOT}`)
   if (mtu !== undefined) return refuse("network.mtu", "it would be the bridge's, and of every VM there: leave it out")
   if (mac !== undefined) return refuse("network.mac", "it may be another guest's: leave it out")
+  if (address !== undefined) return refuse("network.address", "it may be meant for another guest: leave it out")
   if (!isolate) return refuse("network.isolate", "guests of others could be reached: leave it out")
   if (!nat) return refuse("network.nat", "it would hold for the bridge, and the VMs of others: leave it out")
   if (forward) return refuse("network.forward", `it opens the host's other networks to the guest: ${ROOT}`)

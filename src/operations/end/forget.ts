@@ -1,7 +1,5 @@
-import { bootId } from "../../base/linux/bootId.ts"
 import { Failure } from "../../base/terms/failure.ts"
 import { shellWords } from "../../base/terms/shell.ts"
-import { stillKept } from "../../host/kept/kept.ts"
 import { freeClaim } from "../../store/disks/claims.ts"
 import { removeDirectory } from "../../store/files/removeDirectory.ts"
 import { describeKept } from "../../store/kept/thing.ts"
@@ -12,10 +10,10 @@ import type { VmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { deleteRecord, type VmRecord } from "../../store/state/records.ts"
 import { isFinal } from "../../store/state/vmState.ts"
-import { type KeptResource, keptOn } from "../../supervisor/keep/keepThing.ts"
 import { openJournal } from "../../vm/journal.ts"
 import { livenessOf, runsElsewhere } from "../../vm/liveness.ts"
 import { lockVmRecord } from "../../vm/lockVmRecord.ts"
+import { type Untold, untoldKept } from "../../vm/proveAbsent.ts"
 
 /** What a person gives up: a VM of which nothing can be told, or what is kept for one that has ended. */
 export interface Forgettable {
@@ -50,12 +48,12 @@ export async function forgetVm(
     )
   const { layout, record: now } = locked
   try {
-    const known = journalOf(locked.record, layout)
+    const known = journalOf(now, layout)
     if (typeof known !== "string") {
-      using liveness = livenessOf(locked.record, layout, known)
+      using liveness = livenessOf(now, layout, known)
       if (liveness.is === "alive") throw wrong(`${name} (${id}) runs`, `to stop it: banger stop ${id}`)
       if (liveness.is === "dead") {
-        const kept = isFinal(locked.record.state) ? untoldKept(known) : []
+        const kept = isFinal(now.state) ? untoldKept(known) : []
         if (kept.length > 0) return await forgetKept(kept)
         throw wrong(`${name} (${id}) has ended: ${liveness.why}`, `to remove it, and all that it had: banger rm ${id}`)
       }
@@ -101,19 +99,6 @@ function journalOf(record: VmRecord, layout: VmLayout): readonly Resource[] | st
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
   }
-}
-
-/** What a plugin keeps, and why nobody can tell whether it is still there. */
-interface Untold {
-  readonly resource: KeptResource
-  readonly why: string
-}
-
-function untoldKept(journal: readonly Resource[]): readonly Untold[] {
-  return keptOn(journal).flatMap((resource) => {
-    const still = stillKept(resource, bootId())
-    return still.is === "unknown" ? [{ resource, why: still.why }] : []
-  })
 }
 
 /** Pure. */

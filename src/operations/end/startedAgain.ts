@@ -29,15 +29,6 @@ export function newestThatRan(records: readonly VmRecord[]): readonly VmRecord[]
   return [...new Map([...counting].reverse().map((record) => [record.name, record])).values()]
 }
 
-/**
- * Whether a VM of root's keeps its name from users whom root's helper runs VMs for, also while it does not run: it is one that is booted
- * again, by its restart policy or as a service. In the moment between two boots they would take its name, and keep it down. Pure.
- */
-export function keepsName(record: VmRecord): boolean {
-  if (ownerOf(record) !== undefined) return false
-  return record.restart_at !== null || requestOf(record).service === true || (policyOf(record) ?? "no") !== "no"
-}
-
 /** The names that a VM is to start after, as its plugin wrote it; none where the record does not tell. Pure. */
 export function afterOf({ spec }: VmRecord): readonly string[] {
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), afterSchema), spec)

@@ -28,7 +28,7 @@ const CHUNK_BYTES = 32 * 1024
 export async function runFor(
   caller: Caller,
   asked: Request<"run">,
-  { channel, log: own }: { readonly channel: Channel; readonly log: Log },
+  { channel, log: own, vmsMax }: { readonly channel: Channel; readonly log: Log; readonly vmsMax: number },
 ): Promise<unknown> {
   using sources = openSources(caller)
   const log = saying(own, sources)
@@ -44,7 +44,7 @@ export async function runFor(
       ...{ plan: false, restore: undefined, trace: undefined, supervisor: "foreground", logFile: undefined },
       keepOnFailure: asked.keepOnFailure === true,
       replace: asked.replace === true,
-      owner: caller.uid,
+      owner: { uid: caller.uid, vmsMax },
       log,
       onConsole: asked.console === true ? shown.sink : undefined,
       connectConsole(fifo) {

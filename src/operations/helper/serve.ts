@@ -4,11 +4,13 @@ import { sudoUser } from "../../base/linux/harden.ts"
 import { Failure, failureJson } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { helloSchema, type Request, readRequest } from "../../inputs/helper/messages.ts"
-import { openState } from "../../store/state/open.ts"
+import { readConfig, SUDO_VMS_DEFAULT_COUNT } from "../../store/state/config.ts"
+import { ensureRuntime, openState, ownPlaces } from "../../store/state/open.ts"
 import { leaveUsersCgroup } from "../../supervisor/leaveCaller.ts"
 import { type Caller, callerOf } from "./caller.ts"
 import { type Channel, openChannel } from "./channel.ts"
 import { runFor } from "./runFor.ts"
+import { takeHelperSlot } from "./slots.ts"
 import { isTold, obey, tell } from "./verbs.ts"
 
 // This room is root's side of `sudo banger __helper`: it does for a user who may sudo what needs root, by a closed list of verbs.
@@ -37,8 +39,10 @@ export async function serve(build: string): Promise<void> {
       throw new Failure("USAGE", "__helper: its name is to be the first word and the only one", { subject: "__helper" })
     const caller = callerOf(user.uid)
     leaveUsersCgroup()
+    const vmsMax = readConfig(ownPlaces().config).sudoVms ?? SUDO_VMS_DEFAULT_COUNT
+    using _slot = takeHelperSlot(ensureRuntime, caller.uid, vmsMax)
     await greet(channel, { build, uid: caller.uid })
-    await converse(channel, caller, fail)
+    await converse(channel, { caller, vmsMax }, fail)
   } catch (error) {
     fail(error)
     await channel.flushed()
@@ -66,7 +70,13 @@ async function greet(
   channel.say({ is: "hello", banger: build, uid })
 }
 
-async function converse(channel: Channel, caller: Caller, fail: (error: unknown, id?: number) => void): Promise<void> {
+/** Who is served, and how many VMs they may have. */
+interface Served {
+  readonly caller: Caller
+  readonly vmsMax: number
+}
+
+async function converse(channel: Channel, served: Served, fail: (error: unknown, id?: number) => void): Promise<void> {
   let last = 0
   for (let bad = 0; bad < BAD_MAX_COUNT; ) {
     const message = await inTime(channel.next())
@@ -79,9 +89,9 @@ async function converse(channel: Channel, caller: Caller, fail: (error: unknown,
     }
     bad = 0
     last = request.id
-    note(caller, request)
+    note(served.caller, request)
     try {
-      const value = await serveOne(channel, caller, request)
+      const value = await serveOne(channel, served, request)
       channel.say({ is: "done", id: request.id, value })
     } catch (error) {
       fail(error, request.id)
@@ -91,8 +101,8 @@ async function converse(channel: Channel, caller: Caller, fail: (error: unknown,
   }
 }
 
-async function serveOne(channel: Channel, caller: Caller, request: Request): Promise<unknown> {
-  if (request.verb === "run") return await runFor(caller, request, { channel, log: logTo(channel) })
+async function serveOne(channel: Channel, { caller, vmsMax }: Served, request: Request): Promise<unknown> {
+  if (request.verb === "run") return await runFor(caller, request, { channel, log: logTo(channel), vmsMax })
   using state = openState()
   if (isTold(request)) return await inTime(tell(state, caller.uid, request), TELL_MAX_MS)
   return await obey(state, { uid: caller.uid, channel }, request)

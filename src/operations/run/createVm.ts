@@ -1,5 +1,5 @@
 import { ownEnvironment } from "../../base/linux/environment.ts"
-import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { HookName } from "../../inputs/plugin/definition.ts"
 import { loadedFiles } from "../../inputs/plugin/imports.ts"
 import { trustOf } from "../../inputs/plugin/trust.ts"
@@ -9,7 +9,7 @@ import { disksOf } from "../../supervisor/boot/drives.ts"
 import { inOrder } from "../../supervisor/hooks/callHook.ts"
 import { noteFiles, type VmRequest } from "../../vm/request.ts"
 import { createSession, type NewVm, type Session } from "../../vm/session.ts"
-import { keepsName } from "../end/startedAgain.ts"
+import { requireAdmitted } from "./admission.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 
 /**
@@ -21,7 +21,7 @@ export async function createVm(
   { request, plugin, vmm, restore }: Pick<ResolvedRun, "request" | "plugin" | "vmm" | "restore">,
   { id, onState }: Pick<NewVm, "id" | "onState">,
 ): Promise<Session> {
-  if (request.owner !== undefined) requireUnkept(state, plugin.spec.name)
+  const { owner } = request
   const count = (name: HookName) => inOrder(plugin.loaded, name).length
   const { loaded, spec, written } = plugin
   const asked = {
@@ -30,7 +30,7 @@ export async function createVm(
     supervised: request.supervisor !== "none",
     ...(onState !== undefined && { service: true }),
     ...askerOf(request),
-    ...(request.owner !== undefined && { owner: request.owner }),
+    ...(owner !== undefined && { owner: owner.uid }),
   }
   const source = { path: loaded.source.path, sha256: loaded.sha256 }
   const claim = claimOf({ plugin, restore })
@@ -43,6 +43,7 @@ export async function createVm(
     request: asked,
     restore: claim,
     disks: disksOf(spec.drives),
+    admit: owner && (() => requireAdmitted(listRecords(state.db), spec.name, owner)),
     onState,
   }
   try {
@@ -50,7 +51,7 @@ export async function createVm(
   } catch (error) {
     if (!isFailure(error) || error.code !== "IN_USE") throw error
     // What is in the way may be another's, and its hooks are not to be run here.
-    if (request.owner !== undefined) throw error
+    if (owner !== undefined) throw error
     const { finishNamed } = await import("../../supervisor/recover.ts")
     await finishNamed(state, [spec.name, error.subject], request.log)
     return createSession(state, vm)
@@ -75,13 +76,6 @@ export function noteLoaded(state: State, id: string, { asker, log }: ResolvedRun
 }
 
 // --- internal ---
-
-/** Throws IN_USE for a name that a VM of root's keeps. */
-function requireUnkept({ db }: State, name: string): void {
-  if (!listRecords(db).some((record) => record.name === name && keepsName(record))) return
-  const hint = "choose another with --name"
-  throw new Failure("IN_USE", `the name ${name} is taken by another user's VM`, { hint, subject: name })
-}
 
 /** Who ran banger as root, by sudo, now or before: what runs then may be theirs. */
 function askerOf({ asker }: Pick<ResolvedRun["request"], "asker">): Pick<VmRequest, "asker"> {

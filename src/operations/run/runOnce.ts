@@ -132,7 +132,7 @@ async function leave(
 /** The run itself does not fail by it; the next one tries again. */
 function forgetOld(state: State, current: string, { owner, log }: Pick<RunRequest, "owner" | "log">): void {
   try {
-    forgetOldest(state, current, { owner })
+    forgetOldest(state, current, { owner: owner?.uid })
   } catch (error) {
     log.warn(`old VMs could not be forgotten: ${messageOf(error)}`)
   }

@@ -4,6 +4,7 @@ import type { Sink } from "../../store/logs/growing.ts"
 import type { Overrides } from "../../supervisor/boot/prepare.ts"
 import type { Restarts } from "../../supervisor/rest/words.ts"
 import type { Ended } from "../../vm/exit.ts"
+import type { Owner } from "./admission.ts"
 
 /** What the user asked `banger run` for. */
 export interface RunRequest extends Overrides {
@@ -31,7 +32,7 @@ export interface RunRequest extends Overrides {
   /** Who asked for the VM before this one, where this run is one more of it that they did not ask for. */
   readonly asker?: Asker | undefined
   /** The user that root runs it for, whose plugin's code is not here. */
-  readonly owner?: number | undefined
+  readonly owner?: Owner | undefined
   /** Connects something else than this process's terminal to the guest's console input, a FIFO; what it returns disconnects it. */
   readonly connectConsole?: ((fifo: string) => () => void) | undefined
   /** The restarts that were counted before, where this run is one. */

@@ -123,7 +123,8 @@ async function replace(host: PluginHost, state: State, run: ResolvedRun): Promis
  * the process that has its hooks: that one is to be stopped.
  */
 function requireTheirs(record: VmRecord, { owner, replace }: Pick<RunRequest, "owner" | "replace">): void {
-  if (owner === ownerOf(record) && (owner === undefined || replace)) return
+  const theirs = owner !== undefined && owner.uid === ownerOf(record)
+  if (owner === undefined ? ownerOf(record) === undefined : theirs && replace) return
   const { name, id } = record
   if (owner === undefined) {
     const hint = "choose another with --name; or stop it by its id"
@@ -132,7 +133,6 @@ function requireTheirs(record: VmRecord, { owner, replace }: Pick<RunRequest, "o
       subject: name,
     })
   }
-  const theirs = owner === ownerOf(record)
   const hint = theirs ? `to end it: banger stop ${name}; or run again with --replace` : "choose another with --name"
   throw new Failure("IN_USE", `the name ${name} is taken${theirs ? ` by VM ${id}` : " by another user's VM"}`, {
     ...{ hint, subject: name },

@@ -26,10 +26,16 @@ const accel = v.optional(v.picklist(["auto", "kvm", "tcg"], ACCEL_WORDS))
 const SUDO_WORDS = "true or false"
 const sudo = v.optional(v.boolean(SUDO_WORDS))
 
+/** So many VMs a user of sudo may have at a time, where the configuration leaves it open. */
+export const SUDO_VMS_DEFAULT_COUNT = 64
+const SUDO_VMS_MAX_COUNT = 10_000
+const SUDO_VMS_WORDS = `a whole number from 0 to ${SUDO_VMS_MAX_COUNT}`
+const sudoVms = v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(SUDO_VMS_MAX_COUNT)))
+
 /** What may stand in the file. */
 export const configSchema = v.strictObject({
   ...{ firecracker: program, jailer: program, qemu: program, nft: program, xz: program, systemctl: program },
-  ...{ accel, sudo, sudoQemu: sudo, state: place, runtime: place },
+  ...{ accel, sudo, sudoQemu: sudo, sudoVms, state: place, runtime: place },
 } satisfies Readonly<Record<ProgramKey, unknown>> & Readonly<Record<string, unknown>>)
 
 /** What the configuration file says: other programs than those of PATH, by what QEMU runs guests, where VMs are kept, and what is had by sudo. */
@@ -74,6 +80,7 @@ export function configured(config: Config, key: ProgramKey, path: string): strin
 
 function wordsOf(key: string): string {
   if (key === "accel") return ACCEL_WORDS
+  if (key === "sudoVms") return SUDO_VMS_WORDS
   if (key === "sudo" || key === "sudoQemu") return SUDO_WORDS
   return key === "state" || key === "runtime" ? PLACE_WORDS : PROGRAM_WORDS
 }

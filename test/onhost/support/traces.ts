@@ -3,7 +3,7 @@ export const LEFT = [
   "pgrep -a -x 'banger.*|exe|firecracker|jailer|qemu-system-.*' || true",
   "find /sys/fs/cgroup/banger -mindepth 1 -type d 2> /dev/null || true",
   "find /var/lib/banger/jail -mindepth 2 -not -path '*/.grave' 2> /dev/null || true",
-  "find /run/banger -mindepth 1 -not -path '/run/banger/sweep*' 2> /dev/null || true",
+  "find /run/banger -mindepth 1 -not -path '/run/banger/sweep*' -not -path '/run/banger/.helpers*' 2> /dev/null || true",
   "find /var/lib/banger/vms -name '*.tmp' -o -name stage 2> /dev/null || true",
 ].join("; ")
 

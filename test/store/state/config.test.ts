@@ -37,7 +37,7 @@ test.each([
 
 test("docs/config.md has each key that is taken, with an example that is taken, and no other", () => {
   const docs = readFileSync(join(import.meta.dir, "../../../docs/config.md"), "utf8")
-  const rows = [...docs.matchAll(/^\| `(\w+)` \| `(".*?"|true|false)` \|/gm)].map(([, key = "", example = ""]) => [
+  const rows = [...docs.matchAll(/^\| `(\w+)` \| `(".*?"|true|false|\d+)` \|/gm)].map(([, key = "", example = ""]) => [
     key,
     example,
   ])

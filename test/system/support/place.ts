@@ -79,9 +79,9 @@ export function records(place: Place): readonly { id: string; name: string; stat
 /** Asserts that a test's VMs left nothing: no process, file, socket, mount or link, and only final records. */
 export function expectNothingLeft(place: Place): void {
   expect(processesOf(place)).toEqual([])
-  // Where the locks of sweeps are, which go with them.
+  // Where the locks of sweeps are, which go with them, and those of root's helpers.
   const runtime = existsSync(place.runtime) ? readdirSync(place.runtime) : []
-  expect(runtime.filter((name) => name !== "sweep")).toEqual([])
+  expect(runtime.filter((name) => !["sweep", ".helpers"].includes(name))).toEqual([])
   const files = existsSync(place.state) ? readdirSync(place.state, { recursive: true, encoding: "utf8" }) : []
   expect(files.filter((path) => /\.tmp$|\/stage$/.test(path))).toEqual([])
   for (const { state, handles } of records(place)) {
