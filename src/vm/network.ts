@@ -2,7 +2,6 @@ import type { Database } from "bun:sqlite"
 import { dirname, join } from "node:path"
 import type { VmNetwork } from "banger"
 import { bootId } from "../base/linux/bootId.ts"
-import { findLink } from "../base/linux/links.ts"
 import { deleteNeighbour, listAddresses, setNeighbour } from "../base/linux/routes.ts"
 import { type Route, withRoute } from "../base/linux/rtnetlink.ts"
 import {
@@ -23,7 +22,7 @@ import { makePort, removePort } from "../host/bridge/port.ts"
 import { isPortTable } from "../host/bridge/portRules.ts"
 import { requireBridgeAndRules } from "../host/bridge/usersBridge.ts"
 import { forgetFlows } from "../host/firewall/flows.ts"
-import { ensureBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
+import { ensureBridge, findOwnBridge, removeBridge, routeLoopback } from "../host/network/bridge.ts"
 import {
   blockersHere,
   carryingBlockersHere,
@@ -379,7 +378,7 @@ function namespaceFile({ runtime }: VmLayout): string {
 }
 
 function forgetNeighbours(route: Route, lease: Lease, owner: string): void {
-  const bridge = findLink(route, lease.bridge)
+  const bridge = findOwnBridge(route, lease.bridge, owner)
   if (bridge === undefined) return
   for (const address of guestAddresses(lease, owner)) deleteNeighbour(route, bridge.index, address)
 }

@@ -234,3 +234,15 @@ test("a flow that the kernel keeps is told of, and keeps no other one from being
   expect(withTracking((tracking) => tracking.list(filters))).toHaveLength(0)
   must("nft", "delete table inet seen")
 })
+
+test("a bridge of another's that has the name of one that is gone keeps its own as a VM's network is released", () => {
+  drive("connect", "vm-aaaaaaaa", {})
+  must("ip", "link", "delete", "bgr0")
+  must("ip", "link", "add", "bgr0", "type", "bridge")
+  must("ip", "link", "set", "bgr0", "alias", "mine", "up")
+  must("ip", "neigh", "add", "10.213.0.2", "lladdr", "02:00:00:00:00:09", "dev", "bgr0", "nud", "permanent")
+  drive("release", "vm-aaaaaaaa", {})
+  expect(must("ip", "link", "show", "bgr0")).toContain("alias mine")
+  expect(must("ip", "neigh", "show", "dev", "bgr0")).toContain("10.213.0.2 lladdr 02:00:00:00:00:09 PERMANENT")
+  must("ip", "link", "delete", "bgr0")
+})

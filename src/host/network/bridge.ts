@@ -81,9 +81,9 @@ export function ensureBridge(route: Route, plan: BridgePlan): BridgeMade {
  * whoever added the port: then returns the port's name.
  */
 export function removeBridge(route: Route, name: string, owner: string): string | undefined {
-  const link = findLink(route, name)
   // A bridge of this name that is another's means that ours is gone.
-  if (!isOwnBridge(link, owner)) return undefined
+  const link = findOwnBridge(route, name, owner)
+  if (link === undefined) return undefined
   const port = listLinks(route).find(({ master }) => master === link.index)
   if (port !== undefined) return port.name
   try {
@@ -95,12 +95,18 @@ export function removeBridge(route: Route, name: string, owner: string): string 
   return undefined
 }
 
+/** The bridge of this name, if it is this owner's. */
+export function findOwnBridge(route: Route, name: string, owner: string): Link | undefined {
+  const link = findLink(route, name)
+  return isOwnBridge(link, owner) ? link : undefined
+}
+
 /**
  * Lets, or stops letting, this host's own connections to 127.0.0.1 be forwarded to guests of this owner's bridge, if there
  * is one. This opens the opposite direction too, which rules must close: they are made before it, and removed after it.
  */
 export function routeLoopback(route: Route, { name, owner }: Pick<BridgePlan, "name" | "owner">, on: boolean): void {
-  if (!isOwnBridge(findLink(route, name), owner)) return
+  if (findOwnBridge(route, name, owner) === undefined) return
   writeSetting(`ipv4/conf/${name}/route_localnet`, on ? "1" : "0")
 }
 

@@ -5,13 +5,13 @@ import type { Route } from "../../base/linux/rtnetlink.ts"
 import { addressOf, gatewayOf } from "../../base/terms/address.ts"
 import { asFailure, Failure, joinFailures, messageOf } from "../../base/terms/failure.ts"
 import type { Lease } from "../../store/state/leases.ts"
+import { rulesLackedBy } from "../firewall/wholeRules.ts"
 import { ensureBridge, routeLoopback } from "./bridge.ts"
-import { guestAddresses, MARK, parseAlias, portGroup } from "./names.ts"
+import { guestAddresses, MARK, parseAlias, portGroup, tableName } from "./names.ts"
 import { applyRules } from "./nft.ts"
 import { opensLoopback, planRules, ruledLeases } from "./rules.ts"
 import { readSetting } from "./sysctl.ts"
 import { ownLinkAmong } from "./tap.ts"
-import { rulesLackedBy } from "./wholeRules.ts"
 
 /** What of a VM's network is not as its lease says. */
 export interface NetworkFault {
@@ -39,7 +39,8 @@ export function findFaults(route: Route, { owner, leases, isUp }: Networks): rea
   if (up.length === 0) return []
   const ruled = ruledLeases(leases)
   const there = whatIsThere(route, { owner, leases })
-  const lacks = rulesLackedBy(owner, ruled)
+  const made = { table: tableName(owner), script: planRules(owner, ruled) }
+  const lacks = ruled.length === 0 ? () => undefined : rulesLackedBy(made)
   const isRuled = new Set(ruled)
   return up.flatMap((lease) => {
     const faults = faultsOf(lease, there)
@@ -61,7 +62,7 @@ export function restore(route: Route, { owner, leases, isUp }: Networks): void {
       work()
       return true
     } catch (error) {
-      failures.push(asFailure(error, "FAILED"))
+      failures.push(asFailure(error, "CHANGED"))
       return false
     }
   }

@@ -39,7 +39,7 @@ export function reapplyRules(state: State): boolean {
       try {
         work()
       } catch (error) {
-        failures.push(asFailure(error, "FAILED"))
+        failures.push(asFailure(error, "CHANGED"))
       }
     const [failure, ...others] = failures
     if (failure !== undefined) throw others.length === 0 ? failure : joinFailures("the network", failures)

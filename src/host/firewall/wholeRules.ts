@@ -1,9 +1,7 @@
 import { type KernelRules, type RulesTable, withKernelRules } from "../../base/linux/nftables.ts"
 import type { Lease } from "../../store/state/leases.ts"
-import { tableName } from "./names.ts"
-import { planRules } from "./rules.ts"
 
-/** How many rules each chain has that a script of `planRules` makes. Pure. */
+/** How many rules each chain has that a script of banger's makes, one a line. Pure. */
 export function plannedCounts(script: string): readonly PlannedChain[] {
   const counts = new Map<string, PlannedChain & { count: number }>()
   let family: RulesTable["family"] = "inet"
@@ -27,16 +25,23 @@ export interface PlannedChain {
   readonly count: number
 }
 
+/** What is known of the rules that are to be: the name of the tables of both families, and the script that made them. */
+export interface MadeRules {
+  readonly table: string
+  readonly script: string
+}
+
 /**
- * Which of an owner's leases lack their rules, by what the kernel has of them: it is asked itself, since nft needs longer for the rules
- * of a thousand VMs than anybody waits for a list. Throws a system error where it cannot tell.
+ * Which guests' ports lack rules that a script has made, by what the kernel has of them: it is asked itself, since nft needs longer for
+ * the rules of a thousand VMs than anybody waits for a list. Throws a system error where it cannot tell.
  */
-export function rulesLackedBy(owner: string, ruled: readonly Lease[]): (lease: Lease) => string | undefined {
-  if (ruled.length === 0) return () => undefined
-  const name = tableName(owner)
+export function rulesLackedBy({
+  table: name,
+  script,
+}: MadeRules): (of: Pick<Lease, "link" | "mac">) => string | undefined {
   return withKernelRules((rules) => {
     const macs = new Set((rules.keys({ family: "bridge", name }, "macs") ?? []).map((key) => key.toHex()))
-    const short = plannedCounts(planRules(owner, ruled)).some((chain) => isShort(rules, name, chain))
+    const short = plannedCounts(script).some((chain) => isShort(rules, name, chain))
     return ({ link, mac }) => {
       if (!macs.has(keyOf(link, mac))) return "its rules are gone"
       return short ? "some of the rules of this banger's networks are gone" : undefined
