@@ -32,7 +32,7 @@ export const OWN_USER_NAMESPACE = "/proc/self/ns/user"
 
 /** Whether a user namespace is the first one, by its file; a kernel without any has the first one only. Pure. */
 export function isFirst(namespace: { readonly ino: bigint } | undefined): boolean {
-  return namespace === undefined || namespace.ino === FIRST_USER_NAMESPACE
+  return namespace === undefined || namespace.ino === FIRST.user
 }
 
 /** The ids inside of a namespace, by the text of a uid_map or gid_map. Pure. */
@@ -82,7 +82,7 @@ export function requireMapped(
 // --- internal ---
 
 /** The inode of the first user namespace of every kernel (include/linux/proc_ns.h: PROC_USER_INIT_INO). */
-const FIRST_USER_NAMESPACE = 0xefff_fffdn
+const FIRST = { user: 0xefff_fffdn } as const
 
 /** With fewer, VMs would soon share one. */
 const LEAST_COUNT = 16
