@@ -6,7 +6,7 @@ import { postStopContext } from "./hookContext.ts"
 import { postStopProgress } from "./hooks/hookProgress.ts"
 import type { PluginHost } from "./hooks/pluginHost.ts"
 import { runHooks } from "./hooks/runHooks.ts"
-import { failureOfVerdict, type Verdict } from "./hooks/verdict.ts"
+import { failureOfVerdict, heedProcess, type Verdict } from "./hooks/verdict.ts"
 import { OWN_WORK_MS } from "./hooks/watchdog.ts"
 import type { RunningVm } from "./runningVm.ts"
 import { stopMachine } from "./stopMachine.ts"
@@ -76,8 +76,7 @@ export async function finish(
         hint: `to see what its guest said last: banger logs ${session.id}`,
         subject: session.id,
       })
-  // A plugin that says so as programs do is heard, too.
-  if (!verdict.exitCode && typeof process.exitCode === "number") verdict.exitCode = process.exitCode
+  heedProcess(verdict)
   const declared = failureOfVerdict(verdict, { id: session.id, exit })
   // On record, for whoever asks later.
   const { exitCode } = verdict

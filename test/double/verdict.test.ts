@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test"
-import { banger, fixture, start } from "../system/support/banger.ts"
+import { join } from "node:path"
+import { banger, fixture, start, until } from "../system/support/banger.ts"
 import { kernelOf } from "../system/support/doubles.ts"
 import { records } from "../system/support/place.ts"
 import { eachOnDoubles } from "./support/place.ts"
@@ -27,6 +28,24 @@ test.each<[string, readonly string[], number, string]>([
   const waited = await banger(place, ["wait", "--json", "verdict"])
   expect(JSON.parse(waited.stdout)).toMatchObject({ state: "failed", exit: { reason: "guest reset" } })
   expect(waited.exit).toBe(status < 100 ? status : 1)
+})
+
+test("what a plugin said of one boot is not said of the next one, which a restart policy boots", async () => {
+  const run = start(place, words("PRINT[up]", ["first", "7"], { restart: { policy: "on-failure", delay: "10ms" } }))
+  for (const count of [1, 2]) {
+    await until(() => records(place).length === count && records(place).some(({ state }) => state === "running"))
+    const { id = "" } = records(place).find(({ state }) => state === "running") ?? {}
+    // As a guest does that its own user restarts: it ends well.
+    const request = { unix: join(place.runtime, id, "api.sock"), method: "PUT" }
+    await fetch("http://localhost/actions", { ...request, body: JSON.stringify({ action_type: "SendCtrlAltDel" }) })
+  }
+  const { stderr, exit } = await run.ended
+  expect({ stderr, exit }).toMatchObject({
+    exit: 0,
+    stderr: expect.stringContaining("exit status 7; booting it again"),
+  })
+  const states = records(place).map(({ state }) => state)
+  expect(states.sort()).toEqual(["failed", "stopped"])
 })
 
 test("a preStop hook that throws makes a stop's run fail; the VM is stopped all the same", async () => {

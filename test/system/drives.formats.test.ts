@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, statfsSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { gzipSync } from "node:zlib"
 import { CLUSTER_BYTES, qcow2Of } from "../store/disks/qcow2Image.ts"
@@ -135,3 +135,47 @@ test("a plan says what is converted", async () => {
   expect(stdout).toContain(`convert ${drives[0]?.path} (qcow2) into disk0, a raw copy that is the VM's own`)
   expect(stdout).toContain(`convert ${drives[0]?.path} (qcow2) into the disk data, unless that is there`)
 })
+
+/** An image of 64 GiB in a few blocks: each of its clusters is the same one. */
+function bomb(): string {
+  const cluster = 2 ** 21
+  const whole = new DataView(new ArrayBuffer(4 * cluster))
+  for (const [at, value] of [
+    [0, 0x514649fb],
+    [4, 3],
+    [20, 21],
+    [36, 1],
+    [100, 104],
+  ] as const)
+    whole.setUint32(at, value)
+  for (const [at, value] of [
+    [24, 2 ** 36],
+    [40, cluster],
+    [cluster, 2 * cluster],
+  ] as const)
+    whole.setBigUint64(at, BigInt(value))
+  for (let at = 2 * cluster; at < 3 * cluster; at += 8) whole.setBigUint64(at, BigInt(3 * cluster))
+  return file("bomb.qcow2", new Uint8Array(whole.buffer).fill(65, 3 * cluster))
+}
+
+test.each(BOTH)(
+  "a qcow2 image that unpacks to more than there is room for is told of by name, and nothing of it is left, %s",
+  async (_, jail) => {
+    const { state } = place
+    mkdirSync(state, { mode: 0o711 })
+    expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=32M,mode=711", "small", state]).exitCode).toBe(0)
+    try {
+      const drives = [{ path: bomb(), format: "qcow2" }]
+      const { stderr, exit } = await startGuest(place, SCRIPT, { drives, jail }).ended
+      expect(stderr).toMatch(
+        /bomb\.qcow2 is an image of 64G, and what it has does not fit into .*\n.*make room there: df \//,
+      )
+      expect(exit).toBe(1)
+      const { bfree, blocks } = statfsSync(state)
+      expect(bfree / blocks).toBeGreaterThan(0.9)
+      expect((await banger(place, ["rm", "--all"])).exit).toBe(0)
+    } finally {
+      Bun.spawnSync(["umount", "--lazy", state])
+    }
+  },
+)

@@ -101,6 +101,8 @@ test("what a user's postStop makes of the run is its exit status, and the reason
   expect(failed).toMatchObject({ exit: 1, stderr: expect.stringContaining("tests failed") })
   const status = await as(ann, ["run", decides("seven", "(ctx) { ctx.exitCode = 7 }")]).ended
   expect(status).toMatchObject({ exit: 7 })
+  const process = await as(ann, ["run", decides("nine", "() { process.exitCode = 9 }")]).ended
+  expect(process).toMatchObject({ exit: 9 })
   const odd = await as(ann, ["run", decides("odd", "(ctx) { ctx.exitCode = 256 }")]).ended
   expect(odd).toMatchObject({ exit: 1, stderr: expect.stringContaining("no whole number from 0 to 255") })
 })

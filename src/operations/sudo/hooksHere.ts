@@ -5,7 +5,7 @@ import type { Log } from "../../base/terms/log.ts"
 import { ASKED_HOOKS, type AskedHook, type CallName, type During, type SaidOf } from "../../inputs/helper/messages.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import type { PluginHost } from "../../supervisor/hooks/pluginHost.ts"
-import { requireExitCode } from "../../supervisor/hooks/verdict.ts"
+import { heedProcess, requireExitCode } from "../../supervisor/hooks/verdict.ts"
 import { asFailed, type DistributiveOmit, type Helper } from "./helperProcess.ts"
 
 /** The hooks of a plugin that this process has loaded, for a VM that root's helper runs. */
@@ -66,6 +66,7 @@ export function hooksHere(
       const context = contextOf({ ...data, args, log, verdict }, controller.signal, own)
       await watchdog.guard(hook, timeouts[hook] ?? timeouts.hook, async () => await callHook(hooks, hook, context))
       await own.done()
+      if (hook === "postStop") heedProcess(verdict)
       send({ verb: "answer", ask, ...(hook === "postStop" && verdict) })
     } catch (error) {
       send({ verb: "answer", ask, error: messageOf(error).slice(0, ERROR_MAX_COUNT) })

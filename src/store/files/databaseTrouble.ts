@@ -3,6 +3,7 @@ import { dirname } from "node:path"
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { statPath } from "../../base/linux/files.ts"
 import { Failure, type FailureCode, messageOf } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 
 /** What SQLite has refused and why, as a failure with a code and a hint for just this cause. */
 export function databaseTrouble(path: string, what: string, error: unknown): Failure {
@@ -19,7 +20,7 @@ export function causeOf(error: unknown, path: string): { readonly code: FailureC
   if (isDiskFull(error) && rest.length === 0) return { code: "NO_SPACE", hint: room(path) }
   const [code, hint] = rest
   if (code === undefined || hint === undefined)
-    return { code: "BAD_STATE", hint: `nothing was changed; look at it: ls -l ${path}*` }
+    return { code: "BAD_STATE", hint: `nothing was changed; look at it: ls -l ${typed(path)}*` }
   return { code, hint: hint(path) }
 }
 
@@ -27,10 +28,13 @@ export function causeOf(error: unknown, path: string): { readonly code: FailureC
 
 type Cause = readonly [pattern: RegExp, about: string, code: FailureCode, hint: (path: string) => string]
 
-const room = (path: string) => `make room there: df ${dirname(path)}; df -i ${dirname(path)}`
+/** As a shell needs it. */
+const typed = (path: string) => shellWords([path])
+
+const room = (path: string) => `make room there: df ${typed(dirname(path))}; df -i ${typed(dirname(path))}`
 
 const damaged = (path: string) =>
-  `keep a copy: cp -a ${path}* /DIR; then put a good one back, or: sqlite3 ${path} .recover | sqlite3 /DIR/state.db`
+  `keep a copy: cp -a ${typed(path)}* /DIR; then put a good one back, or: sqlite3 ${typed(path)} .recover | sqlite3 /DIR/state.db`
 
 /** https://sqlite.org/rescode.html, and errno(3) of the lock beside it; the first that fits. */
 const CAUSES: readonly Cause[] = [
@@ -38,14 +42,14 @@ const CAUSES: readonly Cause[] = [
     /^SQLITE_(?:BUSY|LOCKED)/,
     "another process writes",
     "BUSY",
-    (path) => `try again; to see who has it: fuser -v ${path}`,
+    (path) => `try again; to see who has it: fuser -v ${typed(path)}`,
   ],
   [/^SQLITE_(?:FULL|IOERR_SHMSIZE)/, "the disk is full", "NO_SPACE", room],
   [
     /^(?:SQLITE_READONLY|EROFS$)/,
     "a read-only mount or file",
     "NO_SPACE",
-    (path) => `it, or its file system, is read-only: findmnt -T ${path}; ls -l ${path}*`,
+    (path) => `it, or its file system, is read-only: findmnt -T ${typed(path)}; ls -l ${typed(path)}*`,
   ],
   [/^SQLITE_(?:CORRUPT|NOTADB|FORMAT)/, "the file is damaged", "BAD_STATE", damaged],
   [
@@ -53,13 +57,13 @@ const CAUSES: readonly Cause[] = [
     "the file cannot be opened",
     "BAD_STATE",
     (path) =>
-      `it must be a regular file of yours: ls -ld ${dirname(path)} ${path}*; and there must be descriptors left: ulimit -n`,
+      `it must be a regular file of yours: ls -ld ${typed(dirname(path))} ${typed(path)}*; and there must be descriptors left: ulimit -n`,
   ],
   [
     /^SQLITE_IOERR/,
     "the disk does not read or write",
     "BAD_STATE",
-    (path) => `its disk has an error, or was taken away: dmesg | tail; findmnt -T ${path}`,
+    (path) => `its disk has an error, or was taken away: dmesg | tail; findmnt -T ${typed(path)}`,
   ],
   [
     /^SQLITE_NOMEM/,

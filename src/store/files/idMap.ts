@@ -24,10 +24,16 @@ export const ownIdMaps: () => IdMaps = once(() => ({
 
 /** Whether this is the first user namespace, whose root may make device nodes: another one may map all ids too. */
 export const inFirstUserNamespace: () => boolean = once(() => {
-  const here = unlessAbsent(() => statPath("/proc/self/ns/user"))
-  // A kernel without user namespaces has the first one only.
-  return here === undefined || here.ino === FIRST_USER_NAMESPACE
+  return isFirst(unlessAbsent(() => statPath(OWN_USER_NAMESPACE)))
 })
+
+/** Where a process finds its user namespace. */
+export const OWN_USER_NAMESPACE = "/proc/self/ns/user"
+
+/** Whether a user namespace is the first one, by its file; a kernel without any has the first one only. Pure. */
+export function isFirst(namespace: { readonly ino: bigint } | undefined): boolean {
+  return namespace === undefined || namespace.ino === FIRST.user
+}
 
 /** The ids inside of a namespace, by the text of a uid_map or gid_map. Pure. */
 export function parseIdMap(text: string): readonly UidRange[] {
@@ -76,7 +82,7 @@ export function requireMapped(
 // --- internal ---
 
 /** The inode of the first user namespace of every kernel (include/linux/proc_ns.h: PROC_USER_INIT_INO). */
-const FIRST_USER_NAMESPACE = 0xefff_fffdn
+const FIRST = { user: 0xefff_fffdn } as const
 
 /** With fewer, VMs would soon share one. */
 const LEAST_COUNT = 16

@@ -13,6 +13,7 @@ import {
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 
 /** Such a lock is held for milliseconds. A process that keeps it this long, in milliseconds, is stuck. */
 const LOCK_WAIT_MS = 10_000
@@ -73,7 +74,7 @@ function takeAt(dir: number, path: string): number | undefined {
 }
 
 function stuck(path: string, patienceMs: number): Failure {
-  const hint = `find who holds it: fuser -v ${path}; end it if it is stuck, then try again`
+  const hint = `find who holds it: ${shellWords(["fuser", "-v", path])}; end it if it is stuck, then try again`
   const message = `another process keeps ${path} locked: waited ${patienceMs / 1000} s for it`
   return new Failure("BUSY", message, { hint, subject: path })
 }

@@ -3,6 +3,7 @@ import { close, isType, openAt, statDescriptor } from "../../base/linux/files.ts
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 
 /**
  * Opens (O_PATH) a directory whose path only root and this user can change. From `/` on, each component must be a
@@ -43,5 +44,5 @@ function requireTrusted(stat: Stat, path: string, last: boolean): void {
     refuse(`belongs to uid ${stat.uid}, who could swap what is in it`, "use another place")
   const crossable = !last && (stat.mode & S.ISVTX) !== 0
   if ((stat.mode & 0o022) !== 0 && !crossable)
-    refuse("can be written by others", `run: chmod go-w ${path}, or use another place`)
+    refuse("can be written by others", `run: ${shellWords(["chmod", "go-w", path])}, or use another place`)
 }

@@ -6,6 +6,7 @@ import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import { trustedWay } from "./trustedWay.ts"
 
 /**
@@ -40,7 +41,7 @@ function makePrivate(
   }
   const looser = (stat.mode & 0o777 & ~mode) !== 0
   if (looser && !created && !ours) {
-    const hint = `name a directory of its own, or run: chmod ${(mode & 0o777).toString(8)} ${real}`
+    const hint = `name a directory of its own, or run: ${shellWords(["chmod", (mode & 0o777).toString(8), real])}`
     refuse(`is open to other users (mode ${(stat.mode & 0o7777).toString(8)})`, hint)
   }
   const wanted = (stat.mode & mode & 0o777) | (mode & 0o1000)
@@ -64,7 +65,7 @@ function makeDirectory(path: string, mode: number): { real: string; created: boo
       ? `${path} cannot be made: ${messageOf(error)}`
       : `${path} is no place for this user's VMs: ${messageOf(error)}`
     throw new Failure(full ? "NO_SPACE" : "BAD_CONFIG", message, {
-      hint: full ? `make room there: df ${dirname(path)}; or ${OTHERS}` : OTHERS,
+      hint: full ? `make room there: ${shellWords(["df", dirname(path)])}; or ${OTHERS}` : OTHERS,
       subject: path,
       cause: error,
     })

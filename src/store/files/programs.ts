@@ -4,6 +4,7 @@ import { O } from "../../base/linux/constants.ts"
 import { close, openAt, statAt } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, inOneLine, messageOf } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import { pinDirectory } from "./pinDirectory.ts"
 
 /** Directories of programs for administrators, which some PATHs lack. */
@@ -103,8 +104,8 @@ function whyNotFile(path: string): string | undefined {
   const dir = openAt(AT_FDCWD, dirname(path), O.PATH)
   try {
     const { uid, mode } = statAt(dir, basename(path))
-    if (uid !== 0) return `it belongs to uid ${uid} (run: chown root ${path})`
-    return (mode & 0o022) === 0 ? undefined : `others can write it (run: chmod go-w ${path})`
+    if (uid !== 0) return `it belongs to uid ${uid} (run: ${shellWords(["chown", "root", path])})`
+    return (mode & 0o022) === 0 ? undefined : `others can write it (run: ${shellWords(["chmod", "go-w", path])})`
   } finally {
     close(dir)
   }

@@ -10,13 +10,13 @@ import { AT_FDCWD } from "../../base/linux/guards.ts"
 const RESERVE_BYTES = 512 * 1024
 
 /** The files of a database that is opened, of a request, and of what replaces a journal: each is an inode. */
-const RESERVE_INODES = 24
+const RESERVE_COUNT = 24
 
 /** A disk that is smaller than that has none to keep back. */
-const ROOM = { bytes: 4 * RESERVE_BYTES, inodes: 4 * RESERVE_INODES }
+const ROOM = { bytes: 4 * RESERVE_BYTES, inodes: 4 * RESERVE_COUNT }
 
 /** With less than this free, what is kept back is given. */
-const NEED = { bytes: 256 * 1024, inodes: RESERVE_INODES }
+const NEED = { bytes: 256 * 1024, inodes: RESERVE_COUNT }
 
 const RESERVE = "reserve"
 const INODES = "reserve.inodes"
@@ -58,7 +58,7 @@ export function useReserve(state: string): void {
 
 // --- internal ---
 
-const INODE_NAMES = Array.from({ length: RESERVE_INODES }, (_, index) => `${INODES}/${index}`)
+const INODE_NAMES = Array.from({ length: RESERVE_COUNT }, (_, index) => `${INODES}/${index}`)
 
 const FIRST = `${INODES}/0`
 

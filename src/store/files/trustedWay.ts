@@ -6,6 +6,7 @@ import { close, isType, openAt, statDescriptor } from "../../base/linux/files.ts
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import type { Stat } from "../../base/linux/structs.ts"
 import { Failure } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 
 /** Where a path leads. */
 export interface Way {
@@ -79,17 +80,17 @@ function openNext(dir: number, part: string): number | undefined {
 
 function requireTrusted(stat: Stat, here: string, path = here): void {
   if (!isType(stat, S.IFDIR))
-    throw untrusted(here, path, { why: "is not a directory", mend: `mv ${here} ${here}.away` })
+    throw untrusted(here, path, { why: "is not a directory", mend: shellWords(["mv", here, `${here}.away`]) })
   requireOwner(stat, here, path)
   const others = process.geteuid?.() === 0 ? 0o022 : 0o002
   if ((stat.mode & others) !== 0 && (stat.mode & S.ISVTX) === 0)
-    throw untrusted(here, path, { why: "can be written by others", mend: `chmod go-w ${here}` })
+    throw untrusted(here, path, { why: "can be written by others", mend: shellWords(["chmod", "go-w", here]) })
 }
 
 function requireOwner(stat: Stat, here: string, path: string): void {
   const own = process.geteuid?.() ?? 0
   if (stat.uid === 0 || stat.uid === own) return
-  const mend = own === 0 ? `chown -h root ${here}` : "use another place"
+  const mend = own === 0 ? shellWords(["chown", "-h", "root", here]) : "use another place"
   throw untrusted(here, path, { why: `belongs to uid ${stat.uid}, who could swap what is in it`, mend })
 }
 

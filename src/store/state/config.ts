@@ -6,6 +6,7 @@ import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { nearest } from "../../base/terms/nearest.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import { ADMIN_PATH, findProgram } from "../files/programs.ts"
 
 /** The programs that banger looks for; each can be named. */
@@ -93,8 +94,10 @@ function readOwn(path: string): string | undefined {
     if (!isType(stat, S.IFREG)) throw bad(path, `${path} is not a regular file`)
     const root = process.geteuid?.() === 0
     const untrusted = (why: string, hint: string) => new Failure("UNTRUSTED", `${path} ${why}`, { hint, subject: path })
-    if (root && stat.uid !== 0) throw untrusted(`belongs to uid ${stat.uid}, not to root`, `run: chown root ${path}`)
-    if (root && (stat.mode & 0o022) !== 0) throw untrusted("can be written by others", `run: chmod go-w ${path}`)
+    if (root && stat.uid !== 0)
+      throw untrusted(`belongs to uid ${stat.uid}, not to root`, `run: ${shellWords(["chown", "root", path])}`)
+    if (root && (stat.mode & 0o022) !== 0)
+      throw untrusted("can be written by others", `run: ${shellWords(["chmod", "go-w", path])}`)
     return new TextDecoder("utf-8", { fatal: true }).decode(readAll(fd, CONFIG_MAX_BYTES))
   })
 }

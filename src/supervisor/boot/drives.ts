@@ -2,11 +2,12 @@ import { existsSync, statSync } from "node:fs"
 import { dirname } from "node:path"
 import { O, S } from "../../base/linux/constants.ts"
 import { seek } from "../../base/linux/content.ts"
-import { errorCode, unlessAbsent } from "../../base/linux/errors.ts"
+import { errorCode, isDiskFull, unlessAbsent } from "../../base/linux/errors.ts"
 import { close, isType, openBeneath, openNamed, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
-import { Failure } from "../../base/terms/failure.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import { hostPath, type Placed, withoutJail } from "../../base/terms/path.ts"
 import { formatSize, parseSize } from "../../base/terms/quantity.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import type { Jail } from "../../host/jail/makeJail.ts"
 import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
 import { type DiskImage, isWhole, padToSectors, requireContent, requireWhole } from "../../host/jail/sectors.ts"
@@ -181,7 +182,20 @@ async function stageConverted(
 ): Promise<StagedDrive> {
   using image = openImage({ setting: "drives", ...drive })
   const how = { signal, onProgress: onProgress?.(image.path) }
-  return { ...drive, ...(await stageNewDisk(root, name, (fd) => copyImage(image, fd, how))), device: false }
+  try {
+    return { ...drive, ...(await stageNewDisk(root, name, (fd) => copyImage(image, fd, how))), device: false }
+  } catch (error) {
+    if (!isDiskFull(error)) throw error
+    const { path, bytes } = image
+    // What is there after the stage has gone.
+    const place = dirname(dirname(root.path))
+    const message = `drives: ${path} is an image of ${formatSize(bytes)}, and what it has does not fit into ${place}: ${messageOf(error)}`
+    throw new Failure("NO_SPACE", message, {
+      hint: `make room there: ${shellWords(["df", place])}`,
+      subject: path,
+      cause: error,
+    })
+  }
 }
 
 /** Finds out whether a drive of the host is a block device. */

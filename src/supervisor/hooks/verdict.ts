@@ -14,6 +14,18 @@ export interface Verdict {
   exitCode: number | undefined
 }
 
+/**
+ * Hears a plugin that names its exit status as programs do, unless it has named one otherwise. It holds for this run alone: what a restart
+ * policy boots next has its own.
+ */
+export function heedProcess(verdict: { exitCode?: number | undefined }): void {
+  const code = Number(process.exitCode ?? 0)
+  if (code === 0) return
+  // Undefined would leave it as it is.
+  process.exitCode = 0
+  verdict.exitCode ||= code
+}
+
 /** A run that its plugin, or what its guest was to do, has made fail; undefined: neither has. Pure. */
 export function failureOfVerdict(
   { reason, exitCode }: Verdict,

@@ -1,6 +1,6 @@
 import { inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { once } from "../../base/terms/once.ts"
-import { parseIdMap, uidRangeOf } from "../../store/files/idMap.ts"
+import { isFirst, OWN_USER_NAMESPACE, parseIdMap, uidRangeOf } from "../../store/files/idMap.ts"
 import { UID_RANGE } from "../../store/state/uids.ts"
 import { findCandidates } from "../../supervisor/boot/chooseVmm.ts"
 import { checkCgroups } from "./cgroups.ts"
@@ -116,7 +116,7 @@ async function settle(check: Check, host: Host): Promise<Finding> {
   }
 }
 
-function checkUser({ uid, read }: Host): Finding {
+function checkUser({ uid, read, stat }: Host): Finding {
   if (uid === 0) {
     const map = (path: string) => parseIdMap(read(path) ?? "0 0 4294967295")
     try {
@@ -126,7 +126,11 @@ function checkUser({ uid, read }: Host): Finding {
       )
       const own =
         first === UID_RANGE.first ? "" : `, with uids from ${first} to ${first + count - 1} of this user namespace`
-      return ok(`root: VMs run in jails${own}`)
+      if (isFirst(stat(OWN_USER_NAMESPACE))) return ok(`root: VMs run in jails${own}`)
+      return warn(
+        `root of a user namespace: QEMU's VMs run in jails${own}; Firecracker's jailer cannot make device nodes`,
+        'have Firecracker run on the host itself, or in a plugin: vmm: "qemu", or jail: false',
+      )
     } catch (error) {
       if (!isFailure(error)) throw error
       return fail(`root of a user namespace: ${error.message}`, error.hint)

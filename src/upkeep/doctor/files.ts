@@ -4,6 +4,7 @@ import { isType } from "../../base/linux/files.ts"
 import { SUN_PATH_MAX } from "../../base/linux/structs.ts"
 import { inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import { trustedWay } from "../../store/files/trustedWay.ts"
 import { type VmLayout, vmLayout } from "../../store/state/places.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
@@ -37,8 +38,9 @@ export function checkDirectories(host: Host): Finding {
   }
   const stat = host.stat(config)
   if (stat !== undefined && host.uid === 0) {
-    if (stat.uid !== 0) return fail(`${config} belongs to uid ${stat.uid}`, `chown root ${config}`)
-    if ((stat.mode & 0o022) !== 0) return fail(`${config} can be written by others`, `chmod go-w ${config}`)
+    if (stat.uid !== 0) return fail(`${config} belongs to uid ${stat.uid}`, shellWords(["chown", "root", config]))
+    if ((stat.mode & 0o022) !== 0)
+      return fail(`${config} can be written by others`, shellWords(["chmod", "go-w", config]))
   }
   return ok(`${state} and ${runtime} are ${host.uid === 0 ? "root's" : "yours"} alone, or will be made so`)
 }
@@ -97,7 +99,7 @@ export function checkSpace(host: Host): Finding {
   for (const { place, bytes, files, type } of rooms) {
     // btrfs has no count of free files.
     const few = files < FEW_INODES_COUNT && type !== 0x9123683e
-    const hint = `free some: df ${place}; df -i ${place}; banger rm for VMs that ended, banger get rm for images`
+    const hint = `free some: ${shellWords(["df", place])}; ${shellWords(["df", "-i", place])}; banger rm for VMs that ended, banger get rm for images`
     if (bytes < NO_SPACE_BYTES || (few && files < 20))
       return fail(`${place} is full: ${formatSize(bytes)}, ${files} files left`, hint)
     // Sockets need next to nothing.
@@ -114,14 +116,17 @@ function wrongDirectory(host: Host, path: string): Finding | undefined {
   if (wrong !== undefined) return wrong
   const own = host.stat(path)
   if (own === undefined) return cannotMake(host, path)
-  if (!isType(own, S.IFDIR)) return fail(`${path} is not a directory`, `mv ${path} ${path}.away`)
+  if (!isType(own, S.IFDIR)) return fail(`${path} is not a directory`, shellWords(["mv", path, `${path}.away`]))
   if (own.uid !== host.uid)
-    return fail(`${path} belongs to uid ${own.uid}, not to uid ${host.uid}`, `chown ${host.uid} ${path}`)
+    return fail(
+      `${path} belongs to uid ${own.uid}, not to uid ${host.uid}`,
+      shellWords(["chown", String(host.uid), path]),
+    )
   const allowed = host.uid === 0 ? 0o711 : 0o700
   if ((own.mode & 0o777 & ~allowed) !== 0) {
     return fail(
       `${path} is open to others (mode ${(own.mode & 0o7777).toString(8)})`,
-      `chmod ${(0o1000 | allowed).toString(8)} ${path}`,
+      shellWords(["chmod", (0o1000 | allowed).toString(8), path]),
     )
   }
   return undefined

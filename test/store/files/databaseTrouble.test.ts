@@ -32,6 +32,15 @@ test.each([
   if (ours !== "NO_SPACE") expect(cause.hint).not.toContain("df ")
 })
 
+test("what is to be typed is typed so that a shell takes it, wherever the state is", () => {
+  const path = "/srv/my vms; it's/state.db"
+  for (const code of ["BUSY", "FULL", "READONLY", "CORRUPT", "CANTOPEN", "IOERR_READ", "MISUSE"]) {
+    const { hint } = causeOf(sqlite(`SQLITE_${code}`), path)
+    expect(hint).toContain("'/srv/my vms; it'\\''s")
+    expect(hint.replaceAll(/'\/srv\/my vms; it'\\''s(?:\/state\.db)?'/g, "")).not.toContain("/srv")
+  }
+})
+
 test("a database that another process holds names that process, and is to be tried later", async () => {
   const path = join(directory.path, "state.db")
   openDatabase(directory.path).close()

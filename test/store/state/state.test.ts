@@ -107,19 +107,19 @@ asRoot.each<[string, (dir: string) => void, string, string]>([
   ["open to a group", (dir) => chmodSync(dir, 0o775), "can be written by others", "chmod go-w"],
   [
     "another user's, and sticky",
-    (dir) => void Bun.spawnSync(["sh", "-c", `chown 1234 ${dir}; chmod 1777 ${dir}`]),
+    (dir) => void Bun.spawnSync(["sh", "-c", 'chown 1234 "$0"; chmod 1777 "$0"', dir]),
     "belongs to",
     "chown -h",
   ],
 ])(
   "a directory on the way that is %s is refused before anything is made, and the hint mends it",
   (_, spoil, why, mend) => {
-    const above = join(directory.path, "u")
+    const above = join(directory.path, "u's own")
     for (const way of [above, join(directory.path, "link")]) {
       rmSync(above, { recursive: true, force: true })
       rmSync(join(directory.path, "link"), { force: true })
       mkdirSync(above)
-      symlinkSync("u", join(directory.path, "link"))
+      symlinkSync("u's own", join(directory.path, "link"))
       spoil(above)
       for (const path of [join(way, "st"), join(way, "deep/er/st")]) {
         const error = caught(() => ensurePrivateDirectory(path, 0o711, false))

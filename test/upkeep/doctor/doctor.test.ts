@@ -236,6 +236,14 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /maps no 16 uids/,
     /jail: false/,
   ],
+  [
+    "user",
+    "warn",
+    { stats: { "/proc/self/ns/user": { ...directory(0, 0), ino: 4026532000n } } },
+    /^root of a user namespace: QEMU's VMs run in jails; Firecracker's jailer cannot make device nodes$/,
+    /vmm: "qemu"/,
+  ],
+  ["user", "ok", { stats: { "/proc/self/ns/user": { ...directory(0, 0), ino: 4026531837n } } }, /^root: VMs run/],
   ["cgroups", "warn", { files: { "/sys/fs/cgroup/cgroup.controllers": "cpu pids\n" } }, /has no io, memory/, /unified/],
   [
     "schedule",
