@@ -28,6 +28,7 @@ import { requireBase } from "./base.ts"
 import { copyDisk } from "./jailFiles.ts"
 import { type Manifest, manifestPath, type Snapshot, savedDisk } from "./manifest.ts"
 import { layBase, type WrittenMemory, writeMemory } from "./memory.ts"
+import { requireNewPlace } from "./place.ts"
 import { requireOwnCards, requireSavable, requireStaged } from "./savable.ts"
 
 // The room snapshot: saves a running VM to a directory, and says what such a directory holds.
@@ -59,6 +60,7 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
   // A VM that is stopping still runs in its preStop hooks.
   if (record.state !== "running" && record.state !== "stopping")
     throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
+  requireNewPlace(resolve(dir))
   requireSavable(specOfRecord(record, ["kernel", "firecracker", "drives"]))
   const layout = vmLayout(state.where, record.id)
   const { journal: resources, generation } = recall(record, layout.handles)

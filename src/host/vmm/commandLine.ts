@@ -1,6 +1,6 @@
 import { Failure } from "../../base/terms/failure.ts"
-import type { Boot, Vmm } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
+import type { Boot, Vmm } from "./vmm.ts"
 
 /** A kernel reads no more of its command line than COMMAND_LINE_SIZE (arch/x86, arch/arm64), a NUL with it. */
 const READ_MAX_BYTES = 2047

@@ -3,9 +3,9 @@ import { jailPath } from "../../../src/base/terms/path.ts"
 import { addedBytes } from "../../../src/host/firecracker/addedWords.ts"
 import { firecracker } from "../../../src/host/firecracker/firecracker.ts"
 import { qemu } from "../../../src/host/qemu/qemu.ts"
+import { mayBeTooLong, requireCommandLine } from "../../../src/host/vmm/commandLine.ts"
 import type { Boot } from "../../../src/host/vmm/vmm.ts"
 import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
-import { mayBeTooLong, requireCommandLine } from "../../../src/supervisor/boot/commandLine.ts"
 
 const disk = (id: string, root = false) => ({ id, root, path: jailPath("/d"), readonly: true, device: false })
 const boot = (fields: Partial<Boot> = {}): Boot => ({
