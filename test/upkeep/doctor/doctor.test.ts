@@ -284,6 +284,20 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /local disk/,
   ],
   [
+    "runtime-file-system",
+    "warn",
+    { room: () => ({ bytes: 2 ** 40, files: 10 ** 6, type: 0x794c7630 }) },
+    /on overlay, where a sweep can tell no dead socket/,
+    /tmpfs: BANGER_RUNTIME_DIR=/,
+  ],
+  [
+    "runtime-file-system",
+    "warn",
+    { room: () => ({ bytes: 2 ** 40, files: 10 ** 6, type: 0x6969 }) },
+    /on NFS/i,
+    /BANGER_RUNTIME_DIR/,
+  ],
+  [
     "disks",
     "warn",
     { disks: () => ({ disks: [{ sizeBytes: 2 ** 41, usedBytes: 2 ** 30 }], strange: [] }) },
