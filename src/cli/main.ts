@@ -39,7 +39,7 @@ export async function main(words: readonly string[]): Promise<number> {
 
 async function dispatch(words: readonly string[], output: Output): Promise<Failure | undefined> {
   const { command, path, left } = await findCommand(root, words)
-  const { values, more, rest, options } = parseWords(left, command.args, command.takesMany)
+  const { values, more, rest, options } = parseWords(left, command.args, command.takesMany, command)
   if (values.version === true && command === root) return dispatch(["version"], output)
   if (values.help === true || (command === root && !output.manner.json)) {
     const { help } = await import("./terminal/help.ts")

@@ -241,7 +241,7 @@ onBoth("what this Firecracker lacks, and what is out of bounds, is refused befor
   }
   const long = { bootArgs: "x".repeat(2010), firecracker: { entropy: {} } }
   expect((await boot("", long).ended).stderr).toContain(
-    "bootArgs: a kernel command line of 2053 bytes, but kernels read 2047; firecracker 43",
+    "bootArgs: a kernel command line of 2053 bytes, but kernels read 2047; 43 by firecracker",
   )
   expect(records(place)).toEqual([])
   const { stderr } = await boot("", { firecracker: { drives: { jbo: { io_engine: "Sync" } } } }).ended

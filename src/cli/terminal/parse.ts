@@ -15,12 +15,23 @@ export interface Parsed {
   readonly options: readonly string[]
 }
 
+/** What more is known of a command's words. */
+export interface ParseOptions {
+  /** Options that other tools have and this command does not, as they are given, each with the reason and what to do instead. */
+  readonly refuses?: Readonly<Record<string, { readonly words: string; readonly hint: string }>> | undefined
+}
+
 /**
  * Parses a command's words by citty's definition of its arguments: `--flag value`, `--flag=value`, `-f`, `--no-flag`,
  * positionals; words after `--` are left alone. `many` takes positionals beyond the defined ones. Throws USAGE for what the
  * definition does not have, a missing or needless value, and an option given twice: citty's own parser passes over them.
  */
-export function parseWords(words: readonly string[], args: ArgsDef, many = false): Parsed {
+export function parseWords(
+  words: readonly string[],
+  args: ArgsDef,
+  many = false,
+  { refuses = {} }: ParseOptions = {},
+): Parsed {
   const [own, rest] = cutAtDashes(words)
   const flags = Object.fromEntries(Object.entries(args).filter(([, def]) => def.type !== "positional"))
   const positionals = Object.entries(args).filter(([, def]) => def.type === "positional")
@@ -36,6 +47,9 @@ export function parseWords(words: readonly string[], args: ArgsDef, many = false
       continue
     }
     const { name, value } = token
+    const why = Object.hasOwn(refuses, token.rawName) ? refuses[token.rawName] : undefined
+    if (why !== undefined)
+      throw usageError(`${token.rawName}: ${why.words}`, { subject: token.rawName, hint: why.hint })
     values[name] = readOption(token, flags, values[name] !== undefined)
     options.push(value === undefined ? `--${values[name] ? "" : "no-"}${name}` : `--${name}=${value}`)
   }

@@ -25,7 +25,10 @@ export function requireCommandLine(
   const more = vmm.addedBytes(boot)
   const total = line + more
   if (total <= READ_MAX_BYTES) return
-  const adders = [...(line > own ? [`banger adds ${line - own}`] : []), ...(more > 0 ? [`${vmm.name} ${more}`] : [])]
+  const adders = [
+    ...(line > own ? [`${line - own} of them by banger itself`] : []),
+    ...(more > 0 ? [`${more} by ${vmm.name}`] : []),
+  ]
   const words = [`bootArgs: a kernel command line of ${total} bytes, but kernels read ${READ_MAX_BYTES}`, ...adders]
   const hint = `make bootArgs shorter, by ${total - READ_MAX_BYTES} bytes at least${more > 0 ? ", or have fewer devices" : ""}`
   throw new Failure("BAD_PLUGIN", words.join("; "), { subject: "bootArgs", hint })

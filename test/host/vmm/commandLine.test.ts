@@ -38,11 +38,11 @@ test("a command line that kernels cut is refused with who added what; as long as
   const line = (length: number) => ({ bootArgs: "x".repeat(length) })
   expect(() => requireCommandLine(line(2047), { vmm: qemu, boot: boot(line(2047)) })).not.toThrow()
   expect(() => requireCommandLine(line(2000), { vmm: qemu, boot: boot(line(2048)) })).toThrow(
-    "bootArgs: a kernel command line of 2048 bytes, but kernels read 2047; banger adds 48",
+    "bootArgs: a kernel command line of 2048 bytes, but kernels read 2047; 48 of them by banger itself",
   )
   const disks = Array.from({ length: 20 }, (_, index) => disk(`d${index}`))
   expect(() => requireCommandLine(line(1900), { vmm: firecracker, boot: boot({ ...line(1900), disks }) })).toThrow(
-    /of 26\d\d bytes, but kernels read 2047; firecracker 7\d\d$/,
+    /of 26\d\d bytes, but kernels read 2047; 7\d\d by firecracker$/,
   )
 })
 
