@@ -3,9 +3,10 @@ import { changeLink, type Link, listLinks } from "../../base/linux/links.ts"
 import { listAddresses, listNeighbours, setNeighbour } from "../../base/linux/routes.ts"
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { addressOf, gatewayOf } from "../../base/terms/address.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { ensureBridge, routeLoopback } from "./bridge.ts"
-import { guestAddresses, portGroup, tableName } from "./names.ts"
+import { guestAddresses, parseAlias, portGroup, tableName } from "./names.ts"
 import { applyRules, hasNft, tableText } from "./nft.ts"
 import { needsRules, opensLoopback, planRules, ruledLeases } from "./rules.ts"
 import { readSetting } from "./sysctl.ts"
@@ -69,6 +70,38 @@ export function findFaults(route: Route, { owner, leases, isUp }: Networks): rea
     ]
     return told.map((what) => fault(what))
   })
+}
+
+/** What is a port of one of banger's bridges and none of a VM's. */
+export interface StrangePort {
+  readonly port: string
+  readonly bridge: string
+}
+
+/**
+ * The ports that others have put on these bridges of banger's, where those are there. They are never removed: whoever put them there has
+ * a use for them.
+ */
+export function findStrangers(
+  route: Route,
+  bridges: ReadonlySet<string>,
+  { owner, leases }: Pick<Networks, "owner" | "leases">,
+): readonly StrangePort[] {
+  if (bridges.size === 0) return []
+  const links = listLinks(route)
+  const own = new Set(leases.map(({ link }) => link))
+  const isOwn = ({ name, alias }: Link) => own.has(name) || parseAlias(alias)?.owner === owner
+  return links
+    .filter(({ name }) => bridges.has(name))
+    .flatMap(({ index, name: bridge }) =>
+      links.filter((link) => link.master === index && !isOwn(link)).map(({ name: port }) => ({ port, bridge })),
+    )
+}
+
+/** What such a port means, and what takes it off again. Pure. */
+export function strangerWords({ port, bridge }: StrangePort): { readonly what: string; readonly hint: string } {
+  const what = `${port} is a port of ${bridge} that is no VM's: it reaches the host there, and stands in the way when the bridge is to go`
+  return { what, hint: `ip link set ${shellWords([port])} nomaster` }
 }
 
 /**

@@ -20,7 +20,7 @@ import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
 import { moveBaseline } from "../../store/state/restores.ts"
-import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
+import { openControlSocket, openJailRoot, orRemoved } from "../../vm/controlSocket.ts"
 import { entryOf } from "../../vm/journal.ts"
 import { recallNetwork } from "../../vm/network.ts"
 import { isChanging } from "../changes/settle.ts"
@@ -72,7 +72,7 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
   }
   const root = openJailRoot(layout, resources)
   try {
-    const socket = openControlSocket(root, API_SOCKET, identity)
+    const socket = orRemoved(record.id, API_SOCKET, () => openControlSocket(root, API_SOCKET, identity))
     try {
       const spec = specOfRecord(record, ["kernel", "memory", "drives", "network", "firecracker"])
       const network = recallNetwork({ id: record.id, db: state.db, layout }, spec.network)
