@@ -1,4 +1,4 @@
-import { EXIT, EXIT_OF, type Failure, isFailure, usageError } from "../base/terms/failure.ts"
+import { asFailure, EXIT, type Failure, usageError } from "../base/terms/failure.ts"
 import { leaveGoneDirectory } from "./goneDirectory.ts"
 import type { Text } from "./show/documents.ts"
 import type { Invocation } from "./terminal/command.ts"
@@ -20,7 +20,7 @@ export async function main(words: readonly string[]): Promise<number> {
   const output = await createOutput({ verbose: given("--verbose"), quiet: given("--quiet"), json }, json && !hidden)
   const fail = (error: unknown) => {
     output.fail(error)
-    return isFailure(error) ? error.exit : EXIT_OF.INTERNAL
+    return asFailure(error, "INTERNAL").exit
   }
   if (json) onFault((error) => process.exit(fail(error)))
   try {
