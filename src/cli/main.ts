@@ -12,6 +12,8 @@ import { root } from "./tree.ts"
  * --json among the words, also where they are wrong, nothing but JSON is printed, and a failure is the last line of it.
  */
 export async function main(words: readonly string[]): Promise<number> {
+  // A caller's umask may close what is made to others, never to who makes it, or to the VM that owns it.
+  process.umask(process.umask() & 0o077)
   const [own] = cutAtDashes(words)
   const given = (option: string) => own.includes(option)
   const json = given("--json")
