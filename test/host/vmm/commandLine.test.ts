@@ -40,6 +40,8 @@ test("a command line that kernels cut is refused with who added what; as long as
   expect(() => requireCommandLine(line(2000), { vmm: qemu, boot: boot(line(2048)) })).toThrow(
     "bootArgs: a kernel command line of 2048 bytes, but kernels read 2047; 48 of them by banger itself",
   )
+  const two = { bootArgs: `${"a".repeat(2046)}é` }
+  expect(() => requireCommandLine(two, { vmm: qemu, boot: boot(two) })).toThrow("a kernel command line of 2048 bytes")
   const disks = Array.from({ length: 20 }, (_, index) => disk(`d${index}`))
   expect(() => requireCommandLine(line(1900), { vmm: firecracker, boot: boot({ ...line(1900), disks }) })).toThrow(
     /of 26\d\d bytes, but kernels read 2047; 7\d\d by firecracker$/,
