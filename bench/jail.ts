@@ -2,9 +2,9 @@ import { mkdirSync, mkdtempSync, rmdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { S } from "../src/base/linux/constants.ts"
 import { type HostPath, hostPath } from "../src/base/terms/path.ts"
+import { stageLibraries } from "../src/host/jail/libraries.ts"
 import { makeJail } from "../src/host/jail/makeJail.ts"
 import { makeNode } from "../src/host/jail/nodes.ts"
-import { stageLibraries, stageProgram } from "../src/host/jail/programs.ts"
 import { stageFile } from "../src/host/jail/stageFile.ts"
 import { tearDown } from "../src/host/jail/tearDown.ts"
 import type { Benchmark, Contender } from "./compare.ts"
@@ -129,7 +129,7 @@ export async function stage({ base, kernel, image, library }: Omit<Sources, "dir
   await stageFile(jail, "rootfs", kernel, { readonly: true, way: undefined, signal })
   await stageFile(jail, "drive", image, { readonly: false, way: undefined, signal })
   makeNode(jail, "dev/disk", { type: S.IFBLK, rdev: "7:250" })
-  await stageProgram(jail, "vmm", kernel, { signal })
+  await stageFile(jail, "vmm", kernel, { readonly: false, way: "copy", signal })
   stageLibraries(jail, [
     { path: "/usr/lib", is: "directory", from: library },
     { path: "/usr/lib64", is: "directory", from: library },

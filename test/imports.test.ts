@@ -129,6 +129,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     "host/kvm",
     "host/network",
     "host/process",
+    "host/sockets",
     "host/vmm",
     "inputs/schema",
     ...DISKS,

@@ -150,6 +150,37 @@ test("what a file exports, another file imports", () => {
   if (unused.length > 0) throw new Error(`${unused.join("\n")}\nNobody imports these: move them below, or delete them.`)
 })
 
+/** Exported values that the text uses itself, besides declaring them; what stands in a comment is no use. */
+function usedAtHome(text: string): readonly string[] {
+  const code = text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "")
+  return valuesOf(text).filter((name) => (code.match(new RegExp(`\\b${name}\\b`, "g")) ?? []).length > 1)
+}
+
+/** What only tests can use: faults of system calls are put in there. */
+const SEAMS = ["interpose"]
+
+test("what the program itself never uses is no code of it", () => {
+  const taken = new Set(sources.flatMap((path) => takenBy(textOf(path))))
+  const unused = sources.flatMap((path) => {
+    const file = path.slice(path.lastIndexOf("/") + 1)
+    const text = textOf(path)
+    const home = usedAtHome(text)
+    // What is printed as JSON is held against its schema by tests.
+    const names = valuesOf(text).filter(
+      (name) => !name.endsWith("Schema") && !SEAMS.includes(name) && !home.includes(name),
+    )
+    return names
+      .filter((name) => !taken.has(`${file} ${name}`) && !taken.has(`${file} *`))
+      .map((name) => `${path}: ${name}`)
+  })
+  expect(unused).toEqual([])
+})
+
+test("a use at home is seen, in a comment it is none", () => {
+  const text = "/** As `a`. */\nexport function a() {}\n// b\nexport const b = 1\nexport const c = 2\nconst d = [...c]"
+  expect(usedAtHome(text)).toEqual(["c"])
+})
+
 test("an import is seen, in whatever way it is written", () => {
   const text = `import { a, type B, c as d } from "./x.ts"
 export { e } from "../y.ts"

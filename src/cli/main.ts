@@ -1,4 +1,4 @@
-import { EXIT, EXIT_OF, type Failure, isFailure, usageError } from "../base/terms/failure.ts"
+import { asFailure, EXIT, type Failure, usageError } from "../base/terms/failure.ts"
 import { leaveGoneDirectory } from "./goneDirectory.ts"
 import type { Text } from "./show/documents.ts"
 import type { Invocation } from "./terminal/command.ts"
@@ -12,6 +12,8 @@ import { root } from "./tree.ts"
  * --json among the words, also where they are wrong, nothing but JSON is printed, and a failure is the last line of it.
  */
 export async function main(words: readonly string[]): Promise<number> {
+  // A caller's umask may close what is made to others, never to who makes it, or to the VM that owns it.
+  process.umask(process.umask() & 0o077)
   const [own] = cutAtDashes(words)
   const given = (option: string) => own.includes(option)
   const json = given("--json")
@@ -20,7 +22,7 @@ export async function main(words: readonly string[]): Promise<number> {
   const output = await createOutput({ verbose: given("--verbose"), quiet: given("--quiet"), json }, json && !hidden)
   const fail = (error: unknown) => {
     output.fail(error)
-    return isFailure(error) ? error.exit : EXIT_OF.INTERNAL
+    return asFailure(error, "INTERNAL").exit
   }
   if (json) onFault((error) => process.exit(fail(error)))
   try {

@@ -1,3 +1,4 @@
+import { statPath } from "../base/linux/files.ts"
 import { Failure, usageError } from "../base/terms/failure.ts"
 import type { Log } from "../base/terms/log.ts"
 import { followConsole } from "../store/logs/consoleView.ts"
@@ -7,6 +8,7 @@ import { vmLayout } from "../store/state/places.ts"
 import { findRecord, getRecord, isUnfinished } from "../store/state/records.ts"
 import { isFinal } from "../store/state/vmState.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
+import { orRemoved } from "../vm/controlSocket.ts"
 import { refuseIfSelfWait } from "../vm/selfWait.ts"
 import { statusOf } from "../vm/status.ts"
 import { detach } from "./detach.ts"
@@ -54,6 +56,8 @@ export async function attachVm(
   }
   const layout = vmLayout(state.where, record.id)
   refuseIfSelfWait(layout, record)
+  // One may have no console any more, and its end could be told only.
+  orRemoved(record.id, layout.consoleInput, () => statPath(layout.consoleInput))
   await ensureSupervisor(state, record.id, log)
   const over = new AbortController()
   const either = AbortSignal.any([stop, over.signal])

@@ -9,6 +9,7 @@ import { checkPath, type Step } from "../host/network/check.ts"
 import { forwardedElsewhere } from "../host/network/forwarding.ts"
 import { linkName, macOf, ownerOf } from "../host/network/names.ts"
 import { applyRules, nftProgram, tableText } from "../host/network/nft.ts"
+import { findStrangers, strangerWords } from "../host/network/repair.ts"
 import { planRules, ruledLeases } from "../host/network/rules.ts"
 import { withNetworkLock } from "../host/network/turn.ts"
 import { DEFAULT_BRIDGE, defaultSubnet, isBridgeName, isOwnBridge } from "../inputs/schema/network.ts"
@@ -67,6 +68,12 @@ function check(state: State, bridge: string, to: number | undefined): readonly S
   const broken = brokenHere(state, bridge)
   const ports = listLeases(db).flatMap((one) => (one.bridge === bridge ? one.ports : []))
   const taken = forwardedElsewhere(ports).map((why): Step => ({ what: "ports are the guests' alone", ok: false, why }))
+  const strangers = withRoute((route) =>
+    findStrangers(route, new Set([bridge]), { owner, leases: listLeases(db) }),
+  ).map((port): Step => {
+    const { what, hint } = strangerWords(port)
+    return { what: `only VMs are ports of ${bridge}`, ok: false, why: `${what}: ${hint}` }
+  })
   const vm = newVmId("check")
   const settings = { ports: [], nat: true, isolate: true, ipv6: false, netns: true, number: undefined }
   const lease = takeLease(db, { vm, card: CARD, bridge, subnet, mac: macOf(vm), link: linkName(vm), ...settings })
@@ -75,7 +82,7 @@ function check(state: State, bridge: string, to: number | undefined): readonly S
       const wanted = listLeases(db).find((one) => one.bridge === bridge && one.mtu !== undefined)?.mtu
       const { index } = ensureBridge(route, { name: bridge, subnet, ipv6: false, owner, mtu: wanted })
       applyRules(planRules(owner, ruledLeases(listLeases(db))))
-      return [...broken, ...taken, ...checkPath(route, lease, { bridge: index, owner, target: to })]
+      return [...broken, ...strangers, ...taken, ...checkPath(route, lease, { bridge: index, owner, target: to })]
     })
   } finally {
     freeLease(db, { vm, card: CARD })

@@ -1,3 +1,4 @@
+import { liftFileSize } from "../base/linux/limits.ts"
 import { nameProcess } from "../base/linux/processName.ts"
 import { ENDING_SIGNALS } from "../base/linux/signals.ts"
 import { Failure } from "../base/terms/failure.ts"
@@ -55,6 +56,7 @@ export async function superviseVm(
   reference: string,
   { log, logFile, woken, onReady }: SuperviseOptions,
 ): Promise<RunResult> {
+  liftFileSize()
   const { id, name } = findRecord(state.db, reference)
   const ended = () => new Failure("WRONG_STATE", `${name} (${id}) has ended`, { subject: id })
   const locked = lockVmRecord(state, id, "supervise", { inherited: woken?.lock })

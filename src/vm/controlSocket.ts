@@ -1,5 +1,6 @@
 import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW, S } from "../base/linux/constants.ts"
+import { errorCode } from "../base/linux/errors.ts"
 import {
   close,
   inodeOf,
@@ -45,11 +46,26 @@ export function openJailRoot(layout: VmLayout, resources: readonly Resource[]): 
  */
 export function openOwnSocket(path: HostPath, { layout, resources, identity }: Proven): number {
   const jailed = entryOf(resources, "jail") !== undefined
-  const dir = jailed ? openJailRoot(layout, resources) : openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY)
+  const dir = jailed
+    ? openJailRoot(layout, resources)
+    : orRemoved(layout.id, dirname(path), () => openAt(AT_FDCWD, dirname(path), O.PATH | O_DIRECTORY))
   try {
-    return openControlSocket(dir, basename(path), identity)
+    return orRemoved(layout.id, path, () => openControlSocket(dir, basename(path), identity))
   } finally {
     close(dir)
+  }
+}
+
+/**
+ * Opens what a VM was given when it started. Throws CHANGED, with what can be done, where somebody has removed it: the VM runs on without.
+ */
+export function orRemoved<T>(id: string, path: string, open: () => T): T {
+  try {
+    return open()
+  } catch (error) {
+    if (!["ENOENT", "ENOTDIR"].includes(errorCode(error) ?? "")) throw error
+    const hint = `it runs on without: banger logs -f ${id} shows what it says, banger stop ${id} ends it, banger restart ${id} boots it with a new one`
+    throw new Failure("CHANGED", `${path} was removed while ${id} runs`, { subject: id, hint, cause: error })
   }
 }
 

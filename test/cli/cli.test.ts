@@ -234,6 +234,11 @@ test.each([
   [["help", "net", "lss"], "did you mean ls?"],
   [["run"], "PLUGIN is missing"],
   [["run", "x.ts", "--paln"], "unknown option --paln\ndid you mean --plan?"],
+  [["logs", "--since", "5m", "web"], "--since: a console has no times: "],
+  [["logs", "--until=5m", "web"], "--until: a console has no times: "],
+  [["logs", "-ft", "web"], "-t: a console has no times: "],
+  [["logs", "--timestamps", "web"], "times of the VM's own events: --events"],
+  [["ps", "--since", "5m"], "unknown option --since"],
   [["run", "none.ts"], "there is no plugin file none.ts\nto write one: banger init none.ts"],
   [["run", "/etc/hostname"], "its name must end in .ts or .js"],
   [

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
-import { closeSync, constants, openSync, readSync } from "node:fs"
-import { join } from "node:path"
+import { closeSync, constants, openSync, readdirSync, readSync, rmSync } from "node:fs"
+import { dirname, join } from "node:path"
 import { banger, start, until } from "../system/support/banger.ts"
 import { eachOnDoubles } from "./support/place.ts"
 import { tell } from "./support/tell.ts"
@@ -48,3 +48,34 @@ test("attach shows a reader that is slow all that the guest says", async () => {
   expect((await banger(place, ["kill", "double"])).exit).toBe(0)
   expect((await attached.ended).stderr).toContain("double has ended")
 })
+
+test.each<[string, (runtime: string) => void]>([
+  ["the VM's runtime directory", (runtime) => rmSync(runtime, { recursive: true })],
+  ["all runtime directories", (runtime) => rmSync(dirname(runtime), { recursive: true })],
+  [
+    "what is in it",
+    (runtime) => {
+      for (const name of readdirSync(runtime)) rmSync(join(runtime, name))
+    },
+  ],
+])(
+  "where others have removed %s, what needs it says what to do instead, and the VM is stopped as ever",
+  async (_, remove) => {
+    const { id } = await boot(place)
+    remove(join(place.runtime, id))
+    for (const [words, gone] of [
+      [["attach", "double"], "console.in"],
+      [["set", "double", "balloon=1M"], id],
+    ] as const) {
+      const { stderr, exit } = await banger(place, words)
+      expect(stderr).toContain(
+        ` was removed while ${id} runs\nit runs on without: banger logs -f ${id} shows what it says`,
+      )
+      expect(stderr).toContain(gone)
+      expect(stderr).not.toContain("ENOENT")
+      expect(exit).toBe(1)
+    }
+    expect((await banger(place, ["logs", id])).stdout).toContain("up")
+    expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+  },
+)

@@ -123,3 +123,36 @@ test("a tap that is deleted cannot be put back: a restart is named; what is rena
   await end(second)
   expect(sh("ip", "link", "show", "mine0").exit).not.toBe(0)
 })
+
+test.each([
+  ["a cable", ["ip", "link", "add", "lan7", "type", "veth", "peer", "name", "far7"]],
+  ["another tap", ["ip", "tuntap", "add", "dev", "lan7", "mode", "tap"]],
+] as const)("%s of another program on banger's bridge is told of, reaches no guest, and stays", async (_, add) => {
+  const vm = await up()
+  try {
+    must(...add)
+    must("ip", "link", "set", "lan7", "master", "bgr0", "up")
+    const told = "lan7 is a port of bgr0 that is no VM's"
+    const { checks } = JSON.parse((await banger(place, ["doctor", "--json"])).stdout)
+    const finding = checks.find(({ id }: { id: string }) => id === "networks")
+    expect(finding.says).toContain(told)
+    expect(finding).toMatchObject({ is: "warn", hint: "ip link set lan7 nomaster" })
+    const check = await banger(place, ["net", "check", "--to", "192.0.2.2"])
+    expect(check.stdout).toContain(`${told}: `)
+    expect(check.exit).toBe(1)
+    expect(get()).toBe("from-the-guest\n")
+    expect((await banger(place, ["sweep"])).exit).toBe(0)
+    expect((await banger(place, ["net", "rm"])).exit).toBe(0)
+    expect(must("ip", "link", "show", "lan7")).toContain("master bgr0")
+  } finally {
+    await end(vm)
+  }
+  // The bridge stays for it; the command that was named takes it off, and then the bridge can go.
+  expect(must("ip", "link", "show", "lan7")).toContain("master bgr0")
+  const after = await banger(place, ["net", "check", "--to", "192.0.2.2"])
+  expect(after.stdout).toContain("lan7 is a port of bgr0")
+  must("ip", "link", "set", "lan7", "nomaster")
+  expect((await banger(place, ["net", "check", "--to", "192.0.2.2"])).stdout).not.toContain("lan7")
+  await banger(place, ["net", "rm"])
+  must("ip", "link", "delete", "lan7")
+})

@@ -241,7 +241,7 @@ onBoth("what this Firecracker lacks, and what is out of bounds, is refused befor
   }
   const long = { bootArgs: "x".repeat(2010), firecracker: { entropy: {} } }
   expect((await boot("", long).ended).stderr).toContain(
-    "bootArgs: a kernel command line of 2053 bytes, but kernels read 2047; firecracker 43",
+    "bootArgs: a kernel command line of 2053 bytes, but kernels read 2047; 43 by firecracker",
   )
   expect(records(place)).toEqual([])
   const { stderr } = await boot("", { firecracker: { drives: { jbo: { io_engine: "Sync" } } } }).ended
@@ -363,6 +363,29 @@ test("a dynamically linked build finds its libraries in the jail", async () => {
   expect(exit).toBe(0)
   Bun.spawnSync(["rm", "-r", dir])
 })
+
+for (const umask of ["077", "0777", "0"])
+  onBoth(
+    `under umask ${umask} a VM runs, in a state directory that is made then, also dynamically linked`,
+    async () => {
+      const dir = newDirectory()
+      const dynamic = buildDoubles(dir, { flags: ["-pie", "-O1"] })
+      const kernel = kernelOf(place.dir, "RESET PRINT[up]")
+      for (const { env, more } of [
+        { env: firecracker.env, more: {} },
+        { env: dynamic.env, more: {} },
+        { env: firecracker.env, more: { jail: false } },
+      ]) {
+        const words = ["run", fixture("firecracker"), "--", kernel, JSON.stringify(more)]
+        const through = ["sh", "-c", `umask ${umask}; exec "$@"`, "sh"]
+        const { stdout, stderr, exit } = await start(place, words, { ...env }, { through }).ended
+        expect({ stdout, stderr, exit }).toMatchObject({ exit: 0 })
+        expect(stdout).toContain("up")
+      }
+      expect(statSync(place.state).mode & 0o777).toBe(umask === "0" ? 0o711 : 0o700)
+      Bun.spawnSync(["rm", "-r", dir])
+    },
+  )
 
 test("a known-bad version is warned of by name", async () => {
   const dir = newDirectory()

@@ -1,5 +1,17 @@
 import { expect } from "bun:test"
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { banger, fixture, type Running, start } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
@@ -139,4 +151,54 @@ export default definePlugin({
   const { stderr } = await run.ended
   expect(stderr).toContain("ctx.snapshot: relative is not an absolute path")
   expect(stderr).toContain("saved is not the last snapshot of fc")
+})
+
+/** Directories in which somebody else could swap what root writes or reads, as they are made of a new one, and why. */
+const OTHERS: readonly (readonly [string, (dir: string) => void, string])[] = [
+  ["another user's", (dir) => chownSync(dir, 1234, 1234), "belongs to uid 1234, who could swap what is in it"],
+  ["open to all", (dir) => chmodSync(dir, 0o777), "can be written by others"],
+  ["open to a group", (dir) => chmodSync(dir, 0o770), "can be written by others"],
+]
+
+onBoth("where others could swap a snapshot none is made, and the guest does not stand still for it", async () => {
+  const { run } = await running()
+  for (const [what, spoil, why] of OTHERS) {
+    const dir = join(place.dir, what.replaceAll(/\W/g, "-"))
+    mkdirSync(join(dir, "below"), { recursive: true })
+    spoil(dir)
+    symlinkSync(dir, join(place.dir, `to-${what.replaceAll(/\W/g, "-")}`))
+    for (const at of [dir, join(dir, "below"), join(place.dir, `to-${what.replaceAll(/\W/g, "-")}`)]) {
+      const { stderr, exit } = await banger(place, ["snapshot", "fc", join(at, "saved")])
+      expect(stderr).toContain(`${dir} ${why}`)
+      expect(exit).toBe(1)
+    }
+    expect(readdirSync(dir, { recursive: true })).toEqual(["below"])
+  }
+  const missing = await banger(place, ["snapshot", "fc", join(place.dir, "not/there/saved")])
+  expect(missing.stderr).toContain(`there is no directory ${join(place.dir, "not/there")}\nmake it first: mkdir -p`)
+  const base = await banger(place, ["snapshot", "--base", join(place.dir, "open-to-all"), "fc", join(place.dir, "on")])
+  expect(base.exit).not.toBe(0)
+  // Who asked by sudo can have root run their plugins anyhow; in a sticky directory nobody can swap what is root's.
+  const own = join(place.dir, "another-user-s")
+  expect((await banger(place, ["snapshot", "fc", join(own, "own")], { SUDO_UID: "1234" })).exit).toBe(0)
+  mkdirSync(join(place.dir, "sticky"))
+  chmodSync(join(place.dir, "sticky"), 0o1777)
+  const sticky = join(place.dir, "sticky/saved")
+  expect((await banger(place, ["snapshot", "fc", sticky])).exit).toBe(0)
+  run.signal("SIGINT")
+  await run.ended
+  const before = records(place).length
+  for (const [what, spoil, why] of OTHERS) {
+    const dir = join(place.dir, `copy-${what.replaceAll(/\W/g, "-")}`)
+    cpSync(sticky, dir, { recursive: true })
+    spoil(dir)
+    const words = ["run", fixture("firecracker"), "--restore", dir, "--", kernelOf(place.dir)]
+    const { stderr, exit } = await start(place, words, { ...firecracker.env }).ended
+    expect(stderr).toContain(`--restore: ${dir} ${why}`)
+    expect(exit).toBe(1)
+  }
+  expect(records(place)).toHaveLength(before)
+  const again = await running(["--restore", sticky])
+  again.run.signal("SIGINT")
+  await again.run.ended
 })

@@ -8,6 +8,7 @@ import { closeDirectory, openDirectory } from "../../src/host/sockets/directory.
 import { lastLook, startProbe } from "../../src/host/sockets/judge.ts"
 import { callWitness } from "../../src/host/sockets/witness.ts"
 import { inState, type Network, TABLE } from "../fixtures/sockets/table.ts"
+import { banger } from "./support/banger.ts"
 import { directoriesOfFile } from "./support/directories.ts"
 import { buildFixture } from "./support/doubles.ts"
 import { mountImage } from "./support/mountImage.ts"
@@ -102,6 +103,30 @@ test("an overlay, and what is in its layers, is refused, also through a bind mou
     "/alias refused it is in a layer of an overlay, where a socket that is alive looks dead",
   ])
   expect({ alive, left, errors: totals.errors }).toEqual({ alive: 0, left: true, errors: dirs.length })
+})
+
+test("banger's own runtime directory on an overlay is no error of a sweep; one that is named is", async () => {
+  const { tree, end } = await overlay()
+  const own = `${tree}/merged/run`
+  const swept = async (...words: readonly string[]) => {
+    const { stdout, stderr, exit } = await banger(place, ["sweep", ...words], { BANGER_RUNTIME_DIR: own })
+    return { stdout, stderr, exit }
+  }
+  const said = await swept("--grace", "0s")
+  const quiet = await swept("--grace", "0s", "--quiet")
+  const { directories, totals } = JSON.parse((await swept("--grace", "0s", "--json")).stdout)
+  const named = await swept("--grace", "0s", own)
+  const alive = await end()
+  const left = existsSync(`${own}/x.sock`)
+  Bun.spawnSync(["umount", `${tree}/merged`])
+  expect(said.stderr).toContain(`${own} is not swept: it is on overlay`)
+  expect(said.stderr).toContain("BANGER_RUNTIME_DIR=/dev/shm/banger")
+  expect(said.exit).toBe(0)
+  expect(quiet).toEqual({ stdout: "", stderr: "", exit: 0 })
+  expect(directories).toMatchObject([{ path: own, is: "kept", hint: expect.stringContaining("nothing is lost") }])
+  expect(totals.errors).toBe(0)
+  expect(named).toMatchObject({ exit: 1, stderr: expect.stringContaining("sweep it where its sockets are made") })
+  expect({ alive, left }).toEqual({ alive: 0, left: true })
 })
 
 test("an overlay of another mount namespace is known too", async () => {

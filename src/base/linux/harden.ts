@@ -3,6 +3,7 @@ import { keepOnExec } from "./exec.ts"
 import { close, openAt, replaceDescriptor } from "./files.ts"
 import { AT_FDCWD } from "./guards.ts"
 import { libc, outcome, rawSyscall } from "./libc.ts"
+import { setLimit, UNLIMITED } from "./limits.ts"
 import { syscallNumber } from "./numbers.ts"
 
 /** Who has asked root for this process, by sudo's own words; it is not known whether there is such a user. */
@@ -27,7 +28,7 @@ export function hardenProcess(): string | undefined {
   process.umask(0o077)
   keepOnExec([])
   for (const [fd, without] of STANDARD) if (accessOf(fd) === without) replaceByNull(fd)
-  for (const [resource, soft, hard] of LIMITS) setLimit(resource, soft, hard)
+  for (const [resource, soft, hard] of LIMITS) ownLimit(resource, soft, hard)
   for (const signal of STOPPING) libc.signal(signal, SIG_IGN)
   for (const [call, args] of OWN_TERMS) ownTerm(call, args)
   prctl(PR_SET_DUMPABLE, 0)
@@ -52,8 +53,6 @@ const SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 const PR_SET_DUMPABLE = 4
 const PR_SET_NO_NEW_PRIVS = 38
 
-const UNLIMITED = 0xffff_ffff_ffff_ffffn
-
 /** Resources of asm-generic/resource.h: CPU, FSIZE, DATA, CORE, NOFILE, AS; what each may be at most, softly and hardly. */
 const LIMITS = [
   [0, UNLIMITED, UNLIMITED],
@@ -64,10 +63,9 @@ const LIMITS = [
   [9, UNLIMITED, UNLIMITED],
 ] as const
 
-function setLimit(resource: number, soft: bigint, hard: bigint): void {
-  const limit = new Uint8Array(new BigUint64Array([soft, hard]).buffer)
+function ownLimit(resource: number, soft: bigint, hard: bigint): void {
   try {
-    rawSyscall("prlimit64", syscallNumber("prlimit64"), [0, resource, limit, 0])
+    setLimit(resource, soft, hard)
   } catch (error) {
     // A container may forbid to raise one; none of them is a right.
     if (resource === CORE) throw error

@@ -107,14 +107,25 @@ export function isFailure(error: unknown): error is Failure {
 
 /**
  * Anything that was thrown as a failure: itself, or what it says under this code. Default: FAILED: what it is, only its text tells;
- * but what a full disk has refused is NO_SPACE then, and instead of INTERNAL, wherever it was asked for.
+ * but what a full disk has refused is NO_SPACE then, and what a limit on open files has HOST_LACKS, and instead of INTERNAL, wherever it was asked for.
  */
 export function asFailure(error: unknown, code?: FailureCode): Failure {
   if (isFailure(error)) return error
   const hint = code === undefined || code === "INTERNAL" ? roomHint(error) : undefined
   if (hint !== undefined) return new Failure("NO_SPACE", messageOf(error), { hint, cause: error })
+  const limit = code === undefined || code === "INTERNAL" ? limitHint(error) : undefined
+  if (limit !== undefined) return new Failure("HOST_LACKS", messageOf(error), { hint: limit, cause: error })
   return new Failure(code ?? "FAILED", messageOf(error), { cause: error })
 }
+
+/** What helps where this process, or the host, may have no more descriptors; undefined for every other error. */
+export function limitHint(error: unknown): string | undefined {
+  const code = error instanceof Error && "code" in error ? error.code : undefined
+  return code === "EMFILE" ? OPEN_FILES : code === "ENFILE" ? ALL_OPEN_FILES : undefined
+}
+
+const OPEN_FILES = "its caller lets it open too few files: ulimit -n 1024"
+const ALL_OPEN_FILES = "all processes of this host have too many files open: sysctl fs.file-nr"
 
 /** What helps where a disk took nothing more: no space or no inodes, over quota, read-only. */
 const ROOM_HINTS: Readonly<Record<string, string>> = {

@@ -4,6 +4,12 @@ import { command, vmArg } from "../terminal/command.ts"
 import { countOf } from "../terminal/duration.ts"
 import { unlessOwn } from "./sudoVms.ts"
 
+/** docs/design.md has why. */
+const NO_TIMES = {
+  words: "a console has no times: a VMM writes what its guest says, and nobody is asked to see each line come",
+  hint: "the last lines: --tail N; times of the VM's own events: --events; times of the guest's own: printk.time=1 in bootArgs, or its logger",
+}
+
 export default command({
   meta: { name: "logs", description: "Print what a VM's serial console said" },
   args: {
@@ -15,6 +21,7 @@ export default command({
     supervisor: { type: "boolean", description: "Print what its detached supervisor said instead" },
     json: { type: "boolean", description: "Print each line as JSON" },
   },
+  refuses: { "--since": NO_TIMES, "--until": NO_TIMES, "--timestamps": NO_TIMES, "-t": NO_TIMES },
   async run(values, { output }) {
     const { vm, follow, json } = values
     const which = (["events", "vmm", "supervisor"] as const).find((name) => values[name] === true) ?? "console"

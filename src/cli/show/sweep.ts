@@ -73,6 +73,7 @@ function showDirectory(directory: SweptDirectory, dryRun: boolean, { log, print 
   const { is, hint } = directory
   const [path, why] = [shownPath(directory), shownText(directory.why ?? "")]
   if (is === "busy") log.info(`${path} is not swept: ${why}`)
+  if (is === "kept") log.info(`${path} is not swept: ${why}; ${hint}`)
   if (is === "refused" || is === "failed") {
     log.error(`${path} is not swept: ${why}${hint === undefined ? "" : `\n${hint}`}`)
   }

@@ -2,6 +2,7 @@ import type { ArgDef, ArgsDef, CommandDef } from "citty"
 import type { Failure } from "../../base/terms/failure.ts"
 import { globalArgs } from "./globalArgs.ts"
 import type { Output } from "./output.ts"
+import type { Takes } from "./parse.ts"
 
 /** A command of the tree, as citty defines one, and what more there is to know before it runs. */
 export interface Command extends CommandDef {
@@ -12,6 +13,8 @@ export interface Command extends CommandDef {
   readonly subCommands?: Readonly<Record<string, Command | (() => Promise<Command>)>>
   /** Whether its last positional may be given several times. */
   readonly takesMany?: boolean
+  /** Options of other tools that it does not have, and why. */
+  readonly refuses?: Takes["refuses"]
   /** Whether words after `--` mean something to it. */
   readonly takesRest?: boolean
 }

@@ -3,7 +3,7 @@ import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { isType, statDescriptor } from "../../base/linux/files.ts"
 import { isUnread } from "../../base/linux/poll.ts"
 import { type Source, type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
-import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { asFailure, Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { failureLine, jsonText, type Level, messageLine } from "../../base/terms/message.ts"
 import { once } from "../../base/terms/once.ts"
@@ -106,7 +106,8 @@ async function messages(manner: Manner, says: Readonly<Record<"out" | "err", Say
     say: (text, where) => says[where](Buffer.from(`${text}\n`)),
     end() {},
     fail(error) {
-      log.error(isFailure(error) && error.hint !== undefined ? `${error.message}\n${error.hint}` : messageOf(error))
+      const { message, hint } = asFailure(error, "INTERNAL")
+      log.error(hint === undefined ? message : `${message}\n${hint}`)
       if (error instanceof Error && error.stack !== undefined) log.debug(error.stack)
       if (error instanceof Error && error.cause instanceof Error)
         log.debug(`caused by ${error.cause.stack ?? error.cause.message}`)

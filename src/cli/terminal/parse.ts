@@ -15,10 +15,14 @@ export interface Parsed {
   readonly options: readonly string[]
 }
 
-/** What a command takes beside its arguments: more of the last one, and words after `--`. */
+/** What a command takes beside its arguments, and what it does not take. */
 export interface Takes {
+  /** More of the last argument. */
   readonly takesMany?: boolean
+  /** Words after `--`. */
   readonly takesRest?: boolean
+  /** Options that other tools have and this command does not, as they are given, each with the reason and what to do instead. */
+  readonly refuses?: Readonly<Record<string, { readonly words: string; readonly hint: string }>> | undefined
 }
 
 /**
@@ -26,7 +30,11 @@ export interface Takes {
  * positionals; words after `--` are left alone. `takesMany`: positionals beyond the defined ones. Throws USAGE for what the
  * definition does not have, a missing or needless value, and an option given twice: citty's own parser passes over them.
  */
-export function parseWords(words: readonly string[], args: ArgsDef, { takesMany, takesRest }: Takes = {}): Parsed {
+export function parseWords(
+  words: readonly string[],
+  args: ArgsDef,
+  { takesMany, takesRest, refuses = {} }: Takes = {},
+): Parsed {
   const [own, rest] = cutAtDashes(words)
   const flags = Object.fromEntries(Object.entries(args).filter(([, def]) => def.type !== "positional"))
   const positionals = Object.entries(args).filter(([, def]) => def.type === "positional")
@@ -45,6 +53,9 @@ export function parseWords(words: readonly string[], args: ArgsDef, { takesMany,
       continue
     }
     const { name, value } = token
+    const why = Object.hasOwn(refuses, token.rawName) ? refuses[token.rawName] : undefined
+    if (why !== undefined)
+      throw usageError(`${token.rawName}: ${why.words}`, { subject: token.rawName, hint: why.hint })
     values[name] = readOption(token, flags, values[name] !== undefined)
     options.push(value === undefined ? `--${values[name] ? "" : "no-"}${name}` : `--${name}=${value}`)
   }

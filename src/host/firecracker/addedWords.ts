@@ -3,8 +3,8 @@ import type { Boot } from "../vmm/vmm.ts"
 /** What Firecracker 1.13 and newer add where there is no PCI bus. */
 const WITHOUT_PCI = " pci=off"
 
-/** The interrupts of devices begin there (x86-64). */
-const FIRST_INTERRUPT = 5
+/** So many interrupts are the machine's own: those of devices come behind them (x86-64). */
+const BUSY_INTERRUPTS_COUNT = 5
 
 /**
  * How many bytes Firecracker adds to a guest's command line: without a PCI bus, and on x86-64, a word for each of its devices; and where
@@ -18,7 +18,10 @@ export function addedBytes({ disks, network, firecracker }: Boot, arch: string =
   if (pci === true || arch !== "x64") return roots
   const single = [balloon, vsock, entropy, memory_hotplug].filter((device) => device !== undefined).length
   const count = disks.length + pmem.length + vhost_user.length + single + (network === false ? 0 : 1)
-  const devices = Array.from({ length: count }, (_, n) => ` virtio_mmio.device=4K@0xc0001000:${n + FIRST_INTERRUPT}`)
+  const devices = Array.from(
+    { length: count },
+    (_, n) => ` virtio_mmio.device=4K@0xc0001000:${n + BUSY_INTERRUPTS_COUNT}`,
+  )
   return roots + WITHOUT_PCI.length + devices.join("").length
 }
 

@@ -4,6 +4,7 @@ import { listAddresses, listNeighbours, setNeighbour } from "../../base/linux/ro
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { addressOf, gatewayOf } from "../../base/terms/address.ts"
 import { asFailure, Failure, joinFailures, messageOf } from "../../base/terms/failure.ts"
+import { shellWords } from "../../base/terms/shell.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { rulesLackedBy } from "../firewall/wholeRules.ts"
 import { ensureBridge, routeLoopback } from "./bridge.ts"
@@ -48,6 +49,38 @@ export function findFaults(route: Route, { owner, leases, isUp }: Networks): rea
       faults.length === 1 && faults[0]?.restorable === false ? undefined : isRuled.has(lease) && lacks(lease)
     return rules ? [...faults, { vm: lease.vm, what: rules, restorable: true }] : faults
   })
+}
+
+/** What is a port of one of banger's bridges and none of a VM's. */
+export interface StrangePort {
+  readonly port: string
+  readonly bridge: string
+}
+
+/**
+ * The ports that others have put on these bridges of banger's, where those are there. They are never removed: whoever put them there has
+ * a use for them.
+ */
+export function findStrangers(
+  route: Route,
+  bridges: ReadonlySet<string>,
+  { owner, leases }: Pick<Networks, "owner" | "leases">,
+): readonly StrangePort[] {
+  if (bridges.size === 0) return []
+  const links = listLinks(route)
+  const own = new Set(leases.map(({ link }) => link))
+  const isOwn = ({ name, alias }: Link) => own.has(name) || parseAlias(alias)?.owner === owner
+  return links
+    .filter(({ name }) => bridges.has(name))
+    .flatMap(({ index, name: bridge }) =>
+      links.filter((link) => link.master === index && !isOwn(link)).map(({ name: port }) => ({ port, bridge })),
+    )
+}
+
+/** What such a port means, and what takes it off again. Pure. */
+export function strangerWords({ port, bridge }: StrangePort): { readonly what: string; readonly hint: string } {
+  const what = `${port} is a port of ${bridge} that is no VM's: it reaches the host there, and stands in the way when the bridge is to go`
+  return { what, hint: `ip link set ${shellWords([port])} nomaster` }
 }
 
 /**

@@ -60,7 +60,7 @@ export const totalsSchema = v.strictObject({
 export const directorySchema = v.strictObject({
   path: v.string(),
   pathBase64: v.optional(v.string()),
-  is: v.picklist(["swept", "refused", "busy", "failed"]),
+  is: v.picklist(["swept", "refused", "kept", "busy", "failed"]),
   /** Why it is not swept, or not exactly. */
   why: v.optional(v.string()),
   hint: v.optional(v.string()),

@@ -1,5 +1,7 @@
-import { messageOf } from "../../base/terms/failure.ts"
+import { liftFileSize } from "../../base/linux/limits.ts"
+import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
+import { formatSize } from "../../base/terms/quantity.ts"
 import type { Service } from "../../host/systemd/service.ts"
 import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { openState } from "../../store/state/open.ts"
@@ -82,6 +84,8 @@ async function runLoaded(
     return planRun(planned.plugin, planned, { ...planned.confinement, restore: planned.restore })
   }
   const run = { ...planned, confinement: tried(planned.confinement) }
+  const mostBytes = liftFileSize()
+  if (mostBytes !== undefined) sayLimited(mostBytes, request.log)
   // Not closed: this process ends next, and to close the last connection takes two fsyncs.
   const state = openState({ newer: request.restarts === undefined ? "refused" : "used" })
   requireRunnable(run, () => livingNamed(state, run.plugin.spec.name))
@@ -93,6 +97,20 @@ async function runLoaded(
   const result = await runUntilDone(host, state, run)
   host.service?.stopping(`${name}: ended`)
   return result
+}
+
+/** Of no VM are banger's records, journals and logs larger, in bytes. */
+const OWN_FILES_MAX_BYTES = 8 * 1024 * 1024
+
+/** Says what the caller's limit on files means, which this user may not raise. Throws HOST_LACKS where banger itself cannot do with it. */
+function sayLimited(mostBytes: number, log: Log): void {
+  const words = `a file may have ${formatSize(mostBytes)} here (ulimit -Hf)`
+  const hint = "start it from where that is unlimited: root may raise it, by prlimit --fsize=unlimited --pid $$"
+  if (mostBytes < OWN_FILES_MAX_BYTES)
+    throw new Failure("HOST_LACKS", `${words}, and banger's records may come to need more`, { hint, subject: "fsize" })
+  log.warn(
+    `${words}: a console is cut where it has as many, and so is what its guest writes to a disk; root may raise it`,
+  )
 }
 
 function telling(service: Service, request: RunRequest): RunRequest {

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs"
 import { dirname } from "node:path"
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { statPath } from "../../base/linux/files.ts"
-import { Failure, type FailureCode, messageOf } from "../../base/terms/failure.ts"
+import { Failure, type FailureCode, limitHint, messageOf } from "../../base/terms/failure.ts"
 import { shellWords } from "../../base/terms/shell.ts"
 
 /** What SQLite has refused and why, as a failure with a code and a hint for just this cause. */
@@ -18,6 +18,8 @@ export function causeOf(error: unknown, path: string): { readonly code: FailureC
   const sqlite = errorCode(error) ?? ""
   const [, , ...rest] = CAUSES.find(([pattern]) => pattern.test(sqlite)) ?? []
   if (isDiskFull(error) && rest.length === 0) return { code: "NO_SPACE", hint: room(path) }
+  const limit = limitHint(error)
+  if (limit !== undefined) return { code: "HOST_LACKS", hint: limit }
   const [code, hint] = rest
   if (code === undefined || hint === undefined)
     return { code: "BAD_STATE", hint: `nothing was changed; look at it: ls -l ${typed(path)}*` }

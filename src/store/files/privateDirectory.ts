@@ -5,7 +5,7 @@ import { O, O_NOFOLLOW, S } from "../../base/linux/constants.ts"
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { isType, openAt, statDescriptor, withDescriptor } from "../../base/linux/files.ts"
 import { AT_FDCWD } from "../../base/linux/guards.ts"
-import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
+import { Failure, isFailure, limitHint, messageOf } from "../../base/terms/failure.ts"
 import { shellWords } from "../../base/terms/shell.ts"
 import { trustedWay } from "./trustedWay.ts"
 
@@ -59,7 +59,8 @@ function makeDirectory(path: string, mode: number): { real: string; created: boo
     }
     return { real, created: missing > 0 && makeMissing(real, mode) }
   } catch (error) {
-    if (isFailure(error)) throw error
+    // A limit of this process says nothing of the place.
+    if (isFailure(error) || limitHint(error) !== undefined) throw error
     const full = isDiskFull(error)
     const message = full
       ? `${path} cannot be made: ${messageOf(error)}`

@@ -9,6 +9,8 @@ import { type HostPath, hostPath } from "../../base/terms/path.ts"
 import type { Chosen } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 
+import { requireOwnPlace } from "./place.ts"
+
 const MANIFEST = "snapshot.json"
 
 /** A larger file than this is not a manifest. */
@@ -101,6 +103,7 @@ interface Read {
 }
 
 function readManifest(dir: string, role: string): Read {
+  requireOwnPlace(dir, role)
   try {
     const text = readText(manifestPath(dir))
     const manifest = v.parse(v.variant("schema", [manifestSchema, olderSchema]), JSON.parse(text))

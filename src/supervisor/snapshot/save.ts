@@ -20,7 +20,7 @@ import { vmLayout } from "../../store/state/places.ts"
 import { recall } from "../../store/state/recall.ts"
 import { findRecord, type VmRecord } from "../../store/state/records.ts"
 import { moveBaseline } from "../../store/state/restores.ts"
-import { openControlSocket, openJailRoot } from "../../vm/controlSocket.ts"
+import { openControlSocket, openJailRoot, orRemoved } from "../../vm/controlSocket.ts"
 import { entryOf } from "../../vm/journal.ts"
 import { recallNetwork } from "../../vm/network.ts"
 import { isChanging } from "../changes/settle.ts"
@@ -28,6 +28,7 @@ import { requireBase } from "./base.ts"
 import { copyDisk } from "./jailFiles.ts"
 import { type Manifest, manifestPath, type Snapshot, savedDisk } from "./manifest.ts"
 import { layBase, type WrittenMemory, writeMemory } from "./memory.ts"
+import { requireNewPlace } from "./place.ts"
 import { requireOwnCards, requireSavable, requireStaged } from "./savable.ts"
 
 // The room snapshot: saves a running VM to a directory, and says what such a directory holds.
@@ -59,6 +60,7 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
   // A VM that is stopping still runs in its preStop hooks.
   if (record.state !== "running" && record.state !== "stopping")
     throw new Failure("WRONG_STATE", `${record.name} is ${record.state}, not running`, { subject: record.id })
+  requireNewPlace(resolve(dir))
   requireSavable(specOfRecord(record, ["kernel", "firecracker", "drives"]))
   const layout = vmLayout(state.where, record.id)
   const { journal: resources, generation } = recall(record, layout.handles)
@@ -70,7 +72,7 @@ export async function snapshotVm(state: State, reference: string, { dir, base }:
   }
   const root = openJailRoot(layout, resources)
   try {
-    const socket = openControlSocket(root, API_SOCKET, identity)
+    const socket = orRemoved(record.id, API_SOCKET, () => openControlSocket(root, API_SOCKET, identity))
     try {
       const spec = specOfRecord(record, ["kernel", "memory", "drives", "network", "firecracker"])
       const network = recallNetwork({ id: record.id, db: state.db, layout }, spec.network)

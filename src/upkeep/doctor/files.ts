@@ -5,6 +5,7 @@ import { SUN_PATH_MAX } from "../../base/linux/structs.ts"
 import { inOneLine, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { formatSize } from "../../base/terms/quantity.ts"
 import { shellWords } from "../../base/terms/shell.ts"
+import { fileSystemNamed } from "../../host/sockets/fileSystems.ts"
 import { trustedWay } from "../../store/files/trustedWay.ts"
 import { type VmLayout, vmLayout } from "../../store/state/places.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
@@ -72,6 +73,15 @@ export function checkJailFileSystem(host: Host): Finding {
   if (strict.length === 0) return ok(`${place}: neither noexec nor nodev`)
   const says = `${place} is mounted ${strict.join(", ")}: each jail gets a mount of its own without that, which a container may forbid`
   return warn(says, `${elsewhere}, or: mount -o remount,exec,dev ${options.point}`)
+}
+
+/** Whether dead sockets in the runtime directory can be told from live ones. */
+export function checkRuntimeFileSystem(host: Host): Finding {
+  const place = nearestDirectory(host, host.places.runtime)
+  const { name, allowed } = fileSystemNamed(host.room(place).type)
+  if (allowed) return ok(`${place} is on ${name}, where a sweep can tell dead sockets`)
+  const says = `${place} is on ${name}, where a sweep can tell no dead socket and spares them all; those of VMs go with their VMs`
+  return warn(says, "set BANGER_RUNTIME_DIR to a directory of a tmpfs: BANGER_RUNTIME_DIR=/dev/shm/banger")
 }
 
 /** Whether a writable drive can be staged without copying it. */

@@ -16,7 +16,7 @@ import type { KvmHost } from "../../host/kvm/judge.ts"
 import { thisKvmHost } from "../../host/kvm/thisHost.ts"
 import { forwardedElsewhere } from "../../host/network/forwarding.ts"
 import { ownerOf } from "../../host/network/names.ts"
-import { findFaults, type NetworkFault } from "../../host/network/repair.ts"
+import { findFaults, findStrangers, type NetworkFault, type StrangePort } from "../../host/network/repair.ts"
 import { findDisks, listDisks, type PresentDisk } from "../../store/disks/disks.ts"
 import { runSystem, type Said as SystemSaid } from "../../store/files/programs.ts"
 import { listLeases } from "../../store/state/leases.ts"
@@ -59,6 +59,8 @@ export interface Host extends KvmHost {
   requireTracking(): void
   /** What others have changed of the networks of VMs that are up. */
   networkFaults(): readonly { readonly vm: string; readonly what: string; readonly restorable: boolean }[]
+  /** The ports that others have put on bridges of VMs that are up. */
+  strangePorts(): readonly StrangePort[]
   /** Which ports of VMs that are up rules of other programs forward too, in words. */
   forwardedElsewhere(): readonly string[]
   /** Makes a cgroup below a mount of cgroup v2, and removes it. */
@@ -89,6 +91,7 @@ export function thisHost(places: AllPlaces, binary: string | undefined): Host {
     refusedCalls,
     requireTracking,
     networkFaults: () => faultsIn(places),
+    strangePorts: () => strangersIn(places),
     forwardedElsewhere: () => withDatabase(places, [], forwardedIn),
     tryCgroups,
     disks() {
@@ -111,6 +114,14 @@ function faultsIn(places: AllPlaces): readonly NetworkFault[] {
   return withDatabase(places, [], (db) =>
     withRoute((route) => findFaults(route, { owner: ownerOf(places.state), leases: listLeases(db), isUp: isUpIn(db) })),
   )
+}
+
+function strangersIn(places: AllPlaces): readonly StrangePort[] {
+  return withDatabase(places, [], (db) => {
+    const [leases, isUp] = [listLeases(db), isUpIn(db)]
+    const bridges = new Set(leases.filter(({ vm }) => isUp(vm)).map(({ bridge }) => bridge))
+    return withRoute((route) => findStrangers(route, bridges, { owner: ownerOf(places.state), leases }))
+  })
 }
 
 function forwardedIn(db: Database): readonly string[] {

@@ -4,6 +4,7 @@ import { addressOf, formatAddress, formatIpv6, ipv6Bytes, parseSubnet } from "..
 import { messageOf } from "../../base/terms/failure.ts"
 import { type Blocker, findBlockers, type Guest } from "../../host/firewall/blockers.ts"
 import { findNameServers, NAME_SERVER_HINT } from "../../host/network/guestWords.ts"
+import { strangerWords } from "../../host/network/repair.ts"
 import { DEFAULT_BRIDGE, defaultSubnet, isOwnBridge } from "../../inputs/schema/network.ts"
 import { type Finding, fail, ok, unknown, warn } from "./finding.ts"
 import type { Host } from "./host.ts"
@@ -74,6 +75,11 @@ export function checkNameServers(host: Host): Finding {
 export function checkNetworks(host: Host): Finding {
   if (host.uid !== 0) return unknown("the networks of VMs can be looked at by root only", "sudo banger doctor")
   const faults = host.networkFaults()
+  const [stranger, ...others] = host.strangePorts()
+  if (faults.length === 0 && stranger !== undefined) {
+    const { what, hint } = strangerWords(stranger)
+    return warn(others.length === 0 ? what : `${what}; and ${others.length} more`, hint)
+  }
   if (faults.length === 0) return ok("the networks of VMs that are up are as they were made")
   const lost = faults.filter(({ restorable }) => !restorable)
   const mends = [

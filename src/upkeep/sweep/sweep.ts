@@ -4,7 +4,7 @@ import * as v from "valibot"
 import { asFailure, Failure, messageOf } from "../../base/terms/failure.ts"
 import { failureSchema } from "../../base/terms/failureSchema.ts"
 import type { Log } from "../../base/terms/log.ts"
-import { directorySchema, totalsSchema } from "../../host/sockets/report.ts"
+import { directorySchema, type SweptDirectory, totalsSchema } from "../../host/sockets/report.ts"
 import { sweepSockets } from "../../host/sockets/sweepSockets.ts"
 import { directoryLocks } from "../../store/state/directoryLocks.ts"
 import { ownPlaces } from "../../store/state/open.ts"
@@ -62,7 +62,7 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   // Before the sockets: after this, a socket that is left of a dead VM is in no record.
   const { vms, leftovers } = options.dirs.length === 0 ? await sweepState(options) : { vms: [], leftovers: [] }
   const own = existsSync(where.runtime) ? [where.runtime] : []
-  const { directories, totals } = await sweepSockets({
+  const { directories: found, totals } = await sweepSockets({
     dirs: options.dirs.length === 0 ? own : options.dirs,
     rules: { grace, uid: uid === 0 ? undefined : uid, ownerOf: socketOwners(where) },
     dryRun,
@@ -74,6 +74,8 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     lock: dryRun ? (_, work) => work() : directoryLocks(),
     keep: (is) => all || is === "removed" || isTrouble({ is }) || (dryRun && is === "dead"),
   })
+  const directories = options.dirs.length === 0 ? found.map(spared) : found
+  totals.errors -= directories.filter(({ is }) => is === "kept").length
   totals.errors += [...vms, ...leftovers].filter(isTrouble).length
   const durationSeconds = (performance.now() - start) / 1000
   return { dryRun, durationSeconds, totals, vms, leftovers, directories: [...directories] }
@@ -89,6 +91,20 @@ export function requireLinux(version: string): void {
 }
 
 // --- internal ---
+
+/** What to do where banger's own directory cannot be swept. */
+const ELSEWHERE =
+  "nothing is lost: sockets of VMs go with them; on a tmpfs they are looked at too: BANGER_RUNTIME_DIR=/dev/shm/banger"
+
+/**
+ * banger's own runtime directory on a file system where no socket can be judged, as in a container without a tmpfs on /run, is no error:
+ * what is in it is on record, or a leftover that is removed as such.
+ */
+function spared(directory: SweptDirectory): SweptDirectory {
+  const { error, ...rest } = directory
+  if (directory.is !== "refused" || error?.code !== "UNSUPPORTED") return directory
+  return { ...rest, is: "kept", hint: ELSEWHERE }
+}
 
 /** Dead VMs, and then what has no record. Throws a failure when the records cannot be read. */
 async function sweepState({ dryRun, grace, log }: SweepOptions): Promise<Pick<SweepReport, "vms" | "leftovers">> {

@@ -655,7 +655,7 @@ test("without its jailer Firecracker is not run in a jail", () => {
 })
 
 test("a release that cannot put a snapshot's card on another tap is refused before anything is made", () => {
-  const older = { ...PROGRAM, version: [1, 11] as const }
+  const older = { ...PROGRAM, jailer: "/jailer", version: [1, 11] as const }
   const words = "--restore with a network: Firecracker 1.11 does not have it: it came with 1.12"
   expect(() => firecracker.require(older, { ...NEEDS, restored: true })).toThrow(words)
   firecracker.require(older, { ...NEEDS, restored: true, networked: false })
@@ -768,7 +768,10 @@ test("a restored guest may have its memory from a handler, and huge pages only s
   if (load !== undefined) requireBody(load)
   const machine = { huge_pages: "2M" } as const
   const needs = { ...NEEDS, restored: true, networked: false, firecracker: { machine } }
-  const program = { path: "/fc", version: [1, 16] } as const
+  const program = { path: "/fc", jailer: "/jailer", version: [1, 16] } as const
+  const alone = { path: "/fc", version: [1, 16] } as const
+  expect(() => firecracker.require(alone, { ...NEEDS, jailed: true })).toThrow(/^jailer is not in PATH/)
+  firecracker.require(alone, { ...NEEDS, jailed: false })
   expect(() => firecracker.require(program, needs)).toThrow(
     "firecracker.machine.huge_pages: Firecracker restores huge pages",
   )

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
 import { hostPath, jailPath } from "../../../src/base/terms/path.ts"
 import { qemuArgv } from "../../../src/host/qemu/argv.ts"
-import { exitReason, parseVersion, qemu } from "../../../src/host/qemu/qemu.ts"
+import { exitReason, parseVersion } from "../../../src/host/qemu/qemu.ts"
 import { tscArgs } from "../../../src/host/qemu/tscArgs.ts"
 import type { Boot } from "../../../src/host/vmm/vmm.ts"
 
@@ -30,14 +30,6 @@ test.each([
 ] as const)("QEMU %p locks itself in by %s", (version, words) => {
   const confinement = { root: hostPath("/j,a"), uid: 7, gid: 8 }
   expect(qemuArgv({ path: "/q", version }, { ...BOOT, confinement }).join(" ")).toContain(` ${words} -M `)
-})
-
-test("a command line that a kernel would not read to its end is refused before QEMU is started", () => {
-  const place = { id: "vm-1", qmpSocket: hostPath("/q") } as unknown as Parameters<typeof qemu.launch>[2]
-  const launch = (bootArgs: string) => qemu.launch(program, { ...BOOT, bootArgs }, place)
-  expect(launch("a".repeat(2047)).argv).toContain("a".repeat(2047))
-  for (const long of ["a".repeat(2048), `${"a".repeat(2046)}é`])
-    expect(() => launch(long)).toThrow("bootArgs: with what banger adds a kernel command line of 2048 bytes")
 })
 
 test.each([

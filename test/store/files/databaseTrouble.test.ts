@@ -23,6 +23,8 @@ test.each([
   ["SQLITE_PERM", "BAD_STATE", "ls -ld /s"],
   ["SQLITE_IOERR_READ", "BAD_STATE", "dmesg"],
   ["SQLITE_IOERR_SHMSIZE", "NO_SPACE", "df /s"],
+  ["EMFILE", "HOST_LACKS", "ulimit -n 1024"],
+  ["ENFILE", "HOST_LACKS", "sysctl fs.file-nr"],
   ["SQLITE_NOMEM", "HOST_LACKS", "free -m"],
   ["SQLITE_MISUSE", "BAD_STATE", "ls -l /s/state.db"],
 ])("%s is %s, with a hint for just that", (code, ours, hint) => {

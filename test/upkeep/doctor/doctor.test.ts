@@ -74,6 +74,7 @@ function host({ files = {}, stats = {}, lists = {}, runs = {}, ...rest }: Change
     refusedCalls: () => [],
     requireTracking: () => {},
     networkFaults: () => [],
+    strangePorts: () => [],
     forwardedElsewhere: () => [],
     tryCgroups: (mount) => ({ is: "usable", mount }),
     disks: () => undefined,
@@ -348,6 +349,20 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     /local disk/,
   ],
   [
+    "runtime-file-system",
+    "warn",
+    { room: () => ({ bytes: 2 ** 40, files: 10 ** 6, type: 0x794c7630 }) },
+    /on overlay, where a sweep can tell no dead socket/,
+    /tmpfs: BANGER_RUNTIME_DIR=/,
+  ],
+  [
+    "runtime-file-system",
+    "warn",
+    { room: () => ({ bytes: 2 ** 40, files: 10 ** 6, type: 0x6969 }) },
+    /on NFS/i,
+    /BANGER_RUNTIME_DIR/,
+  ],
+  [
     "disks",
     "warn",
     { disks: () => ({ disks: [{ sizeBytes: 2 ** 41, usedBytes: 2 ** 30 }], strange: [] }) },
@@ -478,6 +493,18 @@ const FAULTS: readonly [id: string, verdict: string, changes: Changes, says: Reg
     },
     /web-1: its rules are gone, db-2: its interface x is gone/,
     /^banger net rm; banger restart db-2$/,
+  ],
+  [
+    "networks",
+    "warn",
+    {
+      strangePorts: () => [
+        { port: "eth7", bridge: "bgr0" },
+        { port: "x y", bridge: "bgr0" },
+      ],
+    },
+    /^eth7 is a port of bgr0 that is no VM's: .*; and 1 more$/,
+    /^ip link set eth7 nomaster$/,
   ],
   ["ports", "ok", {}, /^no other program forwards a port/],
   [

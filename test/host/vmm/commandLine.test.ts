@@ -3,9 +3,9 @@ import { jailPath } from "../../../src/base/terms/path.ts"
 import { addedBytes } from "../../../src/host/firecracker/addedWords.ts"
 import { firecracker } from "../../../src/host/firecracker/firecracker.ts"
 import { qemu } from "../../../src/host/qemu/qemu.ts"
+import { mayBeTooLong, requireCommandLine } from "../../../src/host/vmm/commandLine.ts"
 import type { Boot } from "../../../src/host/vmm/vmm.ts"
 import { parseSpec } from "../../../src/inputs/plugin/definition.ts"
-import { mayBeTooLong, requireCommandLine } from "../../../src/supervisor/boot/commandLine.ts"
 
 const disk = (id: string, root = false) => ({ id, root, path: jailPath("/d"), readonly: true, device: false })
 const boot = (fields: Partial<Boot> = {}): Boot => ({
@@ -38,11 +38,13 @@ test("a command line that kernels cut is refused with who added what; as long as
   const line = (length: number) => ({ bootArgs: "x".repeat(length) })
   expect(() => requireCommandLine(line(2047), { vmm: qemu, boot: boot(line(2047)) })).not.toThrow()
   expect(() => requireCommandLine(line(2000), { vmm: qemu, boot: boot(line(2048)) })).toThrow(
-    "bootArgs: a kernel command line of 2048 bytes, but kernels read 2047; banger adds 48",
+    "bootArgs: a kernel command line of 2048 bytes, but kernels read 2047; 48 of them by banger itself",
   )
+  const two = { bootArgs: `${"a".repeat(2046)}é` }
+  expect(() => requireCommandLine(two, { vmm: qemu, boot: boot(two) })).toThrow("a kernel command line of 2048 bytes")
   const disks = Array.from({ length: 20 }, (_, index) => disk(`d${index}`))
   expect(() => requireCommandLine(line(1900), { vmm: firecracker, boot: boot({ ...line(1900), disks }) })).toThrow(
-    /of 26\d\d bytes, but kernels read 2047; firecracker 7\d\d$/,
+    /of 26\d\d bytes, but kernels read 2047; 7\d\d by firecracker$/,
   )
 })
 

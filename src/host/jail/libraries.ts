@@ -18,11 +18,9 @@ import {
 import { AT_FDCWD } from "../../base/linux/guards.ts"
 import { MOUNT_ATTR } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
-import type { Placed } from "../../base/terms/path.ts"
-import { copyContent } from "../../store/files/copyContent.ts"
 import { bindAt } from "./bind.ts"
-import { allow, type Jail } from "./makeJail.ts"
-import { createFile, openSource, type StageOptions, withParent } from "./stage.ts"
+import type { Jail } from "./makeJail.ts"
+import { withParent } from "./stage.ts"
 
 /** Where a dynamic program finds its loader and libraries. */
 const LIBRARIES = ["/usr/lib", "/usr/lib64", "/lib", "/lib64"]
@@ -31,29 +29,6 @@ const LIBRARIES = ["/usr/lib", "/usr/lib64", "/lib", "/lib64"]
 export type Library =
   | { readonly path: string; readonly is: "directory"; readonly from: string }
   | { readonly path: string; readonly is: "symlink"; readonly to: string }
-
-/** Stages a private copy of a program (0755, root's) and returns where it is. No other VM shares its pages. */
-export async function stageProgram(
-  jail: Jail,
-  name: string,
-  source: string,
-  { signal }: StageOptions,
-): Promise<Placed> {
-  allow(jail, "programs")
-  const from = openSource(source)
-  try {
-    const to = createFile(jail, name)
-    try {
-      await copyContent(from, to, { signal })
-      chmodDescriptor(to, 0o755)
-    } finally {
-      close(to)
-    }
-    return jail.placed(name)
-  } finally {
-    close(from)
-  }
-}
 
 /** Stages the host's library directories: real ones bound read-only, symlinks (`/lib` → `usr/lib`) as they are. */
 export function stageLibraries(jail: Jail, libraries: readonly Library[] = hostLibraries()): void {

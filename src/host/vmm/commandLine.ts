@@ -1,6 +1,6 @@
 import { Failure } from "../../base/terms/failure.ts"
-import type { Boot, Vmm } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
+import type { Boot, Vmm } from "./vmm.ts"
 
 /** A kernel reads no more of its command line than COMMAND_LINE_SIZE (arch/x86, arch/arm64), a NUL with it. */
 const READ_MAX_BYTES = 2047
@@ -25,7 +25,10 @@ export function requireCommandLine(
   const more = vmm.addedBytes(boot)
   const total = line + more
   if (total <= READ_MAX_BYTES) return
-  const adders = [...(line > own ? [`banger adds ${line - own}`] : []), ...(more > 0 ? [`${vmm.name} ${more}`] : [])]
+  const adders = [
+    ...(line > own ? [`${line - own} of them by banger itself`] : []),
+    ...(more > 0 ? [`${more} by ${vmm.name}`] : []),
+  ]
   const words = [`bootArgs: a kernel command line of ${total} bytes, but kernels read ${READ_MAX_BYTES}`, ...adders]
   const hint = `make bootArgs shorter, by ${total - READ_MAX_BYTES} bytes at least${more > 0 ? ", or have fewer devices" : ""}`
   throw new Failure("BAD_PLUGIN", words.join("; "), { subject: "bootArgs", hint })
