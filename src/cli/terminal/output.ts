@@ -5,6 +5,7 @@ import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { failureLine, jsonText, type Level, messageLine } from "../../base/terms/message.ts"
 import { once } from "../../base/terms/once.ts"
+import { usersFirst } from "../../base/terms/place.ts"
 import { type Captured, captureOutput } from "./captureOutput.ts"
 
 /** How a command was asked to speak. */
@@ -103,11 +104,18 @@ async function messages(manner: Manner, says: Readonly<Record<"out" | "err", Say
     end() {},
     fail(error) {
       log.error(isFailure(error) && error.hint !== undefined ? `${error.message}\n${error.hint}` : messageOf(error))
-      if (error instanceof Error && error.stack !== undefined) log.debug(error.stack)
-      if (error instanceof Error && error.cause instanceof Error)
-        log.debug(`caused by ${error.cause.stack ?? error.cause.message}`)
+      // What the user wrote stands first: where it was thrown, then who says so.
+      const causes = causesOf(error).toReversed()
+      for (const [index, { stack, message }] of causes.entries())
+        log.debug(`${index === 0 ? "" : "which became "}${stack === undefined ? message : usersFirst(stack)}`)
     },
   }
+}
+
+/** An error, and what it was caused by, outermost first; a circle ends. */
+function causesOf(error: unknown, known: readonly Error[] = []): readonly Error[] {
+  if (!(error instanceof Error) || known.includes(error)) return known
+  return causesOf(error.cause, [...known, error])
 }
 
 function jsonMessages(manner: Manner, sayErr: Say, captured: Captured | undefined): Messages {

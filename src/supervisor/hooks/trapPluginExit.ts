@@ -1,5 +1,6 @@
 import { ENDING_SIGNALS } from "../../base/linux/signals.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
+import { withPlace } from "../../base/terms/place.ts"
 import type { Interrupts } from "./interrupts.ts"
 
 /** What banger itself listens to while a VM runs: without it nobody would see the VM's end, or could ask for it. */
@@ -25,9 +26,8 @@ export function trapPluginExit(interrupts: Interrupts): () => void {
     return process
   }
   const onFault = (error: unknown) => {
-    interrupts.fail(
-      new Failure("HOOK_FAILED", `an error that the plugin did not catch: ${messageOf(error)}`, { cause: error }),
-    )
+    const message = withPlace(error, `an error that the plugin did not catch: ${messageOf(error)}`)
+    interrupts.fail(new Failure("HOOK_FAILED", message, { cause: error }))
   }
   process.on("uncaughtException", onFault)
   process.on("unhandledRejection", onFault)
