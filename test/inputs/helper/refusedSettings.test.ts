@@ -36,6 +36,7 @@ for (const [setting, spec] of [
   ["jail", { jail: false }],
   ["drives[1].persist", { drives: [{ path: "/d" }, { persist: "d" }] }],
   ["drives[0].stage", { drives: [{ path: "/d", stage: "bind" }] }],
+  ["drives[0].stage", { drives: [{ path: "/d", write: "shared" }] }],
   ["network.ports", { network: { mode: "user", ports: ["80:80"] } }],
   ["network.ports", { network: { ports: ["2000:1", "1023:1/udp"] } }],
   ["network.bridge", { network: { bridge: "bgr-mine" } }],
@@ -59,7 +60,20 @@ test("each setting is one that was thought of", () => {
 })
 
 const SETTINGS = [
-  ...["accel", "after", "bootArgs", "console", "drives", "ends", "firecracker", "initrd", "jail", "kernel", "limits"],
+  ...[
+    "accel",
+    "after",
+    "bootArgs",
+    "console",
+    "drives",
+    "ends",
+    "extraBootArgs",
+    "firecracker",
+    "initrd",
+    "jail",
+    "kernel",
+    "limits",
+  ],
   ...["memory", "name", "network", "restart", "timeouts", "unsafeClone", "vcpus", "vmm"],
 ]
 const FIRECRACKER = [
