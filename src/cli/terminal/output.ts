@@ -1,11 +1,11 @@
 import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { isUnread } from "../../base/linux/poll.ts"
 import { type Source, type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
+import { usersFirst } from "../../base/terms/compiled.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { failureLine, jsonText, type Level, messageLine } from "../../base/terms/message.ts"
 import { once } from "../../base/terms/once.ts"
-import { usersFirst } from "../../base/terms/place.ts"
 import { type Captured, captureOutput } from "./captureOutput.ts"
 
 /** How a command was asked to speak. */

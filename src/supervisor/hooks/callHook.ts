@@ -1,6 +1,6 @@
 import type { Hooks } from "banger"
+import { withPlace } from "../../base/terms/compiled.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
-import { withPlace } from "../../base/terms/place.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import type { Definition, HookName } from "../../inputs/plugin/definition.ts"
 

@@ -1,6 +1,6 @@
 import { ENDING_SIGNALS } from "../../base/linux/signals.ts"
+import { withPlace } from "../../base/terms/compiled.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
-import { withPlace } from "../../base/terms/place.ts"
 import type { Interrupts } from "./interrupts.ts"
 
 /** What banger itself listens to while a VM runs: without it nobody would see the VM's end, or could ask for it. */

@@ -80,7 +80,7 @@ const FIRECRACKER = [
   ...["balloon", "cpu_config", "drives", "entropy", "logger", "machine", "memory_hotplug", "metrics", "mmds"],
   ...["network", "pci", "pmem", "resource_limit", "serial", "uffd", "vhost_user", "vsock"],
 ]
-const DRIVE = ["format", "id", "path", "persist", "readonly", "root", "size", "stage"]
+const DRIVE = ["format", "id", "path", "persist", "readonly", "root", "size", "stage", "write"]
 const NETWORK = [
   ...["address", "bridge", "dns", "forward", "ipv6", "isolate", "mac", "mode", "mtu", "nat", "netns", "ports"],
   ...["subnet", "vlan"],

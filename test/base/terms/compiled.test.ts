@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { placeOf, usersFirst, withPlace } from "../../../src/base/terms/place.ts"
+import { placeOf, usersFirst, withPlace } from "../../../src/base/terms/compiled.ts"
 
 const thrown = (...frames: readonly string[]) =>
   Object.assign(new Error("no"), { stack: ["Error: no", ...frames.map((frame) => `    at ${frame}`)].join("\n") })
