@@ -3,7 +3,7 @@ import { readGrowing, type Tail } from "../store/logs/growing.ts"
 import { type WholeLines, wholeLines } from "../store/logs/wholeLines.ts"
 import { openState, openStateToLook } from "../store/state/open.ts"
 import { type VmLayout, vmLayout } from "../store/state/places.ts"
-import { findRecord, isUnfinished } from "../store/state/records.ts"
+import { findBoot, findRecord, isUnfinished } from "../store/state/records.ts"
 import { awaitChange } from "../vm/awaitChange.ts"
 import { refuseIfSelfWait } from "../vm/selfWait.ts"
 
@@ -86,6 +86,12 @@ export async function followLogs(
   } finally {
     for (const { shown } of files) shown.close()
   }
+}
+
+/** The id of an earlier boot of a VM, 1 the one before. Throws NO_SUCH_VM where there is none. */
+export function idOfBoot(reference: string, back: number, warn: (text: string) => void): string {
+  using state = openStateToLook(warn)
+  return findBoot(state.db, reference, back).id
 }
 
 // --- internal ---

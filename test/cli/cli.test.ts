@@ -140,6 +140,7 @@ test("each command has its help", () => {
 
         -f, --follow    Print also what comes, until the VM ends
       -n, --tail=<N>    Begin with the last N lines (of each file)
+          --boot=<N>    Of an earlier boot of its name: -1 is the one before
                --vmm    Print the VMM's own messages instead
             --events    Print the VM's events instead, as JSON lines
         --supervisor    Print what its detached supervisor said instead

@@ -45,7 +45,7 @@ for (const [which, { env }] of both) {
   })
 
   test(`a user's own image of whole sectors is taken as it is (on the ${which} Firecracker)`, async () => {
-    const { stdout, exit } = await run(env, { drives: [{ path: image(1024) }] })
+    const { stdout, exit } = await run(env, { drives: [{ path: image(1024), write: "shared" }] })
     expect({ stdout, exit }).toEqual({ stdout: expect.stringContaining("D2"), exit: 0 })
   })
 }
@@ -54,28 +54,35 @@ const MEND = "pad it with zeros: truncate -s %512 '"
 
 test("a user's own image that ends within a sector is refused with what mends it; nothing is made", async () => {
   const path = image(700)
-  const { stderr, exit } = await run({}, { drives: [{ path }] })
+  const { stderr, exit } = await run({}, { drives: [{ path, write: "shared" }] })
   expect(exit).toBe(2)
   expect(stderr).toContain(
     `drives[0].path: ${path} is no whole number of 512-byte sectors: a guest would not see its last 188 bytes`,
   )
   expect(stderr).toContain(`${MEND}${path}'`)
   expect(records(place)).toEqual([])
+  expect((await run({}, { drives: [{ path }] })).stdout).toContain("D8")
+  expect(statSync(path).size).toBe(700)
   const mended = Bun.spawnSync(["sh", "-c", `truncate -s %512 '${path}'`])
   expect(mended.exitCode).toBe(0)
-  expect((await run({}, { drives: [{ path }] })).stdout).toContain("D2")
+  expect((await run({}, { drives: [{ path, write: "shared" }] })).stdout).toContain("D2")
 })
 
 test("so it is for a plan, and on QEMU", async () => {
-  const words = [kernelOf(place.dir), JSON.stringify({ jail: false, vmm: "qemu", drives: [{ path: image(700) }] })]
+  const words = [
+    kernelOf(place.dir),
+    JSON.stringify({ jail: false, vmm: "qemu", drives: [{ path: image(700), write: "shared" }] }),
+  ]
   expect((await banger(place, ["run", fixture("drives"), "--plan", "--", ...words])).stderr).toContain(MEND)
   expect((await banger(place, ["run", fixture("drives"), "--", ...words])).stderr).toContain(MEND)
 })
 
-test.each(["link", "symlink"])("a hook's %s to such an image is refused, and the image stays as it is", async (by) => {
+test("a hook's link to such an image is refused, of what its symlink leads to the guest gets a copy; the image stays as it is", async () => {
   const path = image(700)
-  const { stderr, exit } = await run({}, {}, { by, of: path })
+  const { stderr, exit } = await run({}, {}, { by: "link", of: path })
   expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining("no whole number of 512-byte sectors") })
+  expect(statSync(path)).toMatchObject({ size: 700, nlink: 1 })
+  expect((await run({}, {}, { by: "symlink", of: path })).stdout).toContain("D8")
   expect(statSync(path)).toMatchObject({ size: 700, nlink: 1 })
   expect(readdirSync(place.runtime)).toEqual([])
 })

@@ -24,6 +24,38 @@ test("rm takes a VM that has ended, with its logs; a second one finds none", asy
   }
 })
 
+test("a name is one thing: rm takes all its boots, and logs has each; an id takes one", async () => {
+  const ids: string[] = []
+  for (const word of ["one", "two", "three"]) {
+    ids.push((await boot(place, { script: `PRINT[boot ${word}]` })).id)
+    expect((await banger(place, ["stop", "double"])).exit).toBe(0)
+  }
+  const other = await boot(place, { name: "other" })
+  const said = async (...words: string[]) => (await banger(place, ["logs", "double", ...words])).stdout
+  expect(await said()).toContain("boot three")
+  expect(await said("--boot", "0")).toContain("boot three")
+  expect(await said("--boot", "-1")).toContain("boot two")
+  expect(await said("--boot=-2")).toContain("boot one")
+  const none = await banger(place, ["logs", "double", "--boot", "-3"])
+  expect(none).toMatchObject({ stderr: expect.stringContaining("double has no boot -3"), exit: 1 })
+  expect((await banger(place, ["logs", "double", "--boot", "1"])).exit).toBe(2)
+  expect((await banger(place, ["rm", ids[1] ?? ""])).exit).toBe(0)
+  expect(await said("--boot", "-1")).toContain("boot one")
+  expect((await banger(place, ["rm", "double"])).exit).toBe(0)
+  expect(records(place).map(({ id }) => id)).toEqual([other.id])
+  expect((await banger(place, ["rm", "-f", "other"])).exit).toBe(0)
+})
+
+test("after a restart, too, one rm is enough; while a boot of the name runs, none is removed", async () => {
+  await boot(place)
+  expect((await banger(place, ["restart", "double"])).exit).toBe(0)
+  expect(records(place)).toHaveLength(2)
+  expect((await banger(place, ["rm", "double"])).exit).toBe(1)
+  expect(records(place)).toHaveLength(2)
+  expect((await banger(place, ["rm", "-f", "double"])).exit).toBe(0)
+  expect(records(place)).toEqual([])
+})
+
 test("by force one that is not there hides no other", async () => {
   const { id } = await boot(place)
   expect(await banger(place, ["rm", "-f", "none", "double"])).toMatchObject({ exit: 0 })

@@ -137,16 +137,16 @@ onBoth(
   },
 )
 
-test("that a restart has new copies of images is said, unless the disk persists", async () => {
+test("that what a guest writes to an image is lost is said, unless the disk persists", async () => {
   const image = join(place.dir, "image")
   writeFileSync(image, Buffer.alloc(MIB_BYTES))
   const run = (drives: readonly object[]) =>
     runDouble(place, firecracker, [], "RESET PRINT[up]", { drives, restart: "on-failure" })
   expect((await run([{ path: image }])).stderr).toContain(
-    `each boot gets a new copy of ${image}, without what the guest`,
+    `what the guest writes to ${image} goes to a copy, and with the VM`,
   )
   for (const drives of [DATA.drives, [{ path: image, readonly: true }]])
-    expect((await run(drives)).stderr).not.toContain("each boot gets a new copy")
+    expect((await run(drives)).stderr).not.toContain("goes to a copy")
 })
 
 /** Runs `use` with a file system of one mebibyte where the disks are. */

@@ -70,8 +70,8 @@ test("a QEMU that dies at once is quoted", async () => {
 test("a writable drive that another VM has open is refused with QEMU's words", async () => {
   const disk = join(place.dir, "disk.img")
   writeFileSync(disk, new Uint8Array(1024 * 1024))
-  // In jails each would have a copy of its own.
-  const spec = { drives: [{ path: disk }], jail: false }
+  // Else each would have a copy of its own.
+  const spec = { drives: [{ path: disk, write: "shared" }], jail: false }
   const first = startGuest(place, "echo up; sleep 600", spec)
   await first.shows("up")
   const second = await startGuest(place, "", { ...spec, name: "second" }).ended

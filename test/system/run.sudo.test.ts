@@ -151,7 +151,7 @@ onBoth("a detached VM of a user's is seen, read, waited for and ended by its use
   for (const verb of ["inspect", "logs", "events", "stop", "kill", "wait", "rm"])
     for (const word of ["apart", id]) {
       const { exit, stderr } = await as(bob, [verb, word]).ended
-      expect({ verb, exit, stderr }).toMatchObject({ exit: 2, stderr: expect.stringContaining("no VM") })
+      expect({ verb, exit, stderr }).toMatchObject({ exit: 1, stderr: expect.stringContaining("no VM") })
     }
   const { exit: taken, stderr } = await as(bob, ["run", "--replace", "--name", "apart", other]).ended
   expect({ taken, stderr }).toMatchObject({ taken: 1, stderr: expect.stringContaining("taken by another user") })

@@ -3,6 +3,7 @@ import { errorCode, isDiskFull } from "../../base/linux/errors.ts"
 import { isType, statDescriptor } from "../../base/linux/files.ts"
 import { isUnread } from "../../base/linux/poll.ts"
 import { type Source, type Writer, writeFor, writerTo, writeSome } from "../../base/linux/writer.ts"
+import { usersFirst } from "../../base/terms/compiled.ts"
 import { asFailure, Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Log } from "../../base/terms/log.ts"
 import { failureLine, jsonText, type Level, messageLine } from "../../base/terms/message.ts"
@@ -108,11 +109,18 @@ async function messages(manner: Manner, says: Readonly<Record<"out" | "err", Say
     fail(error) {
       const { message, hint } = asFailure(error, "INTERNAL")
       log.error(hint === undefined ? message : `${message}\n${hint}`)
-      if (error instanceof Error && error.stack !== undefined) log.debug(error.stack)
-      if (error instanceof Error && error.cause instanceof Error)
-        log.debug(`caused by ${error.cause.stack ?? error.cause.message}`)
+      // What the user wrote stands first: where it was thrown, then who says so.
+      const causes = causesOf(error).toReversed()
+      for (const [index, { stack, message }] of causes.entries())
+        log.debug(`${index === 0 ? "" : "which became "}${stack === undefined ? message : usersFirst(stack)}`)
     },
   }
+}
+
+/** An error, and what it was caused by, outermost first; a circle ends. */
+function causesOf(error: unknown, known: readonly Error[] = []): readonly Error[] {
+  if (!(error instanceof Error) || known.includes(error)) return known
+  return causesOf(error.cause, [...known, error])
 }
 
 function jsonMessages(manner: Manner, sayErr: Say, captured: Captured | undefined): Messages {

@@ -97,8 +97,8 @@ function readOption(
     return !negated
   }
   if (value === undefined || value === "") throw usageError(`${rawName} needs a value`, { subject: rawName })
-  // Most often the value was forgotten.
-  if (inlineValue === false && /^-./.test(value))
+  // Most often the value was forgotten; a number below 0 is one.
+  if (inlineValue === false && /^-(?!\d+$)./.test(value))
     throw usageError(`${rawName} needs a value`, {
       subject: rawName,
       hint: `if ${value} is meant: ${rawName}=${value}`,

@@ -43,7 +43,7 @@ export function waysFor(
 // --- internal ---
 
 const ALONE =
-  "make it the jail uid's alone (chown, and jail: { uid } in the plugin), or leave `stage` out for a private copy"
+  "make it the jail uid's alone (chown, and jail: { uid } in the plugin), or leave `stage` and `write` out for a private copy; persist keeps a disk"
 
 function whyNotOwn({ uid, nlink }: Pick<Stat, "uid" | "nlink">, owner: Owner): string {
   return uid === owner.uid ? `it has ${nlink} names` : `it belongs to uid ${uid}, the jail to uid ${owner.uid}`

@@ -49,11 +49,13 @@ const RULES: readonly Rule[] = [
   },
   ({ drives }) => {
     const index = drives.findIndex(
-      (drive) => !isDisk(drive) && (drive.stage === "link" || (drive.stage === "bind" && !drive.readonly)),
+      (drive) =>
+        !isDisk(drive) &&
+        (drive.write === "shared" || drive.stage === "link" || (drive.stage === "bind" && !drive.readonly)),
     )
     return index === -1
       ? undefined
-      : refuse(`drives[${index}].stage`, "the file would be given to the jail: leave stage out for a copy")
+      : refuse(`drives[${index}].stage`, "the file would be given to the jail: leave stage and write out for a copy")
   },
   ({ limits: { io } }) => (io === undefined ? undefined : refuse("limits.io", `it names devices of the host: ${ROOT}`)),
   ({ console: { limit } }) =>

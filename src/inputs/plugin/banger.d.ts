@@ -163,9 +163,8 @@ declare module "banger" {
   }
 
   /**
-   * A raw disk image or a block device. In a jail banger binds a read-only image, and makes a private copy of a writable
-   * one, so that the image does not change: to keep what the guest wrote, copy the disk out of `ctx.dir` in postStop.
-   * Without a jail the VM uses the image itself.
+   * A raw disk image or a block device. Of a writable image the VM gets a private copy, so that the image does not change; what is only
+   * read, and a block device, is used itself.
    */
   export interface Drive {
     /** The disk's serial number in the guest: a-z, 0-9 and _, at most 20 long. */
@@ -174,6 +173,12 @@ declare module "banger" {
     path: string
     /** Default: false. */
     readonly?: boolean | undefined
+    /**
+     * Where the guest's writes to an image go. `"private"`, the default: to a copy that goes with the VM; to keep what is in it, copy the
+     * disk out of `ctx.dir` in postStop, or take a disk that persists. `"shared"`: to the image itself; in a jail only where that is the
+     * jail uid's alone.
+     */
+    write?: "private" | "shared" | undefined
     /** Adds `root=/dev/vdX` and `ro` or `rw` to the command line. One drive at most. Default: false. */
     root?: boolean | undefined
     /**

@@ -2,7 +2,7 @@ import { dirname, extname, isAbsolute } from "node:path"
 import { Failure } from "../../base/terms/failure.ts"
 import { isCommonJs, seenByImport, takeRequires } from "../packages/commonJs.ts"
 import { isBuiltIn, type Locator, locator } from "../packages/locate.ts"
-import { pointImports } from "../packages/pointImports.ts"
+import { placeOfImport, pointImports } from "../packages/pointImports.ts"
 import { type Import, packageNameOf } from "../packages/resolve.ts"
 import { keepsNothing } from "./keepsNothing.ts"
 import { importingKept, type KeptModules, keepsModules, keptImport, readModule } from "./keptModules.ts"
@@ -112,6 +112,24 @@ export function codeModules(): KeptModules {
       return [path, { bytes: Buffer.from(contents).toString("base64"), imports: Object.fromEntries(imports) }]
     }),
   )
+}
+
+/**
+ * What Bun says where a module does not export what another imports, with the place of that import; undefined: it says something
+ * else, or nobody is known to import it.
+ */
+export function missingExport(message: string): Failure | undefined {
+  const [, name, target] = /^Export named '(.*)' not found in module '(.*)'\.$/.exec(message) ?? []
+  for (const { path, contents, targets } of modules.filter((module) => module !== undefined)) {
+    const text = textOf(contents)
+    const word = [...targets].find(([, to]) => to === target)?.[0]
+    const place = word === undefined || !text.includes(name ?? "") ? undefined : placeOfImport(text, word)
+    if (place === undefined) continue
+    const at = `${path}:${place.line}:${place.column}`
+    const hint = `look at what ${target} exports`
+    return new Failure("BAD_PLUGIN", `${at}: ${word} exports no ${name}`, { hint, subject: path })
+  }
+  return undefined
 }
 
 // --- internal ---

@@ -1,11 +1,12 @@
 import { extname } from "node:path"
 import { errorCode } from "../../base/linux/errors.ts"
+import { placeOf, withPlace } from "../../base/terms/compiled.ts"
 import { Failure, type FailureDetail, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { once } from "../../base/terms/once.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import { QUERY_HINT } from "../packages/locate.ts"
 import { type Definition, hasHooks, readDefinition, readGuard, type Source } from "./definition.ts"
-import { LOADERS, serveImports } from "./imports.ts"
+import { LOADERS, missingExport, serveImports } from "./imports.ts"
 import { readModule, realPathOf } from "./keptModules.ts"
 import { sha256Of, type Trust } from "./trust.ts"
 import { denyWorkers } from "./workers.ts"
@@ -68,11 +69,15 @@ async function load<D extends Definition>(
       beforeCode()
     },
   })
+  // As many frames as it takes from within a package to the line of the plugin's that called it.
+  Error.stackTraceLimit = Math.max(Error.stackTraceLimit, STACK_FRAMES_COUNT)
   const exported = await runModule(path)
   const definition = read(exported, { path, text: new TextDecoder().decode(bytes) })
   if (hasHooks(definition)) deny()
   return { ...definition, sha256 }
 }
+
+const STACK_FRAMES_COUNT = 50
 
 /** The sha256 of each plugin file that this process has run. */
 const run = new Map<string, string>()
@@ -120,8 +125,11 @@ function explain(error: unknown, path: string): Failure {
     const hint = cause.specifier.includes("?") ? QUERY_HINT : undefined
     return bad(path, `${path}: ${cause.message}`, { hint, cause: error })
   }
+  const unmet = missingExport(messageOf(error))
+  if (unmet !== undefined) return unmet
   const hint = "run with --verbose for the stack"
-  return bad(path, `${path} failed while loading: ${messageOf(error)}`, { hint, cause: error })
+  const words = `${path} failed while loading: ${messageOf(error)}`
+  return bad(path, withPlace(error, words), { hint: placeOf(error) === undefined ? hint : undefined, cause: error })
 }
 
 function bad(path: string, message: string, detail: Pick<FailureDetail, "hint" | "cause"> = {}): Failure {

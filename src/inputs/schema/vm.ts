@@ -61,7 +61,18 @@ const hostDrive = v.pipe(
     path,
     format,
     stage: v.optional(v.picklist(["bind", "clone", "copy", "link"], '"bind", "clone", "copy" or "link"')),
+    write: v.optional(v.picklist(["private", "shared"], '"private" or "shared"')),
   }),
+  v.check(({ write, readonly }) => write === undefined || !readonly, "no `write` of a drive that is only read"),
+  v.check(
+    ({ write, stage }) =>
+      stage === undefined || write === undefined || (write === "shared") === (stage === "bind" || stage === "link"),
+    '`stage: "bind"` or `"link"` with `write: "shared"`, `"clone"` or `"copy"` with `"private"`',
+  ),
+  v.check(
+    ({ write, format }) => format !== "qcow2" || write !== "shared",
+    "no shared qcow2 image: it is converted; `persist` keeps a disk",
+  ),
   v.check(
     ({ stage, format }) => format !== "qcow2" || stage === undefined,
     "no `stage` of a qcow2 image: it is converted",

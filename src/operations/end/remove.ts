@@ -47,6 +47,8 @@ export async function removeVm(
   const stopped = force ? await killFirst(stopper, state, record) : { record, signalledPid: undefined }
   await removeEnded(stopper, state, record, { force })
   if (force) await stopSuccessors(stopper, state, stopped, { request: { action: "kill" }, passing: false, byName })
+  // A name is one thing, with all its boots.
+  if (byName) for (const boot of endedBefore(state, record)) await removeEnded(stopper, state, boot, { force: false })
   return record
 }
 
@@ -56,6 +58,14 @@ export async function removeVm(
 async function killFirst(stopper: Stopper, state: State, record: VmRecord): Promise<Stopped> {
   if (!mayBeKilled(state, record)) return { record, signalledPid: undefined }
   return await stopKnown(stopper, state, record, { request: { action: "kill" }, passing: false })
+}
+
+/** The earlier boots of a VM: of its name and its owner, ended. */
+function endedBefore({ db }: State, record: VmRecord): readonly VmRecord[] {
+  const owner = ownerOf(record)
+  const isOf = ({ id, name, created_at }: VmRecord) =>
+    name === record.name && id !== record.id && created_at <= record.created_at
+  return listRecords(db).filter((one) => isOf(one) && ownerOf(one) === owner && isFinal(one.state))
 }
 
 function mayBeKilled(state: State, record: VmRecord): boolean {

@@ -7,7 +7,6 @@ import type { ResolvedPlugin } from "../../inputs/plugin/resolved.ts"
 import { openState } from "../../store/state/open.ts"
 import { type Candidates, findCandidates, noticeOf } from "../../supervisor/boot/chooseVmm.ts"
 import { tried } from "../../supervisor/boot/confinement.ts"
-import { copiedDrive } from "../../supervisor/boot/drives.ts"
 import type { Plan } from "../../supervisor/boot/planRun.ts"
 import { orInterrupted } from "../../supervisor/hooks/interrupts.ts"
 import { ownService } from "../../supervisor/hooks/ownService.ts"
@@ -123,14 +122,8 @@ function telling(service: Service, request: RunRequest): RunRequest {
 
 const NAMES = { qemu: "QEMU", firecracker: "Firecracker" }
 
-function sayWhatIsMissing(log: Log, { plugin, vmm, program, confinement, disksNotice }: ResolvedRun): void {
+function sayWhatIsMissing(log: Log, { vmm, program, confinement, disksNotice }: ResolvedRun): void {
   if (disksNotice !== undefined) log.warn(disksNotice)
-  const { drives, restart } = plugin.spec
-  const copied = confinement.jail === undefined || restart.policy === "no" ? undefined : copiedDrive(drives)
-  if (copied !== undefined)
-    log.info(
-      `each boot gets a new copy of ${copied.path}, without what the guest wrote to the last: persist keeps a disk`,
-    )
   if (program.warning !== undefined) log.warn(program.warning.words)
   if (process.geteuid?.() !== 0) return
   if (confinement.jail === undefined)

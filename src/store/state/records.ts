@@ -254,6 +254,25 @@ export function findRecord(db: Database, reference: string): VmRecord {
   })
 }
 
+/**
+ * As `findRecord`, of an earlier boot of the same name: `back` 1 is the one before. Throws NO_SUCH_VM where there were not so many, or
+ * they are forgotten.
+ */
+export function findBoot(db: Database, reference: string, back: number): VmRecord {
+  const record = findRecord(db, reference)
+  const rows = db
+    .query(
+      `select * from vms where name = ?1 and ${OWNER} is (select ${OWNER} from vms where id = ?2)
+         order by created_at desc, rowid desc`,
+    )
+    .all(record.name, record.id)
+  const boots = rows.map((row) => v.parse(rowSchema, row))
+  const found = boots[boots.findIndex(({ id }) => id === record.id) + back]
+  if (found !== undefined) return found
+  const hint = "to list its boots: banger ps -a"
+  throw new Failure("NO_SUCH_VM", `${record.name} has no boot ${-back}`, { hint, subject: reference })
+}
+
 /** Forgets a VM: the last step of removing it. */
 export function deleteRecord(db: Database, id: string): void {
   write(db, () => db.query("delete from vms where id = ?").run(id))

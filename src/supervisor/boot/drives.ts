@@ -11,7 +11,7 @@ import { shellWords } from "../../base/terms/shell.ts"
 import type { Jail } from "../../host/jail/makeJail.ts"
 import { blockDevice, makeNode } from "../../host/jail/nodes.ts"
 import { type DiskImage, isWhole, padToSectors, requireContent, requireWhole } from "../../host/jail/sectors.ts"
-import { type StageRoot, stageDisk as stageNewDisk } from "../../host/jail/stage.ts"
+import { openSource, type StageRoot, stageContent, stageDisk as stageNewDisk } from "../../host/jail/stage.ts"
 import { bindOpen, stageFile } from "../../host/jail/stageFile.ts"
 import { waysFor } from "../../host/jail/ways.ts"
 import { type DiskDrive, type Drive, type HostDrive, isDisk } from "../../inputs/schema/vm.ts"
@@ -32,17 +32,22 @@ import type { FoundDrive, StagedDrive } from "./plan.ts"
 export function requireDrives(drives: readonly Drive[], jail: ConfinementPlan["jail"]): void {
   for (const [index, drive] of drives.entries()) {
     if (isDisk(drive)) continue
-    const { path, readonly, stage: way, format } = drive
+    const { path, readonly, format, write } = drive
     const setting = `drives[${index}].path`
     const stat = statSync(path)
+    if (!stat.isFile() && write === "private")
+      throw new Failure("BAD_FILE", `${setting}: ${path} is a block device, which is not copied`, {
+        ...{ hint: 'write: "shared"', subject: path },
+      })
     if (!stat.isFile() && format === "qcow2")
       throw new Failure("BAD_FILE", `${setting}: ${path} is no qcow2 image`, { subject: path })
     if (!stat.isFile()) continue
     openImage({ setting, path, format })[Symbol.dispose]()
+    const owner = likelyOwner(jail)
+    const alone = isPrivate(drive) ? "copy" : undefined
+    const [likely] = owner === undefined ? [alone] : waysFor(path, stat, { owner, readonly, way: wayOf(drive) })
     if (format === "qcow2" || isWhole(stat.size)) continue
     const image = { setting, path, bytes: stat.size }
-    const owner = likelyOwner(jail)
-    const [likely] = owner === undefined ? [] : waysFor(path, stat, { owner, readonly, way })
     if (likely !== "copy" && likely !== "clone") requireWhole(image, { jailed: jail !== undefined })
   }
 }
@@ -54,8 +59,21 @@ export function plannedDrive(
   { disks, stage }: Pick<VmLayout, "disks" | "stage">,
 ): FoundDrive {
   if (isDisk(drive)) return { ...drive, path: diskPath(disks, drive.persist), device: false }
-  if (drive.format === "qcow2") return { ...drive, path: `${stage}/${savedDisk(index)}`, device: false }
-  return findDrive(drive)
+  const staged = () => ({ ...drive, path: `${stage}/${savedDisk(index)}`, device: false })
+  if (drive.format === "qcow2") return staged()
+  const found = findDrive(drive)
+  return !found.device && isPrivate(drive) ? staged() : found
+}
+
+/**
+ * A line for a drive of which the guest gets a private copy that goes with the VM, where the plugin does not say that this is meant.
+ * Undefined for others, and for what a hook has staged, which is the VM's anyway.
+ */
+export function lostWrites(drive: Drive, root: StageRoot): string | undefined {
+  if (isDisk(drive) || drive.write !== undefined || drive.stage !== undefined || !isPrivate(drive)) return undefined
+  if (stagedName(root, drive.path) !== undefined || !statSync(drive.path).isFile()) return undefined
+  const kept = 'write: "shared" changes the file itself, persist keeps a disk by name'
+  return `what the guest writes to ${drive.path} goes to a copy, and with the VM (write: "private"); ${kept}`
 }
 
 /** How a drive is staged: under which name, and what hears how far a conversion is. */
@@ -70,10 +88,14 @@ interface Converting {
 }
 
 /**
- * A drive for a VM without a jail, which uses it where it is; what a hook staged is padded, and a qcow2 image converted into the
- * stage.
+ * A drive for a VM without a jail: a private copy in the stage, or the file where it is; what a hook staged is padded, and a qcow2
+ * image converted into the stage. `asItIs`: never a copy.
  */
-export async function useDrive(root: StageRoot, drive: HostDrive, how: DriveStaging): Promise<StagedDrive> {
+export async function useDrive(
+  root: StageRoot,
+  drive: HostDrive,
+  how: DriveStaging & { readonly asItIs?: boolean },
+): Promise<StagedDrive> {
   const there = (found: FoundDrive) => ({ ...found, ...withoutJail(hostPath(found.path)) })
   const name = stagedName(root, drive.path)
   // What a symlink of the stage leads to is no file of the stage.
@@ -84,6 +106,8 @@ export async function useDrive(root: StageRoot, drive: HostDrive, how: DriveStag
   if (found.device) requireContent(deviceImage(drive.path))
   else {
     openImage({ setting: "drives", ...drive })[Symbol.dispose]()
+    if (isPrivate(drive) && how.asItIs !== true)
+      return { ...drive, ...(await stageOwn(root, drive, how)), device: false }
     requireWhole({ setting: "drives", path: drive.path, bytes: statSync(drive.path).size }, { jailed: false })
   }
   return there(found)
@@ -91,17 +115,17 @@ export async function useDrive(root: StageRoot, drive: HostDrive, how: DriveStag
 
 /** Stages a disk and returns where it is; one that a hook has staged is there already, and is padded. */
 export async function stageDrive(jail: Jail, drive: HostDrive, how: DriveStaging): Promise<StagedDrive> {
-  const { path, readonly, stage: way } = drive
+  const { path, readonly, stage } = drive
   const { name, signal } = how
   const staged = stagedName(jail, path)
   if (staged !== undefined) return { ...drive, ...requireStaged(jail, staged, drive), device: false }
   if (drive.format === "qcow2") return await stageConverted(jail, drive, how)
   if (!findDrive(drive).device) {
     openImage({ setting: "drives", ...drive })[Symbol.dispose]()
-    const placed = await stageFile(jail, name, path, { readonly, way, signal, disk: true })
+    const placed = await stageFile(jail, name, path, { readonly, way: wayOf(drive), signal, disk: true })
     return { ...drive, ...placed, device: false }
   }
-  if (way !== undefined)
+  if (stage !== undefined)
     throw new Failure("BAD_PLUGIN", `drives: ${path} is a block device, which is not staged as a file`, {
       hint: "leave `stage` out",
       subject: path,
@@ -129,15 +153,6 @@ export function requireDisks(drives: readonly Drive[], directory: string): strin
   const names = wanted.map(({ name }) => name).join(", ")
   const [what, has] = wanted.length === 1 ? [`the disk ${names}`, "it"] : [`the disks ${names}`, "they"]
   return `${what} may come to take ${formatSize(grow)} more, and ${place} has ${formatSize(room)} left: when ${has} cannot grow, the guest gets I/O errors`
-}
-
-/** The first writable drive of a jailed VM of which each boot has a new private copy; undefined: there is none. */
-export function copiedDrive(drives: readonly Drive[]): HostDrive | undefined {
-  const copied = (drive: Drive): drive is HostDrive =>
-    !isDisk(drive) &&
-    !drive.readonly &&
-    (drive.stage === undefined || drive.stage === "copy" || drive.stage === "clone")
-  return drives.filter(copied).find(({ path }) => statSync(path).isFile())
 }
 
 /** Throws UNSUPPORTED for a spec with a persistent disk that is to go on from a snapshot: the disk has gone on since. Pure. */
@@ -173,6 +188,28 @@ export async function stageDisk(
 // --- internal ---
 
 const SEEK_END = 2
+
+/** Whether what a guest writes to a file goes to a copy that is the VM's alone. Pure. */
+function isPrivate({ readonly, stage, write }: HostDrive): boolean {
+  return !readonly && write !== "shared" && stage !== "bind" && stage !== "link"
+}
+
+/** The way into a jail that a drive insists on: what is shared is the file itself. Pure. */
+function wayOf({ stage, write }: HostDrive): HostDrive["stage"] {
+  return stage ?? (write === "shared" ? "bind" : undefined)
+}
+
+/** A private copy of an image, padded, in a stage without a jail. */
+async function stageOwn(root: StageRoot, { path }: HostDrive, { name, signal }: DriveStaging): Promise<Placed> {
+  const source = openSource(path)
+  try {
+    requireContent({ setting: "drives", path, bytes: statDescriptor(source).size })
+    await stageContent(root, name, source, { signal, disk: true })
+  } finally {
+    close(source)
+  }
+  return root.placed(name)
+}
 
 /** A raw copy of a qcow2 image, which is the VM's own. */
 async function stageConverted(

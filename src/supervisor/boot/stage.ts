@@ -19,7 +19,7 @@ import { ownUidRange, takeUid } from "../../store/state/uids.ts"
 import type { Session } from "../../vm/session.ts"
 import { savedDisk, savedDisks, snapshotFiles } from "../snapshot/manifest.ts"
 import { type ConfinementPlan, ownerOf } from "./confinement.ts"
-import { disksOf, stageDisk, stageDrive, useDisk, useDrive } from "./drives.ts"
+import { disksOf, lostWrites, stageDisk, stageDrive, useDisk, useDrive } from "./drives.ts"
 import { HANDLER_SETTING } from "./handler.ts"
 import { IN_JAIL, planBoot, plannedFiles, type StagedDrive, type StagedFiles } from "./plan.ts"
 import { needsElf, stageSettings } from "./settingFiles.ts"
@@ -107,7 +107,12 @@ async function stagePlain({ session, spec, vmm, program, restore, signal, log }:
   const drives: StagedDrive[] = []
   const add = async (drive: Drive) => {
     const how = { name: savedDisk(drives.length), signal, onProgress: conversionTold(log) }
-    drives.push(isDisk(drive) ? await useDisk(session.layout, drive, how) : await useDrive(root, drive, how))
+    const lost = restore === undefined ? lostWrites(drive, root) : undefined
+    if (lost !== undefined) log.info(lost)
+    const asItIs = restore !== undefined
+    drives.push(
+      isDisk(drive) ? await useDisk(session.layout, drive, how) : await useDrive(root, drive, { ...how, asItIs }),
+    )
   }
   try {
     for (const drive of spec.drives) await add(drive)
@@ -149,6 +154,8 @@ async function stageJail(staging: Staging, wanted: NonNullable<ConfinementPlan["
   const drives: StagedDrive[] = []
   const add = async (drive: Drive) => {
     const how = { name: savedDisk(drives.length), signal, layout, onProgress: conversionTold(log) }
+    const lost = restore === undefined ? lostWrites(drive, jail) : undefined
+    if (lost !== undefined) log.info(lost)
     drives.push(isDisk(drive) ? await stageDisk(jail, drive, how) : await stageDrive(jail, drive, how))
   }
   let files: Omit<StagedFiles, "drives">

@@ -1,4 +1,5 @@
 import type { Hooks } from "banger"
+import { withPlace } from "../../base/terms/compiled.ts"
 import { Failure, isFailure, messageOf } from "../../base/terms/failure.ts"
 import { formatDuration } from "../../base/terms/quantity.ts"
 import type { Definition, HookName } from "../../inputs/plugin/definition.ts"
@@ -51,7 +52,8 @@ export async function runHook<T>(
   } catch (error) {
     if (error === cutBy) throw error
     const hint = isFailure(error) ? error.hint : undefined
-    throw new Failure("HOOK_FAILED", `${name} threw: ${messageOf(error)}`, { hint, cause: error, subject: name })
+    const message = withPlace(error, `${name} threw: ${messageOf(error)}`)
+    throw new Failure("HOOK_FAILED", message, { hint, cause: error, subject: name })
   } finally {
     clearTimeout(timer)
     limits.interrupt.removeEventListener("abort", onInterrupt)

@@ -1,4 +1,5 @@
 import { ENDING_SIGNALS } from "../../base/linux/signals.ts"
+import { withPlace } from "../../base/terms/compiled.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
 import type { Interrupts } from "./interrupts.ts"
 
@@ -25,9 +26,8 @@ export function trapPluginExit(interrupts: Interrupts): () => void {
     return process
   }
   const onFault = (error: unknown) => {
-    interrupts.fail(
-      new Failure("HOOK_FAILED", `an error that the plugin did not catch: ${messageOf(error)}`, { cause: error }),
-    )
+    const message = withPlace(error, `an error that the plugin did not catch: ${messageOf(error)}`)
+    interrupts.fail(new Failure("HOOK_FAILED", message, { cause: error }))
   }
   process.on("uncaughtException", onFault)
   process.on("unhandledRejection", onFault)

@@ -35,6 +35,7 @@ for (const [setting, spec] of [
   ["jail", { jail: false }],
   ["drives[1].persist", { drives: [{ path: "/d" }, { persist: "d" }] }],
   ["drives[0].stage", { drives: [{ path: "/d", stage: "bind" }] }],
+  ["drives[0].stage", { drives: [{ path: "/d", write: "shared" }] }],
   ["network.ports", { network: { mode: "user", ports: ["80:80"] } }],
   ["network.ports", { network: { ports: ["2000:1", "1023:1/udp"] } }],
   ["network.bridge", { network: { bridge: "bgr-mine" } }],
@@ -59,14 +60,27 @@ test("each setting is one that was thought of", () => {
 })
 
 const SETTINGS = [
-  ...["accel", "after", "bootArgs", "console", "drives", "ends", "firecracker", "initrd", "jail", "kernel", "limits"],
+  ...[
+    "accel",
+    "after",
+    "bootArgs",
+    "console",
+    "drives",
+    "ends",
+    "extraBootArgs",
+    "firecracker",
+    "initrd",
+    "jail",
+    "kernel",
+    "limits",
+  ],
   ...["memory", "name", "network", "restart", "timeouts", "unsafeClone", "vcpus", "vmm"],
 ]
 const FIRECRACKER = [
   ...["balloon", "cpu_config", "drives", "entropy", "logger", "machine", "memory_hotplug", "metrics", "mmds"],
   ...["network", "pci", "pmem", "resource_limit", "serial", "uffd", "vhost_user", "vsock"],
 ]
-const DRIVE = ["format", "id", "path", "persist", "readonly", "root", "size", "stage"]
+const DRIVE = ["format", "id", "path", "persist", "readonly", "root", "size", "stage", "write"]
 const NETWORK = [
   ...["address", "bridge", "dns", "forward", "ipv6", "isolate", "mac", "mode", "mtu", "nat", "netns", "ports"],
   ...["subnet", "vlan"],
