@@ -70,6 +70,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ...[
       "operations",
       "operations/run",
+      "operations/keyboard",
       "supervisor/hooks",
       "vm",
       "host/process",
@@ -83,6 +84,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   operations: [
     ...[
       "operations/run",
+      "operations/keyboard",
       "operations/end",
       "upkeep/leftovers",
       "supervisor",
@@ -95,6 +97,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   "operations/run": [
     ...[
+      "operations/keyboard",
       "operations/end",
       "supervisor",
       "supervisor/boot",
@@ -104,6 +107,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     ],
     ...["host/systemd", "store/logs", ...VM_AND_BELOW],
   ],
+  "operations/keyboard": ["supervisor/hooks", "store/state", "base/linux", "base/terms"],
   "operations/end": ["supervisor", "supervisor/hooks", "supervisor/rest", ...VM_AND_BELOW],
   "upkeep/metrics": ["upkeep/sweep", "upkeep/leftovers", "vm", "host/process", ...DISK],
   "upkeep/sweep": [

@@ -12,7 +12,7 @@ import { orRemoved } from "../vm/controlSocket.ts"
 import { refuseIfSelfWait } from "../vm/selfWait.ts"
 import { statusOf } from "../vm/status.ts"
 import { detach } from "./detach.ts"
-import { connectInput } from "./run/consoleInput.ts"
+import { connectInput } from "./keyboard/consoleInput.ts"
 
 /** So much of what was said before is shown, in bytes. */
 const TAIL_BYTES = 2048

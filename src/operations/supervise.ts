@@ -17,8 +17,8 @@ import { hasRun, takeOver } from "../supervisor/takeOver.ts"
 import { lockVmRecord } from "../vm/lockVmRecord.ts"
 import { statusOf } from "../vm/status.ts"
 import type { DetachedVm } from "./detach.ts"
+import { noteKeyboardStop } from "./keyboard/keyboardStop.ts"
 import { restartDetached } from "./restart.ts"
-import { noteKeyboardStop } from "./run/keyboardStop.ts"
 import type { RunResult } from "./run/runRequest.ts"
 
 /** What a supervisor that has rested knows, and has. */

@@ -12,12 +12,12 @@ import { supervise } from "../../supervisor/supervise.ts"
 import type { RunOutcome, VmContext } from "../../supervisor/vmContext.ts"
 import type { Machine } from "../../vm/machine.ts"
 import { layoutFor, type Session } from "../../vm/session.ts"
+import { connectTerminal, unreadInput } from "../keyboard/runTerminal.ts"
 import { createVm, noteLoaded } from "./createVm.ts"
 import { forgetOldest } from "./forgetOldest.ts"
 import { takeLog } from "./ownLog.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 import type { RunRequest } from "./runRequest.ts"
-import { connectTerminal, unreadInput } from "./runTerminal.ts"
 
 /** What one boot of a run has from the boot before it. */
 export interface BeforeBoot {

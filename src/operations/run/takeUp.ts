@@ -19,6 +19,7 @@ import { runApart } from "../end/apart.ts"
 import { stopVm } from "../end/stop.ts"
 import type { Among } from "../end/stopper.ts"
 import { betweenBoots } from "../end/unended.ts"
+import { connectTerminal } from "../keyboard/runTerminal.ts"
 import { claimOf } from "./createVm.ts"
 import { differences } from "./differences.ts"
 import { takeLog } from "./ownLog.ts"
@@ -26,7 +27,6 @@ import { countPostBoots } from "./postBoots.ts"
 import type { ResolvedRun } from "./resolveRun.ts"
 import { type Booted, planId } from "./runOnce.ts"
 import type { RunRequest } from "./runRequest.ts"
-import { connectTerminal } from "./runTerminal.ts"
 
 /** What may be taken up. */
 export interface TakingUp {
