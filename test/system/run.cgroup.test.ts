@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test"
-import { mkdirSync, rmdirSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, rmdirSync, writeFileSync } from "node:fs"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
 import { lookForCgroups, tryCgroups } from "../../src/host/cgroup/usable.ts"
 import { banger } from "./support/banger.ts"
@@ -41,6 +41,10 @@ test("what keeps a cgroup from being made is told by its cause: none left, too d
   mkdirSync(own)
   try {
     expect(tryCgroups(own)).toEqual({ is: "usable", mount: own })
+    // What a banger left that was killed in the middle of it.
+    mkdirSync(`${own}/banger/.try`)
+    expect(tryCgroups(own)).toEqual({ is: "usable", mount: own })
+    expect(existsSync(`${own}/banger/.try`)).toBe(false)
     for (const file of ["cgroup.max.descendants", "cgroup.max.depth"]) {
       writeFileSync(`${own}/${file}`, "1")
       expect(tryCgroups(own)).toMatchObject({ is: "unusable", why: expect.stringContaining("EAGAIN") })

@@ -29,17 +29,17 @@ export function tryCgroups(
   mount: string,
   settings: readonly CgroupSetting[] = [],
 ): Exclude<CgroupUse, { is: "absent" }> {
-  const name = `.try-${crypto.randomUUID()}`
   let step = `${mount}/${PARENT}`
   try {
     withDescriptor(openAt(AT_FDCWD, mount, O.PATH | O_DIRECTORY), (root) => {
       ignoring(["EEXIST"], () => mkdirAt(root, PARENT, 0o755))
       step = `${mount}/cgroup.subtree_control`
       enableControllers(mount, controllersOf(settings))
-      step = `${mount}/${PARENT}/${name}`
+      step = `${mount}/${PARENT}/${TRY}`
       withDescriptor(openBeneath(root, PARENT, O.PATH | O_DIRECTORY), (parent) => {
-        mkdirAt(parent, name, 0o755)
-        rmdirAt(parent, name)
+        // One that is there is of a banger that was killed here, or of one that tries it just now.
+        ignoring(["EEXIST"], () => mkdirAt(parent, TRY, 0o755))
+        ignoring(["ENOENT"], () => rmdirAt(parent, TRY))
       })
     })
     return { is: "usable", mount }
@@ -51,6 +51,9 @@ export function tryCgroups(
 }
 
 // --- internal ---
+
+/** One name for all, so that a kill leaves no more than one, which the next one removes. */
+const TRY = ".try"
 
 const READ_ONLY = ["it is mounted read-only", "mount -o remount,rw MOUNT; in a unit: ProtectControlGroups=no"] as const
 const NOT_OURS = [
