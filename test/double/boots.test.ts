@@ -242,7 +242,7 @@ const STOPPED: readonly [string, () => Promise<void>][] = [
     async () => {
       await lost(await boot(place, { name: "web", restart }))
       expect(await boots()).toBe(0)
-      expect((await banger(place, ["rm", "-f", "web"])).exit).toBe(0)
+      expect((await banger(place, ["rm", "-f", records(place).at(-1)?.id ?? ""])).exit).toBe(0)
       expect(records(place)).toHaveLength(1)
     },
   ],
@@ -252,8 +252,17 @@ const STOPPED: readonly [string, () => Promise<void>][] = [
       await lost(await boot(place, { name: "web", restart: "always" }))
       expect(await boots()).toBe(0)
       expect((await banger(place, ["stop", "web"])).exit).toBe(0)
-      expect((await banger(place, ["rm", "web"])).exit).toBe(0)
+      expect((await banger(place, ["rm", records(place).at(-1)?.id ?? ""])).exit).toBe(0)
       expect(records(place)).toHaveLength(1)
+    },
+  ],
+  [
+    "that is removed with all its boots",
+    async () => {
+      await lost(await boot(place, { name: "web", restart: "always" }))
+      expect(await boots()).toBe(0)
+      expect((await banger(place, ["rm", "-f", "web"])).exit).toBe(0)
+      expect(records(place)).toEqual([])
     },
   ],
 ]

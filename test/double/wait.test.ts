@@ -21,13 +21,13 @@ test.each([
   expect(noted(place, "ended")).toEqual([id])
 })
 
-test("wait for a VM that was stopped is a success, also when that is long ago; for none it is wrong usage", async () => {
+test("wait for a VM that was stopped is a success, also when that is long ago; for none it is a failure", async () => {
   await boot(place)
   const waiting = start(place, ["wait", "double"])
   expect((await banger(place, ["stop", "double"])).exit).toBe(0)
   expect(await waiting.ended).toMatchObject({ stdout: expect.stringContaining("guest reset"), exit: 0 })
   expect(await banger(place, ["wait", "double"])).toMatchObject({ exit: 0 })
-  expect((await banger(place, ["wait", "nothing"])).exit).toBe(2)
+  expect((await banger(place, ["wait", "nothing"])).exit).toBe(1)
 })
 
 test.each([
