@@ -16,7 +16,11 @@ test("a kernel that is none ends with QEMU's own words", async () => {
 })
 
 test.each([
-  ["a missing kernel", () => ({ kernel: "/nonexistent/vmlinuz" }), "kernel: there is no file /nonexistent/vmlinuz"],
+  [
+    "a missing kernel",
+    () => ({ kernel: "/nonexistent/vmlinuz" }),
+    "kernel: there is no file /nonexistent/vmlinuz\na relative path starts from the plugin's directory; to get a kernel: banger get vmlinux-6.1",
+  ],
   ["a directory as kernel", () => ({ kernel: "/etc" }), "kernel: /etc is a directory, not a file"],
   ["an empty initrd", () => ({ initrd: emptyFile() }), "is empty"],
   [

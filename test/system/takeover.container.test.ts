@@ -2,7 +2,6 @@ import { beforeAll, expect, test } from "bun:test"
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { cgroupMount } from "../../src/host/cgroup/cgroup.ts"
-import { otherPidNamespace } from "../fixtures/otherPidNamespace.ts"
 import { banger, bangerElsewhere, start, until } from "./support/banger.ts"
 import { onEachFirecracker } from "./support/firecrackers.ts"
 import { eachInItsPlace, processesOf, records } from "./support/place.ts"
@@ -57,18 +56,37 @@ onBoth(
   "one that runs on without its supervisor is told from one that has ended: nobody else holds its console",
   async () => {
     const { end } = await inContainer()
+    await using other = await lastingContainer()
     const [before] = await listed(place)
     const supervisor = before?.supervisor
     if (supervisor !== undefined) process.kill(supervisor, "SIGSTOP")
-    const { stdout } = await bangerElsewhere(place, ["ps", "--json"])
+    const { stdout } = await other.look(["ps", "--json"])
     expect(JSON.parse(stdout)).toMatchObject([{ liveness: "unknown", why: ELSEWHERE }])
-    expect((await bangerElsewhere(place, ["forget", "--yes", "double"])).stderr).toContain("banger stop")
+    expect((await other.look(["forget", "--yes", "double"])).stderr).toContain("banger stop")
     await end()
-    const { stdout: later } = await bangerElsewhere(place, ["ps", "--json"])
+    const { stdout: later } = await other.look(["ps", "--json"])
     expect(JSON.parse(later)).toMatchObject([{ liveness: "dead", why: "nobody holds its console any more" }])
     expect((await bangerElsewhere(place, ["rm", "double"])).exit).toBe(0)
   },
 )
+
+/**
+ * A container that is there while another one ends, so that its namespace has not that one's number, as one has by chance that is made
+ * afterwards; `look` runs banger in it.
+ */
+async function lastingContainer() {
+  const unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+  const child = Bun.spawn([...unshare, "sh", "-c", "echo; exec sleep 600"], { stdout: "pipe" })
+  await child.stdout.getReader().read()
+  const first = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "latin1").trim()
+  const through = ["nsenter", "--target", first, "--pid", "--mount"]
+  const look = (words: readonly string[]) => start(place, words, {}, { through }).ended
+  const dispose = async () => {
+    child.kill("SIGKILL")
+    await child.exited
+  }
+  return { look, [Symbol.asyncDispose]: dispose }
+}
 
 /** Runs banger where the boot has another id: a container of systemd-nspawn has one of its own mounted. */
 function bangerOfOtherBoot(args: readonly string[]) {
@@ -112,19 +130,18 @@ onBoth(
 
 test("where nothing proves it, the record is given up by who says so, in words that name what is given up", async () => {
   const { id, end } = await inContainer()
+  await using other = await lastingContainer()
   await end()
-  // Takes the number of the namespace that has gone: a process of the next one with it would prove that.
-  using _ = otherPidNamespace()
   // As older bangers left it.
   rmSync(join(place.state, "vms", id, "console.held"))
-  const stopped = await bangerElsewhere(place, ["stop", "double"])
+  const stopped = await other.look(["stop", "double"])
   expect(stopped.stderr).toContain(ELSEWHERE)
   expect(stopped.stderr).toContain(`if that is gone: banger forget ${id}`)
-  const unasked = await bangerElsewhere(place, ["forget", id])
+  const unasked = await other.look(["forget", id])
   expect(unasked).toMatchObject({ exit: 2 })
   expect(unasked.stderr).toContain(`banger forget --yes ${id}`)
   expect(records(place)).toHaveLength(1)
-  const forgotten = await bangerElsewhere(place, ["forget", "--yes", "--json", id])
+  const forgotten = await other.look(["forget", "--yes", "--json", id])
   expect(forgotten.exit).toBe(0)
   const { givenUp, ...said } = JSON.parse(forgotten.stdout)
   expect(said).toEqual({ id, name: "double", removed: true, why: ELSEWHERE })

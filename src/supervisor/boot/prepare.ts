@@ -150,8 +150,11 @@ function checkFiles(spec: Spec): void {
     if (!isDisk(drive)) checkFile(`drives[${index}].path`, drive.path, true)
 }
 
+const FILE_HINT = "a relative path starts from the plugin's directory"
+const KERNEL_HINT = `${FILE_HINT}; to get a kernel: banger get vmlinux-6.1, and in the plugin kernel: "get:vmlinux-6.1"`
+
 function checkFile(role: string, path: string, deviceAllowed = false): void {
-  const bad = (words: string) => new Failure("BAD_FILE", `${role}: ${words}`, { subject: path })
+  const bad = (words: string, hint?: string) => new Failure("BAD_FILE", `${role}: ${words}`, { hint, subject: path })
   try {
     const stat = statSync(path)
     if (stat.isDirectory()) throw bad(`${path} is a directory, not a file`)
@@ -160,7 +163,8 @@ function checkFile(role: string, path: string, deviceAllowed = false): void {
     if (stat.size === 0) throw bad(`${path} is empty`)
   } catch (error) {
     const code = errorCode(error)
-    if (code === "ENOENT" || code === "ENOTDIR") throw bad(`there is no file ${path}`)
+    if (code === "ENOENT" || code === "ENOTDIR")
+      throw bad(`there is no file ${path}`, role === "kernel" ? KERNEL_HINT : FILE_HINT)
     throw error
   }
 }
