@@ -3,7 +3,7 @@ import { chmodSync, chownSync, mkdirSync, renameSync, statSync, unlinkSync } fro
 import { join } from "node:path"
 import { close } from "../../src/base/linux/files.ts"
 import { listenUnix } from "../../src/base/linux/sockets.ts"
-import { awaitSocket } from "../../src/supervisor/boot/awaitSocket.ts"
+import { awaitSocket } from "../../src/host/sockets/awaitSocket.ts"
 import { startConnector } from "./support/attack.ts"
 import { eachInItsPlace } from "./support/place.ts"
 

@@ -13,7 +13,7 @@ const CALLERS = 20
 const TIME = Number(process.env.BANGER_TEST_CROWD_MS ?? 10_000)
 
 /** What a caller may be told besides that all is well: another one was first. */
-const FIRST = /no VM "|is in the hands of another banger|still runs as process/
+const FIRST = /no VM "|is in the hands of another banger|still runs as process|has not ended: it is running/
 
 test(`${CALLERS} bangers list, stop, remove and reconcile ${VMS} VMs at once: no deadlock, no double postStop, no leak, no loss`, async () => {
   const names = Array.from({ length: VMS }, (_, index) => `vm-${index}`)

@@ -5,11 +5,11 @@ import type { HostPath } from "../../base/terms/path.ts"
 import { socketOf, VSOCK } from "../../host/firecracker/argv.ts"
 import { jailRoot } from "../../host/jail/base.ts"
 import { type SocketAccess, setSocketAccess } from "../../host/sockets/access.ts"
+import { awaitSocket, openSocketDirectory } from "../../host/sockets/awaitSocket.ts"
 import { requireHostSocket, requireJailSocket } from "../../host/vmm/socketPaths.ts"
 import type { Boot, Chosen } from "../../host/vmm/vmm.ts"
 import type { Spec } from "../../inputs/schema/vm.ts"
 import type { VmLayout } from "../../store/state/places.ts"
-import { awaitSocket, openSocketDirectory } from "./awaitSocket.ts"
 
 /** What decides where a VM's sockets are. */
 export interface SocketNeeds {

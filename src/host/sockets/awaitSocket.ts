@@ -2,9 +2,9 @@ import { basename, dirname } from "node:path"
 import { O, O_DIRECTORY, O_NOFOLLOW } from "../../base/linux/constants.ts"
 import { unlessAbsent } from "../../base/linux/errors.ts"
 import { close, openBeneath, openBeneathMounts, verified, withDescriptor } from "../../base/linux/files.ts"
-import { type SocketAccess, setSocketAccess } from "../../host/sockets/access.ts"
 import { pinDirectory } from "../../store/files/pinDirectory.ts"
 import { changesOf } from "../../store/files/watch.ts"
+import { type SocketAccess, setSocketAccess } from "./access.ts"
 
 /** Where the kernel does not report new names, the directory is read this often. */
 const POLL_MS = 25
