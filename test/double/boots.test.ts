@@ -242,7 +242,7 @@ const STOPPED: readonly [string, () => Promise<void>][] = [
     async () => {
       await lost(await boot(place, { name: "web", restart }))
       expect(await boots()).toBe(0)
-      expect((await banger(place, ["rm", "-f", records(place).at(-1)?.id ?? ""])).exit).toBe(0)
+      expect((await banger(place, ["rm", "-f", records(place)[0]?.id ?? ""])).exit).toBe(0)
       expect(records(place)).toHaveLength(1)
     },
   ],
@@ -252,7 +252,7 @@ const STOPPED: readonly [string, () => Promise<void>][] = [
       await lost(await boot(place, { name: "web", restart: "always" }))
       expect(await boots()).toBe(0)
       expect((await banger(place, ["stop", "web"])).exit).toBe(0)
-      expect((await banger(place, ["rm", records(place).at(-1)?.id ?? ""])).exit).toBe(0)
+      expect((await banger(place, ["rm", records(place)[0]?.id ?? ""])).exit).toBe(0)
       expect(records(place)).toHaveLength(1)
     },
   ],
