@@ -108,7 +108,7 @@ test.each(withCommands)(
       // As if it had been got: the next lines tell of it, and remove it.
       if (line === "banger get path vmlinux-6.1") writeFileSync(join(images, "vmlinux-6.1.155"), "a kernel")
       const typed = UNTIL_INTERRUPTED.test(line) ? `timeout --signal=INT 2 script -qec ${quoted(line)} /dev/null` : line
-      const ended = await sh(typed, line.startsWith("bun ") ? root : cwd, env)
+      const ended = await sh(typed, /^(?:bun |\.\/scripts\/)/.test(line) ? root : cwd, env)
       if (typed !== line) {
         expect({ line, ...ended }).toEqual({
           line,

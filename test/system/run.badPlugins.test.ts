@@ -15,7 +15,7 @@ const BAD: readonly (readonly [string, string, string])[] = [
   ["no default export", "export const x = 1\n", "plugin.ts has no default export"],
   ["a number as plugin", "export default 7\n", "the default export is 7, not a plugin"],
   ["an error at the top level", 'throw new Error("no luck")\n', "failed while loading: no luck"],
-  ["a missing import", 'import x from "./missing.ts"\nexport default x\n', "Cannot find module './missing.ts'"],
+  ["a missing import", 'import x from "./missing.ts"\nexport default x\n', "plugin.ts:1:16: there is no ./missing.ts"],
   ["no kernel", "export default { vcpus: 1 }\n", "plugin.ts: kernel is missing"],
   ["a kernel that is no text", "export default { kernel: 1 }\n", "plugin.ts:1: kernel is 1; allowed: a path"],
   ["a kernel that is not there", 'export default { kernel: "none" }\n', "kernel: there is no file"],
