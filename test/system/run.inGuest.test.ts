@@ -48,7 +48,7 @@ test("on a distribution's kernel with cgroup v2 alone: limits are kept, a cgroup
     },
     gone: ["the cgroup of gone has gone", "the cgroup of gone has gone"],
     killed: "SIGKILL",
-    staged: 7,
+    staged: 6,
     mounts: 5,
     left: 0,
   })
