@@ -1,4 +1,5 @@
 import { O } from "./constants.ts"
+import { forgetEnvironment } from "./environment.ts"
 import { keepOnExec } from "./exec.ts"
 import { close, openAt, replaceDescriptor } from "./files.ts"
 import { AT_FDCWD } from "./guards.ts"
@@ -17,13 +18,14 @@ export interface SudoUser {
  * (close_range(2)), no child gains rights by running a program (PR_SET_NO_NEW_PRIVS), nobody reads its memory (PR_SET_DUMPABLE),
  * nothing is written to what they have opened for reading, no key of their terminal stops it (signal(7), setsid(2)), and it has its
  * share of the processors (sched(7)): it will hold locks that others wait for.
- * Call it before any module that reads the environment is loaded. Returns why it must not go on, if so.
+ * Call it before anything acts on the environment. Returns why it must not go on, if so.
  */
 export function hardenProcess(): string | undefined {
   const found = Object.keys(process.env).filter((name) => /^(?:BUN_|NODE_|LD_)/.test(name))
   user = { uid: process.env.SUDO_UID }
   for (const name of Object.keys(process.env)) delete process.env[name]
   process.env.PATH = SAFE_PATH
+  forgetEnvironment()
   process.chdir("/")
   process.umask(0o077)
   keepOnExec([])
