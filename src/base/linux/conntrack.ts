@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs"
 import { AF } from "./constants.ts"
 import { ignoring, unlessAbsent } from "./errors.ts"
+import { behindHeader, netfilterHeader, withNetfilter } from "./netfilter.ts"
 import { attribute, joined, type Message, NLM_F, nested, parseAttributes, u32Attribute, u32Of } from "./netlink.ts"
-import { type Ask, withNetlink } from "./netlinkSocket.ts"
+import type { Ask } from "./netlinkSocket.ts"
 
 /** One direction of a tracked flow. */
 export interface FlowTuple {
@@ -49,17 +50,13 @@ export interface Tracking {
 
 /** Runs `use` with a connection to this thread's network namespace (NETLINK_NETFILTER, linux/netfilter/nfnetlink_conntrack.h). */
 export function withTracking<T>(use: (tracking: Tracking) => T): T {
-  return withNetlink(NETLINK_NETFILTER, (ask) =>
-    use({ list: (filters) => list(ask, filters), forget: ({ key }) => forget(ask, key) }),
-  )
+  return withNetfilter((ask) => use({ list: (filters) => list(ask, filters), forget: ({ key }) => forget(ask, key) }))
 }
 
 /** Throws a system error where the kernel cannot be asked for the flows that it tracks, nor told to forget one. Changes nothing. */
 export function requireTracking(): void {
   const body = filterBody({ direction: "original", end: "source", address: new Uint8Array(4) })
-  withNetlink(NETLINK_NETFILTER, (ask) =>
-    ask({ name: "CT_GET", type: IPCTNL.GET, flags: NLM_F.DUMP, body, subject: "tracked flows" }),
-  )
+  withNetfilter((ask) => ask({ name: "CT_GET", type: IPCTNL.GET, flags: NLM_F.DUMP, body, subject: "tracked flows" }))
 }
 
 /** Whether a flow passes one of some filters, however many they are. Pure. */
@@ -81,7 +78,7 @@ export function anyOf(filters: readonly FlowFilter[]): (flow: Pick<Flow, "origin
 
 /** The flow of a message of the kernel's; undefined for one that cannot be read. Pure. */
 export function parseFlow({ body }: Pick<Message, "body">): Flow | undefined {
-  const found = parseAttributes(body.subarray(HEADER))
+  const found = parseAttributes(behindHeader(body))
   const [original, reply] = [parseTuple(found.get(CTA.TUPLE_ORIG)), parseTuple(found.get(CTA.TUPLE_REPLY))]
   if (original === undefined || reply === undefined) return undefined
   const status = bigEndian(found.get(CTA.STATUS)) ?? 0
@@ -98,9 +95,6 @@ export function parseFlow({ body }: Pick<Message, "body">): Flow | undefined {
 
 /** How many flows this network namespace tracks. Missing where the kernel tracks none, or /proc is not its own. */
 const COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
-const NETLINK_NETFILTER = 12
-/** `struct nfgenmsg`: u8 family, u8 version, u16 resource. */
-const HEADER = 4
 /** NFNL_SUBSYS_CTNETLINK in the upper byte of a message's type. */
 const SUBSYSTEM = 1 << 8
 const IPCTNL = { GET: SUBSYSTEM | 1, DELETE: SUBSYSTEM | 2 }
@@ -129,7 +123,7 @@ function list(ask: Ask, filters: readonly FlowFilter[]): readonly Flow[] {
     const flow = parseFlow(message)
     return flow !== undefined && passesOne(flow)
   }
-  for (const body of all ? [header(0)] : filters.map(filterBody)) {
+  for (const body of all ? [netfilterHeader(0)] : filters.map(filterBody)) {
     const answer = ask({ name: "CT_GET", type: IPCTNL.GET, flags: NLM_F.DUMP, body, subject: "tracked flows", wants })
     for (const flow of answer.flatMap((message) => parseFlow(message) ?? []))
       own.set(Buffer.from(joined(...flow.key.attributes)).toString("latin1"), flow)
@@ -139,11 +133,11 @@ function list(ask: Ask, filters: readonly FlowFilter[]): readonly Flow[] {
 
 /** Since Linux 5.8 the kernel itself compares (CTA_FILTER), so that a table of a million flows is not copied. */
 function filterBody(filter: FlowFilter): Uint8Array {
-  return joined(header(familyOf(filter)), ...filterAttributes(filter))
+  return joined(netfilterHeader(familyOf(filter)), ...filterAttributes(filter))
 }
 
 function forget(ask: Ask, { family, attributes }: FlowKey): void {
-  const body = joined(header(family), ...attributes)
+  const body = joined(netfilterHeader(family), ...attributes)
   ignoring(["ENOENT"], () => ask({ name: "CT_DELETE", type: IPCTNL.DELETE, body, subject: "a tracked flow" }))
 }
 
@@ -170,10 +164,6 @@ function flags(direction: "original" | "reply", bits: number): Uint8Array {
 
 function familyOf(filter: FlowFilter): number {
   return "address" in filter && filter.address.length === 16 ? AF.INET6 : AF.INET
-}
-
-function header(family: number): Uint8Array {
-  return Uint8Array.of(family, 0, 0, 0)
 }
 
 function parseTuple(value: Uint8Array | undefined): FlowTuple | undefined {

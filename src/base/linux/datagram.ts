@@ -26,5 +26,3 @@ export function sendDatagram(address: string, bytes: Uint8Array, patienceMs: num
     libc.close(fd)
   }
 }
-
-// --- internal ---

@@ -1,6 +1,7 @@
 import { errorCode } from "./errors.ts"
+import { behindHeader, netfilterHeader, withNetfilter } from "./netfilter.ts"
 import { joined, listAttributes, type Message, NLM_F, parseAttributes, textAttribute, textOf } from "./netlink.ts"
-import { type Ask, withNetlink } from "./netlinkSocket.ts"
+import type { Ask } from "./netlinkSocket.ts"
 
 /** A table of nf_tables. */
 export interface RulesTable {
@@ -26,7 +27,7 @@ export interface KernelRules {
 
 /** Runs `use` with the rules of this thread's network namespace (NETLINK_NETFILTER, linux/netfilter/nf_tables.h; CAP_NET_ADMIN). */
 export function withKernelRules<T>(use: (rules: KernelRules) => T): T {
-  return withNetlink(NETLINK_NETFILTER, (ask) =>
+  return withNetfilter((ask) =>
     use({
       tables: () => tables(ask),
       count: (table, chain) => unlessMissing(() => count(ask, table, chain)),
@@ -37,15 +38,12 @@ export function withKernelRules<T>(use: (rules: KernelRules) => T): T {
 
 /** The keys in a message of the kernel's about a set's elements. Pure. */
 export function parseKeys({ body }: Pick<Message, "body">): readonly Uint8Array[] {
-  const elements = parseAttributes(body.subarray(HEADER)).get(LIST.ELEMENTS)
+  const elements = parseAttributes(behindHeader(body)).get(LIST.ELEMENTS)
   return elements === undefined ? [] : listAttributes(elements).flatMap(([, element]) => keyOf(element) ?? [])
 }
 
 // --- internal ---
 
-const NETLINK_NETFILTER = 12
-/** `struct nfgenmsg`: u8 family, u8 version, u16 resource. */
-const HEADER = 4
 /** NFNL_SUBSYS_NFTABLES in the upper byte of a message's type. */
 const SUBSYSTEM = 10 << 8
 const GET = { TABLE: SUBSYSTEM | 1, CHAIN: SUBSYSTEM | 4, ELEMENTS: SUBSYSTEM | 13 } as const
@@ -58,23 +56,33 @@ const ELEMENT_KEY = 1
 const DATA_VALUE = 1
 
 function tables(ask: Ask): readonly NamedTable[] {
-  const request = { name: "NFT_GETTABLE", type: GET.TABLE, flags: NLM_F.DUMP, body: header(0), subject: "all tables" }
+  const request = {
+    name: "NFT_GETTABLE",
+    type: GET.TABLE,
+    flags: NLM_F.DUMP,
+    body: netfilterHeader(0),
+    subject: "all tables",
+  }
   return ask(request).map(({ body }) => {
     const [number = 0] = body
-    const name = textOf(parseAttributes(body.subarray(HEADER)).get(TABLE_NAME)) ?? ""
+    const name = textOf(parseAttributes(behindHeader(body)).get(TABLE_NAME)) ?? ""
     return { family: FAMILIES[number] ?? String(number), name }
   })
 }
 
 function count(ask: Ask, { family, name }: RulesTable, chain: string): number | undefined {
-  const body = joined(header(FAMILY[family]), textAttribute(CHAIN.TABLE, name), textAttribute(CHAIN.NAME, chain))
+  const body = joined(
+    netfilterHeader(FAMILY[family]),
+    textAttribute(CHAIN.TABLE, name),
+    textAttribute(CHAIN.NAME, chain),
+  )
   const [answer] = ask({ name: "NFT_GETCHAIN", type: GET.CHAIN, body, subject: `${name} ${chain}` })
-  const use = answer && parseAttributes(answer.body.subarray(HEADER)).get(CHAIN.USE)
+  const use = answer && parseAttributes(behindHeader(answer.body)).get(CHAIN.USE)
   return use && new DataView(use.buffer, use.byteOffset, use.byteLength).getUint32(0)
 }
 
 function keys(ask: Ask, { family, name }: RulesTable, set: string): readonly Uint8Array[] {
-  const body = joined(header(FAMILY[family]), textAttribute(LIST.TABLE, name), textAttribute(LIST.SET, set))
+  const body = joined(netfilterHeader(FAMILY[family]), textAttribute(LIST.TABLE, name), textAttribute(LIST.SET, set))
   const request = { name: "NFT_GETSETELEM", type: GET.ELEMENTS, flags: NLM_F.DUMP, body, subject: `${name} ${set}` }
   return ask(request).flatMap(parseKeys)
 }
@@ -91,8 +99,4 @@ function unlessMissing<T>(get: () => T): T | undefined {
     if (errorCode(error) === "ENOENT") return undefined
     throw error
   }
-}
-
-function header(family: number): Uint8Array {
-  return Uint8Array.of(family, 0, 0, 0)
 }

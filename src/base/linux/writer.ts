@@ -64,8 +64,6 @@ export function writeFor(fd: number, bytes: Uint8Array, { write = writerTo(fd), 
 
 const LONGEST_POLL_MS = 60_000
 
-const O_NOCTTY = 0o400
-
 /** At most this much goes into a pipe that poll(2) calls writable without waiting: PIPE_BUF of pipe(7). */
 const PIPE_BUF = 4096
 
@@ -74,7 +72,7 @@ function suitable(fd: number): Writer {
   if (type === S.IFSOCK) return (bytes) => sent(fd, bytes)
   if (type !== S.IFIFO && type !== S.IFCHR) return (bytes) => written(fd, bytes)
   try {
-    const own = openAt(AT_FDCWD, `/proc/self/fd/${descriptor(fd)}`, O.WRONLY | O.NONBLOCK | O_NOCTTY)
+    const own = openAt(AT_FDCWD, `/proc/self/fd/${descriptor(fd)}`, O.WRONLY | O.NONBLOCK | O.NOCTTY)
     return (bytes) => written(own, bytes)
   } catch {
     // A terminal of another user (su), or no /proc. After poll(2) a terminal is sure to take one byte only.
