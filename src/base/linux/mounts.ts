@@ -106,6 +106,16 @@ export function unmountAt(dir: number, name: Path, flags = 0): void {
   checked("umount2", () => libc.umount2(target, flags | UMOUNT.NOFOLLOW), shown(name))
 }
 
+/** A path of /proc/PID/mountinfo, read as latin1, without its escapes (proc_pid_mountinfo(5)): `\040` is a space. Pure. */
+export function unescapeMountPath(field: string): string {
+  return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+}
+
+/** A path's bytes, as latin1, as the kernel writes them there. Pure. */
+export function escapeMountPath(path: string): string {
+  return path.replace(/[ \t\n\\]/g, (byte) => `\\${byte.charCodeAt(0).toString(8).padStart(3, "0")}`)
+}
+
 // --- internal ---
 
 const STATX_MNT_ID_UNIQUE = 0x4000

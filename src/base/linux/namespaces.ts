@@ -2,7 +2,7 @@ import { ptr } from "bun:ffi"
 import { O } from "./constants.ts"
 import { errorCode } from "./errors.ts"
 import { openAt, withDescriptor } from "./files.ts"
-import { AT_FDCWD, descriptor } from "./guards.ts"
+import { AT_FDCWD, descriptor, fixed } from "./guards.ts"
 import { checked, libc } from "./libc.ts"
 
 /**
@@ -29,14 +29,14 @@ export function newNetworkNamespace(): number {
  * (ioctl_nsfs(2), NS_GET_MNTNS_ID: Linux 6.11); undefined on an older kernel.
  */
 export function mountNamespaceId(fd: number): string | undefined {
-  const id = new BigUint64Array(1)
+  const id = fixed(8)
   try {
     checked("ioctl NS_GET_MNTNS_ID", () => libc.ioctl(descriptor(fd), NS_GET_MNTNS_ID, ptr(id)), "mount namespace")
   } catch (error) {
     if (errorCode(error) === "ENOTTY") return undefined
     throw error
   }
-  return String(id[0])
+  return String(new DataView(id.buffer).getBigUint64(0, true))
 }
 
 // --- internal ---

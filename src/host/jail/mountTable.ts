@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { unescapeMountPath } from "../../base/linux/mounts.ts"
 
 /** A mount, as a line of /proc/PID/mountinfo tells it (proc_pid_mountinfo(5)). Paths are bytes read as latin1. */
 export interface Mount {
@@ -20,7 +21,7 @@ export function parseMounts(text: string, path: string): readonly Mount[] {
   const lines = text.includes("\\") || text.includes(wanted) ? text.split("\n") : []
   const mounts = lines.flatMap((line) => {
     const fields = line.split(" ")
-    const point = decoded(fields[4] ?? "")
+    const point = unescapeMountPath(fields[4] ?? "")
     if (point !== wanted && !point.startsWith(`${wanted}/`)) return []
     return [{ id: Number(fields[0]), parent: Number(fields[1]), point, options: fields[5] ?? "" }]
   })
@@ -28,11 +29,6 @@ export function parseMounts(text: string, path: string): readonly Mount[] {
 }
 
 // --- internal ---
-
-/** `\040`, `\011`, `\012` and `\134` as space, tab, newline and backslash. */
-function decoded(field: string): string {
-  return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
-}
 
 /** A mount comes before the one that it is mounted on. Ids are reused and so do not tell the order. */
 function innermostFirst(mounts: readonly Mount[]): readonly Mount[] {

@@ -10,6 +10,7 @@ import {
   MOUNT_ATTR,
   makeMount,
   setMountAttributes,
+  unescapeMountPath,
   uniqueMountId,
 } from "../../base/linux/mounts.ts"
 import { mountNamespaceId } from "../../base/linux/namespaces.ts"
@@ -156,8 +157,7 @@ function mayBe(point: string, namespace: string): boolean {
   return seen === undefined || isSame(seen, namespace)
 }
 
-/** `\040` and the like as what they stand for; the text's bytes are UTF-8. */
+/** A path of the mount table; its bytes are UTF-8. */
 function decoded(field: string): string {
-  const text = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
-  return Buffer.from(text, "latin1").toString("utf8")
+  return Buffer.from(unescapeMountPath(field), "latin1").toString("utf8")
 }

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs"
 import { basename } from "node:path"
 import { errorCode } from "../../base/linux/errors.ts"
 import { statAt, statDescriptor } from "../../base/linux/files.ts"
-import { UMOUNT, unmountAt } from "../../base/linux/mounts.ts"
+import { escapeMountPath, UMOUNT, unmountAt } from "../../base/linux/mounts.ts"
 import { Failure } from "../../base/terms/failure.ts"
 
 /** A mount, and where it is. */
@@ -44,7 +44,7 @@ export function unmountOnly(parent: number, mounted: Mounted): void {
  * /proc/self/mountinfo, as latin1 (proc(5)). Pure.
  */
 export function isOnTop(table: string, { id, fileSystem, point }: Mounted, within: string): boolean {
-  const at = escaped(point)
+  const at = escapeMountPath(Buffer.from(point).toString("latin1"))
   const stack = table
     .split("\n")
     .map((line) => line.split(" "))
@@ -71,10 +71,4 @@ function unmountMarked(parent: number, name: string): boolean {
     if (errorCode(error) !== "EAGAIN") throw error
     return false
   }
-}
-
-/** As the kernel writes a path there. */
-function escaped(path: string): string {
-  const bytes = Buffer.from(path).toString("latin1")
-  return bytes.replace(/[ \t\n\\]/g, (byte) => `\\${byte.charCodeAt(0).toString(8).padStart(3, "0")}`)
 }

@@ -9,6 +9,7 @@ import {
   statPath,
   withDescriptor,
 } from "../../base/linux/files.ts"
+import { unescapeMountPath } from "../../base/linux/mounts.ts"
 
 /**
  * The layers of every overlay that this process can know of: `device:inode` of each upper and lower directory, from the
@@ -43,7 +44,7 @@ export function layersIn(mountinfo: string): readonly string[] {
     return options
       .split(",")
       .flatMap((option) => /^(?:upperdir|lowerdir\+?|datadir\+)=(.*)$/.exec(option)?.[1]?.split(LAYERS) ?? [])
-      .map((path) => unescaped(path).replaceAll("\\:", ":"))
+      .map((path) => unescapeMountPath(path).replaceAll("\\:", ":"))
       .filter((path) => path.startsWith("/"))
   })
 }
@@ -62,7 +63,7 @@ export function isInLayer(dir: number, layers: ReadonlySet<string>): boolean {
 export function otherWaysTo(mountId: bigint, mountinfo: string): readonly string[] {
   const mounts = mountinfo.split("\n").map((line) => {
     const [id = "", , dev = "", root = "", point = ""] = line.split(" ")
-    return { id, dev, root: unescaped(root), point: unescaped(point) }
+    return { id, dev, root: unescapeMountPath(root), point: unescapeMountPath(point) }
   })
   const own = mounts.find(({ id }) => id === String(mountId))
   if (own === undefined || own.root === "/") return []
@@ -86,11 +87,6 @@ function climb(dir: number, layers: ReadonlySet<string>): boolean {
     if (inodeOf(higher) === inodeOf(stat) && higher.mountId === stat.mountId) return false
     return climb(above, layers)
   })
-}
-
-/** `\040`, `\054` … as the characters they stand for; a `\:` stays. */
-function unescaped(field: string): string {
-  return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 
 /** Undefined where a process has ended, is not ours to examine, or names a path that we do not have. */
