@@ -67,6 +67,15 @@ export function parseAlias(text: string | undefined): Alias | undefined {
   return { kind: kind as Alias["kind"], vm: vm === "-" ? undefined : vm, owner }
 }
 
+/** Whether an alias is the mark of a VM's interface. */
+export function marksVm(
+  alias: string | undefined,
+  { owner, vm }: { readonly owner: string; readonly vm: string },
+): boolean {
+  const mark = parseAlias(alias)
+  return mark?.owner === owner && mark.vm === vm
+}
+
 /** The name of the two nftables tables (families inet and bridge) with this owner's rules. */
 export function tableName(owner: string): string {
   return owner === "/var/lib/banger" ? "banger" : `banger_${digest(owner).toString("hex").slice(0, 8)}`

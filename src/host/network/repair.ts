@@ -8,7 +8,7 @@ import { shellWords } from "../../base/terms/shell.ts"
 import type { Lease } from "../../store/state/leases.ts"
 import { rulesLackedBy } from "../firewall/wholeRules.ts"
 import { ensureBridge, routeLoopback } from "./bridge.ts"
-import { guestAddresses, MARK, parseAlias, portGroup, tableName } from "./names.ts"
+import { guestAddresses, MARK, marksVm, parseAlias, portGroup, tableName } from "./names.ts"
 import { applyRules } from "./nft.ts"
 import { opensLoopback, planRules, ruledLeases } from "./rules.ts"
 import { readSetting } from "./sysctl.ts"
@@ -170,10 +170,8 @@ function whatIsThere(route: Route, { owner, leases }: Pick<Networks, "owner" | "
 }
 
 /** Whether an interface is a VM's, by its mark; one that somebody took the alias from has its group still. */
-function isOf({ alias, group }: Link, { owner, vm }: { readonly owner: string; readonly vm: string }): boolean {
-  if (alias === undefined) return group === MARK || group === portGroup(owner, "own")
-  const mark = parseAlias(alias)
-  return mark?.owner === owner && mark.vm === vm
+function isOf({ alias, group }: Link, whose: { readonly owner: string; readonly vm: string }): boolean {
+  return alias === undefined ? group === MARK || group === portGroup(whose.owner, "own") : marksVm(alias, whose)
 }
 
 function faultsOf(lease: Lease, there: There): readonly NetworkFault[] {

@@ -5,7 +5,7 @@ import { changeLink, findLink, type Link, listLinks } from "../../base/linux/lin
 import type { Route } from "../../base/linux/rtnetlink.ts"
 import { giveTap, holdTap, keepTap, newTap, openTun } from "../../base/linux/tun.ts"
 import { Failure, messageOf } from "../../base/terms/failure.ts"
-import { formatAlias, parseAlias, portGroup } from "./names.ts"
+import { formatAlias, marksVm, parseAlias, portGroup } from "./names.ts"
 import { explained, stillThere, wentAway, withoutTun } from "./refusals.ts"
 import { hardenInterface } from "./sysctl.ts"
 import { type TapHolders, tapHolders } from "./tapHolders.ts"
@@ -116,12 +116,9 @@ export function findOwnLink(route: Route, name: string, whose: LinkOwner): Link 
 /** As `findOwnLink`, of the interface of the name, and of those that may bear the VM's mark. Pure but for `marked`. */
 export function ownLinkAmong(
   { named, marked }: { readonly named: Link | undefined; readonly marked: () => readonly Link[] },
-  { owner, vm, others = [] }: LinkOwner,
+  { others = [], ...whose }: LinkOwner,
 ): Link | undefined {
-  const isIts = ({ alias }: Link) => {
-    const mark = parseAlias(alias)
-    return mark?.owner === owner && mark.vm === vm
-  }
+  const isIts = ({ alias }: Link) => marksVm(alias, whose)
   if (named !== undefined && (isIts(named) || named.alias === undefined)) return named
   return marked().find((one) => isIts(one) && !others.includes(one.name)) ?? named
 }
