@@ -1,16 +1,16 @@
 import Module from "node:module"
 import { dirname, extname } from "node:path"
 
-/** Whether a module of this text is one of CommonJS, as Node and Bun tell: by its name, its package's `type`, then by its words. */
+/** Whether a module of this text is one of CommonJS, as Node and Bun tell: by its name, its words, and its package's `type`, which is looked for last. */
 export function isCommonJs(
   path: string,
   text: string,
-  has: { readonly type: unknown; readonly esWords: boolean },
+  has: { readonly type: () => unknown; readonly esWords: boolean },
 ): boolean {
   const end = extname(path)
   if (end === ".cjs" || end === ".cts") return true
-  if (end === ".mjs" || end === ".mts" || has.esWords || has.type === "module") return false
-  return /\b(?:module|exports|require)\b/.test(text) && !/\bimport\.meta\b/.test(text)
+  if (end === ".mjs" || end === ".mts" || has.esWords) return false
+  return /\b(?:module|exports|require)\b/.test(text) && !/\bimport\.meta\b/.test(text) && has.type() !== "module"
 }
 
 /** What `require` takes and gives in one program. */

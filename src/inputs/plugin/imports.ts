@@ -168,10 +168,7 @@ function lookAt(path: string, contents: Uint8Array<ArrayBuffer>, found: Locator)
   const parser = new Bun.Transpiler({ ...NO_MACROS, loader, target: "bun" })
   const { imports, exports } = scan(contents, parser)
   const esWords = exports.length > 0 || imports.some(({ kind }) => kind === "import-statement")
-  // The package is looked for only where the text alone does not tell.
-  const commonJs =
-    isCommonJs(path, textOf(contents), { esWords, type: undefined }) &&
-    (extname(path).startsWith(".c") || found.typeOf(path) !== "module")
+  const commonJs = isCommonJs(path, textOf(contents), { esWords, type: () => found.typeOf(path) })
   return { path, contents, loader, parser, imports, commonJs }
 }
 
@@ -188,7 +185,7 @@ function served(
     if (isBuiltIn(word)) continue
     const naming = kind.startsWith("require") ? "require" : "import"
     const located = found.locate({ word, importer: path, naming })
-    const target = located ?? targetOf(found, { word, importer: path, naming })
+    const target = located ?? fileOf(word, path)
     if (target === undefined && kind === "import-statement") throw found.missing(word, path, textOf(contents))
     // What import() and require() name and is not there, the plugin may catch.
     if (target === undefined) continue
@@ -208,8 +205,12 @@ function served(
 
 /** The file that a word leads to, also where the runtime is to be asked; undefined: there is none. */
 function targetOf(found: Locator, { word, importer, naming }: Import): string | undefined {
-  const located = found.locate({ word, importer, naming })
-  if (located !== undefined || packageNameOf(word) !== undefined) return located
+  return found.locate({ word, importer, naming }) ?? fileOf(word, importer)
+}
+
+/** What the runtime itself finds by a word that is no package's. */
+function fileOf(word: string, importer: string): string | undefined {
+  if (packageNameOf(word) !== undefined) return undefined
   try {
     return Bun.resolveSync(word, dirname(importer))
   } catch {

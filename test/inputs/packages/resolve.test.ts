@@ -82,7 +82,7 @@ test.each<[word: string, importer: string, naming: "import" | "require", path: s
   expect(resolvePackage({ word, importer, naming }, files)).toBe(path)
 })
 
-test.each([["__proto__"], ["constructor"], ["toString"]])("%s is a name as any other", (word) => {
+test.each(["__proto__", "constructor", "toString"])("%s is a name as any other", (word) => {
   expect(resolvePackage({ word, importer: "/p/x.ts", naming: "import" }, files)).toBeUndefined()
   expect(resolvePackage({ word: `#${word}`, importer: "/p/x.ts", naming: "import" }, files)).toBeUndefined()
 })
