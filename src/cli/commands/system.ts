@@ -21,10 +21,10 @@ export default command({
       takesMany: true,
       run({ dir }, { more, output }) {
         const program = lastingProgram(output)
-        const uid = process.geteuid?.() ?? 0
+        const uid = ownUid()
         if (uid === 0) warnUnlessSafe(program, output)
-        const variables = variablesOf(process.env, uid)
-        return print(cronText({ program, dirs: dirsOf(dir, more), user: cronUser(uid), variables }), output)
+        const user = cronUser(uid)
+        return print(cronText({ program, dirs: dirsOf(dir, more), user, variables: ownVariables() }), output)
       },
     }),
     units: command({
@@ -35,11 +35,7 @@ export default command({
         const manager = user === true ? "user" : "system"
         const program = lastingProgram(output)
         if (manager === "system") warnUnlessSafe(program, output)
-        const units = unitsOf(manager, {
-          program,
-          dirs: dirsOf(dir, more),
-          variables: variablesOf(process.env, process.geteuid?.() ?? 0),
-        })
+        const units = unitsOf(manager, { program, dirs: dirsOf(dir, more), variables: ownVariables() })
         const texts = units.map(({ name, text }) => `# ${UNIT_DIRECTORY[manager]}/${name}\n${text}`)
         return print(texts.join("\n").trimEnd(), output)
       },
@@ -76,6 +72,9 @@ export default command({
 
 // --- internal ---
 
+const ownUid = () => process.geteuid?.() ?? 0
+const ownVariables = () => variablesOf(process.env, ownUid())
+
 function dirsOf(dir: string | undefined, more: readonly string[]): readonly string[] {
   return dir === undefined ? [] : [dir, ...more]
 }
@@ -110,7 +109,7 @@ async function install(
   const to = directoryOf(manager)
   const program = remove === true ? ownProgram().path : lastingProgram(output)
   if (manager === "system" && remove !== true) requireSafeProgram(program)
-  const units = unitsOf(manager, { program, dirs, variables: variablesOf(process.env, process.geteuid?.() ?? 0) })
+  const units = unitsOf(manager, { program, dirs, variables: ownVariables() })
   const names = units.map(({ name }) => name)
   const files = remove === true ? removeUnits(to, names) : placeUnits(to, units)
   const { log } = output
