@@ -20,7 +20,8 @@ export default definePlugin({
 const VMMS = hasFirecracker ? ["qemu", "firecracker"] : ["qemu"]
 
 const listed = async (...words: string[]) => {
-  const { stdout } = await run(`banger ps --json ${words.join(" ")}`)
+  const { stdout, stderr, exit } = await run(`banger ps --json ${words.join(" ")}`)
+  if (stdout === "") throw new Error(`ps ${words.join(" ")} printed nothing, and ended with ${exit}: ${stderr}`)
   return JSON.parse(stdout) as { name: string; state: string; liveness: string; why?: string; exit?: object }[]
 }
 const names = (list: readonly { name: string }[]) => list.map(({ name }) => name).sort()
