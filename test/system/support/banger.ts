@@ -1,3 +1,4 @@
+import { expect } from "bun:test"
 import { join } from "node:path"
 import { checkDocuments } from "../../documents.ts"
 import type { Place } from "./place.ts"
@@ -86,6 +87,21 @@ export function start(
 /** The environment of each banger of a place. */
 export function environmentOf({ state, runtime, env }: Place): Record<string, string> {
   return { PATH: process.env.PATH ?? "", BANGER_STATE_DIR: state, BANGER_RUNTIME_DIR: runtime, ...env }
+}
+
+/**
+ * Awaits the end of a run that is killed at one of its moments, and asserts that; false where it showed `text` first, and was ended then:
+ * how many moments a run has varies by a few, so that the last one of another may not come.
+ */
+export async function wasKilled(run: Running, text: string, label: string): Promise<boolean> {
+  const shown = run.shows(text).then(
+    () => true,
+    () => false,
+  )
+  if (await shown) run.signal("SIGINT")
+  const { exit } = await run.ended
+  if (!(await shown)) expect(exit, label).toBe(null)
+  return !(await shown)
 }
 
 /** Runs a place's banger to its end, killed as it makes one of these system calls for the `count`th time. */
